@@ -1,0 +1,40 @@
+"""What one training batch holds, and the letters that name its axes.
+
+Axes, as they end the names of arrays of rank two and more (and of batches of
+scalars): B pairs, H image height, W image width, C colour channels, N patches,
+P pixels of a patch (patch * patch * 3), T title places, S whole sequence
+(1 + N + T), D width, V words, K masked places, Q queries.
+"""
+
+from typing import Any, NamedTuple
+
+# Either a numpy array (on the host) or a jax array (on the device): this
+# module is read by both sides and imports neither.
+Array = Any
+
+
+class Batch(NamedTuple):
+  """B pairs of photo and title, as the input pipeline hands them over.
+
+  A title is its tokens, then [SEP], then padding. Hashes stand for identity:
+  two rows with the same hash are treated as the same product (or the same
+  title) when foreign titles are drawn, and a rare collision only means that
+  one candidate is passed over.
+  """
+
+  image_BHWC: Array  # uint8
+  words_BT: Array  # int32
+  has_image_B: Array  # bool
+  has_title_B: Array  # bool
+  product_B: Array  # uint32, hash of the product id
+  title_B: Array  # uint32, hash of the token ids
+
+
+class SpecialWords(NamedTuple):
+  """Ids that a tokenizer reserves; they are never masked nor drawn."""
+
+  pad: int
+  unk: int
+  cls: int
+  sep: int
+  mask: int

@@ -1,0 +1,56 @@
+"""All of the package's metadata: names, versions, dependencies, extras."""
+
+from setuptools import find_packages, setup
+
+# Bounded on both sides: below by what the code was run with, above by the
+# next release that may change behaviour (pre-1.0 packages do so in minors).
+CORE = [
+  "absl-py>=2.1,<3",
+  "array_record>=0.8,<0.9; sys_platform != 'win32'",
+  "clu>=0.0.12,<0.1",
+  "flax>=0.12,<0.13",
+  "grain>=0.2.18,<0.2.20",
+  "jax>=0.10,<0.12",
+  "ml-collections>=1.1,<2",
+  "numpy>=2.0,<3",
+  "opencv-python-headless>=4.10,<6",
+  "optax>=0.2.5,<0.3",
+  "orbax-checkpoint>=0.12,<0.13",
+  "pillow>=12.2,<14",
+  "simplejpeg>=1.8,<2",
+  "tensorboardX>=2.6,<3",
+  "tensorflow-datasets>=4.9.9,<4.10",
+  "tokenizers>=0.21,<0.24",
+  "tqdm>=4.66,<5",
+]
+
+EXTRAS = {
+  "cuda": ["jax[cuda13]>=0.10,<0.12"],
+  "tpu": ["jax[tpu]>=0.10,<0.12"],
+  "test": [
+    "pyarrow>=18,<27",
+    "pytest>=8.3,<10",
+    "pytrec-eval-terrier>=0.5.6,<0.6",
+    "ruff>=0.17,<0.18",
+  ],
+  "parquet": ["pyarrow>=18,<27"],
+  "torchcheck": ["torch>=2.6,<3", "transformers>=4.50,<6"],
+}
+
+setup(
+  name="item-jax",
+  version="0.1.0",
+  description=(
+    "ITEm in JAX and Flax: unsupervised product embeddings from photo and"
+    " title"
+  ),
+  long_description=open("README.md", encoding="utf-8").read(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  license_files=["LICENSE", "NOTICE"],
+  python_requires=">=3.11",
+  packages=find_packages(include=["item_jax", "item_jax.*"]),
+  install_requires=CORE,
+  extras_require=EXTRAS,
+  entry_points={"console_scripts": ["item-jax=item_jax.__main__:main"]},
+)
