@@ -1,0 +1,137 @@
+"""Hides words and patches, swaps titles: a Batch and a key in; what the model
+sees, what it must recover, and which pairs still match out."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from item_jax.batch import Batch, SpecialWords
+
+
+class HiddenWords(NamedTuple):
+  seen_BT: Any  # int32, the title with words replaced
+  places_BK: Any  # int32 in [0, T)
+  targets_BK: Any  # int32, the words that stood there
+  valid_BK: Any  # bool, which of the K count
+
+
+class HiddenPatches(NamedTuple):
+  hidden_BN: Any  # bool
+  places_BK: Any  # int32 in [0, N)
+  valid_BK: Any  # bool
+
+
+def word_slots(title_places: int, rate: float) -> int:
+  """K: the most words that a title can have hidden ([SEP] takes a place)."""
+  return max(1, round((title_places - 1) * rate))
+
+
+def patch_slots(num_patches: int, rate: float) -> int:
+  """K: how many patches of a photo are hidden."""
+  return max(1, round(num_patches * rate))
+
+
+def hide_words(
+  key,
+  words_BT,
+  *,
+  rate: float,
+  vocabulary: int,
+  special: SpecialWords,
+  mask_share: float = 0.8,
+  random_share: float = 0.1,
+) -> HiddenWords:
+  """Hides `rate` of each title's ordinary words, at least one.
+
+  Of the hidden words `mask_share` become [MASK], `random_share` another
+  ordinary word drawn uniformly, the rest stay (BERT, 3.1). A title without
+  an ordinary word has none hidden.
+
+  Args:
+    key: a key of its own.
+    words_BT: int32; special words are neither hidden nor drawn.
+    vocabulary: number of words, special ones included.
+  """
+  B, T = words_BT.shape
+  K = word_slots(T, rate)
+  ordinary_BT = ~jnp.isin(words_BT, jnp.array(sorted(set(special))))
+  count_B = ordinary_BT.sum(-1)
+  wanted_B = jnp.clip(jnp.round(count_B * rate), 1, K).astype(jnp.int32)
+  wanted_B = jnp.minimum(wanted_B, count_B)
+
+  order_key, fate_key, word_key = jax.random.split(key, 3)
+  places_BK = _first_by_score(order_key, ordinary_BT, K)
+  valid_BK = jnp.arange(K) < wanted_B[:, None]
+  targets_BK = jnp.take_along_axis(words_BT, places_BK, axis=1)
+
+  fate_BK = jax.random.uniform(fate_key, (B, K))
+  random_BK = jax.random.randint(
+    word_key, (B, K), 0, vocabulary - len(set(special))
+  )
+  for reserved in sorted(set(special)):
+    random_BK += random_BK >= reserved
+  shown_BK = jnp.where(
+    fate_BK < mask_share,
+    special.mask,
+    jnp.where(fate_BK < mask_share + random_share, random_BK, targets_BK),
+  )
+  shown_BK = jnp.where(valid_BK, shown_BK, targets_BK)
+  rows_B1 = jnp.arange(B)[:, None]
+  seen_BT = words_BT.at[rows_B1, places_BK].set(shown_BK)
+  return HiddenWords(seen_BT, places_BK, targets_BK, valid_BK)
+
+
+def hide_patches(
+  key, has_image_B, *, num_patches: int, rate: float
+) -> HiddenPatches:
+  """Hides round(rate * N) patches of each photo, at least one; uniform."""
+  B = has_image_B.shape[0]
+  K = patch_slots(num_patches, rate)
+  candidates_BN = jnp.broadcast_to(has_image_B[:, None], (B, num_patches))
+  places_BK = _first_by_score(key, candidates_BN, K)
+  valid_BK = jnp.broadcast_to(has_image_B[:, None], (B, K))
+  rows_B1 = jnp.arange(B)[:, None]
+  hidden_BN = jnp.zeros((B, num_patches), bool)
+  hidden_BN = hidden_BN.at[rows_B1, places_BK].set(valid_BK)
+  return HiddenPatches(hidden_BN, places_BK, valid_BK)
+
+
+def swap_titles(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
+  """Gives `rate` of the complete pairs the title of another pair.
+
+  The donor is drawn uniformly from the pairs of the batch with a title, of
+  another product and with other words, which is what redrawing until both
+  differ comes to. A pair for which there is no donor keeps its title.
+
+  Returns:
+    The batch, and matched_B: bool, False where the title is foreign. Product
+    hashes still say whose photo it is.
+  """
+  B = batch.words_BT.shape[0]
+  complete_B = batch.has_image_B & batch.has_title_B
+  which_key, donor_key = jax.random.split(key)
+  score_B = jnp.where(complete_B, jax.random.uniform(which_key, (B,)), 2.0)
+  rank_B = jnp.argsort(jnp.argsort(score_B))
+  chosen_B = rank_B < jnp.round(complete_B.sum() * rate)
+
+  allowed_BB = (
+    batch.has_title_B[None, :]
+    & (batch.product_B[:, None] != batch.product_B[None, :])
+    & (batch.title_B[:, None] != batch.title_B[None, :])
+  )
+  lot_BB = jnp.where(allowed_BB, jax.random.uniform(donor_key, (B, B)), -1.0)
+  donor_B = jnp.argmax(lot_BB, axis=-1)
+  swapped_B = chosen_B & complete_B & allowed_BB.any(-1)
+  words_BT = jnp.where(
+    swapped_B[:, None], batch.words_BT[donor_B], batch.words_BT
+  )
+  title_B = jnp.where(swapped_B, batch.title_B[donor_B], batch.title_B)
+  return batch._replace(words_BT=words_BT, title_B=title_B), ~swapped_B
+
+
+def _first_by_score(key, candidates_BL, K: int):
+  """K distinct places a row in random order, candidates before others."""
+  score_BL = jax.random.uniform(key, candidates_BL.shape)
+  _, places_BK = jax.lax.top_k(jnp.where(candidates_BL, score_BL, -1.0), K)
+  return places_BK

@@ -1,0 +1,71 @@
+"""Lays arrays out over devices: a mesh and shapes in, shardings out."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# Below this many elements an array is copied to every device: splitting it
+# would cost a message and save nothing.
+_SPLIT_FROM = 2**14
+
+
+def make_mesh(data: int, fsdp: int) -> Mesh:
+  """Devices in the order of their processes, as a data x fsdp grid.
+
+  The process order makes the rows of a batch that one host holds contiguous.
+  """
+  devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+  return Mesh(
+    np.array(devices).reshape(data, fsdp),
+    ("data", "fsdp"),
+    axis_types=(AxisType.Auto, AxisType.Auto),
+  )
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+  """Axis 0 over all devices."""
+  return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def for_state(mesh: Mesh, shapes):
+  """A sharding a leaf: the longest divisible axis of large ones over fsdp.
+
+  Args:
+    shapes: any tree of arrays or `jax.ShapeDtypeStruct`. Parameters and
+      their moments have the same shapes, so they fall alike.
+  """
+  fsdp = mesh.shape["fsdp"]
+
+  def place(leaf):
+    axes = [i for i, n in enumerate(leaf.shape) if n % fsdp == 0]
+    if fsdp == 1 or not axes or leaf.size < _SPLIT_FROM:
+      return replicated(mesh)
+    longest = max(axes, key=lambda i: leaf.shape[i])
+    spec = [None] * len(leaf.shape)
+    spec[longest] = "fsdp"
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+  return jax.tree.map(place, shapes)
+
+
+def host_rows(mesh: Mesh, batch_size: int) -> slice:
+  """The rows of a global batch that this process reads, contiguous."""
+  spans = over_batch(mesh).addressable_devices_indices_map((batch_size,))
+  starts = [index[0].indices(batch_size)[0] for index in spans.values()]
+  stops = [index[0].indices(batch_size)[1] for index in spans.values()]
+  return slice(min(starts), max(stops))
+
+
+def to_devices(mesh: Mesh, batch_size: int, local):
+  """Assembles global arrays of `batch_size` rows from each host's rows."""
+  sharding = over_batch(mesh)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(
+      sharding, x, (batch_size, *x.shape[1:])
+    ),
+    local,
+  )
