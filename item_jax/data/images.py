@@ -1,0 +1,201 @@
+"""A photo file's bytes in, what the store keeps out; and that, squared."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+# Named in every store and every checkpoint: to be counted up whenever the
+# pixels that come out of this module change.
+PREPROCESSING = "short256-jpeg90-white-pad/1"
+
+SHORT_SIDE = 256  # pixels
+LONG_SIDE = 2048  # pixels; a panorama's short side is smaller then
+QUALITY = 90
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 50_000_000
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+_ORIENTATION = 0x0112  # the EXIF tag
+# What Pillow's parsers raise on broken files, as found by feeding them some.
+_BROKEN = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  EOFError,
+  IndexError,
+  KeyError,
+  TypeError,
+  OverflowError,
+  ZeroDivisionError,
+  struct.error,
+  zlib.error,
+)
+
+
+class BadImage(ValueError):
+  """This photo cannot be used; the message is the reason."""
+
+
+def store_jpeg(data: bytes) -> bytes:
+  """What the store keeps of one photo file.
+
+  Args:
+    data: a JPEG, PNG or WebP file's bytes, in any colour mode.
+
+  Returns:
+    A JPEG in RGB, upright, short side 256 pixels or less (a photo is never
+    enlarged), without any metadata. Colour profiles are not applied.
+
+  Raises:
+    BadImage: not such a file, broken, cut short, or too large to decode.
+  """
+  pixels, orientation = _decode(data)
+  pixels = _resize(pixels, _stored_size(*pixels.shape[:2]))
+  return simplejpeg.encode_jpeg(
+    _upright(pixels, orientation), quality=QUALITY, colorsubsampling="420"
+  )
+
+
+def load_square(jpeg: bytes, size: int) -> np.ndarray:
+  """Decodes what `store_jpeg` made into a square.
+
+  The aspect is kept: the long side gets `size` pixels, the photo lies in the
+  middle, the rest is white.
+
+  Args:
+    jpeg: a JPEG in RGB.
+    size: side of the square in pixels.
+
+  Returns:
+    uint8 [size, size, 3].
+
+  Raises:
+    ValueError: the bytes are no JPEG, or broken.
+  """
+  height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+  long_side = max(height, width)
+  pixels = _decode_jpeg(jpeg, height, width, long_side / size)
+  high = max(1, round(height * size / long_side))
+  wide = max(1, round(width * size / long_side))
+  pixels = _resize(pixels, (high, wide))
+  if high == wide:
+    return pixels
+  square = np.full((size, size, 3), 255, np.uint8)
+  top, left = (size - high) // 2, (size - wide) // 2
+  square[top : top + high, left : left + wide] = pixels
+  return square
+
+
+def _decode(data):
+  """Pixels as stored in the file (maybe reduced), and how they are turned."""
+  if not data:
+    raise BadImage("the image file is empty")
+  if len(data) > MAX_BYTES:
+    raise BadImage(f"the image file is larger than {MAX_BYTES // 10**6} MB")
+  image = _open(data)
+  width, height = image.size
+  if width * height > MAX_PIXELS:
+    raise BadImage(f"the image has more than {MAX_PIXELS // 10**6} megapixels")
+  orientation = _orientation(image)
+  if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+    high, wide = _stored_size(height, width)
+    shrink = min(height / high, width / wide)
+    try:
+      return _decode_jpeg(data, height, width, shrink), orientation
+    except ValueError:
+      pass  # also raised for blemishes that Pillow rightly overlooks
+  try:
+    image.load()
+    return _rgb(image), orientation
+  except _BROKEN as error:
+    raise BadImage(f"the image file is broken or cut short: {error}") from error
+  except MemoryError as error:
+    raise BadImage("the image takes more memory than there is") from error
+
+
+def _open(data):
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # about metadata; sizes are checked
+      return Image.open(io.BytesIO(data), formats=FORMATS)
+  except Image.DecompressionBombError as error:
+    raise BadImage(
+      f"the image has more than {MAX_PIXELS // 10**6} megapixels"
+    ) from error
+  except _BROKEN as error:
+    raise BadImage("the file is no JPEG, PNG or WebP photo") from error
+
+
+def _orientation(image):
+  try:
+    return image.getexif().get(_ORIENTATION, 1)
+  except _BROKEN:
+    return 1  # the photo is good even where the camera's notes are not
+
+
+def _decode_jpeg(data, height, width, shrink):
+  """Decodes at 1, 1/2, 1/4 or 1/8, the least that is still `shrink`-able."""
+  # Only these four are quick: libjpeg has no fast transform for the others.
+  factor = max(f for f in (1, 2, 4, 8) if f <= max(shrink, 1))
+  return simplejpeg.decode_jpeg(
+    data,
+    "RGB",
+    min_height=-(-height // factor),
+    min_width=-(-width // factor),
+  )
+
+
+def _stored_size(height, width):
+  scale = min(
+    1, SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)
+  )
+  return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resize(pixels, size):
+  high, wide = size
+  height, width = pixels.shape[:2]
+  if (height, width) == (high, wide):
+    return pixels
+  shrink = max(height / high, width / wide)
+  if shrink < 1:
+    method = cv2.INTER_CUBIC
+  elif shrink <= 2:
+    # As close to an antialiased bicubic as INTER_AREA is, at a fifth of the
+    # time (42.1 and 42.4 dB).
+    method = cv2.INTER_LINEAR
+  else:
+    method = cv2.INTER_AREA
+  return cv2.resize(pixels, (wide, high), interpolation=method)
+
+
+def _rgb(image):
+  """Any colour mode as uint8 [height, width, 3], transparency over white."""
+  if image.mode.startswith("I") or image.mode == "F":
+    deep = np.asarray(image)
+    grey = np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8)  # 65535 -> 255
+    if "transparency" in image.info:
+      grey[deep == image.info["transparency"]] = 255
+    return np.repeat(grey[..., None], 3, axis=2)
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image)
+  return np.asarray(image.convert("RGB"))
+
+
+def _upright(pixels, orientation):
+  """Turns pixels as the EXIF orientation (1 to 8) says."""
+  if orientation in (5, 6, 7, 8):
+    pixels = pixels.transpose(1, 0, 2)
+  if orientation in (3, 4, 7, 8):
+    pixels = pixels[::-1]
+  if orientation in (2, 3, 6, 7):
+    pixels = pixels[:, ::-1]
+  return np.ascontiguousarray(pixels)

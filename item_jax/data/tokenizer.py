@@ -1,0 +1,181 @@
+"""Titles in, a WordPiece vocabulary out; a title in, token ids out."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tokenizers import (
+  Tokenizer,
+  decoders,
+  models,
+  normalizers,
+  pre_tokenizers,
+  trainers,
+)
+
+from item_jax.errors import UserError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+# The same five as other families of tokenizers call them.
+_SAME = {
+  "pad": ("[PAD]", "<pad>"),
+  "unk": ("[UNK]", "<unk>"),
+  "cls": ("[CLS]", "<s>"),
+  "sep": ("[SEP]", "</s>"),
+  "mask": ("[MASK]", "<mask>"),
+}
+MIN_FREQUENCY = 2  # a piece seen once teaches nothing
+
+
+def train_wordpiece(
+  titles: Iterable[str], *, vocab_size: int = 30_522
+) -> Tokenizer:
+  """Learns an uncased WordPiece vocabulary from titles.
+
+  The result depends on the titles alone, not on their order nor on threads.
+
+  Args:
+    titles: any number of them; empty ones are passed over.
+    vocab_size: words at most, the five special ones included.
+
+  Raises:
+    UserError: there is no title, or no room for a vocabulary.
+  """
+  if vocab_size <= len(SPECIAL):
+    raise UserError(
+      f"a vocabulary of {vocab_size} words has no room beside the"
+      f" {len(SPECIAL)} special ones"
+    )
+  tokenizer = _uncased(models.WordPiece(unk_token="[UNK]"))
+  trainer = trainers.WordPieceTrainer(
+    vocab_size=vocab_size,
+    min_frequency=MIN_FREQUENCY,
+    special_tokens=list(SPECIAL),
+    show_progress=False,
+  )
+  tokenizer.train_from_iterator(filter(None, titles), trainer=trainer)
+  if tokenizer.get_vocab_size() <= len(SPECIAL):
+    raise UserError("no training title to learn a vocabulary from")
+  return tokenizer
+
+
+def load_words(path: str | os.PathLike) -> "Words":
+  """Opens a `tokenizer.json`, or a `vocab.txt` of a BERT.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    UserError: it is neither, or lacks one of the five special words.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"no tokenizer file {path}")
+  if path.suffix == ".txt":
+    text = _from_vocabulary(path).to_str(pretty=True)
+  else:
+    try:
+      text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+      raise UserError(f"{path} is no UTF-8 text: {error}") from error
+    _check_json(text, path)
+  return Words(text, origin=str(path))
+
+
+class Words:
+  """A vocabulary and how a title is cut into its words; can be pickled.
+
+  size: ids go from 0 to size - 1. pad, unk, cls, sep, mask: ids. special:
+  ids of every reserved word, ascending. fingerprint: SHA-256 (hex) of the
+  bytes that `save` writes.
+  """
+
+  def __init__(self, text: str, *, origin: str = "tokenizer"):
+    self._text = text
+    self._origin = origin
+    self._open()
+
+  def _open(self):
+    self._tokenizer = Tokenizer.from_str(self._text)
+    self._tokenizer.no_truncation()
+    self._tokenizer.no_padding()
+    # A title that spells out "[MASK]" must not become the special word.
+    self._tokenizer.encode_special_tokens = True
+    vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+    found = {
+      role: next((vocabulary[n] for n in names if n in vocabulary), None)
+      for role, names in _SAME.items()
+    }
+    missing = [" or ".join(_SAME[r]) for r, i in found.items() if i is None]
+    if missing:
+      raise UserError(f"{self._origin} lacks the words {', '.join(missing)}")
+    self.pad, self.unk, self.cls, self.sep, self.mask = found.values()
+    added = self._tokenizer.get_added_tokens_decoder()
+    reserved = {i for i, token in added.items() if token.special}
+    self.special = tuple(sorted(reserved | set(found.values())))
+    self.size = max(vocabulary.values()) + 1
+    self.fingerprint = hashlib.sha256(self._text.encode()).hexdigest()
+
+  def __getstate__(self):
+    return {"_text": self._text, "_origin": self._origin}
+
+  def __setstate__(self, state):
+    self.__dict__.update(state)
+    self._open()
+
+  def encode(self, title: str, places: int) -> np.ndarray:
+    """int32 [places]: tokens (cut to fit), [SEP], padding.
+
+    A title without a token is all padding.
+    """
+    row = np.full(places, self.pad, np.int32)
+    ids = self._ids(title)[: places - 1]
+    if ids:
+      row[: len(ids)] = ids
+      row[len(ids)] = self.sep
+    return row
+
+  def count(self, title: str) -> int:
+    """Tokens of a title before any is cut, [SEP] not among them."""
+    return len(self._ids(title))
+
+  def _ids(self, title):
+    return self._tokenizer.encode(title, add_special_tokens=False).ids
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes a tokenizer.json that `load_words` opens."""
+    Path(path).write_bytes(self._text.encode())
+
+
+def _check_json(text, path):
+  """Names what is wrong; the library itself raises bare exceptions."""
+  try:
+    content = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise UserError(
+      f"{path} is neither a tokenizer.json ({error}) nor named .txt as a list"
+      " of words is"
+    ) from error
+  model = content.get("model") if isinstance(content, dict) else None
+  if not isinstance(model, dict) or "vocab" not in model:
+    raise UserError(f"{path} is JSON but no tokenizer: it has no model.vocab")
+
+
+def _uncased(model, *, lowercase=True):
+  tokenizer = Tokenizer(model)
+  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  tokenizer.decoder = decoders.WordPiece()
+  return tokenizer
+
+
+def _from_vocabulary(path):
+  """The WordPiece tokenizer that a BERT's list of words stands for."""
+  words = path.read_text(encoding="utf-8").splitlines()
+  vocabulary = {word: place for place, word in enumerate(words)}
+  lowercase = all(word == word.lower() for word in words if word not in SPECIAL)
+  model = models.WordPiece(vocabulary, unk_token="[UNK]")
+  tokenizer = _uncased(model, lowercase=lowercase)
+  tokenizer.add_special_tokens([word for word in SPECIAL if word in vocabulary])
+  return tokenizer
