@@ -17,6 +17,7 @@ CORE = [
   "optax>=0.2.5,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
   "pillow>=12.2,<14",
+  "scipy>=1.14,<2",
   "simplejpeg>=1.8,<2",
   "tensorboardX>=2.6,<3",
   "tensorflow-datasets>=4.9.9,<4.10",

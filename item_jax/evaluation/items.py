@@ -1,0 +1,178 @@
+"""Reads what is scored: an .npy and a CSV in, checked rows out."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from item_jax.errors import UserError
+
+# The store's own spelling is accepted beside the export's.
+_ID = ("id", "listing_id")
+_PRODUCT = ("product", "product_id")
+ROLES = ("query", "index", "both")
+
+
+class Items(NamedTuple):
+  """N rows; what belongs together and who asks for whom."""
+
+  ids: list[str]  # distinct
+  products: list[str]  # "" is a product of its own, matching nothing
+  categories: list[str] | None = None  # "" where a row has none
+  roles: list[str] | None = None  # of ROLES; None: every row is "both"
+
+  def rows(self, role: str) -> np.ndarray:
+    """Row numbers that play this role, "query" or "index"."""
+    if self.roles is None:
+      return np.arange(len(self.ids))
+    here = [said in (role, "both") for said in self.roles]
+    return np.flatnonzero(here)
+
+
+def read_items(path: Path) -> Items:
+  """Reads a CSV with the columns id, product and optionally category, role.
+
+  Raises:
+    UserError: naming the line and what is wrong with it.
+  """
+  columns: dict[str, list[str]] = {}
+  try:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+      lines = csv.reader(file, strict=True)
+      header = next(lines, [])
+      name_id = _column(header, _ID, path)
+      name_product = _column(header, _PRODUCT, path)
+      wanted = [name_id, name_product, "category", "role"]
+      places = {name: header.index(name) for name in wanted if name in header}
+      columns = {name: [] for name in places}
+      for line in lines:
+        if not line:
+          continue
+        if len(line) != len(header):
+          raise UserError(
+            f"{path} line {lines.line_num}: {len(line)} fields, but the header"
+            f" has {len(header)}"
+          )
+        for name, place in places.items():
+          columns[name].append(line[place])
+  except (csv.Error, UnicodeDecodeError) as error:
+    raise UserError(f"{path} is not a CSV in UTF-8: {error}") from error
+  items = Items(
+    columns[name_id],
+    columns[name_product],
+    columns.get("category"),
+    columns.get("role"),
+  )
+  check_items(items, path)
+  return items
+
+
+def check_items(items: Items, source: Path | str = "items") -> None:
+  """Refuses empty and duplicate ids, unknown roles and a role nobody plays."""
+  if not items.ids:
+    raise UserError(f"{source}: no rows")
+  seen: dict[str, int] = {}
+  for row, name in enumerate(items.ids):
+    if not name:
+      raise UserError(f"{source}: row {row} has an empty id")
+    if name in seen:
+      raise UserError(
+        f"{source}: duplicate id {name!r} in rows {seen[name]} and {row}"
+      )
+    seen[name] = row
+  for row, role in enumerate(items.roles or ()):
+    if role not in ROLES:
+      raise UserError(
+        f"{source}: row {row} (id {items.ids[row]!r}) has role {role!r};"
+        f" expected one of {', '.join(ROLES)}"
+      )
+  for role in ("query", "index"):
+    if not len(items.rows(role)):
+      raise UserError(f"{source}: no row has the role {role!r} or 'both'")
+
+
+def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
+  """Maps an .npy of one float row an id; its values are checked by the search.
+
+  Returns:
+    float [N, D], on disk until it is read.
+
+  Raises:
+    UserError: not an .npy, an object array, other shape, type or row count.
+  """
+  try:
+    vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (ValueError, EOFError) as error:
+    raise UserError(f"{path} is not a plain .npy array: {error}") from error
+  if not isinstance(vectors_ND, np.ndarray):
+    raise UserError(f"{path} is an archive of arrays; expected one .npy array")
+  check_embeddings(vectors_ND, ids, path)
+  return vectors_ND
+
+
+def check_embeddings(
+  vectors_ND: np.ndarray, ids: Sequence[str], source: Path | str = "embeddings"
+) -> None:
+  """Refuses what is not one row of float values for each id."""
+  if vectors_ND.ndim != 2 or not vectors_ND.shape[1]:
+    raise UserError(
+      f"{source} has shape {vectors_ND.shape}; expected one row of values for"
+      f" each of {len(ids)} items"
+    )
+  if vectors_ND.dtype.kind != "f" or vectors_ND.dtype.itemsize > 8:
+    raise UserError(
+      f"{source} holds {vectors_ND.dtype}; expected float32 (or float16 or"
+      " float64, which are computed in float32)"
+    )
+  if len(vectors_ND) != len(ids):
+    raise UserError(
+      f"{source} has {len(vectors_ND)} rows, but there are {len(ids)} items"
+    )
+
+
+def open_export(folder: Path) -> tuple[np.ndarray, Items]:
+  """Opens a finished export: its embeddings and items, fingerprint checked.
+
+  Raises:
+    UserError: the export is unfinished, or its files are not those that its
+      meta.json speaks of.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise FileNotFoundError(f"{folder}: no such export folder")
+  if not (folder / "meta.json").is_file():
+    raise UserError(
+      f"{folder} is unfinished: it has no meta.json, which an export writes"
+      " last; run the export again, it goes on where it stopped"
+    )
+  try:
+    meta = json.loads((folder / "meta.json").read_text("utf-8"))
+    said = meta["sha256"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(
+      f"{folder / 'meta.json'} is not what an export writes ({error!r})"
+    ) from error
+  with open(folder / "embeddings.npy", "rb") as file:
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+  if found != said:
+    raise UserError(
+      f"{folder / 'embeddings.npy'} has sha256 {found}, but meta.json says"
+      f" {said}: the file was changed after the export"
+    )
+  items = read_items(folder / "items.csv")
+  return open_embeddings(folder / "embeddings.npy", items.ids), items
+
+
+def _column(header, names, path):
+  """The one of these names that the header has."""
+  found = [name for name in names if name in header]
+  if len(found) != 1 or header.count(found[0]) != 1:
+    raise UserError(
+      f"{path}: expected one column {' or '.join(names)}, but the header is"
+      f" {','.join(header) or 'empty'}"
+    )
+  return found[0]

@@ -1,0 +1,137 @@
+"""The measures of same-product search: hits in rank order in, means out.
+
+For a query, R is its relevant items in the index, h_i = 1 where rank i is one.
+Recall is the share of R found, hit whether anything was; average precision
+(AP) is the sum of precision@i over the hits, divided by |R|, as trec_eval
+has it. The capped measures divide by what could be found at all, min(k, |R|).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MEASURES = ("recall", "map", "capped_recall", "capped_map", "hit")
+
+
+def measure(
+  hits_QK: np.ndarray, relevant_Q: np.ndarray, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+  """Every measure of every query.
+
+  Args:
+    hits_QK: bool, whether rank i is relevant; ranks missing at the end are
+      misses.
+    relevant_Q: |R|, at least 1.
+    ks: depths; K reaches the largest, or the whole index.
+
+  Returns:
+    {"recall@k": float64 [Q], ...} for each of MEASURES and ks.
+  """
+  if (relevant_Q < 1).any():
+    raise ValueError("a query without a relevant item has no recall")
+  found_QK = np.cumsum(hits_QK, axis=1)
+  rank_K = np.arange(1, hits_QK.shape[1] + 1)
+  precision_QK = hits_QK * found_QK / rank_K
+  values = {}
+  for k in ks:
+    found_Q = hits_QK[:, :k].sum(axis=1)
+    precision_Q = precision_QK[:, :k].sum(axis=1)
+    cap_Q = np.minimum(relevant_Q, k)
+    values[f"recall@{k}"] = found_Q / relevant_Q
+    values[f"map@{k}"] = precision_Q / relevant_Q
+    values[f"capped_recall@{k}"] = found_Q / cap_Q
+    values[f"capped_map@{k}"] = precision_Q / cap_Q
+    values[f"hit@{k}"] = (found_Q > 0).astype(float)
+  return values
+
+
+def mean(values: dict[str, np.ndarray]) -> dict[str, float]:
+  """Means over queries."""
+  return {name: float(value_Q.mean()) for name, value_Q in values.items()}
+
+
+def mean_by(
+  values: dict[str, np.ndarray], group_Q: Sequence[str]
+) -> dict[str, float]:
+  """Means over groups of the means over each group's queries."""
+  _, number_Q, size_G = np.unique(
+    np.asarray(group_Q, object), return_inverse=True, return_counts=True
+  )
+  return {
+    name: float((np.bincount(number_Q, value_Q) / size_G).mean())
+    for name, value_Q in values.items()
+  }
+
+
+def intervals(
+  values: dict[str, np.ndarray],
+  product_Q: Sequence[str],
+  *,
+  resamples: int = 1000,
+  seed: int = 0,
+) -> dict[str, list[float]]:
+  """95 % intervals of the means, by bootstrap over products.
+
+  Products are drawn with replacement, each with all of its queries: queries
+  of one product are no independent observations.
+
+  Returns:
+    {name: [low, high]}, the 2.5th and 97.5th percentiles.
+  """
+  means_RM = _resample(values, product_Q, resamples, seed)
+  ends_2M = np.quantile(means_RM, [0.025, 0.975], axis=0)
+  return {name: ends_2M[:, m].tolist() for m, name in enumerate(values)}
+
+
+def compare(
+  left: dict[str, np.ndarray],
+  right: dict[str, np.ndarray],
+  product_Q: Sequence[str],
+  *,
+  resamples: int = 1000,
+  seed: int = 0,
+) -> dict[str, dict]:
+  """Two systems on the same queries, by the paired bootstrap over products.
+
+  Returns:
+    {name: {"difference": left - right, "interval": [low, high], "p": two-sided
+    share of resamples on the other side of zero, never below 2/(resamples+1)}}
+  """
+  if left.keys() != right.keys():
+    raise ValueError(f"measured {sorted(left)} against {sorted(right)}")
+  if any(len(left[name]) != len(right[name]) for name in left):
+    raise ValueError("the two systems answered different numbers of queries")
+  apart = {name: left[name] - right[name] for name in left}
+  means_RM = _resample(apart, product_Q, resamples, seed)
+  ends_2M = np.quantile(means_RM, [0.025, 0.975], axis=0)
+  result = {}
+  for m, name in enumerate(apart):
+    tail = min((means_RM[:, m] <= 0).sum(), (means_RM[:, m] >= 0).sum())
+    result[name] = {
+      "difference": float(apart[name].mean()),
+      "interval": ends_2M[:, m].tolist(),
+      "p": min(1.0, 2 * (1 + int(tail)) / (resamples + 1)),
+    }
+  return result
+
+
+def _resample(values, product_Q, resamples, seed):
+  """Means over queries of each resample of the products, [resamples, M]."""
+  _, number_Q, count_P = np.unique(
+    np.asarray(product_Q, object), return_inverse=True, return_counts=True
+  )
+  total_PM = np.stack(
+    [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1
+  )
+  products = len(count_P)
+  random = np.random.default_rng(seed)
+  means = []
+  at_once = max(1, 2**21 // products)  # 16 MB of draws
+  for first in range(0, resamples, at_once):
+    lines = min(at_once, resamples - first)
+    drawn_RP = random.integers(products, size=(lines, products))
+    drawn_RP += products * np.arange(lines)[:, None]
+    times_RP = np.bincount(drawn_RP.ravel(), minlength=lines * products)
+    times_RP = times_RP.reshape(lines, products).astype(float)
+    means.append(times_RP @ total_PM / (times_RP @ count_P)[:, None])
+  return np.concatenate(means)
