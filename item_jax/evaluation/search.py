@@ -68,7 +68,7 @@ def search(
 
       def exact(first, last, grid_QD=grid_QD):
         grid_ID = _on_grid(vectors_ND, scale_N, index[first:last])
-        return _rounded(grid_QD @ grid_ID.T)
+        return rounded(grid_QD @ grid_ID.T)
 
       places_QK[rest], scores_QK[rest] = rank(
         exact, len(index), place_N[rows[rest]], k=k, tile=tile
@@ -190,7 +190,7 @@ def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
     query, column = query_P[first : first + _PAIRS], column_P[first:][:_PAIRS]
     place = place_QC[query, column]
     grid_PD = _on_grid(vectors_ND, scale_N, index[place])
-    exact_P = _rounded(np.vecdot(grid_PD, grid_QD[query]))
+    exact_P = rounded(np.vecdot(grid_PD, grid_QD[query]))
     key_QC[query, column] = _pack(exact_P, place)
   places_QK, scores_QK = _unpack(np.sort(key_QC, axis=1)[:, ::-1][:, :k])
   # What was dropped on the way scored no better than the last one kept.
@@ -220,7 +220,7 @@ def _take(vectors_ND, rows):
   return vectors_ND[rows]
 
 
-def _rounded(sum_of_grid):
+def rounded(sum_of_grid):
   """Exact sums of products of grid values -> cosines in float32.
 
   Adding zero turns -0.0 into 0.0, which must tie.

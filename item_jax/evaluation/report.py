@@ -1,0 +1,121 @@
+"""Compares systems on one split: export folders in, one table out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import simplejpeg
+
+from item_jax.data.records import open_store
+from item_jax.errors import UserError
+from item_jax.evaluation import trivial
+from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.retrieval import LISTED, Scored, score, score_found
+
+
+def report(
+  data: Path,
+  split: str,
+  exports: Mapping[str, Path],
+  out: Path | None,
+  *,
+  ks: Sequence[int] = (10,),
+  bootstrap: int = 1000,
+  seed: int = 0,
+) -> dict[str, dict[str, float]]:
+  """Scores exports and the trivial baselines on the same rows; prints a table.
+
+  Args:
+    data: a prepared catalogue.
+    split: the split that was exported.
+    exports: name -> export folder; the names head the table's lines.
+    out: file the results are written to as JSON, if any.
+    ks: depths of the measures.
+
+  Returns:
+    {name: {"recall@k": ..., "map@k": ...}}, with "tfidf" and "thumbnail"
+    after the exports.
+
+  Raises:
+    UserError: an export's rows are not those of the split.
+  """
+  taken = {"tfidf", "thumbnail"} & set(exports)
+  if taken:
+    raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")
+  opened = {name: open_export(folder) for name, folder in exports.items()}
+  items, titles, thumbnails = _read(data, split)
+  for name, (_, other) in opened.items():
+    _check_same(f"export {name} ({exports[name]})", other, items, split)
+  how = {"ks": ks, "bootstrap": bootstrap, "seed": seed}
+  scored = {
+    name: score(vectors_ND, items, **how)
+    for name, (vectors_ND, _) in opened.items()
+  }
+  words = trivial.tfidf(titles)
+  found = trivial.search_sparse(words, items.ids, k=max(LISTED, *ks))
+  scored["tfidf"] = score_found(found, items, **how)
+  scored["thumbnail"] = score(trivial.colours(thumbnails), items, **how)
+  print(_table(scored, ks))
+  results = {
+    name: {
+      f"{what}@{k}": one.summary[f"{what}@{k}"]
+      for k in sorted(set(ks))
+      for what in ("recall", "map")
+    }
+    for name, one in scored.items()
+  }
+  if out:
+    Path(out).write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+  return results
+
+
+def _read(data, split):
+  """The split's items, titles, and thumbnails (None where a photo misses)."""
+  items, titles, thumbnails = Items([], [], []), [], []
+  for record in open_store(data).source(split):
+    items.ids.append(record.listing_id)
+    items.products.append(record.product_id)
+    items.categories.append(record.category)
+    titles.append(record.title)
+    thumbnails.append(
+      trivial.thumbnail(simplejpeg.decode_jpeg(record.image))
+      if record.image
+      else None
+    )
+  return items, titles, thumbnails
+
+
+def _check_same(what, found, items, split):
+  """Refuses an export of other rows, naming the first that differs."""
+  if len(found.ids) != len(items.ids):
+    raise UserError(
+      f"{what} has {len(found.ids)} rows, split {split!r} of the data has"
+      f" {len(items.ids)}"
+    )
+  for name in ("ids", "products"):
+    pairs = zip(getattr(found, name), getattr(items, name), strict=True)
+    for row, (left, right) in enumerate(pairs):
+      if left != right:
+        raise UserError(
+          f"{what} is not of split {split!r} of the data: row {row} is"
+          f" {left!r} there and {right!r} here ({name})"
+        )
+
+
+def _table(scored: Mapping[str, Scored], ks) -> str:
+  """One line a system: each measure with its interval."""
+  width = max(len(name) for name in scored) + 2
+  names = [f"{what}@{k}" for k in sorted(set(ks)) for what in ("recall", "map")]
+  first = next(iter(scored.values())).summary
+  lines = [
+    f"{first['queries']:,} queries, {first['left_out']:,} left out, index"
+    f" {first['index']:,}; in brackets the 95 % interval",
+    " " * width + "".join(f"{name:<26}" for name in names).rstrip(),
+  ]
+  for system, one in scored.items():
+    cells = []
+    for name in names:
+      low, high = one.summary["interval"][name]
+      cells.append(f"{one.summary[name]:.4f} [{low:.4f}, {high:.4f}]".ljust(26))
+    lines.append(f"{system:<{width}}" + "".join(cells).rstrip())
+  return "\n".join(lines)

@@ -1,0 +1,109 @@
+"""The baselines every reader asks for: titles or photos in, neighbours out.
+
+Word counts of titles (TF-IDF) and a colour thumbnail of the photo, ranked by
+the same rules as embeddings, so that one scorer serves all.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+import scipy.sparse
+
+from item_jax.evaluation.search import (
+  GRID,
+  Neighbours,
+  in_id_order,
+  neighbours,
+  rank,
+  rounded,
+)
+
+SIDE = 16  # pixels of a thumbnail
+
+
+def tfidf(titles: Iterable[str]) -> scipy.sparse.csr_array:
+  """Weighted word counts of titles, rows of unit length (or empty).
+
+  Words are what stands between spaces, in lower case. A word's weight is its
+  count in the title times ln((1 + N) / (1 + titles that have it)) + 1, the
+  smoothed form that scikit-learn has made the usual one.
+
+  Returns:
+    float64 [N, words]; a title without a word is a row of zeros.
+  """
+  numbers: dict[str, int] = {}
+  columns, ends = [], [0]
+  for title in titles:
+    words = title.lower().split()
+    columns += [numbers.setdefault(word, len(numbers)) for word in words]
+    ends.append(len(columns))
+  count_NV = scipy.sparse.csr_array(
+    (np.ones(len(columns)), np.array(columns, np.int64), np.array(ends)),
+    shape=(len(ends) - 1, len(numbers)),
+  )
+  count_NV.sum_duplicates()
+  having_V = np.bincount(count_NV.indices, minlength=len(numbers))
+  weight_V = np.log((1 + count_NV.shape[0]) / (1 + having_V)) + 1
+  count_NV.data *= weight_V[count_NV.indices]
+  rows = np.repeat(np.arange(count_NV.shape[0]), np.diff(count_NV.indptr))
+  square_N = np.bincount(rows, count_NV.data**2, minlength=count_NV.shape[0])
+  count_NV.data /= np.sqrt(square_N)[rows]
+  return count_NV
+
+
+def search_sparse(
+  unit_NV: scipy.sparse.csr_array,
+  ids: Sequence[str],
+  *,
+  k: int,
+  queries: np.ndarray | None = None,
+  index: np.ndarray | None = None,
+  tile: int = 2048,
+) -> Neighbours:
+  """As `search`, for sparse rows of unit length; a row of zeros scores zero.
+
+  Only tile x tile scores are ever dense.
+  """
+  grid_NV = unit_NV.copy()
+  grid_NV.data = np.rint(grid_NV.data * GRID)
+  queries = np.arange(len(ids)) if queries is None else queries
+  index, place_N = in_id_order(ids, index)
+  item_IV = grid_NV[index]
+  found = []
+  for start in range(0, len(queries), tile):
+    rows = queries[start : start + tile]
+    query_QV = grid_NV[rows]
+
+    def score(first, last, query_QV=query_QV):
+      return rounded((query_QV @ item_IV[first:last].T).toarray())
+
+    found.append(rank(score, len(index), place_N[rows], k=k, tile=tile))
+  return neighbours(found, index, k)
+
+
+def thumbnail(photo_HWC: np.ndarray) -> np.ndarray:
+  """A photo of any size as 16 x 16 pixels, each the mean of what it covers."""
+  return cv2.resize(photo_HWC, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def colours(thumbnails: Iterable[np.ndarray | None]) -> np.ndarray:
+  """Thumbnails as vectors for `search`: pixels less the set's mean thumbnail.
+
+  Args:
+    thumbnails: N times uint8 [16, 16, 3], or None where there is no photo.
+
+  Returns:
+    float32 [N, 769]. The last value is 1 where there is no photo (or one that
+    is the mean itself) and 0 elsewhere, so that such a row has a cosine of
+    zero with every photo.
+  """
+  thumbnails = list(thumbnails)
+  pixel_NP = np.zeros((len(thumbnails), SIDE * SIDE * 3), np.float32)
+  seen = [row for row, small in enumerate(thumbnails) if small is not None]
+  for row in seen:
+    pixel_NP[row] = thumbnails[row].reshape(-1)
+  if seen:
+    pixel_NP[seen] -= pixel_NP[seen].mean(axis=0, dtype=np.float64)
+  blank_N = ~pixel_NP.any(axis=1)
+  return np.concatenate([pixel_NP, blank_N[:, None]], axis=1, dtype=np.float32)
