@@ -38,7 +38,7 @@ _BROKEN = (
 )
 
 
-class BadImage(ValueError):
+class BadImage(ValueError):  # noqa: N818 - it is named by its caller
   """This photo cannot be used; the message is the reason."""
 
 

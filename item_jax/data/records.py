@@ -3,19 +3,26 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from item_jax.errors import UserError
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")  # a catalogue may have others beside them
 SHARD_BYTES = 200_000_000
 CATALOGUE = "catalogue.json"  # written last: no such file, not finished
 TOKENIZER = "tokenizer.json"
 REJECTED = "rejected.csv"
 _NAME = "catalogue"
+
+
+def in_order(splits: Iterable[str]) -> list[str]:
+  """Names of splits: the three known ones first, then others by name."""
+  splits = set(splits)
+  known = [split for split in SPLITS if split in splits]
+  return known + sorted(splits - set(SPLITS))
 
 
 class Record(NamedTuple):
@@ -62,7 +69,7 @@ class StoreWriter:
       ),
     )
     info.set_file_format("array_record")
-    written = [self._splits[s] for s in SPLITS if s in self._splits]
+    written = [self._splits[split] for split in in_order(self._splits)]
     infos = []
     for split in written:
       split.close()
@@ -196,7 +203,7 @@ class Store:
     if split not in self._shards:
       raise UserError(
         f"{self.path} has no split {split!r}, it has"
-        f" {', '.join(sorted(self._shards)) or 'none'}"
+        f" {', '.join(in_order(self._shards)) or 'none'}"
       )
     lengths = self._shards[split]
     return Source(

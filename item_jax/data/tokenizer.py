@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def train_wordpiece(
 ) -> Tokenizer:
   """Learns an uncased WordPiece vocabulary from titles.
 
-  The result depends on the titles alone, not on their order nor on threads.
+  The result depends on the titles alone, not on their order, on threads or
+  on the process.
 
   Args:
     titles: any number of them; empty ones are passed over.
@@ -44,22 +46,64 @@ def train_wordpiece(
   Raises:
     UserError: there is no title, or no room for a vocabulary.
   """
-  if vocab_size <= len(SPECIAL):
+  if vocab_size < 2 * len(SPECIAL):
     raise UserError(
       f"a vocabulary of {vocab_size} words has no room beside the"
-      f" {len(SPECIAL)} special ones"
+      f" {len(SPECIAL)} special ones, expected {2 * len(SPECIAL)} or more"
     )
-  tokenizer = _uncased(models.WordPiece(unk_token="[UNK]"))
+  blank = _uncased(models.WordPiece(unk_token="[UNK]"))
+  counts = _count_words(blank, titles)
+  if not counts:
+    raise UserError("no training title to learn a vocabulary from")
+  single, inner = _alphabet(counts, (vocab_size - len(SPECIAL)) // 4)
   trainer = trainers.WordPieceTrainer(
     vocab_size=vocab_size,
     min_frequency=MIN_FREQUENCY,
-    special_tokens=list(SPECIAL),
+    # The trainer numbers pieces like ##a in the order of a randomly seeded
+    # hash table, and breaks ties by number. Given as special words they have
+    # a fixed number, and the result is the same in every process.
+    special_tokens=[*SPECIAL, *single, *inner],
+    initial_alphabet=single,
+    limit_alphabet=len(single),
     show_progress=False,
   )
-  tokenizer.train_from_iterator(filter(None, titles), trainer=trainer)
-  if tokenizer.get_vocab_size() <= len(SPECIAL):
-    raise UserError("no training title to learn a vocabulary from")
+  learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+  learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+  learner.train_from_iterator(_repeated(counts), trainer=trainer)
+  vocabulary = learner.get_vocab(with_added_tokens=True)
+  tokenizer = _uncased(models.WordPiece(vocabulary, unk_token="[UNK]"))
+  tokenizer.add_special_tokens(list(SPECIAL))
   return tokenizer
+
+
+def _count_words(tokenizer, titles):
+  counts = Counter()
+  for title in titles:
+    text = tokenizer.normalizer.normalize_str(title)
+    pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    counts.update(word for word, _ in pieces)
+  return counts
+
+
+def _alphabet(counts, room):
+  """The most frequent characters, alone and as they continue a word."""
+  seen = Counter()
+  for word, count in counts.items():
+    for character in word:
+      seen[character] += count
+  ranked = sorted(seen, key=lambda c: (-seen[c], c))[:room]
+  single = sorted(ranked)
+  inside = {character for word in counts for character in word[1:]}
+  return single, [f"##{c}" for c in single if c in inside]
+
+
+def _repeated(counts):
+  """Lines in which each word occurs as often as it was counted."""
+  for word, count in sorted(counts.items()):
+    while count > 0:
+      now = min(count, 256)
+      yield " ".join([word] * now)
+      count -= now
 
 
 def load_words(path: str | os.PathLike) -> "Words":
@@ -139,6 +183,13 @@ class Words:
   def count(self, title: str) -> int:
     """Tokens of a title before any is cut, [SEP] not among them."""
     return len(self._ids(title))
+
+  def counts(self, titles: list[str]) -> list[int]:
+    """`count` of many titles at once, on all cores."""
+    encoded = self._tokenizer.encode_batch_fast(
+      titles, add_special_tokens=False
+    )
+    return [len(encoding.ids) for encoding in encoded]
 
   def _ids(self, title):
     return self._tokenizer.encode(title, add_special_tokens=False).ids

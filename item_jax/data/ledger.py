@@ -1,0 +1,165 @@
+"""Stored rows in, one by one; what one needs to know of all of them out."""
+
+import hashlib
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from item_jax.data.records import Record, in_order
+from item_jax.data.tokenizer import Words
+
+TITLE_PLACES = 59  # of the default model: 58 tokens and [SEP]
+_BATCH = 10_000  # titles tokenized at once
+_LARGEST = 10  # categories named
+
+# One row a listing. Photos by hash, titles as the uncased tokenizer sees them.
+_TABLE = """
+  CREATE TABLE rows (
+    listing TEXT PRIMARY KEY, product TEXT, split TEXT, category TEXT,
+    title TEXT, folded TEXT, photo BLOB
+  )
+"""
+
+
+class Ledger:
+  """A temporary database on disk, so that memory stays as it is."""
+
+  def __init__(self, path: str | os.PathLike):
+    self._database = sqlite3.connect(path)
+    # Nothing of it outlives the run, so nothing need survive a crash.
+    self._database.execute("PRAGMA journal_mode = OFF")
+    self._database.execute("PRAGMA synchronous = OFF")
+    self._database.execute(_TABLE)
+
+  def add(self, split: str, record: Record) -> bool:
+    """Notes a record; False, and nothing noted, if its listing id is known."""
+    listing, product, title, category, image = record
+    photo = hashlib.blake2b(image, digest_size=16).digest() if image else None
+    values = (
+      listing,
+      product,
+      split,
+      category or None,
+      title or None,
+      title.casefold() or None,
+      photo,
+    )
+    done = self._database.execute(
+      "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values
+    )
+    return done.rowcount == 1
+
+  def close(self) -> None:
+    self._database.close()
+
+  def train_titles(self) -> Iterator[str]:
+    for (title,) in self._database.execute(
+      "SELECT title FROM rows WHERE split = 'train' AND title IS NOT NULL"
+    ):
+      yield title
+
+  def statistics(self, words: Words) -> dict[str, Any]:
+    """Counts of everything; splits without rows are not named."""
+    return {
+      "rows": self._by_split("COUNT(*)"),
+      "products": self._by_split("COUNT(DISTINCT product)"),
+      "listings_per_product": self._listings_per_product(),
+      "categories": self._categories(),
+      "title_tokens": self._title_tokens(words),
+      "missing_image": self._by_split("SUM(photo IS NULL)"),
+      "missing_title": self._by_split("SUM(title IS NULL)"),
+      "under_several_products": {
+        "photos": self._shared("photo", "product"),
+        "titles": self._shared("folded", "product"),
+      },
+      "in_several_splits": {
+        "products": self._shared("product", "split"),
+        "photos": self._shared("photo", "split"),
+        "titles": self._shared("folded", "split"),
+      },
+    }
+
+  def _one(self, query):
+    return self._database.execute(query).fetchone()
+
+  def _by_split(self, what):
+    counts = dict(
+      self._database.execute(f"SELECT split, {what} FROM rows GROUP BY split")
+    )
+    return {
+      "all": self._one(f"SELECT {what} FROM rows")[0],
+      **{split: counts[split] for split in in_order(counts)},
+    }
+
+  def _listings_per_product(self):
+    sizes = Counter(
+      dict(
+        self._database.execute(
+          "SELECT n, COUNT(*) FROM (SELECT COUNT(*) AS n FROM rows"
+          " GROUP BY product) GROUP BY n"
+        )
+      )
+    )
+    return {
+      **_summary(sizes),
+      "products_with_several": sum(c for n, c in sizes.items() if n > 1),
+    }
+
+  def _categories(self):
+    count, missing = self._one(
+      "SELECT COUNT(DISTINCT category), SUM(category IS NULL) FROM rows"
+    )
+    tops = "substr(category || ' > ', 1, instr(category || ' > ', ' > ') - 1)"
+    largest = self._database.execute(
+      "SELECT category, COUNT(*) AS n FROM rows WHERE category IS NOT NULL"
+      f" GROUP BY category ORDER BY n DESC, category LIMIT {_LARGEST}"
+    )
+    return {
+      "leaves": count,
+      "top_level": self._one(f"SELECT COUNT(DISTINCT {tops}) FROM rows")[0],
+      "rows_without": missing,
+      "largest": dict(largest.fetchall()),
+    }
+
+  def _title_tokens(self, words):
+    lengths = Counter()
+    cursor = self._database.execute(
+      "SELECT title FROM rows WHERE title IS NOT NULL"
+    )
+    while batch := cursor.fetchmany(_BATCH):
+      lengths.update(words.counts([title for (title,) in batch]))
+    total = lengths.total()
+    cut = sum(c for n, c in lengths.items() if n > TITLE_PLACES - 1)
+    return {
+      **_summary(lengths),
+      "places": TITLE_PLACES,
+      "cut": cut,
+      "cut_share": round(cut / total, 6) if total else 0.0,
+    }
+
+  def _shared(self, what, over):
+    """How many values lie in several groups, and how many rows have them."""
+    values, rows = self._one(
+      "SELECT COUNT(*), SUM(n) FROM (SELECT COUNT(*) AS n FROM rows"
+      f" WHERE {what} IS NOT NULL GROUP BY {what}"
+      f" HAVING MIN({over}) <> MAX({over}))"
+    )
+    return {"distinct": values, "rows": rows or 0}
+
+
+def _summary(counts: Counter) -> dict[str, float]:
+  """Mean and percentiles (nearest rank) of numbers counted by value."""
+  total = counts.total()
+  if not total:
+    return {}
+  summary = {"mean": round(sum(n * c for n, c in counts.items()) / total, 3)}
+  for percent in (50, 90, 95, 99, 100):
+    passed = 0
+    for number in sorted(counts):
+      passed += counts[number]
+      if passed * 100 >= percent * total:
+        break
+    summary["max" if percent == 100 else f"p{percent}"] = number
+  return summary

@@ -1,0 +1,107 @@
+"""A folder's name in, a temporary one to fill out, renamed when complete."""
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def new_folder(
+  out: str | os.PathLike,
+  *,
+  overwrite: bool,
+  replaceable: Callable[[Path], bool],
+) -> Iterator["Draft"]:
+  """Gives a draft of `out`, beside it; nothing half done bears its name.
+
+  The draft is removed when the block ends without `publish`, by an exception
+  too. What a killed process left is removed by the next one.
+
+  Args:
+    out: the folder to be.
+    overwrite: whether it may replace one that is there.
+    replaceable: whether that folder is one of ours; others stay, always.
+
+  Raises:
+    FileExistsError: it is there and must stay.
+  """
+  out = Path(os.path.abspath(out))
+  out.parent.mkdir(parents=True, exist_ok=True)
+  _clean(out)
+  _check(out, overwrite, replaceable)
+  draft = Draft(out, overwrite, replaceable)
+  draft.path.mkdir()
+  try:
+    yield draft
+  finally:
+    if draft.path.exists():
+      shutil.rmtree(draft.path)
+
+
+class Draft:
+  """path: the folder to fill; publish(): gives it its name."""
+
+  def __init__(self, out, overwrite, replaceable):
+    self._out = out
+    self._overwrite = overwrite
+    self._replaceable = replaceable
+    self.path = out.with_name(f"{out.name}.preparing-{_ours()}")
+
+  def publish(self) -> None:
+    # Once more: somebody else may have been quicker.
+    _check(self._out, self._overwrite, self._replaceable)
+    if not self._out.exists():
+      self.path.rename(self._out)
+      return
+    old = self._out.with_name(f"{self._out.name}.replaced-{_ours()}")
+    self._out.rename(old)
+    self.path.rename(self._out)
+    shutil.rmtree(old)
+
+
+def _check(out, overwrite, replaceable):
+  if not os.path.lexists(out):
+    return
+  if out.is_dir() and not any(out.iterdir()):
+    return  # nothing is lost
+  if not overwrite:
+    raise FileExistsError(f"{out} is already there; --overwrite replaces it")
+  if not out.is_dir() or out.is_symlink() or not replaceable(out):
+    raise FileExistsError(
+      f"{out} was not written by this command, so --overwrite leaves it alone"
+    )
+
+
+def _ours():
+  return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _clean(out):
+  """Undoes what killed processes of this machine left beside `out`."""
+  for stage in ("preparing", "replaced"):
+    start = f"{out.name}.{stage}-{socket.gethostname()}-"
+    for path in out.parent.iterdir():
+      if not path.name.startswith(start):
+        continue
+      pid = path.name[len(start) :]
+      if not pid.isdecimal() or _alive(int(pid)):
+        continue
+      if stage == "replaced" and not out.exists():
+        path.rename(out)  # killed between the two renames
+      else:
+        shutil.rmtree(path)
+
+
+def _alive(pid):
+  if pid == os.getpid():  # it had this number before us
+    return False
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    pass  # somebody else's, but alive
+  return True

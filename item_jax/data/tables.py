@@ -1,0 +1,255 @@
+"""A table file in, the fields of its rows out, or what is wrong with one."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from item_jax.errors import UserError
+
+_LINE = 4_000_000  # characters; more is no row of a catalogue
+_PEEK = 100  # JSON lines looked at to learn the columns
+
+
+def read_fields(
+  path: str | os.PathLike, *, known: tuple[str, ...], columns: dict[str, str]
+) -> Iterator[dict[str, Any] | str]:
+  """Reads a table row by row; memory does not grow with its length.
+
+  Args:
+    path: .csv, .tsv, .jsonl (also .ndjson) or .parquet.
+    known: the columns wanted; at least a title or an image must be there.
+    columns: from one of these to the file's own name for it.
+
+  Yields:
+    {column: value} of the columns that are there, or the reason why a row
+    cannot be read.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    UserError: unknown kind of file, or its columns are not as expected.
+  """
+  path = Path(path)
+  strange = sorted(set(columns) - set(known))
+  if strange:
+    raise UserError(
+      f"--column maps {', '.join(strange)}, known are {', '.join(known)}"
+    )
+  wanted = {column: columns.get(column, column) for column in known}
+  return _READERS[_kind(path)](path, wanted, columns)
+
+
+def estimate_rows(path: str | os.PathLike) -> int:
+  """About how many rows there are, for showing the time left."""
+  path = Path(path)
+  if _kind(path) == "parquet":
+    return _open_parquet(path).metadata.num_rows
+  lines = 0
+  with open(path, "rb") as file:
+    while block := file.read(1 << 20):
+      lines += block.count(b"\n")
+  return lines
+
+
+def _kind(path):
+  kind = _SUFFIXES.get(path.suffix.lower())
+  if kind is None:
+    raise UserError(
+      f"{path} is of an unknown kind; a catalogue is named"
+      f" {', '.join(sorted(_SUFFIXES))}"
+    )
+  if not path.is_file():
+    raise FileNotFoundError(f"no catalogue {path}: there is no such file")
+  return kind
+
+
+def _places(names, wanted, columns, path):
+  """The file's name of each column that is there, both sides checked."""
+  absent = sorted(set(columns.values()) - set(names))
+  if absent:
+    raise UserError(
+      f"--column names {', '.join(absent)}, but {path} has the columns"
+      f" {', '.join(names)}"
+    )
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if set(twice) & set(wanted.values()):
+    raise UserError(f"{path} has several columns named {', '.join(twice)}")
+  found = {column: name for column, name in wanted.items() if name in names}
+  if "title" not in found and "image" not in found:
+    raise UserError(
+      f"{path} has neither a column title nor image, it has"
+      f" {', '.join(names)}; map others with --column title=NAME"
+    )
+  return found
+
+
+def _read_csv(path, wanted, columns):
+  with open(path, "rb") as file:
+    if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+  with open(
+    path, newline="", encoding="utf-8-sig", errors="surrogateescape"
+  ) as file:
+    lines = _Lines(file)
+    if path.suffix.lower() == ".tsv":
+      delimiter = "\t"
+    else:
+      first = lines.peek()
+      delimiter = ";" if ";" in first and "," not in first else ","
+    # Strict: a stray quote must cost its own row, not swallow the next ones.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+      names = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+      raise UserError(f"{path}: its header cannot be read: {error}") from error
+    if not names:
+      raise UserError(f"{path} is empty, expected a header and rows")
+    found = _places(names, wanted, columns, path)
+    places = [(column, names.index(name)) for column, name in found.items()]
+    while True:
+      lines.start_row()
+      try:
+        row = next(reader)
+      except StopIteration:
+        return
+      except csv.Error as error:
+        lines.give_back()
+        yield f"not readable as CSV: {error}"
+        continue
+      if not row:
+        continue  # an empty line
+      if len(row) != len(names):
+        lines.give_back()
+        yield (
+          f"wrong number of fields: {len(row)}, the header has {len(names)}"
+        )
+        continue
+      yield {column: row[place] for column, place in places}
+
+
+class _Lines:
+  """Lines for csv.reader, which can be given back but for a row's first.
+
+  An unclosed quote makes the reader take following rows for the rest of a
+  field. What it took is read again, so that the quote costs one row.
+  """
+
+  def __init__(self, file):
+    self._file = file
+    self._again: list[str] = []
+    self._taken: list[str] = []
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    line = self._again.pop() if self._again else self._file.readline(_LINE)
+    if not line:
+      raise StopIteration
+    if len(line) == _LINE:
+      while line and line[-1] not in "\r\n":
+        line = self._file.readline(_LINE)
+      raise csv.Error(f"a line of more than {_LINE:,} characters")
+    self._taken.append(line)
+    return line
+
+  def peek(self):
+    line = self._file.readline(_LINE)
+    self._again.append(line)
+    return line
+
+  def start_row(self):
+    self._taken = []
+
+  def give_back(self):
+    self._again.extend(reversed(self._taken[1:]))
+
+
+def _read_json(path, wanted, columns):
+  names: list[str] = []
+  with open(path, "rb") as file:
+    for _, line in zip(range(_PEEK), file, strict=False):
+      value = _json(line)
+      if isinstance(value, dict):
+        names += [name for name in value if name not in names]
+  if not names:
+    raise UserError(
+      f"{path}: none of the first lines is a JSON object, expected one a line"
+    )
+  found = _places(names, wanted, columns, path)
+  with open(path, "rb") as file:
+    while line := file.readline(_LINE):
+      if len(line) == _LINE:
+        while line and not line.endswith(b"\n"):
+          line = file.readline(_LINE)
+        yield f"not readable as JSON: a line of more than {_LINE:,} bytes"
+        continue
+      if not line.strip():
+        continue
+      value = _json(line)
+      if isinstance(value, dict):
+        yield {column: value.get(name) for column, name in found.items()}
+      else:
+        yield f"not readable as JSON: {value}"
+
+
+def _json(line: bytes) -> dict[str, Any] | str:
+  """The object on a line, or what is wrong with it."""
+  text = line.decode("utf-8-sig", "surrogateescape")
+  try:
+    value = json.loads(text)
+  except RecursionError:
+    return "nested too deeply"
+  except ValueError as error:
+    return str(error)
+  return value if isinstance(value, dict) else "the line is no object"
+
+
+def _read_parquet(path, wanted, columns):
+  import pyarrow as pa
+
+  file = _open_parquet(path)
+  found = _places(file.schema_arrow.names, wanted, columns, path)
+  try:
+    for batch in file.iter_batches(1024, columns=list(found.values())):
+      values = {}
+      for column, name in found.items():
+        array = batch.column(batch.schema.get_field_index(name))
+        if pa.types.is_dictionary(array.type):
+          array = array.dictionary_decode()
+        if pa.types.is_string(array.type):
+          # As bytes: invalid UTF-8 must cost its row, not the batch.
+          array = array.cast(pa.binary())
+        elif pa.types.is_large_string(array.type):
+          array = array.cast(pa.large_binary())
+        values[column] = array.to_pylist()
+      for row in range(len(batch)):
+        yield {column: value[row] for column, value in values.items()}
+  except OSError as error:
+    raise UserError(f"{path} is broken or cut short: {error}") from error
+
+
+def _open_parquet(path):
+  try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+  except ImportError as error:
+    raise UserError(
+      f"reading {path} takes pyarrow: pip install 'item-jax[parquet]'"
+    ) from error
+  try:
+    return pq.ParquetFile(path)
+  except (pa.ArrowInvalid, OSError) as error:
+    raise UserError(f"{path} is no Parquet file: {error}") from error
+
+
+_READERS = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}
+_SUFFIXES = {
+  ".csv": "csv",
+  ".tsv": "csv",
+  ".jsonl": "json",
+  ".ndjson": "json",
+  ".parquet": "parquet",
+}
