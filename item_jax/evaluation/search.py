@@ -10,9 +10,11 @@ is scored exactly against everything.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from item_jax.errors import UserError
 
@@ -57,7 +59,9 @@ def search(
   queries = np.arange(len(ids)) if queries is None else queries
   index, place_N = in_id_order(ids, index)
   found = []
-  for first in range(0, len(queries), tile):
+  starts = range(0, len(queries), tile)
+  # Silent where nobody looks, or where it is done in a moment.
+  for first in tqdm(starts, "search", disable=None, delay=5, leave=False):
     rows = queries[first : first + tile]
     places_QK, scores_QK, settled_Q = _settle(
       vectors_ND, scale_N, rows, index, place_N[rows], k=k, tile=tile
@@ -141,12 +145,17 @@ def rank(
   """
   best_QK = np.full((len(own_Q), k), _EMPTY)
   floor_Q = np.full(len(own_Q), -np.inf, np.float32)
-  for first in range(0, size, tile):
-    last = min(first + tile, size)
-    score_QI = score(first, last)
-    inside = np.flatnonzero((own_Q >= first) & (own_Q < last))
-    score_QI[inside, own_Q[inside] - first] = -np.inf
-    best_QK, floor_Q = _merge(best_QK, floor_Q, score_QI, first)
+  # One tile is scored while the one before is sifted, which takes one core.
+  with ThreadPoolExecutor(1) as ahead:
+    coming = ahead.submit(score, 0, min(tile, size))
+    for first in range(0, size, tile):
+      score_QI = coming.result()
+      last = first + tile
+      if last < size:
+        coming = ahead.submit(score, last, min(last + tile, size))
+      inside = np.flatnonzero((own_Q >= first) & (own_Q < last))
+      score_QI[inside, own_Q[inside] - first] = -np.inf
+      best_QK, floor_Q = _merge(best_QK, floor_Q, score_QI, first)
   return _unpack(np.sort(best_QK, axis=1)[:, ::-1])
 
 
@@ -168,19 +177,25 @@ def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
   result, settled [Q], is True.
   """
   width = vectors_ND.shape[1]
-  query_QD = _unit(vectors_ND, scale_N, rows)
-  score_QI = np.empty((len(rows), min(tile, len(index))), np.float32)
+  query_QD = np.empty((len(rows), width), np.float32)
+  _unit(vectors_ND, scale_N, rows, out=query_QD)
+  # Reused from tile to tile: fresh pages cost more than what is put in them.
+  size = min(tile, len(index))
+  scores_2QI = np.empty((2, len(rows), size), np.float32)
+  item_ID = np.empty((size, width), np.float32)
 
   def score(first, last):
-    item_ID = _unit(vectors_ND, scale_N, index[first:last])
-    return np.matmul(query_QD, item_ID.T, out=score_QI[:, : last - first])
+    unit_ID = item_ID[: last - first]
+    _unit(vectors_ND, scale_N, index[first:last], out=unit_ID)
+    score_QI = scores_2QI[first // tile % 2, :, : last - first]
+    return np.matmul(query_QD, unit_ID.T, out=score_QI)
 
   # The spare places make it likely that the bound below settles the query.
   kept = 2 * k + 16
   place_QC, rough_QC = rank(score, len(index), own_Q, k=kept, tile=tile)
   # Rounding of one float32 dot product of unit vectors: D products and sums,
   # the factors to unit length, the grid, the last step (2^-24 each at most).
-  error = np.float32((width + width**0.5 + 8) * 2.0**-24)
+  error = np.float32((width + width**0.5 + 16) * 2.0**-24)
   near_QC = rough_QC >= rough_QC[:, k - 1 : k] - 2 * error
   near_QC &= place_QC >= 0
   query_P, column_P = np.nonzero(near_QC)
@@ -195,13 +210,14 @@ def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
   places_QK, scores_QK = _unpack(np.sort(key_QC, axis=1)[:, ::-1][:, :k])
   # What was dropped on the way scored no better than the last one kept.
   dropped_Q = rough_QC[:, -1] + error
-  return places_QK, scores_QK, dropped_Q < scores_QK[:, -1]
+  settled_Q = (dropped_Q < scores_QK[:, -1]) | (place_QC[:, -1] < 0)
+  return places_QK, scores_QK, settled_Q
 
 
-def _unit(vectors_ND, scale_N, rows):
-  """Rows at unit length, float32 [R, D]."""
-  unit_RD = np.asarray(_take(vectors_ND, rows), np.float32)
-  return unit_RD * scale_N[rows, None].astype(np.float32)
+def _unit(vectors_ND, scale_N, rows, *, out):
+  """Rows at unit length into float32 [R, D]."""
+  taken_RD = np.asarray(_take(vectors_ND, rows), np.float32)
+  np.multiply(taken_RD, scale_N[rows, None].astype(np.float32), out=out)
 
 
 def _on_grid(vectors_ND, scale_N, rows):
@@ -234,24 +250,22 @@ def _merge(best_QK, floor_Q, score_QI, first):
   A score equal to the floor is passed over: its place is larger, so it loses
   the tie.
   """
-  width = score_QI.shape[1]
-  hit_P = np.flatnonzero(score_QI > floor_Q[:, None])
-  if len(hit_P) > score_QI.size // 8:  # the first tile, mostly
-    key_QI = _pack(score_QI, np.arange(first, first + width))
-    key_QI[score_QI == -np.inf] = _EMPTY
-    touched = np.arange(len(best_QK))
-  else:
-    query_P, column_P = np.divmod(hit_P, width)
-    touched, start, count = np.unique(
-      query_P, return_index=True, return_counts=True
-    )
-    key_QI = np.full((len(touched), count.max(initial=0)), _EMPTY)
-    line_P = np.repeat(np.arange(len(touched)), count)
-    key_QI[line_P, np.arange(len(hit_P)) - start[line_P]] = _pack(
-      score_QI[query_P, column_P],
-      first + column_P,
-    )
   k = best_QK.shape[1]
+  width = score_QI.shape[1]
+  hit_QI = score_QI > floor_Q[:, None]
+  if np.count_nonzero(hit_QI) > hit_QI.size // 8 and width > k:
+    # The first tile, mostly: nothing below its own k-th score can stay.
+    kth_Q = np.partition(score_QI, -k, axis=1)[:, -k]
+    hit_QI &= score_QI >= kth_Q[:, None]
+  query_P, column_P = np.divmod(np.flatnonzero(hit_QI), width)
+  touched, start, count = np.unique(
+    query_P, return_index=True, return_counts=True
+  )
+  line_P = np.repeat(np.arange(len(touched)), count)
+  key_QI = np.full((len(touched), count.max(initial=0)), _EMPTY)
+  key_QI[line_P, np.arange(len(line_P)) - start[line_P]] = _pack(
+    score_QI[query_P, column_P], first + column_P
+  )
   both = np.concatenate([best_QK[touched], key_QI], axis=1)
   best_QK[touched] = np.partition(both, -k, axis=1)[:, -k:]
   floor_Q[touched] = _unpack(best_QK[touched].min(axis=1))[1]
