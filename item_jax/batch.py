@@ -29,12 +29,3 @@ class Batch(NamedTuple):
   product_B: Array  # uint32, hash of the product id
   title_B: Array  # uint32, hash of the token ids
 
-
-class SpecialWords(NamedTuple):
-  """Ids that a tokenizer reserves; they are never masked nor drawn."""
-
-  pad: int
-  unk: int
-  cls: int
-  sep: int
-  mask: int

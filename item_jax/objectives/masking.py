@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from item_jax.batch import Batch, SpecialWords
+from item_jax.batch import Batch
 
 
 class HiddenWords(NamedTuple):
@@ -38,7 +38,8 @@ def hide_words(
   *,
   rate: float,
   vocabulary: int,
-  special: SpecialWords,
+  special: tuple[int, ...],
+  mask_word: int,
   mask_share: float = 0.8,
   random_share: float = 0.1,
 ) -> HiddenWords:
@@ -52,10 +53,12 @@ def hide_words(
     key: a key of its own.
     words_BT: int32; special words are neither hidden nor drawn.
     vocabulary: number of words, special ones included.
+    special: ids of the reserved words, ascending.
+    mask_word: the id of [MASK].
   """
   B, T = words_BT.shape
   K = word_slots(T, rate)
-  ordinary_BT = ~jnp.isin(words_BT, jnp.array(sorted(set(special))))
+  ordinary_BT = ~jnp.isin(words_BT, jnp.array(special))
   count_B = ordinary_BT.sum(-1)
   wanted_B = jnp.clip(jnp.round(count_B * rate), 1, K).astype(jnp.int32)
   wanted_B = jnp.minimum(wanted_B, count_B)
@@ -67,13 +70,13 @@ def hide_words(
 
   fate_BK = jax.random.uniform(fate_key, (B, K))
   random_BK = jax.random.randint(
-    word_key, (B, K), 0, vocabulary - len(set(special))
+    word_key, (B, K), 0, vocabulary - len(special)
   )
-  for reserved in sorted(set(special)):
+  for reserved in special:
     random_BK += random_BK >= reserved
   shown_BK = jnp.where(
     fate_BK < mask_share,
-    special.mask,
+    mask_word,
     jnp.where(fate_BK < mask_share + random_share, random_BK, targets_BK),
   )
   shown_BK = jnp.where(valid_BK, shown_BK, targets_BK)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from item_jax.batch import Batch, SpecialWords
+from item_jax.batch import Batch
 from item_jax.models import patches
 from item_jax.objectives import losses, masking
 from item_jax.objectives.contract import Objective
@@ -30,7 +30,8 @@ def make_objective(
   *,
   weights: dict[str, float],
   vocabulary: int,
-  special: SpecialWords,
+  special: tuple[int, ...],
+  mask_word: int,
   title_rate: float,
   patch_rate: float,
   mask_share: float,
@@ -60,6 +61,7 @@ def make_objective(
       rate=title_rate,
       vocabulary=vocabulary,
       special=special,
+      mask_word=mask_word,
       mask_share=mask_share,
       random_share=random_share,
     )

@@ -41,13 +41,14 @@ class Report:
 
 def init_state(params, optimizer, names) -> State:
   zero = jnp.zeros((), jnp.int32)
+  none = jnp.zeros((), jnp.float32)
   return State(
     step=zero,
     params=params,
     moments=optimizer.init(params),
     bad_run=zero,
     bad_total=zero,
-    sums={name: Average.empty() for name in sorted(names)},
+    sums={name: Average(total=none, count=none) for name in sorted(names)},
   )
 
 

@@ -1,0 +1,36 @@
+"""Reads a config file and its overrides: flags in, a Config out."""
+
+from absl import flags
+from ml_collections import config_flags
+
+from item_jax.config import Config
+from item_jax.errors import UserError
+
+
+def parse(config: str | None, overrides: list[str]) -> Config:
+  """`FILE[:VARIANT]` and `--config.optim.lr=1e-4`-like words as a Config.
+
+  Values are parsed by the field's type; an unknown field is a UserError.
+  """
+  if config is None:
+    raise UserError("--config=FILE[:VARIANT] is needed")
+  values = flags.FlagValues()
+  holder = config_flags.DEFINE_config_file(
+    "config", flag_values=values, lock_config=False
+  )
+  try:
+    left = values(["item-jax", f"--config={config}", *overrides])
+  except KeyError as error:
+    raise UserError(f"no such option: {error.args[0]}") from error
+  except flags.Error as error:
+    raise UserError(str(error)) from error
+  except OSError as error:
+    raise UserError(f"config {config}: {error}") from error
+  if left[1:]:
+    raise UserError(f"unknown arguments: {' '.join(left[1:])}")
+  if not isinstance(holder.value, Config):
+    raise UserError(
+      f"{config}: get_config() gave a {type(holder.value).__name__}, not an"
+      " item_jax.config.Config"
+    )
+  return holder.value

@@ -1,0 +1,43 @@
+"""What each loss is worth to a model that looks at nothing: samples in, floors
+out. A curve that stays at its floor has learnt nothing from the pair.
+"""
+
+import math
+
+import numpy as np
+
+ITM_FLOOR = math.log(2)  # half of the pairs match
+
+
+def word_floor(words_NT: np.ndarray, special: tuple[int, ...]) -> float:
+  """Entropy in nats of a word given its place alone, over ordinary words.
+
+  Each place's plug-in entropy carries the Miller-Madow correction
+  (m - 1) / 2n, for a sample of n words understates it.
+  """
+  words_NT = np.asarray(words_NT)
+  ordinary_NT = ~np.isin(words_NT, special)
+  total, count = 0.0, 0
+  for place in range(words_NT.shape[1]):
+    words = words_NT[ordinary_NT[:, place], place]
+    n = len(words)
+    if not n:
+      continue
+    times = np.unique(words, return_counts=True)[1]
+    entropy = math.log(n) - float((times * np.log(times)).sum()) / n
+    total += n * entropy + (len(times) - 1) / 2
+    count += n
+  return total / count if count else 0.0
+
+
+def pixel_floor(patches_MNP: np.ndarray) -> float:
+  """Mean squared error of the mean patch of each place, over M photos.
+
+  The mean of the same M photos is closer to them than to others, by
+  (M - 1) / M; the floor is corrected for that.
+  """
+  patches_MNP = np.asarray(patches_MNP, np.float32)
+  M = len(patches_MNP)
+  if M < 2:
+    return 0.0
+  return float(patches_MNP.var(axis=0, dtype=np.float64).mean()) * M / (M - 1)

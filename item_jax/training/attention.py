@@ -1,0 +1,79 @@
+"""Chooses an attention kernel: shapes in, the quicker implementation out."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from item_jax.errors import UserError
+from item_jax.models.layers import attend
+
+
+def has_cudnn() -> bool:
+  """Whether the default device is an NVIDIA GPU."""
+  device = jax.devices()[0]
+  return device.platform == "gpu" and "nvidia" in device.device_kind.lower()
+
+
+def choose(
+  asked: str, *, rows: int, places: int, heads: int, depth: int, dtype: str
+) -> tuple[str, str]:
+  """("xla" or "cudnn", why).
+
+  Args:
+    asked: "auto", "xla" or "cudnn".
+    rows: pairs on one device in one pass.
+
+  Every process gets process 0's answer: they must compile one program.
+  """
+  if asked == "xla":
+    return "xla", "as configured"
+  if not has_cudnn():
+    if asked == "cudnn":
+      raise UserError(
+        f"model.attention=cudnn, but the device is {jax.devices()[0]}"
+      )
+    return "xla", "no NVIDIA GPU"
+  if dtype != "bfloat16":
+    if asked == "cudnn":
+      raise UserError(
+        f"model.attention=cudnn needs model.dtype=bfloat16, not {dtype}"
+      )
+    return "xla", f"cuDNN has no {dtype} attention"
+  if asked == "cudnn":
+    return "cudnn", "as configured"
+  shape = (rows, places, heads, depth)
+  xla = _seconds(shape, dtype, "xla")
+  try:
+    cudnn = _seconds(shape, dtype, "cudnn")
+  except (RuntimeError, ValueError, NotImplementedError) as error:
+    first = str(error).splitlines()[0] if str(error) else repr(error)
+    cudnn, why = float("inf"), f"cuDNN refused: {first}"
+  else:
+    why = f"cuDNN {1e3 * cudnn:.2f} ms, XLA {1e3 * xla:.2f} ms"
+  quicker = np.int32(cudnn < xla)
+  if jax.process_count() > 1:
+    quicker = multihost_utils.broadcast_one_to_all(quicker)
+  return ("cudnn" if quicker else "xla"), why
+
+
+def _seconds(shape, dtype: str, implementation: str) -> float:
+  """Median time of attention's forward and backward pass."""
+  keys = jax.random.split(jax.random.key(0), 3)
+  qkv = [jax.random.normal(k, shape, jnp.dtype(dtype)) for k in keys]
+  lengths_B = jnp.full((shape[0],), shape[1] - shape[1] // 8, jnp.int32)
+
+  def loss(q, k, v):
+    out = attend(q, k, v, lengths_B, implementation=implementation)
+    return out.astype(jnp.float32).sum()
+
+  run = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+  jax.block_until_ready(run(*qkv))
+  times = []
+  for _ in range(10):
+    begin = time.perf_counter()
+    jax.block_until_ready(run(*qkv))
+    times.append(time.perf_counter() - begin)
+  return float(np.median(times))

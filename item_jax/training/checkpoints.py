@@ -1,0 +1,227 @@
+"""Keeps a run's State on disk: saved whole or not at all, verified on the way
+back.
+
+Orbax writes each step into a folder that gets its name when it is complete.
+A manifest with the SHA-256 of every file is added after that, because orbax
+itself restores a flipped bit without a word.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from item_jax.errors import UserError
+
+MANIFEST = "manifest.json"
+BEST_METRIC = "both/map@10"
+
+
+class CorruptCheckpointError(UserError):
+  """A file of a checkpoint is not what was written."""
+
+
+class SaveError(RuntimeError):
+  """A checkpoint that should be on disk is not there."""
+
+
+class Checkpoints:
+  """The checkpoints of one workdir; one writer at a time.
+
+  The newest `keep` are kept, and the best by validation MAP@10 beside them.
+  """
+
+  def __init__(self, workdir: Path, *, keep: int = 3, read_only=False):
+    self.folder = Path(workdir).absolute() / "checkpoints"
+    self._manager = ocp.CheckpointManager(
+      self.folder,
+      item_handlers=ocp.StandardCheckpointHandler(),
+      options=ocp.CheckpointManagerOptions(
+        create=not read_only,
+        read_only=read_only,
+        cleanup_tmp_directories=not read_only,
+        best_fn=_rank,
+        preservation_policy=preservation_policy.AnyPreservationPolicy(
+          [
+            preservation_policy.LatestN(keep),
+            preservation_policy.BestN(
+              get_metric_fn=_rank,
+              n=1,
+              keep_checkpoints_without_metrics=False,
+            ),
+          ]
+        ),
+        async_options=ocp.AsyncOptions(
+          post_finalization_callback=self._write_manifests
+        ),
+      ),
+    )
+
+  def steps(self) -> list[int]:
+    self._manager.reload()
+    return sorted(self._manager.all_steps())
+
+  def best_step(self) -> int | None:
+    """The step with the best validation MAP@10; None before any."""
+    scored = {}
+    for step in self.steps():
+      metrics = self.folder / str(step) / "metrics" / "metrics"
+      if metrics.is_file():
+        found = json.loads(metrics.read_text())
+        if BEST_METRIC in found:
+          scored[step] = found[BEST_METRIC]
+    # Of equals the later one.
+    return max(scored, key=lambda s: (scored[s], s)) if scored else None
+
+  def save(self, step: int, state, *, metrics: dict | None = None) -> None:
+    """Starts an asynchronous save; errors of an earlier one come up here."""
+    saved = self._manager.save(
+      step, args=ocp.args.StandardSave(state), metrics=metrics, force=True
+    )
+    if not saved:
+      raise SaveError(
+        f"step {step} was not saved to {self.folder}; it holds steps"
+        f" {self.steps()}"
+      )
+
+  def wait(self) -> None:
+    """Returns when all saves are on disk, or raises their error."""
+    self._manager.wait_until_finished()
+    self._manager.check_for_errors()
+
+  def close(self) -> None:
+    self._manager.close()
+
+  def restore(self, step: int, like):
+    """The State of `step`, verified, laid out as the arrays `like`.
+
+    Args:
+      like: a tree of `jax.ShapeDtypeStruct` with shardings.
+
+    Raises:
+      CorruptCheckpointError: a file differs from the manifest.
+      UserError: paths, shapes or dtypes differ from `like`.
+    """
+    self.verify(step)
+    found = _signature(self._manager.item_metadata(step))
+    self._check_fits(step, found, _signature(like))
+    return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+
+  def restore_params(self, step: int, like):
+    """The parameters of `step` alone, verified, as arrays on this host.
+
+    Args:
+      like: a tree of `jax.ShapeDtypeStruct`.
+
+    Raises:
+      As `restore`.
+    """
+    self.verify(step)
+    folder = self.folder / str(step) / "default"
+    with ocp.PyTreeCheckpointer() as reader:
+      found = _signature(reader.metadata(folder).item_metadata.tree["params"])
+      self._check_fits(step, found, _signature(like))
+      restored = reader.restore(
+        folder,
+        args=ocp.args.PyTreeRestore(
+          item={"params": like},
+          restore_args={
+            "params": jax.tree.map(
+              lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like
+            )
+          },
+          partial_restore=True,
+        ),
+      )
+    return restored["params"]
+
+  def _check_fits(self, step: int, found: dict, wanted: dict) -> None:
+    if found != wanted:
+      odd = sorted(set(found.items()) ^ set(wanted.items()))
+      raise UserError(
+        f"checkpoint {self.folder / str(step)} does not fit this model;"
+        f" differing leaves, of both sides: {odd[:8]}"
+      )
+
+  def verify(self, step: int) -> None:
+    """Compares every file of a step with its manifest.
+
+    A step that was committed just before a kill may have none yet; then its
+    completeness rests on orbax's rename, and the manifest is written now.
+    """
+    folder = self.folder / str(step)
+    path = folder / MANIFEST
+    if not path.exists():
+      self._write_manifests()
+      return
+    try:
+      expected = json.loads(path.read_text())
+    except ValueError as error:
+      raise CorruptCheckpointError(f"{path} is not readable") from error
+    present = hash_files(folder)
+    for name in sorted(expected.keys() | present.keys()):
+      if expected.get(name) != present.get(name):
+        what = "is missing" if name not in present else "was altered"
+        raise CorruptCheckpointError(f"{folder / name} {what}")
+
+  def newest_good(self) -> int | None:
+    """The newest step that verifies; bad ones are named on the way."""
+    for step in reversed(self.steps()):
+      try:
+        self.verify(step)
+      except CorruptCheckpointError as error:
+        print(f"checkpoint {step} is passed over: {error}", flush=True)
+      else:
+        return step
+    return None
+
+  def _write_manifests(self) -> None:
+    if jax.process_index() != 0:
+      return
+    for folder in self.folder.iterdir():
+      if folder.name.isdigit() and not (folder / MANIFEST).exists():
+        write_json(folder / MANIFEST, hash_files(folder))
+
+
+def _rank(metrics: dict) -> float:
+  return metrics[BEST_METRIC]
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+  """{path below the folder: SHA-256} of every file but the manifest."""
+  hashes = {}
+  for path in sorted(folder.rglob("*")):
+    name = path.relative_to(folder).as_posix()
+    if path.is_file() and not name.startswith(MANIFEST):
+      with path.open("rb") as file:
+        hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+  return hashes
+
+
+def write_json(path: Path, value) -> None:
+  """Writes all of it or nothing."""
+  part = path.with_name(path.name + ".part")
+  part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+  part.replace(path)
+
+
+def _signature(tree) -> dict[str, tuple]:
+  """{path: (shape, dtype)} with path spelled alike for every container."""
+
+  def spell(key) -> str:
+    for name in ("key", "name", "idx"):
+      if hasattr(key, name):
+        return str(getattr(key, name))
+    return str(key)
+
+  leaves = jax.tree_util.tree_leaves_with_path(
+    tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype")
+  )
+  return {
+    "/".join(spell(k) for k in path): (tuple(x.shape), str(x.dtype))
+    for path, x in leaves
+  }

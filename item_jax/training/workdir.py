@@ -1,0 +1,101 @@
+"""What a workdir says about its run: written at the first start, compared at
+every later one, read by whoever uses the result."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from item_jax import config as config_lib
+from item_jax.config import Config
+from item_jax.data import images, tokenizer
+from item_jax.data.records import Store
+from item_jax.data.tokenizer import Words
+from item_jax.errors import UserError
+from item_jax.training.checkpoints import write_json
+
+RUN_FILE = "run.json"
+WORDS_FILE = "tokenizer.json"
+
+
+class Run(NamedTuple):
+  """What `run.json` and `tokenizer.json` hold."""
+
+  config: Config
+  attention: str  # the implementation that was chosen
+  preprocessing: str
+  tokenizer: str  # fingerprint
+  data: dict[str, str]  # split: fingerprint
+  floors: dict[str, float]
+  words: Words
+
+
+def read_run(workdir: Path) -> Run:
+  """Raises UserError where there is no run, or its files don't fit."""
+  path = Path(workdir) / RUN_FILE
+  if not path.is_file():
+    raise UserError(f"{workdir} holds no run: {path} is missing")
+  saved = json.loads(path.read_text())
+  words = tokenizer.load_words(Path(workdir) / WORDS_FILE)
+  if words.fingerprint != saved["tokenizer"]:
+    raise UserError(
+      f"{Path(workdir) / WORDS_FILE} has fingerprint {words.fingerprint[:12]},"
+      f" the run was trained with {saved['tokenizer'][:12]}"
+    )
+  return Run(
+    config=config_lib.from_flat(saved["config"]),
+    attention=saved["attention"],
+    preprocessing=saved["preprocessing"],
+    tokenizer=saved["tokenizer"],
+    data=saved["data"],
+    floors=saved["floors"],
+    words=words,
+  )
+
+
+def write_run(
+  workdir: Path,
+  config: Config,
+  store: Store,
+  words: Words,
+  *,
+  attention: str,
+  floors: dict[str, float],
+) -> None:
+  words.save(Path(workdir) / WORDS_FILE)
+  write_json(
+    Path(workdir) / RUN_FILE,
+    {
+      "config": config_lib.flatten(config),
+      "attention": attention,
+      "preprocessing": images.PREPROCESSING,
+      "tokenizer": words.fingerprint,
+      "data": store.fingerprints,
+      "floors": floors,
+      "versions": {"jax": jax.__version__},
+    },
+  )
+
+
+def check_same(run: Run, config: Config, store: Store, words: Words) -> None:
+  """Raises UserError naming every field in which a resume would differ."""
+  before = config_lib.flatten(run.config)
+  now = config_lib.flatten(config)
+  differing = [
+    f"{name}: was {before[name]!r}, is {now[name]!r}"
+    for name in sorted(before)
+    if before[name] != now[name] and name not in config_lib.FREE_ON_RESUME
+  ]
+  for name, was, is_ in (
+    ("data (fingerprints of the splits)", run.data, store.fingerprints),
+    ("tokenizer", run.tokenizer, words.fingerprint),
+    ("preprocessing", run.preprocessing, images.PREPROCESSING),
+  ):
+    if was != is_:
+      differing.append(f"{name}: was {was!r}, is {is_!r}")
+  if differing:
+    raise UserError(
+      "the workdir holds another run; give another --workdir, or undo\n  "
+      + "\n  ".join(differing)
+    )
