@@ -1,23 +1,24 @@
 """Writes an invented catalogue: a count and a seed in, CSV and photos out."""
 
+import contextlib
 import csv
+import functools
 import multiprocessing
 import os
-import shutil
+import signal
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import cv2
 import simplejpeg
 from tqdm import tqdm
 
-from item_jax.data import drawing, invention
+from item_jax.data.invented import drawing, invention, titles
+from item_jax.data.publish import new_folder
 from item_jax.errors import UserError
 from item_jax.processes import die_with_parent
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category")
-_CHUNK = 16  # products a worker takes at a time
 
 
 def synthesize(
@@ -31,122 +32,137 @@ def synthesize(
 ) -> None:
   """Writes OUT/products.csv and OUT/images/*.jpg, 2 to 6 listings a product.
 
-  The bytes are a function of (products, seed, image_size), and a product and
-  its listings of (seed, its number, image_size). Built beside OUT and renamed
-  at the end. `workers` defaults to the number of cores.
+  A product and its listings are a function of (seed, its number, image_size):
+  a larger catalogue begins with the smaller one, and the number of workers
+  changes no byte. Built beside OUT and renamed at the end.
 
-  Raises UserError for impossible numbers and FileExistsError if OUT exists.
+  Args:
+    out: the catalogue's folder to be.
+    products: how many.
+    seed: 0 or more.
+    image_size: the photos' side, in pixels.
+    overwrite: whether to replace an earlier catalogue of this command.
+    workers: processes; None for one a core.
+
+  Raises:
+    UserError: an impossible number.
+    FileExistsError: `out` is there and must stay.
   """
-  out = Path(out)
-  workers = workers or os.cpu_count() or 1
-  _check(products=products, seed=seed, image_size=image_size, workers=workers)
-  _check_free(out, overwrite=overwrite)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
-  try:
-    (unfinished / "images").mkdir(parents=True)
-    listings = _write(unfinished, products, seed, image_size, workers)
-    if overwrite and out.exists():
-      shutil.rmtree(out)
-    unfinished.rename(out)
-  finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+  workers = _cores() if workers is None else workers
+  _check("products", products, 1, 10**9)
+  _check("seed", seed, 0, 2**63 - 1)
+  _check("image_size", image_size, 32, 1024)
+  _check("workers", workers, 1, 1024)
+  with new_folder(out, overwrite=overwrite, replaceable=_is_ours) as draft:
+    (draft.path / "images").mkdir()
+    listings = _write(draft.path, products, seed, image_size, workers)
+    draft.publish()
   print(f"{out}: {products:,} products, {listings:,} listings (seed {seed})")
 
 
-def _check(**numbers):
-  least = {"products": 1, "seed": 0, "image_size": 32, "workers": 1}
-  for name, number in numbers.items():
-    if number < least[name]:
-      raise UserError(f"{name} is {number}, must be at least {least[name]}")
-  if numbers["image_size"] > 1024:
-    raise UserError(
-      f"image_size is {numbers['image_size']}, must be at most 1024"
-    )
-
-
-def _check_free(out, *, overwrite):
-  if not os.path.lexists(out):
-    return
-  if not overwrite:
-    raise FileExistsError(f"{out} exists; give --overwrite to replace it")
-  strange = (
-    sorted(set(os.listdir(out)) - {"products.csv", "images"})
-    if out.is_dir()
-    else ["a file"]
-  )
-  if strange:
-    raise UserError(
-      f"{out} is not a catalogue and will not be replaced: it holds"
-      f" {', '.join(strange[:3])}, expected products.csv and images only"
-    )
-
-
-def _write(folder, products, seed, image_size, workers):
-  """Writes all listings in order of product; returns their number."""
-  draw_chunk = partial(
-    _write_chunk, images=folder / "images", seed=seed, image_size=image_size
-  )
-  chunks = [
-    range(start, min(start + _CHUNK, products))
-    for start in range(0, products, _CHUNK)
-  ]
-  listings = 0
-  with (
-    open(folder / "products.csv", "w", encoding="utf-8", newline="") as file,
-    tqdm(total=products, unit=" products", desc="draw") as bar,
-  ):
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-
-    def take(rows_of_chunks):
-      nonlocal listings
-      for chunk, rows in zip(chunks, rows_of_chunks, strict=True):
-        writer.writerows(rows)
-        listings += len(rows)
-        bar.update(len(chunk))
-
-    if workers == 1:
-      take(map(draw_chunk, chunks))
-    else:
-      with ProcessPoolExecutor(
-        min(workers, len(chunks)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-      ) as pool:
-        take(pool.map(draw_chunk, chunks))
-  return listings
-
-
-def _start_worker():
-  die_with_parent()
-  cv2.setNumThreads(1)  # one core a worker
-
-
-def _write_chunk(chunk, *, images, seed, image_size):
-  """Writes the photos of these products; returns their rows."""
-  rows = []
-  for index in chunk:
-    product = invention.invent_product(seed, index)
-    for number in range(invention.count_listings(seed, index)):
-      name = f"{index:06d}-{number}"
-      title, _ = invention.say_title(
-        product, invention.stream(seed, 2, index, number)
-      )
-      photo = draw_photo(product, seed, index, number, side=image_size)
-      (images / f"{name}.jpg").write_bytes(photo)
-      category = invention.KINDS[product.kind].category
-      rows.append(
-        (name, f"P{index:06d}", f"images/{name}.jpg", title, category)
-      )
-  return rows
-
-
-def draw_photo(product, seed, index, number, *, side):
-  """The JPEG of one listing."""
+def draw_photo(
+  product: invention.Product, seed: int, index: int, number: int, *, side: int
+) -> bytes:
+  """The JPEG of listing `number` of product `index`."""
   rng = invention.stream(seed, 3, index, number)
   shot = drawing.take_shot(rng)
   pixels = drawing.draw(product, shot, rng, side=side)
   return simplejpeg.encode_jpeg(
     pixels, quality=shot.quality, colorspace="RGB", colorsubsampling="420"
   )
+
+
+def write_title(
+  product: invention.Product, seed: int, index: int, number: int
+) -> str:
+  """The title of listing `number` of product `index`."""
+  return titles.say_title(product, invention.stream(seed, 2, index, number))[0]
+
+
+def _cores():
+  """Those this process may use, where the system tells."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def _check(name, number, least, most):
+  if not least <= number <= most:
+    raise UserError(f"{name} must be {least:,} to {most:,}, not {number:,}")
+
+
+def _is_ours(folder):
+  """Whether a folder is a catalogue of this command and nothing besides."""
+  if set(os.listdir(folder)) != {"products.csv", "images"}:
+    return False
+  with open(folder / "products.csv", "rb") as file:
+    file.readline()
+    return file.readline().startswith(b"000000-0,P000000,images/000000-0.jpg,")
+
+
+def _write(folder: Path, products, seed, image_size, workers):
+  """Writes all listings in order of product; returns their number."""
+  draw = functools.partial(
+    _write_some, images=folder / "images", seed=seed, image_size=image_size
+  )
+  step = invention.FAMILY  # a family is grown once
+  tasks = [
+    range(start, min(start + step, products))
+    for start in range(0, products, step)
+  ]
+  listings = 0
+  with (
+    open(folder / "products.csv", "w", encoding="utf-8", newline="") as file,
+    tqdm(total=products, unit=" products", desc="drawing") as bar,
+    _mapper(min(workers, len(tasks))) as each,
+  ):
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for indices, rows in zip(tasks, each(draw, tasks), strict=True):
+      writer.writerows(rows)
+      listings += len(rows)
+      bar.update(len(indices))
+  return listings
+
+
+@contextlib.contextmanager
+def _mapper(workers):
+  """Gives a `map` that keeps the order; in this process if one is enough."""
+  if workers == 1:
+    yield map
+    return
+  pool = ProcessPoolExecutor(
+    workers,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=_start_worker,
+    initargs=(os.getpid(),),
+  )
+  try:
+    yield pool.map
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(parent):
+  die_with_parent()
+  if os.getppid() != parent:  # it ended while this process started
+    os.kill(os.getpid(), signal.SIGKILL)
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+  cv2.setNumThreads(1)  # a process a core is enough
+
+
+def _write_some(indices, *, images, seed, image_size):
+  """Writes the photos of these products; returns their rows."""
+  rows = []
+  for index in indices:
+    product = invention.invent_product(seed, index)
+    category = invention.KINDS[product.kind].category
+    for number in range(invention.count_listings(seed, index)):
+      name = f"{index:06d}-{number}"
+      photo = draw_photo(product, seed, index, number, side=image_size)
+      (images / f"{name}.jpg").write_bytes(photo)
+      title = write_title(product, seed, index, number)
+      rows.append(
+        (name, f"P{index:06d}", f"images/{name}.jpg", title, category)
+      )
+  return rows

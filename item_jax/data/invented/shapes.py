@@ -1,11 +1,21 @@
-"""Outlines of the invented products: a form in, painted parts out.
+"""Outlines of the invented products: a kind in, painted parts out.
 
 Coordinates are x to the right and y down, the object filling about -1 to 1.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
+
+from item_jax.data.invented.curves import (
+  ellipse,
+  polygon,
+  rounded,
+  smooth,
+  turned,
+  turned_smooth,
+)
 
 
 class Part(NamedTuple):
@@ -16,59 +26,17 @@ class Part(NamedTuple):
   width: float = 0.0  # of a stroke along the points; 0 fills them
 
 
-def ellipse(x, y, rx, ry=None, start=0, end=360):
-  """Points [48, 2] along an ellipse; angles in degrees, clockwise."""
-  angle = np.radians(np.linspace(start, end, 48))
-  ry = rx if ry is None else ry
-  return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
-
-
-def rounded(left, top, right, low, r):
-  """A rectangle with corners of radius `r`."""
-  corners = (
-    (right - r, low - r, 0),
-    (left + r, low - r, 90),
-    (left + r, top + r, 180),
-    (right - r, top + r, 270),
-  )
-  return np.concatenate([ellipse(x, y, r, r, a, a + 90) for x, y, a in corners])
-
-
-def polygon(*points):
-  return np.array(points, float)
-
-
-def smooth(*points, rounds=3, closed=True):
-  """Cuts the corners of a polygon (Chaikin) until it is a curve."""
-  curve = np.array(points, float)
-  for _ in range(rounds):
-    after = np.roll(curve, -1, 0)
-    cut = np.stack([0.75 * curve + 0.25 * after, 0.25 * curve + 0.75 * after])
-    cut = cut.transpose(1, 0, 2)
-    if closed:
-      curve = cut.reshape(-1, 2)
-    else:
-      curve = np.concatenate([curve[:1], cut[:-1].reshape(-1, 2), curve[-1:]])
-  return curve
-
-
-def turned(*profile):
-  """A body of revolution: (half width, height) pairs from top to bottom."""
-  half = np.array(profile, float)
-  return np.concatenate([half * [-1, 1], (half * [1, 1])[::-1]])
-
-
-def turned_smooth(*profile):
-  """`turned` with a smooth outline between its sharp ends."""
-  half = smooth(*profile, closed=False)
-  return np.concatenate([half * [-1, 1], half[::-1]])
+@functools.cache
+def shape(kind: str) -> tuple[list[Part], np.ndarray]:
+  """An object's parts, from back to front, and three spots for a mark."""
+  return _SHAPES[kind]()
 
 
 def _spots(*spots):
   return np.array(spots, float)
 
 
-def _mug(form):
+def _mug():
   handle = smooth(
     (0.5, -0.35), (1.05, -0.45), (1.05, 0.4), (0.5, 0.35), closed=False
   )
@@ -80,7 +48,7 @@ def _mug(form):
   return parts, _spots((-0.3, -0.3), (0.0, 0.1), (0.3, 0.45))
 
 
-def _bottle(form):
+def _bottle():
   parts = [
     Part(
       "body",
@@ -94,7 +62,7 @@ def _bottle(form):
   return parts, _spots((0.0, -0.1), (0.0, 0.3), (0.0, 0.7))
 
 
-def _plate(form):
+def _plate():
   parts = [
     Part("body", ellipse(0, 0, 0.98)),
     Part("second", ellipse(0, 0, 0.62)),
@@ -103,7 +71,7 @@ def _plate(form):
   return parts, _spots((0.0, -0.28), (0.0, 0.0), (0.0, 0.3))
 
 
-def _teapot(form):
+def _teapot():
   spout = smooth(
     (-0.5, 0.3), (-0.95, 0.2), (-0.8, -0.3), (-1.2, -0.45), closed=False
   )
@@ -120,7 +88,7 @@ def _teapot(form):
   return parts, _spots((-0.35, 0.1), (0.0, 0.2), (0.35, 0.1))
 
 
-def _vase(form):
+def _vase():
   parts = [
     Part(
       "body",
@@ -134,7 +102,7 @@ def _vase(form):
   return parts, _spots((0.0, -0.1), (-0.2, 0.25), (0.0, 0.6))
 
 
-def _lamp(form):
+def _lamp():
   parts = [
     Part("metal", polygon((0, 0.0), (0, 0.85)), 0.1),
     Part("second", turned((0.12, 0.72), (0.45, 0.9), (0.45, 1.0))),
@@ -143,7 +111,7 @@ def _lamp(form):
   return parts, _spots((0.0, -0.7), (0.0, -0.35), (0.35, -0.1))
 
 
-def _clock(form):
+def _clock():
   parts = [
     Part("body", ellipse(0, 0, 1.0)),
     Part("light", ellipse(0, 0, 0.66)),
@@ -154,14 +122,14 @@ def _clock(form):
       Part("dark", np.stack([0.54 * direction, 0.61 * direction]), 0.05)
     )
   parts += [
-    Part("second", polygon((0, 0), (0.26, -0.24)), 0.09),
+    Part("second", polygon((0, 0), (0.3, -0.14)), 0.09),
     Part("second", polygon((0, 0), (-0.12, -0.48)), 0.06),
     Part("dark", ellipse(0, 0, 0.06)),
   ]
-  return parts, _spots((0.0, -0.82), (0.0, 0.3), (0.0, 0.82))
+  return parts, _spots((-0.36, 0.12), (0.0, 0.36), (0.36, 0.12))
 
 
-def _cushion(form):
+def _cushion():
   parts = [
     Part(
       "body",
@@ -179,7 +147,7 @@ def _cushion(form):
   return parts, _spots((-0.45, -0.45), (0.0, 0.0), (0.45, 0.45))
 
 
-def _chair(form):
+def _chair():
   legs = [
     Part("wood", polygon((x, 0.2), (1.15 * x, 1.0)), 0.1)
     for x in (-0.5, -0.25, 0.25, 0.5)
@@ -196,7 +164,7 @@ def _chair(form):
   return parts, _spots((-0.3, -0.74), (0.0, -0.56), (0.3, -0.38))
 
 
-def _shirt(form):
+def _shirt():
   parts = [
     Part(
       "body",
@@ -211,7 +179,7 @@ def _shirt(form):
   return parts, _spots((-0.28, -0.3), (0.0, 0.05), (0.3, 0.6))
 
 
-def _dress(form):
+def _dress():
   parts = [
     Part(
       "body",
@@ -226,7 +194,7 @@ def _dress(form):
   return parts, _spots((0.0, -0.45), (0.0, 0.25), (0.3, 0.7))
 
 
-def _shorts(form):
+def _shorts():
   parts = [
     Part(
       "body",
@@ -240,7 +208,7 @@ def _shorts(form):
   return parts, _spots((-0.45, -0.4), (0.5, 0.0), (-0.55, 0.5))
 
 
-def _sock(form):
+def _sock():
   parts = [
     Part(
       "body",
@@ -255,7 +223,7 @@ def _sock(form):
   return parts, _spots((-0.18, -0.5), (-0.18, -0.05), (0.0, 0.45))
 
 
-def _hat(form):
+def _hat():
   parts = [
     Part("body", ellipse(0, 0.42, 1.1, 0.34)),
     Part(
@@ -270,7 +238,7 @@ def _hat(form):
   return parts, _spots((0.0, -0.4), (-0.25, -0.1), (0.3, 0.0))
 
 
-def _tote(form):
+def _tote():
   parts = [
     Part("second", ellipse(0, -0.3, 0.38, 0.68, 180, 360), 0.11),
     Part(
@@ -280,11 +248,12 @@ def _tote(form):
   return parts, _spots((-0.45, 0.0), (0.0, 0.35), (0.45, 0.7))
 
 
-def _backpack(form):
+def _backpack():
+  strap = smooth((-0.6, -0.4), (-0.98, 0.1), (-0.68, 0.8), closed=False)
   parts = [
     Part("second", ellipse(0, -0.8, 0.2, 0.2, 180, 360), 0.09),
-    Part("second", smooth((-0.6, -0.4), (-0.98, 0.1), (-0.68, 0.8), closed=False), 0.15),
-    Part("second", smooth((0.6, -0.4), (0.98, 0.1), (0.68, 0.8), closed=False), 0.15),
+    Part("second", strap, 0.15),
+    Part("second", strap * [-1, 1], 0.15),
     Part("body", rounded(-0.68, -0.85, 0.68, 0.95, 0.4)),
     Part("main", rounded(-0.48, 0.25, 0.48, 0.8, 0.12)),
     Part("second", polygon((-0.46, 0.38), (0.46, 0.38)), 0.06),
@@ -292,7 +261,7 @@ def _backpack(form):
   return parts, _spots((0.0, -0.55), (0.0, -0.15), (0.0, 0.58))
 
 
-def _umbrella(form):
+def _umbrella():
   dome = ellipse(0, 0.05, 1.0, 0.85, 180, 360)
   scallops = np.concatenate(
     [ellipse(x, 0.05, 0.25, 0.1, 0, -180) for x in (0.75, 0.25, -0.25, -0.75)]
@@ -309,7 +278,7 @@ def _umbrella(form):
   return parts, _spots((-0.55, -0.25), (0.0, -0.35), (0.55, -0.25))
 
 
-def _kite(form):
+def _kite():
   tail = smooth((0, 0.5), (0.3, 0.7), (-0.2, 0.85), (0.3, 1.1), closed=False)
   parts = [
     Part("second", tail, 0.07),
@@ -320,48 +289,23 @@ def _kite(form):
   return parts, _spots((0.0, -0.6), (0.3, -0.3), (0.0, 0.1))
 
 
-# Each maps a form (0 slim, 1 regular, 2 wide) to parts and three mark spots.
-SHAPES = {
-  "mug": _mug, "bottle": _bottle, "plate": _plate, "teapot": _teapot,
-  "vase": _vase, "lamp": _lamp, "clock": _clock, "cushion": _cushion,
-  "chair": _chair, "shirt": _shirt, "dress": _dress, "shorts": _shorts,
-  "sock": _sock, "hat": _hat, "tote": _tote, "backpack": _backpack,
-  "umbrella": _umbrella, "kite": _kite,
-}  # fmt: skip
-
-
-def _star():
-  angle = np.pi * np.arange(10) / 5
-  radius = np.where(np.arange(10) % 2, 0.42, 1.05)
-  return np.stack([radius * np.sin(angle), -radius * np.cos(angle)], 1)
-
-
-def _heart():
-  t = np.linspace(0, 2 * np.pi, 48)
-  x = 16 * np.sin(t) ** 3
-  y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-  return np.stack([x, -y], 1) / 16
-
-
-def _box(left, top, right, low):
-  return polygon((left, top), (right, top), (right, low), (left, low))
-
-
-# Outlines filled by the even-odd rule: a second one inside makes a hole.
-MARKS = {
-  "disc": [ellipse(0, 0, 0.95)],
-  "ring": [ellipse(0, 0, 1.0), ellipse(0, 0, 0.55)],
-  "triangle": [polygon((0, -1.0), (1.0, 0.85), (-1.0, 0.85))],
-  "square": [_box(-0.95, -0.95, 0.95, 0.95), _box(-0.45, -0.45, 0.45, 0.45)],
-  "diamond": [polygon((0, -1.1), (0.8, 0), (0, 1.1), (-0.8, 0))],
-  "cross": [
-    polygon(
-      (-0.3, -1), (0.3, -1), (0.3, -0.3), (1, -0.3), (1, 0.3), (0.3, 0.3),
-      (0.3, 1), (-0.3, 1), (-0.3, 0.3), (-1, 0.3), (-1, -0.3), (-0.3, -0.3),
-    )
-  ],
-  "star": [_star()],
-  "bars": [_box(-1, -0.9, -0.4, 0.9), _box(-0.2, -0.9, 0.2, 0.9), _box(0.4, -0.9, 1, 0.9)],
-  "heart": [_heart()],
-  "moon": [np.concatenate([ellipse(0, 0, 1, 1, 60, 300), ellipse(0.35, 0, 0.85, 0.85, 283, 77)])],
-}  # fmt: skip
+_SHAPES = {
+  "mug": _mug,
+  "bottle": _bottle,
+  "plate": _plate,
+  "teapot": _teapot,
+  "vase": _vase,
+  "lamp": _lamp,
+  "clock": _clock,
+  "cushion": _cushion,
+  "chair": _chair,
+  "shirt": _shirt,
+  "dress": _dress,
+  "shorts": _shorts,
+  "sock": _sock,
+  "hat": _hat,
+  "tote": _tote,
+  "backpack": _backpack,
+  "umbrella": _umbrella,
+  "kite": _kite,
+}

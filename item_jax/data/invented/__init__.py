@@ -1,0 +1,1 @@
+"""What the invented catalogue is made of: products, titles, photos."""

@@ -1,0 +1,51 @@
+"""Lines and outlines: a few numbers in, points [N, 2] out."""
+
+import numpy as np
+
+
+def ellipse(x, y, rx, ry=None, start=0, end=360):
+  """Points [48, 2] along an ellipse; angles in degrees, clockwise."""
+  angle = np.radians(np.linspace(start, end, 48))
+  ry = rx if ry is None else ry
+  return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
+
+
+def rounded(left, top, right, low, r):
+  """A rectangle with corners of radius `r`."""
+  corners = (
+    (right - r, low - r, 0),
+    (left + r, low - r, 90),
+    (left + r, top + r, 180),
+    (right - r, top + r, 270),
+  )
+  return np.concatenate([ellipse(x, y, r, r, a, a + 90) for x, y, a in corners])
+
+
+def polygon(*points):
+  return np.array(points, float)
+
+
+def smooth(*points, rounds=3, closed=True):
+  """Cuts the corners of a polygon (Chaikin) until it is a curve."""
+  curve = np.array(points, float)
+  for _ in range(rounds):
+    after = np.roll(curve, -1, 0)
+    cut = np.stack([0.75 * curve + 0.25 * after, 0.25 * curve + 0.75 * after])
+    cut = cut.transpose(1, 0, 2)
+    if closed:
+      curve = cut.reshape(-1, 2)
+    else:
+      curve = np.concatenate([curve[:1], cut[:-1].reshape(-1, 2), curve[-1:]])
+  return curve
+
+
+def turned(*profile):
+  """A body of revolution: (half width, height) pairs from top to bottom."""
+  half = np.array(profile, float)
+  return np.concatenate([half * [-1, 1], (half * [1, 1])[::-1]])
+
+
+def turned_smooth(*profile):
+  """`turned` with a smooth outline between its sharp ends."""
+  half = smooth(*profile, closed=False)
+  return np.concatenate([half * [-1, 1], half[::-1]])
