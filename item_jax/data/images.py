@@ -55,7 +55,9 @@ def store_jpeg(data: bytes) -> bytes:
   Raises:
     BadImage: not such a file, broken, cut short, or too large to decode.
   """
-  pixels, orientation = _decode(data)
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about metadata; sizes are checked
+    pixels, orientation = _decode(data)
   pixels = _resize(pixels, _stored_size(*pixels.shape[:2]))
   return simplejpeg.encode_jpeg(
     _upright(pixels, orientation), quality=QUALITY, colorsubsampling="420"
@@ -121,9 +123,7 @@ def _decode(data):
 
 def _open(data):
   try:
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # about metadata; sizes are checked
-      return Image.open(io.BytesIO(data), formats=FORMATS)
+    return Image.open(io.BytesIO(data), formats=FORMATS)
   except Image.DecompressionBombError as error:
     raise BadImage(
       f"the image has more than {MAX_PIXELS // 10**6} megapixels"

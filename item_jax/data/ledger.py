@@ -31,6 +31,7 @@ class Ledger:
     # Nothing of it outlives the run, so nothing need survive a crash.
     self._database.execute("PRAGMA journal_mode = OFF")
     self._database.execute("PRAGMA synchronous = OFF")
+    self._database.execute("PRAGMA cache_size = -65536")  # KiB
     self._database.execute(_TABLE)
 
   def add(self, split: str, record: Record) -> bool:

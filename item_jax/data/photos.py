@@ -89,7 +89,15 @@ class _Pool:
   def __init__(self, root, workers):
     self._root = root
     self._workers = workers
-    self._pool = _executor(workers)
+    # Spawned: threads of libraries already loaded would not survive a fork.
+    self._context = multiprocessing.get_context("spawn")
+    self._stop = self._context.Event()
+    self._pool = self._start(workers)
+
+  def _start(self, workers):
+    return ProcessPoolExecutor(
+      workers, self._context, _start_worker, (self._stop,)
+    )
 
   def submit(self, chunk):
     names = [name for _, name in chunk]
@@ -102,8 +110,8 @@ class _Pool:
 
   def one_by_one(self, chunk):
     """Finds the photo that kills a process, and renews the pool."""
-    self.close()
-    lone = _executor(1)
+    self._pool.shutdown()
+    lone = self._start(1)
     stored = []
     for _, name in chunk:
       try:
@@ -111,35 +119,34 @@ class _Pool:
       except BrokenProcessPool:
         stored.append(BadImage(f"reading the image kills the process: {name}"))
         lone.shutdown()
-        lone = _executor(1)
+        lone = self._start(1)
     lone.shutdown()
     if len(chunk) > 1 and all(isinstance(s, BadImage) for s in stored):
       raise RuntimeError(
         "worker processes die whatever they read: out of memory, or the"
         " calling script has no `if __name__ == '__main__':`"
       )
-    self._pool = _executor(self._workers)
+    self._pool = self._start(self._workers)
     return stored
 
   def close(self):
-    self._pool.shutdown(wait=True, cancel_futures=True)
+    self._stop.set()  # photos handed out but not begun are let be
+    self._pool.shutdown(cancel_futures=True)
 
 
-def _executor(workers):
-  # Spawned: threads of libraries already loaded would not survive a fork.
-  return ProcessPoolExecutor(
-    workers, multiprocessing.get_context("spawn"), _start_worker
-  )
-
-
-def _start_worker():
+def _start_worker(stop):
+  global _stop
+  _stop = stop
   die_with_parent()
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
   cv2.setNumThreads(1)  # one process a core is enough
 
 
+_stop = None  # in a worker: the event that says that nobody waits any more
+
+
 def _stored_chunk(root, names):
-  return [_stored(root, name) for name in names]
+  return [_stored(root, name) for name in names if not _stop.is_set()]
 
 
 def _stored(root, name):

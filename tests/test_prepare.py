@@ -1,0 +1,537 @@
+"""Laws of preparing: nothing bad stops it, nothing half done looks finished."""
+
+import csv
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from item_jax.data import photos
+from item_jax.data import prepare as module
+from item_jax.data.images import store_jpeg
+from item_jax.data.prepare import prepare
+from item_jax.data.records import Record, open_store
+from item_jax.data.tokenizer import load_words
+from item_jax.errors import UserError
+
+SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
+FIELDS = ("listing_id", "product_id", "image", "title", "category", "split")
+
+
+def photo(seed=0, kind="JPEG", size=(300, 300), mode="RGB"):
+  pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+  image = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+  file = io.BytesIO()
+  image.convert(mode).save(file, kind)
+  return file.getvalue()
+
+
+def write_catalogue(path, rows):
+  with open(path, "w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file)
+    writer.writerow(FIELDS)
+    writer.writerows(rows)
+  return path
+
+
+def rejected(path):
+  with open(path, newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def contents(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def shop(tmp_path):
+  """A folder of photos and a small catalogue of them, all good."""
+  folder = tmp_path / "images"
+  folder.mkdir()
+  rows = []
+  for n in range(40):
+    (folder / f"{n}.jpg").write_bytes(photo(n))
+    split = ("train", "val", "test")[n // 2 % 3]
+    title = f"red shirt size {n // 2}"
+    rows.append((f"l{n}", f"p{n // 2}", f"{n}.jpg", title, "A > B", split))
+  write_catalogue(tmp_path / "c.csv", rows)
+  return tmp_path
+
+
+def run(shop, **options):
+  options = {"workers": 1, "out": shop / "data"} | options
+  return prepare(shop / "c.csv", images=shop / "images", **options)
+
+
+# ---- Bad photos and rows, each a real file. ----
+
+
+def jpeg_claiming(width, height):
+  data = bytearray(photo())
+  start = data.index(b"\xff\xc0")
+  data[start + 5 : start + 9] = struct.pack(">HH", height, width)
+  return bytes(data)
+
+
+BAD_FILES = {
+  "empty.jpg": (b"", "the image file is empty"),
+  "short.jpg": (photo()[:-1500], "the image file is broken or cut short"),
+  "short.png": (
+    photo(kind="PNG")[:-200],
+    "the image file is broken or cut short",
+  ),
+  "text.jpg": (b"404 not found", "the file is no JPEG, PNG or WebP photo"),
+  "gif.jpg": (photo(kind="GIF"), "the file is no JPEG, PNG or WebP photo"),
+  "bomb.jpg": (
+    jpeg_claiming(60_000, 60_000),
+    "the image has more than 50 megapixels",
+  ),
+}
+GOOD_FILES = {
+  "cmyk.jpg": photo(mode="CMYK"),
+  "grey.jpg": photo(mode="L"),
+  "rgba.png": photo(kind="PNG", mode="RGBA"),
+  "webp.webp": photo(kind="WEBP"),
+  "palette.png": photo(kind="PNG", mode="P"),
+}
+
+
+def make_corpus(shop):
+  """Rows beside the good ones, and what must become of each: {id: kind}."""
+  folder = shop / "images"
+  expected = {}
+  lines = []
+
+  def add(name, image, title=b"a title", kind=None):
+    lines.append(b",".join([name, b"", image, title, b"", b"train"]) + b"\n")
+    expected[name.decode()] = kind
+
+  for name, (data, kind) in BAD_FILES.items():
+    (folder / name).write_bytes(data)
+    add(name.encode(), name.encode(), kind=kind)
+  for name, data in GOOD_FILES.items():
+    (folder / name).write_bytes(data)
+    add(name.encode(), name.encode())
+  with open(folder / "large.jpg", "wb") as file:
+    file.truncate(50_000_001)
+  add(b"large", b"large.jpg", kind="the image file is larger than 50 MB")
+  add(b"gone", b"gone.jpg", kind="the image file is not there")
+  add(b"long", b"x" * 5000, kind="the image file cannot be read")
+  (folder / "folder.jpg").mkdir()
+  add(b"folder", b"folder.jpg", kind="the image is no regular file")
+  os.mkfifo(folder / "pipe.jpg")
+  add(b"pipe", b"pipe.jpg", kind="the image is no regular file")
+  (shop / "secret.jpg").write_bytes(photo())
+  (folder / "link.jpg").symlink_to(shop / "secret.jpg")
+  (folder / "up").symlink_to(shop)
+  (shop / "images2").mkdir()
+  (shop / "images2" / "a.jpg").write_bytes(photo())
+  leaves = "the image path leaves the image folder"
+  for place, path in enumerate(
+    ("../secret.jpg", "link.jpg", "up/secret.jpg", "../images2/a.jpg")
+  ):
+    add(f"leaves{place}".encode(), path.encode(), kind=leaves)
+  add(b"absolute", bytes(shop / "secret.jpg"), kind=leaves)
+  (folder / "sub").mkdir()
+  (folder / "sub" / "inner.jpg").write_bytes(photo())
+  add(b"inner", b"sub/../sub/inner.jpg")
+  add(b"no-title", b"0.jpg", b"")
+  add(b"no-image", b"")
+  add(b"neither", b"", b"", "neither title nor image")
+  add(b"latin1", b"0.jpg", b"caf\xe9", "title is not valid UTF-8")
+  add(b"nul", b"0.jpg", b"a\0b", "title holds a NUL byte")
+  add(
+    b"novel", b"0.jpg", b"x" * 10_001, "title is longer than 10,000 characters"
+  )
+  add(b"comma", b"0.jpg", b"one, two", "wrong number of fields")
+  lines.append(b'quote,,0.jpg,"open,,train\n')
+  lines.append(b"l3,,0.jpg,known id,,train\n")
+  # A duplicate of a rejected row is the first of its id that can be stored.
+  lines.append(b"gone,,0.jpg,found again,,train\n")
+  with open(shop / "c.csv", "ab") as file:
+    file.writelines(lines)
+  return expected
+
+
+def test_every_bad_row_is_named_and_every_good_one_stored(shop, capsys):
+  expected = make_corpus(shop)
+  assert run(shop, max_rejected=0.9) == 0
+  store = open_store(shop / "data")
+  by_id = {r.listing_id: r for s in store.sizes for r in store.source(s)}
+  listed = rejected(shop / "data" / "rejected.csv")
+  reasons = {
+    row["id"]: row["reason"].partition(": ")[0]
+    for row in listed
+    if row["id"] != "l3"
+  }
+  for name, kind in expected.items():
+    if kind is None:
+      assert name in by_id
+    elif name == "comma":  # its fields cannot be told apart
+      assert kind in {row["reason"].partition(": ")[0] for row in listed}
+    else:
+      assert reasons[name] == kind
+      assert (name in by_id) == (name == "gone")
+  assert by_id["gone"].title == "found again"
+  assert by_id["no-title"].title == ""
+  assert by_id["no-image"].image == b""
+  assert by_id["l3"].title == "red shirt size 1"
+  known = str(40 + len(expected) + 2)
+  assert {"row": known, "id": "l3", "reason": "duplicate listing_id"} in listed
+  # Nothing is lost: all rows are in one place or the other.
+  counts = store.catalogue["rejected"]
+  bad = sum(kind is not None for kind in expected.values()) + 2
+  assert counts.pop("all") == bad == len(listed) == sum(counts.values())
+  assert store.catalogue["read"] == 40 + len(expected) + 3
+  assert (
+    store.catalogue["rows"]["all"] == len(by_id) == 43 + len(expected) - bad
+  )
+  assert counts[leaves := "the image path leaves the image folder"] == 5
+  assert f"5  {leaves}" in capsys.readouterr().out
+
+
+def test_too_many_bad_rows_leave_no_data(shop, capsys):
+  with open(shop / "c.csv", "a") as file:
+    file.write("bad1,,gone.jpg,title,,train\n")
+  before = set(os.listdir(shop))
+  assert run(shop) == 3  # 1 of 41 is more than 1 %
+  aside = shop / "data.rejected.csv"
+  assert set(os.listdir(shop)) - before == {aside.name}
+  (row,) = rejected(aside)
+  assert (row["row"], row["id"]) == ("41", "bad1")
+  told = capsys.readouterr().out
+  assert "1 of 41 rows (2.44%)" in told
+  assert str(aside) in told
+  assert run(shop, max_rejected=1 / 41) == 0
+  assert not aside.exists()
+
+
+def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
+  monkeypatch.setattr(photos, "_stored", _deadly)
+  monkeypatch.setattr(photos, "_stored_chunk", _deadly_chunk)
+  wanted = [(n, f"{n}.jpg") for n in range(40)]
+  done = dict(photos.store_photos(shop / "images", wanted, workers=2))
+  assert list(done) == list(range(40))
+  for n, stored in done.items():
+    if n == 21:
+      assert "reading the image kills the process: 21.jpg" in str(stored)
+    else:
+      assert stored == store_jpeg((shop / "images" / f"{n}.jpg").read_bytes())
+
+
+def _deadly(root, name):
+  if name == "21.jpg":
+    os.kill(os.getpid(), signal.SIGKILL)
+  return store_jpeg(photos.read_photo(root, name))
+
+
+def _deadly_chunk(root, names):
+  return [_deadly(root, name) for name in names]
+
+
+# ---- What is written. ----
+
+
+def test_workers_that_all_die_are_an_error(shop, monkeypatch):
+  monkeypatch.setattr(photos, "_stored", _dead)
+  monkeypatch.setattr(photos, "_stored_chunk", _dead)
+  wanted = [(n, f"{n}.jpg") for n in range(3)]
+  with pytest.raises(RuntimeError, match="die whatever they read"):
+    list(photos.store_photos(shop / "images", wanted, workers=2))
+
+
+def _dead(root, names):
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_records_are_the_rows_in_order(shop):
+  assert run(shop) == 0
+  store = open_store(shop / "data")
+  seen = 0
+  for place, split in enumerate(("train", "val", "test")):
+    ids = [n for n in range(40) if n // 2 % 3 == place]
+    expected = [
+      Record(
+        f"l{n}",
+        f"p{n // 2}",
+        f"red shirt size {n // 2}",
+        "A > B",
+        store_jpeg((shop / "images" / f"{n}.jpg").read_bytes()),
+      )
+      for n in ids
+    ]
+    assert list(store.source(split)) == expected
+    seen += len(ids)
+  assert seen == 40
+  words = load_words(shop / "data" / "tokenizer.json")
+  assert words.fingerprint == store.catalogue["tokenizer"]
+  assert words.count("red shirt size") == 3
+  assert words.size == store.catalogue["vocabulary"]["size"]
+
+
+def test_the_same_bytes_for_any_number_of_workers(shop):
+  make_corpus(shop)
+  for workers in (0, 1, 2):
+    run(shop, workers=workers, out=shop / f"d{workers}", max_rejected=0.9)
+  first = contents(shop / "d0")
+  assert len(first) == 8
+  assert first == contents(shop / "d1") == contents(shop / "d2")
+
+
+def test_a_ready_tokenizer_is_taken_as_it_is(shop):
+  run(shop)
+  file = shop / "data" / "tokenizer.json"
+  run(shop, out=shop / "again", tokenizer=file)
+  assert (shop / "again" / "tokenizer.json").read_bytes() == file.read_bytes()
+
+
+ROWS = [
+  # id, product, photo, title, category, split
+  ("a", "P1", "0.jpg", "red shirt", "X > Y", "train"),
+  ("b", "P1", "1.jpg", "Red Shirt", "X > Y", "val"),  # P1 leaks
+  ("c", "P2", "2.jpg", "red shirt", "X > Z", "train"),  # title of P1
+  ("d", "P3", "0.jpg", "", "V", "test"),  # photo of P1, leaks
+  ("e", "P4", "", "blue shirt", "", "test"),
+  ("f", "P4", "3.jpg", "blue shirt", "V", "test"),  # same product: fine
+  ("g", "P4", "3.jpg", "x " * 58, "V", "test"),
+  ("h", "P4", "3.jpg", "x " * 59, "V", "test"),
+]
+
+
+def test_statistics_by_hand(shop):
+  write_catalogue(shop / "c.csv", ROWS)
+  run(shop)
+  found = open_store(shop / "data").catalogue
+  assert found["rows"] == {"all": 8, "train": 2, "val": 1, "test": 5}
+  assert found["products"] == {"all": 4, "train": 2, "val": 1, "test": 2}
+  assert found["listings_per_product"] == {
+    "mean": 2.0,
+    "p50": 1,
+    "p90": 4,
+    "p95": 4,
+    "p99": 4,
+    "max": 4,
+    "products_with_several": 2,
+  }
+  assert found["categories"] == {
+    "leaves": 3,
+    "top_level": 2,
+    "rows_without": 1,
+    "largest": {"V": 4, "X > Y": 2, "X > Z": 1},
+  }
+  assert found["missing_image"] == {"all": 1, "train": 0, "val": 0, "test": 1}
+  assert found["missing_title"] == {"all": 1, "train": 0, "val": 0, "test": 1}
+  assert found["under_several_products"] == {
+    "photos": {"distinct": 1, "rows": 2},
+    "titles": {"distinct": 1, "rows": 3},
+  }
+  assert found["in_several_splits"] == {
+    "products": {"distinct": 1, "rows": 2},
+    "photos": {"distinct": 1, "rows": 2},
+    "titles": {"distinct": 1, "rows": 3},
+  }
+  tokens = found["title_tokens"]
+  assert (tokens["max"], tokens["p50"]) == (59, 2)
+  # 59 places hold 58 tokens and [SEP].
+  assert (tokens["cut"], tokens["cut_share"]) == (1, round(1 / 7, 6))
+
+
+def test_the_report_names_what_is_saved(shop, capsys):
+  write_catalogue(shop / "c.csv", ROWS)
+  run(shop)
+  told = capsys.readouterr().out
+  for line in (
+    "8 read, 8 stored, 0 rejected",
+    "test      5 rows of 2 products; missing: 1 photos, 1 titles",
+    "4, 2 with several listings (mean 2.00, median 1, at most 4)",
+    "1 photos and 1 titles under several products",
+    "1 products, 1 photos, 1 titles in several splits",
+    "14.29% cut at 59 places",
+  ):
+    assert line in told
+
+
+@pytest.mark.parametrize("name", ["hm", "ikea", "grocery", "flipkart"])
+def test_real_catalogues_lose_no_row(tmp_path, name):
+  folder = SHARED / name
+  if not folder.is_dir():
+    pytest.skip(f"needs the catalogue {name} in ../shared/data")
+  out = tmp_path / "data"
+  assert prepare(folder / "products.csv", images=folder, out=out) == 0
+  store = open_store(out)
+  with open(folder / "products.csv", newline="", encoding="utf-8") as file:
+    rows = list(csv.DictReader(file))
+  assert store.catalogue["rejected"] == {"all": 0}
+  assert sum(store.sizes.values()) == len(rows)
+  expected = [r["listing_id"] for r in rows if r["split"] == "test"]
+  assert [r.listing_id for r in store.source("test")] == expected
+
+
+# ---- What may go wrong. ----
+
+
+def test_existing_output_stays_unless_it_may_go(shop):
+  run(shop)
+  before = contents(shop / "data")
+  with pytest.raises(FileExistsError, match="--overwrite"):
+    run(shop)
+  assert contents(shop / "data") == before
+  write_catalogue(shop / "c.csv", ROWS)
+  assert run(shop, overwrite=True) == 0
+  assert open_store(shop / "data").catalogue["read"] == 8
+  assert sorted(os.listdir(shop)) == ["c.csv", "data", "images"]
+
+
+def test_overwrite_spares_what_is_no_store(shop):
+  with pytest.raises(FileExistsError, match="leaves it alone"):
+    run(shop, out=shop / "images", overwrite=True)
+  assert len(os.listdir(shop / "images")) == 40
+  with pytest.raises(FileExistsError, match="leaves it alone"):
+    run(shop, out=shop / "c.csv", overwrite=True)
+
+
+def test_a_failing_overwrite_keeps_the_old_data(shop):
+  run(shop)
+  before = contents(shop / "data")
+  write_catalogue(shop / "c.csv", [("x", "", "gone.jpg", "t", "", "train")])
+  assert run(shop, overwrite=True) == 3
+  assert contents(shop / "data") == before
+
+
+@pytest.mark.parametrize(
+  ("rows", "options", "message"),
+  [
+    (
+      [("a", "", "0.jpg", "t", "", "val")],
+      {},
+      "no training title.*--tokenizer",
+    ),
+    ([], {}, "no row"),
+    ([(n, "", "", "t", "", f"s{n}") for n in range(20)], {}, "16 splits"),
+    (ROWS, {"max_rejected": 1.5}, "max_rejected"),
+    (ROWS, {"columns": {"titel": "title"}}, "maps titel"),
+    (ROWS, {"vocab_size": 3}, "vocabulary of 3"),
+  ],
+)
+def test_errors_leave_nothing_behind(shop, rows, options, message):
+  write_catalogue(shop / "c.csv", rows)
+  with pytest.raises(UserError, match=message):
+    run(shop, **options)
+  assert sorted(os.listdir(shop)) == ["c.csv", "images"]
+
+
+def test_no_such_image_folder(shop):
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    prepare(shop / "c.csv", images=shop / "nowhere", out=shop / "data")
+
+
+SCRIPT = """
+import sys
+from item_jax.data.prepare import prepare
+catalogue, images, out = sys.argv[1:]
+if __name__ == "__main__":
+  sys.exit(prepare(catalogue, images=images, out=out, workers=2))
+"""
+
+
+def start(shop):
+  """A run of its own process group, that takes long, seen at work."""
+  (shop / "slow.py").write_text(SCRIPT)
+  (shop / "images" / "slow.png").write_bytes(
+    photo(kind="PNG", size=(1500, 1500))
+  )
+  rows = [(n, n, "slow.png", "red shirt", "", "train") for n in range(5000)]
+  write_catalogue(shop / "slow.csv", rows)
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      str(shop / "slow.py"),
+      str(shop / "slow.csv"),
+      str(shop / "images"),
+      str(shop / "data"),
+    ],
+    stderr=subprocess.DEVNULL,
+    start_new_session=True,
+  )
+  deadline = time.monotonic() + 60
+  while not list(shop.glob("data.preparing-*/*.part")):
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  return process
+
+
+def members(group):
+  """Processes of a group that are still running."""
+  found = []
+  for entry in Path("/proc").iterdir():
+    if entry.name.isdecimal():
+      try:
+        fields = (entry / "stat").read_text().rpartition(")")[2].split()
+      except OSError:
+        continue
+      if int(fields[2]) == group and fields[0] != "Z":
+        found.append(int(entry.name))
+  return found
+
+
+def wait_until_empty(group):
+  deadline = time.monotonic() + 20
+  while members(group):
+    assert time.monotonic() < deadline, members(group)
+    time.sleep(0.05)
+
+
+def test_a_killed_run_leaves_nothing_finished_and_no_process(shop):
+  process = start(shop)
+  assert len(members(process.pid)) >= 3  # itself and two workers
+  process.kill()
+  process.wait()
+  wait_until_empty(process.pid)
+  assert not (shop / "data").exists()
+  assert list(shop.glob("data.preparing-*"))
+  with pytest.raises(FileNotFoundError):
+    open_store(shop / "data")
+  assert run(shop) == 0  # at once
+  assert not list(shop.glob("data.*"))
+  assert open_store(shop / "data").catalogue["read"] == 40
+
+
+def test_ctrl_c_ends_all_and_leaves_nothing(shop):
+  process = start(shop)
+  os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+  assert process.wait(timeout=20) != 0
+  wait_until_empty(process.pid)
+  assert not list(shop.glob("data*"))
+
+
+def test_a_run_does_not_remove_another_ones_draft(shop):
+  process = start(shop)
+  (draft,) = shop.glob("data.preparing-*")
+  assert run(shop) == 0
+  assert draft.exists()
+  process.kill()
+  process.wait()
+
+
+def test_killed_between_two_renames_the_old_data_comes_back(shop):
+  run(shop)
+  before = contents(shop / "data")
+  dead = subprocess.Popen([sys.executable, "-c", ""])
+  dead.wait()
+  import socket
+
+  name = f"data.replaced-{socket.gethostname()}-{dead.pid}"
+  (shop / "data").rename(shop / name)
+  with pytest.raises(FileExistsError, match="--overwrite"):
+    run(shop)
+  assert contents(shop / "data") == before
+  assert module.report(open_store(shop / "data").catalogue)

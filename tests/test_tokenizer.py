@@ -1,0 +1,238 @@
+"""Laws of the vocabulary learned from titles, and of titles cut into it."""
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from item_jax.data.tokenizer import SPECIAL, Words, load_words, train_wordpiece
+from item_jax.errors import UserError
+
+TITLES = [
+  "Red cotton T-shirt, size M",
+  "blue cotton shirt with buttons",
+  "Men's running shoes red/black",
+  "running shorts black",
+  "Café crème mug 0.3 l",
+] * 3
+
+
+@pytest.fixture(scope="module")
+def words():
+  return Words(train_wordpiece(TITLES).to_str())
+
+
+def test_special_words_come_first(words):
+  assert (words.pad, words.unk, words.cls, words.sep, words.mask) == (
+    0,
+    1,
+    2,
+    3,
+    4,
+  )
+  assert words.special == (0, 1, 2, 3, 4)
+
+
+def test_encode_is_tokens_then_sep_then_padding(words):
+  ids = words.encode("red SHIRT", 8)
+  assert (ids.dtype, ids.shape) == (np.int32, (8,))
+  n = words.count("red SHIRT")
+  assert n == 2
+  assert (ids[:n] > 4).all()
+  assert ids[n:].tolist() == [3, 0, 0, 0, 0, 0]
+  np.testing.assert_array_equal(ids, words.encode("Red  shirt", 8))
+
+
+def test_sep_always_fits(words):
+  title = "red blue black running shirt shoes cotton"
+  assert words.count(title) == 7
+  whole = words.encode(title, 20).tolist()[:7]
+  for places in range(2, 12):
+    kept = whole[: places - 1]
+    padding = [0] * (places - len(kept) - 1)
+    assert words.encode(title, places).tolist() == [*kept, 3, *padding]
+
+
+@pytest.mark.parametrize("title", ["", "   ", "\t\n"])
+def test_a_title_without_words_is_all_padding(words, title):
+  assert words.encode(title, 5).tolist() == [0] * 5
+
+
+@pytest.mark.parametrize("special", SPECIAL)
+def test_a_title_cannot_spell_a_special_word(words, special):
+  ids = words.encode(f"red {special} shirt", 30)
+  tokens = ids[: words.count(f"red {special} shirt")]
+  assert not set(tokens.tolist()) & {0, 2, 3, 4}
+
+
+def test_counts_are_counts(words):
+  titles = [*TITLES, "", "unseen ☃ words"]
+  assert words.counts(titles) == [words.count(title) for title in titles]
+
+
+def test_accents_and_case_fold(words):
+  np.testing.assert_array_equal(
+    words.encode("CAFE creme", 9), words.encode("café Crème", 9)
+  )
+
+
+SCRIPT = """
+import hashlib, random, sys
+from item_jax.data.tokenizer import train_wordpiece
+draw = random.Random(5)
+letters = [chr(0x4e00 + i) for i in range(3000)] + list("abcdefgh") * 300
+titles = [
+  " ".join("".join(draw.choices(letters, k=4)) for _ in range(5))
+  for _ in range(2000)
+]
+random.Random(int(sys.argv[1])).shuffle(titles)
+trained = train_wordpiece(titles, vocab_size=6000)
+print(hashlib.sha256(trained.to_str().encode()).hexdigest())
+"""
+
+
+def test_training_is_the_same_in_every_process_order_and_thread_count():
+  outcomes = set()
+  for seed, threads in (("1", "1"), ("2", "2"), ("3", "4")):
+    done = subprocess.run(
+      [sys.executable, "-c", SCRIPT, seed],
+      env=os.environ | {"RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": seed},
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    outcomes.add(done.stdout)
+  assert len(outcomes) == 1
+
+
+@pytest.mark.parametrize("size", [10, 20, 40, 80, 1000])
+def test_vocabulary_is_bounded(size):
+  trained = Words(train_wordpiece(TITLES, vocab_size=size).to_str())
+  assert trained.size <= size
+  # Ids without a gap: an embedding row for each, and no more.
+  vocabulary = json.loads(trained._text)["model"]["vocab"]
+  assert sorted(vocabulary.values()) == list(range(trained.size))
+
+
+def test_frequent_words_are_one_token_and_rare_ones_pieces(words):
+  assert words.count("cotton") == 1
+  vocabulary = train_wordpiece(["alone", "twice", "twice"]).get_vocab()
+  assert "twice" in vocabulary
+  assert "alone" not in vocabulary
+
+
+@pytest.mark.parametrize("titles", [[], ["", ""], [" "]])
+def test_no_title_is_an_error(titles):
+  with pytest.raises(UserError, match="no training title"):
+    train_wordpiece(titles)
+
+
+def test_too_small_a_vocabulary_is_an_error():
+  with pytest.raises(UserError, match="9 words"):
+    train_wordpiece(TITLES, vocab_size=9)
+
+
+def test_save_and_load(words, tmp_path):
+  path = tmp_path / "tokenizer.json"
+  words.save(path)
+  loaded = load_words(path)
+  assert loaded.fingerprint == words.fingerprint
+  assert loaded.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
+  for copy in (loaded, pickle.loads(pickle.dumps(words))):
+    np.testing.assert_array_equal(
+      copy.encode("red shirt [MASK]", 9), words.encode("red shirt [MASK]", 9)
+    )
+    assert (copy.size, copy.special) == (words.size, words.special)
+
+
+@pytest.mark.parametrize("cased", [False, True])
+def test_vocab_txt(tmp_path, cased):
+  path = tmp_path / "vocab.txt"
+  listed = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+  listed += ["red", "shirt", "##s", "Red" if cased else "blue"]
+  path.write_text("\n".join(listed) + "\n")
+  loaded = load_words(path)
+  assert (loaded.pad, loaded.unk, loaded.cls, loaded.sep, loaded.mask) == (
+    0,
+    2,
+    3,
+    4,
+    5,
+  )
+  assert loaded.size == 10
+  red = 9 if cased else 6
+  assert loaded.encode("Red shirts", 5).tolist() == [red, 7, 8, 4, 0]
+
+
+def test_vocab_txt_and_json_agree(words, tmp_path):
+  vocabulary = json.loads(words._text)["model"]["vocab"]
+  path = tmp_path / "vocab.txt"
+  path.write_text("\n".join(sorted(vocabulary, key=vocabulary.get)))
+  for title in TITLES:
+    np.testing.assert_array_equal(
+      load_words(path).encode(title, 20), words.encode(title, 20)
+    )
+
+
+def byte_level(special):
+  """A tokenizer of another family, with truncation and padding set."""
+  tokenizer = Tokenizer(models.BPE())
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+  tokenizer.train_from_iterator(
+    TITLES,
+    trainers.BpeTrainer(special_tokens=special, show_progress=False),
+  )
+  tokenizer.enable_truncation(2)
+  tokenizer.enable_padding(length=50)
+  return tokenizer
+
+
+def test_the_names_of_other_families(tmp_path):
+  path = tmp_path / "tokenizer.json"
+  byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<x>"]).save(str(path))
+  loaded = load_words(path)
+  assert (loaded.cls, loaded.pad, loaded.sep, loaded.unk, loaded.mask) == (
+    0,
+    1,
+    2,
+    3,
+    4,
+  )
+  assert loaded.special == (0, 1, 2, 3, 4, 5)
+  n = loaded.count(TITLES[0])
+  assert n > 2  # its own truncation and padding are off
+  assert loaded.encode(TITLES[0], n + 3).tolist()[n:] == [2, 1, 1]
+
+
+def test_missing_special_words_are_named(tmp_path):
+  path = tmp_path / "tokenizer.json"
+  byte_level(["<s>", "<pad>", "</s>"]).save(str(path))
+  with pytest.raises(UserError, match=r"\[UNK\] or <unk>, \[MASK\] or <mask>"):
+    load_words(path)
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"red\nblue\n", "neither a tokenizer.json"),
+    (b"{}", "no model.vocab"),
+    (b"[1]", "no model.vocab"),
+    (b"\xff\xfe", "no UTF-8"),
+  ],
+)
+def test_what_is_no_tokenizer(tmp_path, content, message):
+  path = tmp_path / "tokenizer.json"
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=message):
+    load_words(path)
+
+
+def test_no_such_tokenizer(tmp_path):
+  with pytest.raises(FileNotFoundError, match="nowhere"):
+    load_words(tmp_path / "nowhere.json")
