@@ -34,7 +34,8 @@ def synthesize(
 
   A product and its listings are a function of (seed, its number, image_size):
   a larger catalogue begins with the smaller one, and the number of workers
-  changes no byte. Built beside OUT and renamed at the end.
+  changes no byte (other versions of numpy or OpenCV may). Built beside OUT and
+  renamed at the end.
 
   Args:
     out: the catalogue's folder to be.
