@@ -56,6 +56,7 @@ def hide_words(
     special: ids of the reserved words, ascending.
     mask_word: the id of [MASK].
   """
+  words_BT = jnp.asarray(words_BT)
   B, T = words_BT.shape
   K = word_slots(T, rate)
   ordinary_BT = ~jnp.isin(words_BT, jnp.array(special))
@@ -111,6 +112,7 @@ def swap_titles(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
     The batch, and matched_B: bool, False where the title is foreign. Product
     hashes still say whose photo it is.
   """
+  batch = Batch(*(jnp.asarray(x) for x in batch))
   B = batch.words_BT.shape[0]
   complete_B = batch.has_image_B & batch.has_title_B
   which_key, donor_key = jax.random.split(key)

@@ -1,0 +1,45 @@
+"""What tests share: four pretend devices, a tiny model, a tiny catalogue."""
+
+import os
+from pathlib import Path
+
+# Before jax is imported: laws about many devices are tested in this process.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+  """Real catalogues; there only where the project is developed."""
+  if not SHARED_DATA.is_dir():
+    pytest.skip(f"{SHARED_DATA} does not exist here")
+  return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+  """60 invented products, prepared; for tests of what comes after."""
+  from item_jax.data.prepare import prepare
+  from item_jax.data.synthetic import synthesize
+
+  folder = tmp_path_factory.mktemp("tiny")
+  synthesize(
+    folder / "catalogue", products=60, seed=1, image_size=64, workers=1
+  )
+  code = prepare(
+    folder / "catalogue" / "products.csv",
+    images=folder / "catalogue",
+    out=folder / "data",
+    columns={},
+    tokenizer=None,
+    vocab_size=300,
+    max_rejected=0.0,
+    overwrite=False,
+    workers=1,
+  )
+  assert code == 0
+  return folder / "data"

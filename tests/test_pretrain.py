@@ -1,0 +1,139 @@
+"""Laws of the five objectives together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from item_jax.objectives import pretrain
+from item_jax.training.step import init_state, make_train_step, metric_names
+
+
+@pytest.fixture(scope="module")
+def net():
+  model = tiny.make_model()
+  return model, tiny.init(model)
+
+
+def look(objective, params, batch, step=0, seed=0):
+  """({name: mean}, view) of one batch."""
+  view = objective.corrupt(jax.random.key(seed), step, batch)
+  counts = objective.counts(view)
+  totals = objective.totals(params, view, jax.random.key(1))
+  means = {n: float(totals[n] / jnp.maximum(counts[n], 1)) for n in totals}
+  return means, view
+
+
+def test_the_photo_of_an_unmatched_pair_counts_for_matching_only(net):
+  model, params = net
+  objective = tiny.make_objective(model)
+  batch = tiny.make_batch()
+  before, view = look(objective, params, batch)
+  foreign = np.flatnonzero(~np.asarray(view.matched_B))
+  assert len(foreign) == 4
+  image = batch.image_BHWC.copy()
+  image[foreign] = 255 - image[foreign]
+  after, _ = look(objective, params, batch._replace(image_BHWC=image))
+  assert after["itm"] != before["itm"]
+  for name in ("mlm", "mim", "gmlm", "gmim"):
+    assert after[name] == before[name], name
+
+
+def test_unmatched_pairs_count_where_asked_for(net):
+  model, params = net
+  objective = tiny.make_objective(model, keep_unmatched=True)
+  _, view = look(objective, params, tiny.make_batch())
+  counts = objective.counts(view)
+  assert int(counts["mim"]) == 8 * round(tiny.N * 0.3)
+  dropped = tiny.make_objective(model).counts(view._replace(
+    recover_B=view.matched_B
+  ))
+  assert int(dropped["mim"]) == 4 * round(tiny.N * 0.3)
+
+
+def test_a_hidden_word_cannot_change_its_own_prediction(net):
+  model, params = net
+  objective = tiny.make_objective(model, mask_share=1.0, random_share=0.0)
+  batch = tiny.make_batch()
+  _, view = look(objective, params, batch)
+  words = batch.words_BT.copy()
+  row = np.flatnonzero(np.asarray(view.matched_B))[0]
+  place = int(view.words.places_BK[row, 0])
+  assert view.words.valid_BK[row, 0]
+  words[row, place] = 5 if words[row, place] != 5 else 6
+  _, other = look(objective, params, batch._replace(words_BT=words))
+  assert other.words.targets_BK[row, 0] != view.words.targets_BK[row, 0]
+  np.testing.assert_array_equal(other.batch.words_BT, view.batch.words_BT)
+
+
+def test_all_losses_are_finite_when_no_pair_matches(net):
+  model, params = net
+  objective = tiny.make_objective(model, swap_rate=1.0)
+  means, view = look(objective, params, tiny.make_batch())
+  assert not np.asarray(view.matched_B).any()
+  assert np.isfinite(list(means.values())).all()
+  for name in ("mlm", "mim", "gmlm", "gmim"):
+    assert means[name] == 0
+    assert float(objective.counts(view)[name]) == 0
+  slopes = jax.grad(
+    lambda p: sum(
+      objective.totals(p, view, jax.random.key(0))[n]
+      for n in objective.weights
+    )
+  )(params)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
+
+
+def test_a_missing_side_is_neither_asked_for_nor_matched(net):
+  model, params = net
+  objective = tiny.make_objective(model, swap_rate=0.0)
+  batch = tiny.make_batch()._replace(
+    has_image_B=np.array([False] * 3 + [True] * 5),
+    has_title_B=np.array([True] * 6 + [False] * 2),
+  )
+  means, view = look(objective, params, batch)
+  counts = objective.counts(view)
+  assert int(counts["itm"]) == 3
+  assert int(counts["mim"]) == 5 * round(tiny.N * 0.3)
+  words = np.asarray(view.words.valid_BK).sum(-1)
+  assert (words[:6] > 0).all()
+  assert (words[6:] == 0).all()
+  assert np.isfinite(list(means.values())).all()
+
+
+def test_weights_must_name_the_five():
+  with pytest.raises(ValueError, match="gmlm"):
+    tiny.make_objective(tiny.make_model(), weights={"itm": 1.0})
+
+
+def test_eight_pairs_are_learnt_by_heart():
+  """Through the training step: ITM to 0, the global tasks below their floors.
+
+  Title and photo are random, so what [CLS] recovers it has from the rest of
+  the same pair.
+  """
+  model = tiny.make_model(norm="pre", init_std=0.1, width=48, mlp=96)
+  objective = tiny.make_objective(model)
+  optimizer = optax.adam(3e-3)
+  batch = tiny.make_batch()
+  view = objective.corrupt(jax.random.key(0), 0, batch)
+  state = init_state(
+    tiny.init(model), optimizer, metric_names(objective, view)
+  )
+  step = jax.jit(
+    make_train_step(
+      objective, optimizer, seed=0, accumulate=1, log_every=50
+    )
+  )
+  for _ in range(600):
+    state, report = step(state, batch)
+  means = {name: float(v.compute()) for name, v in report.sums.items()}
+  assert means["itm"] < 0.1
+  assert means["itm_accuracy"] > 0.97
+  # Floors by definition: words spread over 35, pixels by their variance.
+  assert means["gmlm"] < 0.5 * np.log(35)
+  pixels = batch.image_BHWC / 127.5 - 1
+  assert means["gmim"] < 0.8 * pixels.var(axis=0).mean()
+  assert set(pretrain.TERMS) <= set(means)

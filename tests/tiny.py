@@ -1,0 +1,81 @@
+"""A model and batches small enough to compile in seconds.
+
+Width 24 and patches of 27 pixels: a swapped axis cannot pass unseen.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from item_jax.batch import Batch
+from item_jax.models.item import Item
+from item_jax.objectives import pretrain
+
+PAD, UNK, CLS, SEP, MASK = range(5)
+SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+WORDS = 40
+IMAGE, PATCH, PLACES, WIDTH = 12, 3, 8, 24
+N = (IMAGE // PATCH) ** 2
+
+
+def make_model(**changes) -> Item:
+  fields = {
+    "words": WORDS,
+    "pad": PAD,
+    "image_size": IMAGE,
+    "patch": PATCH,
+    "title_places": PLACES,
+    "layers": 2,
+    "width": WIDTH,
+    "heads": 2,
+    "mlp": 40,
+    "dropout": 0.0,
+    "norm": "post",
+    "init_std": 0.2,
+    "dtype": jnp.float32,
+    "attention": "xla",
+  }
+  return Item(**(fields | changes))
+
+
+def make_batch(rows: int = 8, seed: int = 0, lengths=None) -> Batch:
+  """Random photos and titles; row i is product i."""
+  rng = np.random.default_rng(seed)
+  words_BT = np.zeros((rows, PLACES), np.int32)
+  for row in range(rows):
+    length = lengths[row] if lengths else rng.integers(2, PLACES)
+    words_BT[row, :length] = rng.integers(len(SPECIAL), WORDS, length)
+    words_BT[row, length] = SEP
+  return Batch(
+    image_BHWC=rng.integers(0, 256, (rows, IMAGE, IMAGE, 3), np.uint8),
+    words_BT=words_BT,
+    has_image_B=np.ones(rows, bool),
+    has_title_B=np.ones(rows, bool),
+    product_B=np.arange(rows, dtype=np.uint32),
+    title_B=np.arange(100, 100 + rows, dtype=np.uint32),
+  )
+
+
+def init(model: Item, seed: int = 0):
+  import jax
+
+  place = jnp.zeros((1, 1), jnp.int32)
+  return model.init(jax.random.key(seed), make_batch(1), place, place)[
+    "params"
+  ]
+
+
+def make_objective(model: Item, **changes):
+  options = {
+    "weights": dict.fromkeys(pretrain.TERMS, 1.0),
+    "vocabulary": WORDS,
+    "special": SPECIAL,
+    "mask_word": MASK,
+    "title_rate": 0.3,
+    "patch_rate": 0.3,
+    "mask_share": 0.8,
+    "random_share": 0.1,
+    "swap_rate": 0.5,
+    "keep_unmatched": False,
+    "normalise_patches": False,
+  }
+  return pretrain.make_objective(model, **(options | changes))
