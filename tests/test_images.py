@@ -238,6 +238,7 @@ def test_a_file_cut_short_is_refused(kind, options, share):
     store_jpeg(data[: int(len(data) * share)])
 
 
+@pytest.mark.filterwarnings("error")  # nothing is told beside it either
 def test_random_damage_raises_nothing_but_bad_image():
   rng = np.random.default_rng(0)
   image = scene(60, 50)
