@@ -19,7 +19,8 @@ from item_jax.evaluation.items import (
   open_export,
   read_items,
 )
-from item_jax.evaluation.search import Neighbours, search
+from item_jax.evaluation.ranking import Neighbours
+from item_jax.evaluation.search import search
 
 LISTED = 10  # nearest ids written for each query
 
@@ -86,6 +87,7 @@ def score(
   seed: int = 0,
 ) -> Scored:
   """Searches every query of `items` by cosine and scores what was found."""
+  ks = _depths(ks)
   check_items(items)
   check_embeddings(vectors_ND, items.ids)
   found = search(
@@ -113,9 +115,7 @@ def score_found(
   Raises:
     UserError: no query has a relevant item, or a depth is not positive.
   """
-  ks = sorted(set(ks))
-  if not ks or ks[0] < 1:
-    raise UserError(f"depths are {ks}; expected whole numbers from 1")
+  ks = _depths(ks)
   rows_Q, index = items.rows("query"), items.rows("index")
   relevant_Q = _relevant(items, rows_Q, index)
   asked_Q = relevant_Q > 0
@@ -165,6 +165,11 @@ def write_per_query(path: Path, items: Items, scored: Scored) -> None:
 
 
 def _evaluate(vectors_ND, items, ks, json_path, per_query, bootstrap, seed):
+  for path in (json_path, per_query):  # now, not after the search
+    if path and not Path(path).parent.is_dir():
+      raise FileNotFoundError(f"{path}: there is no folder to write it to")
+  if bootstrap < 1:
+    raise UserError(f"{bootstrap} resamples; expected 1 or more")
   if vectors_ND.dtype != np.float32:
     print(f"embeddings are {vectors_ND.dtype}; computed in float32")
   scored = score(vectors_ND, items, ks=ks, bootstrap=bootstrap, seed=seed)
@@ -197,6 +202,13 @@ def table(summary: dict) -> str:
       f"{by_category:>12}{summary['by_product'][name]:12.4f}"
     )
   return "\n".join(lines)
+
+
+def _depths(ks):
+  """The depths, each once, ascending."""
+  if not ks or min(ks) < 1:
+    raise UserError(f"depths are {list(ks)}; expected whole numbers from 1")
+  return sorted(set(ks))
 
 
 def _relevant(items, rows_Q, index):

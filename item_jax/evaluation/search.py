@@ -1,34 +1,32 @@
 """Finds each query's nearest rows: vectors and ids in, the exact top k out.
 
 The ranking must not depend on how the work is cut, but the last bits of a
-matrix product do. So a score is defined without rounding: unit rows are
+matrix product do. So a score is defined without such bits: unit rows are
 rounded to multiples of 2^-26, whose products and sums are exact in float64 in
-any order, and the exact sum is rounded once, to float32. Most of that is never
-computed: a float32 product, whose error has a known bound, chooses the few
-rows that need it, and where the bound cannot settle a query, that query alone
-is scored exactly against everything.
+any order; their cosine follows from these sums alone, rounded to float32.
+Most of that is never computed: a float32 product, whose error has a known
+bound, chooses the few rows that need it, and where the bound cannot settle a
+query, that query alone is scored exactly against everything.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
 
 from item_jax.errors import UserError
+from item_jax.evaluation.ranking import (
+  EMPTY,
+  Neighbours,
+  in_id_order,
+  neighbours,
+  pack,
+  rank,
+  unpack,
+)
 
 GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
-_EMPTY = np.iinfo(np.int64).min  # a key below that of every score
-_LOW = np.int64(0xFFFFFFFF)
 _PAIRS = 4096  # exact scores at a time: 25 MB at 768 values
-
-
-class Neighbours(NamedTuple):
-  """The nearest rows of Q queries, best first, K of them (or fewer)."""
-
-  rows_QK: np.ndarray  # int64 row numbers; -1 where there are no more
-  scores_QK: np.ndarray  # float32 cosines; -inf where there are no more
 
 
 def search(
@@ -68,11 +66,11 @@ def search(
     )
     rest = np.flatnonzero(~settled_Q)
     if len(rest):
-      grid_QD = _on_grid(vectors_ND, scale_N, rows[rest])
+      grid_QD, factor_Q = _on_grid(vectors_ND, scale_N, rows[rest])
 
-      def exact(first, last, grid_QD=grid_QD):
-        grid_ID = _on_grid(vectors_ND, scale_N, index[first:last])
-        return rounded(grid_QD @ grid_ID.T)
+      def exact(first, last, grid_QD=grid_QD, factor_Q=factor_Q):
+        grid_ID, factor_I = _on_grid(vectors_ND, scale_N, index[first:last])
+        return rounded(grid_QD @ grid_ID.T, factor_Q[:, None], factor_I)
 
       places_QK[rest], scores_QK[rest] = rank(
         exact, len(index), place_N[rows[rest]], k=k, tile=tile
@@ -112,64 +110,6 @@ def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
   return length_N
 
 
-def in_id_order(
-  ids: Sequence[str], index: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-  """The index's rows by ascending id, and each row's place there (or -1).
-
-  Walking the index in this order makes "ties by id" mean "the first stays".
-  """
-  rows = range(len(ids)) if index is None else index.tolist()
-  index = np.array(sorted(rows, key=lambda row: ids[row]), np.int64)
-  place_N = np.full(len(ids), -1)
-  place_N[index] = np.arange(len(index))
-  return index, place_N
-
-
-def rank(
-  score: Callable[[int, int], np.ndarray],
-  size: int,
-  own_Q: np.ndarray,
-  *,
-  k: int,
-  tile: int,
-) -> tuple[np.ndarray, np.ndarray]:
-  """The best k of `size` places for Q queries, ties to the smaller place.
-
-  Args:
-    score: (first, last) -> float32 [Q, last - first], asked tile by tile.
-    own_Q: the place each query must not find (itself), or -1.
-
-  Returns:
-    places [Q, k] (-1 where there are no more) and their float32 scores.
-  """
-  best_QK = np.full((len(own_Q), k), _EMPTY)
-  floor_Q = np.full(len(own_Q), -np.inf, np.float32)
-  # One tile is scored while the one before is sifted, which takes one core.
-  with ThreadPoolExecutor(1) as ahead:
-    coming = ahead.submit(score, 0, min(tile, size))
-    for first in range(0, size, tile):
-      score_QI = coming.result()
-      last = first + tile
-      if last < size:
-        coming = ahead.submit(score, last, min(last + tile, size))
-      inside = np.flatnonzero((own_Q >= first) & (own_Q < last))
-      score_QI[inside, own_Q[inside] - first] = -np.inf
-      best_QK, floor_Q = _merge(best_QK, floor_Q, score_QI, first)
-  return _unpack(np.sort(best_QK, axis=1)[:, ::-1])
-
-
-def neighbours(
-  found: list[tuple[np.ndarray, np.ndarray]], index: np.ndarray, k: int
-) -> Neighbours:
-  """Joins the blocks' (places, scores) and turns places into row numbers."""
-  if not found:
-    return Neighbours(np.empty((0, k), int), np.empty((0, k), np.float32))
-  places_QK = np.concatenate([places for places, _ in found])
-  scores_QK = np.concatenate([scores for _, scores in found])
-  return Neighbours(np.where(places_QK < 0, -1, index[places_QK]), scores_QK)
-
-
 def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
   """Ranks by float32 products and says for which queries that is proof.
 
@@ -199,19 +139,28 @@ def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
   near_QC = rough_QC >= rough_QC[:, k - 1 : k] - 2 * error
   near_QC &= place_QC >= 0
   query_P, column_P = np.nonzero(near_QC)
-  key_QC = np.full(place_QC.shape, _EMPTY)
-  grid_QD = _on_grid(vectors_ND, scale_N, rows)
+  key_QC = np.full(place_QC.shape, EMPTY)
+  grid_QD, factor_Q = _on_grid(vectors_ND, scale_N, rows)
   for first in range(0, len(query_P), _PAIRS):
     query, column = query_P[first : first + _PAIRS], column_P[first:][:_PAIRS]
     place = place_QC[query, column]
-    grid_PD = _on_grid(vectors_ND, scale_N, index[place])
-    exact_P = rounded(np.vecdot(grid_PD, grid_QD[query]))
-    key_QC[query, column] = _pack(exact_P, place)
-  places_QK, scores_QK = _unpack(np.sort(key_QC, axis=1)[:, ::-1][:, :k])
+    grid_PD, factor_P = _on_grid(vectors_ND, scale_N, index[place])
+    sum_P = np.vecdot(grid_PD, grid_QD[query])
+    exact_P = rounded(sum_P, factor_Q[query], factor_P)
+    key_QC[query, column] = pack(exact_P, place)
+  places_QK, scores_QK = unpack(np.sort(key_QC, axis=1)[:, ::-1][:, :k])
   # What was dropped on the way scored no better than the last one kept.
   dropped_Q = rough_QC[:, -1] + error
   settled_Q = (dropped_Q < scores_QK[:, -1]) | (place_QC[:, -1] < 0)
   return places_QK, scores_QK, settled_Q
+
+
+def rounded(sums, factor, other_factor):
+  """Exact sums of products of grid values -> cosines in float32.
+
+  Adding zero turns -0.0 into 0.0, which must tie.
+  """
+  return (sums * (factor * other_factor)).astype(np.float32) + np.float32(0)
 
 
 def _unit(vectors_ND, scale_N, rows, *, out):
@@ -221,10 +170,14 @@ def _unit(vectors_ND, scale_N, rows, *, out):
 
 
 def _on_grid(vectors_ND, scale_N, rows):
-  """Rows at unit length in whole multiples of 2^-26, float64 [R, D]."""
+  """Rows in whole multiples of 2^-26 of their length, and 1 / new length.
+
+  float64 [R, D] and [R].
+  """
   taken_RD = np.asarray(_take(vectors_ND, rows), np.float32)
   grid_RD = np.multiply(taken_RD, (GRID * scale_N[rows])[:, None])
-  return np.rint(grid_RD, out=grid_RD)
+  np.rint(grid_RD, out=grid_RD)
+  return grid_RD, 1 / np.sqrt(np.vecdot(grid_RD, grid_RD))
 
 
 def _take(vectors_ND, rows):
@@ -234,59 +187,3 @@ def _take(vectors_ND, rows):
   ):
     return vectors_ND[rows[0] : rows[-1] + 1]
   return vectors_ND[rows]
-
-
-def rounded(sum_of_grid):
-  """Exact sums of products of grid values -> cosines in float32.
-
-  Adding zero turns -0.0 into 0.0, which must tie.
-  """
-  return (sum_of_grid * GRID**-2).astype(np.float32) + np.float32(0)
-
-
-def _merge(best_QK, floor_Q, score_QI, first):
-  """Takes a tile's scores into the best keys; returns these and their floor.
-
-  A score equal to the floor is passed over: its place is larger, so it loses
-  the tie.
-  """
-  k = best_QK.shape[1]
-  width = score_QI.shape[1]
-  hit_QI = score_QI > floor_Q[:, None]
-  if np.count_nonzero(hit_QI) > hit_QI.size // 8 and width > k:
-    # The first tile, mostly: nothing below its own k-th score can stay.
-    kth_Q = np.partition(score_QI, -k, axis=1)[:, -k]
-    hit_QI &= score_QI >= kth_Q[:, None]
-  query_P, column_P = np.divmod(np.flatnonzero(hit_QI), width)
-  touched, start, count = np.unique(
-    query_P, return_index=True, return_counts=True
-  )
-  line_P = np.repeat(np.arange(len(touched)), count)
-  key_QI = np.full((len(touched), count.max(initial=0)), _EMPTY)
-  key_QI[line_P, np.arange(len(line_P)) - start[line_P]] = _pack(
-    score_QI[query_P, column_P], first + column_P
-  )
-  both = np.concatenate([best_QK[touched], key_QI], axis=1)
-  best_QK[touched] = np.partition(both, -k, axis=1)[:, -k:]
-  floor_Q[touched] = _unpack(best_QK[touched].min(axis=1))[1]
-  return best_QK, floor_Q
-
-
-def _pack(score, place):
-  """One int64 that sorts by score, and the smaller place above at a tie.
-
-  The bits of a float32 sort as an int32 once those of negative numbers are
-  flipped; they take the upper half, the complement of the place the lower.
-  """
-  bits = np.ascontiguousarray(score).view(np.int32)
-  bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-  return (bits.astype(np.int64) << 32) | (_LOW - place)
-
-
-def _unpack(key):
-  """Keys -> places (-1 where empty) and scores (-inf where empty)."""
-  bits = (key >> 32).astype(np.int32)
-  bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-  empty = key == _EMPTY
-  place = np.where(empty, -1, _LOW - (key & _LOW))
-  return place, np.where(empty, np.float32(-np.inf), bits.view(np.float32))

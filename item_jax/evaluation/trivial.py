@@ -10,14 +10,13 @@ import cv2
 import numpy as np
 import scipy.sparse
 
-from item_jax.evaluation.search import (
-  GRID,
+from item_jax.evaluation.ranking import (
   Neighbours,
   in_id_order,
   neighbours,
   rank,
-  rounded,
 )
+from item_jax.evaluation.search import GRID, rounded
 
 SIDE = 16  # pixels of a thumbnail
 
@@ -67,16 +66,19 @@ def search_sparse(
   """
   grid_NV = unit_NV.copy()
   grid_NV.data = np.rint(grid_NV.data * GRID)
+  # A row of zeros has no factor; one is as good, its sums are zero.
+  factor_N = 1 / np.sqrt(np.maximum(grid_NV.power(2).sum(axis=1), 1))
   queries = np.arange(len(ids)) if queries is None else queries
   index, place_N = in_id_order(ids, index)
-  item_IV = grid_NV[index]
+  item_IV, factor_I = grid_NV[index], factor_N[index]
   found = []
   for start in range(0, len(queries), tile):
     rows = queries[start : start + tile]
-    query_QV = grid_NV[rows]
+    query_QV, factor_Q1 = grid_NV[rows], factor_N[rows, None]
 
-    def score(first, last, query_QV=query_QV):
-      return rounded((query_QV @ item_IV[first:last].T).toarray())
+    def score(first, last, query_QV=query_QV, factor_Q1=factor_Q1):
+      sums_QI = (query_QV @ item_IV[first:last].T).toarray()
+      return rounded(sums_QI, factor_Q1, factor_I[first:last])
 
     found.append(rank(score, len(index), place_N[rows], k=k, tile=tile))
   return neighbours(found, index, k)

@@ -1,0 +1,128 @@
+"""One table for all systems, on the same rows of the same split."""
+
+import csv
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from item_jax.data import records
+from item_jax.errors import UserError
+from item_jax.evaluation.report import report
+
+COUNT = 24  # eight products of three listings; the first has lost its photo
+
+
+def rows():
+  """Listings whose title settles half the question, the photo the other."""
+  random = np.random.default_rng(0)
+  for row in range(COUNT):
+    product = row % 8
+    photo = np.full((40, 30, 3), 255, np.uint8)
+    photo[10:30, 5:25] = [60 * (product // 2), 40, 255 - 60 * (product // 2)]
+    photo = np.clip(photo + random.normal(0, 6, photo.shape), 0, 255)
+    image = simplejpeg.encode_jpeg(photo.astype(np.uint8))
+    yield records.Record(
+      f"l{row:02d}",
+      f"p{product}",
+      f"{'shirt' if product % 2 else 'skirt'} offer {row}",
+      "clothes",
+      image if row else b"",
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("data")
+  writer = records.StoreWriter(folder)
+  for row in rows():
+    writer.add("test", row)
+  (folder / records.CATALOGUE).write_text(
+    json.dumps({"format": records.FORMAT, "fingerprint": writer.close()})
+  )
+  return folder
+
+
+def export(folder, *, noise=0.0, change=lambda line, row: line):
+  """An export whose vectors point at their product, more or less."""
+  folder.mkdir()
+  random = np.random.default_rng(0)
+  lines = [
+    change([r.listing_id, r.product_id, r.category, r.title], number)
+    for number, r in enumerate(rows())
+  ]
+  lines = [line for line in lines if line]
+  vectors = np.eye(8)[[int(line[1][1:]) for line in lines]]
+  vectors = vectors + noise * random.standard_normal(vectors.shape)
+  np.save(folder / "embeddings.npy", vectors.astype(np.float32))
+  with open(folder / "items.csv", "w", encoding="utf-8", newline="") as file:
+    csv.writer(file).writerows([["id", "product", "category", "title"], *lines])
+  digest = hashlib.sha256((folder / "embeddings.npy").read_bytes()).hexdigest()
+  (folder / "meta.json").write_text(json.dumps({"sha256": digest}))
+  return folder
+
+
+def test_all_systems_in_one_table(data, tmp_path, capsys):
+  exports = {
+    "both": export(tmp_path / "both"),
+    "untrained": export(tmp_path / "untrained", noise=9.0),
+  }
+  results = report(data, "test", exports, tmp_path / "results.json", ks=(2, 10))
+  assert json.loads((tmp_path / "results.json").read_text()) == results
+  assert list(results) == ["both", "untrained", "tfidf", "thumbnail"]
+  for figures in results.values():
+    assert list(figures) == ["recall@2", "map@2", "recall@10", "map@10"]
+  assert results["both"]["recall@2"] == results["both"]["map@2"] == 1
+  for system in ("untrained", "tfidf", "thumbnail"):
+    assert results[system]["map@10"] < 0.9
+  # A photo narrows eight products to two, a title only to four.
+  assert results["thumbnail"]["map@10"] > results["tfidf"]["map@10"]
+  printed = capsys.readouterr().out.splitlines()
+  assert "24 queries, 0 left out, index 24" in printed[0]
+  for system, figures in results.items():
+    line = next(line for line in printed if line.startswith(system + " "))
+    assert f"{figures['recall@10']:.4f} [" in line
+    assert f"{figures['map@10']:.4f} [" in line
+  header, *lines = printed[1:]
+  assert (
+    header.index("recall@10")
+    == lines[0].index(f"{results['both']['recall@10']:.4f}", 40)
+    or len({line.index("[") for line in lines}) == 1
+  )
+
+
+def swapped(line, row):
+  return [*line[:1], f"p{(row + 1) % 8}", *line[2:]] if row > 4 else line
+
+
+@pytest.mark.parametrize(
+  ("change", "says"),
+  [
+    (lambda line, row: line if row else None, "has 23 rows"),
+    (lambda line, row: [f"x{row}", *line[1:]], "row 0 is 'x0' there and 'l00'"),
+    (swapped, "row 5 is 'p6' there and 'p5' here"),
+  ],
+)
+def test_exports_of_other_rows_are_refused(change, says, data, tmp_path):
+  exports = {"image": export(tmp_path / "e", change=change)}
+  with pytest.raises(UserError) as error:
+    report(data, "test", exports, None)
+  assert "export image" in str(error.value)
+  assert says in str(error.value)
+
+
+def test_other_impossible_reports_are_refused(data, tmp_path):
+  good = export(tmp_path / "good")
+  with pytest.raises(UserError, match="no split 'val'"):
+    report(data, "val", {"both": good}, None)
+  with pytest.raises(UserError, match="tfidf"):
+    report(data, "test", {"tfidf": good}, None)
+  (good / "meta.json").unlink()
+  with pytest.raises(UserError, match="unfinished"):
+    report(data, "test", {"both": good}, None)
+
+
+def test_baselines_alone_need_no_export(data):
+  assert list(report(data, "test", {}, None)) == ["tfidf", "thumbnail"]

@@ -1,0 +1,241 @@
+"""The search is exact, ties go by id, and how it is cut changes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from item_jax.errors import UserError
+from item_jax.evaluation import ranking
+from item_jax.evaluation import search as module
+from item_jax.evaluation.bench import bench_search
+from item_jax.evaluation.search import search
+
+
+def names(count, *, shuffled=None):
+  """Ids whose order as text is not that of the rows."""
+  ids = [f"id{row}" for row in range(count)]
+  if shuffled is not None:
+    np.random.default_rng(shuffled).shuffle(ids)
+  return ids
+
+
+def signs(count, width, seed=0):
+  """Rows of +-1: their products are whole numbers, so ties are certain."""
+  random = np.random.default_rng(seed)
+  return random.choice([-1.0, 1.0], size=(count, width)).astype(np.float32)
+
+
+def gaussians(count, width, seed=0):
+  random = np.random.default_rng(seed)
+  return random.standard_normal((count, width)).astype(np.float32)
+
+
+def by_hand(dot_NN, ids, k, queries=None, index=None):
+  """The plainest ranking there is, from a matrix of all scores."""
+  index = range(len(ids)) if index is None else index
+  lists = []
+  for query in range(len(ids)) if queries is None else queries:
+    others = [row for row in index if row != query]
+    others.sort(key=lambda row: (-dot_NN[query, row], ids[row]))
+    lists.append((others + [-1] * k)[:k])
+  return np.array(lists)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 64, 1000])
+@pytest.mark.parametrize("k", [1, 10])
+def test_ties_go_to_the_smaller_id_for_every_tile(tile, k):
+  vectors = signs(300 if tile > 1 else 40, 16)
+  ids = names(len(vectors), shuffled=1)
+  whole = vectors.astype(int) @ vectors.astype(int).T
+  found = search(vectors, ids, k=k, tile=tile)
+  expected = by_hand(whole, ids, k)
+  np.testing.assert_array_equal(found.rows_QK, expected)
+  exact = np.take_along_axis(whole, expected, 1) / 16
+  np.testing.assert_array_equal(found.scores_QK, exact.astype(np.float32))
+
+
+def test_random_vectors_with_copies_as_in_float64():
+  vectors = gaussians(500, 768)
+  vectors[100:200] = vectors[0]  # far more copies than results
+  vectors[300] = vectors[301] * 4
+  ids = names(500, shuffled=2)
+  unit = vectors.astype(float)
+  unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+  # To six places: copies tie, and no two other scores are as close.
+  expected = by_hand(np.round(unit @ unit.T, 6), ids, 10)
+  found = search(vectors, ids, k=10)
+  np.testing.assert_array_equal(found.rows_QK, expected)
+  cosine = np.take_along_axis(unit @ unit.T, expected, 1)
+  np.testing.assert_allclose(found.scores_QK, cosine, atol=1.2e-7)
+
+
+def test_equal_directions_have_a_cosine_of_one():
+  vectors = np.repeat(gaussians(20, 768), 2, axis=0)
+  vectors[1::2] *= -3
+  found = search(np.abs(vectors[:, :1]) * vectors, names(40), k=39)
+  assert (np.abs(found.scores_QK[:, -1]) == 1).all()
+  ones = search(np.ones((3, 1000)), names(3), k=2)
+  assert (ones.scores_QK == 1).all()
+
+
+def crowded(kind):
+  """Vectors whose order float32 products cannot tell."""
+  if kind == "all alike":
+    return 1 + 1e-6 * gaussians(200, 96)
+  if kind == "all equal":
+    return np.ones((200, 96), np.float32)
+  near = gaussians(200, 96)
+  near[::2] = np.nextafter(near[1::2], np.float32(np.inf))
+  return near
+
+
+@pytest.mark.parametrize("kind", ["all alike", "all equal", "pairs"])
+def test_no_tile_and_no_short_cut_changes_a_bit(kind, monkeypatch):
+  vectors, ids = crowded(kind), names(200, shuffled=3)
+  found = [search(vectors, ids, k=5, tile=tile) for tile in (20, 128, 4096)]
+  settle = module._settle
+
+  def unsettled(*args, **kwargs):
+    places, scores, settled = settle(*args, **kwargs)
+    return np.zeros_like(places), scores * 0, np.zeros_like(settled)
+
+  monkeypatch.setattr(module, "_settle", unsettled)
+  exact = search(vectors, ids, k=5)
+  for other in found:
+    np.testing.assert_array_equal(other.rows_QK, exact.rows_QK)
+    np.testing.assert_array_equal(other.scores_QK, exact.scores_QK)
+
+
+def test_most_queries_need_no_second_look():
+  vectors = gaussians(3000, 64)
+  rows = np.arange(500)
+  index, place = ranking.in_id_order(names(3000), None)
+  *_, settled = module._settle(
+    vectors,
+    1 / module.lengths(vectors, names(3000)),
+    rows,
+    index,
+    place[rows],
+    k=10,
+    tile=512,
+  )
+  assert settled.mean() > 0.99
+
+
+def test_order_and_length_of_the_rows_do_not_matter():
+  vectors, ids = gaussians(200, 24), names(200, shuffled=4)
+  vectors[50:60] = vectors[7]
+  found = search(vectors, ids, k=10)
+  order = np.random.default_rng(5).permutation(200)
+  scale = 2.0 ** np.random.default_rng(6).integers(-20, 20, (200, 1))
+  moved = search(
+    (vectors * scale)[order].astype(np.float32),
+    [ids[row] for row in order],
+    k=10,
+  )
+  np.testing.assert_array_equal(order[moved.rows_QK], found.rows_QK[order])
+  np.testing.assert_array_equal(moved.scores_QK, found.scores_QK[order])
+
+
+def test_queries_search_the_index_alone_and_never_find_themselves():
+  vectors, ids = signs(120, 16, seed=7), names(120, shuffled=8)
+  queries, index = np.arange(0, 120, 3), np.arange(119, 40, -2)
+  found = search(vectors, ids, k=9, queries=queries, index=index, tile=16)
+  whole = vectors.astype(int) @ vectors.astype(int).T
+  expected = by_hand(whole, ids, 9, queries.tolist(), index.tolist())
+  np.testing.assert_array_equal(found.rows_QK, expected)
+  assert not (found.rows_QK == queries[:, None]).any()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_small_index_leaves_places_empty(rows):
+  found = search(np.eye(5, dtype=np.float32)[:rows], names(rows), k=10, tile=2)
+  assert (found.rows_QK[:, : rows - 1] >= 0).all()
+  assert (found.rows_QK[:, rows - 1 :] == -1).all()
+  assert (found.scores_QK[:, rows - 1 :] == -np.inf).all()
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4"])
+def test_other_floats_are_taken_as_float32(dtype, tmp_path):
+  vectors = gaussians(80, 12).astype(dtype)
+  np.save(tmp_path / "x.npy", np.asfortranarray(vectors))
+  mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+  found = search(mapped, names(80), k=5)
+  expected = search(vectors.astype(np.float32), names(80), k=5)
+  np.testing.assert_array_equal(found.rows_QK, expected.rows_QK)
+  np.testing.assert_array_equal(found.scores_QK, expected.scores_QK)
+
+
+@pytest.mark.parametrize(
+  ("bad", "says"),
+  [
+    (np.nan, "row 2 (id 'id2') has a NaN at value 1"),
+    (np.inf, "row 2 (id 'id2') is infinite in float32 at value 1"),
+    (-np.inf, "row 2 (id 'id2') is infinite in float32 at value 1"),
+    (1e200, "row 2 (id 'id2') is infinite in float32 at value 1"),
+    (0, "row 2 (id 'id2') is all zero"),
+    (1e-36, "row 2 (id 'id2') has length 1e-36"),
+    (1e36, "row 2 (id 'id2') has length 1e+36"),
+  ],
+)
+def test_rows_without_a_cosine_are_named(bad, says):
+  vectors = np.ones((4, 3))
+  vectors[2] = 0
+  vectors[2, 1] = bad
+  vectors[3] = vectors[2]
+  with pytest.raises(UserError) as error:
+    search(vectors, names(4), k=1)
+  assert says in str(error.value)
+  assert "2 of 4 rows" in str(error.value)
+
+
+def test_keys_sort_as_score_then_smaller_place():
+  scores = np.array([-1, -0.5, -1e-30, 0, 1e-30, 0.5, 1], np.float32)
+  keys = ranking.pack(np.repeat(scores, 2), np.tile([9, 3], 7))
+  assert (np.diff(keys) > 0).all()
+  places, back = ranking.unpack(keys)
+  np.testing.assert_array_equal(places, np.tile([9, 3], 7))
+  np.testing.assert_array_equal(back, np.repeat(scores, 2))
+
+
+_MANY = """
+import resource, sys
+import numpy as np
+from item_jax.evaluation.search import search
+rows = int(sys.argv[1])
+x = np.random.default_rng(0).standard_normal((rows, 8), dtype=np.float32)
+ids = [f"{n:06d}" for n in range(rows)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert search(x, ids, k=10, tile=1024).rows_QK.min() >= 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_is_bounded_whatever_the_index():
+  rows = 20_000  # all scores at once would be 1,600 MB
+  done = subprocess.run(
+    [sys.executable, "-c", _MANY, str(rows)],
+    capture_output=True,
+    text=True,
+    check=True,
+    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+  )
+  grown = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+  assert grown < 200e6
+
+
+def test_the_bench_tells_what_a_user_asks(tmp_path, capsys):
+  path = tmp_path / "bench.json"
+  result = bench_search(items=3000, dim=16, queries=600, json_path=path)
+  assert json.loads(path.read_text()) == result
+  assert result["queries_per_second"] == 600 / result["seconds"]
+  assert result["ratio"] == pytest.approx(
+    result["gflops"] / result["matmul_gflops"]
+  )
+  assert f"{result['ratio']:.0%}" in capsys.readouterr().out
+  with pytest.raises(UserError, match="expected 0 < queries <= items"):
+    bench_search(items=10, dim=16, queries=11)
