@@ -3,6 +3,9 @@
 Width 24 and patches of 27 pixels: a swapped axis cannot pass unseen.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -56,12 +59,24 @@ def make_batch(rows: int = 8, seed: int = 0, lengths=None) -> Batch:
 
 
 def init(model: Item, seed: int = 0):
-  import jax
-
   place = jnp.zeros((1, 1), jnp.int32)
-  return model.init(jax.random.key(seed), make_batch(1), place, place)[
-    "params"
-  ]
+  return jax.jit(model.init)(
+    jax.random.key(seed), make_batch(1), place, place
+  )["params"]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def states(model: Item, params, batch, hidden=None):
+  """States of every place, without dropout."""
+  return model.apply({"params": params}, batch, hidden, method="encode")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def predict(model: Item, params, states, places):
+  """The five predictions at the same places of title and photo."""
+  return model.apply(
+    {"params": params}, states, places, places, method="predict"
+  )
 
 
 def make_objective(model: Item, **changes):
