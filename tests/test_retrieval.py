@@ -216,6 +216,13 @@ def test_rows_of_no_product_match_nothing():
   assert scored.summary["left_out"] == 4
 
 
+def test_an_index_smaller_than_the_list_adds_no_hits():
+  items = Items(["x", "y", "z"], ["a", "b", "a"])
+  scored = score(np.eye(3, dtype=np.float32) + 1, items, ks=(1, 10))
+  assert scored.summary["recall@10"] == 1
+  near(scored.values["map@10"], [0.5, 1])
+
+
 def test_more_relevant_items_than_ranks():
   vectors = np.eye(8, dtype=np.float32) + 1
   items = Items([str(n) for n in range(8)], ["a"] * 6 + ["b"] * 2)

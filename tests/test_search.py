@@ -110,6 +110,21 @@ def test_no_tile_and_no_short_cut_changes_a_bit(kind, monkeypatch):
     np.testing.assert_array_equal(other.scores_QK, exact.scores_QK)
 
 
+def test_scores_rest_on_sums_that_no_order_can_change():
+  vectors = gaussians(30, 768)
+  rows = np.arange(30)
+  scale = 1 / module.lengths(vectors, names(30))
+  grid, _ = module._on_grid(vectors, scale, rows)
+  whole = [[int(value) for value in row] for row in grid]
+  assert (grid == np.array(whole)).all()
+  exact = [
+    [sum(a * b for a, b in zip(one, two, strict=True)) for two in whole]
+    for one in whole
+  ]
+  assert (grid @ grid.T == np.array(exact, float)).all()
+  assert max(max(row) for row in exact) < 2**53
+
+
 def test_most_queries_need_no_second_look():
   vectors = gaussians(3000, 64)
   rows = np.arange(500)

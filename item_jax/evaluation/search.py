@@ -47,8 +47,9 @@ def search(
     k: how many to find.
     queries: row numbers of the queries; None takes every row.
     index: row numbers of the rows searched; None takes every row.
-    tile: queries and rows at a time. It bounds the memory (about
-      4 tile (tile + 3 D) bytes), and never changes the result.
+    tile: queries and rows at a time. It never changes the result, and bounds
+      the memory whatever N is: about 0.1 GB for 2,048 and 768 values, 0.4 GB
+      where most scores are too close for float32 products.
 
   Raises:
     UserError: a row is not finite or has no direction; the message names it.
