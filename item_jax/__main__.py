@@ -151,8 +151,11 @@ def _bench(args, rest) -> None:
   from item_jax.training import bench
 
   config = config_flags.parse(args.config, rest)
-  measure = {"step": bench.bench_step, "input": bench.bench_input}[args.what]
-  measure(config, seconds=args.seconds, json_path=args.json)
+  given = {"seconds": args.seconds, "json_path": args.json}
+  if args.what == "step":
+    bench.bench_step(config, profile=args.profile, **given)
+  else:
+    bench.bench_input(config, **given)
 
 
 def _depths(text: str) -> tuple[int, ...]:
@@ -276,6 +279,9 @@ def _make_parser() -> argparse.ArgumentParser:
   sub.add_argument("what", choices=("step", "input", "search"))
   sub.add_argument("--config", metavar="FILE[:VARIANT]")
   sub.add_argument("--seconds", type=float, default=20.0)
+  sub.add_argument(
+    "--profile", type=Path, help="folder for a trace of one step"
+  )
   sub.add_argument("--items", type=int, default=100_000)
   sub.add_argument("--dim", type=int, default=768)
   sub.add_argument("--queries", type=int, default=2_000)

@@ -14,12 +14,13 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   """
   if config is None:
     raise UserError("--config=FILE[:VARIANT] is needed")
+  words = ["item-jax", f"--config={config}", *overrides]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(
-    "config", flag_values=values, lock_config=False
+    "config", flag_values=values, lock_config=False, sys_argv=words
   )
   try:
-    left = values(["item-jax", f"--config={config}", *overrides])
+    left = values(words)
   except KeyError as error:
     raise UserError(f"no such option: {error.args[0]}") from error
   except flags.Error as error:

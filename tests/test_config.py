@@ -1,0 +1,111 @@
+"""Impossible configurations fail at the door and name both sides."""
+
+import pytest
+
+from item_jax import config as config_lib
+from item_jax import config_flags
+from item_jax.config import Config, flatten, from_flat, validate
+from item_jax.errors import UserError
+
+
+def make(**fields) -> Config:
+  config = Config()
+  config.data.path = "DATA"
+  flat = flatten(config)
+  assert set(fields) <= set(flat), "a test names a field that is not there"
+  return from_flat(flat | fields)
+
+
+@pytest.mark.parametrize(
+  ("fields", "devices", "words"),
+  [
+    ({"model.patch": 15}, 1, ["patch=15", "image_size=224"]),
+    ({"batch_size": 510}, 4, ["batch_size=510", "4 devices"]),
+    ({"optim.accumulate": 3}, 1, ["batch_size=512", "accumulate=3"]),
+    ({"model.title_places": 2}, 1, ["title_places=2", "3"]),
+    ({"model.heads": 5}, 1, ["heads=5", "width=768"]),
+    (
+      {f"loss.{n}": 0.0 for n in ("itm", "mlm", "mim", "gmlm", "gmim")},
+      1,
+      ["every loss weight is zero"],
+    ),
+    ({"loss.mim": -1.0}, 1, ["loss.mim=-1.0"]),
+    ({"loss.mim": float("nan")}, 1, ["loss.mim=nan"]),
+    ({"mesh.fsdp": 3}, 4, ["mesh.fsdp=3", "4 devices"]),
+    ({"mesh.data": 2}, 4, ["mesh.data=2", "4 devices"]),
+    ({"mask.title_rate": 0.0}, 1, ["title_rate=0.0"]),
+    ({"mask.mask_share": 0.95}, 1, ["0.95", "0.1"]),
+    ({"model.norm": "rms"}, 1, ["'rms'", "post, pre"]),
+    ({"steps": 0}, 1, ["steps=0"]),
+    ({"data.path": ""}, 1, ["data.path"]),
+  ],
+)
+def test_names_what_is_wrong(fields, devices, words):
+  with pytest.raises(UserError) as error:
+    validate(make(**fields), devices=devices)
+  for word in words:
+    assert word in str(error.value)
+
+
+def test_defaults_are_possible():
+  validate(make(), devices=8)
+
+
+def test_there_and_back():
+  config = make(**{"optim.lr": 3e-4, "task": "item", "mesh.fsdp": 2})
+  assert from_flat(flatten(config)) == config
+  assert flatten(config)["optim.lr"] == 3e-4
+
+
+def test_a_config_of_another_version_is_refused():
+  flat = flatten(Config())
+  flat["optim.momentum"] = flat.pop("optim.b1")
+  with pytest.raises(UserError, match=r"optim\.b1.*optim\.momentum"):
+    from_flat(flat)
+
+
+def test_fields_free_on_resume_exist():
+  assert set(flatten(Config())) >= config_lib.FREE_ON_RESUME
+
+
+FILE = '''
+from item_jax.config import Config
+def get_config(variant="plain"):
+  config = Config()
+  config.steps = {"plain": 7, "long": 70}[variant]
+  return config
+'''
+
+
+@pytest.fixture
+def file(tmp_path):
+  path = tmp_path / "run.py"
+  path.write_text(FILE)
+  return path
+
+
+def test_variants_and_typed_overrides(file):
+  config = config_flags.parse(
+    f"{file}:long", ["--config.optim.lr=1e-3", "--noconfig.model.remat"]
+  )
+  assert (config.steps, config.optim.lr) == (70, 1e-3)
+  assert config_flags.parse(str(file), []).steps == 7
+
+
+@pytest.mark.parametrize(
+  ("words", "named"),
+  [
+    (["--config.optim.lrr=1"], "lrr"),
+    (["--config.steps=many"], "many"),
+    (["--steps=3"], "steps"),
+    (["stray"], "stray"),
+  ],
+)
+def test_what_is_no_option_is_refused(file, words, named):
+  with pytest.raises(UserError, match=named):
+    config_flags.parse(str(file), words)
+
+
+def test_a_missing_file_is_named():
+  with pytest.raises(UserError, match="no_such.py"):
+    config_flags.parse("no_such.py", [])

@@ -1,0 +1,203 @@
+"""Laws of the training step: devices, microbatches, bad steps, size."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from item_jax.objectives.contract import Objective
+from item_jax.training import sharding
+from item_jax.training.optimizer import decays, make_schedule
+from item_jax.training.step import init_state, make_train_step, metric_names
+
+ROWS = 16
+
+
+@pytest.fixture(scope="module")
+def parts():
+  # Without dropout, whose bits differ by microbatch; with plain descent, as
+  # Adam makes full-size steps of gradients that are nothing but rounding.
+  model = tiny.make_model()
+  objective = tiny.make_objective(model)
+  optimizer = optax.sgd(1e-2, momentum=0.9)
+  return model, objective, optimizer, tiny.init(model)
+
+
+def begin(parts):
+  model, objective, optimizer, params = parts
+  view = objective.corrupt(jax.random.key(0), 0, tiny.make_batch(ROWS))
+  # Copied, for the step may be given its buffers to reuse.
+  params = jax.tree.map(jnp.array, params)
+  return init_state(params, optimizer, metric_names(objective, view))
+
+
+def run(parts, *, mesh=None, accumulate=1, steps=2):
+  _, objective, optimizer, _ = parts
+  step = make_train_step(
+    objective, optimizer, seed=7, accumulate=accumulate, log_every=10
+  )
+  state = begin(parts)
+  if mesh is None:
+    step = jax.jit(step)
+  else:
+    placed = sharding.for_state(mesh, jax.eval_shape(lambda: state))
+    state = jax.device_put(state, placed)
+    step = jax.jit(step, out_shardings=(placed, sharding.replicated(mesh)))
+  losses = []
+  for number in range(steps):
+    batch = tiny.make_batch(ROWS, seed=number)
+    if mesh is not None:
+      batch = sharding.to_devices(mesh, ROWS, batch)
+    state, report = step(state, batch)
+    losses.append(float(report.loss))
+  return losses, jax.device_get(state)
+
+
+@pytest.fixture(scope="module")
+def alone(parts):
+  return run(parts)
+
+
+def close(a, b):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(4, 1), (1, 4), (2, 2)])
+def test_four_devices_compute_what_one_does(parts, alone, data, fsdp):
+  losses, state = run(parts, mesh=sharding.make_mesh(data, fsdp))
+  np.testing.assert_allclose(losses, alone[0], rtol=1e-5)
+  close(state.params, alone[1].params)
+
+
+@pytest.mark.parametrize("accumulate", [2, 8])
+def test_microbatches_compute_what_one_batch_does(parts, alone, accumulate):
+  losses, state = run(parts, accumulate=accumulate)
+  np.testing.assert_allclose(losses, alone[0], rtol=1e-5)
+  close(state.params, alone[1].params)
+  close(state.sums, alone[1].sums)
+
+
+def test_fsdp_splits_what_is_large():
+  mesh = sharding.make_mesh(1, 4)
+  shapes = {
+    "kernel": jax.ShapeDtypeStruct((256, 1024), jnp.float32),
+    "bias": jax.ShapeDtypeStruct((1024,), jnp.float32),
+    "odd": jax.ShapeDtypeStruct((333, 335), jnp.float32),
+  }
+  placed = sharding.for_state(mesh, shapes)
+  assert placed["kernel"].shard_shape((256, 1024)) == (256, 256)
+  assert placed["bias"].is_fully_replicated
+  assert placed["odd"].is_fully_replicated
+
+
+def test_a_bad_step_leaves_everything_but_the_counters(parts):
+  _, objective, optimizer, _ = parts
+
+  def totals(params, view, key):
+    out = objective.totals(params, view, key)
+    poison = jnp.where(view.batch.product_B.sum() > 1_000, jnp.nan, 1.0)
+    return out | {"mim": out["mim"] * poison}
+
+  poisoned = Objective(
+    objective.corrupt, objective.counts, totals, objective.weights
+  )
+  step = jax.jit(
+    make_train_step(
+      poisoned, optimizer, seed=7, accumulate=1, log_every=10
+    )
+  )
+  good = tiny.make_batch(ROWS)
+  bad = good._replace(product_B=good.product_B + 1_000)
+  before, _ = step(begin(parts), good)
+  after, report = step(before, bad)
+  assert bool(report.bad)
+  for name in ("params", "moments"):
+    for x, y in zip(
+      jax.tree.leaves(getattr(before, name)),
+      jax.tree.leaves(getattr(after, name)),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(x, y)
+  assert (int(after.bad_run), int(after.bad_total)) == (1, 1)
+  assert int(after.step) == 2
+  for name, mean in after.sums.items():
+    assert np.isfinite(float(mean.total)), name
+  again, _ = step(after, bad)
+  assert (int(again.bad_run), int(again.bad_total)) == (2, 2)
+  well, report = step(again, good)
+  assert not bool(report.bad)
+  assert (int(well.bad_run), int(well.bad_total)) == (0, 2)
+  assert float(well.sums["loss"].count) == 2  # two good steps of four
+
+
+def test_measures_are_summed_since_the_last_log(parts):
+  _, objective, optimizer, _ = parts
+  step = jax.jit(
+    make_train_step(
+      objective, optimizer, seed=7, accumulate=1, log_every=3
+    )
+  )
+  state = begin(parts)
+  losses, counts = [], []
+  for number in range(4):
+    state, report = step(state, tiny.make_batch(ROWS, seed=number))
+    losses.append(float(report.loss))
+    counts.append(float(report.sums["loss"].count))
+  assert counts == [1, 2, 3, 1]
+  assert float(report.sums["loss"].compute()) == pytest.approx(losses[3])
+
+
+def test_no_array_of_all_places_times_all_words():
+  """Masked places are gathered before the vocabulary: no [B,S,V], no [B,T,V].
+
+  In the compiled program every array with an axis of V words is at most a
+  logit for each masked place, or the word table.
+  """
+  words = 1_031  # prime, so that V cannot be mistaken for another axis
+  model = tiny.make_model(words=words)
+  objective = tiny.make_objective(
+    model, vocabulary=words, title_rate=0.15, patch_rate=0.3
+  )
+  optimizer = optax.adam(1e-3)
+  batch = tiny.make_batch(ROWS)
+  view = objective.corrupt(jax.random.key(0), 0, batch)
+  state = init_state(
+    tiny.init(model), optimizer, metric_names(objective, view)
+  )
+  step = jax.jit(
+    make_train_step(
+      objective, optimizer, seed=0, accumulate=1, log_every=10
+    )
+  )
+  text = step.lower(state, batch).compile().as_text()
+  sizes = set()
+  for dims in re.findall(r"\b(?:f32|bf16|s32|pred)\[([\d,]+)\]", text):
+    axes = [int(d) for d in dims.split(",")]
+    if words in axes:
+      sizes.add(int(np.prod(axes)))
+  slots = 1  # round(7 * 0.15)
+  assert ROWS * slots * words in sizes
+  assert max(sizes) <= max(ROWS * slots, tiny.WIDTH) * words
+  assert max(sizes) < ROWS * tiny.PLACES * words
+
+
+def test_schedule():
+  schedule = make_schedule(peak=2.0, warmup=10, steps=110)
+  values = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]
+  assert values == pytest.approx([0, 1, 2, 1, 0])
+
+
+def test_only_kernels_decay(parts):
+  flat = jax.tree_util.tree_leaves_with_path(decays(parts[3]))
+  rule = {
+    "/".join(key.key for key in path): decay for path, decay in flat
+  }
+  assert rule["encoder/layer_0/attention/qkv/kernel"]
+  assert rule["global_word_head/of_place/kernel"]
+  for name, decay in rule.items():
+    assert decay == name.endswith("kernel"), name
