@@ -42,8 +42,7 @@ setup(
   name="item-jax",
   version="0.1.0",
   description=(
-    "ITEm in JAX and Flax: unsupervised product embeddings from photo and"
-    " title"
+    "ITEm in JAX and Flax: unsupervised product embeddings from photo and title"
   ),
   long_description=open("README.md", encoding="utf-8").read(),
   long_description_content_type="text/markdown",

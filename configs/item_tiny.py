@@ -1,7 +1,10 @@
-"""Two CPU cores, a few minutes: the quickstart's run.
+"""Two CPU cores, about four minutes: the quickstart's run.
 
 item-jax train --config=configs/item_tiny.py --config.data.path=DATA \
   --workdir=W
+
+On the invented catalogue: recall@10 of the fused embedding about .35 on
+products never trained on (README, results).
 """
 
 from item_jax.config import Config
@@ -9,22 +12,29 @@ from item_jax.config import Config
 
 def get_config() -> Config:
   config = Config()
-  config.steps = 1_500
+  config.steps = 1_000
   config.batch_size = 64
-  config.eval_every = 500
   config.log_every = 50
-  config.checkpoint.every = 500
+  config.eval_every = 500
+  config.checkpoint.every = 250
   config.model.image_size = 32
   config.model.patch = 8
-  config.model.title_places = 24
-  config.model.layers = 4
+  config.model.title_places = 22
+  config.model.layers = 3
   config.model.width = 128
   config.model.heads = 4
   config.model.mlp = 512
   config.model.norm = "pre"
-  config.model.dropout = 0.0
+  config.model.dropout = 0.0  # a thousand steps overfit nothing
+  config.model.init_std = 0.05  # 0.02 is for width 768
   config.model.dtype = "float32"  # a CPU has no quick bfloat16
-  config.optim.lr = 1e-3
+  config.optim.lr = 2e-3
   config.optim.warmup = 100
+  config.optim.b2 = 0.98  # moments that a short run fills
   config.mask.patch_rate = 0.5
+  config.mask.title_rate = 0.3  # more to learn from each step
+  # 40 % of the words to recover stay visible. [CLS] learns to store what it
+  # sees long before it can infer what it does not: in 600 steps recall@10 is
+  # twice that with BERT's 80/10/10. MLM's own floor means less here.
+  config.mask.mask_share = 0.5
   return config

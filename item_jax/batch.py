@@ -28,4 +28,3 @@ class Batch(NamedTuple):
   has_title_B: Array  # bool
   product_B: Array  # uint32, hash of the product id
   title_B: Array  # uint32, hash of the token ids
-

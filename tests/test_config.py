@@ -68,13 +68,13 @@ def test_fields_free_on_resume_exist():
   assert set(flatten(Config())) >= config_lib.FREE_ON_RESUME
 
 
-FILE = '''
+FILE = """
 from item_jax.config import Config
 def get_config(variant="plain"):
   config = Config()
   config.steps = {"plain": 7, "long": 70}[variant]
   return config
-'''
+"""
 
 
 @pytest.fixture

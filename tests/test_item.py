@@ -187,9 +187,7 @@ def test_attention_is_softmax_attention(dtype, tolerance):
   q, k, v = (np.asarray(jnp.asarray(x, dtype), np.float64) for x in (q, k, v))
   lengths = np.array([16, 1, 7, 12])
   score = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(8)
-  score = np.where(
-    np.arange(16) < lengths[:, None, None, None], score, -np.inf
-  )
+  score = np.where(np.arange(16) < lengths[:, None, None, None], score, -np.inf)
   weight = np.exp(score - score.max(-1, keepdims=True))
   weight /= weight.sum(-1, keepdims=True)
   want = np.einsum("bhqk,bkhd->bqhd", weight, v)

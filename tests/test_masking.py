@@ -16,9 +16,7 @@ def hide(words_BT, seed=0, **options):
     "special": tiny.SPECIAL,
     "mask_word": tiny.MASK,
   }
-  out = masking.hide_words(
-    jax.random.key(seed), words_BT, **(given | options)
-  )
+  out = masking.hide_words(jax.random.key(seed), words_BT, **(given | options))
   return jax.tree.map(np.asarray, out)
 
 

@@ -47,9 +47,9 @@ def test_unmatched_pairs_count_where_asked_for(net):
   _, view = look(objective, params, tiny.make_batch())
   counts = objective.counts(view)
   assert int(counts["mim"]) == 8 * round(tiny.N * 0.3)
-  dropped = tiny.make_objective(model).counts(view._replace(
-    recover_B=view.matched_B
-  ))
+  dropped = tiny.make_objective(model).counts(
+    view._replace(recover_B=view.matched_B)
+  )
   assert int(dropped["mim"]) == 4 * round(tiny.N * 0.3)
 
 
@@ -77,7 +77,7 @@ def test_all_losses_are_finite_when_no_pair_matches(net):
   for name in ("mlm", "mim", "gmlm", "gmim"):
     assert means[name] == 0
     assert float(objective.counts(view)[name]) == 0
-  
+
   def total(params):
     totals = objective.totals(params, view, jax.random.key(0))
     return sum(totals[name] for name in objective.weights)
@@ -119,13 +119,9 @@ def test_eight_pairs_are_learnt_by_heart():
   optimizer = optax.adam(optax.linear_schedule(3e-3, 0, 800))
   batch = tiny.make_batch()
   view = objective.corrupt(jax.random.key(0), 0, batch)
-  state = init_state(
-    tiny.init(model), optimizer, metric_names(objective, view)
-  )
+  state = init_state(tiny.init(model), optimizer, metric_names(objective, view))
   step = jax.jit(
-    make_train_step(
-      objective, optimizer, seed=0, accumulate=1, log_every=50
-    )
+    make_train_step(objective, optimizer, seed=0, accumulate=1, log_every=50)
   )
   for _ in range(800):
     state, report = step(state, batch)

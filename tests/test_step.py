@@ -107,9 +107,7 @@ def test_a_bad_step_leaves_everything_but_the_counters(parts):
     objective.corrupt, objective.counts, totals, objective.weights
   )
   step = jax.jit(
-    make_train_step(
-      poisoned, optimizer, seed=7, accumulate=1, log_every=10
-    )
+    make_train_step(poisoned, optimizer, seed=7, accumulate=1, log_every=10)
   )
   good = tiny.make_batch(ROWS)
   bad = good._replace(product_B=good.product_B + 1_000)
@@ -138,9 +136,7 @@ def test_a_bad_step_leaves_everything_but_the_counters(parts):
 def test_measures_are_summed_since_the_last_log(parts):
   _, objective, optimizer, _ = parts
   step = jax.jit(
-    make_train_step(
-      objective, optimizer, seed=7, accumulate=1, log_every=3
-    )
+    make_train_step(objective, optimizer, seed=7, accumulate=1, log_every=3)
   )
   state = begin(parts)
   losses, counts = [], []
@@ -166,13 +162,9 @@ def test_no_array_of_all_places_times_all_words():
   optimizer = optax.adam(1e-3)
   batch = tiny.make_batch(ROWS)
   view = objective.corrupt(jax.random.key(0), 0, batch)
-  state = init_state(
-    tiny.init(model), optimizer, metric_names(objective, view)
-  )
+  state = init_state(tiny.init(model), optimizer, metric_names(objective, view))
   step = jax.jit(
-    make_train_step(
-      objective, optimizer, seed=0, accumulate=1, log_every=10
-    )
+    make_train_step(objective, optimizer, seed=0, accumulate=1, log_every=10)
   )
   text = step.lower(state, batch).compile().as_text()
   sizes = set()
@@ -194,9 +186,7 @@ def test_schedule():
 
 def test_only_kernels_decay(parts):
   flat = jax.tree_util.tree_leaves_with_path(decays(parts[3]))
-  rule = {
-    "/".join(key.key for key in path): decay for path, decay in flat
-  }
+  rule = {"/".join(key.key for key in path): decay for path, decay in flat}
   assert rule["encoder/layer_0/attention/qkv/kernel"]
   assert rule["global_word_head/of_place/kernel"]
   for name, decay in rule.items():

@@ -60,9 +60,9 @@ def make_batch(rows: int = 8, seed: int = 0, lengths=None) -> Batch:
 
 def init(model: Item, seed: int = 0):
   place = jnp.zeros((1, 1), jnp.int32)
-  return jax.jit(model.init)(
-    jax.random.key(seed), make_batch(1), place, place
-  )["params"]
+  return jax.jit(model.init)(jax.random.key(seed), make_batch(1), place, place)[
+    "params"
+  ]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -96,7 +96,7 @@ class _Pool:
 
   def _start(self, workers):
     return ProcessPoolExecutor(
-      workers, self._context, _start_worker, (self._stop,)
+      workers, self._context, _start_worker, (self._stop, os.getpid())
     )
 
   def submit(self, chunk):
@@ -134,10 +134,10 @@ class _Pool:
     self._pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(stop):
+def _start_worker(stop, parent):
   global _stop
   _stop = stop
-  die_with_parent()
+  die_with_parent(parent)
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
   cv2.setNumThreads(1)  # one process a core is enough
 

@@ -6,6 +6,7 @@ step is the only position in the data, and nothing else is saved.
 """
 
 import functools
+import os
 import zlib
 from collections.abc import Iterator
 
@@ -43,9 +44,7 @@ class _Order:
   """Which row of the split stands where in the endless shuffled sequence."""
 
   def __init__(self, rows: int, seed: int):
-    self._order = (
-      grain.MapDataset.range(rows).seed(seed).shuffle().repeat()
-    )
+    self._order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat()
 
   def __getitem__(self, position: int) -> int:
     return int(self._order[position])
@@ -175,9 +174,7 @@ def listing_ids(
   order = _Order(store.sizes[split], seed)
   source = store.source(split)
   first = step * batch_size
-  return [
-    source[order[first + i]].listing_id for i in range(batch_size)
-  ]
+  return [source[order[first + i]].listing_id for i in range(batch_size)]
 
 
 def _batches(
@@ -208,11 +205,11 @@ def _batches(
       grain.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=ahead
       ),
-      worker_init_fn=_start_worker,
+      worker_init_fn=functools.partial(_start_worker, os.getpid()),
     )
   return iter(dataset)
 
 
-def _start_worker(index: int, count: int) -> None:
+def _start_worker(parent: int, index: int, count: int) -> None:
   del index, count
-  die_with_parent()
+  die_with_parent(parent)

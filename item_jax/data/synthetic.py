@@ -145,9 +145,7 @@ def _mapper(workers):
 
 
 def _start_worker(parent):
-  die_with_parent()
-  if os.getppid() != parent:  # it ended while this process started
-    os.kill(os.getpid(), signal.SIGKILL)
+  die_with_parent(parent)
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
   cv2.setNumThreads(1)  # a process a core is enough
 

@@ -54,9 +54,7 @@ def make_evaluate(setup):
         parts[modality].append(np.asarray(g_BD))
     scores = {}
     for modality, held in parts.items():
-      scored = retrieval.score(
-        np.concatenate(held)[:rows], items, bootstrap=1
-      )
+      scored = retrieval.score(np.concatenate(held)[:rows], items, bootstrap=1)
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]
     return scores

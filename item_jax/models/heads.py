@@ -17,9 +17,9 @@ class Transform(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    h = layers.dense(
-      self.width, std=self.std, dtype=self.dtype, name="dense"
-    )(x)
+    h = layers.dense(self.width, std=self.std, dtype=self.dtype, name="dense")(
+      x
+    )
     return layers.layer_norm(name="norm")(layers.gelu(h)).astype(self.dtype)
 
 
@@ -94,9 +94,9 @@ class MatchHead(nn.Module):
 
   @nn.compact
   def __call__(self, g_BD):
-    h = layers.dense(
-      self.width, std=self.std, dtype=self.dtype, name="pooler"
-    )(g_BD)
+    h = layers.dense(self.width, std=self.std, dtype=self.dtype, name="pooler")(
+      g_BD
+    )
     out = layers.dense(2, std=self.std, dtype=self.dtype, name="dense")(
       jnp.tanh(h)
     )

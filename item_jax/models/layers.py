@@ -23,9 +23,7 @@ def dense(features, *, std: float, dtype, name: str, axis=-1):
 
 def layer_norm(*, name: str):
   """Normalises in float32 whatever comes in; the caller casts back."""
-  return nn.LayerNorm(
-    epsilon=LAYER_NORM_EPSILON, dtype=jnp.float32, name=name
-  )
+  return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=jnp.float32, name=name)
 
 
 def gelu(x):
@@ -78,9 +76,9 @@ class Attention(nn.Module):
       lengths_B,
       implementation=self.implementation,
     )
-    return dense(
-      D, std=self.std, dtype=self.dtype, axis=(-2, -1), name="out"
-    )(mixed_BSHd)
+    return dense(D, std=self.std, dtype=self.dtype, axis=(-2, -1), name="out")(
+      mixed_BSHd
+    )
 
 
 class Mlp(nn.Module):
@@ -91,9 +89,9 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x_BSD):
     h = dense(self.hidden, std=self.std, dtype=self.dtype, name="up")(x_BSD)
-    return dense(
-      x_BSD.shape[-1], std=self.std, dtype=self.dtype, name="down"
-    )(gelu(h))
+    return dense(x_BSD.shape[-1], std=self.std, dtype=self.dtype, name="down")(
+      gelu(h)
+    )
 
 
 class Block(nn.Module):

@@ -44,6 +44,4 @@ def standardise_patches(patches_BKP):
   """
   mean = patches_BKP.mean(-1, keepdims=True)
   variance = patches_BKP.var(-1, keepdims=True)
-  return (patches_BKP - mean) / jnp.sqrt(
-    jnp.maximum(variance, VARIANCE_FLOOR)
-  )
+  return (patches_BKP - mean) / jnp.sqrt(jnp.maximum(variance, VARIANCE_FLOOR))

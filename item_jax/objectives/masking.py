@@ -70,9 +70,7 @@ def hide_words(
   targets_BK = jnp.take_along_axis(words_BT, places_BK, axis=1)
 
   fate_BK = jax.random.uniform(fate_key, (B, K))
-  random_BK = jax.random.randint(
-    word_key, (B, K), 0, vocabulary - len(special)
-  )
+  random_BK = jax.random.randint(word_key, (B, K), 0, vocabulary - len(special))
   for reserved in special:
     random_BK += random_BK >= reserved
   shown_BK = jnp.where(

@@ -46,9 +46,7 @@ def make_objective(
   others give it.
   """
   if set(weights) != set(TERMS):
-    raise ValueError(
-      f"computed {sorted(TERMS)} but weighted {sorted(weights)}"
-    )
+    raise ValueError(f"computed {sorted(TERMS)} but weighted {sorted(weights)}")
 
   def corrupt(root, step, batch: Batch) -> View:
     complete_B = batch.has_image_B & batch.has_title_B
@@ -65,9 +63,7 @@ def make_objective(
       mask_share=mask_share,
       random_share=random_share,
     )
-    words = words._replace(
-      valid_BK=words.valid_BK & batch.has_title_B[:, None]
-    )
+    words = words._replace(valid_BK=words.valid_BK & batch.has_title_B[:, None])
     hidden = masking.hide_patches(
       key_for(root, step, "mask/patches"),
       batch.has_image_B,
@@ -140,9 +136,7 @@ def make_objective(
       "mlm": losses.word_nll(said.mlm_BKV, words_BK, word_weights_BK),
       "mim": losses.pixel_error(said.mim_BKP, targets_BKP, patch_weights_BK),
       "gmlm": losses.word_nll(said.gmlm_BKV, words_BK, word_weights_BK),
-      "gmim": losses.pixel_error(
-        said.gmim_BKP, targets_BKP, patch_weights_BK
-      ),
+      "gmim": losses.pixel_error(said.gmim_BKP, targets_BKP, patch_weights_BK),
       "itm_accuracy": (right_B * pair_weights_B).sum(),
       "mlm_accuracy": hits(said.mlm_BKV),
       "gmlm_accuracy": hits(said.gmlm_BKV),

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from item_jax.errors import UserError
@@ -37,6 +38,7 @@ class Checkpoints:
 
   def __init__(self, workdir: Path, *, keep: int = 3, read_only=False):
     self.folder = Path(workdir).absolute() / "checkpoints"
+    self._unsealed = False
     self._manager = ocp.CheckpointManager(
       self.folder,
       item_handlers=ocp.StandardCheckpointHandler(),
@@ -54,9 +56,6 @@ class Checkpoints:
               keep_checkpoints_without_metrics=False,
             ),
           ]
-        ),
-        async_options=ocp.AsyncOptions(
-          post_finalization_callback=self._write_manifests
         ),
       ),
     )
@@ -79,6 +78,13 @@ class Checkpoints:
 
   def save(self, step: int, state, *, metrics: dict | None = None) -> None:
     """Starts an asynchronous save; errors of an earlier one come up here."""
+    self._manager.wait_until_finished()
+    self.seal()
+    newest = self._manager.latest_step()
+    if newest is not None and step <= newest:
+      raise SaveError(
+        f"step {step} is not saved over step {newest} in {self.folder}"
+      )
     saved = self._manager.save(
       step, args=ocp.args.StandardSave(state), metrics=metrics, force=True
     )
@@ -87,11 +93,23 @@ class Checkpoints:
         f"step {step} was not saved to {self.folder}; it holds steps"
         f" {self.steps()}"
       )
+    self._unsealed = True
+
+  def seal(self) -> None:
+    """Writes the manifest of a save that has come to its end, if there is one.
+
+    To be called now and then between saves: it costs nothing while there is
+    nothing to do. (Orbax's own callback comes before the folder is complete.)
+    """
+    if self._unsealed and not self._manager.is_saving_in_progress():
+      self._write_manifests()
+      self._unsealed = False
 
   def wait(self) -> None:
     """Returns when all saves are on disk, or raises their error."""
     self._manager.wait_until_finished()
     self._manager.check_for_errors()
+    self.seal()
 
   def close(self) -> None:
     self._manager.close()
@@ -169,15 +187,30 @@ class Checkpoints:
         raise CorruptCheckpointError(f"{folder / name} {what}")
 
   def newest_good(self) -> int | None:
-    """The newest step that verifies; bad ones are named on the way."""
+    """The newest step that verifies.
+
+    Damaged ones are named and moved to `damaged` in the workdir, so that the
+    steps can be taken and saved again.
+    """
     for step in reversed(self.steps()):
       try:
         self.verify(step)
       except CorruptCheckpointError as error:
         print(f"checkpoint {step} is passed over: {error}", flush=True)
+        self._set_aside(step)
       else:
         return step
     return None
+
+  def _set_aside(self, step: int) -> None:
+    if jax.process_index() == 0:
+      damaged = self.folder.with_name("damaged")
+      damaged.mkdir(exist_ok=True)
+      number = len(list(damaged.iterdir()))
+      (self.folder / str(step)).rename(damaged / f"{step}.{number}")
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"set aside {step}")
+    self._manager.reload()
 
   def _write_manifests(self) -> None:
     if jax.process_index() != 0:

@@ -107,9 +107,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   )
   example = tasks.example_batch(config, config.batch_size)
   root = jax.random.key(config.seed)
-  view = jax.eval_shape(
-    lambda b: task.objective.corrupt(root, 0, b), example
-  )
+  view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
   names = step_lib.metric_names(task.objective, view)
 
   def initial_state():
@@ -147,8 +145,8 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     .compile()
   )
   seconds = time.perf_counter() - begin
-  floors = run.floors if run else task.floors(
-    store, config.data.train_split, words
+  floors = (
+    run.floors if run else task.floors(store, config.data.train_split, words)
   )
   if folder is not None and run is None and jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,6 +233,7 @@ def _run(setup, state, start, checkpoints, log, evaluate, stop) -> int:
     state, report = setup.step(state, batch)
     done += 1
     watch.see(done, report, waited)
+    checkpoints.seal()
 
     last = done == config.steps
     stopping = stop.agreed(done)
@@ -284,8 +283,8 @@ class _Watch:
     self._peak = cost.peak_flops(jax.devices()[0].device_kind)
 
   def see(self, step: int, report, waited: float) -> None:
-    self._stopwatch.add(samples=self._setup.config.batch_size, waited=waited)
     self.flush()
+    self._stopwatch.add(samples=self._setup.config.batch_size, waited=waited)
     self._pending = (step, report)
 
   def flush(self) -> None:
@@ -370,7 +369,11 @@ def _all_agree(due: bool, step: int, config: Config) -> bool:
 
 def _describe(config, task, mesh, shapes, compiled, seconds, chosen, why):
   """Prints what is about to run."""
-  print(parameter_overview.get_parameter_overview(shapes.params, include_stats=False))
+  print(
+    parameter_overview.get_parameter_overview(
+      shapes.params, include_stats=False
+    )
+  )
   m = config.model
   memory = compiled.memory_analysis()
   places = 1 + (m.image_size // m.patch) ** 2 + m.title_places

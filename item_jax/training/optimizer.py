@@ -3,6 +3,7 @@
 import jax
 import optax
 
+
 def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:
   """Linear from 0 to the peak, then linear to 0 at `steps`."""
   warmup = min(warmup, max(steps - 1, 0))

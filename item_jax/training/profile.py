@@ -44,5 +44,5 @@ def largest_costs(folder: Path, most: int = 3) -> list[tuple[str, float]]:
 
 
 def _family(name: str) -> str:
-  """"fusion.123" and "loop_fusion_7" by their kind."""
+  """ "fusion.123" and "loop_fusion_7" by their kind."""
   return name.rstrip("0123456789._") or name

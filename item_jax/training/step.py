@@ -135,9 +135,7 @@ def make_train_step(
     start = state.step % log_every == 0
     sums = {
       name: jax.tree.map(
-        lambda old, new: (
-          jnp.where(start, 0.0, old) + jnp.where(good, new, 0.0)
-        ),
+        lambda old, new: jnp.where(start, 0.0, old) + jnp.where(good, new, 0.0),
         state.sums[name],
         fresh[name],
       )

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs the test extra into .venv and runs the whole suite.
+#
+#   bash launch/test.sh [what pytest takes]
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=launch/install.sh
+source "$here/launch/install.sh"
+install test
+cd "$here"
+exec "$PYTHON" -m pytest "$@"

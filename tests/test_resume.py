@@ -1,0 +1,205 @@
+"""A run that is killed, stopped, moved or poisoned ends where it should."""
+
+import json
+import random
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import shell
+
+from item_jax.training.metrics import TIMINGS
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+  return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data, tmp_path_factory, cache) -> Path:
+  """The workdir of a run that nothing disturbed."""
+  workdir = tmp_path_factory.mktemp("whole") / "run"
+  shell.run(*shell.train_words(tiny_data, workdir), cache=cache)
+  return workdir
+
+
+def rows(workdir: Path) -> list[dict]:
+  """metrics.jsonl without what differs from run to run."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(line).items() if k not in TIMINGS}
+    for line in lines
+  ]
+
+
+def state(workdir: Path, step: int) -> dict:
+  with ocp.PyTreeCheckpointer() as reader:
+    return reader.restore(workdir / "checkpoints" / str(step) / "default")
+
+
+def assert_same_end(workdir: Path, whole: Path) -> None:
+  assert rows(workdir) == rows(whole)
+  ours, theirs = state(workdir, 60), state(whole, 60)
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_an_undisturbed_run_logs_each_step_once(whole):
+  found = [(r["kind"], r["step"]) for r in rows(whole)]
+  train = [step for kind, step in found if kind == "train"]
+  evals = [step for kind, step in found if kind == "eval"]
+  assert train == list(range(5, 61, 5))
+  assert evals == [25, 50, 60]
+  last = rows(whole)[-2]
+  for name in ("itm", "mlm", "mim", "gmlm", "gmim"):
+    assert np.isfinite(last[name])
+    assert np.isfinite(last[f"{name}_floor"])
+  assert {"itm_accuracy", "mlm_accuracy", "gradient_norm", "lr"} <= set(last)
+  for side in ("both", "image", "title"):
+    assert 0 <= rows(whole)[-1][f"{side}/map@10"] <= 1
+  steps = sorted(int(p.name) for p in (whole / "checkpoints").iterdir())
+  assert steps[-3:] == [40, 50, 60]
+  assert list((whole / "tensorboard").glob("events*"))
+
+
+def test_killed_at_five_random_moments_ends_bitwise_equal(
+  tiny_data, tmp_path, whole, cache
+):
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir)
+  moments = random.Random(5)
+  for first in (5, 15, 25, 35, 45):
+    process = shell.start(*words, cache=cache)
+    output = shell.interrupt_at(
+      process, workdir, first + moments.randrange(10), signal.SIGKILL
+    )
+    assert process.returncode == -signal.SIGKILL, output
+  shell.run(*words, cache=cache)
+  assert_same_end(workdir, whole)
+
+
+def test_asked_to_stop_saves_and_goes_on_bitwise_equal(
+  tiny_data, tmp_path, whole, cache
+):
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir)
+  for step, number in ((12, signal.SIGTERM), (33, signal.SIGINT)):
+    process = shell.start(*words, cache=cache)
+    output = shell.interrupt_at(process, workdir, step, number)
+    assert process.returncode == 75, output
+    assert "saved; start again" in output
+  shell.run(*words, cache=cache)
+  assert_same_end(workdir, whole)
+  # What is done is not done again.
+  assert "resumed at step 60" in shell.run(*words, cache=cache)
+  assert_same_end(workdir, whole)
+
+
+def test_another_model_or_seed_is_refused_by_name(tiny_data, whole):
+  before = (whole / "metrics.jsonl").read_bytes()
+  words = shell.train_words(
+    tiny_data, whole, "--config.model.width=64", "--config.seed=9"
+  )
+  output = shell.run(*words, code=2)
+  assert "model.width: was 32, is 64" in output
+  assert "seed: was 0, is 9" in output
+  assert "optim.lr" not in output
+  assert (whole / "metrics.jsonl").read_bytes() == before
+
+
+def test_other_data_is_refused(tiny_data, whole, tmp_path):
+  import shutil
+
+  other = tmp_path / "data"
+  shutil.copytree(tiny_data, other)
+  catalogue = json.loads((other / "catalogue.json").read_text())
+  catalogue["fingerprint"]["train"] = "0" * 64
+  (other / "catalogue.json").write_text(json.dumps(catalogue))
+  output = shell.run(*shell.train_words(other, whole), code=2)
+  assert "fingerprint" in output
+
+
+def test_where_and_how_often_may_change(tiny_data, whole, tmp_path, cache):
+  import shutil
+
+  moved = tmp_path / "moved"
+  shutil.copytree(tiny_data, moved)
+  words = shell.train_words(moved, whole, "--config.checkpoint.every=7")
+  assert "resumed at step 60" in shell.run(*words, cache=cache)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny_data, tmp_path, whole, cache):
+  import shutil
+
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  data = sorted((workdir / "checkpoints" / "60" / "default" / "d").iterdir())
+  path = max(data, key=lambda p: p.stat().st_size)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  output = shell.run(*shell.train_words(tiny_data, workdir), cache=cache)
+  assert f"{path.name} was altered" in output
+  assert "resumed at step 50" in output
+  assert_same_end(workdir, whole)
+
+
+def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path, cache):
+  import socket
+
+  alone, both = tmp_path / "alone", tmp_path / "both"
+  shell.run(*shell.train_words(tiny_data, alone, variant="short"), cache=cache)
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    port = probe.getsockname()[1]
+  words = shell.train_words(tiny_data, both, variant="short")
+  processes = [
+    shell.start(
+      *words,
+      f"--coordinator=localhost:{port}",
+      "--num_processes=2",
+      f"--process_id={number}",
+      devices=2,
+    )
+    for number in range(2)
+  ]
+  outputs = [process.communicate(timeout=240)[0] for process in processes]
+  assert [p.returncode for p in processes] == [0, 0], "\n".join(outputs)
+  one, two = rows(alone), rows(both)
+  assert [r["step"] for r in one] == [r["step"] for r in two]
+  for a, b in zip(one, two, strict=True):
+    assert a.keys() == b.keys()
+    if a["kind"] != "train":
+      continue
+    for name in a:
+      if name == "kind" or name.endswith("_accuracy"):
+        continue  # of accuracies a near tie may fall either way
+      assert a[name] == pytest.approx(b[name], rel=1e-4), name
+  for name in ("itm", "mlm", "mim", "gmlm", "gmim"):
+    assert one[0][name] == pytest.approx(two[0][name], rel=1e-5)
+  a, b = state(alone, 8)["params"], state(both, 8)["params"]
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, atol=1e-3)
+
+
+def test_ten_bad_steps_in_a_row_end_the_run(tiny_data, tmp_path, cache):
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir, variant="diverging")
+  output = shell.run(*words, code=4, cache=cache)
+  assert "10 non-finite steps in a row" in output
+  bad = [r for r in rows(workdir) if r["kind"] == "bad"]
+  assert [r["in_a_row"] for r in bad[-10:]] == list(range(1, 11))
+  assert all(len(r["listing_ids"]) == 16 for r in bad)
+  from item_jax.training.checkpoints import Checkpoints
+
+  checkpoints = Checkpoints(workdir, read_only=True)
+  last = checkpoints.newest_good()
+  checkpoints.close()
+  assert last is not None
+  for leaf in jax.tree.leaves(state(workdir, last)["params"]):
+    assert np.isfinite(leaf).all()

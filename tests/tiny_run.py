@@ -1,0 +1,33 @@
+"""A run's config that trains in seconds; read by `train --config`."""
+
+from item_jax.config import Config
+
+
+def get_config(variant: str = "plain") -> Config:
+  config = Config()
+  config.steps = 60
+  config.batch_size = 16
+  config.log_every = 5
+  config.eval_every = 25
+  config.checkpoint.every = 10
+  config.model.image_size = 16
+  config.model.patch = 8
+  config.model.title_places = 12
+  config.model.layers = 1
+  config.model.width = 32
+  config.model.heads = 2
+  config.model.mlp = 64
+  config.model.dtype = "float32"
+  config.optim.lr = 1e-3
+  config.optim.warmup = 5
+  if variant == "short":
+    config.steps = 8
+    config.log_every = 1
+    config.eval_every = 8
+  if variant == "diverging":
+    config.optim.lr = 1e30
+    config.optim.warmup = 20
+    config.optim.clip = 1e30
+    config.max_bad_steps = 10
+    config.checkpoint.every = 1
+  return config
