@@ -1,5 +1,7 @@
 """All of the package's metadata: names, versions, dependencies, extras."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 # Bounded on both sides: below by what the code was run with, above by the
@@ -44,7 +46,7 @@ setup(
   description=(
     "ITEm in JAX and Flax: unsupervised product embeddings from photo and title"
   ),
-  long_description=open("README.md", encoding="utf-8").read(),
+  long_description=Path("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   license_files=["LICENSE", "NOTICE"],

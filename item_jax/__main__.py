@@ -66,12 +66,13 @@ def _train(args, rest) -> int:
   config = config_flags.parse(args.config, rest)
   _distribute(args)
   from item_jax.evaluation.during import make_evaluate
-  from item_jax.training import loop
   from item_jax.training.checkpoints import SaveError
+  from item_jax.training.loop import train
+  from item_jax.training.watch import DivergedError
 
   try:
-    return loop.train(config, args.workdir, make_evaluate=make_evaluate)
-  except (loop.DivergedError, SaveError) as error:
+    return train(config, args.workdir, make_evaluate=make_evaluate)
+  except (DivergedError, SaveError) as error:
     print(f"item-jax: stopped: {error}", file=sys.stderr)
     return EXIT_FAILED
 
@@ -88,7 +89,7 @@ def _distribute(args) -> None:
 
 
 def _export(args, rest) -> None:
-  from item_jax.evaluation.embed import export
+  from item_jax.evaluation.export import export
 
   export(
     args.workdir,

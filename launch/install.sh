@@ -2,8 +2,7 @@
 #
 #   install EXTRA...   into $VENV; $PYTHON is its python afterwards
 #
-# What is installed already, for the same setup.py and extras, is not installed
-# again.
+# What is installed already, for the same setup.py, is not installed again.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${VENV:-$ROOT/.venv}"
@@ -33,22 +32,24 @@ accelerator() {
 }
 
 install() {
-  local python extras stamp device
-  device="$(accelerator)"
-  extras="$(IFS=,; echo "$*")"
-  extras="${extras}${device:+${extras:+,}$device}"
+  local python stamp extra before missing="" extras
+  stamp="$(printf '%s' "$ROOT" | cat - "$ROOT/setup.py" | cksum | tr -d ' ')"
+  # The first word says for which setup.py, the others are the extras.
+  before=" $(cat "$VENV/.installed" 2> /dev/null) "
+  extras="$*"
+  for extra in "$stamp" "$@" $(accelerator); do
+    case "$before" in *" $extra "*) ;; *) missing=yes ;; esac
+  done
   PYTHON="$VENV/bin/python"
   if [ ! -x "$PYTHON" ]; then
     python="$(find_python)" || return 1
     echo "making $VENV with $("$python" --version)"
     "$python" -m venv "$VENV" || return 1
   fi
-  stamp="$(printf '%s %s' "$ROOT" "$extras" | cat - "$ROOT/setup.py" | cksum)"
-  if [ "$(cat "$VENV/.installed" 2> /dev/null)" = "$stamp" ]; then
-    return
-  fi
+  [ -n "$missing" ] || return 0
+  extras="$(echo "$extras" "$(accelerator)" | xargs | tr ' ' ',')"
   echo "installing item-jax${extras:+[$extras]} into $VENV"
   "$PYTHON" -m pip install --quiet --disable-pip-version-check \
     --editable "$ROOT${extras:+[$extras]}" || return 1
-  printf '%s\n' "$stamp" > "$VENV/.installed"
+  printf '%s\n' "$stamp ${extras//,/ }" > "$VENV/.installed"
 }

@@ -4,30 +4,30 @@
 #   bash launch/quickstart.sh
 #   bash launch/quickstart.sh --catalogue products.csv --images DIR
 #
-# Options: --out DIR (default: quickstart), --venv DIR (default: .venv),
-# --config FILE[:VARIANT] and whatever else `item-jax train` takes, such as
-# --config.steps=500. What is there already is used again.
+# Options: --out DIR (default: quickstart), --config FILE[:VARIANT] and its
+# fields, such as --config.steps=500; --python FILE to use a Python that has
+# item-jax already and install nothing. What is there already is used again.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-catalogue="" images="" out="$here/quickstart"
+PYTHON="" catalogue="" images="" out="$here/quickstart"
 config="$here/configs/item_tiny.py"
 options=()
 while [ $# -gt 0 ]; do
   case "$1" in
-    --catalogue | --images | --out | --venv | --config)
+    --catalogue | --images | --out | --python | --config)
       [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }
       case "$1" in
         --catalogue) catalogue="$2" ;;
         --images) images="$2" ;;
         --out) out="$2" ;;
-        --venv) VENV="$2" ;;
+        --python) PYTHON="$2" ;;
         --config) config="$2" ;;
       esac
       shift 2
       ;;
     --config.* | --noconfig.*) options+=("$1"); shift ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
     *) echo "unknown option $1; see --help" >&2; exit 2 ;;
   esac
 done
@@ -36,9 +36,11 @@ if [ -n "$catalogue" ] && [ -z "$images" ]; then
   exit 2
 fi
 
-# shellcheck source=launch/install.sh
-source "$here/launch/install.sh"
-install
+if [ -z "$PYTHON" ]; then
+  # shellcheck source=launch/install.sh
+  source "$here/launch/install.sh"
+  install
+fi
 item() { "$PYTHON" -m item_jax "$@"; }
 mkdir -p "$out"
 

@@ -107,5 +107,5 @@ def test_what_is_no_option_is_refused(file, words, named):
 
 
 def test_a_missing_file_is_named():
-  with pytest.raises(UserError, match="no_such.py"):
+  with pytest.raises(UserError, match=r"no_such\.py"):
     config_flags.parse("no_such.py", [])

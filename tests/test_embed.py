@@ -14,7 +14,7 @@ from PIL import Image
 import item_jax
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
-from item_jax.evaluation import embed
+from item_jax.evaluation import export as export_lib
 from item_jax.evaluation.during import make_evaluate
 from item_jax.training import loop
 
@@ -30,7 +30,7 @@ def workdir(tiny_data, tmp_path_factory) -> Path:
 
 def export(workdir, tiny_data, out, **options) -> np.ndarray:
   given = {"data": tiny_data, "split": "test", "out": out}
-  embed.export(workdir, **(given | options))
+  export_lib.export(workdir, **(given | options))
   return np.load(out / "embeddings.npy", allow_pickle=False)
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_photo_is_refused(workdir, given, named):
 def test_an_interrupted_export_goes_on(
   workdir, tiny_data, tmp_path, exported, monkeypatch
 ):
-  monkeypatch.setattr(embed, "SHARD_ROWS", 2)
+  monkeypatch.setattr(export_lib, "SHARD_ROWS", 2)
   out = tmp_path / "e"
   saved = []
 
@@ -149,16 +149,16 @@ def test_an_interrupted_export_goes_on(
     saved.append(path)
     keep(path, array)
 
-  keep = embed._save_npy
+  keep = export_lib._save_npy
   with monkeypatch.context() as patch:
-    patch.setattr(embed, "_save_npy", save_three)
+    patch.setattr(export_lib, "_save_npy", save_three)
     with pytest.raises(KeyboardInterrupt):
       export(workdir, tiny_data, out, batch_size=3)
   assert not (out / "meta.json").exists()
   times = {p: p.stat().st_mtime_ns for p in saved}
   kept = []
   monkeypatch.setattr(
-    embed, "_save_npy", lambda p, a: (kept.append(p), keep(p, a))
+    export_lib, "_save_npy", lambda p, a: (kept.append(p), keep(p, a))
   )
   rows_ND = export(workdir, tiny_data, out, batch_size=3)
   np.testing.assert_allclose(rows_ND, exported[1], atol=1e-5)

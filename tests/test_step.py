@@ -28,7 +28,7 @@ def parts():
 
 
 def begin(parts):
-  model, objective, optimizer, params = parts
+  _, objective, optimizer, params = parts
   view = objective.corrupt(jax.random.key(0), 0, tiny.make_batch(ROWS))
   # Copied, for the step may be given its buffers to reuse.
   params = jax.tree.map(jnp.array, params)

@@ -15,7 +15,7 @@ MOST_ROWS = 20_000
 
 
 def make_evaluate(setup):
-  """(params -> {"both/recall@10": ...}) for a `training.loop.Setup`."""
+  """(params -> {"both/recall@10": ...}) for a `training.setup.Setup`."""
   config, store, task = setup.config, setup.store, setup.task
   split = config.data.val_split
   size = config.batch_size

@@ -1,41 +1,29 @@
-"""Makes embeddings: a workdir and photos and titles in, unit rows out; to a
-folder of .npy for evaluation, or to an array for a notebook.
+"""Makes embeddings: a workdir and photos and titles in, unit rows out."""
 
-The one module of evaluation that uses jax.
-"""
-
-import csv
+import copy
 import functools
-import hashlib
 import io
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from item_jax import tasks
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import images as images_lib
 from item_jax.data import pipeline
-from item_jax.data.records import Record, open_store
+from item_jax.data.records import Record
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
 from item_jax.training import sharding
-from item_jax.training.checkpoints import Checkpoints, write_json
+from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.workdir import Run, read_run
 
 MODALITIES = ("both", "image", "title")
-EXPORT_FORMAT = 1
-SHARD_ROWS = 8_192
-ITEM_COLUMNS = ("id", "product", "category", "title")
 
 
 def keep_side(batch: Batch, modality: str) -> Batch:
@@ -61,11 +49,11 @@ class Embedder:
     self.step = step
     self.dtype = dtype
     self.words: Words = run.words
-    config: Config = run.config
-    config.model.dtype = dtype
     # cuDNN's attention has no float32.
     kernel = run.attention if dtype == "bfloat16" else "xla"
-    self.config = config
+    config = copy.deepcopy(run.config)
+    config.model.dtype = dtype
+    self.config: Config = config
     self.mesh = sharding.make_mesh(jax.device_count(), 1)
     task = tasks.make_task(config, run.words, attention=kernel)
     self._params = jax.device_put(params, sharding.replicated(self.mesh))
@@ -182,220 +170,6 @@ def load(
   params = checkpoints.restore_params(step, jax.eval_shape(initial))
   checkpoints.close()
   return Embedder(run, params, step=step, dtype=dtype)
-
-
-class _Plan(NamedTuple):
-  """What an export is of; a second call goes on only with the same."""
-
-  format: int
-  step: int
-  checkpoint: str
-  tokenizer: str
-  preprocessing: str
-  data: str
-  split: str
-  modality: str
-  dtype: str
-  rows: int
-  dims: int
-  shard_rows: int
-
-
-def export(
-  workdir,
-  *,
-  data,
-  split: str,
-  out,
-  modality: str = "both",
-  step: int | None = None,
-  batch_size: int = 256,
-  dtype: str = "float32",
-  workers: int = 0,
-  overwrite: bool = False,
-) -> None:
-  """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
-
-  The rows are written in shards, each to a temporary name first; a call that
-  is killed is continued by the same call. meta.json comes last: a folder
-  without it is not finished.
-
-  Raises:
-    UserError: data of another tokenizer or preprocessing than the run's; a
-      folder that holds another export.
-  """
-  if modality not in MODALITIES:
-    raise UserError(f"modality={modality!r}: known are {', '.join(MODALITIES)}")
-  out = Path(out)
-  embedder = load(workdir, step=step, dtype=dtype)
-  store = open_store(data)
-  source = store.source(split)
-  run = embedder.run
-  for name, ours, theirs in (
-    ("tokenizer", run.tokenizer, store.catalogue["tokenizer"]),
-    ("preprocessing", run.preprocessing, store.catalogue["preprocessing"]),
-  ):
-    if ours != theirs:
-      raise UserError(
-        f"{data} was prepared with {name} {theirs!r}, {workdir} was trained"
-        f" with {ours!r}: prepare the catalogue with --tokenizer"
-        f" {Path(workdir) / 'tokenizer.json'}"
-      )
-  plan = _Plan(
-    format=EXPORT_FORMAT,
-    step=embedder.step,
-    checkpoint=_checkpoint_id(Path(workdir), embedder.step),
-    tokenizer=run.tokenizer,
-    preprocessing=run.preprocessing,
-    data=store.fingerprints[split],
-    split=split,
-    modality=modality,
-    dtype=dtype,
-    rows=len(source),
-    dims=run.config.model.width,
-    shard_rows=SHARD_ROWS,
-  )
-  if not _claim(out, plan, overwrite=overwrite):
-    print(f"{out} is finished already: {plan.rows} rows, nothing to do")
-    return
-  lacking = _write_shards(embedder, store, plan, out, batch_size, workers)
-  _finish(out, plan, source, lacking, workdir)
-
-
-def _claim(out: Path, plan: _Plan, *, overwrite: bool) -> bool:
-  """Takes the folder for this export; False where it is already done."""
-  for name in ("meta.json", "plan.json"):
-    path = out / name
-    if not path.exists():
-      continue
-    before = json.loads(path.read_text())
-    differing = {
-      k: (before.get(k), v)
-      for k, v in plan._asdict().items()
-      if before.get(k) != v
-    }
-    if not differing:
-      return name != "meta.json"
-    if not overwrite:
-      raise UserError(
-        f"{out} holds another export, differing (there, asked) in"
-        f" {differing}; give --overwrite or another --out"
-      )
-    break
-  else:
-    if out.exists() and any(out.iterdir()):
-      raise UserError(f"{out} is not empty and holds no export")
-  shutil.rmtree(out, ignore_errors=True)
-  (out / "parts").mkdir(parents=True)
-  write_json(out / "plan.json", plan._asdict())
-  return True
-
-
-def _part(out: Path, number: int) -> Path:
-  return out / "parts" / f"{number:05d}.npy"
-
-
-def _write_shards(embedder, store, plan, out, batch_size, workers) -> int:
-  """Embeds what shards are missing; rows that lack the side asked for."""
-  devices = jax.device_count()
-  batch_size = -(-batch_size // devices) * devices
-  shards = -(-plan.rows // plan.shard_rows)
-  done = 0
-  while done < shards and _part(out, done).exists():
-    done += 1
-  first = done * plan.shard_rows
-  m = embedder.config.model
-  batches = pipeline.ordered_batches(
-    store,
-    plan.split,
-    embedder.words,
-    image_size=m.image_size,
-    title_places=m.title_places,
-    batch_size=batch_size,
-    start_row=first,
-    workers=workers,
-  )
-  held, row = [], first
-  bar = tqdm(total=plan.rows, initial=first, unit="row", desc=plan.modality)
-  with bar:
-    for batch in batches:
-      real = min(batch_size, plan.rows - row)
-      held.append(embedder.embed_batch(batch, modality=plan.modality)[:real])
-      row += real
-      bar.update(real)
-      while done < shards and row >= min(
-        (done + 1) * plan.shard_rows, plan.rows
-      ):
-        rows_ND = np.concatenate(held)
-        size = min(plan.shard_rows, plan.rows - done * plan.shard_rows)
-        _save_npy(_part(out, done), rows_ND[:size])
-        held, done = [rows_ND[size:]], done + 1
-  return shards
-
-
-def _save_npy(path: Path, array) -> None:
-  part = path.with_name(path.name + ".part")
-  with part.open("wb") as file:
-    np.save(file, array, allow_pickle=False)
-  part.replace(path)
-
-
-def _finish(out: Path, plan: _Plan, source, shards: int, workdir) -> None:
-  """Joins the shards, writes the items and, last, the meta data."""
-  part = out / "embeddings.npy.part"
-  joined = np.lib.format.open_memmap(
-    part, mode="w+", dtype=np.float32, shape=(plan.rows, plan.dims)
-  )
-  for number in range(shards):
-    rows_ND = np.load(_part(out, number), allow_pickle=False)
-    first = number * plan.shard_rows
-    joined[first : first + len(rows_ND)] = rows_ND
-  joined.flush()
-  del joined
-  part.replace(out / "embeddings.npy")
-  lacking = 0
-  part = out / "items.csv.part"
-  with part.open("w", newline="", encoding="utf-8") as file:
-    writer = csv.writer(file)
-    writer.writerow(ITEM_COLUMNS)
-    for record in source:
-      lacking += {
-        "both": not (record.image or record.title),
-        "image": not record.image,
-        "title": not record.title,
-      }[plan.modality]
-      writer.writerow(
-        [record.listing_id, record.product_id, record.category, record.title]
-      )
-  part.replace(out / "items.csv")
-  with (out / "embeddings.npy").open("rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-  write_json(
-    out / "meta.json",
-    {
-      **plan._asdict(),
-      "sha256": digest,
-      "rows_without_this_side": lacking,
-      "workdir": Path(workdir).name,
-    },
-  )
-  (out / "plan.json").unlink()
-  shutil.rmtree(out / "parts")
-  if lacking:
-    print(
-      f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"
-      " the embedding of nothing"
-    )
-  print(
-    f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"
-  )
-
-
-def _checkpoint_id(workdir: Path, step: int) -> str:
-  """A fingerprint of the weights: of the manifest, of run.json for step 0."""
-  manifest = workdir / "checkpoints" / str(step) / "manifest.json"
-  path = manifest if step else workdir / "run.json"
-  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _file_bytes(image) -> bytes:

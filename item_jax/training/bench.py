@@ -1,7 +1,6 @@
 """Measures the real step and the real input of a config before a long run: a
 Config in, numbers out, printed and as JSON."""
 
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +11,8 @@ import jax
 from item_jax.config import Config, validate
 from item_jax.data import images, pipeline
 from item_jax.models import cost
-from item_jax.training import loop, sharding
+from item_jax.training import setup as setup_lib
+from item_jax.training import sharding
 from item_jax.training.profile import largest_costs
 
 _WARM_UP = 3  # steps
@@ -34,7 +34,7 @@ def bench_step(
     where there is none), device, devices; with `profile` the folder also
     largest_costs, of one traced step.
   """
-  setup = loop.set_up(config, None)
+  setup = setup_lib.set_up(config, None)
   batch = sharding.to_devices(
     setup.mesh,
     config.batch_size,
@@ -97,7 +97,7 @@ def bench_input(
     limit, the slowest stage.
   """
   validate(config, devices=jax.device_count())
-  store, words = loop.open_data(config)
+  store, words = setup_lib.open_data(config)
   batches = _batches(store, words, config, None)
   next(batches)  # workers start, files open
   rows, begin = 0, time.perf_counter()
@@ -165,12 +165,11 @@ def _batches(store, words, config: Config, mesh):
 
 def _rate(work: Callable, size: int, seconds: float) -> float:
   begin, done = time.perf_counter(), 0
-  for i in itertools.cycle(range(size)):
-    work(i)
-    done += 1
-    if done % 16 == 0 and time.perf_counter() - begin > seconds:
-      return done / (time.perf_counter() - begin)
-  raise AssertionError("an endless loop ended")
+  while time.perf_counter() - begin < seconds:
+    for _ in range(16):
+      work(done % size)
+      done += 1
+  return done / (time.perf_counter() - begin)
 
 
 def _peak_memory(device, compiled) -> int:

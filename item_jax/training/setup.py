@@ -1,0 +1,192 @@
+"""Everything a run needs before its first step: a Config in; data, mesh and a
+compiled step out, or a refusal that names both sides."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from clu import parameter_overview
+from jax.sharding import Mesh
+
+from item_jax import tasks
+from item_jax.config import Config, resolve_mesh, validate
+from item_jax.data import images
+from item_jax.data.records import Store, open_store
+from item_jax.data.tokenizer import Words, load_words
+from item_jax.errors import UserError
+from item_jax.tasks import Task
+from item_jax.training import attention as attention_lib
+from item_jax.training import sharding, workdir
+from item_jax.training import step as step_lib
+from item_jax.training.optimizer import make_optimizer, make_schedule
+
+# Titles from which the lengths printed at the start are taken.
+_SAMPLE = 20_000
+
+
+class Setup(NamedTuple):
+  """What is there before the first step."""
+
+  config: Config
+  store: Store
+  words: Words
+  task: Task
+  mesh: Mesh
+  schedule: Callable
+  shapes: Any  # the State as jax.ShapeDtypeStruct with shardings
+  initialise: Callable  # () -> State on the devices
+  step: Callable  # compiled (state, batch) -> (state, report)
+  floors: dict[str, float]
+
+
+def open_data(config: Config) -> tuple[Store, Words]:
+  """The store with both splits and pixels as this version makes them."""
+  store = open_store(config.data.path)
+  for split in (config.data.train_split, config.data.val_split):
+    if not store.sizes.get(split):
+      raise UserError(
+        f"{store.path} has no rows in split {split!r}; it has {store.sizes}"
+      )
+  if store.catalogue["preprocessing"] != images.PREPROCESSING:
+    raise UserError(
+      f"{store.path} was prepared with {store.catalogue['preprocessing']!r},"
+      f" this version reads {images.PREPROCESSING!r}: prepare it again"
+    )
+  return store, load_words(Path(store.path) / "tokenizer.json")
+
+
+def set_up(config: Config, folder: Path | None) -> Setup:
+  """Checks, builds, compiles and describes; refuses a foreign workdir.
+
+  Args:
+    folder: the workdir; None to build without one (benchmarks).
+  """
+  validate(config, devices=jax.device_count())
+  store, words = open_data(config)
+  run = None
+  if folder is not None and (folder / workdir.RUN_FILE).exists():
+    run = workdir.read_run(folder)
+    workdir.check_same(run, config, store, words)
+  mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
+  attention, why = _attention(config, run)
+  task = tasks.make_task(config, words, attention=attention)
+  schedule = make_schedule(
+    peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
+  )
+  begin = time.perf_counter()
+  shapes, initialise, step = _compile(config, task, mesh, schedule)
+  seconds = time.perf_counter() - begin
+  floors = (
+    run.floors if run else task.floors(store, config.data.train_split, words)
+  )
+  if jax.process_index() == 0:
+    if folder is not None and run is None:
+      folder.mkdir(parents=True, exist_ok=True)
+      workdir.write_run(
+        folder, config, store, words, attention=attention, floors=floors
+      )
+    _describe(config, task, mesh, shapes, step)
+    print(
+      f"attention: {attention} ({why}); compiled in {seconds:.1f} s\n"
+      + _describe_titles(config, store, words),
+      flush=True,
+    )
+  return Setup(
+    config, store, words, task, mesh, schedule, shapes, initialise, step, floors
+  )
+
+
+def _attention(config: Config, run) -> tuple[str, str]:
+  """The attention kernel and why; a resumed run keeps the one it had."""
+  if run is not None:
+    return run.attention, "as before"
+  m = config.model
+  return attention_lib.choose(
+    m.attention,
+    rows=config.batch_size // jax.device_count() // config.optim.accumulate,
+    places=1 + (m.image_size // m.patch) ** 2 + m.title_places,
+    heads=m.heads,
+    depth=m.width // m.heads,
+    dtype=m.dtype,
+  )
+
+
+def _compile(config: Config, task: Task, mesh: Mesh, schedule):
+  """(shapes of the State, () -> State, compiled step)."""
+  o = config.optim
+  optimizer = make_optimizer(
+    schedule, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
+  )
+  example = tasks.example_batch(config, config.batch_size)
+  root = jax.random.key(config.seed)
+  view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
+  names = step_lib.metric_names(task.objective, view)
+
+  def initial_state():
+    params = tasks.initial_params(task, config.seed)
+    return step_lib.init_state(params, optimizer, names)
+
+  shapes = jax.eval_shape(initial_state)
+  placed = sharding.for_state(mesh, shapes)
+  shapes = jax.tree.map(
+    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    shapes,
+    placed,
+  )
+  over = sharding.over_batch(mesh)
+  batch_shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over), example
+  )
+  train_step = step_lib.make_train_step(
+    task.objective,
+    optimizer,
+    seed=config.seed,
+    accumulate=o.accumulate,
+    log_every=config.log_every,
+    dropout_bits=config.model.dropout_bits,
+  )
+  step = jax.jit(
+    train_step,
+    donate_argnums=0,
+    out_shardings=(placed, sharding.replicated(mesh)),
+  )
+  compiled = step.lower(shapes, batch_shapes).compile()
+  return shapes, jax.jit(initial_state, out_shardings=placed), compiled
+
+
+def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
+  """Prints what is about to run."""
+  print(
+    parameter_overview.get_parameter_overview(
+      shapes.params, include_stats=False
+    )
+  )
+  m = config.model
+  memory = step.memory_analysis()
+  places = 1 + (m.image_size // m.patch) ** 2 + m.title_places
+  print(
+    f"{tasks.count_parameters(shapes.params):,} parameters on"
+    f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices\n"
+    f"a pair: {places} places, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
+    f" {config.batch_size:,} pairs, {config.batch_size * places:,} places\n"
+    f"memory a device: {_gib(memory.argument_size_in_bytes)} state and batch,"
+    f" {_gib(memory.temp_size_in_bytes)} temporary"
+  )
+
+
+def _describe_titles(config: Config, store: Store, words: Words) -> str:
+  source = store.source(config.data.train_split)
+  titles = [source[i].title for i in range(min(len(source), _SAMPLE))]
+  counts = words.counts(titles)
+  places = config.model.title_places
+  cut = sum(count > places - 1 for count in counts) / len(counts)
+  return (
+    f"titles: {sum(counts) / len(counts):.1f} tokens, {cut:.2%} cut at"
+    f" {places} places (of {len(counts):,})"
+  )
+
+
+def _gib(size: int) -> str:
+  return f"{size / 2**30:.3f} GiB"

@@ -1,0 +1,264 @@
+"""Every command as a user types it, from the shell, one after the other."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shell
+import tensorflow_datasets as tfds
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+  """A folder in which the whole way has been gone once."""
+  folder = tmp_path_factory.mktemp("door")
+  cache = folder / "cache"
+  shell.run(
+    "synthesize", folder / "c", "--products=50", "--image_size=48", "--seed=3"
+  )
+  shell.run(
+    "prepare",
+    folder / "c" / "products.csv",
+    f"--images={folder / 'c'}",
+    f"--out={folder / 'data'}",
+  )
+  shell.run(
+    *shell.train_words(folder / "data", folder / "run", variant="short"),
+    cache=cache,
+  )
+  for side in ("both", "image", "title"):
+    shell.run(
+      "export",
+      f"--workdir={folder / 'run'}",
+      f"--data={folder / 'data'}",
+      f"--out={folder / side}",
+      f"--modality={side}",
+      cache=cache,
+    )
+  return folder
+
+
+def test_prepared_data_opens_with_tfds(place):
+  source = tfds.builder_from_directory(place / "data").as_data_source("test")
+  with (place / "both" / "items.csv").open(newline="") as file:
+    ids = [row["id"] for row in csv.DictReader(file)]
+  assert [row["listing_id"].decode() for row in source] == ids
+
+
+def test_training_says_what_it_does(place, tiny_data, tmp_path):
+  output = shell.run(
+    *shell.train_words(tiny_data, tmp_path / "run", variant="short"),
+    cache=place / "cache",
+  )
+  for words in (
+    "word_head/dense/kernel",
+    "parameters on",
+    "GFLOPs",
+    "memory a device",
+    "cut at 12 places",
+    "step 8/8",
+    "gmim ",
+    "eval 8",
+    "both/map@10",
+  ):
+    assert words in output
+
+
+def test_evaluate_an_export(place):
+  output = shell.run(
+    "evaluate",
+    place / "both",
+    "--k=1,10",
+    f"--json={place / 'scores.json'}",
+    f"--per_query={place / 'queries.csv'}",
+  )
+  assert "recall@10" in output
+  scores = json.loads((place / "scores.json").read_text())
+  assert {"queries", "left_out", "index", "share_over_k"} <= set(scores)
+  for name in ("recall", "map", "capped_recall", "capped_map", "hit"):
+    assert 0 <= scores[f"{name}@10"] <= 1
+  assert set(scores["by_category"]) >= {"recall@10", "map@10"}
+  assert set(scores["by_product"]) >= {"recall@10", "map@10"}
+  low, high = scores["interval"]["recall@10"]
+  assert low <= scores["recall@10"] <= high
+  with (place / "queries.csv").open(newline="") as file:
+    assert len(list(csv.DictReader(file))) == scores["queries"]
+
+
+def test_evaluate_any_embeddings(tmp_path):
+  rows = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
+  np.save(tmp_path / "x.npy", rows)
+  (tmp_path / "items.csv").write_text("id,product\na,p\nb,p\nc,q\nd,q\n")
+  shell.run(
+    "evaluate",
+    f"--embeddings={tmp_path / 'x.npy'}",
+    f"--items={tmp_path / 'items.csv'}",
+    f"--json={tmp_path / 's.json'}",
+  )
+  scores = json.loads((tmp_path / "s.json").read_text())
+  assert scores["recall@10"] == scores["map@1"] == 1.0
+
+
+def test_report(place):
+  output = shell.run(
+    "report",
+    f"both={place / 'both'}",
+    f"image={place / 'image'}",
+    f"--data={place / 'data'}",
+    f"--out={place / 'results.json'}",
+  )
+  results = json.loads((place / "results.json").read_text())
+  assert list(results) == ["both", "image", "tfidf", "thumbnail"]
+  for name, row in results.items():
+    assert {"recall@10", "map@10"} <= set(row)
+    assert f"{row['recall@10']:.4f}" in output, name
+
+
+@pytest.mark.parametrize("what", ["step", "input"])
+def test_bench(place, what, tmp_path):
+  output = shell.run(
+    "bench",
+    what,
+    f"--config={shell.CONFIG}",
+    f"--config.data.path={place / 'data'}",
+    "--seconds=1",
+    f"--json={tmp_path / 'b.json'}",
+    cache=place / "cache",
+  )
+  result = json.loads((tmp_path / "b.json").read_text())
+  if what == "step":
+    assert result["samples_per_second"] == pytest.approx(
+      result["batch_size"] / result["seconds_per_step"]
+    )
+    assert result["flops_per_second"] == pytest.approx(
+      result["samples_per_second"] * result["flops_per_sample"]
+    )
+    assert result["mfu"] is None  # nobody publishes the peak of this CPU
+    assert result["peak_memory_bytes"] > 0
+  else:
+    slowest = min(result["stages"], key=result["stages"].get)
+    assert result["limit"] == slowest
+    assert f"{slowest}" in output
+    assert result["images_per_second"] > 0
+
+
+def test_bench_search(tmp_path):
+  path = tmp_path / "b.json"
+  shell.run(
+    "bench",
+    "search",
+    "--items=5000",
+    "--dim=64",
+    "--queries=500",
+    f"--json={path}",
+  )
+  assert json.loads(path.read_text())["queries_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+  ("words", "named"),
+  [
+    (["prepare", "no.csv", "--images=.", "--out=x"], "no.csv"),
+    (["export", "--workdir=no", "--data=no", "--out=x"], "no holds no run"),
+    (["evaluate", "no_folder"], "no_folder"),
+    (["evaluate"], "either an export folder or --embeddings"),
+    (["report", "both", "--data=no"], "NAME=FOLDER"),
+    (["train", "--config=no.py", "--workdir=x"], "no.py"),
+    (["train", "--config=configs/item_tiny.py", "--workdir=x"], "data.path"),
+    (["prepare", "a", "--images=.", "--out=x", "--column=b"], "OURS=THEIRS"),
+    (["evaluate", "x", "--k=ten"], "ten"),
+    (["synthesize", "x", "--colour=red"], "--colour"),
+    (["paint"], "paint"),
+  ],
+)
+def test_what_cannot_work_is_said_in_a_line(words, named, tmp_path):
+  process = subprocess.run(
+    [sys.executable, "-m", "item_jax", *words],
+    capture_output=True,
+    text=True,
+    cwd=ROOT if "configs" in " ".join(words) else tmp_path,
+  )
+  assert process.returncode == 2
+  assert named in process.stderr
+  assert "Traceback" not in process.stderr
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("split", ["val", "train"])
+def test_data_without_a_split_is_refused(place, tmp_path, split):
+  field = {"val": "val_split", "train": "train_split"}[split]
+  output = shell.run(
+    *shell.train_words(
+      place / "data", tmp_path / "run", f"--config.data.{field}=holdout"
+    ),
+    code=2,
+  )
+  assert "no rows in split 'holdout'" in output
+  assert not (tmp_path / "run").exists()
+
+
+def test_the_quickstart_with_a_catalogue_of_ones_own(place, tmp_path):
+  """And a second call uses what the first one left."""
+  words = [
+    "bash",
+    ROOT / "launch" / "quickstart.sh",
+    f"--python={sys.executable}",
+    "--catalogue",
+    place / "c" / "products.csv",
+    "--images",
+    place / "c",
+    "--out",
+    tmp_path / "q",
+    "--config",
+    f"{shell.CONFIG}:short",
+  ]
+  words[2:3] = ["--python", sys.executable]
+
+  def call():
+    return subprocess.run(
+      list(map(str, words)),
+      env=shell.environment(cache=place / "cache"),
+      capture_output=True,
+      text=True,
+    )
+
+  first = call()
+  assert first.returncode == 0, first.stdout + first.stderr
+  results = json.loads((tmp_path / "q" / "results.json").read_text())
+  assert list(results) == [
+    "both",
+    "image",
+    "title",
+    "untrained",
+    "tfidf",
+    "thumbnail",
+  ]
+  for name in results:
+    assert name in first.stdout
+  kept = [
+    tmp_path / "q" / "data" / "catalogue.json",
+    tmp_path / "q" / "embeddings" / "both" / "meta.json",
+  ]
+  times = [p.stat().st_mtime_ns for p in kept]
+  second = call()
+  assert second.returncode == 0, second.stdout + second.stderr
+  assert [p.stat().st_mtime_ns for p in kept] == times
+  again = json.loads((tmp_path / "q" / "results.json").read_text())
+  assert again == results
+
+
+def test_scripts_parse_and_hold_no_options_of_a_run():
+  for path in sorted((ROOT / "launch").glob("*.sh")):
+    subprocess.run(["bash", "-n", path], check=True)
+    lines = [
+      line for line in path.read_text().splitlines() if not line.startswith("#")
+    ]
+    assert "--config." not in "\n".join(lines).replace(
+      "--config.*", ""
+    ).replace("--config.data.path", ""), path
