@@ -178,6 +178,33 @@ def test_no_array_of_all_places_times_all_words():
   assert max(sizes) < ROWS * tiny.PLACES * words
 
 
+@pytest.mark.parametrize("bits", ["threefry2x32", "rbg"])
+def test_dropout_is_a_function_of_seed_and_step(parts, bits):
+  model = tiny.make_model(layers=1, dropout=0.3)
+  objective = tiny.make_objective(model)
+  optimizer = optax.sgd(1e-2)
+  batch = tiny.make_batch(ROWS)
+  view = objective.corrupt(jax.random.key(0), 0, batch)
+  names = metric_names(objective, view)
+
+  def loss(seed, step):
+    run = make_train_step(
+      objective,
+      optimizer,
+      seed=seed,
+      accumulate=1,
+      log_every=10,
+      dropout_bits=bits,
+    )
+    state = init_state(tiny.init(model), optimizer, names)
+    state = state.replace(step=jnp.int32(step))
+    return float(jax.jit(run)(state, batch)[1].loss)
+
+  assert loss(1, 4) == loss(1, 4)
+  assert loss(1, 4) != loss(2, 4)
+  assert np.isfinite(loss(1, 5))
+
+
 def test_schedule():
   schedule = make_schedule(peak=2.0, warmup=10, steps=110)
   values = [float(schedule(step)) for step in (0, 5, 10, 60, 110)]

@@ -141,7 +141,9 @@ def score_found(
     "by_product": metrics.mean_by(values, product_Q),
     "interval": metrics.intervals(
       values, product_Q, resamples=bootstrap, seed=seed
-    ),
+    )
+    if bootstrap
+    else {},
   }
   return Scored(summary, values, rows_Q, relevant_Q, nearest_QK)
 

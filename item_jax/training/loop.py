@@ -107,10 +107,11 @@ def _run(setup, state, start, checkpoints, log, evaluate, stop) -> int:
     metrics = None
     if evaluating:
       metrics = {k: float(v) for k, v in evaluate(state.params).items()}
-      log.write(done, "eval", metrics)
-      watch.say(done, metrics)
+      if metrics:
+        log.write(done, "eval", metrics)
+        watch.say(done, metrics)
       watch.restart()
-    checkpoints.save(done, state, metrics=metrics)
+    checkpoints.save(done, state, metrics=metrics or None)
     saved_at = time.monotonic()
     if stopping and not last:
       break

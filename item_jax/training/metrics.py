@@ -31,6 +31,8 @@ class Log:
     self._board = SummaryWriter(
       str(Path(workdir) / "tensorboard"),
       purge_step=start + 1 if start else None,
+      # Files are named by the second: a quick restart must not take the name.
+      filename_suffix=f".{start}",
     )
 
   def write(self, step: int, kind: str, values: dict) -> None:

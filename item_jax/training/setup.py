@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 from clu import parameter_overview
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from item_jax import tasks
@@ -81,6 +82,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   floors = (
     run.floors if run else task.floors(store, config.data.train_split, words)
   )
+  if jax.process_count() > 1:
+    # No process may still be looking for a run when process 0 writes it.
+    multihost_utils.sync_global_devices("set up")
   if jax.process_index() == 0:
     if folder is not None and run is None:
       folder.mkdir(parents=True, exist_ok=True)

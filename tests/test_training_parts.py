@@ -1,0 +1,171 @@
+"""The small parts of training: the log, the mesh, the choice of a kernel."""
+
+import gzip
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from item_jax.errors import UserError
+from item_jax.training import attention, sharding
+from item_jax.training.metrics import (
+  METRICS_FILE,
+  Log,
+  Stopwatch,
+  drop_rows_after,
+  progress_line,
+)
+from item_jax.training.profile import largest_costs
+
+
+def rows(folder) -> list[dict]:
+  text = (folder / METRICS_FILE).read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_resumed_log_goes_on_after_the_restored_step(tmp_path):
+  log = Log(tmp_path, start=0)
+  for step in (10, 20, 30):
+    log.write(step, "train", {"loss": float(step)})
+  log.close()
+  with (tmp_path / METRICS_FILE).open("a") as file:
+    file.write('{"step": 40, "kind": "tr')  # killed while writing
+  log = Log(tmp_path, start=20)
+  log.write(30, "train", {"loss": 3.0})
+  log.close()
+  assert [(r["step"], r["loss"]) for r in rows(tmp_path)] == [
+    (10, 10.0),
+    (20, 20.0),
+    (30, 3.0),
+  ]
+  assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2
+
+
+def test_no_log_is_no_error(tmp_path):
+  drop_rows_after(tmp_path / METRICS_FILE, 5)
+  assert not list(tmp_path.iterdir())
+
+
+def test_only_one_process_writes(tmp_path):
+  log = Log(tmp_path, start=0, active=False)
+  log.write(1, "train", {"loss": 1.0})
+  log.close()
+  assert not list(tmp_path.iterdir())
+
+
+def test_the_stopwatch_begins_anew_with_each_look():
+  watch = Stopwatch()
+  watch.add(samples=8, waited=0.0)
+  first = watch.read()
+  assert first["samples_per_second"] > 0
+  assert watch.read()["samples_per_second"] == 0
+
+
+def test_a_loss_stands_before_its_floor():
+  line = progress_line(
+    5,
+    100,
+    {"loss": 3.0, "gmlm": 4.5},
+    {"gmlm": 5.0},
+    {"samples_per_second": 250.0, "input_wait": 0.2},
+    75,
+  )
+  for words in ("5/100", "gmlm 4.500|5.000", "250/s", "waiting 20%", "1:15"):
+    assert words in line
+
+
+def test_hosts_rows_make_up_the_batch():
+  mesh = sharding.make_mesh(4, 1)
+  assert sharding.host_rows(mesh, 12) == slice(0, 12)
+  batch = {"x": np.arange(12), "y": np.zeros((12, 3))}
+  placed = sharding.to_devices(mesh, 12, batch)
+  np.testing.assert_array_equal(placed["x"], batch["x"])
+  assert len(placed["y"].sharding.device_set) == 4
+
+
+SHAPE = {"rows": 2, "places": 16, "heads": 2, "depth": 8}
+
+
+def test_without_a_gpu_attention_is_xlas():
+  assert attention.has_cudnn() == (jax.devices()[0].platform == "gpu")
+  kernel, why = attention.choose("auto", **SHAPE, dtype="float32")
+  assert kernel == "xla"
+  assert why
+  with pytest.raises(UserError, match="cudnn"):
+    attention.choose("cudnn", **SHAPE, dtype="float32")
+
+
+def test_the_quicker_kernel_is_taken(monkeypatch):
+  monkeypatch.setattr(attention, "has_cudnn", lambda: True)
+  times = {"xla": 2.0, "cudnn": 1.0}
+  monkeypatch.setattr(
+    attention, "_seconds", lambda shape, dtype, kernel: times[kernel]
+  )
+  assert attention.choose("auto", **SHAPE, dtype="bfloat16")[0] == "cudnn"
+  times["cudnn"] = 3.0
+  assert attention.choose("auto", **SHAPE, dtype="bfloat16")[0] == "xla"
+
+  def refuse(shape, dtype, kernel):
+    if kernel == "cudnn":
+      raise ValueError("Unsupported head dim")
+    return 1.0
+
+  monkeypatch.setattr(attention, "_seconds", refuse)
+  kernel, why = attention.choose("auto", **SHAPE, dtype="bfloat16")
+  assert kernel == "xla"
+  assert "Unsupported head dim" in why
+
+
+def test_attention_is_timed_on_this_device():
+  assert attention._seconds((2, 16, 2, 8), "float32", "xla") > 0
+
+
+def trace(folder, events):
+  folder.mkdir()
+  with gzip.open(folder / "t.trace.json.gz", "wt") as file:
+    json.dump({"traceEvents": events}, file)
+
+
+def test_the_largest_costs_of_a_gpus_trace(tmp_path):
+  names = [
+    {
+      "ph": "M",
+      "name": "process_name",
+      "pid": 1,
+      "args": {"name": "/device:GPU:0"},
+    },
+    {
+      "ph": "M",
+      "name": "thread_name",
+      "pid": 1,
+      "tid": 7,
+      "args": {"name": "Stream #13(Compute)"},
+    },
+    {
+      "ph": "M",
+      "name": "thread_name",
+      "pid": 1,
+      "tid": 8,
+      "args": {"name": "XLA Ops"},
+    },
+  ]
+  work = [
+    {"ph": "X", "pid": 1, "tid": 7, "name": "gemm_1", "dur": 30},
+    {"ph": "X", "pid": 1, "tid": 7, "name": "gemm_22", "dur": 30},
+    {"ph": "X", "pid": 1, "tid": 7, "name": "softmax", "dur": 20},
+    {"ph": "X", "pid": 1, "tid": 7, "name": "norm", "dur": 15},
+    {"ph": "X", "pid": 1, "tid": 7, "name": "copy", "dur": 5},
+    {"ph": "X", "pid": 1, "tid": 8, "name": "whole step", "dur": 100},
+    {"ph": "X", "pid": 2, "tid": 1, "name": "python", "dur": 900},
+  ]
+  trace(tmp_path / "t", names + work)
+  assert largest_costs(tmp_path / "t") == [
+    ("gemm", 0.6),
+    ("softmax", 0.2),
+    ("norm", 0.15),
+  ]
+
+
+def test_no_trace_no_costs(tmp_path):
+  assert largest_costs(tmp_path) == []
