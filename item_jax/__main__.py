@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from absl import logging
+
 from item_jax import __version__
 from item_jax.errors import UserError
 
@@ -18,6 +20,8 @@ def main(argv: list[str] | None = None) -> int:
   args, rest = parser.parse_known_args(argv)
   if rest and args.command not in ("train", "bench"):
     parser.error(f"unknown arguments: {' '.join(rest)}")
+  # Orbax warns of metrics and metadata that are absent on purpose.
+  logging.set_verbosity(logging.ERROR)
   try:
     return args.run(args, rest) or 0
   except (UserError, FileNotFoundError, FileExistsError) as error:
