@@ -35,7 +35,7 @@ install() {
   local python stamp extra before missing="" extras
   stamp="$(printf '%s' "$ROOT" | cat - "$ROOT/setup.py" | cksum | tr -d ' ')"
   # The first word says for which setup.py, the others are the extras.
-  before=" $(cat "$VENV/.installed" 2> /dev/null) "
+  before=" $(cat "$VENV/.installed" 2> /dev/null || true) "
   extras="$*"
   for extra in "$stamp" "$@" $(accelerator); do
     case "$before" in *" $extra "*) ;; *) missing=yes ;; esac
