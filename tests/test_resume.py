@@ -60,6 +60,9 @@ def test_an_undisturbed_run_logs_each_step_once(whole):
     assert np.isfinite(last[name])
     assert np.isfinite(last[f"{name}_floor"])
   assert {"itm_accuracy", "mlm_accuracy", "gradient_norm", "lr"} <= set(last)
+  text = (whole / "metrics.jsonl").read_text()
+  assert text.count('"samples_per_second"') == len(train)
+  assert text.count('"input_wait"') == len(train)
   for side in ("both", "image", "title"):
     assert 0 <= rows(whole)[-1][f"{side}/map@10"] <= 1
   steps = sorted(int(p.name) for p in (whole / "checkpoints").iterdir())
@@ -147,6 +150,20 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_data, tmp_path, whole, cache):
   assert f"{path.name} was altered" in output
   assert "resumed at step 50" in output
   assert_same_end(workdir, whole)
+
+
+def test_the_clock_saves_too(tiny_data, tmp_path, cache):
+  workdir = tmp_path / "run"
+  words = shell.train_words(
+    tiny_data,
+    workdir,
+    "--config.checkpoint.minutes=1e-6",
+    "--config.checkpoint.every=1000",
+    variant="short",
+  )
+  shell.run(*words, cache=cache)
+  steps = {int(p.name) for p in (workdir / "checkpoints").iterdir()}
+  assert steps == {6, 7, 8}  # every step was saved, the last three are kept
 
 
 def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path, cache):
