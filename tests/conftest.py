@@ -1,13 +1,21 @@
 """What tests share: four pretend devices, a tiny model, a tiny catalogue."""
 
 import os
+import signal
 from pathlib import Path
 
-# Before jax is imported: laws about many devices are tested in this process.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
-os.environ["JAX_PLATFORMS"] = "cpu"
-
 import pytest
+
+# A shell starts background jobs with Ctrl-C ignored, and so would every program
+# be that tests start to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Before jax is imported: laws about many devices are tested in this process.
+# Compiling is what tests spend their time on, so it optimises nothing.
+os.environ["XLA_FLAGS"] = (
+  "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+)
+os.environ["JAX_PLATFORMS"] = "cpu"
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

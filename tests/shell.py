@@ -17,7 +17,10 @@ CACHE = {
 
 def environment(*, devices: int = 1, cache: Path | None = None) -> dict:
   env = dict(os.environ)
-  env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+  env["XLA_FLAGS"] = (
+    f"--xla_force_host_platform_device_count={devices}"
+    " --xla_backend_optimization_level=0"
+  )
   env["JAX_PLATFORMS"] = "cpu"
   if cache is not None:
     env |= CACHE | {"JAX_COMPILATION_CACHE_DIR": str(cache)}

@@ -13,7 +13,7 @@ from item_jax.training.step import init_state, make_train_step, metric_names
 
 @pytest.fixture(scope="module")
 def net():
-  model = tiny.make_model()
+  model = tiny.make_model(layers=1)
   return model, tiny.init(model)
 
 

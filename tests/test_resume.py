@@ -37,8 +37,14 @@ def rows(workdir: Path) -> list[dict]:
 
 
 def state(workdir: Path, step: int) -> dict:
+  """The whole State as numpy arrays, whatever devices it was saved from."""
+  folder = workdir / "checkpoints" / str(step) / "default"
   with ocp.PyTreeCheckpointer() as reader:
-    return reader.restore(workdir / "checkpoints" / str(step) / "default")
+    tree = reader.metadata(folder).item_metadata.tree
+    plain = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
+    )
+    return reader.restore(folder, restore_args=plain)
 
 
 def assert_same_end(workdir: Path, whole: Path) -> None:

@@ -21,7 +21,7 @@ ROWS = 16
 def parts():
   # Without dropout, whose bits differ by microbatch; with plain descent, as
   # Adam makes full-size steps of gradients that are nothing but rounding.
-  model = tiny.make_model()
+  model = tiny.make_model(layers=1)
   objective = tiny.make_objective(model)
   optimizer = optax.sgd(1e-2, momentum=0.9)
   return model, objective, optimizer, tiny.init(model)
@@ -155,7 +155,7 @@ def test_no_array_of_all_places_times_all_words():
   logit for each masked place, or the word table.
   """
   words = 1_031  # prime, so that V cannot be mistaken for another axis
-  model = tiny.make_model(words=words)
+  model = tiny.make_model(words=words, layers=1)
   objective = tiny.make_objective(
     model, vocabulary=words, title_rate=0.15, patch_rate=0.3
   )
