@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-import pickle
 import subprocess
 import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -144,7 +144,7 @@ def test_save_and_load(words, tmp_path):
   loaded = load_words(path)
   assert loaded.fingerprint == words.fingerprint
   assert loaded.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
-  for copy in (loaded, pickle.loads(pickle.dumps(words))):
+  for copy in (loaded, deepcopy(words)):
     np.testing.assert_array_equal(
       copy.encode("red shirt [MASK]", 9), words.encode("red shirt [MASK]", 9)
     )
