@@ -16,7 +16,7 @@ CORE = [
   "ml-collections>=1.1,<2",
   "numpy>=2.0,<3",
   "opencv-python-headless>=4.10,<6",
-  "optax>=0.2.5,<0.3",
+  "optax>=0.2.8,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
   "pillow>=12.2,<14",
   "scipy>=1.14,<2",
@@ -33,6 +33,7 @@ EXTRAS = {
   "test": [
     "pyarrow>=18,<27",
     "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
     "pytrec-eval-terrier>=0.5.6,<0.6",
     "ruff>=0.17,<0.18",
   ],

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the test extra into .venv and runs the whole suite.
+# Installs the test extra into .venv and runs the whole suite, two files at a
+# time.
 #
 #   bash launch/test.sh [what pytest takes]
 set -euo pipefail
@@ -9,4 +10,4 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 source "$here/launch/install.sh"
 install test
 cd "$here"
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@"

@@ -118,7 +118,7 @@ def make_train_step(
       for name, weight in objective.weights.items()
       if weight
     )
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, moments = optimizer.update(grads, state.moments, state.params)
     params = optax.apply_updates(state.params, updates)
