@@ -20,6 +20,7 @@ CORE = [
   "orbax-checkpoint>=0.12,<0.13",
   "pillow>=12.2,<14",
   "scipy>=1.14,<2",
+  "protobuf>=5.26,<8",
   "simplejpeg>=1.8,<2",
   "tensorboardX>=2.6,<3",
   "tensorflow-datasets>=4.9.9,<4.10",

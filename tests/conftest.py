@@ -20,6 +20,15 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+# The longest first, so that two workers end at about the same time.
+LONGEST = ("test_resume", "test_front_door", "test_step", "test_pretrain")
+
+
+def pytest_collection_modifyitems(items):
+  rank = {name: place for place, name in enumerate(LONGEST)}
+  items.sort(key=lambda item: rank.get(item.module.__name__, len(rank)))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
   """Real catalogues; there only where the project is developed."""

@@ -159,6 +159,28 @@ def test_a_missing_side_is_marked():
   assert row.has_title_B
 
 
+READ = """
+import sys
+from item_jax.data.records import open_store
+source = open_store(sys.argv[1]).source("train")
+before = set(sys.modules)
+source[0]
+print(sorted({m.split(".")[0] for m in set(sys.modules) - before}))
+print("tensorflow_datasets" in sys.modules)
+"""
+
+
+def test_reading_a_record_imports_nothing(tiny_data):
+  """Threads read; two of them importing one package can wait forever."""
+  done = subprocess.run(
+    [sys.executable, "-c", READ, str(tiny_data)],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.split("\n")[:2] == ["[]", "False"]
+
+
 WORKERS = """
 import sys, time
 from item_jax.data import pipeline

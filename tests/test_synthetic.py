@@ -351,7 +351,10 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path, number):
     workers = _children(run.pid)
   finally:
     run.send_signal(number)
-    assert run.wait(30) != 0
+    try:
+      assert run.wait(30) != 0
+    finally:
+      run.kill()  # a test that fails leaves nothing running either
   assert workers
   _wait(lambda: not any(map(_runs, workers)))
   assert not out.exists()

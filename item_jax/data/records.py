@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from item_jax.data.example import Example
 from item_jax.errors import UserError
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong
@@ -147,9 +148,7 @@ def _values(record):
 
 def _serialize(record):
   """The bytes of the tf.train.Example that TFDS expects."""
-  from tensorflow_datasets.proto import tf_example_pb2
-
-  example = tf_example_pb2.Example()
+  example = Example()
   for field, value in zip(Record._fields, _values(record), strict=True):
     example.features.feature[field].bytes_list.value.append(value)
   return example.SerializeToString(deterministic=True)
@@ -238,13 +237,11 @@ class Source:
     return len(self._raw)
 
   def __getitem__(self, number: int) -> Record:
-    from tensorflow_datasets.proto import tf_example_pb2
-
     if number < 0:  # what array_record would take for an error of its own
       number += len(self)
     if not 0 <= number < len(self):
       raise IndexError(f"record {number} of {len(self)}")
-    example = tf_example_pb2.Example.FromString(self._raw[number])
+    example = Example.FromString(self._raw[number])
     feature = example.features.feature
     *texts, image = (
       feature[field].bytes_list.value[0] for field in Record._fields
