@@ -190,6 +190,31 @@ def test_what_cannot_work_is_said_in_a_line(words, named, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_catalogue_of_titles_alone(tmp_path, place):
+  """Losses of photos have nothing to count: null in the log, never NaN."""
+  rows = ["listing_id,product_id,title,split"]
+  rows += [
+    f"l{i},p{i // 2},red mug number {i},{'val' if i % 10 > 7 else 'train'}"
+    for i in range(60)
+  ]
+  (tmp_path / "c.csv").write_text("\n".join(rows) + "\n")
+  shell.run(
+    "prepare",
+    tmp_path / "c.csv",
+    f"--images={tmp_path}",
+    f"--out={tmp_path / 'data'}",
+  )
+  shell.run(
+    *shell.train_words(tmp_path / "data", tmp_path / "run", variant="short"),
+    cache=place / "cache",
+  )
+  text = (tmp_path / "run" / "metrics.jsonl").read_text()
+  assert "NaN" not in text
+  last = json.loads(text.splitlines()[-2])
+  assert last["mim"] is last["itm"] is None
+  assert last["mlm"] > 0
+
+
 @pytest.mark.parametrize("split", ["val", "train"])
 def test_data_without_a_split_is_refused(place, tmp_path, split):
   field = {"val": "val_split", "train": "train_split"}[split]

@@ -66,12 +66,19 @@ def test_a_loss_stands_before_its_floor():
   line = progress_line(
     5,
     100,
-    {"loss": 3.0, "gmlm": 4.5},
-    {"gmlm": 5.0},
+    {"loss": 3.0, "gmlm": 4.5, "mim": None},
+    {"gmlm": 5.0, "mim": 0.0},
     {"samples_per_second": 250.0, "input_wait": 0.2},
     75,
   )
-  for words in ("5/100", "gmlm 4.500|5.000", "250/s", "waiting 20%", "1:15"):
+  for words in (
+    "5/100",
+    "gmlm 4.500|5.000",
+    "mim -|0",
+    "250/s",
+    "waiting 20%",
+    "1:15",
+  ):
     assert words in line
 
 

@@ -95,11 +95,16 @@ class Stopwatch:
 
 
 def progress_line(step, steps, means, floors, rates, seconds_left) -> str:
-  """One line for people: each loss before its floor."""
+  """One line for people: each loss before its floor, "-" where none counted."""
+
+  def number(value) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
   parts = [f"step {step:>{len(str(steps))}}/{steps}"]
-  parts.append(f"loss {means['loss']:.3f}")
+  parts.append(f"loss {number(means['loss'])}")
   parts += [
-    f"{name} {means[name]:.3f}|{floor:.3f}" for name, floor in floors.items()
+    f"{name} {number(means[name])}|{number(floor)}"
+    for name, floor in floors.items()
   ]
   parts.append(f"{rates['samples_per_second']:.0f}/s")
   if rates["input_wait"] > 0.05:

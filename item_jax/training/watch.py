@@ -49,7 +49,11 @@ class Watch:
 
   def _write(self, step: int, report) -> None:
     config = self._setup.config
-    means = {k: float(v.compute()) for k, v in report.sums.items()}
+    # None where nothing counted: no photo to recover, no good step since.
+    means = {
+      k: float(v.compute()) if float(v.count) else None
+      for k, v in report.sums.items()
+    }
     taken = step - int(report.bad_total)
     rates = self._stopwatch.read()
     if self._peak:
