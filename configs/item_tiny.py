@@ -3,8 +3,8 @@
 item-jax train --config=configs/item_tiny.py --config.data.path=DATA \
   --workdir=W
 
-On the invented catalogue: recall@10 of the fused embedding about .35 on
-products never trained on (README, results).
+On the invented catalogue: recall@10 of both sides together .56 on products
+never trained on (README, results).
 """
 
 from item_jax.config import Config
@@ -33,8 +33,9 @@ def get_config() -> Config:
   config.optim.b2 = 0.98  # moments that a short run fills
   config.mask.patch_rate = 0.5
   config.mask.title_rate = 0.3  # more to learn from each step
-  # 40 % of the words to recover stay visible. [CLS] learns to store what it
-  # sees long before it can infer what it does not: in 600 steps recall@10 is
-  # twice that with BERT's 80/10/10. MLM's own floor means less here.
+  # 40 % of the words to recover stay visible: [CLS] learns to store what it
+  # sees long before it can infer what it does not. After 1,000 steps recall@10
+  # is .51 on validation, .19 with BERT's 80/10/10; of the photo alone it is
+  # .19 and .22. Copying lowers MLM and GMLM, so their floors say less here.
   config.mask.mask_share = 0.5
   return config
