@@ -16,9 +16,12 @@ LAYERS = (
   {"errors", "processes", "config", "config_flags", "batch"},
   {"data", "models"},
   {"objectives"},
+  {"pretrained"},
   {"tasks"},
   {"training"},
   {"evaluation"},
+  {"comparison"},
+  {"commands"},
   {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

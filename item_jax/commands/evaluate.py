@@ -1,0 +1,52 @@
+"""`item-jax evaluate`: embeddings in, scores of same-product search out."""
+
+import argparse
+from pathlib import Path
+
+from item_jax.errors import UserError
+
+
+def add(command) -> None:
+  sub = command("evaluate", "score embeddings: same-product search")
+  sub.add_argument("export", type=Path, nargs="?", help="an export folder")
+  sub.add_argument("--embeddings", type=Path, help=".npy [N,D]")
+  sub.add_argument(
+    "--items", type=Path, help="CSV: id, product, category, role"
+  )
+  sub.add_argument("--k", type=_depths, default=(1, 5, 10))
+  sub.add_argument("--json", type=Path)
+  sub.add_argument("--per_query", type=Path, metavar="FILE.csv")
+  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
+  sub.add_argument("--seed", type=int, default=0)
+
+
+def run(args, rest) -> None:
+  from item_jax.evaluation import retrieval
+
+  given = {
+    "ks": args.k,
+    "json_path": args.json,
+    "per_query": args.per_query,
+    "bootstrap": args.bootstrap,
+    "seed": args.seed,
+  }
+  if args.export is not None and args.embeddings is None and args.items is None:
+    retrieval.evaluate_export(args.export, **given)
+  elif args.embeddings and args.items and args.export is None:
+    retrieval.evaluate_files(args.embeddings, args.items, **given)
+  else:
+    raise UserError(
+      "evaluate needs either an export folder or --embeddings and --items"
+    )
+
+
+def _depths(text: str) -> tuple[int, ...]:
+  try:
+    ks = tuple(int(k) for k in text.split(","))
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is no list of numbers like 1,5,10"
+    ) from None
+  if min(ks) < 1:
+    raise argparse.ArgumentTypeError(f"{text!r}: depths begin at 1")
+  return ks

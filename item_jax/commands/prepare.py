@@ -1,0 +1,52 @@
+"""`item-jax prepare`: flags in, a data set out."""
+
+from pathlib import Path
+
+from item_jax.errors import UserError
+
+
+def add(command) -> None:
+  sub = command("prepare", "turn a catalogue into a data set")
+  sub.add_argument(
+    "catalogue", type=Path, help=".csv, .tsv, .jsonl or .parquet"
+  )
+  sub.add_argument("--images", type=Path, required=True, help="photo folder")
+  sub.add_argument("--out", type=Path, required=True)
+  sub.add_argument(
+    "--column",
+    action="append",
+    default=[],
+    metavar="OURS=THEIRS",
+    help="where a column has another name, as in title=name; repeatable",
+  )
+  sub.add_argument(
+    "--tokenizer", type=Path, help="tokenizer.json or vocab.txt to use"
+  )
+  sub.add_argument("--vocab_size", type=int, default=30_522)
+  sub.add_argument(
+    "--max_rejected", type=float, default=0.01, help="share of bad rows"
+  )
+  sub.add_argument("--workers", type=int, help="processes; default: cores")
+  sub.add_argument("--overwrite", action="store_true")
+
+
+def run(args, rest) -> int:
+  from item_jax.data.prepare import prepare
+
+  columns = {}
+  for pair in args.column:
+    ours, equals, theirs = pair.partition("=")
+    if not equals:
+      raise UserError(f"--column {pair!r}: expected OURS=THEIRS")
+    columns[ours] = theirs
+  return prepare(
+    args.catalogue,
+    images=args.images,
+    out=args.out,
+    columns=columns,
+    tokenizer=args.tokenizer,
+    vocab_size=args.vocab_size,
+    max_rejected=args.max_rejected,
+    overwrite=args.overwrite,
+    workers=args.workers,
+  )

@@ -1,0 +1,25 @@
+"""`item-jax report`: exports in, one table out."""
+
+from pathlib import Path
+
+from item_jax.errors import UserError
+
+
+def add(command) -> None:
+  sub = command("report", "one table: exports beside the trivial baselines")
+  sub.add_argument("exports", nargs="*", metavar="NAME=FOLDER")
+  sub.add_argument("--data", type=Path, required=True)
+  sub.add_argument("--split", default="test")
+  sub.add_argument("--out", type=Path, help="results.json")
+
+
+def run(args, rest) -> None:
+  from item_jax.evaluation.report import report
+
+  exports = {}
+  for pair in args.exports:
+    name, equals, folder = pair.partition("=")
+    if not equals:
+      raise UserError(f"export {pair!r}: expected NAME=FOLDER")
+    exports[name] = Path(folder)
+  report(args.data, args.split, exports, args.out)

@@ -1,0 +1,26 @@
+"""`item-jax synthesize`: flags in, an invented catalogue out."""
+
+from pathlib import Path
+
+
+def add(command) -> None:
+  sub = command("synthesize", "invent a catalogue with photos")
+  sub.add_argument("out", type=Path)
+  sub.add_argument("--products", type=int, default=2_000)
+  sub.add_argument("--seed", type=int, default=0)
+  sub.add_argument("--image_size", type=int, default=160, help="pixels")
+  sub.add_argument("--workers", type=int, help="processes; default: cores")
+  sub.add_argument("--overwrite", action="store_true")
+
+
+def run(args, rest) -> None:
+  from item_jax.data.synthetic import synthesize
+
+  synthesize(
+    args.out,
+    products=args.products,
+    seed=args.seed,
+    image_size=args.image_size,
+    overwrite=args.overwrite,
+    workers=args.workers,
+  )
