@@ -67,6 +67,30 @@ class Loss:
   keep_unmatched: bool = False
   # Standardise each target patch, its variance floored (see losses.py).
   normalise_patches: bool = False
+  # Weight of a sixth objective, beyond the paper: `Align` says how. At 0 none
+  # of its work is done.
+  align: float = 0.0
+
+
+@dataclasses.dataclass
+class Align:
+  """Draws two views of a listing together, against the rest of the batch."""
+
+  # "sides": the listing without its title against it without its photo;
+  # "twins": two views that differ in crop, light, words and sides; "both":
+  # the mean of the two kinds, as each was seen to teach what the other didn't.
+  views: str = "both"
+  # Beside "sides", each side is also drawn to the listing with both.
+  fused: bool = False
+  # The rest is of "twins" alone, but for temperature and projection.
+  crop: float = 0.5  # smallest share of the photo's area; 1 keeps all of it
+  light: float = 0.2  # most that brightness and contrast change, as a share
+  word_drop: float = 0.4  # of the title's words, at least one stays
+  side_drop: float = 0.25  # share of complete listings that lose one side
+  temperature: float = 0.07  # at the start; learnt, as in CLIP
+  # Width of a two-layer head between [CLS] and the loss; 0: none, so that
+  # what is drawn together is the embedding itself.
+  projection: int = 0
 
 
 @dataclasses.dataclass
@@ -107,6 +131,7 @@ class Config:
   model: Model = dataclasses.field(default_factory=Model)
   mask: Mask = dataclasses.field(default_factory=Mask)
   loss: Loss = dataclasses.field(default_factory=Loss)
+  align: Align = dataclasses.field(default_factory=Align)
   optim: Optim = dataclasses.field(default_factory=Optim)
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
   checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
@@ -218,7 +243,7 @@ def validate(config: Config, *, devices: int) -> None:
     )
   weights = {
     name: getattr(config.loss, name)
-    for name in ("itm", "mlm", "mim", "gmlm", "gmim")
+    for name in ("itm", "mlm", "mim", "gmlm", "gmim", "align")
   }
   for name, weight in weights.items():
     if not (math.isfinite(weight) and weight >= 0):
@@ -226,6 +251,7 @@ def validate(config: Config, *, devices: int) -> None:
   if not any(weights.values()):
     raise UserError(f"every loss weight is zero: {weights}")
   _share("loss.swap_rate", config.loss.swap_rate)
+  _check_align(config)
 
   for name in ("steps", "batch_size", "log_every", "eval_every"):
     _at_least(1, name, getattr(config, name))
@@ -256,6 +282,30 @@ def validate(config: Config, *, devices: int) -> None:
     raise UserError(
       f"batch_size={config.batch_size} is not divisible by {devices} devices"
       f" x optim.accumulate={config.optim.accumulate}"
+    )
+
+
+def _check_align(config: Config) -> None:
+  a = config.align
+  _one_of("align.views", a.views, ("sides", "twins", "both"))
+  if a.fused and a.views == "twins":
+    raise UserError(
+      "align.fused=True joins the views of align.views=sides or both, not of"
+      " twins"
+    )
+  if not 0 < a.crop <= 1:
+    raise UserError(f"align.crop={a.crop}: a share above 0, at most 1")
+  for name in ("light", "word_drop"):
+    _share(f"align.{name}", getattr(a, name), below_one=True)
+  _share("align.side_drop", a.side_drop)
+  # 0.01 is where the learnt temperature is stopped.
+  if not 0.01 <= a.temperature < math.inf:
+    raise UserError(f"align.temperature={a.temperature}: at least 0.01")
+  _at_least(0, "align.projection", a.projection)
+  if config.loss.align and config.optim.accumulate > 1:
+    raise UserError(
+      f"loss.align={config.loss.align} compares the listings of one batch with"
+      f" each other: optim.accumulate={config.optim.accumulate} would split it"
     )
 
 
