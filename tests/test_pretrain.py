@@ -21,7 +21,8 @@ def look(objective, params, batch, step=0, seed=0):
   """({name: mean}, view) of one batch."""
   view = objective.corrupt(jax.random.key(seed), step, batch)
   counts = objective.counts(view)
-  totals = jax.jit(objective.totals)(params, view, jax.random.key(1))
+  totals, carried = jax.jit(objective.totals)(params, view, jax.random.key(1))
+  assert carried == {}
   means = {n: float(totals[n] / jnp.maximum(counts[n], 1)) for n in totals}
   return means, view
 
@@ -79,7 +80,7 @@ def test_all_losses_are_finite_when_no_pair_matches(net):
     assert float(objective.counts(view)[name]) == 0
 
   def total(params):
-    totals = objective.totals(params, view, jax.random.key(0))
+    totals, _ = objective.totals(params, view, jax.random.key(0))
     return sum(totals[name] for name in objective.weights)
 
   slopes = jax.jit(jax.grad(total))(params)

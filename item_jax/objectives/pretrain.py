@@ -94,7 +94,7 @@ def make_objective(
       "gmlm_accuracy": words,
     }
 
-  def totals(params, view: View, key) -> dict:
+  def totals(params, view: View, key) -> tuple[dict, dict]:
     states_BSD = model.apply(
       {"params": params},
       view.batch,
@@ -110,7 +110,7 @@ def make_objective(
       view.patches.places_BK,
       method="predict",
     )
-    return measure(said, view)
+    return measure(said, view), {}
 
   def measure(said, view: View) -> dict:
     targets_BKP = jnp.take_along_axis(
