@@ -28,3 +28,4 @@ class Batch(NamedTuple):
   has_title_B: Array  # bool
   product_B: Array  # uint32, hash of the product id
   title_B: Array  # uint32, hash of the token ids
+  category_B: Array  # uint32, hash of the leaf category's path; 0: none

@@ -21,6 +21,8 @@ class Data:
 
 @dataclasses.dataclass
 class Model:
+  # "item", "resnet50" (photo alone), "roberta" (title alone), "clip".
+  name: str = "item"
   # 12 x 768 x 12 is BERT-base and ViT-B: 224 pixels and patches of 16 are the
   # paper's; the rest is not stated there.
   image_size: int = 224  # pixels
@@ -33,6 +35,15 @@ class Model:
   mlp: int = 3072
   dropout: float = 0.1
   norm: str = "post"  # "post" as BERT, "pre" as ViT; pre trains more easily
+  # Of the layer norms, and the nonlinearity of the MLPs: "gelu" or
+  # "quick_gelu". Weights of other projects want their own (README).
+  epsilon: float = 1e-6
+  activation: str = "gelu"
+  # How pixels are normalised: "half" to [-1, 1]; "imagenet" or "clip" by the
+  # mean and deviation that such weights were trained with.
+  pixels: str = "half"
+  # The global heads read [CLS] and the place "concat"enated or as their "sum".
+  global_head: str = "concat"
   init_std: float = 0.02  # of the truncated normal
   dtype: str = "bfloat16"  # of the computation; parameters stay float32
   # "auto" times cuDNN against XLA where cuDNN is there and takes the quicker.
@@ -44,6 +55,27 @@ class Model:
   # The word table is padded to a multiple of this many rows, for the matrix
   # units and for splitting it over devices.
   word_multiple: int = 128
+
+
+@dataclasses.dataclass
+class Resnet:
+  width: int = 64  # channels of the first stage; the pool has 32 times as many
+  # "batch" as published, reduced over the global batch; "group" is the same
+  # for any batch and trains better on small ones.
+  norm: str = "group"
+
+
+@dataclasses.dataclass
+class Clip:
+  # The photo's tower has model's layers, width, heads and mlp; these are the
+  # text tower's and the common space's, of CLIP ViT-B.
+  text_layers: int = 12
+  text_width: int = 512
+  text_heads: int = 8
+  text_mlp: int = 2_048
+  projection: int = 512
+  temperature: float = 0.07  # at the start; learned
+  share: float = 0.5  # of the photo in the fused score
 
 
 @dataclasses.dataclass
@@ -115,12 +147,19 @@ class Mesh:
 class Checkpoint:
   every: int = 1_000  # steps
   minutes: float = 15.0
-  keep: int = 3  # the newest; the best by validation MAP@10 is kept beside
+  keep: int = 3  # the newest; the best is kept beside them
+  # What makes one the best, of what validation measures; the larger the better.
+  best: str = "both/map@10"
 
 
 @dataclasses.dataclass
 class Config:
+  # "item" (the five objectives), "category" (leaf category, any model), "mlm"
+  # (masked words, roberta), "contrastive" (photo against title, clip).
   task: str = "item"
+  # Parameters to start from: a workdir of ours, or a local file or folder of
+  # safetensors of another project.
+  start_from: str = ""
   steps: int = 100_000
   batch_size: int = 512  # pairs a step over all devices
   seed: int = 0
@@ -129,6 +168,8 @@ class Config:
   max_bad_steps: int = 10  # non-finite steps in a row before the run stops
   data: Data = dataclasses.field(default_factory=Data)
   model: Model = dataclasses.field(default_factory=Model)
+  resnet: Resnet = dataclasses.field(default_factory=Resnet)
+  clip: Clip = dataclasses.field(default_factory=Clip)
   mask: Mask = dataclasses.field(default_factory=Mask)
   loss: Loss = dataclasses.field(default_factory=Loss)
   align: Align = dataclasses.field(default_factory=Align)
@@ -224,7 +265,33 @@ def validate(config: Config, *, devices: int) -> None:
     raise UserError(
       f"model.heads={m.heads} does not divide model.width={m.width}"
     )
+  _one_of("model.name", m.name, ("item", "resnet50", "roberta", "clip"))
   _one_of("model.norm", m.norm, ("post", "pre"))
+  _one_of("model.activation", m.activation, ("gelu", "quick_gelu"))
+  _one_of("model.pixels", m.pixels, ("half", "imagenet", "clip"))
+  _one_of("model.global_head", m.global_head, ("concat", "sum"))
+  _one_of("resnet.norm", config.resnet.norm, ("batch", "group"))
+  if not m.epsilon > 0:
+    raise UserError(f"model.epsilon={m.epsilon}: must be above 0")
+  model_of = {"item": "item", "mlm": "roberta", "contrastive": "clip"}
+  _one_of("task", config.task, (*model_of, "category"))
+  if model_of.get(config.task, m.name) != m.name:
+    raise UserError(
+      f"task={config.task!r} trains model.name={model_of[config.task]!r}, not"
+      f" {m.name!r}"
+    )
+  _at_least(1, "resnet.width", config.resnet.width)
+  for name in ("layers", "width", "heads", "mlp"):
+    _at_least(1, f"clip.text_{name}", getattr(config.clip, f"text_{name}"))
+  if config.clip.text_width % config.clip.text_heads:
+    raise UserError(
+      f"clip.text_heads={config.clip.text_heads} does not divide"
+      f" clip.text_width={config.clip.text_width}"
+    )
+  _at_least(1, "clip.projection", config.clip.projection)
+  if not config.clip.temperature > 0:
+    raise UserError(f"clip.temperature={config.clip.temperature}: above 0")
+  _share("clip.share", config.clip.share)
   _one_of("model.dtype", m.dtype, ("bfloat16", "float32"))
   _one_of("model.attention", m.attention, ("auto", "xla", "cudnn"))
   _one_of("model.dropout_bits", m.dropout_bits, ("threefry2x32", "rbg"))
@@ -253,7 +320,9 @@ def validate(config: Config, *, devices: int) -> None:
   _share("loss.swap_rate", config.loss.swap_rate)
   _check_align(config)
 
-  for name in ("steps", "batch_size", "log_every", "eval_every"):
+  # No step at all: the parameters that are started from are the result.
+  _at_least(0, "steps", config.steps)
+  for name in ("batch_size", "log_every", "eval_every"):
     _at_least(1, name, getattr(config, name))
   _at_least(1, "max_bad_steps", config.max_bad_steps)
   _at_least(1, "checkpoint.every", config.checkpoint.every)

@@ -99,9 +99,9 @@ def test_a_bad_step_leaves_everything_but_the_counters(parts):
   _, objective, optimizer, _ = parts
 
   def totals(params, view, key):
-    out = objective.totals(params, view, key)
+    out, carried = objective.totals(params, view, key)
     poison = jnp.where(view.batch.product_B.sum() > 1_000, jnp.nan, 1.0)
-    return out | {"mim": out["mim"] * poison}
+    return out | {"mim": out["mim"] * poison}, carried
 
   poisoned = Objective(
     objective.corrupt, objective.counts, totals, objective.weights

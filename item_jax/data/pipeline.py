@@ -37,6 +37,7 @@ def make_row(
     has_title_B=np.bool_(words_T[0] != words.pad),
     product_B=np.uint32(zlib.crc32(record.product_id.encode())),
     title_B=np.uint32(zlib.crc32(words_T.tobytes())),
+    category_B=np.uint32(zlib.crc32(record.category.encode())),
   )
 
 

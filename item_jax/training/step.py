@@ -77,16 +77,16 @@ def make_train_step(
   dropout_root = jax.random.key(seed, impl=dropout_bits)
 
   def gradients(params, view, counts, key):
-    """(gradients, {name: total}) of one microbatch."""
+    """(gradients, ({name: total}, carried)) of one microbatch."""
 
     def loss_fn(params):
-      totals = objective.totals(params, view, key)
+      totals, carried = objective.totals(params, view, key)
       loss = sum(
         weight * totals[name] / jnp.maximum(counts[name], 1.0)
         for name, weight in objective.weights.items()
         if weight
       )
-      return loss, totals
+      return loss, (totals, carried)
 
     return jax.grad(loss_fn, has_aux=True)(params)
 
@@ -95,7 +95,7 @@ def make_train_step(
     counts = objective.counts(view)
     key = key_for(dropout_root, state.step, "dropout")
     if accumulate == 1:
-      grads, totals = gradients(state.params, view, counts, key)
+      grads, (totals, carried) = gradients(state.params, view, counts, key)
     else:
 
       def add(carry, part):
@@ -109,9 +109,10 @@ def make_train_step(
       first = jax.tree.map(lambda x: x[0], parts)
       shapes = jax.eval_shape(gradients, state.params, first, counts, key)
       zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-      (grads, totals), _ = jax.lax.scan(
+      (grads, (totals, carried)), _ = jax.lax.scan(
         add, zeros, (jnp.arange(accumulate), parts)
       )
+      carried = jax.tree.map(lambda x: x / accumulate, carried)
 
     loss = sum(
       weight * totals[name] / jnp.maximum(counts[name], 1.0)
@@ -121,7 +122,7 @@ def make_train_step(
     norm = optax.tree.norm(grads)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, moments = optimizer.update(grads, state.moments, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = {**optax.apply_updates(state.params, updates), **carried}
     params, moments = jax.tree.map(
       lambda new, old: jnp.where(good, new, old),
       (params, moments),
