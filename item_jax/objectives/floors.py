@@ -41,3 +41,10 @@ def pixel_floor(patches_MNP: np.ndarray) -> float:
   if M < 2:
     return 0.0
   return float(patches_MNP.var(axis=0, dtype=np.float64).mean()) * M / (M - 1)
+
+
+def category_floor(times_C) -> float:
+  """Entropy in nats of a row's class, given how often each class occurs."""
+  times_C = np.asarray(times_C, np.float64)
+  share_C = times_C[times_C > 0] / max(times_C.sum(), 1)
+  return float(-(share_C * np.log(share_C)).sum())

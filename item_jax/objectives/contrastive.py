@@ -1,0 +1,134 @@
+"""Two vectors a row, drawn together against the other rows of the batch: a
+symmetric contrastive loss in which listings of one product don't repel."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from item_jax.batch import Batch
+from item_jax.objectives.contract import Objective
+from item_jax.objectives.keys import key_for
+
+MAX_SCALE = 100.0  # one over the temperature; CLIP's
+
+
+class Similar(NamedTuple):
+  """Sums over the rows that count; divide by how many they are."""
+
+  nll: Any  # mean of the two directions
+  forward: Any  # rows whose own b is nearer to their a than the others'
+  backward: Any
+
+
+def make_objective(image: Callable, title: Callable) -> Objective:
+  """Photo against title, for a model of two towers (CLIP, 2.3).
+
+  Needs the whole global batch in one piece: no accumulation.
+
+  Args:
+    image, title: (params, batch, key) -> [B,P], not normalised; params holds
+      the scalar "log_scale".
+  """
+
+  def corrupt(root, step, batch: Batch) -> Batch:
+    return batch
+
+  def counts(batch: Batch) -> dict:
+    rows = _complete(batch).astype(jnp.float32).sum()
+    names = ("contrastive", "image_to_title", "title_to_image")
+    return dict.fromkeys(names, rows)
+
+  def totals(params, batch: Batch, key) -> tuple[dict, dict]:
+    said = similar_nll(
+      unit(image(params, batch, key_for(key, 0, "image"))),
+      unit(title(params, batch, key_for(key, 0, "title"))),
+      params["log_scale"],
+      alike_BB=alike(batch),
+      valid_B=_complete(batch),
+    )
+    return {
+      "contrastive": said.nll,
+      "image_to_title": said.forward,
+      "title_to_image": said.backward,
+    }, {}
+
+  return Objective(corrupt, counts, totals, {"contrastive": 1.0})
+
+
+def similar_nll(a_BD, b_BD, log_scale, *, alike_BB, valid_B) -> Similar:
+  """Symmetric InfoNCE: each a's own b against the other b's, and back.
+
+  Args:
+    a_BD, b_BD: of unit length.
+    log_scale: logarithm of one over the temperature; `MAX_SCALE` at most.
+    alike_BB: bool, pairs of rows that are no negatives of each other.
+    valid_B: bool. Other rows take no part: neither asked nor negatives.
+  """
+  # where, not a product, and before the product of the two: what stands in a
+  # row that takes no part may be nan.
+  a_BD = jnp.where(valid_B[:, None], a_BD.astype(jnp.float32), 0.0)
+  b_BD = jnp.where(valid_B[:, None], b_BD.astype(jnp.float32), 0.0)
+  own_BB = jnp.eye(len(valid_B), dtype=bool)
+  rival_BB = ~alike_BB & valid_B[:, None] & valid_B[None, :]
+  logits_BB = bounded_scale(log_scale) * jnp.matmul(
+    a_BD, b_BD.T, precision="highest"
+  )
+  # Its own stays in every row, so that no softmax is empty.
+  logits_BB = jnp.where(own_BB | rival_BB, logits_BB, -jnp.inf)
+
+  def one_way(axis):
+    log_p_B = jnp.diagonal(jax.nn.log_softmax(logits_BB, axis=axis))
+    right_B = jnp.argmax(logits_BB, axis=axis) == jnp.arange(len(valid_B))
+    return (
+      -jnp.where(valid_B, log_p_B, 0.0).sum(),
+      (right_B & valid_B).astype(jnp.float32).sum(),
+    )
+
+  forward_nll, forward = one_way(axis=1)
+  backward_nll, backward = one_way(axis=0)
+  return Similar((forward_nll + backward_nll) / 2, forward, backward)
+
+
+def alike(batch: Batch):
+  """Bool [B,B]: rows of one product, or with one title; a row and itself."""
+  one_title_BB = batch.title_B[:, None] == batch.title_B[None, :]
+  # Having no title in common is not having a title in common.
+  titled_BB = batch.has_title_B[:, None] & batch.has_title_B[None, :]
+  one_product_BB = batch.product_B[:, None] == batch.product_B[None, :]
+  return one_product_BB | (one_title_BB & titled_BB)
+
+
+def unit(x_BD):
+  """Rows of unit length, float32; a row of zeros stays one, without nan."""
+  x_BD = x_BD.astype(jnp.float32)
+  squares_B1 = jnp.square(x_BD).sum(-1, keepdims=True)
+  return x_BD * jax.lax.rsqrt(jnp.maximum(squares_B1, 1e-24))
+
+
+@jax.custom_vjp
+def bounded_scale(log_scale):
+  """exp(log_scale), `MAX_SCALE` at most.
+
+  At the bound the gradient may still bring it back: that of a plain minimum
+  is zero, and a temperature once too cold would stay so for ever.
+  """
+  return jnp.minimum(jnp.exp(log_scale), MAX_SCALE)
+
+
+def _bounded_forward(log_scale):
+  scale = bounded_scale(log_scale)
+  return scale, scale
+
+
+def _bounded_backward(scale, slope):
+  down = slope * scale
+  return (jnp.where(scale < MAX_SCALE, down, jnp.maximum(down, 0.0)),)
+
+
+bounded_scale.defvjp(_bounded_forward, _bounded_backward)
+
+
+def _complete(batch: Batch):
+  return batch.has_image_B & batch.has_title_B

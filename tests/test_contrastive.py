@@ -1,0 +1,206 @@
+"""Laws of the contrastive loss: who repels whom, and over which batch."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from item_jax.objectives import contrastive
+from item_jax.training import sharding
+
+# Similarities of four rows: a_i is the i-th axis, so a_i . b_j = S[i, j].
+S = np.array(
+  [[2.0, 0, 1, 0], [1, 1, 0, 0], [1, 0, 3, 0], [0, 0, 0, 0]], np.float32
+)
+A, B = np.eye(4, dtype=np.float32), S.T.copy()
+ALONE = np.eye(4, dtype=bool)
+
+
+def similar(a=A, b=B, log_scale=0.0, alike=ALONE, valid=(True,) * 4):
+  return contrastive.similar_nll(
+    a, b, log_scale, alike_BB=alike, valid_B=np.array(valid)
+  )
+
+
+def plain(logits, allowed):
+  """Both directions summed, halved, by loops over exponentials."""
+  total = 0.0
+  for i in range(len(logits)):
+    row = [logits[i, j] for j in range(len(logits)) if allowed[i, j]]
+    column = [logits[j, i] for j in range(len(logits)) if allowed[j, i]]
+    for rivals in (row, column):
+      total += math.log(sum(map(math.exp, rivals))) - logits[i, i]
+  return total / 2
+
+
+def test_listings_of_one_product_are_no_negatives_by_hand():
+  alike = ALONE.copy()
+  alike[0, 2] = alike[2, 0] = True
+  said = similar(alike=alike)
+  # Rows, then columns: ln(e^2 + 2) - 2, ln(2e + 2) - 1, ln(e^3 + 2) - 3, ln 4;
+  # ln(e^2 + e + 1) - 2, ln(e + 3) - 1, ln(e^3 + 2) - 3, ln 4.
+  rows = 0.2395448 + 1.0064089 + 0.0949230 + 1.3862944
+  columns = 0.4076060 + 0.7436684 + 0.0949230 + 1.3862944
+  assert float(said.nll) == pytest.approx((rows + columns) / 2, abs=1e-6)
+  # Rows 1 and 3 and column 3 have ties, which the first place wins.
+  assert (float(said.forward), float(said.backward)) == (2, 3)
+  assert float(similar().nll) == pytest.approx(plain(S, np.ones((4, 4))))
+
+
+def test_temperature_multiplies_and_stops_at_a_hundred():
+  assert float(similar(log_scale=math.log(3)).nll) == pytest.approx(
+    plain(3 * S, np.ones((4, 4))), rel=1e-5
+  )
+  assert float(contrastive.bounded_scale(9.0)) == 100
+  assert similar(log_scale=9.0).nll == similar(log_scale=50.0).nll
+  slope = jax.grad(contrastive.bounded_scale)
+  assert float(slope(1.0)) == pytest.approx(math.e)
+  # Past the bound: no further, but the way back is open.
+  assert float(slope(9.0)) == 100
+  assert float(jax.grad(lambda x: -contrastive.bounded_scale(x))(9.0)) == 0
+
+
+def test_a_row_that_lacks_a_side_takes_no_part():
+  a, b = A.copy(), B.copy()
+  a[1], b[3] = np.nan, np.inf
+  valid = (True, False, True, False)
+
+  def loss(a, b, log_scale):
+    return similar(a, b, log_scale, valid=valid).nll
+
+  expected = plain(S[::2, ::2], np.ones((2, 2)))
+  assert float(loss(a, b, 0.0)) == pytest.approx(expected)
+  slopes = jax.grad(loss, argnums=(0, 1, 2))(a, b, 0.0)
+  assert all(np.isfinite(x).all() for x in slopes)
+  for x in slopes[:2]:
+    assert (x[1::2] == 0).all()
+    assert (x[::2] != 0).any()
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_finite_when_there_is_nobody_to_compare_with(rows):
+  valid = np.arange(4) < rows
+
+  def loss(a, b, log_scale):
+    return similar(a, b, log_scale, valid=valid).nll
+
+  assert float(loss(A, B, 0.0)) == 0
+  for x in jax.grad(loss, argnums=(0, 1, 2))(A, B, 0.0):
+    np.testing.assert_array_equal(x, 0)
+
+
+def test_duplicates_do_not_push_each_other():
+  alike = ALONE.copy()
+  alike[0, 2] = alike[2, 0] = True
+
+  def of_row_0(b, alike):
+    out = similar(b=b, alike=alike)
+    away = similar(b=b, alike=alike, valid=(False, True, True, True))
+    return out.nll - away.nll  # all that row 0 takes part in
+
+  assert jax.grad(of_row_0)(B, alike)[2, 0] == 0
+  assert jax.grad(of_row_0)(B, ALONE)[2, 0] > 0  # pushed from a_0
+
+
+def test_who_is_alike():
+  batch = tiny.make_batch(5)._replace(
+    product_B=np.array([1, 2, 1, 3, 4], np.uint32),
+    title_B=np.array([5, 6, 7, 6, 6], np.uint32),
+    has_title_B=np.array([True, True, True, True, False]),
+  )
+  expected = np.eye(5, dtype=bool)
+  expected[0, 2] = expected[2, 0] = True  # one product
+  expected[1, 3] = expected[3, 1] = True  # one title; row 4 has none
+  np.testing.assert_array_equal(contrastive.alike(batch), expected)
+
+
+def test_unit_length_and_zeros_without_nan():
+  x = np.array([[3.0, 4.0], [0, 0]])
+  np.testing.assert_allclose(contrastive.unit(x), [[0.6, 0.8], [0, 0]])
+  slopes = jax.grad(lambda x: contrastive.unit(x).sum())(x)
+  assert np.isfinite(slopes).all()
+
+
+@pytest.fixture(scope="module")
+def towers():
+  """Linear towers of 5 dimensions and what they start from."""
+  rng = np.random.default_rng(0)
+  params = {
+    "pixels": rng.normal(size=(tiny.IMAGE**2 * 3, 5)).astype(np.float32),
+    "words": rng.normal(size=(tiny.WORDS, 5)).astype(np.float32),
+    "log_scale": np.float32(1.0),
+  }
+
+  def image(params, batch, key):
+    rows = batch.image_BHWC.reshape(len(batch.image_BHWC), -1)
+    return rows.astype(jnp.float32) / 255 @ params["pixels"]
+
+  def title(params, batch, key):
+    return params["words"][batch.words_BT].sum(1)
+
+  return contrastive.make_objective(image, title), params
+
+
+def planted():
+  """16 rows: 3 is a listing of 12's product, 5 has the title of 8."""
+  batch = tiny.make_batch(16)
+  batch.product_B[3] = batch.product_B[12]
+  batch.words_BT[5] = batch.words_BT[8]
+  batch.title_B[5] = batch.title_B[8]
+  batch.has_image_B[7] = False
+  batch.has_title_B[10] = False
+  return batch
+
+
+def run(towers, batch):
+  objective, params = towers
+
+  @jax.jit
+  def grads(params, batch):
+    view = objective.corrupt(jax.random.key(0), 0, batch)
+    counts = objective.counts(view)
+
+    def loss(params):
+      totals, carried = objective.totals(params, view, jax.random.key(1))
+      assert carried == {}
+      return totals["contrastive"] / counts["contrastive"], totals
+
+    return *jax.value_and_grad(loss, has_aux=True)(params), counts
+
+  return jax.device_get(grads(params, batch))
+
+
+def test_four_devices_compare_with_the_whole_batch(towers):
+  batch = planted()
+  alone = run(towers, batch)
+  mesh = sharding.make_mesh(4, 1)
+  placed = sharding.to_devices(mesh, 16, batch)
+  assert len(placed.image_BHWC.sharding.device_set) == 4
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
+    run(towers, placed),
+    alone,
+  )
+
+
+def test_both_towers_and_the_temperature_learn(towers):
+  (_, totals), slopes, counts = run(towers, planted())
+  assert set(totals) == set(counts)
+  assert all(count == 14 for count in counts.values())
+  for name in ("pixels", "words", "log_scale"):
+    assert np.isfinite(slopes[name]).all()
+    assert (slopes[name] != 0).any(), name
+
+
+def test_planted_duplicates_lower_the_loss_of_the_batch(towers):
+  batch = planted()
+  (loss, _), *_ = run(towers, batch)
+  apart = batch._replace(
+    product_B=np.arange(16, dtype=np.uint32),
+    title_B=np.arange(16, dtype=np.uint32),
+  )
+  (repelled, _), *_ = run(towers, apart)
+  assert loss < repelled - 1e-3

@@ -1,0 +1,88 @@
+"""Laws of masked words alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from item_jax.objectives import words
+
+V, D = tiny.WORDS, 6
+
+
+@pytest.fixture(scope="module")
+def objective():
+  def encode(params, batch, key):
+    return params["table"][batch.words_BT]
+
+  def predict(params, states_BTD, places_BK):
+    at_BKD = jnp.take_along_axis(states_BTD, places_BK[..., None], axis=1)
+    return at_BKD @ params["table"].T + params["bias"]
+
+  return words.make_objective(
+    encode,
+    predict,
+    vocabulary=V,
+    special=tiny.SPECIAL,
+    mask_word=tiny.MASK,
+    title_rate=0.5,
+    mask_share=1.0,
+    random_share=0.0,
+  )
+
+
+def look(objective, params, batch, step=0):
+  view = objective.corrupt(jax.random.key(0), step, batch)
+  totals, carried = objective.totals(params, view, jax.random.key(1))
+  assert carried == {}
+  return view, objective.counts(view), totals
+
+
+def flat():
+  return {"table": jnp.zeros((V, D)), "bias": jnp.zeros(V)}
+
+
+def test_ignorance_costs_the_log_of_the_vocabulary(objective):
+  view, counts, totals = look(objective, flat(), tiny.make_batch(8))
+  assert set(counts) == set(totals) == {"mlm", "mlm_accuracy"}
+  assert counts["mlm"] == np.asarray(view.words.valid_BK).sum() > 8
+  assert float(totals["mlm"]) / float(counts["mlm"]) == pytest.approx(
+    np.log(V), rel=1e-5
+  )
+
+
+def test_what_is_known_is_found_out(objective):
+  batch = tiny.make_batch(8)
+  batch = batch._replace(
+    words_BT=np.where(batch.words_BT > tiny.MASK, 9, batch.words_BT)
+  )
+  params = flat() | {"bias": jnp.zeros(V).at[9].set(50.0)}
+  _, counts, totals = look(objective, params, batch)
+  assert float(totals["mlm"]) == pytest.approx(0, abs=1e-5)
+  assert totals["mlm_accuracy"] == counts["mlm"]
+
+
+def test_a_missing_title_is_asked_nothing(objective):
+  batch = tiny.make_batch(8)
+  batch.has_title_B[:3] = False
+  view, counts, totals = look(objective, flat(), batch)
+  valid_BK = np.asarray(view.words.valid_BK)
+  assert not valid_BK[:3].any()
+  assert valid_BK[3:].any(-1).all()
+  assert counts["mlm"] == valid_BK.sum()
+  batch.has_title_B[:] = False
+  _, counts, totals = look(objective, flat(), batch)
+  assert counts["mlm"] == totals["mlm"] == 0
+
+
+def test_the_encoder_sees_the_hidden_title(objective):
+  batch = tiny.make_batch(8)
+  view, _, _ = look(objective, flat(), batch)
+  seen = np.asarray(view.batch.words_BT)
+  for row in range(8):
+    places = view.words.places_BK[row][view.words.valid_BK[row]]
+    assert (seen[row, places] == tiny.MASK).all()
+    assert (view.words.targets_BK[row][view.words.valid_BK[row]] > 4).all()
+  other, _, _ = look(objective, flat(), batch, step=1)
+  assert (np.asarray(other.batch.words_BT) != seen).any()
