@@ -5,7 +5,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from item_jax.errors import UserError
 from item_jax.models import layers
+from item_jax.models.layers import LAYER_NORM_EPSILON
 
 
 class Transform(nn.Module):
@@ -14,42 +16,58 @@ class Transform(nn.Module):
   width: int
   std: float
   dtype: Any
+  epsilon: float = LAYER_NORM_EPSILON
 
   @nn.compact
   def __call__(self, x):
     h = layers.dense(self.width, std=self.std, dtype=self.dtype, name="dense")(
       x
     )
-    return layers.layer_norm(name="norm")(layers.gelu(h)).astype(self.dtype)
+    norm = layers.layer_norm(name="norm", epsilon=self.epsilon)
+    return norm(layers.gelu(h)).astype(self.dtype)
 
 
 class GlobalTransform(nn.Module):
   """F([g; p]): what [CLS] knows about a place, from its position alone.
 
-  Two rounds of Linear, GELU, LayerNorm on the concatenation of g and p. The
-  first layer is split into a part for g, computed once a pair, and a part for
-  p, computed once a place: Wa [g; p] = Wh g + Wp p.
+  Two rounds of Linear, GELU, LayerNorm. `join` says on what:
+    "concat": [g; p]. The first layer is split into a part for g, computed once
+      a pair, and a part for p, computed once a place:
+      Wa [g; p] = Wh g + Wp p.
+    "sum": g + p, so that Wh and Wp are one matrix.
   """
 
   width: int
   std: float
   dtype: Any
+  epsilon: float = LAYER_NORM_EPSILON
+  join: str = "concat"
 
   @nn.compact
   def __call__(self, g_BD, p_BKD):
-    of_g_BD = layers.dense(
-      self.width, std=self.std, dtype=self.dtype, name="of_global"
-    )(g_BD)
-    of_p_BKD = nn.Dense(
+    if self.join not in ("concat", "sum"):
+      raise UserError(f"global_head={self.join!r}: known are concat, sum")
+    if self.join == "concat":
+      of_g_BD = self._dense("of_global")(g_BD)
+      # The other half carries the one bias.
+      of_p_BKD = self._dense("of_place", use_bias=False)(p_BKD)
+      h = of_g_BD[:, None] + of_p_BKD
+    else:
+      h = self._dense("of_sum")(g_BD[:, None] + p_BKD)
+    norm = layers.layer_norm(name="norm", epsilon=self.epsilon)
+    h = norm(layers.gelu(h)).astype(self.dtype)
+    return Transform(
+      self.width, self.std, self.dtype, self.epsilon, name="second"
+    )(h)
+
+  def _dense(self, name: str, *, use_bias: bool = True):
+    return nn.Dense(
       self.width,
-      use_bias=False,  # the other half carries the one bias
+      use_bias=use_bias,
       dtype=self.dtype,
       kernel_init=nn.initializers.truncated_normal(self.std),
-      name="of_place",
-    )(p_BKD)
-    h = layers.gelu(of_g_BD[:, None] + of_p_BKD)
-    h = layers.layer_norm(name="norm")(h).astype(self.dtype)
-    return Transform(self.width, self.std, self.dtype, name="second")(h)
+      name=name,
+    )
 
 
 class WordDecoder(nn.Module):

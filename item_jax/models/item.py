@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from item_jax.errors import UserError
 from item_jax.models import heads, layers, patches
+from item_jax.models.layers import LAYER_NORM_EPSILON
+
+SIDES = ("both", "image", "title")
 
 
 class Predictions(NamedTuple):
@@ -46,6 +50,10 @@ class Item(nn.Module):
   dtype: Any
   attention: str
   remat: bool = False
+  epsilon: float = LAYER_NORM_EPSILON
+  activation: str = "gelu"  # of the encoder; the heads' is GELU
+  # What the global heads read: "concat" [g; p] or "sum" g + p.
+  global_head: str = "concat"
 
   @property
   def num_patches(self) -> int:
@@ -74,7 +82,9 @@ class Item(nn.Module):
       D, std=self.init_std, dtype=self.dtype, name="project"
     )
     if self.norm == "post":
-      self.embed_norm = layers.layer_norm(name="embed_norm")
+      self.embed_norm = layers.layer_norm(
+        name="embed_norm", epsilon=self.epsilon
+      )
     self.embed_dropout = nn.Dropout(self.dropout)
     self.encoder = layers.Encoder(
       self.layers,
@@ -86,42 +96,88 @@ class Item(nn.Module):
       self.dtype,
       self.attention,
       self.remat,
+      self.epsilon,
+      self.activation,
     )
-    transform = {"width": D, "std": self.init_std, "dtype": self.dtype}
+    linear = {"width": D, "std": self.init_std, "dtype": self.dtype}
+    transform = linear | {"epsilon": self.epsilon}
+    about_place = transform | {"join": self.global_head}
     pixels = {
       "pixels": self.patch_pixels,
       "std": self.init_std,
       "dtype": self.dtype,
     }
-    self.match_head = heads.MatchHead(**transform)
+    self.match_head = heads.MatchHead(**linear)
     self.word_head = heads.Transform(**transform)
     self.word_decoder = heads.WordDecoder(self.words, self.dtype)
-    self.global_word_head = heads.GlobalTransform(**transform)
+    self.global_word_head = heads.GlobalTransform(**about_place)
     self.global_word_decoder = heads.WordDecoder(self.words, self.dtype)
     self.patch_head = heads.Transform(**transform)
     self.patch_decoder = heads.PixelDecoder(**pixels)
-    self.global_patch_head = heads.GlobalTransform(**transform)
+    self.global_patch_head = heads.GlobalTransform(**about_place)
     self.global_patch_decoder = heads.PixelDecoder(**pixels)
 
   def __call__(self, batch, word_places_BK, patch_places_BK):
     """Touches every parameter; for initialisation and parameter tables."""
     return self.predict(self.encode(batch), word_places_BK, patch_places_BK)
 
-  def encode(self, batch, hidden_BN=None, *, deterministic: bool = True):
+  def encode(
+    self,
+    batch,
+    hidden_BN=None,
+    *,
+    side: str = "both",
+    deterministic: bool = True,
+  ):
     """States of every place.
 
     Args:
       batch: `Batch`; what its arrays hold for a missing side is not looked at.
       hidden_BN: bool, patches to replace by the learned vector.
+      side: "image" or "title" leaves the other side's places out of the
+        sequence: g as if that side were missing, for less work.
       deterministic: False applies dropout (needs a "dropout" key).
 
     Returns:
       [B,S,D] in the compute dtype, S = 1 + N + T, in the order [CLS], patches,
-      title; g is the first. States at padding and at the places of a missing
-      side are arbitrary.
+      title; g is the first. With one side S is 1 + N or 1 + T. States at
+      padding and at the places of a missing side are arbitrary.
     """
+    if side not in SIDES:
+      raise UserError(f"side={side!r}: known are {', '.join(SIDES)}")
     B = batch.words_BT.shape[0]
-    N = self.num_patches
+    parts = [jnp.broadcast_to(self.cls_D, (B, 1, self.width))]
+    lengths_B = jnp.ones((B,), jnp.int32)
+    if side != "title":
+      parts.append(self._patches(batch, hidden_BN))
+      lengths_B += jnp.where(batch.has_image_B, self.num_patches, 0)
+    if side != "image":
+      parts.append(self._title(batch))
+      real_B = (batch.words_BT != self.pad).sum(-1)
+      lengths_B += jnp.where(batch.has_title_B, real_B, 0)
+    x_BSD = jnp.concatenate(parts, axis=1)
+    if side == "both":
+      # A missing photo: [CLS], title, then the places of the patches.
+      has_image_B11 = batch.has_image_B[:, None, None]
+      last_BSD = jnp.concatenate([parts[0], parts[2], parts[1]], axis=1)
+      x_BSD = jnp.where(has_image_B11, x_BSD, last_BSD)
+    if self.norm == "post":
+      x_BSD = self.embed_norm(x_BSD)
+    x_BSD = self.embed_dropout(
+      x_BSD.astype(self.dtype), deterministic=deterministic
+    )
+    x_BSD = self.encoder(
+      x_BSD, lengths_B.astype(jnp.int32), deterministic=deterministic
+    )
+    if side != "both":
+      return x_BSD
+    T = self.title_places
+    back_BSD = jnp.concatenate(
+      [x_BSD[:, :1], x_BSD[:, 1 + T :], x_BSD[:, 1 : 1 + T]], axis=1
+    )
+    return jnp.where(has_image_B11, x_BSD, back_BSD)
+
+  def _patches(self, batch, hidden_BN):
     patches_BNP = patches.to_patches(
       patches.normalise(batch.image_BHWC), self.patch
     )
@@ -130,34 +186,12 @@ class Item(nn.Module):
       patches_BND = jnp.where(
         hidden_BN[..., None], self.hidden_D.astype(self.dtype), patches_BND
       )
-    patches_BND = patches_BND + (self.patch_position_ND + self.segment_2D[0])
-    title_BTD = self.word_VD[batch.words_BT] + (
+    return patches_BND + (self.patch_position_ND + self.segment_2D[0])
+
+  def _title(self, batch):
+    return self.word_VD[batch.words_BT] + (
       self.title_position_TD + self.segment_2D[1]
     )
-    cls_B1D = jnp.broadcast_to(self.cls_D, (B, 1, self.width))
-
-    x_BSD = jnp.concatenate([cls_B1D, patches_BND, title_BTD], axis=1)
-    has_image_B11 = batch.has_image_B[:, None, None]
-    # A missing photo: [CLS], title, then the places of the patches.
-    last_BSD = jnp.concatenate([cls_B1D, title_BTD, patches_BND], axis=1)
-    x_BSD = jnp.where(has_image_B11, x_BSD, last_BSD)
-    if self.norm == "post":
-      x_BSD = self.embed_norm(x_BSD)
-    x_BSD = self.embed_dropout(
-      x_BSD.astype(self.dtype), deterministic=deterministic
-    )
-    title_lengths_B = jnp.where(
-      batch.has_title_B, (batch.words_BT != self.pad).sum(-1), 0
-    )
-    lengths_B = 1 + jnp.where(batch.has_image_B, N, 0) + title_lengths_B
-    x_BSD = self.encoder(
-      x_BSD, lengths_B.astype(jnp.int32), deterministic=deterministic
-    )
-    T = self.title_places
-    back_BSD = jnp.concatenate(
-      [x_BSD[:, :1], x_BSD[:, 1 + T :], x_BSD[:, 1 : 1 + T]], axis=1
-    )
-    return jnp.where(has_image_B11, x_BSD, back_BSD)
 
   def predict(self, states_BSD, word_places_BK, patch_places_BK):
     """The five predictions at the masked places alone.
@@ -189,9 +223,10 @@ class Item(nn.Module):
       ),
     )
 
-  def embed(self, batch):
+  def embed(self, batch, *, side: str = "both", deterministic: bool = True):
     """The product embedding: g of the unmasked pair, float32 [B,D]."""
-    return self.encode(batch)[:, 0].astype(jnp.float32)
+    states_BSD = self.encode(batch, side=side, deterministic=deterministic)
+    return states_BSD[:, 0].astype(jnp.float32)
 
 
 def _gather(x_BLD, places_BK):

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from item_jax.errors import UserError
+
 # paper: not stated; ViT's. BERT's 1e-12 vanishes beside a float32 variance.
 LAYER_NORM_EPSILON = 1e-6
 
@@ -21,16 +23,52 @@ def dense(features, *, std: float, dtype, name: str, axis=-1):
   )
 
 
-def layer_norm(*, name: str):
+def layer_norm(*, name: str, epsilon: float = LAYER_NORM_EPSILON):
   """Normalises in float32 whatever comes in; the caller casts back."""
-  return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=jnp.float32, name=name)
+  return nn.LayerNorm(epsilon=epsilon, dtype=jnp.float32, name=name)
 
 
 def gelu(x):
   return nn.gelu(x, approximate=False)
 
 
-def attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, *, implementation):
+def quick_gelu(x):
+  """x sigmoid(1.702 x), with which the first CLIPs were trained."""
+  return x * nn.sigmoid(1.702 * x)
+
+
+ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
+
+
+def activation(name: str):
+  """The function of that name, or UserError."""
+  if name not in ACTIVATIONS:
+    raise UserError(
+      f"activation={name!r}: known are {', '.join(sorted(ACTIVATIONS))}"
+    )
+  return ACTIVATIONS[name]
+
+
+def unit(x):
+  """Vectors (last axis) of length one in float32; zeros stay zeros.
+
+  The slope is finite everywhere: a vector shorter than 1e-6 is divided by
+  1e-6 instead of its length.
+  """
+  x = x.astype(jnp.float32)
+  square = (x * x).sum(-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+
+
+def attend(
+  query_BSHd,
+  key_BSHd,
+  value_BSHd,
+  lengths_B,
+  *,
+  implementation,
+  causal=False,
+):
   """Softmax attention of every place to the first `lengths` places.
 
   Args:
@@ -38,6 +76,7 @@ def attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, *, implementation):
     lengths_B: int32, how many places of each row are real; at least one.
     implementation: "xla", or "cudnn" on an NVIDIA GPU with bfloat16. Both
       take the softmax in float32.
+    causal: a place attends to itself and to those before it only.
 
   Returns:
     [B,S,heads,depth]. What stands at places past the length is arbitrary.
@@ -48,6 +87,7 @@ def attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, *, implementation):
     value_BSHd,
     query_seq_lengths=jnp.full_like(lengths_B, query_BSHd.shape[1]),
     key_value_seq_lengths=lengths_B,
+    is_causal=causal,
     implementation=implementation,
   )
 
@@ -63,6 +103,7 @@ class Attention(nn.Module):
   std: float
   dtype: Any
   implementation: str
+  causal: bool = False
 
   @nn.compact
   def __call__(self, x_BSD, lengths_B):
@@ -75,6 +116,7 @@ class Attention(nn.Module):
       qkv[:, :, 2],
       lengths_B,
       implementation=self.implementation,
+      causal=self.causal,
     )
     return dense(D, std=self.std, dtype=self.dtype, axis=(-2, -1), name="out")(
       mixed_BSHd
@@ -85,12 +127,13 @@ class Mlp(nn.Module):
   hidden: int
   std: float
   dtype: Any
+  activation: str = "gelu"
 
   @nn.compact
   def __call__(self, x_BSD):
     h = dense(self.hidden, std=self.std, dtype=self.dtype, name="up")(x_BSD)
     return dense(x_BSD.shape[-1], std=self.std, dtype=self.dtype, name="down")(
-      gelu(h)
+      activation(self.activation)(h)
     )
 
 
@@ -104,16 +147,24 @@ class Block(nn.Module):
   std: float
   dtype: Any
   implementation: str
+  epsilon: float = LAYER_NORM_EPSILON
+  activation: str = "gelu"
+  causal: bool = False
 
   @nn.compact
   def __call__(self, x_BSD, lengths_B, deterministic: bool):
     drop = nn.Dropout(self.dropout, deterministic=deterministic)
     attention = Attention(
-      self.heads, self.std, self.dtype, self.implementation, name="attention"
+      self.heads,
+      self.std,
+      self.dtype,
+      self.implementation,
+      self.causal,
+      name="attention",
     )
-    mlp = Mlp(self.mlp, self.std, self.dtype, name="mlp")
-    norm1 = layer_norm(name="norm1")
-    norm2 = layer_norm(name="norm2")
+    mlp = Mlp(self.mlp, self.std, self.dtype, self.activation, name="mlp")
+    norm1 = layer_norm(name="norm1", epsilon=self.epsilon)
+    norm2 = layer_norm(name="norm2", epsilon=self.epsilon)
     if self.norm == "pre":
       x_BSD = x_BSD + drop(attention(self._cast(norm1(x_BSD)), lengths_B))
       return x_BSD + drop(mlp(self._cast(norm2(x_BSD))))
@@ -136,6 +187,9 @@ class Encoder(nn.Module):
   dtype: Any
   implementation: str
   remat: bool = False
+  epsilon: float = LAYER_NORM_EPSILON
+  activation: str = "gelu"
+  causal: bool = False
 
   @nn.compact
   def __call__(self, x_BSD, lengths_B, *, deterministic: bool):
@@ -149,8 +203,12 @@ class Encoder(nn.Module):
         self.std,
         self.dtype,
         self.implementation,
+        self.epsilon,
+        self.activation,
+        self.causal,
         name=f"layer_{i}",
       )(x_BSD, lengths_B, deterministic)
     if self.norm == "pre":
-      x_BSD = layer_norm(name="norm")(x_BSD).astype(self.dtype)
+      norm = layer_norm(name="norm", epsilon=self.epsilon)
+      x_BSD = norm(x_BSD).astype(self.dtype)
     return x_BSD

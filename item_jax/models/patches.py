@@ -2,10 +2,34 @@
 
 import jax.numpy as jnp
 
+from item_jax.errors import UserError
 
-def normalise(image_BHWC):
-  """uint8 [B,H,W,3] to float32 in [-1, 1]."""
-  return image_BHWC.astype(jnp.float32) / 127.5 - 1.0
+# Mean and deviation of red, green and blue as shares of 255: those the weights
+# of torchvision's ResNets, and of CLIP, were trained with.
+_STATISTICS = {
+  "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+  "clip": (
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+  ),
+}
+PIXELS = ("half", *_STATISTICS)
+
+
+def normalise(image_BHWC, pixels: str = "half"):
+  """uint8 [B,H,W,3] to float32.
+
+  Args:
+    pixels: "half" to [-1, 1]; "imagenet" and "clip" by the mean and deviation
+      of each colour.
+  """
+  if pixels not in PIXELS:
+    raise UserError(f"pixels={pixels!r}: known are {', '.join(PIXELS)}")
+  image_BHWC = image_BHWC.astype(jnp.float32)
+  if pixels == "half":
+    return image_BHWC / 127.5 - 1.0
+  mean_C, std_C = (jnp.array(x, jnp.float32) for x in _STATISTICS[pixels])
+  return (image_BHWC / 255.0 - mean_C) / std_C
 
 
 def to_patches(image_BHWC, patch: int):

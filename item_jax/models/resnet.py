@@ -1,0 +1,184 @@
+"""ResNet v1.5: a photo in, the global average of its last features out.
+
+He et al. 2015 with the stride in the 3 x 3 convolution (torchvision's and
+Hugging Face's `microsoft/resnet-50`), paddings as PyTorch places them.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from item_jax.errors import UserError
+from item_jax.models import patches
+
+EPSILON = 1e-5
+MOMENTUM = 0.9  # of the running statistics; PyTorch calls this 0.1
+_GROUPS = 32  # Wu and He 2018
+EXPANSION = 4  # channels out of a block over those inside
+
+
+class ResNet(nn.Module):
+  """Fields:
+
+  stages: blocks of each stage; (3, 4, 6, 3) is ResNet50.
+  width: channels of the first stage's inner convolutions; 64 is ResNet50's.
+  norm: "batch" or "group".
+  pixels: how grey levels become numbers, see `patches.normalise`.
+  """
+
+  stages: tuple[int, ...] = (3, 4, 6, 3)
+  width: int = 64
+  norm: str = "batch"
+  pixels: str = "half"
+  dtype: Any = jnp.float32
+
+  @property
+  def features(self) -> int:
+    return self.width * EXPANSION * 2 ** (len(self.stages) - 1)
+
+  @nn.compact
+  def __call__(self, batch, *, train: bool):
+    """The global average pool.
+
+    Args:
+      batch: `Batch`; what the image of a row without a photo holds is not
+        looked at.
+      train: True normalises by this batch's statistics and changes the
+        running ones (make the collection "batch_stats" mutable); with group
+        norm it changes nothing.
+
+    Returns:
+      float32 [B, features], 32 * width with four stages; zeros for a row
+      without a photo.
+    """
+    real_B = batch.has_image_B
+    x = patches.normalise(batch.image_BHWC, self.pixels)
+    x = _rows(real_B, x).astype(self.dtype)
+    x = conv(self.width, 7, stride=2, dtype=self.dtype, name="stem")(x)
+    x = Norm(self.norm, self.dtype, name="stem_norm")(x, real_B, train=train)
+    x = nn.relu(x)
+    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    for i, blocks in enumerate(self.stages):
+      for j in range(blocks):
+        x = Bottleneck(
+          width=self.width * 2**i,
+          stride=2 if i > 0 and j == 0 else 1,
+          norm=self.norm,
+          dtype=self.dtype,
+          name=f"stage_{i}_block_{j}",
+        )(x, real_B, train=train)
+    return _rows(real_B, x.astype(jnp.float32).mean((1, 2)))
+
+
+class Bottleneck(nn.Module):
+  """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut."""
+
+  width: int
+  stride: int
+  norm: str
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, real_B, *, train: bool):
+    def normed(x, name):
+      return Norm(self.norm, self.dtype, name=name)(x, real_B, train=train)
+
+    out = self.width * EXPANSION
+    h = conv(self.width, 1, dtype=self.dtype, name="conv1")(x)
+    h = nn.relu(normed(h, "norm1"))
+    h = conv(self.width, 3, stride=self.stride, dtype=self.dtype, name="conv2")(
+      h
+    )
+    h = nn.relu(normed(h, "norm2"))
+    h = normed(conv(out, 1, dtype=self.dtype, name="conv3")(h), "norm3")
+    if self.stride > 1 or x.shape[-1] != out:
+      x = conv(out, 1, stride=self.stride, dtype=self.dtype, name="shortcut")(x)
+      x = normed(x, "shortcut_norm")
+    return nn.relu(x + h)
+
+
+def conv(features: int, size: int, *, stride: int = 1, dtype, name: str):
+  """A convolution without bias, padded by half its size on every side."""
+  half = size // 2
+  return nn.Conv(
+    features,
+    (size, size),
+    strides=(stride, stride),
+    padding=((half, half), (half, half)),
+    use_bias=False,
+    dtype=dtype,
+    # He et al. 2015 (b), as torchvision starts its ResNets.
+    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    name=name,
+  )
+
+
+class Norm(nn.Module):
+  """Batch or group norm, computed in float32; rows without a photo are zero.
+
+  Batch norm's statistics are over the rows with a photo of the whole batch,
+  which under jit is the global one, however it lies on devices. The running
+  ones take the unbiased variance, as PyTorch's.
+  """
+
+  kind: str
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x_BHWC, real_B, *, train: bool):
+    C = x_BHWC.shape[-1]
+    scale_C = self.param("scale", nn.initializers.ones, (C,))
+    bias_C = self.param("bias", nn.initializers.zeros, (C,))
+    x_BHWC = x_BHWC.astype(jnp.float32)
+    if self.kind == "group":
+      mean, var = _group_statistics(x_BHWC)
+    elif self.kind == "batch":
+      mean, var = self._batch_statistics(x_BHWC, real_B, train)
+    else:
+      raise UserError(f"norm={self.kind!r}: known are batch, group")
+    x_BHWC = (x_BHWC - mean) * jax.lax.rsqrt(var + EPSILON)
+    # Zero in every layer: what is left out of the statistics could otherwise
+    # grow from layer to layer without bound.
+    return _rows(real_B, x_BHWC * scale_C + bias_C).astype(self.dtype)
+
+  def _batch_statistics(self, x_BHWC, real_B, train: bool):
+    C = x_BHWC.shape[-1]
+    running = (
+      self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32),
+      self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32),
+    )
+    if not train:
+      return running[0].value, running[1].value
+    _, H, W, _ = x_BHWC.shape
+    places = real_B.sum().astype(jnp.float32) * (H * W)
+    count = jnp.maximum(places, 1.0)
+    x_BHWC = _rows(real_B, x_BHWC)
+    mean_C = x_BHWC.sum((0, 1, 2)) / count
+    apart_BHWC = _rows(real_B, x_BHWC - mean_C)
+    var_C = (apart_BHWC**2).sum((0, 1, 2)) / count
+    if not self.is_initializing():
+      unbiased_C = var_C * (count / jnp.maximum(count - 1.0, 1.0))
+      for old, new in zip(running, (mean_C, unbiased_C), strict=True):
+        moved = MOMENTUM * old.value + (1.0 - MOMENTUM) * new
+        # A batch without a photo says nothing.
+        old.value = jnp.where(places > 0, moved, old.value)
+    return mean_C, var_C
+
+
+def _group_statistics(x_BHWC):
+  """Mean and variance of each row's groups of channels, as [B,1,1,C]."""
+  B, H, W, C = x_BHWC.shape
+  groups = math.gcd(_GROUPS, C)
+  x = x_BHWC.reshape(B, H, W, groups, C // groups)
+  mean, var = x.mean((1, 2, 4)), x.var((1, 2, 4))
+  return (
+    jnp.repeat(s, C // groups, axis=-1)[:, None, None] for s in (mean, var)
+  )
+
+
+def _rows(real_B, x):
+  """Zeros in place of the rows that are not real."""
+  return jnp.where(real_B.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0)
