@@ -7,7 +7,7 @@ import optax
 import pytest
 import tiny
 
-from item_jax.objectives import pretrain
+from item_jax.objectives import align, pretrain
 from item_jax.training.step import init_state, make_train_step, metric_names
 
 
@@ -102,6 +102,74 @@ def test_a_missing_side_is_neither_asked_for_nor_matched(net):
   assert (words[:6] > 0).all()
   assert (words[6:] == 0).all()
   assert np.isfinite(list(means.values())).all()
+
+
+def make_align(model, weight=0.5):
+  def embed(params, batch, *, side, key):
+    return model.apply(
+      {"params": params},
+      batch,
+      side=side,
+      deterministic=False,
+      rngs={"dropout": key},
+      method="encode",
+    )[:, 0]
+
+  return align.make_align(
+    embed,
+    weight=weight,
+    kinds="both",
+    fused=False,
+    changed=2,
+    crop=0.5,
+    light=0.2,
+    word_drop=0.4,
+    side_drop=0.25,
+    special=tiny.SPECIAL,
+    pad=tiny.PAD,
+  )
+
+
+def test_a_sixth_objective_changes_nothing_of_the_five():
+  """Not what is hidden and swapped, nor dropout: the five are the same."""
+  model = tiny.make_model(layers=1, dropout=0.3)
+  params = tiny.init(model) | {"align_scale": jnp.float32(2.0)}
+  batch = tiny.make_batch()
+  batch.has_image_B[6] = False
+  alone, before = look(tiny.make_objective(model), params, batch, step=2)
+  objective = tiny.make_objective(model, extra=make_align(model))
+  beside, after = look(objective, params, batch, step=2)
+  assert objective.weights == dict.fromkeys(pretrain.TERMS, 1.0) | {
+    "align": 0.5
+  }
+  jax.tree.map(
+    np.testing.assert_array_equal, before, after._replace(extra=None)
+  )
+  assert {"align", "align_accuracy"} <= beside.keys() - alone.keys()
+  for name, mean in alone.items():
+    assert beside[name] == pytest.approx(mean, rel=1e-5), name
+  # It sees the batch before anything was hidden or swapped.
+  np.testing.assert_array_equal(after.extra.batch.words_BT, batch.words_BT)
+  assert (np.asarray(after.batch.words_BT) != batch.words_BT).any()
+  assert np.isfinite(beside["align"])
+  assert beside["align"] > 0
+
+
+def test_a_sixth_objective_without_weight_costs_nothing(net):
+  model, params = net
+  plain = tiny.make_objective(model)
+  idle = tiny.make_objective(model, extra=make_align(model, weight=0.0))
+  assert idle.weights == plain.weights
+
+  def program(objective):
+    def run(params, batch):
+      view = objective.corrupt(jax.random.key(0), 0, batch)
+      totals, _ = objective.totals(params, view, jax.random.key(0))
+      return totals, objective.counts(view)
+
+    return str(jax.make_jaxpr(run)(params, tiny.make_batch()))
+
+  assert program(idle) == program(plain)
 
 
 def test_weights_must_name_the_five():

@@ -23,6 +23,7 @@ class View(NamedTuple):
   matched_B: Any  # bool, the title belongs to the photo
   complete_B: Any  # bool, both sides are there: counts for ITM
   recover_B: Any  # bool, counts for the four mask losses
+  extra: Any = None  # the view of another objective beside the five
 
 
 def make_objective(
@@ -39,16 +40,25 @@ def make_objective(
   swap_rate: float,
   keep_unmatched: bool,
   normalise_patches: bool,
+  extra: Objective | None = None,
 ) -> Objective:
   """The five for a `models.item.Item`; options as in `config`.
 
   A term whose weight is 0 is measured all the same: its curve tells what the
   others give it.
+
+  Args:
+    extra: another objective of the same params, such as `align`'s: it sees
+      the batch as it came, and joins by its own weights. If they are all 0,
+      none of its work is done. It carries nothing.
   """
   if set(weights) != set(TERMS):
     raise ValueError(f"computed {sorted(TERMS)} but weighted {sorted(weights)}")
+  if extra is not None and not any(extra.weights.values()):
+    extra = None
 
   def corrupt(root, step, batch: Batch) -> View:
+    beside = extra.corrupt(root, step, batch) if extra else None
     complete_B = batch.has_image_B & batch.has_title_B
     batch, matched_B = masking.swap_titles(
       key_for(root, step, "swap/titles"), batch, rate=swap_rate
@@ -77,6 +87,7 @@ def make_objective(
       matched_B=matched_B,
       complete_B=complete_B,
       recover_B=matched_B | keep_unmatched,
+      extra=beside,
     )
 
   def counts(view: View) -> dict:
@@ -92,6 +103,7 @@ def make_objective(
       "itm_accuracy": pairs,
       "mlm_accuracy": words,
       "gmlm_accuracy": words,
+      **(extra.counts(view.extra) if extra else {}),
     }
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
@@ -110,7 +122,8 @@ def make_objective(
       view.patches.places_BK,
       method="predict",
     )
-    return measure(said, view), {}
+    beside = extra.totals(params, view.extra, key)[0] if extra else {}
+    return measure(said, view) | beside, {}
 
   def measure(said, view: View) -> dict:
     targets_BKP = jnp.take_along_axis(
@@ -142,7 +155,8 @@ def make_objective(
       "gmlm_accuracy": hits(said.gmlm_BKV),
     }
 
-  return Objective(corrupt, counts, totals, dict(weights))
+  weights = weights | (extra.weights if extra else {})
+  return Objective(corrupt, counts, totals, weights)
 
 
 def _weights(valid_BK, view: View):
