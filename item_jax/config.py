@@ -39,9 +39,6 @@ class Model:
   # "quick_gelu". Weights of other projects want their own (README).
   epsilon: float = 1e-6
   activation: str = "gelu"
-  # How pixels are normalised: "half" to [-1, 1]; "imagenet" or "clip" by the
-  # mean and deviation that such weights were trained with.
-  pixels: str = "half"
   # The global heads read [CLS] and the place "concat"enated or as their "sum".
   global_head: str = "concat"
   init_std: float = 0.02  # of the truncated normal
@@ -63,6 +60,9 @@ class Resnet:
   # "batch" as published, reduced over the global batch; "group" is the same
   # for any batch and trains better on small ones.
   norm: str = "group"
+  # How pixels are normalised: "half" to [-1, 1], or "imagenet" by the mean and
+  # deviation that published weights were trained with.
+  pixels: str = "half"
 
 
 @dataclasses.dataclass
@@ -74,7 +74,6 @@ class Clip:
   text_heads: int = 8
   text_mlp: int = 2_048
   projection: int = 512
-  temperature: float = 0.07  # at the start; learned
   share: float = 0.5  # of the photo in the fused score
 
 
@@ -115,6 +114,7 @@ class Align:
   # Beside "sides", each side is also drawn to the listing with both.
   fused: bool = False
   # The rest is of "twins" alone, but for temperature and projection.
+  changed: int = 2  # of the two twins; 1 leaves the other as it is
   crop: float = 0.5  # smallest share of the photo's area; 1 keeps all of it
   light: float = 0.2  # most that brightness and contrast change, as a share
   word_drop: float = 0.4  # of the title's words, at least one stays
@@ -268,9 +268,9 @@ def validate(config: Config, *, devices: int) -> None:
   _one_of("model.name", m.name, ("item", "resnet50", "roberta", "clip"))
   _one_of("model.norm", m.norm, ("post", "pre"))
   _one_of("model.activation", m.activation, ("gelu", "quick_gelu"))
-  _one_of("model.pixels", m.pixels, ("half", "imagenet", "clip"))
   _one_of("model.global_head", m.global_head, ("concat", "sum"))
   _one_of("resnet.norm", config.resnet.norm, ("batch", "group"))
+  _one_of("resnet.pixels", config.resnet.pixels, ("half", "imagenet"))
   if not m.epsilon > 0:
     raise UserError(f"model.epsilon={m.epsilon}: must be above 0")
   model_of = {"item": "item", "mlm": "roberta", "contrastive": "clip"}
@@ -289,8 +289,6 @@ def validate(config: Config, *, devices: int) -> None:
       f" clip.text_width={config.clip.text_width}"
     )
   _at_least(1, "clip.projection", config.clip.projection)
-  if not config.clip.temperature > 0:
-    raise UserError(f"clip.temperature={config.clip.temperature}: above 0")
   _share("clip.share", config.clip.share)
   _one_of("model.dtype", m.dtype, ("bfloat16", "float32"))
   _one_of("model.attention", m.attention, ("auto", "xla", "cudnn"))
@@ -345,6 +343,12 @@ def validate(config: Config, *, devices: int) -> None:
   if not config.data.path:
     raise UserError("data.path is empty: give --config.data.path=DATA")
 
+  # Its negatives are the other rows of the whole batch.
+  if config.task == "contrastive" and config.optim.accumulate > 1:
+    raise UserError(
+      f"optim.accumulate={config.optim.accumulate}: task='contrastive' needs"
+      " the whole batch at once"
+    )
   resolve_mesh(config.mesh, devices)
   parts = devices * config.optim.accumulate
   if config.batch_size % parts:
@@ -362,6 +366,8 @@ def _check_align(config: Config) -> None:
       "align.fused=True joins the views of align.views=sides or both, not of"
       " twins"
     )
+  if a.changed not in (1, 2):
+    raise UserError(f"align.changed={a.changed}: 1 or 2 of the two twins")
   if not 0 < a.crop <= 1:
     raise UserError(f"align.crop={a.crop}: a share above 0, at most 1")
   for name in ("light", "word_drop"):

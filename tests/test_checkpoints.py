@@ -7,7 +7,6 @@ import pytest
 
 from item_jax.errors import UserError
 from item_jax.training.checkpoints import (
-  BEST_METRIC,
   MANIFEST,
   Checkpoints,
   CorruptCheckpointError,
@@ -33,7 +32,7 @@ def filled(tmp_path):
   checkpoints = Checkpoints(tmp_path, keep=2)
   for step, score in enumerate((0.1, 0.9, None, 0.3, 0.2, 0.4), start=1):
     state = jax.tree.map(lambda x, step=step: x + step, STATE)
-    metrics = None if score is None else {BEST_METRIC: score}
+    metrics = None if score is None else {"both/map@10": score}
     checkpoints.save(step, state, metrics=metrics)
   checkpoints.wait()
   yield checkpoints

@@ -3,6 +3,15 @@
 from item_jax.config import Config
 
 
+# variant: (task, model)
+BASELINES = {
+  "category": ("category", "item"),
+  "resnet50": ("category", "resnet50"),
+  "roberta": ("mlm", "roberta"),
+  "clip": ("contrastive", "clip"),
+}
+
+
 def get_config(variant: str = "plain") -> Config:
   config = Config()
   config.steps = 60
@@ -20,6 +29,17 @@ def get_config(variant: str = "plain") -> Config:
   config.model.dtype = "float32"
   config.optim.lr = 1e-3
   config.optim.warmup = 5
+  config.resnet.width = 4
+  config.clip.text_layers = 1
+  config.clip.text_width = 24
+  config.clip.text_heads = 2
+  config.clip.text_mlp = 40
+  config.clip.projection = 20
+  if variant in BASELINES:
+    config.task, config.model.name = BASELINES[variant]
+    config.steps = 4
+    config.log_every = 2
+    config.eval_every = 4
   if variant == "short":
     config.steps = 8
     config.log_every = 1

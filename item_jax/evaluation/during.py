@@ -1,23 +1,25 @@
 """Scores the validation split while a run trains: parameters in; recall@10
-and MAP@10 of both sides, of the photo alone and of the title alone out."""
+and MAP@10 of both sides, of the photo alone and of the title alone out, and
+how often the category is right where the task has one."""
 
 import jax
 import numpy as np
 
 from item_jax.data import pipeline
 from item_jax.evaluation import retrieval
-from item_jax.evaluation.embed import MODALITIES, embed_unit
+from item_jax.evaluation.embed import embed_unit
 from item_jax.evaluation.items import Items
 from item_jax.training import sharding
 
 # Rows of the validation split that are scored; more cost time and tell little.
 MOST_ROWS = 20_000
+_SAID = "category"  # beside the modalities
 
 
 def make_evaluate(setup):
   """(params -> {"both/recall@10": ...}) for a `training.setup.Setup`.
 
-  Gives {} where the split has nothing to find.
+  Gives {} where the split has nothing to find and nothing to predict.
   """
   config, store, task = setup.config, setup.store, setup.task
   split = config.data.val_split
@@ -29,24 +31,31 @@ def make_evaluate(setup):
     ids=[record.listing_id for record in records],
     products=[record.product_id for record in records],
   )
+  number = {name: c for c, name in enumerate(setup.categories)}
+  class_N = np.array([number.get(record.category, -1) for record in records])
+  modalities = task.modalities
   if len(set(items.products)) == len(items.products):
     print(
       f"split {split!r} has no product with two listings: no same-product"
-      " search while training, and the newest checkpoint counts as the best",
+      " search while training",
       flush=True,
     )
+    modalities = ()
+  if not modalities and task.predict is None:
     return lambda params: {}
 
-  def embed_all(params, batch):
-    return {
+  def run_batch(params, batch):
+    out = {
       modality: embed_unit(task, params, batch, modality=modality)
-      for modality in MODALITIES
+      for modality in modalities
     }
+    if task.predict is not None:
+      out[_SAID] = task.predict(params, batch).argmax(-1)
+    return out
 
-  run = jax.jit(embed_all, out_shardings=sharding.replicated(setup.mesh))
+  run = jax.jit(run_batch, out_shardings=sharding.replicated(setup.mesh))
 
   def evaluate(params) -> dict[str, float]:
-    parts = {modality: [] for modality in MODALITIES}
     batches = pipeline.ordered_batches(
       store,
       split,
@@ -58,15 +67,22 @@ def make_evaluate(setup):
       threads=config.data.threads,
       ahead=config.data.ahead,
     )
+    parts = []
     for batch, _ in zip(batches, range(-(-rows // size)), strict=False):
       out = run(params, sharding.to_devices(setup.mesh, size, batch))
-      for modality, g_BD in out.items():
-        parts[modality].append(np.asarray(g_BD))
+      parts.append(jax.tree.map(np.asarray, out))
+    found = {
+      name: np.concatenate([part[name] for part in parts])[:rows]
+      for name in parts[0]
+    }
     scores = {}
-    for modality, held in parts.items():
-      scored = retrieval.score(np.concatenate(held)[:rows], items, bootstrap=0)
+    for modality in modalities:
+      scored = retrieval.score(found[modality], items, bootstrap=0)
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]
+    if _SAID in found and (class_N >= 0).any():
+      right_N = found[_SAID] == class_N
+      scores["category/accuracy"] = float(right_N[class_N >= 0].mean())
     return scores
 
   return evaluate

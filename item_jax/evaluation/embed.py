@@ -20,8 +20,8 @@ from item_jax.data.records import Record
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
 from item_jax.training import sharding
-from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.workdir import Run, read_run
+from item_jax.training.restore import restore
+from item_jax.training.workdir import Run
 
 MODALITIES = ("both", "image", "title")
 
@@ -38,7 +38,10 @@ def keep_side(batch: Batch, modality: str) -> Batch:
 def embed_unit(task: tasks.Task, params, batch: Batch, *, modality: str):
   """float32 [B,D], rows of unit length; to be jitted."""
   g_BD = task.embed(params, keep_side(batch, modality))
-  return g_BD / jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
+  norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
+  # A model that sees one side has nothing to say of a row without it.
+  nothing = g_BD.shape[-1] ** -0.5
+  return jnp.where(norm_B1 > 0, g_BD / jnp.maximum(norm_B1, 1e-30), nothing)
 
 
 class Embedder:
@@ -55,7 +58,12 @@ class Embedder:
     config.model.dtype = dtype
     self.config: Config = config
     self.mesh = sharding.make_mesh(jax.device_count(), 1)
-    task = tasks.make_task(config, run.words, attention=kernel)
+    task = tasks.make_task(
+      config, run.words, categories=run.categories, attention=kernel
+    )
+    self.task = task
+    # What it tells apart, in the order of `predict`; () without categories.
+    self.categories = run.categories
     self._params = jax.device_put(params, sharding.replicated(self.mesh))
     precision = "highest" if dtype == "float32" else None
 
@@ -65,12 +73,28 @@ class Embedder:
       with jax.default_matmul_precision(precision):
         return embed_unit(task, params, batch, modality=modality)
 
+    @jax.jit
+    def predict_batch(params, batch):
+      with jax.default_matmul_precision(precision):
+        return task.predict(params, batch)
+
     self._run_batch = run_batch
+    self._predict_batch = predict_batch
 
   def embed_batch(self, batch: Batch, *, modality: str = "both"):
     """float32 [B,D] for a Batch of numpy; B divisible by the devices."""
     placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
     return np.asarray(self._run_batch(self._params, placed, modality))
+
+  def predict_batch(self, batch: Batch) -> np.ndarray:
+    """float32 [B,C], log-probabilities of `categories`, as `embed_batch`."""
+    if self.task.predict is None:
+      raise UserError(
+        f"a model trained for task={self.config.task!r} predicts no category:"
+        " train one with --config.task=category"
+      )
+    placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
+    return np.asarray(self._predict_batch(self._params, placed))
 
   def embed(
     self,
@@ -95,8 +119,30 @@ class Embedder:
       UserError: the two lengths differ, or neither is given.
       item_jax.data.images.BadImage: a photo cannot be read.
     """
+    parts = self._in_batches(self.embed_batch, images, titles, batch_size)
+    return np.concatenate([np.zeros((0, self.task.dims), np.float32), *parts])
+
+  def predict(
+    self,
+    images: Sequence | None = None,
+    titles: Sequence[str | None] | None = None,
+    *,
+    batch_size: int = 64,
+  ) -> np.ndarray:
+    """float32 [N,C]: log-probabilities of `categories`; otherwise as `embed`.
+
+    Raises:
+      UserError: the model was not trained to predict categories.
+    """
+    parts = self._in_batches(self.predict_batch, images, titles, batch_size)
+    return np.concatenate(
+      [np.zeros((0, len(self.categories)), np.float32), *parts]
+    )
+
+  def _in_batches(self, run, images, titles, batch_size: int) -> list:
+    """What `run` gives for photos and titles, batch by batch."""
     if images is None and titles is None:
-      raise UserError("embed() needs images, titles or both")
+      raise UserError("photos, titles or both are needed; neither was given")
     if images is None:
       images = [None] * len(titles)
     if titles is None:
@@ -118,10 +164,8 @@ class Embedder:
       real = len(rows)
       rows += [rows[-1]] * (batch_size - real)
       batch = Batch(*(np.stack(column) for column in zip(*rows, strict=True)))
-      parts.append(self.embed_batch(batch)[:real])
-    if not parts:
-      return np.zeros((0, self.config.model.width), np.float32)
-    return np.concatenate(parts)
+      parts.append(run(batch)[:real])
+    return parts
 
   def _row(self, image, title: str | None) -> Batch:
     jpeg = b"" if image is None else images_lib.store_jpeg(_file_bytes(image))
@@ -140,36 +184,17 @@ def load(
 
   Args:
     workdir: where `item-jax train` wrote.
-    step: which checkpoint; the best by validation MAP@10 by default, the
-      newest where none was evaluated. 0 is the untrained network.
+    step: which checkpoint; the best by validation by default, the newest
+      where none was evaluated. 0 is what the run started from, the untrained
+      network as a rule.
     dtype: of the computation; "bfloat16" is quicker on accelerators and
       gives embeddings good to about two digits.
 
   Raises:
     UserError: no run, no such checkpoint, or a corrupt one.
   """
-  workdir = Path(workdir)
-  run = read_run(workdir)
-  if run.preprocessing != images_lib.PREPROCESSING:
-    raise UserError(
-      f"{workdir} was trained on photos prepared as {run.preprocessing!r},"
-      f" this version prepares {images_lib.PREPROCESSING!r}"
-    )
-  task = tasks.make_task(run.config, run.words)
-  initial = functools.partial(tasks.initial_params, task, run.config.seed)
-  if step == 0:
-    return Embedder(run, jax.jit(initial)(), step=0, dtype=dtype)
-  checkpoints = Checkpoints(workdir, read_only=True)
-  steps = checkpoints.steps()
-  if not steps:
-    raise UserError(f"{workdir} has no checkpoint yet")
-  if step is None:
-    step = checkpoints.best_step() or steps[-1]
-  if step not in steps:
-    raise UserError(f"{workdir} has no checkpoint {step}; it has {steps}")
-  params = checkpoints.restore_params(step, jax.eval_shape(initial))
-  checkpoints.close()
-  return Embedder(run, params, step=step, dtype=dtype)
+  found = restore(workdir, step=step)
+  return Embedder(found.run, found.params, step=found.step, dtype=dtype)
 
 
 def _file_bytes(image) -> bytes:

@@ -70,6 +70,12 @@ def export(
   store = open_store(data)
   source = store.source(split)
   run = embedder.run
+  if modality not in embedder.task.modalities:
+    raise UserError(
+      f"modality={modality!r}: {workdir} holds a model.name="
+      f"{run.config.model.name!r}, which sees one side alone and gives only"
+      f" {', '.join(embedder.task.modalities)}"
+    )
   for name, ours, theirs in (
     ("tokenizer", run.tokenizer, store.catalogue["tokenizer"]),
     ("preprocessing", run.preprocessing, store.catalogue["preprocessing"]),
@@ -91,7 +97,7 @@ def export(
     modality=modality,
     dtype=dtype,
     rows=len(source),
-    dims=run.config.model.width,
+    dims=embedder.task.dims,
     shard_rows=SHARD_ROWS,
   )
   if not _claim(out, plan, overwrite=overwrite):

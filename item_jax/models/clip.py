@@ -132,11 +132,11 @@ class Clip(nn.Module):
     state_BD = self.title_tower(batch, deterministic=deterministic)
     return self.title_projection(state_BD).astype(jnp.float32)
 
-  def embed(self, batch, share=0.5):
+  def embed(self, batch, share=0.5, *, deterministic: bool = True):
     """Both vectors, late-fused, float32 [B, 2 P]; see `late_fusion`."""
     return late_fusion(
-      self.image(batch),
-      self.title(batch),
+      self.image(batch, deterministic=deterministic),
+      self.title(batch, deterministic=deterministic),
       batch.has_image_B,
       batch.has_title_B,
       share,

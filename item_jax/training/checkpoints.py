@@ -8,6 +8,7 @@ itself restores a flipped bit without a word.
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -19,7 +20,6 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from item_jax.errors import UserError
 
 MANIFEST = "manifest.json"
-BEST_METRIC = "both/map@10"
 
 
 class CorruptCheckpointError(UserError):
@@ -33,10 +33,19 @@ class SaveError(RuntimeError):
 class Checkpoints:
   """The checkpoints of one workdir; one writer at a time.
 
-  The newest `keep` are kept, and the best by validation MAP@10 beside them.
+  The newest `keep` are kept, and beside them the best: the one that validation
+  gave the largest value of the measure `best`.
   """
 
-  def __init__(self, workdir: Path, *, keep: int = 3, read_only=False):
+  def __init__(
+    self,
+    workdir: Path,
+    *,
+    keep: int = 3,
+    best: str = "both/map@10",
+    read_only: bool = False,
+  ):
+    self._best = best
     self.folder = Path(workdir).absolute() / "checkpoints"
     self._unsealed = False
     self._manager = ocp.CheckpointManager(
@@ -46,12 +55,12 @@ class Checkpoints:
         create=not read_only,
         read_only=read_only,
         cleanup_tmp_directories=not read_only,
-        best_fn=_rank,
+        best_fn=self._rank,
         preservation_policy=preservation_policy.AnyPreservationPolicy(
           [
             preservation_policy.LatestN(keep),
             preservation_policy.BestN(
-              get_metric_fn=_rank,
+              get_metric_fn=self._rank,
               n=1,
               keep_checkpoints_without_metrics=False,
             ),
@@ -65,14 +74,14 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def best_step(self) -> int | None:
-    """The step with the best validation MAP@10; None before any."""
+    """The step that did best on validation; None before any evaluation."""
     scored = {}
     for step in self.steps():
       metrics = self.folder / str(step) / "metrics" / "metrics"
       if metrics.is_file():
         found = json.loads(metrics.read_text())
-        if BEST_METRIC in found:
-          scored[step] = found[BEST_METRIC]
+        if self._best in found:
+          scored[step] = found[self._best]
     # Of equals the later one.
     return max(scored, key=lambda s: (scored[s], s)) if scored else None
 
@@ -202,6 +211,9 @@ class Checkpoints:
         return step
     return None
 
+  def _rank(self, metrics: dict) -> float:
+    return metrics.get(self._best, -math.inf)
+
   def _set_aside(self, step: int) -> None:
     if jax.process_index() == 0:
       damaged = self.folder.with_name("damaged")
@@ -218,10 +230,6 @@ class Checkpoints:
     for folder in self.folder.iterdir():
       if folder.name.isdigit() and not (folder / MANIFEST).exists():
         write_json(folder / MANIFEST, hash_files(folder))
-
-
-def _rank(metrics: dict) -> float:
-  return metrics[BEST_METRIC]
 
 
 def hash_files(folder: Path) -> dict[str, str]:

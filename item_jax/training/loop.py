@@ -41,10 +41,16 @@ def train(
   """
   folder = Path(folder)
   setup = set_up(config, folder)
-  checkpoints = Checkpoints(folder, keep=config.checkpoint.keep)
+  checkpoints = Checkpoints(
+    folder, keep=config.checkpoint.keep, best=config.checkpoint.best
+  )
   start = checkpoints.newest_good()
   if start is None:
     state, start = setup.initialise(), 0
+    # What a run started from elsewhere began with cannot be made again, and
+    # a run of no steps is nothing else.
+    if config.start_from or not config.steps:
+      checkpoints.save(0, state)
   else:
     state = checkpoints.restore(start, setup.shapes)
     print(f"resumed at step {start}", flush=True)

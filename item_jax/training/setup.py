@@ -22,6 +22,7 @@ from item_jax.training import attention as attention_lib
 from item_jax.training import sharding, workdir
 from item_jax.training import step as step_lib
 from item_jax.training.optimizer import make_optimizer, make_schedule
+from item_jax.training.start import starting_params
 
 # Titles from which the lengths printed at the start are taken.
 _SAMPLE = 20_000
@@ -40,6 +41,7 @@ class Setup(NamedTuple):
   initialise: Callable  # () -> State on the devices
   step: Callable  # compiled (state, batch) -> (state, report)
   floors: dict[str, float]
+  categories: tuple[str, ...]  # that the task tells apart
 
 
 def open_data(config: Config) -> tuple[Store, Words]:
@@ -72,12 +74,19 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     workdir.check_same(run, config, store, words)
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
   attention, why = _attention(config, run)
-  task = tasks.make_task(config, words, attention=attention)
+  categories = (
+    run.categories
+    if run
+    else tasks.find_categories(config, store, config.data.train_split)
+  )
+  task = tasks.make_task(
+    config, words, categories=categories, attention=attention
+  )
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
   begin = time.perf_counter()
-  shapes, initialise, step = _compile(config, task, mesh, schedule)
+  shapes, initialise, step = _compile(config, task, words, mesh, schedule)
   seconds = time.perf_counter() - begin
   floors = (
     run.floors if run else task.floors(store, config.data.train_split, words)
@@ -89,7 +98,13 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     if folder is not None and run is None:
       folder.mkdir(parents=True, exist_ok=True)
       workdir.write_run(
-        folder, config, store, words, attention=attention, floors=floors
+        folder,
+        config,
+        store,
+        words,
+        attention=attention,
+        floors=floors,
+        categories=categories,
       )
     _describe(config, task, mesh, shapes, step)
     print(
@@ -98,7 +113,17 @@ def set_up(config: Config, folder: Path | None) -> Setup:
       flush=True,
     )
   return Setup(
-    config, store, words, task, mesh, schedule, shapes, initialise, step, floors
+    config,
+    store,
+    words,
+    task,
+    mesh,
+    schedule,
+    shapes,
+    initialise,
+    step,
+    floors,
+    categories,
   )
 
 
@@ -117,7 +142,7 @@ def _attention(config: Config, run) -> tuple[str, str]:
   )
 
 
-def _compile(config: Config, task: Task, mesh: Mesh, schedule):
+def _compile(config: Config, task: Task, words: Words, mesh: Mesh, schedule):
   """(shapes of the State, () -> State, compiled step)."""
   o = config.optim
   optimizer = make_optimizer(
@@ -157,7 +182,18 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule):
     out_shardings=(placed, sharding.replicated(mesh)),
   )
   compiled = step.lower(shapes, batch_shapes).compile()
-  return shapes, jax.jit(initial_state, out_shardings=placed), compiled
+
+  def initialise():
+    state = jax.jit(initial_state, out_shardings=placed)()
+    if not config.start_from:
+      return state
+    initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
+    params = starting_params(config, task, words, initial)
+    # Through jit, as every process holds all of it and keeps its part.
+    place = jax.jit(lambda x: x, out_shardings=placed.params)
+    return state.replace(params=place(params))
+
+  return shapes, initialise, compiled
 
 
 def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
@@ -167,14 +203,12 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
       shapes.params, include_stats=False
     )
   )
-  m = config.model
   memory = step.memory_analysis()
-  places = 1 + (m.image_size // m.patch) ** 2 + m.title_places
   print(
     f"{tasks.count_parameters(shapes.params):,} parameters on"
     f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices\n"
-    f"a pair: {places} places, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
-    f" {config.batch_size:,} pairs, {config.batch_size * places:,} places\n"
+    f"a pair: {task.sequence}, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
+    f" {config.batch_size:,} pairs\n"
     f"memory a device: {_gib(memory.argument_size_in_bytes)} state and batch,"
     f" {_gib(memory.temp_size_in_bytes)} temporary"
   )

@@ -2,6 +2,7 @@
 every later one, read by whoever uses the result."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ class Run(NamedTuple):
   tokenizer: str  # fingerprint
   data: dict[str, str]  # split: fingerprint
   floors: dict[str, float]
+  categories: tuple[str, ...]  # that the run tells apart, in its own order
   words: Words
 
 
@@ -50,6 +52,7 @@ def read_run(workdir: Path) -> Run:
     tokenizer=saved["tokenizer"],
     data=saved["data"],
     floors=saved["floors"],
+    categories=tuple(saved["categories"]),
     words=words,
   )
 
@@ -62,6 +65,7 @@ def write_run(
   *,
   attention: str,
   floors: dict[str, float],
+  categories: Sequence[str],
 ) -> None:
   words.save(Path(workdir) / WORDS_FILE)
   write_json(
@@ -73,6 +77,7 @@ def write_run(
       "tokenizer": words.fingerprint,
       "data": store.fingerprints,
       "floors": floors,
+      "categories": list(categories),
       "versions": {"jax": jax.__version__},
     },
   )

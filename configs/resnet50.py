@@ -1,0 +1,24 @@
+"""ResNet50 v1.5 on the leaf category: the baseline that sees photos alone.
+
+item-jax train --config=configs/resnet50.py --config.data.path=DATA --workdir=W
+
+From weights of another project, untrained:
+  --config=configs/resnet50.py:weights --config.start_from=FOLDER
+"""
+
+from item_jax.config import Config
+
+
+def get_config(variant: str = "train") -> Config:
+  config = Config()
+  config.task = "category"
+  config.model.name = "resnet50"
+  config.data.workers = 8
+  if variant == "weights":
+    # As published: batch norm, and the pixels that the weights know.
+    config.steps = 0
+    config.resnet.norm = "batch"
+    config.resnet.pixels = "imagenet"
+  elif variant != "train":
+    raise ValueError(f"variant {variant!r}: known are train, weights")
+  return config

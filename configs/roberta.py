@@ -1,0 +1,22 @@
+"""RoBERTa on masked words of titles: the baseline that sees titles alone.
+
+item-jax train --config=configs/roberta.py --config.data.path=DATA --workdir=W
+
+From weights of another project, untrained (prepare with their tokenizer):
+  --config=configs/roberta.py:weights --config.start_from=FOLDER
+"""
+
+from item_jax.config import Config
+
+
+def get_config(variant: str = "train") -> Config:
+  config = Config()
+  config.task = "mlm"
+  config.model.name = "roberta"
+  config.model.epsilon = 1e-5  # RoBERTa's
+  config.data.workers = 8
+  if variant == "weights":
+    config.steps = 0
+  elif variant != "train":
+    raise ValueError(f"variant {variant!r}: known are train, weights")
+  return config

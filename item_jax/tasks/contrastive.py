@@ -1,0 +1,45 @@
+"""Photo against title as a task: what trains two towers."""
+
+import math
+
+from item_jax.config import Config
+from item_jax.data.tokenizer import Words
+from item_jax.objectives import contrastive
+from item_jax.tasks.contract import Task
+from item_jax.tasks.networks import Network
+
+
+def make_task(
+  config: Config, words: Words, network: Network, categories
+) -> Task:
+  """`network` is a Clip's; `words` and `categories` are not looked at."""
+  del words, categories
+  model = network.module
+
+  def tower(side):
+    def run(params, batch, key):
+      return model.apply(
+        {"params": params},
+        batch,
+        deterministic=False,
+        rngs={"dropout": key},
+        method=side,
+      )
+
+    return run
+
+  return Task(
+    objective=contrastive.make_objective(tower("image"), tower("title")),
+    init=network.init,
+    core=network.init,
+    embed=network.embed,
+    predict=None,
+    floors=lambda store, split, words: {
+      "contrastive": math.log(config.batch_size)
+    },
+    dims=network.dims,
+    modalities=network.modalities,
+    sequence=network.sequence,
+    train_flops=3 * network.embed_flops,
+    embed_flops=network.embed_flops,
+  )

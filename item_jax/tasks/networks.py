@@ -1,0 +1,277 @@
+"""A model's name and sizes in; what every objective and every embedding needs
+to know of a model out."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from item_jax.batch import Batch
+from item_jax.config import Config
+from item_jax.data.tokenizer import Words
+from item_jax.models import cost
+from item_jax.models.clip import Clip
+from item_jax.models.item import Item
+from item_jax.models.resnet import ResNet
+from item_jax.models.roberta import Roberta
+
+# Batch norm's running statistics: an entry of params that no gradient moves.
+STATISTICS = "statistics"
+_STAGES = (3, 4, 6, 3)  # blocks of ResNet50
+
+
+class Network(NamedTuple):
+  """A model as others see it; every function is pure.
+
+  init(key) -> params, of all that an embedding needs and nothing more.
+  features(params, batch, *, train, key) -> (float32 [B,D], carried): what the
+    embedding is made of; `carried` as in `objectives.contract`.
+  modalities: what can be asked of it; a model of one side sees that side
+    under the name "both".
+  """
+
+  module: Any  # linen
+  init: Callable
+  features: Callable
+  dims: int
+  modalities: tuple[str, ...]
+  sequence: str  # how long what it reads of a pair is, in words
+  embed_flops: float  # of a pair
+
+  def embed(self, params, batch):
+    """float32 [B,D], not yet of unit length."""
+    return self.features(params, batch, train=False)[0]
+
+
+def example_batch(config: Config, rows: int = 1) -> Batch:
+  """A Batch of the right shapes, of zeros."""
+  m = config.model
+  return Batch(
+    image_BHWC=np.zeros((rows, m.image_size, m.image_size, 3), np.uint8),
+    words_BT=np.zeros((rows, m.title_places), np.int32),
+    has_image_B=np.ones((rows,), bool),
+    has_title_B=np.ones((rows,), bool),
+    product_B=np.arange(rows, dtype=np.uint32),
+    title_B=np.arange(rows, dtype=np.uint32),
+    category_B=np.zeros((rows,), np.uint32),
+  )
+
+
+def word_rows(config: Config, words: Words) -> int:
+  """Rows of the word table: the vocabulary, padded."""
+  multiple = config.model.word_multiple
+  return -(-words.size // multiple) * multiple
+
+
+def make_network(config: Config, words: Words, *, attention: str) -> Network:
+  """Builds what `config.model.name` names."""
+  makers = {
+    "item": _item,
+    "resnet50": _resnet,
+    "roberta": _roberta,
+    "clip": _clip,
+  }
+  return makers[config.model.name](config, words, attention)
+
+
+def _sizes(config: Config) -> dict:
+  """The fields that the transformers share."""
+  m = config.model
+  return {
+    "layers": m.layers,
+    "width": m.width,
+    "heads": m.heads,
+    "mlp": m.mlp,
+    "dropout": m.dropout,
+    "activation": m.activation,
+    "epsilon": m.epsilon,
+    "init_std": m.init_std,
+    "dtype": jnp.dtype(m.dtype),
+    "remat": m.remat,
+  }
+
+
+def _plain_init(config: Config, module, method: str) -> Callable:
+  def init(key):
+    made = module.init(key, example_batch(config), method=method)
+    return dict(made["params"])
+
+  return init
+
+
+def _dropout(train: bool, key) -> dict:
+  return {"rngs": {"dropout": key}} if train and key is not None else {}
+
+
+def _item(config: Config, words: Words, attention: str) -> Network:
+  m = config.model
+  module = Item(
+    words=word_rows(config, words),
+    pad=words.pad,
+    image_size=m.image_size,
+    patch=m.patch,
+    title_places=m.title_places,
+    norm=m.norm,
+    global_head=m.global_head,
+    attention=attention,
+    **_sizes(config),
+  )
+
+  def features(params, batch, *, train, key=None):
+    states_BSD = module.apply(
+      {"params": params},
+      batch,
+      deterministic=not train,
+      method="encode",
+      **_dropout(train, key),
+    )
+    return states_BSD[:, 0].astype(jnp.float32), {}
+
+  return Network(
+    module=module,
+    init=_plain_init(config, module, "embed"),
+    features=features,
+    dims=m.width,
+    modalities=("both", "image", "title"),
+    sequence=f"{1 + module.num_patches + m.title_places} places",
+    embed_flops=cost.embed_flops_per_sample(
+      layers=m.layers,
+      width=m.width,
+      mlp=m.mlp,
+      num_patches=module.num_patches,
+      patch_pixels=module.patch_pixels,
+      title_places=m.title_places,
+    ),
+  )
+
+
+def _resnet(config: Config, words: Words, attention: str) -> Network:
+  del words, attention
+  r = config.resnet
+  module = ResNet(
+    stages=_STAGES,
+    width=r.width,
+    norm=r.norm,
+    pixels=r.pixels,
+    dtype=jnp.dtype(config.model.dtype),
+  )
+
+  def init(key):
+    made = module.init(key, example_batch(config), train=False)
+    params = dict(made["params"])
+    if "batch_stats" in made:
+      params[STATISTICS] = made["batch_stats"]
+    return params
+
+  def features(params, batch, *, train, key=None):
+    del key
+    variables = {"params": params}
+    if STATISTICS not in params:
+      return module.apply(variables, batch, train=train), {}
+    variables["batch_stats"] = params[STATISTICS]
+    if not train:
+      return module.apply(variables, batch, train=False), {}
+    pool_BD, changed = module.apply(
+      variables, batch, train=True, mutable=["batch_stats"]
+    )
+    return pool_BD, {STATISTICS: changed["batch_stats"]}
+
+  return Network(
+    module=module,
+    init=init,
+    features=features,
+    dims=32 * r.width,
+    modalities=("both",),
+    sequence=f"a photo of {config.model.image_size} pixels",
+    embed_flops=cost.resnet_flops(
+      stages=_STAGES, width=r.width, image_size=config.model.image_size
+    ),
+  )
+
+
+def _roberta(config: Config, words: Words, attention: str) -> Network:
+  m = config.model
+  module = Roberta(
+    words=word_rows(config, words),
+    pad=words.pad,
+    cls=words.cls,
+    title_places=m.title_places,
+    attention=attention,
+    **_sizes(config),
+  )
+
+  def features(params, batch, *, train, key=None):
+    return module.apply(
+      {"params": params},
+      batch,
+      deterministic=not train,
+      method="embed",
+      **_dropout(train, key),
+    ), {}
+
+  return Network(
+    module=module,
+    init=_plain_init(config, module, "embed"),
+    features=features,
+    dims=m.width,
+    modalities=("both",),
+    sequence=f"{1 + m.title_places} places",
+    embed_flops=cost.roberta_flops(
+      layers=m.layers,
+      width=m.width,
+      mlp=m.mlp,
+      title_places=m.title_places,
+    ),
+  )
+
+
+def _clip(config: Config, words: Words, attention: str) -> Network:
+  m, c = config.model, config.clip
+  module = Clip(
+    words=word_rows(config, words),
+    pad=words.pad,
+    cls=words.cls,
+    sep=words.sep,
+    image_size=m.image_size,
+    patch=m.patch,
+    title_places=m.title_places,
+    text_layers=c.text_layers,
+    text_width=c.text_width,
+    text_heads=c.text_heads,
+    text_mlp=c.text_mlp,
+    projection=c.projection,
+    attention=attention,
+    **_sizes(config),
+  )
+  embed = functools.partial(module.apply, method="embed", share=c.share)
+
+  def features(params, batch, *, train, key=None):
+    return embed(
+      {"params": params},
+      batch,
+      deterministic=not train,
+      **_dropout(train, key),
+    ), {}
+
+  return Network(
+    module=module,
+    init=_plain_init(config, module, "__call__"),
+    features=features,
+    dims=2 * c.projection,
+    modalities=("both", "image", "title"),
+    sequence=f"{1 + module.num_patches} + {1 + m.title_places} places",
+    embed_flops=cost.clip_flops(
+      layers=m.layers,
+      width=m.width,
+      mlp=m.mlp,
+      num_patches=module.num_patches,
+      patch_pixels=m.patch**2 * 3,
+      title_places=m.title_places,
+      text_layers=c.text_layers,
+      text_width=c.text_width,
+      text_mlp=c.text_mlp,
+      projection=c.projection,
+    ),
+  )

@@ -1,0 +1,89 @@
+"""ITEm's pre-training as a task: five objectives, a sixth where asked for."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from item_jax.config import Config
+from item_jax.data.records import Store
+from item_jax.data.tokenizer import Words
+from item_jax.models import cost, patches
+from item_jax.objectives import floors, losses, masking, pretrain
+from item_jax.tasks import samples
+from item_jax.tasks.contract import Task
+from item_jax.tasks.networks import Network, example_batch, word_rows
+
+
+def make_task(
+  config: Config, words: Words, network: Network, categories
+) -> Task:
+  """`network` is an Item's; `categories` is not looked at."""
+  del categories
+  m = config.model
+  model = network.module
+  objective = pretrain.make_objective(
+    model,
+    weights={name: getattr(config.loss, name) for name in pretrain.TERMS},
+    vocabulary=words.size,
+    special=words.special,
+    mask_word=words.mask,
+    title_rate=config.mask.title_rate,
+    patch_rate=config.mask.patch_rate,
+    mask_share=config.mask.mask_share,
+    random_share=config.mask.random_share,
+    swap_rate=config.loss.swap_rate,
+    keep_unmatched=config.loss.keep_unmatched,
+    normalise_patches=config.loss.normalise_patches,
+  )
+
+  def init(key):
+    place = jnp.zeros((1, 1), jnp.int32)
+    return dict(model.init(key, example_batch(config), place, place)["params"])
+
+  return Task(
+    objective=objective,
+    init=init,
+    core=network.init,
+    embed=network.embed,
+    predict=None,
+    floors=lambda store, split, words: _floors(config, store, split, words),
+    dims=network.dims,
+    modalities=network.modalities,
+    sequence=network.sequence,
+    train_flops=cost.train_flops_per_sample(
+      layers=m.layers,
+      width=m.width,
+      mlp=m.mlp,
+      num_patches=model.num_patches,
+      patch_pixels=model.patch_pixels,
+      title_places=m.title_places,
+      word_slots=masking.word_slots(m.title_places, config.mask.title_rate),
+      patch_slots=masking.patch_slots(
+        model.num_patches, config.mask.patch_rate
+      ),
+      words=word_rows(config, words),
+    ),
+    embed_flops=network.embed_flops,
+  )
+
+
+def _floors(
+  config: Config, store: Store, split: str, words: Words
+) -> dict[str, float]:
+  m = config.model
+  word = floors.word_floor(
+    samples.titles(store, split, words, m.title_places), words.special
+  )
+  targets = patches.to_patches(
+    samples.photos(store, split, words, m.image_size), m.patch
+  )
+  targets = np.asarray(patches.normalise(targets))
+  if config.loss.normalise_patches:
+    targets = np.asarray(losses.standardise_patches(targets))
+  pixels = floors.pixel_floor(targets)
+  return {
+    "itm": floors.ITM_FLOOR,
+    "mlm": word,
+    "mim": pixels,
+    "gmlm": word,
+    "gmim": pixels,
+  }

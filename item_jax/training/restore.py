@@ -1,0 +1,65 @@
+"""Opens what a run has learnt: a workdir in; its run, task and parameters
+out."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from item_jax import tasks
+from item_jax.data import images
+from item_jax.errors import UserError
+from item_jax.tasks import Task
+from item_jax.training.checkpoints import Checkpoints
+from item_jax.training.workdir import Run, read_run
+
+
+class Restored(NamedTuple):
+  """A run at one of its steps."""
+
+  run: Run
+  task: Task
+  params: Any
+  step: int
+
+
+def restore(workdir: Path, *, step: int | None = None) -> Restored:
+  """Opens a step of a run.
+
+  Args:
+    workdir: where `item-jax train` wrote.
+    step: which checkpoint; by default the best by validation, the newest
+      where none was evaluated. 0 is what the run started from.
+
+  Raises:
+    UserError: no run, no such checkpoint, or a corrupt one.
+  """
+  workdir = Path(workdir)
+  run = read_run(workdir)
+  if run.preprocessing != images.PREPROCESSING:
+    raise UserError(
+      f"{workdir} was trained on photos prepared as {run.preprocessing!r},"
+      f" this version prepares {images.PREPROCESSING!r}"
+    )
+  task = tasks.make_task(run.config, run.words, categories=run.categories)
+  initial = functools.partial(tasks.initial_params, task, run.config.seed)
+  if step == 0 and not run.config.start_from:
+    return Restored(run, task, jax.jit(initial)(), 0)
+  checkpoints = Checkpoints(
+    workdir, best=run.config.checkpoint.best, read_only=True
+  )
+  try:
+    steps = checkpoints.steps()
+    if not steps:
+      raise UserError(f"{workdir} has no checkpoint yet")
+    if step is None:
+      step = checkpoints.best_step()
+    if step is None:
+      step = steps[-1]
+    if step not in steps:
+      raise UserError(f"{workdir} has no checkpoint {step}; it has {steps}")
+    params = checkpoints.restore_params(step, jax.eval_shape(initial))
+  finally:
+    checkpoints.close()
+  return Restored(run, task, params, step)

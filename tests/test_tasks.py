@@ -1,0 +1,228 @@
+"""Laws of the tasks: whatever trains, its names, parameters and embeddings
+fit together, and one run can start from another."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+
+from item_jax import tasks
+from item_jax.data.records import open_store
+from item_jax.data.tokenizer import load_words
+from item_jax.errors import UserError
+from item_jax.evaluation.embed import embed_unit, load
+from item_jax.evaluation.export import export
+from item_jax.objectives.category import class_table
+from item_jax.training.loop import train
+from item_jax.training.optimizer import make_optimizer
+from item_jax.training.restore import restore
+from item_jax.training.step import init_state, make_train_step, metric_names
+
+VARIANTS = ("plain", *tiny_run.BASELINES)
+
+
+def make_config(data, variant, **changes):
+  config = tiny_run.get_config(variant)
+  config.data.path = str(data)
+  for name, value in changes.items():
+    setattr(config, name, value)
+  return config
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_data):
+  """variant -> (task, params, batch of 8 with missing sides), made once."""
+  store = open_store(tiny_data)
+  words = load_words(Path(tiny_data) / "tokenizer.json")
+  made = {}
+
+  def make(variant):
+    if variant not in made:
+      config = make_config(tiny_data, variant)
+      names = tasks.find_categories(config, store, "train")
+      task = tasks.make_task(config, words, categories=names)
+      params = jax.jit(lambda: tasks.initial_params(task, 0))()
+      rng = np.random.default_rng(0)
+      batch = tasks.example_batch(config, 8)
+      words_BT = rng.integers(5, words.size, batch.words_BT.shape)
+      words_BT[:, 7], words_BT[:, 8:] = words.sep, words.pad
+      known = class_table(names)[0] if names else [0, 0]
+      batch = batch._replace(
+        image_BHWC=rng.integers(0, 256, batch.image_BHWC.shape, np.uint8),
+        words_BT=words_BT.astype(np.int32),
+        has_image_B=np.array([1, 1, 1, 0, 1, 0, 1, 1], bool),
+        has_title_B=np.array([1, 1, 1, 1, 0, 0, 1, 1], bool),
+        category_B=np.array([*known[:2], 7] * 2 + [0, 7], np.uint32),
+      )
+      made[variant] = task, params, batch
+    return made[variant]
+
+  return make
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_and_parameters_fit(parts, variant):
+  task, params, batch = parts(variant)
+  view = task.objective.corrupt(jax.random.key(0), 0, batch)
+  totals, carried = jax.eval_shape(
+    task.objective.totals, params, view, jax.random.key(1)
+  )
+  assert totals.keys() == task.objective.counts(view).keys()
+  assert task.objective.weights.keys() <= totals.keys()
+  assert carried.keys() <= params.keys()
+  core = jax.eval_shape(task.core, jax.random.key(0))
+  assert core.keys() <= params.keys()
+  only = {name: params[name] for name in core}
+  shape = jax.eval_shape(task.embed, only, batch)
+  assert shape.shape == (8, task.dims)
+  assert shape.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_and_embeddings_are_finite_with_missing_sides(parts, variant):
+  task, params, batch = parts(variant)
+  optimizer = make_optimizer(
+    lambda step: 1e-3, b1=0.9, b2=0.99, eps=1e-8, decay=0.1, clip=1.0
+  )
+  view = task.objective.corrupt(jax.random.key(0), 0, batch)
+  state = init_state(params, optimizer, metric_names(task.objective, view))
+  step = jax.jit(
+    make_train_step(
+      task.objective, optimizer, seed=0, accumulate=1, log_every=10
+    )
+  )
+  after, report = step(state, batch)
+  assert not report.bad
+  moved = jax.tree.map(lambda a, b: bool((a != b).any()), params, after.params)
+  assert any(jax.tree.leaves(moved))
+  embed = jax.jit(
+    lambda params, batch: [
+      embed_unit(task, params, batch, modality=modality)
+      for modality in task.modalities
+    ]
+  )
+  for g_BD in embed(after.params, batch):
+    np.testing.assert_allclose(np.linalg.norm(g_BD, axis=1), 1, atol=1e-5)
+
+
+def test_the_first_loss_of_a_category_head_is_ln_of_the_classes(
+  parts, tiny_data
+):
+  task, params, batch = parts("category")
+  view = task.objective.corrupt(jax.random.key(0), 0, batch)
+  totals, _ = jax.jit(task.objective.totals)(params, view, jax.random.key(1))
+  counts = task.objective.counts(view)
+  assert float(counts["category"]) == 4  # two of a known class, twice
+  classes = len({r.category for r in open_store(tiny_data).source("train")})
+  assert float(totals["category"] / counts["category"]) == pytest.approx(
+    math.log(classes), rel=1e-6
+  )
+  p_BC = np.exp(jax.jit(task.predict)(params, batch))
+  assert p_BC.shape == (8, classes)
+  np.testing.assert_allclose(p_BC.sum(1), 1, rtol=1e-5)
+
+
+def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
+  config = make_config(tiny_data, "resnet50")
+  config.resnet.norm = "batch"
+  words = load_words(Path(tiny_data) / "tokenizer.json")
+  store = open_store(tiny_data)
+  names = tasks.find_categories(config, store, "train")
+  task = tasks.make_task(config, words, categories=names)
+  params = jax.jit(lambda: tasks.initial_params(task, 0))()
+  optimizer = make_optimizer(
+    lambda step: 1e-3, b1=0.9, b2=0.99, eps=1e-8, decay=0.1, clip=1.0
+  )
+  rng = np.random.default_rng(0)
+  batch = tasks.example_batch(config, 8)
+  batch = batch._replace(
+    image_BHWC=rng.integers(0, 256, batch.image_BHWC.shape, np.uint8),
+    category_B=np.repeat(class_table(names)[0][:2], 4),
+  )
+  view = task.objective.corrupt(jax.random.key(0), 0, batch)
+  names = metric_names(task.objective, view)
+  step = jax.jit(
+    make_train_step(
+      task.objective, optimizer, seed=0, accumulate=2, log_every=10
+    )
+  )
+  after, _ = step(init_state(params, optimizer, names), batch)
+  before = jax.tree.leaves(params["statistics"])
+  now = jax.tree.leaves(after.params["statistics"])
+  assert all((a != b).any() for a, b in zip(before, now, strict=True))
+  broken = jax.tree.map(lambda x: x * jnp.nan, after.params["category_head"])
+  state = after.replace(params={**after.params, "category_head": broken})
+  bad, report = step(state, batch)
+  assert report.bad
+  for a, b in zip(now, jax.tree.leaves(bad.params["statistics"]), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_categories_out_of_the_order_of_their_hashes_are_refused(tiny_data):
+  config = make_config(tiny_data, "category")
+  words = load_words(Path(tiny_data) / "tokenizer.json")
+  names = tasks.find_categories(config, open_store(tiny_data), "train")
+  with pytest.raises(ValueError, match="order of their hashes"):
+    tasks.make_task(config, words, categories=names[::-1])
+
+
+@pytest.fixture(scope="module")
+def pretrained(tiny_data, tmp_path_factory):
+  """A workdir of four steps of the five objectives."""
+  workdir = tmp_path_factory.mktemp("pretrained") / "run"
+  config = make_config(tiny_data, "plain", steps=4)
+  assert train(config, workdir) == 0
+  return workdir
+
+
+def test_a_run_of_no_steps_is_what_it_started_from(
+  pretrained, tiny_data, tmp_path, capsys
+):
+  config = make_config(
+    tiny_data, "category", steps=0, start_from=str(pretrained)
+  )
+  capsys.readouterr()
+  for _ in range(2):  # the second call finds it done
+    assert train(config, tmp_path / "run") == 0
+  said = capsys.readouterr().out
+  assert "made new: category_head; not used: global_patch_decoder" in said
+  source, found = restore(pretrained), restore(tmp_path / "run")
+  assert found.step == 0
+  for name in jax.eval_shape(found.task.core, jax.random.key(0)):
+    jax.tree.map(
+      np.testing.assert_array_equal, source.params[name], found.params[name]
+    )
+  embedder = load(tmp_path / "run")
+  assert embedder.categories == found.run.categories
+  log_p = embedder.predict(titles=["a red mug", None])
+  np.testing.assert_allclose(log_p, -math.log(log_p.shape[1]), rtol=1e-5)
+  with pytest.raises(UserError, match="predicts no category"):
+    load(pretrained).predict(titles=["a red mug"])
+
+
+def test_another_network_cannot_be_started_from(
+  pretrained, tiny_data, tmp_path
+):
+  config = make_config(tiny_data, "category", start_from=str(pretrained))
+  config.model.width = 16
+  with pytest.raises(UserError, match=r"cls: \[16\] here, is \[32\] in"):
+    train(config, tmp_path / "run")
+  config = make_config(tiny_data, "category", start_from=str(tmp_path / "no"))
+  with pytest.raises(FileNotFoundError, match="start_from"):
+    train(config, tmp_path / "other")
+
+
+def test_a_model_of_one_side_is_asked_for_no_other(tiny_data, tmp_path):
+  config = make_config(tiny_data, "roberta")
+  assert train(config, tmp_path / "run") == 0
+  given = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
+  with pytest.raises(UserError, match="sees one side alone"):
+    export(tmp_path / "run", modality="image", **given)
+  export(tmp_path / "run", **given)
+  meta = json.loads((tmp_path / "e" / "meta.json").read_text())
+  assert meta["dims"] == 32
