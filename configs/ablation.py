@@ -1,0 +1,99 @@
+"""ITEm against itself: each row takes away, adds or changes one thing.
+
+item-jax compare --systems=ablation --data=DATA --out=DIR --budget=180s
+item-jax train --config=configs/ablation.py:no_gmlm,tiny --workdir=W \
+  --config.data.path=DATA
+
+"full" is configs/comparison.py:item of the same size, and all others are held
+against it. A row whose config is another's (patch50 where the size hides half
+of the patches anyway) is trained once.
+"""
+
+import runpy
+from pathlib import Path
+
+from item_jax.config import Config
+from item_jax.errors import UserError
+
+GLOBAL = ("gmlm", "gmim")  # the two that must read the embedding alone
+LOCAL = ("mlm", "mim")
+
+
+def _without(*names: str):
+  def change(config: Config) -> None:
+    for name in names:
+      setattr(config.loss, name, 0.0)
+
+  return change
+
+
+def _patches(rate: float):
+  def change(config: Config) -> None:
+    config.mask.patch_rate = rate
+
+  return change
+
+
+def _keep_unmatched(config: Config) -> None:
+  config.loss.keep_unmatched = True
+
+
+def _sum_heads(config: Config) -> None:
+  config.model.global_head = "sum"
+
+
+def _norm(name: str):
+  def change(config: Config) -> None:
+    config.model.norm = name
+
+  return change
+
+
+def _align(*without: str, views: str = ""):
+  """The sixth objective beside all five, or beside fewer."""
+
+  def change(config: Config) -> None:
+    config.loss.align = 1.0
+    _without(*without)(config)
+    if views:
+      config.align.views = views
+
+  return change
+
+
+CHANGES = {
+  "full": _without(),
+  "no_itm": _without("itm"),
+  "no_mlm": _without("mlm"),
+  "no_mim": _without("mim"),
+  "no_gmlm": _without("gmlm"),
+  "no_gmim": _without("gmim"),
+  "no_global": _without(*GLOBAL),
+  "only_global": _without("itm", *LOCAL),
+  "patch15": _patches(0.15),
+  "patch30": _patches(0.30),
+  "patch50": _patches(0.50),
+  "patch75": _patches(0.75),
+  "keep_unmatched": _keep_unmatched,
+  "sum_heads": _sum_heads,
+  "post_norm": _norm("post"),
+  "pre_norm": _norm("pre"),
+  "align": _align(),
+  "align_no_itm": _align("itm"),
+  "align_no_global": _align(*GLOBAL),
+  "align_alone": _align("itm", *LOCAL, *GLOBAL),
+  "align_sides": _align(views="sides"),
+  "align_twins": _align(views="twins"),
+}
+VARIANTS = tuple(CHANGES)
+
+
+def get_config(variant: str = "full") -> Config:
+  """`variant` is "NAME" or "NAME,SIZE"; tiny where no size is said."""
+  name, _, size = variant.partition(",")
+  if name not in CHANGES:
+    raise UserError(f"{variant!r}: rows are {', '.join(VARIANTS)}")
+  shared = runpy.run_path(str(Path(__file__).with_name("comparison.py")))
+  config = shared["get_config"](f"item,{size}")
+  CHANGES[name](config)
+  return config

@@ -1,0 +1,133 @@
+"""Results of every system and seed in; rows with means, spreads and
+differences out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from item_jax.comparison.score import COMPARED, Result
+from item_jax.evaluation import metrics
+
+CELLS = (
+  "both/recall@10",
+  "both/map@10",
+  "image/recall@10",
+  "image/map@10",
+  "title/recall@10",
+  "title/map@10",
+  "gap",
+  "category/accuracy",
+  "category/macro_f1",
+  "own/accuracy",
+  "own/macro_f1",
+)
+
+
+def make_rows(
+  results: Mapping[str, Mapping[int, Result]],
+  facts: Mapping[str, Mapping],
+  *,
+  base: str,
+  resamples: int = 1000,
+) -> list[dict]:
+  """One row a system, in the order of `results`.
+
+  Args:
+    results: {system: {seed: Result}}; seeds that are missing are not there.
+    facts: {system: {"kind", "parts", "seeds": how many there should be,
+      "parameters", "train_flops", "seconds": {seed: ...}, "notes": [...]}}.
+    base: the system the others are held against; differences are theirs less
+      its.
+
+  Returns:
+    [{"system", "seeds": those there are, "missing": how many are not,
+    "cells": {name: {"mean", "std", "min", "max", "values"}}, "against":
+    {name: {"difference", "interval", "p"}}, "parameters", "train_flops",
+    "seconds": as a cell, "counts", "notes"}]
+  """
+  rows = []
+  for system, by_seed in results.items():
+    known = facts[system]
+    seeds = sorted(by_seed)
+    against = {}
+    if system != base and seeds and results.get(base):
+      against = hold_against(by_seed, results[base], resamples=resamples)
+    rows.append(
+      {
+        "system": system,
+        "kind": known["kind"],
+        "seeds": seeds,
+        "missing": known["seeds"] - len(seeds),
+        "cells": _cells([by_seed[seed] for seed in seeds]),
+        "against": against,
+        "parameters": known.get("parameters"),
+        "train_flops": known.get("train_flops"),
+        "seconds": spread(list(known.get("seconds", {}).values())),
+        "counts": [by_seed[seed].counts for seed in seeds],
+        "notes": list(known.get("notes", ())),
+      }
+    )
+  return rows
+
+
+def spread(values: Sequence[float]) -> dict | None:
+  """Mean, sample standard deviation (None of one value), ends."""
+  if not values:
+    return None
+  return {
+    "mean": float(np.mean(values)),
+    "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    "min": float(min(values)),
+    "max": float(max(values)),
+    "values": [float(value) for value in values],
+  }
+
+
+def _cells(results: Sequence[Result]) -> dict:
+  """Each cell over the seeds that have it."""
+  found = {}
+  for result in results:
+    for name, value in result.cells.items():
+      found.setdefault(name, []).append(value)
+    sides = [result.cells.get(f"{s}/recall@10") for s in ("title", "image")]
+    if None not in sides:
+      # How much better the title alone is found than the photo alone.
+      found.setdefault("gap", []).append(sides[0] - sides[1])
+  return {name: spread(found[name]) for name in CELLS if name in found}
+
+
+def hold_against(
+  ours: Mapping[int, Result],
+  theirs: Mapping[int, Result],
+  *,
+  resamples: int = 1000,
+) -> dict[str, dict]:
+  """Ours less theirs, by the paired bootstrap over products.
+
+  Each query's value is the mean over a system's seeds, taken first: seeds are
+  no independent queries. So the interval is of the queries one could have
+  drawn, not of the seeds; those are in the spread.
+
+  Raises:
+    ValueError: the two did not answer the same queries.
+  """
+  found = {}
+  for name in COMPARED:
+    left, product_Q = _mean_over_seeds(ours, name)
+    right, other_Q = _mean_over_seeds(theirs, name)
+    if left is None or right is None:
+      continue
+    if not np.array_equal(product_Q, other_Q):
+      raise ValueError(f"{name}: the two systems answered different queries")
+    found |= metrics.compare(
+      {name: left}, {name: right}, product_Q, resamples=resamples
+    )
+  return found
+
+
+def _mean_over_seeds(results: Mapping[int, Result], name: str):
+  """(mean of each query's values, products), or two None."""
+  held = [r.values for r in results.values() if name in r.values]
+  if not held:
+    return None, None
+  return np.mean([v[name] for v in held], axis=0), held[0][f"{name}:product"]

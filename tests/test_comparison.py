@@ -1,0 +1,475 @@
+"""Parts of the comparison: plans, choices, fused vectors, means and pages."""
+
+import csv
+import io
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from item_jax import config_flags
+from item_jax.comparison import calls, fuse, page, plan, render, runs, systems
+from item_jax.comparison import table as table_lib
+from item_jax.comparison.plan import Budget, Run
+from item_jax.comparison.score import Result
+from item_jax.config import Config, flatten
+from item_jax.errors import UserError
+from item_jax.evaluation.items import Items
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def flat(file: str, *variant: str) -> dict:
+  flag = ":".join([str(CONFIGS / file), *variant])
+  return flatten(config_flags.parse(flag, []))
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
+  known = systems.read_known(str(CONFIGS / "comparison.py"))
+  item = flat("comparison.py", f"item,{size}")
+  own = {
+    "item": set(),
+    "item_align": {"loss.align"},
+    "item_supervised": {"task"},
+    "resnet50": {"task", "model.name", "resnet.norm"},
+    "roberta": {
+      "task",
+      "model.name",
+      "model.epsilon",
+      "mask.title_rate",
+      "mask.mask_share",
+    },
+    "clip": {"task", "model.name", "model.epsilon", "model.dropout"},
+  }
+  assert set(own) == set(known.variants)
+  for name, allowed in own.items():
+    one = flat("comparison.py", f"{name},{size}")
+    differing = {field for field in item if one[field] != item[field]}
+    assert differing <= allowed, name
+    assert (name == "item") == (not differing)
+
+
+def test_the_tiny_size_is_the_quickstarts_at_64_pixels():
+  ours, theirs = flat("comparison.py", "item,tiny"), flat("item_tiny.py")
+  same = [n for n in ours if n.split(".")[0] in ("optim", "mask", "loss")]
+  same += ["steps", "batch_size", "model.patch", "model.layers", "model.width"]
+  assert {n: ours[n] for n in same} == {n: theirs[n] for n in same}
+  assert ours["model.image_size"] == 64
+
+
+def test_each_ablation_changes_one_thing():
+  known = systems.read_known(str(CONFIGS / "ablation.py"))
+  full = flat("ablation.py", "full,base")
+  assert full == flat("comparison.py", "item,base")
+  changes = {}
+  for name in known.variants:
+    one = flat("ablation.py", f"{name},base")
+    changes[name] = {f: one[f] for f in full if one[f] != full[f]}
+  assert changes["no_global"] == {"loss.gmlm": 0.0, "loss.gmim": 0.0}
+  assert changes["only_global"] == {
+    "loss.itm": 0.0,
+    "loss.mlm": 0.0,
+    "loss.mim": 0.0,
+  }
+  for term in ("itm", "mlm", "mim", "gmlm", "gmim"):
+    assert changes[f"no_{term}"] == {f"loss.{term}": 0.0}
+  for rate in (30, 50, 75):
+    assert changes[f"patch{rate}"] == {"mask.patch_rate": rate / 100}
+  assert changes["sum_heads"] == {"model.global_head": "sum"}
+  assert changes["keep_unmatched"] == {"loss.keep_unmatched": True}
+  assert changes["pre_norm"] == {"model.norm": "pre"}
+  assert changes["align"] == {"loss.align": 1.0}
+  # What base does anyway.
+  same = {name for name, change in changes.items() if not change}
+  assert same == {"full", "patch15", "post_norm"}
+
+
+def test_unknown_variants_are_named():
+  for file in ("comparison.py", "ablation.py"):
+    with pytest.raises(UserError, match="nothing"):
+      config_flags.parse(f"{CONFIGS / file}:nothing", [])
+
+
+def test_rows_bring_what_they_are_made_of():
+  known = systems.read_known(str(CONFIGS / "comparison.py"))
+  rows = systems.choose("resnet50+roberta_tuned,tfidf", known)
+  assert [row.name for row in rows] == [
+    "resnet50",
+    "roberta",
+    "resnet50+roberta_tuned",
+    "tfidf",
+  ]
+  names = [row.name for row in systems.choose("all", known)]
+  assert names[: len(known.variants)] == list(known.variants)
+  assert names[len(known.variants) :] == [
+    "resnet50+roberta",
+    "resnet50+roberta_tuned",
+    "clip_tuned",
+    "untrained",
+    "tfidf",
+    "thumbnail",
+  ]
+  with pytest.raises(UserError, match=r"bert; .* offers item"):
+    systems.choose("bert", known)
+
+
+def test_a_config_file_without_variants_is_refused():
+  with pytest.raises(UserError, match="VARIANTS"):
+    systems.read_known(str(CONFIGS / "item_tiny.py"))
+
+
+@pytest.mark.parametrize(
+  ("text", "budget"),
+  [
+    ("300s", Budget(300.0, "seconds")),
+    ("1.5m", Budget(90.0, "seconds")),
+    ("2h", Budget(7200.0, "seconds")),
+    ("2000steps", Budget(2000.0, "steps")),
+    (None, Budget(0.0, "config")),
+  ],
+)
+def test_budgets(text, budget):
+  assert plan.parse_budget(text) == budget
+
+
+@pytest.mark.parametrize("text", ["300", "0s", "-3s", "2.5steps", "soon"])
+def test_what_is_no_budget_is_refused(text):
+  with pytest.raises(UserError, match=re.escape(text)):
+    plan.parse_budget(text)
+
+
+@pytest.mark.parametrize("text", ["", "1,one", "0,1", "1,1", "inf"])
+def test_what_is_no_list_of_rates_is_refused(text):
+  with pytest.raises(UserError, match="rates"):
+    plan.parse_rates(text)
+
+
+def test_seconds_become_steps_by_the_measured_speed():
+  config = Config()
+  seconds = Budget(300.0, "seconds")
+  assert plan.settle_steps(seconds, config, None) is None
+  assert plan.settle_steps(seconds, config, 0.25) == 1200
+  assert plan.settle_steps(seconds, config, 400.0) == plan.LEAST_STEPS
+  assert plan.settle_steps(Budget(7, "steps"), config, None) == 7
+  assert plan.settle_steps(plan.parse_budget(None), config, None) == 100_000
+
+
+def test_a_run_keeps_the_schedules_proportions():
+  config = Config()
+  config.steps, config.optim.warmup, config.optim.lr = 1000, 100, 2e-3
+  words = plan.options(Run("item", "seed-2", 2, 300, 0.3), config, "D")
+  values = dict(w.removeprefix("--config.").split("=") for w in words)
+  assert values["optim.warmup"] == "30"
+  assert float(values["optim.lr"]) == 2e-3 * 0.3
+  assert values["seed"] == "2"
+  assert values["steps"] == "300"
+  # Three evaluations, the last at the end; ten saves.
+  assert values["eval_every"] == "100"
+  assert values["checkpoint.every"] == "30"
+  assert values["data.path"] == "D"
+
+
+def test_the_cost_counts_tuning_and_seeds():
+  config = Config()
+  config.batch_size = 10
+  facts = {"flops_per_sample": 7.0}
+  how = {"rates": (0.3, 1, 3), "share": 0.25, "seeds": 2}
+  cost = plan.cost(facts, Budget(100, "seconds"), config, **how)
+  assert cost == {"runs": 5, "steps": None, "seconds": 275.0, "flops": None}
+  cost = plan.cost(facts, Budget(40, "steps"), config, **how)
+  assert cost == {"runs": 5, "steps": 40, "seconds": None, "flops": 7700.0}
+  cost = plan.cost(
+    facts | {"seconds_per_step": 0.5, "steps": 200},
+    Budget(100, "seconds"),
+    config,
+    **how | {"rates": (1.0,)},
+  )
+  assert cost == {"runs": 2, "steps": 200, "seconds": 200.0, "flops": 28000.0}
+
+
+def rated(score, *, diverged=False):
+  return {"metrics": {runs.CHOICE_METRIC: score}, "diverged": diverged}
+
+
+def test_the_rate_is_chosen_by_validation():
+  assert runs.choose_rate({0.3: rated(0.2), 1: rated(0.4), 3: rated(0.3)}) == 1
+  assert runs.choose_rate({3: rated(0.4), 1: rated(0.4)}) == 1
+  # A run that diverged is no candidate, whatever it scored on its way.
+  both = {1: rated(0.1), 3: rated(0.9, diverged=True)}
+  assert runs.choose_rate(both) == 1
+  with pytest.raises(UserError, match="choose by"):
+    runs.choose_rate(
+      {1: rated(0.1, diverged=True), 3: {"metrics": None, "diverged": False}}
+    )
+
+
+def test_a_log_gives_seconds_and_the_best_evaluation():
+  rows = [
+    {"step": 10, "kind": "train", "samples_per_second": 20.0},
+    {"step": 10, "kind": "eval", "both/map@10": 0.3},
+    {"step": 15, "kind": "train", "samples_per_second": 40.0},
+    {"step": 15, "kind": "bad", "in_a_row": 1},
+    {"step": 20, "kind": "eval", "both/map@10": 0.3},
+    {"step": 30, "kind": "eval", "both/map@10": 0.1},
+  ]
+  # 10 steps of 8 at 20/s, then 5 at 40/s.
+  assert runs.seconds_of(rows, 8) == pytest.approx(4 + 1)
+  assert runs.best_evaluation(rows)["step"] == 20
+  assert runs.best_evaluation(rows[:1]) is None
+
+
+def test_late_fusion_is_the_mean_of_the_cosines():
+  # method.md 5: both cosines are .6, so the fused score is .6 for every share.
+  u, v = np.array([[1.0, 0], [0.6, 0.8]]), np.array([[0.0, 1], [0.8, 0.6]])
+  for share in (0.0, 0.3, 0.5, 1.0):
+    joined = fuse.join(u, v, share)
+    assert joined.shape == (2, 5)
+    assert joined[0] @ joined[1] == pytest.approx(0.6)
+  u[1], v[1] = (0.6, -0.8), (-0.8, 0.6)
+  joined = fuse.join(3 * u, v, 0.5)  # lengths don't count
+  assert joined[0] @ joined[1] == pytest.approx(0.6)
+
+
+def test_a_missing_side_is_not_looked_at():
+  u = np.array([[1.0, 0], [0.6, 0.8], [0, 0], [0, 0], [0, 0]])
+  v = np.array([[0.0, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]])
+  joined = fuse.join(u, v, 0.5)
+  np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-6)
+  cosine = joined @ joined.T
+  assert cosine[0, 1] == pytest.approx(0.6 / math.sqrt(2))
+  assert cosine[1, 2] == 0  # one has a photo only, the other a title only
+  assert cosine[3, 4] == 1  # neither side: like its own kind
+  assert (cosine[3, :3] == 0).all()
+
+
+def test_two_towers_are_the_two_halves(tmp_path):
+  vectors = np.array([[0.6, 0, 0, 0.8], [0, 1, 0, 0]], np.float32)
+  like = tmp_path / "like"
+  like.mkdir()
+  (like / "items.csv").write_text("id,product\na,p\nb,p\n")
+  (like / "meta.json").write_text('{"split": "test", "data": "x"}')
+  fuse.write_export(tmp_path / "e", vectors, like, modality="both")
+  sides = np.array([True, True]), np.array([True, False])
+  photo, title, items = fuse.open_sides([tmp_path / "e"], *sides)
+  assert items.ids == ["a", "b"]
+  np.testing.assert_array_equal(photo, vectors[:, :2])
+  np.testing.assert_array_equal(title, [[0, vectors[0, 3]], [0, 0]])
+
+
+def test_the_share_is_chosen_by_what_finds():
+  # Titles tell the two products apart, photos draw the wrong ones together.
+  title = np.array([[1.0, 0], [1, 0.01], [0, 1], [0.01, 1]])
+  photo = np.array([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+  items = Items(list("abcd"), list("ppqq"))
+  # Every share below a half finds all; of these .4 is the most even.
+  assert fuse.choose_share(photo, title, items) == 0.4
+  assert fuse.choose_share(title, title, items) == 0.5
+
+
+def result(**cells) -> Result:
+  return Result(
+    {name.replace("__", "/"): value for name, value in cells.items()}, {}, {}
+  )
+
+
+def answers(*values, products="ppqqr", **cells) -> Result:
+  name = "both/recall@10"
+  return Result(
+    {name: float(np.mean(values)), **cells},
+    {},
+    {
+      name: np.array(values, float),
+      f"{name}:product": np.array(list(products)),
+    },
+  )
+
+
+def test_means_spreads_and_the_gap_by_hand():
+  sides = {"image/recall@10": 0.2, "title/recall@10": 0.5}
+  other = {"image/recall@10": 0.3, "title/recall@10": 0.4}
+  results = {
+    "item": {
+      0: answers(1, 1, 0, 0, 0, **sides),
+      1: answers(1, 1, 1, 1, 0, **other),
+    },
+    "tfidf": {0: answers(1, 1, 1, 1, 1)},
+  }
+  facts = {
+    "item": {
+      "kind": "trained",
+      "seeds": 3,
+      "parameters": 5,
+      "seconds": {0: 10.0, 1: 20.0},
+    },
+    "tfidf": {"kind": "tfidf", "seeds": 1},
+  }
+  item, tfidf = table_lib.make_rows(results, facts, base="item", resamples=200)
+  assert item["missing"] == 1
+  assert tfidf["missing"] == 0
+  cell = item["cells"]["both/recall@10"]
+  assert cell["mean"] == pytest.approx(0.6)
+  assert cell["std"] == pytest.approx(math.sqrt(0.08))  # n - 1 = 1
+  assert (cell["min"], cell["max"]) == (0.4, 0.8)
+  gap = item["cells"]["gap"]
+  assert gap["mean"] == pytest.approx((0.3 + 0.1) / 2)
+  assert item["seconds"]["mean"] == 15
+  assert item["against"] == {}
+  assert tfidf["cells"]["both/recall@10"]["std"] is None
+  assert "gap" not in tfidf["cells"]
+  # tfidf less item, item's queries averaged over seeds first:
+  # 0, 0, 1/2, 1/2, 1.
+  difference = tfidf["against"]["both/recall@10"]
+  assert difference["difference"] == pytest.approx(0.4)
+
+
+def test_the_bootstrap_draws_products_not_queries():
+  """Enumerated: three products of 2, 2, 1 queries, differences 0, 1/2, 1."""
+  ours, theirs = (
+    {0: answers(1, 1, 1, 1, 1)},
+    {
+      0: answers(1, 1, 0, 0, 0),
+      1: answers(1, 1, 1, 1, 0),
+    },
+  )
+  found = table_lib.hold_against(ours, theirs, resamples=20_000)
+  total, count = np.array([0, 1.0, 1.0]), np.array([2, 2, 1])
+  drawn = np.stack(np.meshgrid(*[range(3)] * 3), -1).reshape(-1, 3)
+  means = total[drawn].sum(1) / count[drawn].sum(1)  # all 27, equally likely
+  low, high = np.quantile(means, [0.025, 0.975], method="inverted_cdf")
+  difference = found["both/recall@10"]
+  assert difference["interval"] == pytest.approx([low, high])
+  # One draw in 27 has the first product alone: a difference of exactly zero.
+  assert difference["p"] == pytest.approx(2 / 27, rel=0.15)
+
+
+def test_other_queries_are_not_paired():
+  with pytest.raises(ValueError, match="different queries"):
+    table_lib.hold_against(
+      {0: answers(1, 0, 1)}, {0: answers(1, 0, 1, products="ppx")}
+    )
+
+
+ABOUT = {
+  "base": "item",
+  "data": {
+    "path": "<data>",
+    "fingerprint": {"test": "abc"},
+    "rows": {"test": 5},
+  },
+  "split": "test",
+  "budget": "300 seconds",
+  "command": "item-jax compare --out 'a & b'",
+  "date": "2026-01-01",
+  "device": "cpu",
+  "versions": {"jax": "0.10"},
+  "notes": ["5 queries < 6"],
+}
+
+
+def made_rows():
+  results = {
+    "item": {0: answers(1, 1, 0, 0, 0), 1: answers(1, 1, 1, 1, 0)},
+    "clip": {0: answers(0, 0, 0, 0, 0)},
+    "late": {},
+  }
+  facts = {
+    name: {"kind": "trained", "seeds": 2, "parameters": 1_234_567}
+    for name in results
+  }
+  return table_lib.make_rows(results, facts, base="item", resamples=100)
+
+
+def test_markdown_marks_what_is_missing():
+  text = render.markdown(made_rows(), ABOUT)
+  assert "| item | .600 ± .283 | 1.23 M |" in text
+  assert "| clip (1 of 2 seeds) | .000 | 1.23 M |" in text
+  assert "| late (0 of 2 seeds) | - | 1.23 M |" in text
+  assert "| clip | -.600 [" in text
+  assert "image" not in text  # no row measured it
+
+
+def test_csv_has_every_number_in_full():
+  lines = list(csv.DictReader(io.StringIO(render.comma_separated(made_rows()))))
+  assert [line["system"] for line in lines] == ["item", "clip", "late"]
+  assert float(lines[0]["both/recall@10 std"]) == pytest.approx(0.08**0.5)
+  assert lines[1]["both/recall@10 std"] == ""
+  assert float(lines[1]["both/recall@10 difference"]) == pytest.approx(-0.6)
+  assert lines[2]["both/recall@10 mean"] == ""
+
+
+def test_the_page_needs_nothing_else_and_escapes():
+  text = page.page(made_rows(), ABOUT)
+  for outside in ("<script", "<link", "src=", "href=", "url("):
+    assert outside not in text
+  assert "&lt;data&gt;" in text
+  assert "<data>" not in text
+  assert "a &amp; b" in text
+  # A bar's length is its mean: .6 of the scale.
+  assert f'width="{0.6 * page._WIDTH:.1f}"' in text
+
+
+def test_numbers_are_written_as_shares():
+  assert render.share(0.1234) == ".123"
+  assert render.share(1.0) == "1.000"
+  assert render.share(-0.0601, signed=True) == "-.060"
+  assert render.share(-0.0001, signed=True) == "+.000"
+  assert render.amount(139.7e9) == "140 G"
+  assert render.amount(None) == "-"
+
+
+def test_a_command_gives_its_code_and_its_output(tmp_path):
+  log = tmp_path / "log.txt"
+  with calls.Commands() as call:
+    assert call(["--version"], log) == 0
+    with pytest.raises(calls.FailedError) as caught:
+      calls.must(call, ["paint"], log)
+  assert "$ item-jax --version" in log.read_text()
+  assert "ended with 2" in str(caught.value)
+  assert "invalid choice: 'paint'" in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+def test_a_command_ends_with_the_comparison(tmp_path):
+  """A killed parent takes its child along: none trains on unseen."""
+  code = (
+    "import runpy, sys, time\n"
+    "from item_jax.comparison import child\n"
+    "runpy.run_module = lambda *a, **k: (print('up', flush=True),"
+    " time.sleep(60))\n"
+    "child.main()\n"
+  )
+  parent = (
+    "import os, subprocess, sys, time\n"
+    f"p = subprocess.Popen([sys.executable, '-c', {code!r}, str(os.getpid()),"
+    " 'train'], stdout=subprocess.PIPE, start_new_session=True)\n"
+    "p.stdout.readline()\n"
+    "print(p.pid, flush=True)\n"
+    "time.sleep(60)\n"
+  )
+  process = subprocess.Popen(
+    [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True
+  )
+  child = int(process.stdout.readline())
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  process.stdout.close()
+  deadline = time.monotonic() + 10
+  while time.monotonic() < deadline:
+    try:
+      os.kill(child, 0)
+    except ProcessLookupError:
+      return
+    stat = Path(f"/proc/{child}/stat")
+    if not stat.exists() or stat.read_text().split()[2] == "Z":
+      return
+    time.sleep(0.02)
+  os.kill(child, signal.SIGKILL)
+  pytest.fail("the child outlived its parent")
