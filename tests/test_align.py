@@ -1,5 +1,6 @@
 """Laws of the sixth objective, which draws views of a listing together."""
 
+import functools
 import itertools
 import math
 
@@ -63,12 +64,14 @@ def make_params(projection=0):
   )
 
 
-def run(objective, params, batch, step=3):
-  """(means, counts, gradients, view)."""
+@functools.cache
+def program(**changes):
+  """Compiled once for each choice of options."""
+  objective = make(**changes)
 
   @jax.jit
-  def grads(params, batch):
-    view = objective.corrupt(jax.random.key(0), step, batch)
+  def run(params, batch):
+    view = objective.corrupt(jax.random.key(0), 3, batch)
     counts = objective.counts(view)
 
     def loss(params):
@@ -80,7 +83,12 @@ def run(objective, params, batch, step=3):
     slopes, means = jax.grad(loss, has_aux=True)(params)
     return means, counts, slopes, view
 
-  return jax.device_get(grads(params, batch))
+  return run
+
+
+def run(params, batch, **changes):
+  """(means, counts, gradients, view) of one batch."""
+  return jax.device_get(program(**changes)(params, batch))
 
 
 def plain(a_BD, b_BD, scale, apart_BB):
@@ -105,12 +113,12 @@ def looks_of(params, batch):
 
 @pytest.fixture(scope="module")
 def sides():
-  return run(make(kinds="sides"), make_params(), tiny.make_batch())
+  return run(make_params(), tiny.make_batch(), kinds="sides")
 
 
 @pytest.fixture(scope="module")
 def both():
-  return run(make(), make_params(), tiny.make_batch())
+  return run(make_params(), tiny.make_batch())
 
 
 def test_sides_by_loops(sides):
@@ -130,7 +138,7 @@ def test_the_fused_view_joins_and_duplicates_stay_apart():
   batch.product_B[2] = batch.product_B[6]
   apart = ~np.eye(8, dtype=bool)
   apart[2, 6] = apart[6, 2] = False
-  means, *_ = run(make(kinds="sides", fused=True), params, batch)
+  means, *_ = run(params, batch, kinds="sides", fused=True)
   seen = looks_of(params, batch)
   expected = np.mean(
     [
@@ -146,7 +154,7 @@ def test_the_kinds_count_the_same_whatever_their_rows():
   batch.has_image_B[:3] = False
   batch.has_title_B[3] = False
   batch.has_image_B[7] = batch.has_title_B[7] = False
-  means, counts, *_ = run(make(), make_params(), batch)
+  means, counts, *_ = run(make_params(), batch)
   assert counts["align_sides"] == 3
   assert counts["align_twins"] == counts["align"] == 7
   mean = (means["align_sides"] + means["align_twins"]) / 2
@@ -191,9 +199,13 @@ def test_one_twin_may_stay_as_it_is(both):
 
 def test_unchanged_twins_are_one_vector():
   means, *_ = run(
-    make(kinds="twins", crop=1.0, light=0.0, word_drop=0.0, side_drop=0.0),
     make_params(),
     tiny.make_batch(),
+    kinds="twins",
+    crop=1.0,
+    light=0.0,
+    word_drop=0.0,
+    side_drop=0.0,
   )
   assert float(means["align_accuracy"]) == 1
   params, batch = make_params(), tiny.make_batch()
@@ -230,7 +242,7 @@ def test_finite_when_no_pair_is_complete():
   batch = tiny.make_batch()
   batch.has_image_B[:4] = False
   batch.has_title_B[4:] = False
-  means, counts, slopes, _ = run(make(), make_params(), batch)
+  means, counts, slopes, _ = run(make_params(), batch)
   assert (counts["align_sides"], counts["align_twins"]) == (0, 8)
   assert means["align_sides"] == 0
   for x in jax.tree.leaves((means, slopes)):
@@ -240,7 +252,7 @@ def test_finite_when_no_pair_is_complete():
 def test_four_devices_compare_with_the_whole_batch(both):
   mesh = sharding.make_mesh(4, 1)
   placed = sharding.to_devices(mesh, 8, tiny.make_batch())
-  several = run(make(), make_params(), placed)
+  several = run(make_params(), placed)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5),
     several[:3],
@@ -253,7 +265,7 @@ def test_a_head_between_the_embedding_and_the_loss():
   made = make_params(projection=7)
   assert made["align_head"]["first"]["kernel"].shape == (D, 7)
   assert made["align_head"]["second"]["kernel"].shape == (7, 7)
-  means, _, slopes, _ = run(make(kinds="sides"), made, tiny.make_batch())
+  means, _, slopes, _ = run(made, tiny.make_batch(), kinds="sides")
   assert np.isfinite(float(means["align"]))
   for x in jax.tree.leaves(slopes["align_head"]):
     assert (x != 0).any()

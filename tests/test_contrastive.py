@@ -19,10 +19,11 @@ A, B = np.eye(4, dtype=np.float32), S.T.copy()
 ALONE = np.eye(4, dtype=bool)
 
 
+_similar = jax.jit(contrastive.similar_nll)
+
+
 def similar(a=A, b=B, log_scale=0.0, alike=ALONE, valid=(True,) * 4):
-  return contrastive.similar_nll(
-    a, b, log_scale, alike_BB=alike, valid_B=np.array(valid)
-  )
+  return _similar(a, b, log_scale, alike_BB=alike, valid_B=np.array(valid))
 
 
 def plain(logits, allowed):
