@@ -8,23 +8,33 @@ import pytest
 import tiny
 
 from item_jax.models import cost
+from item_jax.models.clip import Clip
+from item_jax.models.resnet import ResNet
+from item_jax.models.roberta import Roberta
 from item_jax.objectives import masking
 
 
-def dot_flops(jaxpr) -> int:
-  """2 M N K of every matrix product in a program, those inside calls too."""
+def program_flops(jaxpr) -> int:
+  """Of every matrix product and convolution, those inside calls too.
+
+  2 M N K of a product; of a convolution 2 x places out x weights.
+  """
   total = 0
   for eqn in jaxpr.eqns:
+    out = math.prod(eqn.outvars[0].aval.shape)
     if eqn.primitive.name == "dot_general":
       contract, _ = eqn.params["dimension_numbers"]
       left = eqn.invars[0].aval.shape
-      summed = math.prod(left[i] for i in contract[0])
-      total += 2 * summed * math.prod(eqn.outvars[0].aval.shape)
+      total += 2 * out * math.prod(left[i] for i in contract[0])
+    if eqn.primitive.name == "conv_general_dilated":
+      weights = eqn.invars[1].aval.shape
+      channel = eqn.params["dimension_numbers"].rhs_spec[0]
+      total += 2 * out * math.prod(weights) // weights[channel]
     for value in eqn.params.values():
       for inner in value if isinstance(value, (tuple, list)) else [value]:
         inner = getattr(inner, "jaxpr", inner)
         if hasattr(inner, "eqns"):
-          total += dot_flops(inner)
+          total += program_flops(inner)
   return total
 
 
@@ -36,10 +46,10 @@ def test_counted_flops_are_those_of_the_program():
   view = objective.corrupt(jax.random.key(0), 0, tiny.make_batch(rows))
 
   def loss(params):
-    totals = objective.totals(params, view, jax.random.key(0))
+    totals, _ = objective.totals(params, view, jax.random.key(0))
     return sum(totals[name] for name in objective.weights)
 
-  found = dot_flops(jax.make_jaxpr(jax.grad(loss))(params).jaxpr) / rows
+  found = program_flops(jax.make_jaxpr(jax.grad(loss))(params).jaxpr) / rows
   counted = cost.train_flops_per_sample(
     layers=3,
     width=tiny.WIDTH,
@@ -68,6 +78,95 @@ def test_the_encoder_by_hand():
   )
   encoder = 12 * (24 * 256 * 768**2 + 4 * 256**2 * 768)
   assert flops == pytest.approx(encoder + 2 * 196 * 768**2, rel=1e-3)
+
+
+def test_resnet_flops_are_those_of_the_program():
+  """By the program's convolutions, odd sides and shortcuts among them."""
+  model = ResNet(stages=(2, 1, 2), width=8)
+  batch = tiny.make_batch(2)
+  batch = batch._replace(image_BHWC=np.zeros((2, 37, 37, 3), np.uint8))
+
+  def run(key):
+    return model.init_with_output(key, batch, train=False)[0]
+
+  found = program_flops(jax.make_jaxpr(run)(jax.random.key(0)).jaxpr) / 2
+  assert found == cost.resnet_flops(stages=(2, 1, 2), width=8, image_size=37)
+
+
+def test_resnet50_by_its_known_work_and_by_xla():
+  flops = cost.resnet_flops(stages=(3, 4, 6, 3), width=64, image_size=224)
+  # torchvision counts 4.089 G multiply-adds, 2048 x 1000 of them the head's.
+  assert flops / 2 + 2048 * 1000 == pytest.approx(4.089e9, rel=1e-3)
+  model = ResNet()
+  image = np.zeros((1, 224, 224, 3), np.uint8)
+  batch = tiny.make_batch(1)._replace(image_BHWC=image)
+  key = jax.random.key(0)
+  shapes = jax.eval_shape(lambda k: model.init(k, batch, train=False), key)
+  run = jax.jit(lambda variables: model.apply(variables, batch, train=False))
+  # XLA leaves the padding's products out and counts every addition.
+  measured = run.lower(shapes).cost_analysis()["flops"]
+  assert flops == pytest.approx(measured, rel=0.05)
+
+
+def test_roberta_flops_are_those_of_the_program():
+  model = Roberta(
+    words=tiny.WORDS,
+    pad=tiny.PAD,
+    cls=tiny.CLS,
+    title_places=tiny.PLACES,
+    layers=3,
+    width=24,
+    heads=2,
+    mlp=40,
+    dropout=0.0,
+    init_std=0.2,
+    dtype=np.float32,
+    attention="xla",
+  )
+  places_BK = np.zeros((2, 3), np.int32)
+
+  def run(key):
+    return model.init_with_output(key, tiny.make_batch(2), places_BK)[0]
+
+  found = program_flops(jax.make_jaxpr(run)(jax.random.key(0)).jaxpr) / 2
+  sizes = {"layers": 3, "width": 24, "mlp": 40, "title_places": tiny.PLACES}
+  assert found == cost.roberta_flops(**sizes, word_slots=3, words=tiny.WORDS)
+  head = 3 * (2 * 24 * 24 + 2 * 24 * tiny.WORDS)
+  assert found - head == cost.roberta_flops(**sizes)
+
+
+def test_clip_flops_are_those_of_the_program():
+  sizes = {
+    "layers": 3,
+    "width": 24,
+    "mlp": 40,
+    "text_layers": 2,
+    "text_width": 16,
+    "text_mlp": 36,
+    "title_places": tiny.PLACES,
+    "projection": 10,
+  }
+  model = Clip(
+    words=tiny.WORDS,
+    pad=tiny.PAD,
+    cls=tiny.CLS,
+    sep=tiny.SEP,
+    image_size=tiny.IMAGE,
+    patch=tiny.PATCH,
+    heads=2,
+    text_heads=2,
+    dropout=0.0,
+    init_std=0.2,
+    dtype=np.float32,
+    attention="xla",
+    **sizes,
+  )
+
+  def run(key):
+    return model.init_with_output(key, tiny.make_batch(2))[0]
+
+  found = program_flops(jax.make_jaxpr(run)(jax.random.key(0)).jaxpr) / 2
+  assert found == cost.clip_flops(num_patches=tiny.N, patch_pixels=27, **sizes)
 
 
 def test_peaks():

@@ -7,6 +7,8 @@ import pytest
 import tiny
 
 from item_jax.batch import Batch
+from item_jax.errors import UserError
+from item_jax.models import heads
 from item_jax.models.layers import attend
 
 PLACES = jnp.array([[0, 2, 3]] * 8)
@@ -132,6 +134,78 @@ def test_a_missing_photo_is_as_if_the_title_stood_alone(net):
     )
 
 
+@pytest.mark.parametrize("side", ["image", "title"])
+def test_one_side_alone_is_as_if_the_other_were_missing(net, side):
+  """A row that lacks the one side too is left with [CLS]."""
+  model, params = net
+  has = np.array([True, False] * 4)
+  batch = tiny.make_batch()._replace(has_image_B=has, has_title_B=has)
+  other = "has_title_B" if side == "image" else "has_image_B"
+  want = encode(model, params, batch._replace(**{other: np.zeros(8, bool)}))
+
+  @jax.jit
+  def run(batch):
+    return tuple(
+      model.apply({"params": params}, batch, side=side, method=method)
+      for method in ("encode", "embed")
+    )
+
+  got, embedded = map(np.asarray, run(batch))
+  np.testing.assert_array_equal(embedded, got[:, 0])
+  places = tiny.N if side == "image" else tiny.PLACES
+  assert got.shape == (8, 1 + places, tiny.WIDTH)
+  np.testing.assert_allclose(got[:, 0], want[:, 0], atol=1e-5)
+  alone = got[1::2, 0]
+  np.testing.assert_allclose(alone, alone[:1].repeat(4, 0), atol=1e-6)
+  unlike = tiny.make_batch(seed=3)._replace(has_image_B=has, has_title_B=has)
+  changed = np.asarray(run(unlike)[1])
+  np.testing.assert_allclose(changed[1::2], alone, atol=1e-6)
+  assert np.abs(changed[::2] - got[::2, 0]).max(-1).min() > 1e-3
+
+
+def test_an_unknown_side_is_refused():
+  model = tiny.make_model()
+  with pytest.raises(UserError, match="side='photo': known are both, image"):
+    model.init(
+      jax.random.key(0), tiny.make_batch(1), side="photo", method="embed"
+    )
+
+
+def test_a_sum_head_is_a_concat_head_whose_halves_are_one_matrix():
+  rng = np.random.default_rng(0)
+  g, p = rng.normal(size=(2, 5)), rng.normal(size=(2, 3, 5))
+  plain = heads.GlobalTransform(5, 0.5, jnp.float32, join="sum")
+  params = plain.init(jax.random.key(0), g, p)["params"]
+  halves = {k: v for k, v in params.items() if k != "of_sum"}
+  halves["of_global"] = params["of_sum"]
+  halves["of_place"] = {"kernel": params["of_sum"]["kernel"]}
+  split = heads.GlobalTransform(5, 0.5, jnp.float32, join="concat")
+  np.testing.assert_allclose(
+    plain.apply({"params": params}, g, p),
+    split.apply({"params": halves}, g, p),
+    atol=1e-5,
+  )
+
+
+def test_options_reach_the_network():
+  """One matrix fewer in each global head; every norm; every MLP."""
+  shapes = jax.eval_shape(lambda: tiny.init(tiny.make_model()))
+  joined = jax.eval_shape(lambda: tiny.init(tiny.make_model(global_head="sum")))
+  count = [sum(x.size for x in jax.tree.leaves(t)) for t in (shapes, joined)]
+  assert count[0] - count[1] == 2 * tiny.WIDTH**2
+
+  model, batch = tiny.make_model(layers=1), tiny.make_batch(2)
+  params = tiny.init(model)
+  g = encode(model, params, batch)[:, 0]
+  quick = encode(model.clone(activation="quick_gelu"), params, batch)[:, 0]
+  assert 1e-4 < np.abs(quick - g).max() < 0.5
+  # Every norm divides by sqrt(variance + epsilon): 1e9 flattens them all.
+  flat = encode(model.clone(epsilon=1e9), params, batch)
+  assert np.abs(flat).max() < 1e-3
+  with pytest.raises(UserError, match="activation='relu': known are gelu"):
+    encode(model.clone(activation="relu"), params, batch)
+
+
 def test_hidden_patches_are_not_seen(net):
   model, params = net
   batch = tiny.make_batch()
@@ -177,17 +251,21 @@ def test_dropout_is_there_in_training_and_only_there(net):
   )
 
 
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(
   ("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)]
 )
-def test_attention_is_softmax_attention(dtype, tolerance):
+def test_attention_is_softmax_attention(dtype, tolerance, causal):
   """Against float64 numpy; on this device's kernel, padding left out."""
   rng = np.random.default_rng(0)
   q, k, v = rng.normal(size=(3, 4, 16, 2, 8))
   q, k, v = (np.asarray(jnp.asarray(x, dtype), np.float64) for x in (q, k, v))
   lengths = np.array([16, 1, 7, 12])
   score = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(8)
-  score = np.where(np.arange(16) < lengths[:, None, None, None], score, -np.inf)
+  seen = np.arange(16) < lengths[:, None, None, None]
+  if causal:
+    seen = seen & (np.arange(16) <= np.arange(16)[:, None])
+  score = np.where(seen, score, -np.inf)
   weight = np.exp(score - score.max(-1, keepdims=True))
   weight /= weight.sum(-1, keepdims=True)
   want = np.einsum("bhqk,bkhd->bqhd", weight, v)
@@ -195,6 +273,7 @@ def test_attention_is_softmax_attention(dtype, tolerance):
     *(jnp.asarray(x, dtype) for x in (q, k, v)),
     jnp.asarray(lengths),
     implementation="xla",
+    causal=causal,
   )
   assert got.dtype == dtype
   np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance)
