@@ -6,7 +6,7 @@ Recall is the share of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -103,35 +103,54 @@ def compare(
     raise ValueError("the two systems answered different numbers of queries")
   apart = {name: left[name] - right[name] for name in left}
   means_RM = _resample(apart, product_Q, resamples, seed)
-  ends_2M = np.quantile(means_RM, [0.025, 0.975], axis=0)
-  result = {}
-  for m, name in enumerate(apart):
-    tail = min((means_RM[:, m] <= 0).sum(), (means_RM[:, m] >= 0).sum())
-    result[name] = {
-      "difference": float(apart[name].mean()),
-      "interval": ends_2M[:, m].tolist(),
-      "p": min(1.0, 2 * (1 + int(tail)) / (resamples + 1)),
-    }
-  return result
+  return {
+    name: verdict(float(apart[name].mean()), means_RM[:, m])
+    for m, name in enumerate(apart)
+  }
 
 
-def _resample(values, product_Q, resamples, seed):
-  """Means over queries of each resample of the products, [resamples, M]."""
+def verdict(difference: float, drawn_R: np.ndarray) -> dict:
+  """A difference and what its resamples say of it, as `compare` gives it."""
+  tail = min((drawn_R <= 0).sum(), (drawn_R >= 0).sum())
+  return {
+    "difference": difference,
+    "interval": np.quantile(drawn_R, [0.025, 0.975]).tolist(),
+    "p": min(1.0, 2 * (1 + int(tail)) / (len(drawn_R) + 1)),
+  }
+
+
+def number(product_Q: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+  """Each query's product as a number, and how many queries each has."""
   _, number_Q, count_P = np.unique(
     np.asarray(product_Q, object), return_inverse=True, return_counts=True
   )
-  total_PM = np.stack(
-    [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1
-  )
-  products = len(count_P)
+  return number_Q, count_P
+
+
+def draw(products: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+  """How often each product is drawn: float64 [some of the resamples, P].
+
+  Equal arguments give equal draws, whoever is scored: so systems are paired.
+  """
   random = np.random.default_rng(seed)
-  means = []
   at_once = max(1, 2**21 // products)  # 16 MB of draws
   for first in range(0, resamples, at_once):
     lines = min(at_once, resamples - first)
     drawn_RP = random.integers(products, size=(lines, products))
     drawn_RP += products * np.arange(lines)[:, None]
     times_RP = np.bincount(drawn_RP.ravel(), minlength=lines * products)
-    times_RP = times_RP.reshape(lines, products).astype(float)
-    means.append(times_RP @ total_PM / (times_RP @ count_P)[:, None])
-  return np.concatenate(means)
+    yield times_RP.reshape(lines, products).astype(float)
+
+
+def _resample(values, product_Q, resamples, seed):
+  """Means over queries of each resample of the products, [resamples, M]."""
+  number_Q, count_P = number(product_Q)
+  total_PM = np.stack(
+    [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1
+  )
+  return np.concatenate(
+    [
+      times_RP @ total_PM / (times_RP @ count_P)[:, None]
+      for times_RP in draw(len(count_P), resamples, seed)
+    ]
+  )
