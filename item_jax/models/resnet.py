@@ -117,7 +117,10 @@ def conv(features: int, size: int, *, stride: int = 1, dtype, name: str):
 
 
 class Norm(nn.Module):
-  """Batch or group norm, computed in float32; rows without a photo are zero.
+  """Batch or group norm, computed in float32.
+
+  Rows without a photo come in as zeros, from a convolution without bias, and
+  go out as zeros.
 
   Batch norm's statistics are over the rows with a photo of the whole batch,
   which under jit is the global one, however it lies on devices. The running
@@ -155,7 +158,6 @@ class Norm(nn.Module):
     _, H, W, _ = x_BHWC.shape
     places = real_B.sum().astype(jnp.float32) * (H * W)
     count = jnp.maximum(places, 1.0)
-    x_BHWC = _rows(real_B, x_BHWC)
     mean_C = x_BHWC.sum((0, 1, 2)) / count
     apart_BHWC = _rows(real_B, x_BHWC - mean_C)
     var_C = (apart_BHWC**2).sum((0, 1, 2)) / count
