@@ -22,6 +22,7 @@ CORE = [
   "pillow>=12.2,<14",
   "scipy>=1.14,<2",
   "protobuf>=5.26,<8",
+  "safetensors>=0.8,<0.9",
   "scikit-learn>=1.7,<1.10",
   "simplejpeg>=1.8,<2",
   "tensorboardX>=2.6,<3",
@@ -41,7 +42,7 @@ EXTRAS = {
     "ruff>=0.17,<0.18",
   ],
   "parquet": ["pyarrow>=18,<27"],
-  "torchcheck": ["torch>=2.6,<3", "transformers>=4.50,<6"],
+  "torchcheck": ["torch>=2.13,<3", "transformers>=5.23,<6"],
 }
 
 setup(

@@ -9,6 +9,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+import spellings
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from item_jax.data.tokenizer import SPECIAL, Words, load_words, train_wordpiece
@@ -236,3 +237,150 @@ def test_what_is_no_tokenizer(tmp_path, content, message):
 def test_no_such_tokenizer(tmp_path):
   with pytest.raises(FileNotFoundError, match="nowhere"):
     load_words(tmp_path / "nowhere.json")
+
+
+FAMILIES = {
+  "bert": spellings.write_bert,
+  "roberta": spellings.write_roberta,
+  "clip": spellings.write_clip,
+}
+
+
+@pytest.fixture(scope="module")
+def invented():
+  return spellings.invented_titles(1_000)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, invented):
+  """A folder of each family's own files."""
+  made = {}
+  for family, write in FAMILIES.items():
+    made[family] = write(tmp_path_factory.mktemp(family), invented[:300])
+  return made
+
+
+def theirs(family, folder):
+  """Another project's tokenizer of the same files."""
+  transformers = pytest.importorskip(
+    "transformers", reason="the extra torchcheck is not installed"
+  )
+  maker = {
+    "bert": transformers.BertTokenizer,
+    "roberta": transformers.RobertaTokenizer,
+    "clip": transformers.CLIPTokenizer,
+  }[family]
+  return maker.from_pretrained(folder)
+
+
+def check_same_ids(loaded, other, titles):
+  for title in titles:
+    expected = other(title, add_special_tokens=False)["input_ids"]
+    n = len(expected)
+    row = loaded.encode(title, n + 3)
+    assert row[:n].tolist() == expected, title
+    assert (
+      row[n:].tolist()
+      == ([loaded.sep] if n else [loaded.pad]) + [loaded.pad] * 2
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ids_are_those_of_transformers(family, folders, invented, tmp_path):
+  other = theirs(family, folders[family])
+  loaded = load_words(folders[family])
+  check_same_ids(loaded, other, [*invented, *spellings.ODD])
+  # The same from one tokenizer.json, theirs and the one we write.
+  other.save_pretrained(tmp_path / "theirs")
+  saved = load_words(tmp_path / "theirs" / "tokenizer.json")
+  loaded.save(tmp_path / "ours.json")
+  ours = load_words(tmp_path / "ours.json")
+  for again in (saved, ours):
+    check_same_ids(again, other, [*invented[:100], *spellings.ODD])
+    assert again.ids() == loaded.ids()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ids_are_those_of_transformers_on_real_titles(
+  family, folders, shared_data
+):
+  check_same_ids(
+    load_words(folders[family]),
+    theirs(family, folders[family]),
+    spellings.real_titles(shared_data, 1_000),
+  )
+
+
+def test_roberta_files(folders):
+  folder = folders["roberta"]
+  loaded = load_words(folder)
+  vocabulary = json.loads((folder / "vocab.json").read_text())
+  assert (loaded.cls, loaded.pad, loaded.sep, loaded.unk) == (0, 1, 2, 3)
+  assert loaded.mask == loaded.size - 1 == vocabulary["<mask>"]
+  assert loaded.added == ()
+  # A word with a space before it is another word.
+  word = max((w for w in vocabulary if w[0] == "Ġ"), key=len)[1:]
+  row = loaded.encode(f"x {word}", 4).tolist()
+  assert row == [vocabulary["x"], vocabulary[f"Ġ{word}"], 2, 1]
+  assert loaded.encode(word, 4)[0] != row[1]
+  assert load_words(folder / "vocab.json").fingerprint == loaded.fingerprint
+
+
+def test_clip_files(folders, tmp_path):
+  folder = folders["clip"]
+  loaded = load_words(folder)
+  vocabulary = json.loads((folder / "vocab.json").read_text())
+  n = len(vocabulary)
+  assert (loaded.cls, loaded.sep) == (n - 2, n - 1)
+  # What it has no word for comes after its last.
+  assert (loaded.pad, loaded.unk, loaded.mask) == (n, n + 1, n + 2)
+  assert (loaded.size, loaded.added) == (n + 3, (n, n + 1, n + 2))
+  assert set(loaded.special) == set(range(n - 2, n + 3))
+  assert loaded.encode("A  5", 5).tolist() == [
+    vocabulary["a</w>"],
+    vocabulary["5</w>"],
+    n - 1,
+    n,
+    n,
+  ]
+  loaded.save(tmp_path / "tokenizer.json")
+  for again in (load_words(tmp_path / "tokenizer.json"), deepcopy(loaded)):
+    assert again.fingerprint == loaded.fingerprint
+    assert (again.pad, again.size, again.added) == (n, n + 3, loaded.added)
+
+
+def test_a_title_cannot_spell_an_end(folders):
+  for family, word in (("clip", "<|endoftext|>"), ("roberta", "</s>")):
+    loaded = load_words(folders[family])
+    title = f"red {word} mug"
+    ids = loaded.encode(title, 40)[: loaded.count(title)]
+    assert not set(ids.tolist()) & set(loaded.special)
+
+
+def test_options_beside_a_vocabulary(tmp_path, folders):
+  words = (folders["bert"] / "vocab.txt").read_text() + "Red\n"
+  (tmp_path / "vocab.txt").write_text(words)
+  cased = load_words(tmp_path)
+  (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+  lower = load_words(tmp_path)
+  assert cased.encode("Red", 3)[0] == len(words.split("\n")) - 2
+  assert lower.encode("Red", 3)[0] == lower.encode("red", 3)[0]
+  assert lower.encode("Red", 3)[0] != cased.encode("Red", 3)[0]
+
+
+def test_a_vocabulary_without_its_merges(tmp_path, folders):
+  text = (folders["roberta"] / "vocab.json").read_text()
+  (tmp_path / "vocab.json").write_text(text)
+  with pytest.raises(FileNotFoundError, match=r"merges\.txt"):
+    load_words(tmp_path)
+  (tmp_path / "merges.txt").write_text("#version: 0.2\na b c\n")
+  with pytest.raises(UserError, match="line 2: 'a b c' is no pair"):
+    load_words(tmp_path)
+  (tmp_path / "merges.txt").write_text("a 北\n")
+  with pytest.raises(UserError, match="line 1: the vocabulary lacks 北, a北"):
+    load_words(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"none of tokenizer\.json"):
+    load_words(tmp_path)

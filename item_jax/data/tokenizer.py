@@ -1,32 +1,26 @@
 """Titles in, a WordPiece vocabulary out; a title in, token ids out."""
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from tokenizers import (
-  Tokenizer,
-  decoders,
-  models,
-  normalizers,
-  pre_tokenizers,
-  trainers,
-)
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from item_jax.data import vocabularies
+from item_jax.data.vocabularies import read_tokenizer, uncased
 from item_jax.errors import UserError
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+SPECIAL = vocabularies.BERT  # ids 0 to 4
 # The same five as other families of tokenizers call them.
 _SAME = {
-  "pad": ("[PAD]", "<pad>"),
-  "unk": ("[UNK]", "<unk>"),
-  "cls": ("[CLS]", "<s>"),
-  "sep": ("[SEP]", "</s>"),
-  "mask": ("[MASK]", "<mask>"),
+  "pad": ("[PAD]", "<pad>", "<|pad|>"),
+  "unk": ("[UNK]", "<unk>", "<|unk|>"),
+  "cls": ("[CLS]", "<s>", "<|startoftext|>"),
+  "sep": ("[SEP]", "</s>", "<|endoftext|>"),
+  "mask": ("[MASK]", "<mask>", "<|mask|>"),
 }
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 
@@ -51,7 +45,7 @@ def train_wordpiece(
       f"a vocabulary of {vocab_size} words has no room beside the"
       f" {len(SPECIAL)} special ones, expected {2 * len(SPECIAL)} or more"
     )
-  blank = _uncased(models.WordPiece(unk_token="[UNK]"))
+  blank = uncased(models.WordPiece(unk_token="[UNK]"))
   counts = _count_words(blank, titles)
   if not counts:
     raise UserError("no training title to learn a vocabulary from")
@@ -71,7 +65,7 @@ def train_wordpiece(
   learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
   learner.train_from_iterator(_repeated(counts), trainer=trainer)
   vocabulary = learner.get_vocab(with_added_tokens=True)
-  tokenizer = _uncased(models.WordPiece(vocabulary, unk_token="[UNK]"))
+  tokenizer = uncased(models.WordPiece(vocabulary, unk_token="[UNK]"))
   tokenizer.add_special_tokens(list(SPECIAL))
   return tokenizer
 
@@ -107,32 +101,27 @@ def _repeated(counts):
 
 
 def load_words(path: str | os.PathLike) -> "Words":
-  """Opens a `tokenizer.json`, or a `vocab.txt` of a BERT.
+  """Opens a tokenizer's file, or the folder it lies in.
+
+  Args:
+    path: a `tokenizer.json`, a `vocab.txt` of a BERT, a `vocab.json` with
+      `merges.txt` beside it, or a folder that holds one of them.
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: it is neither, or lacks one of the five special words.
+    UserError: it is none of these, or lacks one of the five special words.
   """
   path = Path(path)
-  if not path.is_file():
-    raise FileNotFoundError(f"no tokenizer file {path}")
-  if path.suffix == ".txt":
-    text = _from_vocabulary(path).to_str(pretty=True)
-  else:
-    try:
-      text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-      raise UserError(f"{path} is no UTF-8 text: {error}") from error
-    _check_json(text, path)
-  return Words(text, origin=str(path))
+  return Words(read_tokenizer(path), origin=str(path))
 
 
 class Words:
   """A vocabulary and how a title is cut into its words; can be pickled.
 
   size: ids go from 0 to size - 1. pad, unk, cls, sep, mask: ids. special:
-  ids of every reserved word, ascending. fingerprint: SHA-256 (hex) of the
-  bytes that `save` writes.
+  ids of every reserved word, ascending. added: ids of the words that CLIP's
+  own vocabulary lacks, which weights trained with it have no rows for.
+  fingerprint: SHA-256 (hex) of the bytes that `save` writes.
   """
 
   def __init__(self, text: str, *, origin: str = "tokenizer"):
@@ -151,13 +140,16 @@ class Words:
       role: next((vocabulary[n] for n in names if n in vocabulary), None)
       for role, names in _SAME.items()
     }
-    missing = [" or ".join(_SAME[r]) for r, i in found.items() if i is None]
+    missing = [" or ".join(_SAME[r][:2]) for r, i in found.items() if i is None]
     if missing:
       raise UserError(f"{self._origin} lacks the words {', '.join(missing)}")
     self.pad, self.unk, self.cls, self.sep, self.mask = found.values()
     added = self._tokenizer.get_added_tokens_decoder()
     reserved = {i for i, token in added.items() if token.special}
     self.special = tuple(sorted(reserved | set(found.values())))
+    self.added = tuple(
+      vocabulary[word] for word in vocabularies.CLIP_ADDED if word in vocabulary
+    )
     self.size = max(vocabulary.values()) + 1
     self.fingerprint = hashlib.sha256(self._text.encode()).hexdigest()
 
@@ -180,6 +172,10 @@ class Words:
       row[len(ids)] = self.sep
     return row
 
+  def ids(self) -> dict[str, int]:
+    """The id of every word."""
+    return self._tokenizer.get_vocab(with_added_tokens=True)
+
   def count(self, title: str) -> int:
     """Tokens of a title before any is cut, [SEP] not among them."""
     return len(self._ids(title))
@@ -197,36 +193,3 @@ class Words:
   def save(self, path: str | os.PathLike) -> None:
     """Writes a tokenizer.json that `load_words` opens."""
     Path(path).write_bytes(self._text.encode())
-
-
-def _check_json(text, path):
-  """Names what is wrong; the library itself raises bare exceptions."""
-  try:
-    content = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise UserError(
-      f"{path} is neither a tokenizer.json ({error}) nor named .txt as a list"
-      " of words is"
-    ) from error
-  model = content.get("model") if isinstance(content, dict) else None
-  if not isinstance(model, dict) or "vocab" not in model:
-    raise UserError(f"{path} is JSON but no tokenizer: it has no model.vocab")
-
-
-def _uncased(model, *, lowercase=True):
-  tokenizer = Tokenizer(model)
-  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-  tokenizer.decoder = decoders.WordPiece()
-  return tokenizer
-
-
-def _from_vocabulary(path):
-  """The WordPiece tokenizer that a BERT's list of words stands for."""
-  words = path.read_text(encoding="utf-8").splitlines()
-  vocabulary = {word: place for place, word in enumerate(words)}
-  lowercase = all(word == word.lower() for word in words if word not in SPECIAL)
-  model = models.WordPiece(vocabulary, unk_token="[UNK]")
-  tokenizer = _uncased(model, lowercase=lowercase)
-  tokenizer.add_special_tokens([word for word in SPECIAL if word in vocabulary])
-  return tokenizer

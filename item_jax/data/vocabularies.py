@@ -1,0 +1,193 @@
+"""The files of a tokenizer in, the text of one tokenizer.json out.
+
+Three forms are read: a tokenizer.json; a BERT's list of words (vocab.txt);
+vocab.json with merges.txt beside it, as RoBERTa's and CLIP's byte-level BPE.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+  Regex,
+  Tokenizer,
+  decoders,
+  models,
+  normalizers,
+  pre_tokenizers,
+)
+
+from item_jax.errors import UserError
+
+BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+CLIP = ("<|startoftext|>", "<|endoftext|>")
+# CLIP pads with its end, and has no word for what is unknown or hidden: what it
+# lacks is put after its last word.
+CLIP_ADDED = ("<|pad|>", "<|unk|>", "<|mask|>")
+# Contractions, runs of letters, single digits, runs of other signs: what CLIP
+# takes for words.
+_CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+# The first of these that a folder has is its tokenizer.
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_CONFIG = "tokenizer_config.json"
+
+
+def find_tokenizer(folder: Path) -> Path | None:
+  """The file that a folder's tokenizer is opened by; None without one."""
+  return next((folder / n for n in _FILES if (folder / n).is_file()), None)
+
+
+def read_tokenizer(path: Path) -> str:
+  """The text of a tokenizer.json.
+
+  Args:
+    path: one of the three files, or a folder that holds one.
+
+  Raises:
+    FileNotFoundError: there is no such file, or none in the folder.
+    UserError: it is none of the three.
+  """
+  if path.is_dir():
+    found = find_tokenizer(path)
+    if found is None:
+      raise FileNotFoundError(f"none of {', '.join(_FILES)} in {path}")
+    path = found
+  if not path.is_file():
+    raise FileNotFoundError(f"no tokenizer file {path}")
+  text = _read(path)
+  if path.suffix == ".txt":
+    return _wordpiece(text, path).to_str(pretty=True)
+  content = _parse(text, path)
+  if content and all(isinstance(i, int) for i in content.values()):
+    return _byte_level(content, path).to_str(pretty=True)
+  model = content.get("model")
+  if not isinstance(model, dict) or "vocab" not in model:
+    raise UserError(f"{path} is JSON but no tokenizer: it has no model.vocab")
+  return _completed(text, content, path)
+
+
+def uncased(model, **options) -> Tokenizer:
+  """BERT's cutting of texts, in lower case unless the options say otherwise."""
+  tokenizer = Tokenizer(model)
+  tokenizer.normalizer = normalizers.BertNormalizer(**options)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  tokenizer.decoder = decoders.WordPiece()
+  return tokenizer
+
+
+def _read(path):
+  try:
+    return path.read_text(encoding="utf-8")
+  except UnicodeDecodeError as error:
+    raise UserError(f"{path} is no UTF-8 text: {error}") from error
+
+
+def _parse(text, path) -> dict[str, Any]:
+  """Names what is wrong; the library itself raises bare exceptions."""
+  try:
+    content = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise UserError(
+      f"{path} is neither a tokenizer.json ({error}) nor named .txt as a list"
+      " of words is"
+    ) from error
+  if not isinstance(content, dict):
+    raise UserError(f"{path} is JSON but no tokenizer: it has no model.vocab")
+  return content
+
+
+def _options(path) -> dict[str, Any]:
+  """What tokenizer_config.json beside a file says."""
+  beside = path.with_name(_CONFIG)
+  return _parse(_read(beside), beside) if beside.is_file() else {}
+
+
+def _wordpiece(text, path):
+  """The tokenizer that a BERT's list of words stands for."""
+  # Not splitlines: signs that it takes for the end of a line can be words.
+  words = text.removesuffix("\n").split("\n")
+  vocabulary = {word: place for place, word in enumerate(words)}
+  said = _options(path)
+  lowercase = said.get("do_lower_case")
+  if lowercase is None:
+    lowercase = all(word == word.lower() for word in words if word not in BERT)
+  tokenizer = uncased(
+    models.WordPiece(vocabulary, unk_token="[UNK]"),
+    lowercase=lowercase,
+    strip_accents=said.get("strip_accents"),
+    handle_chinese_chars=said.get("tokenize_chinese_chars", True),
+  )
+  tokenizer.add_special_tokens([word for word in BERT if word in vocabulary])
+  return tokenizer
+
+
+def _byte_level(vocabulary, path):
+  """RoBERTa's or, where it has CLIP's two special words, CLIP's BPE."""
+  file = path.with_name("merges.txt")
+  if not file.is_file():
+    raise FileNotFoundError(
+      f"{path} is a list of words without merges; no {file}"
+    )
+  merges = _merges(file, vocabulary)
+  if all(word in vocabulary for word in CLIP):
+    return _clip(vocabulary, merges)
+  tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+    add_prefix_space=bool(_options(path).get("add_prefix_space", False))
+  )
+  tokenizer.decoder = decoders.ByteLevel()
+  tokenizer.add_special_tokens([word for word in ROBERTA if word in vocabulary])
+  return tokenizer
+
+
+def _clip(vocabulary, merges):
+  tokenizer = Tokenizer(
+    models.BPE(vocabulary, merges, unk_token=CLIP[1], end_of_word_suffix="</w>")
+  )
+  tokenizer.normalizer = normalizers.Sequence(
+    [
+      normalizers.NFC(),
+      normalizers.Replace(Regex(r"\s+"), " "),
+      normalizers.Lowercase(),
+    ]
+  )
+  tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+    [
+      pre_tokenizers.Split(Regex(_CLIP_WORDS), behavior="removed", invert=True),
+      pre_tokenizers.ByteLevel(add_prefix_space=False),
+    ]
+  )
+  tokenizer.decoder = decoders.ByteLevel()
+  tokenizer.add_special_tokens([*CLIP, *CLIP_ADDED])
+  return tokenizer
+
+
+def _merges(file, vocabulary):
+  """Pairs of words, the most frequent first."""
+  pairs = []
+  for number, line in enumerate(_read(file).split("\n"), 1):
+    if not line or line.startswith("#version"):
+      continue
+    pair = tuple(line.split(" "))
+    if len(pair) != 2:
+      raise UserError(f"{file}, line {number}: {line!r} is no pair of words")
+    lacking = [w for w in (*pair, "".join(pair)) if w not in vocabulary]
+    if lacking:
+      raise UserError(
+        f"{file}, line {number}: the vocabulary lacks {', '.join(lacking)}"
+      )
+    pairs.append(pair)
+  return pairs
+
+
+def _completed(text, content, path):
+  """A tokenizer.json with CLIP's missing words; any other as it is."""
+  vocabulary = content["model"]["vocab"]
+  is_clip = isinstance(vocabulary, dict) and all(w in vocabulary for w in CLIP)
+  added = {token.get("content") for token in content.get("added_tokens") or []}
+  if not is_clip or added.issuperset(CLIP_ADDED):
+    return text
+  tokenizer = Tokenizer.from_str(text)
+  tokenizer.add_special_tokens(list(CLIP_ADDED))
+  return tokenizer.to_str(pretty=True)

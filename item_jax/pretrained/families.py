@@ -1,0 +1,163 @@
+"""The names of some tensors in, whose weights they are and what they ask of a
+run out."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from item_jax.errors import UserError
+from item_jax.models.patches import STATISTICS
+from item_jax.pretrained.changes import Pixels
+from item_jax.pretrained.files import Tensors
+
+HALF = Pixels((0.5,) * 3, (0.5,) * 3)
+_PIXELS = {"half": HALF} | {
+  name: Pixels(*values) for name, values in STATISTICS.items()
+}
+_DEPTH = 64  # of an attention head, in every published model of these families
+
+
+class Family(NamedTuple):
+  """What is the same for all weights of a family.
+
+  prefixes: that names may begin with, taken off one after another.
+  epsilon, activation: of the published weights, where no config.json says
+  otherwise; None where the family has no such option. pixels: likewise.
+  """
+
+  prefixes: tuple[str, ...]
+  epsilon: float | None = None
+  activation: str | None = None
+  pixels: str = "half"
+
+
+FAMILIES = {
+  "bert": Family(("model.", "bert."), 1e-12, "gelu"),
+  "roberta": Family(("model.", "roberta."), 1e-5, "gelu"),
+  "vit": Family(("model.", "vit."), 1e-12, "gelu"),
+  "clip": Family(("model.",), 1e-5, "quick_gelu", "clip"),
+  "resnet": Family(("model.", "resnet."), pixels="imagenet"),
+  "torchvision": Family(("model.", "resnet."), pixels="imagenet"),
+}
+# A name that only one family has, those that others contain last.
+_MARKS = (
+  ("clip", r"text_model\.embeddings\.token_embedding\."),
+  ("roberta", r"roberta\.|lm_head\.dense\."),
+  ("vit", r"embeddings\.cls_token$"),
+  ("resnet", r"embedder\.embedder\.convolution\."),
+  ("torchvision", r"layer1\.0\.conv1\."),
+  ("bert", r"embeddings\.word_embeddings\."),
+)
+
+
+def find_family(tensors: Tensors) -> str:
+  """The family by config.json's model_type, without it by the names.
+
+  Raises:
+    UserError: none that is known here.
+  """
+  said = tensors.config.get("model_type")
+  if said in FAMILIES:
+    return said
+  if said is not None:
+    raise UserError(
+      f"{tensors.path}: weights of model_type {said!r}, known are"
+      f" {', '.join(FAMILIES)}"
+    )
+  for family, mark in _MARKS:
+    if any(re.search(rf"(^|\.)({mark})", name) for name in tensors.shapes):
+      return family
+  raise UserError(
+    f"{tensors.path}: the tensors are of none of {', '.join(FAMILIES)}; the"
+    f" first are {', '.join(sorted(tensors.shapes)[:5])}"
+  )
+
+
+def plain_names(family: str, names: Iterable[str]) -> dict[str, str]:
+  """Name without prefixes -> name in the file.
+
+  Old files call a norm's weight and bias gamma and beta.
+  """
+  plain = {}
+  for name in names:
+    short = name
+    for prefix in FAMILIES[family].prefixes:
+      short = short.removeprefix(prefix)
+    short = re.sub(r"(?<=norm\.)gamma$", "weight", short, flags=re.I)
+    short = re.sub(r"(?<=norm\.)beta$", "bias", short, flags=re.I)
+    if short in plain:
+      raise UserError(f"{plain[short]} and {name} are both {short}")
+    plain[short] = name
+  return plain
+
+
+def pixels_of(family: str, tensors: Tensors) -> Pixels:
+  """How the weights' photos were normalised."""
+  said = tensors.preprocessor
+  if not said.get("do_normalize", True):
+    return Pixels((0.0,) * 3, (1.0,) * 3)
+  mean, std = said.get("image_mean"), said.get("image_std")
+  if mean is None or std is None:
+    return _PIXELS[FAMILIES[family].pixels]
+  return Pixels(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def asked(
+  family: str, model: str, tensors: Tensors, shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Options that a run must have for the weights to mean what they meant.
+
+  Args:
+    shapes: leaf -> shape, for the width of each encoder.
+
+  Returns:
+    {name of the option: value}; "heads of ..." is the number of attention
+    heads, which no shape of theirs tells.
+  """
+  known = FAMILIES[family]
+  if known.epsilon is None:
+    pixels = pixels_of(family, tensors)
+    names = [name for name, of in _PIXELS.items() if of == pixels]
+    return {
+      "resnet.norm": "batch",
+      "resnet.pixels": names[0] if names else f"(x - mean) / std, {pixels}",
+    }
+  towers = {"": "encoder"}
+  if family == "clip":
+    towers = {
+      "vision_config": "image_tower/encoder",
+      "text_config": "title_tower/encoder",
+    }
+  options = {}
+  for key, encoder in towers.items():
+    said = tensors.config.get(key, {}) if key else tensors.config
+    width = shapes[f"{encoder}/layer_0/attention/qkv/kernel"][0]
+    found = {
+      "model.epsilon": said.get("layer_norm_eps", known.epsilon),
+      "model.activation": said.get("hidden_act", known.activation),
+      f"heads of {encoder}": said.get("num_attention_heads", width // _DEPTH),
+    }
+    for name, value in found.items():
+      if options.setdefault(name, value) != value:
+        raise UserError(
+          f"{tensors.path}: {name} is {options[name]} in one tower and {value}"
+          " in the other; a run has one"
+        )
+  if model == "item":
+    options["model.norm"] = "pre" if family == "vit" else "post"
+  return options
+
+
+def check_kind(tensors: Tensors) -> None:
+  """Kinds of a family that differ where no tensor's name or shape does."""
+  kinds = {
+    "position_embedding_type": "absolute",
+    "downsample_in_bottleneck": False,
+    "is_decoder": False,
+  }
+  for name, expected in kinds.items():
+    if (value := tensors.config.get(name, expected)) != expected:
+      raise UserError(
+        f"{tensors.path}: config.json says {name}={value!r}, expected"
+        f" {expected!r}"
+      )

@@ -1,0 +1,80 @@
+"""A ResNet's tree in, where each of its leaves comes from out."""
+
+import re
+from collections.abc import Callable
+
+from item_jax.pretrained import changes
+from item_jax.pretrained.parts import About, Source, Table
+
+
+def _convolutions(leaves, name: Callable[[str], tuple[str, str]]):
+  """Sources of a ResNet; `name` says what a convolution and its norm are."""
+  sources = {}
+  for leaf in leaves:
+    *body, last = leaf.split("/")
+    statistics = body[:1] == ["statistics"]
+    at = "/".join(body[1:] if statistics else body)
+    norm = re.sub(r"(stem|shortcut)_norm$", r"\1", at)
+    conv = re.sub(r"(^|/)norm(\d)$", r"\1conv\2", norm)
+    convolution, normalisation = name(conv)
+    change = changes.convolution if last == "kernel" else changes.same
+    of = convolution if last == "kernel" else normalisation
+    theirs = {
+      "kernel": "weight",
+      "scale": "weight",
+      "bias": "bias",
+      "mean": "running_mean",
+      "var": "running_var",
+    }[last]
+    sources[leaf] = Source((f"{of}.{theirs}",), change)
+  return sources
+
+
+def _resnet(name):
+  def make(leaves, about: About) -> Table:
+    found = [leaf for leaf in leaves if _RESNET_LEAF.match(leaf)]
+    return Table(
+      _convolutions(found, name),
+      ignored={
+        r"classifier\.": "a classifier of other classes",
+        r"fc\.": "a classifier of other classes",
+        r".*\.num_batches_tracked": "a count of training steps",
+      },
+    )
+
+  return make
+
+
+_RESNET_LEAF = re.compile(
+  r"(statistics/)?(stem|stem_norm|stage_\d+_block_\d+)/"
+)
+
+
+def _hugging_face(conv: str) -> tuple[str, str]:
+  if conv == "stem":
+    base = "embedder.embedder"
+  else:
+    stage, block, part = re.match(
+      r"stage_(\d+)_block_(\d+)/(.*)", conv
+    ).groups()
+    place = (
+      part
+      if part == "shortcut"
+      else f"layer.{int(part.removeprefix('conv')) - 1}"
+    )
+    base = f"encoder.stages.{stage}.layers.{block}.{place}"
+  return f"{base}.convolution", f"{base}.normalization"
+
+
+def _torchvision(conv: str) -> tuple[str, str]:
+  if conv == "stem":
+    return "conv1", "bn1"
+  stage, block, part = re.match(r"stage_(\d+)_block_(\d+)/(.*)", conv).groups()
+  base = f"layer{int(stage) + 1}.{block}."
+  if part == "shortcut":
+    return f"{base}downsample.0", f"{base}downsample.1"
+  return base + part, base + part.replace("conv", "bn")
+
+
+hugging_face = _resnet(_hugging_face)
+torchvision = _resnet(_torchvision)
