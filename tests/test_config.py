@@ -36,7 +36,7 @@ def make(**fields) -> Config:
     ({"mask.title_rate": 0.0}, 1, ["title_rate=0.0"]),
     ({"mask.mask_share": 0.95}, 1, ["0.95", "0.1"]),
     ({"model.norm": "rms"}, 1, ["'rms'", "post, pre"]),
-    ({"steps": 0}, 1, ["steps=0"]),
+    ({"steps": -1}, 1, ["steps=-1"]),
     ({"data.path": ""}, 1, ["data.path"]),
   ],
 )

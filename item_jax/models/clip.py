@@ -13,10 +13,8 @@ import jax.numpy as jnp
 from item_jax.models import layers, patches
 from item_jax.models.layers import LAYER_NORM_EPSILON
 
-# Radford et al. 2021, 2.5: the temperature starts at 0.07, and the factor on
-# the cosines never exceeds 100.
+# Radford et al. 2021, 2.5: the temperature starts at 0.07.
 FIRST_LOG_SCALE = math.log(1 / 0.07)
-HIGHEST_SCALE = 100.0
 
 
 class Clip(nn.Module):

@@ -1,5 +1,8 @@
 """ITEm's pre-training as a task: five objectives, a sixth where asked for."""
 
+import math
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -7,7 +10,8 @@ from item_jax.config import Config
 from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
 from item_jax.models import cost, patches
-from item_jax.objectives import floors, losses, masking, pretrain
+from item_jax.objectives import align, floors, losses, masking, pretrain
+from item_jax.objectives.contract import Objective
 from item_jax.tasks import samples
 from item_jax.tasks.contract import Task
 from item_jax.tasks.networks import Network, example_batch, word_rows
@@ -33,11 +37,21 @@ def make_task(
     swap_rate=config.loss.swap_rate,
     keep_unmatched=config.loss.keep_unmatched,
     normalise_patches=config.loss.normalise_patches,
+    extra=_sixth(config, words, model),
   )
 
   def init(key):
     place = jnp.zeros((1, 1), jnp.int32)
-    return dict(model.init(key, example_batch(config), place, place)["params"])
+    params = model.init(key, example_batch(config), place, place)["params"]
+    if not config.loss.align:
+      return dict(params)
+    return dict(params) | align.init_params(
+      jax.random.fold_in(key, 1),
+      dims=m.width,
+      temperature=config.align.temperature,
+      projection=config.align.projection,
+      std=m.init_std,
+    )
 
   return Task(
     objective=objective,
@@ -61,9 +75,61 @@ def make_task(
         model.num_patches, config.mask.patch_rate
       ),
       words=word_rows(config, words),
-    ),
+    )
+    + 3 * _sixth_flops(config, model.num_patches),
     embed_flops=network.embed_flops,
   )
+
+
+def _sixth(config: Config, words: Words, model) -> Objective:
+  a = config.align
+
+  def look(params, batch, *, side, key):
+    return model.apply(
+      {"params": params},
+      batch,
+      side=side,
+      deterministic=False,
+      rngs={"dropout": key},
+      method="encode",
+    )[:, 0]
+
+  return align.make_align(
+    look,
+    weight=config.loss.align,
+    kinds=a.views,
+    fused=a.fused,
+    changed=a.changed,
+    crop=a.crop,
+    light=a.light,
+    word_drop=a.word_drop,
+    side_drop=a.side_drop,
+    special=words.special,
+    pad=words.pad,
+  )
+
+
+def _sixth_flops(config: Config, num_patches: int) -> float:
+  """Forward FLOPs of the views of a pair, each an embedding of its own."""
+  m, a = config.model, config.align
+  if not config.loss.align:
+    return 0.0
+
+  def view(patches_read, words_read):
+    return cost.embed_flops_per_sample(
+      layers=m.layers,
+      width=m.width,
+      mlp=m.mlp,
+      num_patches=patches_read,
+      patch_pixels=m.patch**2 * 3,
+      title_places=words_read,
+    )
+
+  whole = view(num_patches, m.title_places)
+  sides = view(num_patches, 0) + view(0, m.title_places) + a.fused * whole
+  return {"sides": sides, "twins": 2 * whole, "both": sides + 2 * whole}[
+    a.views
+  ]
 
 
 def _floors(
@@ -86,4 +152,4 @@ def _floors(
     "mim": pixels,
     "gmlm": word,
     "gmim": pixels,
-  }
+  } | ({"align": math.log(config.batch_size)} if config.loss.align else {})

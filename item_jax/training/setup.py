@@ -1,6 +1,7 @@
 """Everything a run needs before its first step: a Config in; data, mesh and a
 compiled step out, or a refusal that names both sides."""
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,8 +86,18 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
+
+  @functools.cache
+  def first_params():
+    initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
+    return starting_params(config, task, words, initial)
+
+  if config.start_from and run is None:
+    first_params()  # refused, if at all, before the compiler's minutes
   begin = time.perf_counter()
-  shapes, initialise, step = _compile(config, task, words, mesh, schedule)
+  shapes, initialise, step = _compile(
+    config, task, mesh, schedule, first_params
+  )
   seconds = time.perf_counter() - begin
   floors = (
     run.floors if run else task.floors(store, config.data.train_split, words)
@@ -142,7 +153,7 @@ def _attention(config: Config, run) -> tuple[str, str]:
   )
 
 
-def _compile(config: Config, task: Task, words: Words, mesh: Mesh, schedule):
+def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
   """(shapes of the State, () -> State, compiled step)."""
   o = config.optim
   optimizer = make_optimizer(
@@ -187,11 +198,9 @@ def _compile(config: Config, task: Task, words: Words, mesh: Mesh, schedule):
     state = jax.jit(initial_state, out_shardings=placed)()
     if not config.start_from:
       return state
-    initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
-    params = starting_params(config, task, words, initial)
     # Through jit, as every process holds all of it and keeps its part.
     place = jax.jit(lambda x: x, out_shardings=placed.params)
-    return state.replace(params=place(params))
+    return state.replace(params=place(first_params()))
 
   return shapes, initialise, compiled
 

@@ -9,14 +9,22 @@ import numpy as np
 from item_jax.config import Config
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
+from item_jax.pretrained import changes, convert
 from item_jax.tasks import Task
 from item_jax.training.restore import restore
 from item_jax.training.workdir import RUN_FILE
 
+# Position tables, which other image sizes and title lengths stretch.
+_STRETCH = {
+  "patch_position": changes.fit_grid,
+  "title_position": changes.fit_rows,
+}
+
+
 def starting_params(config: Config, task: Task, words: Words, params):
   """The initial `params`, replaced where `config.start_from` has better.
 
-  What an embedding needs must be there; heads that are not, or that have
+  What an embedding needs must be there (position tables are stretched); heads that are not, or that have
   another shape, keep their initial values and are named.
 
   Raises:
@@ -29,9 +37,10 @@ def starting_params(config: Config, task: Task, words: Words, params):
   params = jax.tree.map(np.asarray, params)
   if (path / RUN_FILE).is_file():
     return _from_run(path, task, words, params)
-  from item_jax.pretrained import convert
-
-  return convert.fill(params, path, config=config, words=words)
+  core = jax.eval_shape(task.core, jax.random.key(0)).keys()
+  found = convert.fill(params, path, config, words, new=params.keys() - core)
+  print(found.describe(), flush=True)
+  return found.params
 
 
 def _from_run(path: Path, task: Task, words: Words, params):
@@ -48,6 +57,8 @@ def _from_run(path: Path, task: Task, words: Words, params):
   for name, leaf in ours.items():
     top = name.split("/")[0]
     found = theirs.get(name)
+    if found is not None and found.shape != leaf.shape and name in _STRETCH:
+      found = _STRETCH[name](found, len(leaf))
     if found is not None and found.shape == leaf.shape:
       taken[name] = np.asarray(found, leaf.dtype)
     elif top in core:
