@@ -24,8 +24,9 @@ _STRETCH = {
 def starting_params(config: Config, task: Task, words: Words, params):
   """The initial `params`, replaced where `config.start_from` has better.
 
-  What an embedding needs must be there (position tables are stretched); heads that are not, or that have
-  another shape, keep their initial values and are named.
+  What an embedding needs must be there, its position tables stretched where
+  sizes differ; heads that are not there, or that have another shape, keep
+  their initial values and are named.
 
   Raises:
     UserError: the other run's words or sizes are not this one's; files that
