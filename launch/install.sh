@@ -1,6 +1,8 @@
 # Makes a virtual environment and installs item-jax into it. To be sourced.
 #
-#   install EXTRA...   into $VENV; $PYTHON is its python afterwards
+#   install EXTRA...     into $VENV; $PYTHON is its python afterwards
+#   install_torchcheck   after it: the extra of that name, with PyTorch's CPU
+#                        build; says in a line where that can't be had
 #
 # What is installed already, for the same setup.py, is not installed again.
 
@@ -52,4 +54,35 @@ install() {
   "$PYTHON" -m pip install --quiet --disable-pip-version-check \
     --editable "$ROOT${extras:+[$extras]}" || return 1
   printf '%s\n' "$stamp ${extras//,/ }" > "$VENV/.installed"
+}
+
+# What pip calls PyTorch's CPU build: nothing where the indexes it is set up with
+# have none. On Linux the plain one brings gigabytes of CUDA, which no test needs.
+cpu_torch() {
+  if [ "$(uname -s)" != Linux ]; then
+    echo torch
+    return
+  fi
+  "$PYTHON" -m pip index versions torch 2> /dev/null \
+    | tr ', ' '\n\n' | grep '+cpu$' | head -n 1 | sed 's/^/torch==/'
+}
+
+install_torchcheck() {
+  local build
+  ! grep -qsw torchcheck "$VENV/.installed" || return 0
+  build="$(cpu_torch || true)"
+  if [ -z "$build" ]; then
+    echo "no index of this pip has PyTorch's CPU build (PIP_EXTRA_INDEX_URL" \
+      "adds one): the tests that compare with it are skipped"
+    return 0
+  fi
+  echo "installing item-jax[torchcheck] with $build into $VENV"
+  # In one go, so that pip can't put another build in its place.
+  if ! "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+    --editable "$ROOT[torchcheck]" "$build"; then
+    echo "item-jax[torchcheck] can't be installed: the tests that compare with" \
+      "PyTorch are skipped"
+    return 0
+  fi
+  sed -i.old 's/$/ torchcheck/' "$VENV/.installed"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the test extra into .venv and runs the whole suite, two files at a
-# time.
+# Installs the test extra into .venv, and the torchcheck extra where PyTorch's
+# CPU build can be had; then runs the whole suite, two files at a time.
 #
 #   bash launch/test.sh [what pytest takes]
 set -euo pipefail
@@ -9,6 +9,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=launch/install.sh
 source "$here/launch/install.sh"
 install test
+install_torchcheck
 cd "$here"
 exec "$PYTHON" -m pytest -n 2 --dist loadfile \
   --no-loadscope-reorder "$@"
