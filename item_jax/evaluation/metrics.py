@@ -6,7 +6,7 @@ Recall is the share of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -119,38 +119,23 @@ def verdict(difference: float, drawn_R: np.ndarray) -> dict:
   }
 
 
-def number(product_Q: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-  """Each query's product as a number, and how many queries each has."""
+def _resample(values, product_Q, resamples, seed):
+  """Means over queries of each resample of the products, [resamples, M]."""
   _, number_Q, count_P = np.unique(
     np.asarray(product_Q, object), return_inverse=True, return_counts=True
   )
-  return number_Q, count_P
-
-
-def draw(products: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-  """How often each product is drawn: float64 [some of the resamples, P].
-
-  Equal arguments give equal draws, whoever is scored: so systems are paired.
-  """
+  total_PM = np.stack(
+    [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1
+  )
+  products = len(count_P)
   random = np.random.default_rng(seed)
+  means = []
   at_once = max(1, 2**21 // products)  # 16 MB of draws
   for first in range(0, resamples, at_once):
     lines = min(at_once, resamples - first)
     drawn_RP = random.integers(products, size=(lines, products))
     drawn_RP += products * np.arange(lines)[:, None]
     times_RP = np.bincount(drawn_RP.ravel(), minlength=lines * products)
-    yield times_RP.reshape(lines, products).astype(float)
-
-
-def _resample(values, product_Q, resamples, seed):
-  """Means over queries of each resample of the products, [resamples, M]."""
-  number_Q, count_P = number(product_Q)
-  total_PM = np.stack(
-    [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1
-  )
-  return np.concatenate(
-    [
-      times_RP @ total_PM / (times_RP @ count_P)[:, None]
-      for times_RP in draw(len(count_P), resamples, seed)
-    ]
-  )
+    times_RP = times_RP.reshape(lines, products).astype(float)
+    means.append(times_RP @ total_PM / (times_RP @ count_P)[:, None])
+  return np.concatenate(means)

@@ -1,0 +1,41 @@
+"""`item-jax probe`: exports of training and test in, what simple classifiers
+find of the leaf category out."""
+
+from pathlib import Path
+
+
+def add(command) -> None:
+  sub = command("probe", "score embeddings: leaf category")
+  sub.add_argument("export", type=Path, help="the export that is scored")
+  sub.add_argument(
+    "--train", type=Path, required=True, help="the export that is learnt from"
+  )
+  sub.add_argument(
+    "--val",
+    type=Path,
+    help="the export that settings are chosen by; default: a tenth of the"
+    " training products",
+  )
+  sub.add_argument("--json", type=Path)
+  sub.add_argument(
+    "--out",
+    type=Path,
+    metavar="DIR",
+    help="folder for tables by category, confusion matrices and pictures",
+  )
+  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
+  sub.add_argument("--seed", type=int, default=0)
+
+
+def run(args, rest) -> None:
+  from item_jax.evaluation.probe import probe_command
+
+  probe_command(
+    args.train,
+    args.val,
+    args.export,
+    json_path=args.json,
+    out=args.out,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
+  )

@@ -1,0 +1,165 @@
+"""Two classifiers of frozen embeddings: rows and their classes in, classes
+ranked by likelihood out.
+
+Both learn from the training rows alone; validation picks their one setting.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from item_jax.evaluation.labels import TOP
+from item_jax.evaluation.search import search
+
+NEIGHBOURS = (1, 3, 5, 10, 20, 50)
+# Of rows of mean squared length 1, so it means the same for every width.
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # C, the inverse of the penalty
+# Largest gradient of the mean loss at which a fit ends. The looser one ranks
+# values of C in a third of the time; below the tighter one accuracies move by
+# less than a tenth of their interval.
+_CHOOSING, _FINAL = 1e-3, 1e-4
+_MOST_STEPS = 2_000
+_VOTES = 4096  # rows voted on at a time
+
+
+class Rows(NamedTuple):
+  """N rows of one split."""
+
+  vectors_ND: np.ndarray  # float, no row of zeros
+  categories: list[str]  # "" where a row has none
+  ids: list[str]  # of equal cosines the smaller id is nearer
+  products: list[str]  # "" is a product of its own
+
+
+class Learnt(NamedTuple):
+  """What was chosen, how it did on validation, and what it says of the test."""
+
+  chosen: dict
+  val_accuracy: float
+  ranked_Q5: np.ndarray  # classes, likeliest first; -1 where there are no more
+
+
+def nearest(
+  train: Rows,
+  val: Rows,
+  test: Rows,
+  *,
+  train_N: np.ndarray,
+  val_M: np.ndarray,
+  choices: Sequence[int] = NEIGHBOURS,
+) -> Learnt:
+  """k nearest neighbours by cosine, each with one vote.
+
+  Args:
+    train_N, val_M: int, the rows' classes, all those of training from 0 on.
+    choices: values of k; the best on validation is taken, of equals the
+      smallest.
+  """
+  parts = (train, val, test)
+  ends = np.cumsum([len(rows.categories) for rows in parts])
+  vectors_ND = np.concatenate(
+    [np.asarray(rows.vectors_ND, np.float32) for rows in parts]
+  )
+  choices = sorted({min(k, len(train_N)) for k in choices})
+  found = search(
+    vectors_ND,
+    [*train.ids, *val.ids, *test.ids],
+    k=choices[-1],
+    queries=np.arange(ends[0], ends[2]),
+    index=np.arange(ends[0]),
+  )
+  label_QK = train_N[found.rows_QK]
+  size = int(train_N.max()) + 1
+  of_val = label_QK[: len(val_M)]
+  scores = {
+    k: float((vote(of_val, size, k)[:, 0] == val_M).mean()) for k in choices
+  }
+  k = max(scores, key=lambda k: (scores[k], -k))
+  return Learnt({"k": k}, scores[k], vote(label_QK[len(val_M) :], size, k))
+
+
+def vote(label_QK: np.ndarray, size: int, k: int) -> np.ndarray:
+  """Ranks the classes by the votes of the first k neighbours.
+
+  Of equal votes the class whose first neighbour is nearer comes first; so do
+  classes met beyond the k follow those that got votes.
+
+  Returns:
+    int [Q, 5], or fewer; -1 where no more classes were met.
+  """
+  deep = label_QK.shape[1]
+  ranked = []
+  for first in range(0, len(label_QK), _VOTES):
+    some_QK = label_QK[first : first + _VOTES]
+    line_Q = np.arange(len(some_QK))
+    key_QC = np.full((len(some_QK), size), -deep)
+    for near in range(deep - 1, -1, -1):
+      key_QC[line_Q, some_QK[:, near]] = -near
+    for near in range(k):
+      key_QC[line_Q, some_QK[:, near]] += deep + 1
+    best_QT = np.argsort(-key_QC, axis=1, kind="stable")[:, :TOP]
+    met_QT = np.take_along_axis(key_QC, best_QT, axis=1) > -deep
+    ranked.append(np.where(met_QT, best_QT, -1))
+  return np.concatenate(ranked)
+
+
+def logistic(
+  train: Rows,
+  val: Rows,
+  test: Rows,
+  *,
+  train_N: np.ndarray,
+  val_M: np.ndarray,
+  choices: Sequence[float] = STRENGTHS,
+) -> Learnt:
+  """Multinomial logistic regression with an L2 penalty.
+
+  Rows are centred at the training rows' mean and divided by one number, the
+  root of their mean squared length. Not value by value: that would blow up
+  directions that hold nothing but noise, and undo the share of a fusion.
+
+  Args:
+    train_N, val_M: int, the rows' classes, all those of training from 0 on.
+    choices: values of C, tried in ascending order until the accuracy on
+      validation falls; of equals the smallest.
+  """
+  middle_D = np.mean(train.vectors_ND, axis=0, dtype=np.float64)
+  train_ND = np.asarray(train.vectors_ND - middle_D, np.float32)
+  # Rows that are all the same have no length; then the largest class wins.
+  scale = np.sqrt(np.vecdot(train_ND, train_ND).mean(dtype=np.float64)) or 1.0
+  train_ND = np.asarray(train_ND / scale, np.float32)
+  val_MD = ((val.vectors_ND - middle_D) / scale).astype(np.float32)
+  best, best_score = None, -1.0
+  for strength in sorted(choices):
+    model, _ = _fit(train_ND, train_N, strength)
+    score = float((model.predict(val_MD) == val_M).mean())
+    if score < best_score:
+      break
+    if score > best_score:
+      best, best_score = model, score
+  best, converged = _fit(train_ND, train_N, best.C, start=best)
+  best_score = float((best.predict(val_MD) == val_M).mean())
+  test_QD = ((test.vectors_ND - middle_D) / scale).astype(np.float32)
+  ranked_Q5 = np.argsort(-best.predict_proba(test_QD), axis=1, kind="stable")
+  chosen = {"C": best.C, "converged": converged}
+  return Learnt(chosen, best_score, ranked_Q5[:, :TOP])
+
+
+def _fit(train_ND, train_N, strength: float, *, start=None):
+  """A model, and whether its fit converged; from `start` to the end."""
+  # Here and not above: it takes a second, and a notebook may want none of it.
+  from sklearn.exceptions import ConvergenceWarning
+  from sklearn.linear_model import LogisticRegression
+
+  model = start or LogisticRegression(
+    C=strength, tol=_CHOOSING, max_iter=_MOST_STEPS, warm_start=True
+  )
+  if start:
+    model.set_params(tol=_FINAL)
+  with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always", ConvergenceWarning)
+    model.fit(train_ND, train_N)
+  failed = any(issubclass(one.category, ConvergenceWarning) for one in told)
+  return model, not failed

@@ -1,0 +1,146 @@
+"""Shows which categories are taken for which: answers in, tables and a
+picture out."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from item_jax.evaluation.labels import Answers, by_class
+
+LARGEST = 40  # categories in the picture; more cannot be read
+_LETTERS = 34  # of a name in the picture
+
+
+def matrix(given: Answers) -> np.ndarray:
+  """How many rows of class c were said to be class d, int [C,C]."""
+  size = len(given.classes)
+  place_Q = given.true_Q * size + given.said_Q
+  return np.bincount(place_Q, minlength=size**2).reshape(size, size)
+
+
+def write_matrix(path: Path, given: Answers) -> None:
+  """A CSV: a line for each true category, a column for each said one."""
+  with _open(path) as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["true \\ said", *given.classes])
+    for label, line in zip(given.classes, matrix(given).tolist(), strict=True):
+      writer.writerow([label, *line])
+
+
+def write_by_class(
+  path: Path, given: Answers, train_categories: Sequence[str]
+) -> None:
+  """A CSV with a line a category: rows, precision, recall and F1.
+
+  What is not defined (no row is of it) is empty.
+  """
+  trained = Counter(train_categories)
+  names = ("category", "train_rows", "test_rows", "said")
+  with _open(path) as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*names, "precision", "recall", "f1"])
+    for line in by_class(given):
+      shares = (line["precision"], line["recall"], line["f1"])
+      writer.writerow(
+        [line["category"], trained[line["category"]], line["rows"]]
+        + [line["said"]]
+        + ["" if share is None else f"{share:.6f}" for share in shares]
+      )
+
+
+def write_answers(
+  path: Path, ids: Sequence[str], answers: Mapping[str, Answers]
+) -> None:
+  """A CSV with a line a scored row: id, category, what each one said."""
+  first = next(iter(answers.values()))
+  with _open(path) as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["id", "category", *answers])
+    for place, row in enumerate(first.rows_Q.tolist()):
+      said = [one.classes[one.said_Q[place]] for one in answers.values()]
+      writer.writerow([ids[row], first.classes[first.true_Q[place]], *said])
+
+
+def draw(
+  path: Path, given: Answers, *, title: str, largest: int = LARGEST
+) -> None:
+  """A PNG: of each true category's rows, the share said to be each category.
+
+  Where there are more than `largest` categories with rows, those with the
+  most are shown, the title says so, and a last column holds what was said
+  beside them.
+  """
+  # Here and not above: it takes a second. Not pyplot, which asks the machine
+  # for a screen and keeps every figure.
+  from matplotlib.figure import Figure
+
+  count_CC = matrix(given)
+  rows_C = count_CC.sum(axis=1)
+  order = np.argsort(-rows_C, kind="stable")
+  order = order[rows_C[order] > 0]
+  shown = order[:largest]
+  # Beside each other what is named alike: paths share their beginnings.
+  shown = np.array(sorted(shown, key=lambda c: str(given.classes[c])))
+  cell_SX = count_CC[np.ix_(shown, shown)]
+  beside_S = count_CC[shown].sum(axis=1) - cell_SX.sum(axis=1)
+  cell_SX = np.concatenate([cell_SX, beside_S[:, None]], axis=1)
+  share_SX = cell_SX / rows_C[shown][:, None]
+  names = short_names([str(given.classes[c]) for c in shown])
+  if len(order) > len(shown):
+    title += (
+      f"\nthe {len(shown)} largest of {len(order)} categories,"
+      f" {rows_C[shown].sum():,} of {rows_C.sum():,} rows"
+    )
+  inches = 4 + 0.28 * len(shown)
+  figure = Figure(figsize=(inches + 1, inches), layout="constrained")
+  axes = figure.add_subplot()
+  image = axes.imshow(share_SX, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+  plain = {"parse_math": False, "fontsize": 8}  # a name may hold dollar signs
+  lines = [f"{n} ({rows_C[c]:,})" for n, c in zip(names, shown, strict=True)]
+  axes.set_yticks(range(len(lines)), lines, **plain)
+  columns = [*names, "any other"]
+  axes.set_xticks(range(len(columns)), columns, rotation=90, **plain)
+  for line, column in zip(*np.nonzero(share_SX >= 0.005), strict=True):
+    axes.text(
+      column,
+      line,
+      f"{100 * share_SX[line, column]:.0f}",
+      ha="center",
+      va="center",
+      fontsize=6,
+      color="white" if share_SX[line, column] > 0.5 else "black",
+    )
+  axes.set_xlabel("said")
+  axes.set_ylabel("true (rows)")
+  axes.set_title(title, parse_math=False)
+  figure.colorbar(image, label="share of the true category's rows")
+  figure.savefig(path, dpi=130, format="png")
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+  """The last step of each path, with as many before it as tell them apart."""
+  steps = [path.split(" > ") for path in paths]
+  kept = [1] * len(paths)
+  while True:
+    names = [
+      " > ".join(line[-few:]) for line, few in zip(steps, kept, strict=True)
+    ]
+    times = Counter(names)
+    longer = [
+      few + 1 if times[name] > 1 and few < len(line) else few
+      for name, line, few in zip(names, steps, kept, strict=True)
+    ]
+    if longer == kept:
+      break
+    kept = longer
+  return [
+    name if len(name) <= _LETTERS else "\u2026" + name[1 - _LETTERS :]
+    for name in names
+  ]
+
+
+def _open(path: Path):
+  return open(path, "w", encoding="utf-8", newline="")

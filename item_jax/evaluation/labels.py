@@ -1,0 +1,262 @@
+"""Scores leaf categories: what is true and what was said in, accuracy and F1
+out.
+
+The classes are fixed by training. A row without a category is left out, and
+so is one of a category that training does not have: no classifier of these
+classes can name it. Both are counted. Macro-F1 is the mean of the F1 of the
+classes that have scored rows; another one can still be said, wrongly.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+from item_jax.errors import UserError
+from item_jax.evaluation import metrics
+
+TOP = 5
+
+
+class Answers(NamedTuple):
+  """What one classifier said of the Q rows that are scored, of N."""
+
+  classes: tuple  # C labels
+  rows_Q: np.ndarray  # int, their row numbers among the N
+  true_Q: np.ndarray  # int, places in `classes`
+  said_Q: np.ndarray  # int, likewise
+  correct_Q: np.ndarray  # bool
+  top_Q: np.ndarray | None  # bool, true among the first five said; if ranked
+  without_category: int
+  unknown_category: int
+
+
+def answers(
+  true: Sequence, said: Sequence, ranked=None, *, classes: Sequence = ()
+) -> Answers:
+  """Compares N labels with N that were said.
+
+  Args:
+    true: labels (strings or integers); "" or None where a row has none.
+    said: a label of `classes` for each row.
+    ranked: for each row its likeliest labels, best first, any number of them.
+    classes: what can be said; by default all labels that occur.
+
+  Raises:
+    UserError: no row is left to score.
+    ValueError: lengths differ, or something was said that is no class.
+  """
+  true, said = list(true), list(said)
+  if len(true) != len(said) or (
+    ranked is not None and len(ranked) != len(true)
+  ):
+    raise ValueError(
+      f"{len(true)} labels are true, but {len(said)} were said and"
+      f" {len(said if ranked is None else ranked)} rows ranked"
+    )
+  if not len(classes):
+    classes = sorted({label for label in true + said if not absent(label)})
+  place = {label: number for number, label in enumerate(classes)}
+  rows_Q = np.array(
+    [row for row, label in enumerate(true) if label in place], np.int64
+  )
+  without = sum(absent(label) for label in true)
+  if not len(rows_Q):
+    raise UserError(
+      f"none of {len(true)} rows has one of the {len(place)} categories of"
+      f" training ({without} have none): there is nothing to score"
+    )
+  wrong = {label for label in said if label not in place}
+  if wrong:
+    raise ValueError(f"said, but no class: {sorted(map(str, wrong))[:5]}")
+  true_Q = np.array([place[true[row]] for row in rows_Q])
+  said_Q = np.array([place[said[row]] for row in rows_Q])
+  top_Q = None
+  if ranked is not None:
+    top_Q = np.array([true[row] in list(ranked[row])[:TOP] for row in rows_Q])
+  return Answers(
+    tuple(classes),
+    rows_Q,
+    true_Q,
+    said_Q,
+    true_Q == said_Q,
+    top_Q,
+    without,
+    len(true) - without - len(rows_Q),
+  )
+
+
+def absent(label) -> bool:
+  """Whether a row has no category; 0 is a label like any other."""
+  return label is None or label == ""
+
+
+def score_labels(
+  true: Sequence, said: Sequence, ranked=None, *, classes: Sequence = ()
+) -> dict:
+  """Top-1 (and top-5) accuracy and macro-F1; see `answers` and `summary`."""
+  return summary(answers(true, said, ranked, classes=classes))
+
+
+def summary(given: Answers) -> dict:
+  """The scores.
+
+  Returns:
+    rows scored, without_category and unknown_category (rows left out),
+    classes, classes_with_support, accuracy, top5 (None where nothing was
+    ranked) and macro_f1.
+  """
+  hit_C, true_C, said_C = _counts(given)
+  return {
+    "rows": len(given.rows_Q),
+    "without_category": given.without_category,
+    "unknown_category": given.unknown_category,
+    "classes": len(given.classes),
+    "classes_with_support": int((true_C > 0).sum()),
+    "accuracy": float(given.correct_Q.mean()),
+    "top5": None if given.top_Q is None else float(given.top_Q.mean()),
+    "macro_f1": float(_macro_f1(hit_C, true_C, said_C)),
+  }
+
+
+def by_class(given: Answers) -> list[dict]:
+  """Each class: category, rows, said, precision, recall and f1.
+
+  A class without rows has no recall and no F1, one that was neither said nor
+  true no precision either: None. Never said, but true: precision 0.
+  """
+  lines = []
+  for label, hit, true, said in zip(
+    given.classes, *(counts.tolist() for counts in _counts(given)), strict=True
+  ):
+    lines.append(
+      {
+        "category": label,
+        "rows": true,
+        "said": said,
+        "precision": hit / said if said else (0.0 if true else None),
+        "recall": hit / true if true else None,
+        "f1": 2 * hit / (true + said) if true else None,
+      }
+    )
+  return lines
+
+
+def intervals(
+  given: Answers,
+  products: Sequence[str],
+  *,
+  resamples: int = 1000,
+  seed: int = 0,
+) -> dict[str, list[float]]:
+  """95 % intervals of `summary`'s measures, by bootstrap over products.
+
+  Args:
+    products: of all N rows; "" is a product of its own.
+  """
+  product_Q = _products(given, products)
+  found = metrics.intervals(
+    _values(given), product_Q, resamples=resamples, seed=seed
+  )
+  drawn_R = _draw_macro_f1(given, product_Q, resamples, seed)
+  return {**found, "macro_f1": np.quantile(drawn_R, [0.025, 0.975]).tolist()}
+
+
+def compare(
+  left: Answers,
+  right: Answers,
+  products: Sequence[str],
+  *,
+  resamples: int = 1000,
+  seed: int = 0,
+) -> dict[str, dict]:
+  """Two classifiers on the same rows, by the paired bootstrap over products.
+
+  Returns:
+    {"accuracy": {"difference": left - right, "interval", "p"}, "top5" where
+    both have it, "macro_f1"}, as `metrics.compare`.
+  """
+  if (
+    left.classes != right.classes
+    or not np.array_equal(left.rows_Q, right.rows_Q)
+    or not np.array_equal(left.true_Q, right.true_Q)
+  ):
+    raise ValueError("the two classifiers answered different questions")
+  product_Q = _products(left, products)
+  ours, theirs = _values(left), _values(right)
+  both = ours.keys() & theirs.keys()
+  result = metrics.compare(
+    {name: ours[name] for name in ours if name in both},
+    {name: theirs[name] for name in ours if name in both},
+    product_Q,
+    resamples=resamples,
+    seed=seed,
+  )
+  drawn_R, other_R = (
+    _draw_macro_f1(given, product_Q, resamples, seed) for given in (left, right)
+  )
+  apart = summary(left)["macro_f1"] - summary(right)["macro_f1"]
+  result["macro_f1"] = metrics.verdict(apart, drawn_R - other_R)
+  return result
+
+
+def _values(given: Answers) -> dict[str, np.ndarray]:
+  """The measures that are means over rows."""
+  values = {"accuracy": given.correct_Q.astype(float)}
+  if given.top_Q is not None:
+    values["top5"] = given.top_Q.astype(float)
+  return values
+
+
+def _products(given: Answers, products) -> list[str]:
+  return [products[row] or f"\n{row}" for row in given.rows_Q.tolist()]
+
+
+def _counts(given: Answers):
+  """How often each class was right, true, and said; three int [C]."""
+  size = len(given.classes)
+  return (
+    np.bincount(given.true_Q[given.correct_Q], minlength=size),
+    np.bincount(given.true_Q, minlength=size),
+    np.bincount(given.said_Q, minlength=size),
+  )
+
+
+def _macro_f1(hit_RC, true_RC, said_RC):
+  """The mean F1 over the classes with rows, along the last axis."""
+  either_RC = true_RC + said_RC
+  f1_RC = 2 * hit_RC / np.where(either_RC > 0, either_RC, 1)
+  return f1_RC.sum(axis=-1) / (true_RC > 0).sum(axis=-1)
+
+
+def _draw_macro_f1(given, product_Q, resamples, seed) -> np.ndarray:
+  """Macro-F1 in each resample of the products, [resamples].
+
+  A plain resample loses a third of the rows' products, and with them whole
+  classes of few rows, the hardest ones: their mean F1 would rise. So each
+  product gets a weight from the exponential distribution instead (Rubin's
+  Bayesian bootstrap), which loses none.
+  """
+  _, number_Q = np.unique(np.asarray(product_Q, object), return_inverse=True)
+  products = int(number_Q.max()) + 1
+  size = len(given.classes)
+  right_Q = given.correct_Q
+  # A line each for every class's right, true and said rows.
+  line = [given.true_Q[right_Q], size + given.true_Q, 2 * size + given.said_Q]
+  column = [number_Q[right_Q], number_Q, number_Q]
+  count_MP = scipy.sparse.csr_array(
+    (
+      np.ones(sum(map(len, line))),
+      (np.concatenate(line), np.concatenate(column)),
+    ),
+    shape=(3 * size, products),
+  )
+  random = np.random.default_rng(seed)
+  drawn = []
+  at_once = max(1, 2**21 // products)  # 16 MB of weights
+  for first in range(0, resamples, at_once):
+    rows = min(at_once, resamples - first)
+    weight_RP = random.standard_exponential((rows, products))
+    drawn.append(_macro_f1(*np.split((count_MP @ weight_RP.T).T, 3, axis=1)))
+  return np.concatenate(drawn)
