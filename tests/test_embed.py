@@ -56,6 +56,7 @@ def test_layout(exported, tiny_data):
   assert [
     (i["id"], i["product"], i["category"], i["title"]) for i in items
   ] == [(r.listing_id, r.product_id, r.category, r.title) for r in records]
+  assert {(i["has_image"], i["has_title"]) for i in items} == {("1", "1")}
   meta = json.loads((out / "meta.json").read_text())
   assert meta["rows"] == len(records)
   assert meta["step"] == 8
@@ -252,6 +253,9 @@ def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
   assert np.isfinite(rows_ND).all()
   meta = json.loads((tmp_path / "e" / "meta.json").read_text())
   assert meta["rows_without_this_side"] == 1
+  with (tmp_path / "e" / "items.csv").open(newline="") as file:
+    (item,) = csv.DictReader(file)
+  assert (item["has_image"], item["has_title"]) == ("0", "1")
 
 
 def test_killed_and_called_again(workdir, tiny_data, tmp_path, exported):

@@ -13,14 +13,22 @@ import numpy as np
 from tqdm import tqdm
 
 from item_jax.data import pipeline
-from item_jax.data.records import open_store
+from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.evaluation.embed import MODALITIES, load
 from item_jax.training.checkpoints import write_json
+from item_jax.training.workdir import Run
 
 EXPORT_FORMAT = 1
 SHARD_ROWS = 8_192
-ITEM_COLUMNS = ("id", "product", "category", "title")
+ITEM_COLUMNS = (
+  "id",
+  "product",
+  "category",
+  "title",
+  "has_image",  # 1 or 0; the embedding of nothing does not look like nothing
+  "has_title",
+)
 
 
 class _Plan(NamedTuple):
@@ -76,16 +84,7 @@ def export(
       f"{run.config.model.name!r}, which sees one side alone and gives only"
       f" {', '.join(embedder.task.modalities)}"
     )
-  for name, ours, theirs in (
-    ("tokenizer", run.tokenizer, store.catalogue["tokenizer"]),
-    ("preprocessing", run.preprocessing, store.catalogue["preprocessing"]),
-  ):
-    if ours != theirs:
-      raise UserError(
-        f"{data} was prepared with {name} {theirs!r}, {workdir} was trained"
-        f" with {ours!r}: prepare the catalogue with --tokenizer"
-        f" {Path(workdir) / 'tokenizer.json'}"
-      )
+  check_data(run, store, workdir)
   plan = _Plan(
     format=EXPORT_FORMAT,
     step=embedder.step,
@@ -105,6 +104,20 @@ def export(
     return
   _write_shards(embedder, store, plan, out, batch_size, workers)
   _finish(out, plan, source, workdir)
+
+
+def check_data(run: Run, store: Store, workdir) -> None:
+  """Raises UserError where data were not prepared as the run's were."""
+  for name, ours, theirs in (
+    ("tokenizer", run.tokenizer, store.catalogue["tokenizer"]),
+    ("preprocessing", run.preprocessing, store.catalogue["preprocessing"]),
+  ):
+    if ours != theirs:
+      raise UserError(
+        f"{store.path} was prepared with {name} {theirs!r}, {workdir} was"
+        f" trained with {ours!r}: prepare the catalogue with --tokenizer"
+        f" {Path(workdir) / 'tokenizer.json'}"
+      )
 
 
 def _claim(out: Path, plan: _Plan, *, overwrite: bool) -> bool:
@@ -212,9 +225,9 @@ def _finish(out: Path, plan: _Plan, source, workdir) -> None:
         "image": not record.image,
         "title": not record.title,
       }[plan.modality]
-      writer.writerow(
-        [record.listing_id, record.product_id, record.category, record.title]
-      )
+      *named, title, category, image = record
+      has = (int(bool(image)), int(bool(title)))
+      writer.writerow([*named, category, title, *has])
   part.replace(out / "items.csv")
   with (out / "embeddings.npy").open("rb") as file:
     digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,8 @@ from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 
 TOP = 5
+# What is printed, and under which name.
+SHOWN = {"accuracy": "top-1", "top5": "top-5", "macro_f1": "macro-F1"}
 
 
 class Answers(NamedTuple):

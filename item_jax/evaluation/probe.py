@@ -29,7 +29,6 @@ __all__ = ["probe", "probe_exports", "score_labels"]
 
 # What tells one system's exports from another's.
 _SAME = ("checkpoint", "modality", "dims")
-_SHOWN = {"accuracy": "top-1", "top5": "top-5", "macro_f1": "macro-F1"}
 
 
 def probe(
@@ -254,12 +253,12 @@ def table(result: dict) -> str:
     f" {result['unknown_category']:,} of one that training lacks);"
     f" {result['classes_with_support']:,} categories have scored rows,"
     f" {result['classes_without_support']:,} have none and are not in macro-F1",
-    " " * 20 + "".join(f"{name:26}" for name in _SHOWN.values()).rstrip(),
+    " " * 20 + "".join(f"{name:26}" for name in labels.SHOWN.values()).rstrip(),
   ]
   for name, setting in (("knn", "k"), ("logistic", "C")):
     one = result[name]
     cells = []
-    for measure in _SHOWN:
+    for measure in labels.SHOWN:
       cell = f"{one[measure]:.4f}"
       if "interval" in one:
         low, high = one["interval"][measure]

@@ -1,0 +1,60 @@
+"""`item-jax predict`: a model trained on the leaf category and listings in,
+their categories out."""
+
+from pathlib import Path
+
+from item_jax.errors import UserError
+
+
+def add(command) -> None:
+  sub = command(
+    "predict",
+    "a trained model's leaf categories: of a split, or of one listing",
+  )
+  sub.add_argument("--workdir", type=Path, required=True)
+  sub.add_argument("--data", type=Path)
+  sub.add_argument("--split", default="test")
+  sub.add_argument("--out", type=Path, metavar="FILE.csv")
+  sub.add_argument(
+    "--image",
+    action="append",
+    help="a photo instead of --data; repeatable; '' where one is missing",
+  )
+  sub.add_argument(
+    "--title", action="append", help="the title of each photo, in their order"
+  )
+  sub.add_argument("--top", type=int, default=5, help="categories to name")
+  sub.add_argument(
+    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
+  )
+  sub.add_argument("--batch_size", type=int, default=256)
+  sub.add_argument("--json", type=Path, help="scores of a split")
+
+
+def run(args, rest) -> None:
+  from item_jax.evaluation import predict
+
+  single = args.image is not None or args.title is not None
+  if single == (args.data is not None):
+    raise UserError("predict needs either --data or --image and --title")
+  if single:
+    predict.predict_listings(
+      args.workdir,
+      images=args.image,
+      titles=args.title,
+      top=args.top,
+      step=args.step,
+    )
+    return
+  if args.out is None:
+    raise UserError("predict --data needs --out FILE.csv")
+  predict.predict_split(
+    args.workdir,
+    data=args.data,
+    split=args.split,
+    out=args.out,
+    top=args.top,
+    step=args.step,
+    batch_size=args.batch_size,
+    json_path=args.json,
+  )

@@ -1,0 +1,210 @@
+"""A trained model's own leaf categories: a workdir and listings in; paths,
+probabilities and, where the truth is known, scores out."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from item_jax.data import pipeline
+from item_jax.data.images import BadImage
+from item_jax.data.records import open_store
+from item_jax.errors import UserError
+from item_jax.evaluation import labels
+from item_jax.evaluation.embed import Embedder, load
+from item_jax.evaluation.export import check_data
+
+
+class Predicted(NamedTuple):
+  """What a model says of N listings."""
+
+  ids: list[str]
+  products: list[str]
+  true: list[str]  # "" where a listing has none
+  said: list[list[str]]  # the likeliest categories of each, best first
+  probability_NK: np.ndarray  # float32, theirs
+  answers: labels.Answers | None  # None where no listing has a known category
+
+
+def predict_split(
+  workdir,
+  *,
+  data,
+  split: str,
+  out,
+  top: int = 5,
+  step: int | None = None,
+  batch_size: int = 256,
+  bootstrap: int = 1000,
+  json_path: Path | None = None,
+) -> Predicted:
+  """Predicts a split of a prepared catalogue; writes a CSV, prints the scores.
+
+  Args:
+    out: CSV of id, category, predicted, probability, then top_2,
+      probability_2 and so on; under a temporary name until it is complete.
+    top: categories a listing; fewer where the model knows fewer.
+    step: which checkpoint; as `embed.load`.
+    bootstrap: resamples for the intervals.
+    json_path: where the scores are written, if anywhere.
+
+  Raises:
+    UserError: a model that predicts no category; data that were not prepared
+      as its own.
+  """
+  for path in (out, json_path):  # now, not after the work
+    if path and not Path(path).absolute().parent.is_dir():
+      raise FileNotFoundError(f"{path}: there is no folder to write it to")
+  embedder = _load(workdir, step, top)
+  store = open_store(data)
+  check_data(embedder.run, store, workdir)
+  found = predict(embedder, store, split, top=top, batch_size=batch_size)
+  write_csv(Path(out), found)
+  print(f"{out}: {len(found.ids):,} listings, step {embedder.step}")
+  if found.answers is None:
+    print("no listing has a category that the model knows: nothing to score")
+    return found
+  scores = labels.summary(found.answers)
+  scores["interval"] = labels.intervals(
+    found.answers, found.products, resamples=bootstrap
+  )
+  print(_table(scores))
+  if json_path:
+    text = json.dumps(scores, indent=2) + "\n"
+    Path(json_path).write_text(text, "utf-8")
+  return found
+
+
+def predict(
+  embedder: Embedder, store, split: str, *, top: int = 5, batch_size: int = 256
+) -> Predicted:
+  """Predicts every listing of a split, in the split's order."""
+  source = store.source(split)
+  ids, products, true = [], [], []
+  for record in source:
+    ids.append(record.listing_id)
+    products.append(record.product_id)
+    true.append(record.category)
+  devices = jax.device_count()
+  batch_size = -(-batch_size // devices) * devices
+  config = embedder.config
+  batches = pipeline.ordered_batches(
+    store,
+    split,
+    embedder.words,
+    image_size=config.model.image_size,
+    title_places=config.model.title_places,
+    batch_size=batch_size,
+  )
+  said, probabilities = [], []
+  # Five are always ranked: top-5 accuracy wants them, whatever is shown.
+  deep = max(top, labels.TOP)
+  for batch in batches:
+    ranked_BK, some_BK = rank(embedder.predict_batch(batch), deep)
+    said += [[embedder.categories[c] for c in line] for line in ranked_BK]
+    probabilities.append(some_BK)
+  said = said[: len(ids)]  # the last batch is filled up
+  answers = None
+  if set(true) & set(embedder.categories):
+    answers = labels.answers(
+      true, [line[0] for line in said], said, classes=embedder.categories
+    )
+  return Predicted(
+    ids,
+    products,
+    true,
+    [line[:top] for line in said],
+    np.concatenate(probabilities)[: len(ids), :top],
+    answers,
+  )
+
+
+def rank(log_p_BC: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+  """The likeliest classes, int [B, top], and their probabilities.
+
+  Of equal ones the first class comes first; fewer where there are fewer.
+  """
+  best_BK = np.argsort(-log_p_BC, axis=1, kind="stable")[:, :top]
+  return best_BK, np.exp(np.take_along_axis(log_p_BC, best_BK, axis=1))
+
+
+def write_csv(path: Path, found: Predicted) -> None:
+  """Writes a line a listing, all of them or nothing."""
+  shown = found.probability_NK.shape[1]
+  header = ["id", "category", "predicted", "probability"]
+  for place in range(2, shown + 1):
+    header += [f"top_{place}", f"probability_{place}"]
+  part = path.with_name(path.name + ".part")
+  with part.open("w", encoding="utf-8", newline="") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for row, said in enumerate(found.said):
+      line = [found.ids[row], found.true[row]]
+      for label, share in zip(said, found.probability_NK[row], strict=True):
+        line += [label, f"{share:.6f}"]
+      writer.writerow(line)
+  part.replace(path)
+
+
+def predict_listings(
+  workdir,
+  *,
+  images: Sequence[str] | None = None,
+  titles: Sequence[str] | None = None,
+  top: int = 5,
+  step: int | None = None,
+) -> None:
+  """Prints the likeliest categories of single photos and titles.
+
+  Args:
+    images: files; "" where a listing has none. Absent: all are missing.
+    titles: likewise.
+  """
+  embedder = _load(workdir, step, top)
+  try:
+    log_p_NC = embedder.predict(
+      images=None if images is None else [image or None for image in images],
+      titles=titles,
+      batch_size=min(64, max(len(images or ()), len(titles or ()))),
+    )
+  except BadImage as error:
+    raise UserError(f"a photo of {', '.join(images)}: {error}") from error
+  ranked_NK, probability_NK = rank(log_p_NC, top)
+  for row, (line, shares) in enumerate(
+    zip(ranked_NK, probability_NK, strict=True)
+  ):
+    what = [given[row] for given in (images, titles) if given]
+    print(" | ".join(name for name in what if name) or "nothing")
+    for c, share in zip(line, shares, strict=True):
+      path = embedder.categories[c]
+      print(f"  {share:7.2%}  {path.split(' > ')[-1]}  ({path})")
+
+
+def _load(workdir, step, top: int) -> Embedder:
+  if top < 1:
+    raise UserError(f"--top {top}: expected 1 or more")
+  embedder = load(workdir, step=step)
+  if not embedder.categories:
+    raise UserError(
+      f"{workdir} holds a model of task={embedder.config.task!r}, which"
+      " predicts no category: train one with --config.task=category, or ask"
+      " its embeddings with item-jax probe"
+    )
+  return embedder
+
+
+def _table(scores: dict) -> str:
+  lines = [
+    f"{scores['rows']:,} scored, {scores['without_category']:,} without a"
+    f" category and {scores['unknown_category']:,} of one that training lacks"
+    f" left out; {scores['classes_with_support']:,} of {scores['classes']:,}"
+    " categories have scored listings"
+  ]
+  for name, shown in labels.SHOWN.items():
+    low, high = scores["interval"][name]
+    lines.append(f"{shown:9} {scores[name]:.4f} [{low:.4f}, {high:.4f}]")
+  return "\n".join(lines)
