@@ -18,12 +18,21 @@ from item_jax.errors import UserError
 from item_jax.evaluation.embed import embed_unit, load
 from item_jax.evaluation.export import export
 from item_jax.objectives.category import class_table
+from item_jax.tasks import networks
 from item_jax.training.loop import train
 from item_jax.training.optimizer import make_optimizer
 from item_jax.training.restore import restore
 from item_jax.training.step import init_state, make_train_step, metric_names
 
 VARIANTS = ("plain", *tiny_run.BASELINES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_blocks():
+  """A ResNet of one block a stage: compiling is what tests wait for."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(networks, "_STAGES", (1, 1, 1, 1))
+    yield
 
 
 def make_config(data, variant, **changes):
@@ -36,7 +45,7 @@ def make_config(data, variant, **changes):
 
 @pytest.fixture(scope="module")
 def parts(tiny_data):
-  """variant -> (task, params, batch of 8 with missing sides), made once."""
+  """variant -> (task, () -> params, batch of 8 with missing sides)."""
   store = open_store(tiny_data)
   words = load_words(Path(tiny_data) / "tokenizer.json")
   made = {}
@@ -46,7 +55,7 @@ def parts(tiny_data):
       config = make_config(tiny_data, variant)
       names = tasks.find_categories(config, store, "train")
       task = tasks.make_task(config, words, categories=names)
-      params = jax.jit(lambda: tasks.initial_params(task, 0))()
+      params = jax.jit(lambda task=task: tasks.initial_params(task, 0))
       rng = np.random.default_rng(0)
       batch = tasks.example_batch(config, 8)
       words_BT = rng.integers(5, words.size, batch.words_BT.shape)
@@ -65,14 +74,34 @@ def parts(tiny_data):
   return make
 
 
+def make_step(task, params, batch, *, accumulate):
+  """(state, jitted step) with AdamW."""
+  optimizer = make_optimizer(
+    lambda step: 1e-3, b1=0.9, b2=0.99, eps=1e-8, decay=0.1, clip=1.0
+  )
+  view = jax.eval_shape(
+    lambda b: task.objective.corrupt(jax.random.key(0), 0, b), batch
+  )
+  names = metric_names(task.objective, view)
+  state = jax.jit(lambda p: init_state(p, optimizer, names))(params)
+  step = make_train_step(
+    task.objective, optimizer, seed=0, accumulate=accumulate, log_every=10
+  )
+  return state, jax.jit(step)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_names_and_parameters_fit(parts, variant):
-  task, params, batch = parts(variant)
-  view = task.objective.corrupt(jax.random.key(0), 0, batch)
+  task, initial, batch = parts(variant)
+  params = jax.eval_shape(initial)
+  view = jax.eval_shape(
+    lambda b: task.objective.corrupt(jax.random.key(0), 0, b), batch
+  )
   totals, carried = jax.eval_shape(
     task.objective.totals, params, view, jax.random.key(1)
   )
-  assert totals.keys() == task.objective.counts(view).keys()
+  counts = jax.eval_shape(task.objective.counts, view)
+  assert totals.keys() == counts.keys()
   assert task.objective.weights.keys() <= totals.keys()
   assert carried.keys() <= params.keys()
   core = jax.eval_shape(task.core, jax.random.key(0))
@@ -85,17 +114,9 @@ def test_names_and_parameters_fit(parts, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_step_and_embeddings_are_finite_with_missing_sides(parts, variant):
-  task, params, batch = parts(variant)
-  optimizer = make_optimizer(
-    lambda step: 1e-3, b1=0.9, b2=0.99, eps=1e-8, decay=0.1, clip=1.0
-  )
-  view = task.objective.corrupt(jax.random.key(0), 0, batch)
-  state = init_state(params, optimizer, metric_names(task.objective, view))
-  step = jax.jit(
-    make_train_step(
-      task.objective, optimizer, seed=0, accumulate=1, log_every=10
-    )
-  )
+  task, initial, batch = parts(variant)
+  params = initial()
+  state, step = make_step(task, params, batch, accumulate=1)
   after, report = step(state, batch)
   assert not report.bad
   moved = jax.tree.map(lambda a, b: bool((a != b).any()), params, after.params)
@@ -113,7 +134,8 @@ def test_a_step_and_embeddings_are_finite_with_missing_sides(parts, variant):
 def test_the_first_loss_of_a_category_head_is_ln_of_the_classes(
   parts, tiny_data
 ):
-  task, params, batch = parts("category")
+  task, initial, batch = parts("category")
+  params = initial()
   view = task.objective.corrupt(jax.random.key(0), 0, batch)
   totals, _ = jax.jit(task.objective.totals)(params, view, jax.random.key(1))
   counts = task.objective.counts(view)
@@ -135,23 +157,14 @@ def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
   names = tasks.find_categories(config, store, "train")
   task = tasks.make_task(config, words, categories=names)
   params = jax.jit(lambda: tasks.initial_params(task, 0))()
-  optimizer = make_optimizer(
-    lambda step: 1e-3, b1=0.9, b2=0.99, eps=1e-8, decay=0.1, clip=1.0
-  )
   rng = np.random.default_rng(0)
   batch = tasks.example_batch(config, 8)
   batch = batch._replace(
     image_BHWC=rng.integers(0, 256, batch.image_BHWC.shape, np.uint8),
     category_B=np.repeat(class_table(names)[0][:2], 4),
   )
-  view = task.objective.corrupt(jax.random.key(0), 0, batch)
-  names = metric_names(task.objective, view)
-  step = jax.jit(
-    make_train_step(
-      task.objective, optimizer, seed=0, accumulate=2, log_every=10
-    )
-  )
-  after, _ = step(init_state(params, optimizer, names), batch)
+  state, step = make_step(task, params, batch, accumulate=2)
+  after, _ = step(state, batch)
   before = jax.tree.leaves(params["statistics"])
   now = jax.tree.leaves(after.params["statistics"])
   assert all((a != b).any() for a, b in zip(before, now, strict=True))
@@ -187,8 +200,7 @@ def test_a_run_of_no_steps_is_what_it_started_from(
     tiny_data, "category", steps=0, start_from=str(pretrained)
   )
   capsys.readouterr()
-  for _ in range(2):  # the second call finds it done
-    assert train(config, tmp_path / "run") == 0
+  assert train(config, tmp_path / "run") == 0
   said = capsys.readouterr().out
   assert "made new: category_head; not used: global_patch_decoder" in said
   source, found = restore(pretrained), restore(tmp_path / "run")
