@@ -84,6 +84,8 @@ def test_nothing_imports_tensorflow():
     ("item_jax.evaluation.retrieval", {"jax", "tensorflow"}),
     ("item_jax.evaluation.report", {"jax", "tensorflow"}),
     ("item_jax.evaluation.trivial", {"jax", "tensorflow"}),
+    ("item_jax.evaluation.probe", {"jax", "tensorflow", "matplotlib"}),
+    ("item_jax.evaluation.fusion", {"jax", "tensorflow"}),
     ("item_jax.evaluation.embed", {"tensorflow"}),
     ("item_jax.training.loop", {"tensorflow"}),
   ],

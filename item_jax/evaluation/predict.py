@@ -17,6 +17,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import labels
 from item_jax.evaluation.embed import Embedder, load
 from item_jax.evaluation.export import check_data
+from item_jax.training.workdir import read_run
 
 
 class Predicted(NamedTuple):
@@ -187,14 +188,14 @@ def predict_listings(
 def _load(workdir, step, top: int) -> Embedder:
   if top < 1:
     raise UserError(f"--top {top}: expected 1 or more")
-  embedder = load(workdir, step=step)
-  if not embedder.categories:
+  run = read_run(Path(workdir))
+  if not run.categories:  # now, not after loading the weights
     raise UserError(
-      f"{workdir} holds a model of task={embedder.config.task!r}, which"
-      " predicts no category: train one with --config.task=category, or ask"
-      " its embeddings with item-jax probe"
+      f"{workdir} holds a model of task={run.config.task!r}, which predicts no"
+      " category: train one with --config.task=category, or ask its embeddings"
+      " with item-jax probe"
     )
-  return embedder
+  return load(workdir, step=step)
 
 
 def _table(scores: dict) -> str:

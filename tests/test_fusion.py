@@ -1,0 +1,170 @@
+"""Late fusion: worked cosines, what is missing, and the share that is best."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import shell
+from exports import write_export
+
+from item_jax.errors import UserError
+from item_jax.evaluation import fusion, retrieval
+from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.probe import probe_exports
+
+# Photos tell the first two products apart, titles the third from both.
+PHOTOS = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0.05], [0.05, 1]])
+TITLES = np.array(
+  [[1, 1, 0], [1, 1, 0.1], [1, 1, 0.2], [1, 1, 0.3], [0, 0, 1], [0, 0.1, 1]]
+)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.5, 1])
+@pytest.mark.parametrize(
+  ("u", "v"), [((0.6, 0.8), (0.8, 0.6)), ((0.6, -0.8), (-0.8, 0.6))]
+)
+def test_worked_cosines(share, u, v):
+  """Both cosines are .6, so is theirs; a mean of the vectors has 1 and -1."""
+  fused_2F = fusion.fuse(
+    np.array([(2, 0), u], np.float32), np.array([(0, 5), v]), share
+  )
+  assert fused_2F.dtype == np.float32
+  assert fused_2F[0] @ fused_2F[1] == pytest.approx(0.6, abs=1e-6)
+
+
+def test_the_cosine_is_the_mean_of_both():
+  random = np.random.default_rng(0)
+  u_ND, v_NE = random.standard_normal((5, 3)), random.standard_normal((5, 4))
+  fused_NF = fusion.fuse(u_ND, v_NE, 0.3)
+  assert fused_NF.shape == (5, 7)
+
+  def cosines(x_ND):
+    x_ND = x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)
+    return x_ND @ x_ND.T
+
+  np.testing.assert_allclose(
+    cosines(fused_NF), 0.3 * cosines(u_ND) + 0.7 * cosines(v_NE), atol=1e-6
+  )
+
+
+def test_what_is_missing_stays_zero():
+  u_ND = np.array([[3, 4], [0, 0], [3, 4], [0, 0]])
+  v_NE = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]])
+  fused_NF = fusion.fuse(u_ND, v_NE, 0.5)
+  np.testing.assert_allclose(np.linalg.norm(fused_NF, axis=1), 1, atol=1e-6)
+  np.testing.assert_allclose(fused_NF[1], [0, 0, 0, 1, 0], atol=1e-6)
+  np.testing.assert_allclose(fused_NF[2], [0.6, 0.8, 0, 0, 0], atol=1e-6)
+  np.testing.assert_allclose(fused_NF[3], [5**-0.5] * 5, atol=1e-6)
+  # Nothing is left of a row whose only side has no share.
+  np.testing.assert_allclose(fusion.fuse(u_ND, v_NE, 0)[2], [5**-0.5] * 5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_one(share):
+  with pytest.raises(UserError, match="expected 0 to 1"):
+    fusion.fuse(PHOTOS, TITLES, share)
+
+
+def items(products):
+  return Items([f"i{n}" for n in range(len(products))], products)
+
+
+def test_the_best_share_on_validation():
+  """Against every share scored by itself; each side alone is worse."""
+  asked = items(["A", "A", "B", "B", "C", "C"])
+  share = fusion.tune(PHOTOS, TITLES, asked)
+
+  def score(a):
+    fused_NF = fusion.fuse(PHOTOS, TITLES, a)
+    return retrieval.score(fused_NF, asked, bootstrap=0).summary["map@10"]
+
+  scores = {a / 10: score(a / 10) for a in range(11)}
+  assert scores[share] == max(scores.values())
+  assert scores[share] > max(scores[0.0], scores[1.0])
+
+
+def test_of_equal_shares_the_most_even():
+  same = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
+  assert fusion.tune(same, same, items(list("AABB"))) == 0.5
+  # Only titles are of use here: a photo's share can but harm.
+  photos = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]])
+  shares = fusion.try_shares(photos, same, items(list("AABB")))
+  best = fusion.tune(photos, same, items(list("AABB")))
+  assert best == max(a for a, s in shares.items() if s == max(shares.values()))
+  assert best < 0.5
+
+
+@pytest.fixture
+def exports(tmp_path):
+  rows = [{"product": "AABBCC"[n], "id": f"{n}"} for n in range(6)]
+  rows[4]["has_image"] = rows[5]["has_title"] = 0
+  return tuple(
+    write_export(tmp_path / split / side, vectors, rows, modality=side)
+    for split in ("val", "test")
+    for side, vectors in (("image", PHOTOS), ("title", TITLES))
+  )
+
+
+def test_the_command(exports, tmp_path):
+  val_image, val_title, image, title = exports
+  out = tmp_path / "fused"
+  words = ("fuse", image, title, f"--out={out}")
+  output = shell.run(*words, "--share=0.3")
+  assert "6 rows of 5, share 0.3" in output
+  vectors_ND, found = open_export(out)
+  assert found.products == list("AABBCC")
+  u_ND, v_NE = PHOTOS.copy(), TITLES.copy()
+  u_ND[4], v_NE[5] = 0, 0  # what the exports hold there does not matter
+  expected_NF = fusion.fuse(u_ND, v_NE, 0.3)
+  np.testing.assert_allclose(vectors_ND, expected_NF, atol=1e-6)
+  assert "already there" in shell.run(*words, code=2)
+  output = shell.run(*words, "--overwrite", "--tune", val_image, val_title)
+  meta = json.loads((out / "meta.json").read_text())
+  best = fusion.tune(u_ND, v_NE, items(list("AABBCC")))
+  assert meta["share"] == best
+  assert f"share {best:g}" in output
+  assert (meta["rows"], meta["dims"]) == (6, 5)
+
+
+def test_a_folder_of_others_is_left_alone(exports, tmp_path):
+  _, _, image, title = exports
+  before = (image / "embeddings.npy").read_bytes()
+  with pytest.raises(FileExistsError):
+    fusion.fuse_exports(image, title, out=image, overwrite=True)
+  assert (image / "embeddings.npy").read_bytes() == before
+
+
+def test_fusions_of_one_system_can_be_probed_together(exports, tmp_path):
+  """Splits of one share are one system, of two shares they are two."""
+  val_image, val_title, image, title = exports
+  for name, share in (("a", 0.3), ("b", 0.4)):
+    fusion.fuse_exports(
+      val_image, val_title, out=tmp_path / f"val_{name}", share=share
+    )
+  fusion.fuse_exports(image, title, out=tmp_path / "test_a", share=0.3)
+  with pytest.raises(UserError, match="different systems: checkpoint"):
+    probe_exports(tmp_path / "val_b", None, tmp_path / "test_a")
+  with pytest.raises(UserError, match="learnt from"):  # the next question
+    probe_exports(tmp_path / "val_a", None, tmp_path / "test_a")
+
+
+def test_exports_that_do_not_belong_together(exports, tmp_path):
+  val_image, _, image, title = exports
+  rows = [{"id": f"{n}"} for n in (0, 1, 3, 2, 4, 5)]
+  other = write_export(tmp_path / "o", TITLES, rows)
+  with pytest.raises(UserError, match=r"row 2 is listing '2' in .* and '3'"):
+    fusion.open_sides(image, other)
+  fewer = write_export(tmp_path / "f", TITLES[:5], rows[:5])
+  with pytest.raises(UserError, match=r"6 rows, .* has 5"):
+    fusion.open_sides(image, fewer)
+  with pytest.raises(UserError, match="different systems: modality"):
+    fusion.fuse_exports(
+      image, title, out=tmp_path / "x", tune_on=(val_image, val_image)
+    )
+  with (title / "items.csv").open(newline="") as file:
+    lines = [line[:4] for line in csv.reader(file)]
+  with (title / "items.csv").open("w", newline="") as file:
+    csv.writer(file).writerows(lines)
+  with pytest.raises(UserError, match="has no column has_title"):
+    fusion.open_sides(image, title)

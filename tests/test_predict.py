@@ -1,0 +1,178 @@
+"""A trained model's own categories: the same however they are asked for."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import shell
+import tiny_run
+
+import item_jax
+from item_jax.data.records import open_store
+from item_jax.data.tokenizer import load_words
+from item_jax.errors import UserError
+from item_jax.evaluation import predict
+from item_jax.evaluation.labels import score_labels
+from item_jax.training import loop
+from item_jax.training.workdir import write_run
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_data, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("predict") / "run"
+  config = tiny_run.get_config("category")
+  config.data.path = str(tiny_data)
+  config.steps = config.eval_every = 30
+  config.optim.lr = 1e-2
+  # Compiling is what tests wait for: nothing is scored on the way.
+  assert loop.train(config, folder) == 0
+  return folder
+
+
+@pytest.fixture(scope="module")
+def embedder(workdir):
+  return item_jax.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def records(tiny_data):
+  return list(open_store(tiny_data).source("test"))
+
+
+def photos(tiny_data, records):
+  catalogue = tiny_data.parent / "catalogue"
+  with (catalogue / "products.csv").open(newline="") as file:
+    path = {
+      row["listing_id"]: catalogue / row["image"]
+      for row in csv.DictReader(file)
+    }
+  return [path[record.listing_id] for record in records]
+
+
+def test_the_command(workdir, tiny_data, tmp_path, embedder, records):
+  output = shell.run(
+    "predict",
+    f"--workdir={workdir}",
+    f"--data={tiny_data}",
+    f"--out={tmp_path / 'said.csv'}",
+    f"--json={tmp_path / 's.json'}",
+    "--top=3",
+    "--batch_size=5",
+  )
+  with (tmp_path / "said.csv").open(newline="") as file:
+    lines = list(csv.DictReader(file))
+  assert [line["id"] for line in lines] == [r.listing_id for r in records]
+  assert [line["category"] for line in lines] == [r.category for r in records]
+  log_p_NC = embedder.predict(
+    images=photos(tiny_data, records), titles=[r.title for r in records]
+  )
+  best_N = log_p_NC.argmax(axis=1)
+  said = [embedder.categories[c] for c in best_N]
+  assert [line["predicted"] for line in lines] == said
+  np.testing.assert_allclose(
+    [float(line["probability"]) for line in lines],
+    np.exp(log_p_NC.max(axis=1)),
+    atol=1e-4,
+  )
+  for line in lines:
+    shares = [float(line[f"probability{end}"]) for end in ("", "_2", "_3")]
+    assert shares == sorted(shares, reverse=True)
+    assert len({line["predicted"], line["top_2"], line["top_3"]}) == 3
+  assert "top_4" not in lines[0]
+  expected = score_labels(
+    [r.category for r in records], said, classes=embedder.categories
+  )
+  scores = json.loads((tmp_path / "s.json").read_text())
+  for name in ("accuracy", "macro_f1", "rows", "unknown_category"):
+    assert scores[name] == expected[name]
+  assert f"{expected['accuracy']:.4f}" in output
+  assert not list(tmp_path.glob("*.part"))
+
+
+def test_it_learnt_something(embedder, tiny_data):
+  """Of what it was trained on, it knows more than the largest category."""
+  found = predict.predict(embedder, open_store(tiny_data), "train", top=99)
+  largest = max(map(found.true.count, set(found.true)))
+  assert found.answers.correct_Q.sum() > largest
+  np.testing.assert_allclose(found.probability_NK.sum(axis=1), 1, atol=1e-5)
+  assert {len(line) for line in found.said} == {len(embedder.categories)}
+
+
+def test_one_listing(workdir, tiny_data, embedder, records, capsys):
+  photo, title = photos(tiny_data, records)[0], records[0].title
+  predict.predict_listings(
+    workdir, images=[str(photo), ""], titles=["", title], top=2
+  )
+  first, *two, second, _, _ = capsys.readouterr().out.splitlines()
+  assert first == str(photo)
+  assert second == title
+  log_p_NC = embedder.predict(images=[photo])
+  for line, c in zip(two, np.argsort(-log_p_NC[0]), strict=False):
+    path = embedder.categories[c]
+    share, name = line.split("%", 1)
+    assert float(share) == pytest.approx(100 * np.exp(log_p_NC[0, c]), abs=0.02)
+    assert name.split("  ") == ["", path.split(" > ")[-1], f"({path})"]
+
+
+def test_what_cannot_be_asked_is_refused(workdir, tiny_data, tmp_path):
+  out = tmp_path / "x.csv"
+  with pytest.raises(UserError, match="expected 1 or more"):
+    predict.predict_listings(workdir, titles=["a"], top=0)
+  with pytest.raises(UserError, match="2 images but 1 titles"):
+    predict.predict_listings(workdir, images=["", ""], titles=["a"])
+  with pytest.raises(FileNotFoundError, match="no folder"):
+    predict.predict_split(
+      workdir, data=tiny_data, split="test", out=tmp_path / "no" / "x.csv"
+    )
+  with pytest.raises(UserError, match="no split 'other'"):
+    predict.predict_split(workdir, data=tiny_data, split="other", out=out)
+  (tmp_path / "bad.jpg").write_bytes(b"no photo")
+  with pytest.raises(UserError, match=r"bad\.jpg: .* no JPEG"):
+    predict.predict_listings(workdir, images=[str(tmp_path / "bad.jpg")])
+  assert not out.exists()
+
+
+def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
+  config = tiny_run.get_config("plain")
+  config.data.path = str(tiny_data)
+  write_run(
+    tmp_path,
+    config,
+    open_store(tiny_data),
+    load_words(tiny_data / "tokenizer.json"),
+    attention="xla",
+    floors={},
+    categories=(),
+  )
+  with pytest.raises(UserError, match="task='item', which predicts no categ"):
+    predict.predict_listings(tmp_path, titles=["a"], step=0)
+
+
+def test_a_catalogue_without_categories_is_predicted_and_not_scored(
+  embedder, tiny_data, workdir, tmp_path, capsys
+):
+  from item_jax.data.prepare import prepare
+
+  rows = ["listing_id,image,title,split", "a,,red mug,test", "b,,mug,test"]
+  (tmp_path / "c.csv").write_text("\n".join([*rows, "c,,mug,train"]) + "\n")
+  prepare(
+    tmp_path / "c.csv",
+    images=tmp_path,
+    out=tmp_path / "data",
+    columns={},
+    tokenizer=workdir / "tokenizer.json",
+    vocab_size=300,
+    max_rejected=0.0,
+    overwrite=False,
+    workers=1,
+  )
+  found = predict.predict_split(
+    workdir, data=tmp_path / "data", split="test", out=tmp_path / "said.csv"
+  )
+  assert found.answers is None
+  assert "nothing to score" in capsys.readouterr().out
+  with (tmp_path / "said.csv").open(newline="") as file:
+    said = [line["predicted"] for line in csv.DictReader(file)]
+  best_N = embedder.predict(titles=["red mug", "mug"]).argmax(axis=1)
+  assert said == [embedder.categories[c] for c in best_N]
