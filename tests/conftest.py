@@ -21,7 +21,13 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 # The longest first, so that two workers end at about the same time.
-LONGEST = ("test_resume", "test_front_door", "test_step", "test_pretrain")
+LONGEST = (
+  "test_parity",
+  "test_resume",
+  "test_front_door",
+  "test_step",
+  "test_pretrain",
+)
 
 
 def pytest_collection_modifyitems(items):
