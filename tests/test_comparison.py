@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,13 +16,12 @@ import numpy as np
 import pytest
 
 from item_jax import config_flags
-from item_jax.comparison import calls, fuse, page, plan, render, runs, systems
+from item_jax.comparison import calls, page, plan, render, runs, systems
 from item_jax.comparison import table as table_lib
 from item_jax.comparison.plan import Budget, Run
 from item_jax.comparison.score import Result
 from item_jax.config import Config, flatten
 from item_jax.errors import UserError
-from item_jax.evaluation.items import Items
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -226,60 +226,6 @@ def test_a_log_gives_seconds_and_the_best_evaluation():
   assert runs.best_evaluation(rows[:1]) is None
 
 
-def test_late_fusion_is_the_mean_of_the_cosines():
-  # method.md 5: both cosines are .6, so the fused score is .6 for every share.
-  u, v = np.array([[1.0, 0], [0.6, 0.8]]), np.array([[0.0, 1], [0.8, 0.6]])
-  for share in (0.0, 0.3, 0.5, 1.0):
-    joined = fuse.join(u, v, share)
-    assert joined.shape == (2, 5)
-    assert joined[0] @ joined[1] == pytest.approx(0.6)
-  u[1], v[1] = (0.6, -0.8), (-0.8, 0.6)
-  joined = fuse.join(3 * u, v, 0.5)  # lengths don't count
-  assert joined[0] @ joined[1] == pytest.approx(0.6)
-
-
-def test_a_missing_side_is_not_looked_at():
-  u = np.array([[1.0, 0], [0.6, 0.8], [0, 0], [0, 0], [0, 0]])
-  v = np.array([[0.0, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]])
-  joined = fuse.join(u, v, 0.5)
-  np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, rtol=1e-6)
-  cosine = joined @ joined.T
-  assert cosine[0, 1] == pytest.approx(0.6 / math.sqrt(2))
-  assert cosine[1, 2] == 0  # one has a photo only, the other a title only
-  assert cosine[3, 4] == 1  # neither side: like its own kind
-  assert (cosine[3, :3] == 0).all()
-
-
-def test_two_towers_are_the_two_halves(tmp_path):
-  vectors = np.array([[0.6, 0, 0, 0.8], [0, 1, 0, 0]], np.float32)
-  like = tmp_path / "like"
-  like.mkdir()
-  (like / "items.csv").write_text("id,product\na,p\nb,p\n")
-  (like / "meta.json").write_text('{"split": "test", "data": "x"}')
-  fuse.write_export(tmp_path / "e", vectors, like, modality="both")
-  sides = np.array([True, True]), np.array([True, False])
-  photo, title, items = fuse.open_sides([tmp_path / "e"], *sides)
-  assert items.ids == ["a", "b"]
-  np.testing.assert_array_equal(photo, vectors[:, :2])
-  np.testing.assert_array_equal(title, [[0, vectors[0, 3]], [0, 0]])
-
-
-def test_the_share_is_chosen_by_what_finds():
-  # Titles tell the two products apart, photos draw the wrong ones together.
-  title = np.array([[1.0, 0], [1, 0.01], [0, 1], [0.01, 1]])
-  photo = np.array([[1.0, 0], [0, 1], [1, 0], [0, 1]])
-  items = Items(list("abcd"), list("ppqq"))
-  # Every share below a half finds all; of these .4 is the most even.
-  assert fuse.choose_share(photo, title, items) == 0.4
-  assert fuse.choose_share(title, title, items) == 0.5
-
-
-def result(**cells) -> Result:
-  return Result(
-    {name.replace("__", "/"): value for name, value in cells.items()}, {}, {}
-  )
-
-
 def answers(*values, products="ppqqr", **cells) -> Result:
   name = "both/recall@10"
   return Result(
@@ -428,12 +374,34 @@ def test_numbers_are_written_as_shares():
 def test_a_command_gives_its_code_and_its_output(tmp_path):
   log = tmp_path / "log.txt"
   with calls.Commands() as call:
-    assert call(["--version"], log) == 0
+    assert call(["--version"], ["train", "--help"], log=log) == 0
     with pytest.raises(calls.FailedError) as caught:
-      calls.must(call, ["paint"], log)
-  assert "$ item-jax --version" in log.read_text()
+      calls.must(call, ["paint"], ["--version"], log=log)
+  text = log.read_text()
+  assert text.count("$ item-jax --version") == 1  # not after a failure
+  assert "$ item-jax train --help\nusage: item-jax train" in text
   assert "ended with 2" in str(caught.value)
   assert "invalid choice: 'paint'" in str(caught.value)
+
+
+def test_ctrl_c_ends_the_command_and_then_the_comparison(tmp_path):
+  log = tmp_path / "log.txt"
+  words = ["bench", "search", "--items=400000", "--dim=64"]
+
+  def interrupt():
+    while not log.exists() or "$ item-jax bench" not in log.read_text():
+      time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+  before = signal.getsignal(signal.SIGINT)
+  thread = threading.Thread(target=interrupt)
+  with calls.Commands() as call:
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+      call(words, log=log)
+  thread.join()
+  assert signal.getsignal(signal.SIGINT) == before
+  assert "queries/s" not in log.read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
@@ -444,7 +412,7 @@ def test_a_command_ends_with_the_comparison(tmp_path):
     "from item_jax.comparison import child\n"
     "runpy.run_module = lambda *a, **k: (print('up', flush=True),"
     " time.sleep(60))\n"
-    "child.main()\n"
+    "sys.exit(child.main())\n"
   )
   parent = (
     "import os, subprocess, sys, time\n"

@@ -1,4 +1,4 @@
-"""Words of an `item-jax` command in, its exit code out; its output in a log."""
+"""Words of `item-jax` commands in, an exit code out; their output in a log."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from item_jax.comparison import child
 from item_jax.errors import UserError
 
 EXIT_START_AGAIN = 75  # as `item-jax train` says: saved, not done
@@ -19,14 +20,23 @@ class FailedError(UserError):
 
 
 class Commands:
-  """A context that runs one command at a time, each in a process of its own.
+  """A context that runs commands in a process of their own.
 
   A fresh process gives back all memory, the device's too. It is in a session
   of its own, so that Ctrl-C reaches the comparison alone; that passes it on
   as SIGTERM and waits, as training saves then, and a second one kills.
   """
 
-  def __init__(self):
+  def __init__(self, cache: Path | None = None):
+    """`cache` keeps compiled programs: exports and seeds compile the same."""
+    self._env = dict(os.environ)
+    if cache is not None:
+      for name, value in (
+        ("JAX_COMPILATION_CACHE_DIR", str(cache.absolute())),
+        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
+        ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1"),
+      ):
+        self._env.setdefault(name, value)
     self._child = None
     self._asked = 0
     self._before = {}
@@ -51,23 +61,26 @@ class Commands:
     else:
       self._child.kill()
 
-  def __call__(self, words: Sequence, log: Path) -> int:
-    """Runs `item-jax *words`; appends its output to `log`.
+  def __call__(self, *commands: Sequence, log: Path) -> int:
+    """Runs `item-jax *words` of each, up to the first that fails.
+
+    Args:
+      log: their output is appended to it.
 
     Raises:
       KeyboardInterrupt: we were asked to stop; the command has ended.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    line = [str(word) for word in words]
+    words = []
+    for command in commands:
+      words += [child.NEXT] * bool(words) + [str(word) for word in command]
     with log.open("ab") as file:
-      file.write(f"$ item-jax {' '.join(line)}\n".encode())
-      file.flush()
-      module = "item_jax.comparison.child"
       self._child = subprocess.Popen(
-        [sys.executable, "-m", module, str(os.getpid()), *line],
+        [sys.executable, "-m", child.__name__, str(os.getpid()), *words],
         stdin=subprocess.DEVNULL,
         stdout=file,
         stderr=subprocess.STDOUT,
+        env=self._env,
         start_new_session=True,
       )
       try:
@@ -79,18 +92,17 @@ class Commands:
     return code
 
 
-def must(call, words: Sequence, log: Path) -> None:
-  """Runs a command that has no excuse."""
-  code = call(words, log)
+def must(call, *commands: Sequence, log: Path) -> None:
+  """Runs commands that have no excuse."""
+  code = call(*commands, log=log)
   if code:
-    raise FailedError(failure(words, code, log))
+    raise FailedError(failure(commands[0][0], code, log))
 
 
-def failure(words: Sequence, code: int, log: Path) -> str:
+def failure(name: str, code: int, log: Path) -> str:
   lines = []
   if log.is_file():
     lines = log.read_text("utf-8", "replace").splitlines()[-_LINES:]
-  return (
-    f"item-jax {words[0]} ended with {code}; {log} says last:\n  "
-    + "\n  ".join(lines)
+  return f"item-jax {name} ended with {code}; {log} says last:\n  " + (
+    "\n  ".join(lines)
   )

@@ -1,6 +1,9 @@
 """Runs `item-jax` so that it ends when the process that asked for it ends.
 
-python -m item_jax.comparison.child PARENT_ID COMMAND ...
+python -m item_jax.comparison.child PARENT_ID COMMAND ... [-- COMMAND ...]
+
+Several commands run one after the other, up to the first that fails: what
+takes seconds to import is imported once.
 """
 
 import runpy
@@ -8,13 +11,30 @@ import sys
 
 from item_jax.processes import die_with_parent
 
+NEXT = "--"
 
-def main() -> None:
+
+def main() -> int:
   _, parent, *words = sys.argv
   die_with_parent(int(parent))
-  sys.argv = ["item-jax", *words]
-  runpy.run_module("item_jax", run_name="__main__", alter_sys=True)
+  while words:
+    end = words.index(NEXT) if NEXT in words else len(words)
+    command, words = words[:end], words[end + 1 :]
+    code = run(command)
+    if code:
+      return code
+  return 0
+
+
+def run(command: list[str]) -> int:
+  print(f"$ item-jax {' '.join(command)}", flush=True)
+  sys.argv = ["item-jax", *command]
+  try:
+    runpy.run_module("item_jax", run_name="__main__", alter_sys=True)
+  except SystemExit as end:
+    return end.code if isinstance(end.code, int) else int(bool(end.code))
+  return 0
 
 
 if __name__ == "__main__":
-  main()
+  sys.exit(main())

@@ -31,9 +31,9 @@ class Budget(NamedTuple):
 
   @property
   def text(self) -> str:
-    return (
-      self.unit if self.unit == "config" else f"{self.amount:g} {self.unit}"
-    )
+    if self.unit == "config":
+      return "the config's steps"
+    return f"{self.amount:g} {self.unit}"
 
 
 class Run(NamedTuple):

@@ -44,7 +44,7 @@ def measure(
   folder.mkdir(parents=True, exist_ok=True)
   path.unlink(missing_ok=True)  # a file may be half of a killed one's
   line = ["bench", "step", f"--config={config}", "--seconds=5"]
-  must(call, [*line, f"--json={path}", *words], folder / "bench.log")
+  must(call, [*line, f"--json={path}", *words], log=folder / "bench.log")
   return files.read_json(path)
 
 
@@ -85,11 +85,11 @@ def finish(
   log = folder / "log.txt"
   code = EXIT_START_AGAIN
   while code == EXIT_START_AGAIN:  # stopped by somebody else than us
-    code = call(words, log)
+    code = call(words, log=log)
   rows = read_rows(folder / "workdir" / "metrics.jsonl")
   diverged = code == _EXIT_FAILED and _diverged(rows, config)
   if code and not diverged:
-    raise FailedError(failure(words, code, log))
+    raise FailedError(failure(words[0], code, log))
   result = {
     "run": list(run),
     "lr": config.optim.lr * run.factor,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from item_jax.comparison import files
+from item_jax.comparison.calls import FailedError
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
@@ -33,6 +34,16 @@ class Result(NamedTuple):
   values: dict[str, np.ndarray]
 
 
+class Category(NamedTuple):
+  """What one classifier said of the listings of the scored split."""
+
+  accuracy: float
+  macro_f1: float
+  rows_Q: np.ndarray  # the listings that were scored
+  correct_Q: np.ndarray  # bool
+  counts: dict  # what was left out
+
+
 def add_search(result: Result, modality: str, scored: Scored, items: Items):
   """Adds one modality's search to a result."""
   for name in MEASURES:
@@ -48,30 +59,25 @@ def add_search(result: Result, modality: str, scored: Scored, items: Items):
       result.counts[name] = scored.summary[name]
 
 
-def add_category(result: Result, name: str, found: Mapping, items: Items):
-  """Adds what a classifier got right, under "category" or "own".
-
-  Args:
-    found: {"accuracy", "macro_f1", "right_N": bool, "rows_N": the listings
-      they are of, "counts": {...}}.
-  """
-  result.cells[f"{name}/accuracy"] = float(found["accuracy"])
-  result.cells[f"{name}/macro_f1"] = float(found["macro_f1"])
-  result.counts.update(found.get("counts", {}))
+def add_category(result: Result, name: str, found: Category, items: Items):
+  """Adds what a classifier got right, under "category" or "own"."""
+  result.cells[f"{name}/accuracy"] = float(found.accuracy)
+  result.cells[f"{name}/macro_f1"] = float(found.macro_f1)
+  result.counts[name] = found.counts
   whole = f"{name}/accuracy"
   if whole in COMPARED:
-    result.values[whole] = np.asarray(found["right_N"], float)
+    result.values[whole] = np.asarray(found.correct_Q, float)
     result.values[f"{whole}:product"] = np.array(
       # A listing of no product is one by itself.
-      [items.products[row] or f"\n{items.ids[row]}" for row in found["rows_N"]]
+      [items.products[row] or f"\n{items.ids[row]}" for row in found.rows_Q]
     )
 
 
 def score_exports(
   exports: Mapping[str, Path],
   *,
-  probe: Callable[[], Mapping] | None,
-  own: Callable[[], Mapping] | None = None,
+  probe: Callable[[], Category] | None,
+  own: Callable[[], Category] | None = None,
 ) -> Result:
   """Scores the exports of the scored split, {modality: folder}.
 
@@ -88,10 +94,16 @@ def score_exports(
     if searchable(items):
       scored = retrieval.score(vectors_ND, items, bootstrap=0)
       add_search(result, modality, scored, items)
-  if probe is not None:
-    add_category(result, "category", probe(), items)
-  if own is not None:
-    add_category(result, "own", own(), items)
+  for name, classifier in (("category", probe), ("own", own)):
+    if classifier is None:
+      continue
+    try:
+      add_category(result, name, classifier(), items)
+    except FailedError:
+      raise
+    except UserError as error:
+      # The catalogue's lack, not the system's: search is scored all the same.
+      result.counts[name] = {"none": str(error)}
   return result
 
 

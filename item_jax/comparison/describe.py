@@ -1,0 +1,48 @@
+"""Configs in; parameters, work and modalities of each system out, by shapes
+alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from item_jax.config import Config
+
+
+def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
+  """{system: {"parameters", "trained_parameters", "flops_per_sample",
+  "modalities", "predicts"}}.
+
+  "parameters" are those an embedding needs; heads that only training has are
+  in "trained_parameters" too. Nothing is computed on a device: what trains
+  later in other processes finds it free.
+  """
+  import jax
+
+  jax.config.update("jax_platforms", "cpu")
+  from item_jax import tasks
+  from item_jax.data.records import open_store
+  from item_jax.data.tokenizer import load_words
+
+  store = open_store(data)
+  words = load_words(Path(store.path) / "tokenizer.json")
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  categories = {}  # of a split, found once
+  found = {}
+  for name, config in configs.items():
+    split = config.data.train_split
+    if config.task == "category" and split not in categories:
+      categories[split] = tasks.find_categories(config, store, split)
+    task = tasks.make_task(
+      config,
+      words,
+      categories=categories[split] if config.task == "category" else (),
+    )
+    found[name] = {
+      "parameters": tasks.count_parameters(jax.eval_shape(task.core, key)),
+      "trained_parameters": tasks.count_parameters(
+        jax.eval_shape(task.init, key)
+      ),
+      "flops_per_sample": float(task.train_flops),
+      "modalities": list(task.modalities),
+      "predicts": task.predict is not None,
+    }
+  return found

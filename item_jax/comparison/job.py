@@ -1,0 +1,180 @@
+"""What was asked for in; a job out, in which every row, config and size is
+settled and agrees with what the folder already holds."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from item_jax import config_flags
+from item_jax.comparison import files
+from item_jax.comparison import plan as plan_lib
+from item_jax.comparison import systems as systems_lib
+from item_jax.comparison.plan import Budget
+from item_jax.comparison.systems import Known, System
+from item_jax.config import Config, flatten
+from item_jax.data.records import Store, open_store
+from item_jax.errors import UserError
+
+
+class Request(NamedTuple):
+  """The command, as typed."""
+
+  data: Path
+  out: Path
+  systems: str = "all"
+  config: str | None = None
+  size: str = "tiny"
+  seeds: int = 3
+  budget: str | None = None
+  rates: str = "0.3,1,3"
+  tune_share: float = 0.25
+  split: str = "test"
+  overrides: tuple[str, ...] = ()  # --config.NAME=VALUE, for every system
+  command: str = ""  # as it is said in the report
+
+
+class Job(NamedTuple):
+  request: Request
+  budget: Budget
+  rates: tuple[float, ...]
+  known: Known
+  rows: tuple[System, ...]
+  configs: dict[str, Config]  # of the trained rows
+  store: Store
+  plan: dict  # as in plan.json; grows
+
+  @property
+  def out(self) -> Path:
+    return self.request.out
+
+  def facts(self, name: str) -> dict:
+    """What is settled of a trained system."""
+    return self.plan["systems"][name]
+
+  def flag(self, name: str) -> str:
+    """Its `--config`."""
+    return f"{self.known.path}:{name},{self.request.size}"
+
+  def row(self, name: str) -> System:
+    return next(row for row in self.rows if row.name == name)
+
+  def note(self, name: str, **facts) -> None:
+    """Settles something of a system, on disk."""
+    self.plan["systems"][name] |= facts
+    files.write_json(self.out / plan_lib.PLAN_FILE, self.plan)
+
+  @property
+  def categorised(self) -> bool:
+    return self.store.catalogue["categories"]["leaves"] > 1
+
+
+def settle(request: Request, describe: Callable) -> Job:
+  """Reads, checks and describes everything; writes nothing.
+
+  Args:
+    describe: as `item_jax.comparison.describe.describe`.
+
+  Raises:
+    UserError: what cannot work, or is not what the folder was begun with.
+  """
+  if request.seeds < 1:
+    raise UserError(f"seeds={request.seeds}: at least 1 is needed")
+  if not 0 < request.tune_share <= 1:
+    raise UserError(
+      f"tune_share={request.tune_share}: must be a share above 0, at most 1"
+    )
+  budget = plan_lib.parse_budget(request.budget)
+  rates = plan_lib.parse_rates(request.rates)
+  _check_overrides(request.overrides)
+  names, path = request.systems, request.config
+  if names == "ablation":
+    names = "all"
+    path = path or systems_lib.find_config(systems_lib.ABLATION)
+  path = path or systems_lib.find_config(systems_lib.COMPARISON)
+  known = systems_lib.read_known(path)
+  rows = systems_lib.choose(names, known)
+  plan = plan_lib.open_plan(
+    request.out,
+    {
+      "data": plan_lib.describe_data(request.data, request.split),
+      "config": Path(path).name,
+      "size": request.size,
+      "budget": budget.text,
+      "rates": list(rates),
+      "tune_share": request.tune_share,
+      "split": request.split,
+      "overrides": list(request.overrides),
+    },
+  )
+  configs = {
+    row.name: config_flags.parse(
+      f"{path}:{row.name},{request.size}", list(request.overrides)
+    )
+    for row in rows
+    if row.kind == "trained"
+  }
+  rows = _join_equal(rows, configs)
+  configs = {r.name: configs[r.name] for r in rows if r.kind == "trained"}
+  store = open_store(request.data)
+  if len(rates) > 1 and configs:
+    _check_validation(store, configs)
+  _describe(plan, configs, describe, request.data)
+  return Job(request, budget, rates, known, rows, configs, store, plan)
+
+
+def _check_overrides(overrides) -> None:
+  """Refuses what is not an option of a config, or is not the user's to set."""
+  parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+  for name in plan_lib.SET:
+    parser.add_argument(f"--config.{name}", dest=name)
+  for word in overrides:
+    if not word.startswith("--config."):
+      raise UserError(f"unknown argument: {word}")
+  taken, _ = parser.parse_known_args(list(overrides))
+  taken = [name for name, value in vars(taken).items() if value is not None]
+  if taken:
+    raise UserError(
+      f"{', '.join(taken)}: compare sets these by --data, --seeds, --budget"
+      " and --rates"
+    )
+
+
+def _join_equal(rows, configs) -> tuple[System, ...]:
+  """Rows whose config is that of a row before are "same" as it."""
+  first, joined = {}, []
+  for row in rows:
+    if row.kind == "trained":
+      key = tuple(sorted(flatten(configs[row.name]).items()))
+      before = first.setdefault(key, row.name)
+      if before != row.name:
+        row = row._replace(kind="same", parts=(before,))
+    joined.append(row)
+  return tuple(joined)
+
+
+def _check_validation(store: Store, configs) -> None:
+  """Rates are chosen by search on validation, which needs pairs."""
+  counted = store.catalogue["products"]
+  for split in {config.data.val_split for config in configs.values()}:
+    if counted.get(split) == store.sizes.get(split):
+      raise UserError(
+        f"no product of split {split!r} has two listings: there is nothing to"
+        " choose a learning rate by; give one, as --rates=1"
+      )
+
+
+def _describe(plan: dict, configs, describe: Callable, data) -> None:
+  """Checks known systems against the plan, adds the new ones to it."""
+  new = {}
+  for name, config in configs.items():
+    # As JSON has it.
+    flat = {k: v for k, v in flatten(config).items() if k != "data.path"}
+    if name in plan["systems"]:
+      plan_lib.check_config(name, plan["systems"][name]["config"], flat)
+    else:
+      plan["systems"][name] = {"config": flat}
+      new[name] = config
+  if new:
+    for name, facts in describe(new, data).items():
+      plan["systems"][name] |= facts

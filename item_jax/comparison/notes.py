@@ -1,0 +1,177 @@
+"""A job and its rows in, what a reader of the table must know out."""
+
+from collections.abc import Mapping, Sequence
+
+from item_jax.comparison import files, runs
+from item_jax.comparison.job import Job
+from item_jax.comparison.score import Result
+from item_jax.comparison.systems import System
+from item_jax.comparison.work import full_run
+
+
+def row_facts(job: Job, row: System, results: Mapping[int, Result]) -> dict:
+  """Costs of a row: the sum over the systems it is made of."""
+  trained = row.parts if row.kind in ("same", "fused") else ()
+  if row.kind == "trained":
+    trained = (row.name,)
+  facts = {
+    "kind": row.kind,
+    "parts": list(row.parts),
+    "seeds": job.request.seeds if row.seeded else 1,
+    "notes": [],
+  }
+  if row.kind == "untrained":
+    facts["parameters"] = job.facts(row.parts[0])["parameters"]
+    facts["train_flops"] = 0.0
+  if not trained:
+    return facts
+  each = [job.facts(name) for name in trained]
+  facts["parameters"] = sum(one["parameters"] for one in each)
+  if all("steps" in one for one in each):
+    facts["train_flops"] = sum(
+      job.facts(name)["steps"]
+      * job.configs[name].batch_size
+      * job.facts(name)["flops_per_sample"]
+      for name in trained
+    )
+    facts["seconds"] = {
+      seed: sum(_seconds(job, name, seed) for name in trained)
+      for seed in results
+    }
+  return facts
+
+
+def _seconds(job: Job, name: str, seed: int) -> float:
+  folder = runs.run_folder(job.out, full_run(job, name, seed))
+  return files.read_json(folder / runs.RESULT_FILE)["seconds"]
+
+
+def footnotes(
+  job: Job, rows: Sequence[dict], failures: Mapping[str, str]
+) -> list[str]:
+  """Sentences in the order of a reader's questions."""
+  said = [_queries(rows), *_gap(rows), *_category(rows), _budget(job)]
+  said += _rates(job)
+  said.append(_spread(job))
+  for row in job.rows:
+    if row.kind == "same":
+      said.append(
+        f"{row.name} has the same config as {row.parts[0]} at this size: one"
+        " training, two rows."
+      )
+  said += _shares(rows)
+  missing = [row["system"] for row in rows if row["missing"]]
+  if missing:
+    said.append(f"Not finished yet: {', '.join(missing)}.")
+  said += [
+    f"Failed: {name}: {why.splitlines()[0]}" for name, why in failures.items()
+  ]
+  return said
+
+
+def _queries(rows: Sequence[dict]) -> str:
+  for row in rows:
+    counts = next(iter(row["counts"]), {})
+    if "queries" in counts:
+      return (
+        f"{counts['queries']:,} queries, each searched among"
+        f" {counts['index']:,} listings less itself; {counts['left_out']:,}"
+        " left out, having no other listing of their product;"
+        f" {counts['share_over_k']:.1%} have more than 10."
+      )
+  return "No product has two listings, or nothing is finished: no search."
+
+
+def _gap(rows: Sequence[dict]) -> list[str]:
+  if not any("gap" in row["cells"] for row in rows):
+    return []
+  return [
+    "gap: recall@10 of the title alone less that of the photo alone. Systems"
+    " of one side stand under recall@10 and MAP@10 with that side."
+  ]
+
+
+def _category(rows: Sequence[dict]) -> list[str]:
+  said = []
+  if any("category/accuracy" in row["cells"] for row in rows):
+    said.append(
+      "category, macro-F1: logistic regression on the frozen vectors of both"
+      " sides, its regularisation chosen on validation; the same for every"
+      " row."
+    )
+  if any("own/accuracy" in row["cells"] for row in rows):
+    said.append(
+      "own category: what a system with a category head says itself, at the"
+      " checkpoint that search on validation chose."
+    )
+  for row in rows:
+    counts = next(iter(row["counts"]), {}).get("category")
+    if counts:
+      said += _support(counts)
+      break
+  return said
+
+
+def _support(counts: dict) -> list[str]:
+  if "none" in counts:
+    return [f"No category: {counts['none']}."]
+  return [
+    f"Categories: {counts['rows']:,} listings scored,"
+    f" {counts['without_category']:,} without a category and"
+    f" {counts['unknown_category']:,} of one that training lacks left out;"
+    f" {counts['classes']:,} classes in training,"
+    f" {counts['classes_with_support']:,} of them scored."
+  ]
+
+
+def _budget(job: Job) -> str:
+  text = f"Budget of a full run: {job.budget.text}."
+  if job.budget.unit == "seconds":
+    text += (
+      " It became steps by the time of one step, measured alone on one batch:"
+      " input, compilation, evaluations and exports come on top."
+    )
+  return text + (
+    " seconds: training by its own log, input included. FLOPs: of the full"
+    " run, forward and backward, tuning left out. parameters: of what makes"
+    " the vectors. The best of three checkpoints by validation MAP@10 is"
+    " scored."
+  )
+
+
+def _rates(job: Job) -> list[str]:
+  tried = ", ".join(f"{rate:g}" for rate in job.rates)
+  if len(job.rates) == 1:
+    return [f"Learning rate: {tried} times the config's, not tuned."]
+  chosen = []
+  for name, config in job.configs.items():
+    facts = job.facts(name)
+    if "factor" in facts:
+      lr = config.optim.lr * facts["factor"]
+      chosen.append(f"{name} {lr:.2g} (x{facts['factor']:g})")
+  return [
+    f"Learning rate: of {tried} times the config's the one with the best"
+    f" validation MAP@10 of both sides, in runs of {job.request.tune_share:g}"
+    f" of the steps at seed 0: {', '.join(chosen) or 'none chosen yet'}."
+  ]
+
+
+def _spread(job: Job) -> str:
+  text = ""
+  if job.request.seeds > 1:
+    text = f"±: sample standard deviation over {job.request.seeds} seeds. "
+  return text + (
+    "Differences and their intervals: paired bootstrap over products (1,000"
+    " resamples), each query's value averaged over seeds first; p is two-sided"
+    " and not corrected for the number of rows."
+  )
+
+
+def _shares(rows: Sequence[dict]) -> list[str]:
+  said = []
+  for row in rows:
+    shares = [c["share"] for c in row["counts"] if "share" in c]
+    if shares:
+      chosen = ", ".join(f"{share:g}" for share in shares)
+      said.append(f"{row['system']}: the photo's share is {chosen}.")
+  return said

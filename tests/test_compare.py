@@ -1,0 +1,555 @@
+"""One command for the whole table: resumed, refused, made from the shell."""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shell
+
+from item_jax.comparison import category
+from item_jax.comparison.compare import compare
+from item_jax.comparison.job import Request
+from item_jax.comparison.score import Category
+from item_jax.data.records import open_store
+from item_jax.errors import UserError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+# Validation MAP@10 by learning rate: each system has its own best.
+BEST = {"item": 2e-3, "resnet50": 6e-4, "roberta": 6e-3}
+
+
+def options(words) -> dict[str, str]:
+  pairs = [w.removeprefix("--").split("=", 1) for w in words if "=" in w]
+  return {name.removeprefix("config."): value for name, value in pairs}
+
+
+class Fake:
+  """Stands for the commands: writes what each would, and keeps count.
+
+  `stop_at`: the call at which Ctrl-C comes. `answers`: exit codes by the
+  words' first match.
+  """
+
+  def __init__(self):
+    self.calls = []
+    self.stop_at = None
+    self.codes = {}
+
+  def __call__(self, cache):
+    return self
+
+  def __enter__(self):
+    return self._run
+
+  def __exit__(self, *error):
+    pass
+
+  def _run(self, *commands, log) -> int:
+    for words in commands:
+      code = self._one(words)
+      if code:
+        return code
+    return 0
+
+  def _one(self, words) -> int:
+    if self.stop_at is not None and len(self.calls) == self.stop_at:
+      raise KeyboardInterrupt
+    given = options(words[1:])
+    system = given.get("config", "").partition(":")[2].partition(",")[0]
+    self.calls.append((words[0], system, given))
+    for part, codes in self.codes.items():
+      if part in " ".join(map(str, words)) and codes:
+        code = codes.pop(0)
+        if code:
+          return code
+    getattr(self, f"_{words[0]}")(given, system)
+    return 0
+
+  def _bench(self, given, system):
+    facts = {"seconds_per_step": 0.5, "device": "fake"}
+    Path(given["json"]).write_text(json.dumps(facts))
+
+  def _train(self, given, system):
+    folder = Path(given["workdir"])
+    folder.mkdir(parents=True, exist_ok=True)
+    best = BEST.get(system, 2e-3)
+    found = 1 / (1 + abs(np.log(float(given["optim.lr"]) / best)))
+    steps = int(given["steps"])
+    rows = [
+      {"step": steps, "kind": "train", "samples_per_second": 64.0},
+      {"step": steps, "kind": "eval", "both/map@10": found},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "metrics.jsonl").write_text(text)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+
+  def _export(self, given, system):
+    """Vectors of the product and noise, as good as the system and side are."""
+    out = Path(given["out"])
+    out.mkdir(parents=True)
+    noise = {"item": 1.5, "resnet50": 6.0}.get(out.parts[-4], 2.5)
+    random = np.random.default_rng(
+      int.from_bytes(hashlib.sha256("/".join(out.parts[-4:]).encode()).digest())
+    )
+    names = "id,product,category,title,has_image,has_title"
+    lines, vectors = [names], []
+    for record in open_store(given["data"]).source(given["split"]):
+      seed = int.from_bytes(hashlib.sha256(record.product_id.encode()).digest())
+      centre = np.random.default_rng(seed).standard_normal(8)
+      vectors.append(centre + noise * random.standard_normal(8))
+      lines.append(f"{record.listing_id},{record.product_id},c,t,1,1")
+    np.save(out / "embeddings.npy", np.array(vectors, np.float32))
+    (out / "items.csv").write_text("\n".join(lines) + "\n")
+    digest = hashlib.sha256((out / "embeddings.npy").read_bytes()).hexdigest()
+    meta = {
+      "sha256": digest,
+      "checkpoint": "/".join(out.parts[-4:-2]),
+      "modality": given["modality"],
+      "dims": 8,
+    }
+    (out / "meta.json").write_text(json.dumps(meta))
+
+  def _predict(self, given, system):
+    scores = {"accuracy": 0.75, "macro_f1": 0.5, **COUNTS}
+    Path(given["json"]).write_text(json.dumps(scores))
+
+  def count(self, *names) -> int:
+    return sum(call[0] in names for call in self.calls)
+
+  def trained(self) -> list[tuple]:
+    """(system, seed, steps, lr) of every training run."""
+    return [
+      (system, int(o["seed"]), int(o["steps"]), float(o["optim.lr"]))
+      for name, system, o in self.calls
+      if name == "train"
+    ]
+
+
+def describe(configs, data):
+  return {
+    name: {
+      "parameters": 1000,
+      "trained_parameters": 1500,
+      "flops_per_sample": 10.0,
+      "modalities": ["both"]
+      if config.model.name in ("resnet50", "roberta")
+      else ["both", "image", "title"],
+      "predicts": config.task == "category",
+    }
+    for name, config in configs.items()
+  }
+
+
+COUNTS = {
+  "rows": 7,
+  "without_category": 1,
+  "unknown_category": 2,
+  "classes": 3,
+  "classes_with_support": 2,
+}
+
+
+class Classify:
+  """Stands for the classifiers: right about the first half."""
+
+  @staticmethod
+  def probe(train, val, test):
+    rows = len(np.load(test / "embeddings.npy"))
+    right = np.arange(rows) < rows // 2
+    return Category(right.mean(), 0.25, np.arange(rows), right, COUNTS)
+
+  own = staticmethod(category.own)
+
+
+def ask(tiny_data, out, fake, **changes) -> int:
+  how = {k: changes.pop(k) for k in ("dry_run", "report_only") if k in changes}
+  request = Request(
+    data=tiny_data,
+    out=out,
+    **{
+      "systems": "item,resnet50,roberta,resnet50+roberta_tuned,tfidf",
+      "config": str(CONFIGS / "comparison.py"),
+      "seeds": 2,
+      "budget": "100s",
+    }
+    | changes,
+  )
+  return compare(
+    request, commands=fake, describe=describe, classify=Classify, **how
+  )
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data, tmp_path_factory):
+  """A comparison that nothing disturbed, and what it called."""
+  out, fake = tmp_path_factory.mktemp("whole") / "c", Fake()
+  assert ask(tiny_data, out, fake) == 0
+  return out, fake
+
+
+def numbers(out: Path) -> list[dict]:
+  return json.loads((out / "comparison.json").read_text())["rows"]
+
+
+def test_every_system_gets_the_same_budget_and_grid(whole):
+  _, fake = whole
+  # 100 s at half a second a step; a quarter of it for each of three rates.
+  for system, best in BEST.items():
+    runs = [run[1:] for run in fake.trained() if run[0] == system]
+    tuning, full = runs[:3], runs[3:]
+    assert [run[:2] for run in tuning] == [(0, 50)] * 3
+    assert [run[2] for run in tuning] == pytest.approx([6e-4, 2e-3, 6e-3])
+    assert [run[:2] for run in full] == [(0, 200), (1, 200)]
+    assert [run[2] for run in full] == pytest.approx([best] * 2)
+  assert fake.count("bench") == 3
+
+
+def test_the_table_has_a_row_a_system(whole):
+  out, _ = whole
+  rows = {row["system"]: row for row in numbers(out)}
+  assert list(rows) == [
+    "item",
+    "resnet50",
+    "roberta",
+    "resnet50+roberta_tuned",
+    "tfidf",
+  ]
+  item, both = rows["item"], rows["resnet50+roberta_tuned"]
+  assert item["cells"].keys() >= {"image/recall@10", "title/map@10", "gap"}
+  assert "image/recall@10" not in rows["resnet50"]["cells"]
+  assert rows["resnet50"]["cells"]["own/accuracy"]["mean"] == 0.75
+  assert "own/accuracy" not in item["cells"]
+  assert item["cells"]["category/macro_f1"]["mean"] == 0.25
+  # 200 steps of 64 pairs at 64 a second and 10 FLOPs.
+  assert item["train_flops"] == 200 * 64 * 10
+  assert item["seconds"]["values"] == [200.0, 200.0]
+  assert both["train_flops"] == 2 * item["train_flops"]
+  assert both["parameters"] == 2000
+  assert len(both["counts"]) == 2
+  for row in (rows["resnet50"], both, rows["tfidf"]):
+    found = row["against"]["both/map@10"]
+    apart = [r["cells"]["both/map@10"]["mean"] for r in (row, item)]
+    assert found["difference"] == pytest.approx(apart[0] - apart[1])
+    low, high = found["interval"]
+    assert low <= found["difference"] <= high
+  # The same half is right everywhere.
+  assert both["against"]["category/accuracy"]["difference"] == 0
+  # One alone is worse than the two together.
+  mean = {
+    name: row["cells"]["both/map@10"]["mean"] for name, row in rows.items()
+  }
+  assert mean["resnet50+roberta_tuned"] > mean["resnet50"]
+  for name in ("csv", "md", "html"):
+    text = (out / f"comparison.{name}").read_text()
+    assert all(system in text for system in rows)
+
+
+def test_what_is_finished_is_not_done_again(tiny_data, whole):
+  out, _ = whole
+  before, again = numbers(out), Fake()
+  assert ask(tiny_data, out, again) == 0
+  assert again.calls == []
+  assert numbers(out) == before
+
+
+def test_interrupted_at_every_call_ends_the_same(tiny_data, tmp_path, whole):
+  """Each call of the program gets two commands further, then Ctrl-C comes."""
+  there, undisturbed = whole
+  out, seen, codes = tmp_path / "c", [], []
+  while not codes or codes[-1] != 0:
+    fake = Fake()
+    fake.stop_at = 2
+    codes.append(ask(tiny_data, out, fake))
+    seen += fake.calls
+    assert len(codes) < 50
+  assert set(codes[:-1]) == {75}
+  assert len(codes) > 10
+  kinds = [(name, system) for name, system, _ in seen]
+  assert kinds == [(name, system) for name, system, _ in undisturbed.calls]
+  assert numbers(out) == numbers(there)
+
+
+def test_the_table_of_an_interrupted_one_says_what_is_missing(
+  tiny_data, tmp_path, capsys
+):
+  fake = Fake()
+  fake.stop_at = 12
+  out = tmp_path / "c"
+  assert ask(tiny_data, out, fake) == 75
+  text = (out / "comparison.md").read_text()
+  assert "item (1 of 2 seeds)" in text
+  assert "roberta (0 of 2 seeds)" in text
+  shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports")
+  (out / "comparison.md").unlink()
+  assert ask(tiny_data, out, Fake(), report_only=True) == 0
+  assert (
+    text.split("Scores")[1]
+    == ((out / "comparison.md").read_text().split("Scores")[1])
+  )
+
+
+def test_a_run_half_done_is_gone_on_with(tiny_data, tmp_path):
+  """Without its result file a run is not finished, whatever is there."""
+  out, fake = tmp_path / "c", Fake()
+  how = {"systems": "item", "seeds": 1, "rates": "1"}
+  assert ask(tiny_data, out, fake, **how) == 0
+  for name in ("run.json", "scores.json", "values.npz"):
+    (out / "runs" / "item" / "seed-0" / name).unlink()
+  shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports" / "test-image")
+  again = Fake()
+  assert ask(tiny_data, out, again, **how) == 0
+  assert [call[0] for call in again.calls] == ["train", "export"]
+
+
+def test_a_result_that_was_changed_is_refused(tiny_data, tmp_path):
+  out = tmp_path / "c"
+  how = {"systems": "tfidf", "seeds": 1}
+  assert ask(tiny_data, out, Fake(), **how) == 0
+  path = out / "runs" / "tfidf" / "seed-0" / "values.npz"
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(UserError, match=r"values\.npz is not what"):
+    ask(tiny_data, out, Fake(), **how)
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    ({"budget": "200s"}, "budget: was '100 seconds', is '200 seconds'"),
+    ({"budget": None}, 'is "the config\'s steps"'),
+    ({"rates": "1,3"}, "rates: was [0.3, 1.0, 3.0], is [1.0, 3.0]"),
+    ({"tune_share": 0.5}, "tune_share: was 0.25, is 0.5"),
+    ({"split": "val"}, "split: was 'test', is 'val'"),
+    ({"size": "small"}, "size: was 'tiny', is 'small'"),
+    (
+      {"overrides": ("--config.batch_size=32",)},
+      "overrides: was [], is ['--config.batch_size=32']",
+    ),
+  ],
+)
+def test_another_plan_is_refused_by_name(tiny_data, whole, change, said):
+  out, _ = whole
+  before = (out / "plan.json").read_bytes()
+  fake = Fake()
+  with pytest.raises(UserError, match=re.escape(said)):
+    ask(tiny_data, out, fake, **change)
+  assert fake.calls == []
+  assert (out / "plan.json").read_bytes() == before
+
+
+def test_other_data_is_refused_and_moved_data_is_not(
+  tiny_data, whole, tmp_path
+):
+  out, _ = whole
+  moved = tmp_path / "moved"
+  shutil.copytree(tiny_data, moved)
+  fake = Fake()
+  assert ask(moved, out, fake) == 0
+  assert fake.calls == []
+  catalogue = json.loads((moved / "catalogue.json").read_text())
+  catalogue["fingerprint"]["train"] = "0" * 64
+  (moved / "catalogue.json").write_text(json.dumps(catalogue))
+  with pytest.raises(UserError, match=r"data: was .*moved.* is .*000000"):
+    ask(moved, out, fake)
+  assert ask(tiny_data, out, fake) == 0
+
+
+def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
+  config = tmp_path / "comparison.py"
+  shutil.copyfile(CONFIGS / "comparison.py", config)
+  how = {"systems": "item", "seeds": 1, "config": str(config)}
+  assert ask(tiny_data, tmp_path / "c", Fake(), **how) == 0
+  text = config.read_text().replace("optim.lr = 2e-3", "optim.lr = 3e-3")
+  config.write_text(text)
+  with pytest.raises(UserError, match=r"optim.lr: was 0.002, is 0.003"):
+    ask(tiny_data, tmp_path / "c", Fake(), **how)
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    ({"seeds": 0}, "seeds=0"),
+    ({"tune_share": 0.0}, "tune_share"),
+    ({"systems": "item,painter"}, "painter"),
+    ({"split": "holdout"}, "holdout"),
+    ({"config": "no.py"}, "no.py"),
+    ({"overrides": ("--colour=red",)}, "--colour=red"),
+    ({"overrides": ("--config.seed=3",)}, "seed: compare sets"),
+    ({"overrides": ("--config.colour=3",)}, "colour"),
+  ],
+)
+def test_what_cannot_work_is_said_before_anything(
+  tiny_data, tmp_path, change, said
+):
+  with pytest.raises(UserError, match=re.escape(said)):
+    ask(tiny_data, tmp_path / "c", Fake(), **change)
+  assert not (tmp_path / "c").exists()
+
+
+def test_more_systems_and_seeds_may_follow(tiny_data, tmp_path):
+  out = tmp_path / "c"
+  assert ask(tiny_data, out, Fake(), systems="item", seeds=1) == 0
+  fake = Fake()
+  assert ask(tiny_data, out, fake, systems="item,roberta", seeds=2) == 0
+  runs = [
+    (system, seed) for system, seed, steps, _ in fake.trained() if steps == 200
+  ]
+  assert runs == [("roberta", 0), ("item", 1), ("roberta", 1)]
+
+
+def test_a_system_that_fails_does_not_stop_the_others(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  fake.codes = {
+    "train --config=" + str(CONFIGS / "comparison.py:resnet50"): [1]
+  }
+  how = {"seeds": 1, "rates": "1"}
+  assert ask(tiny_data, out, fake, **how) == 4
+  rows = {row["system"]: row for row in numbers(out)}
+  assert rows["resnet50"]["missing"] == 1
+  assert rows["roberta"]["missing"] == 0
+  assert "Failed: resnet50, seed 0" in (out / "comparison.md").read_text()
+  assert ask(tiny_data, out, Fake(), **how) == 0
+  assert "Failed" not in (out / "comparison.md").read_text()
+
+
+def test_stopped_by_somebody_else_training_goes_on(tiny_data, tmp_path):
+  fake = Fake()
+  fake.codes = {"seed-0": [75, 75]}
+  how = {"systems": "item", "seeds": 1, "rates": "1"}
+  assert ask(tiny_data, tmp_path / "c", fake, **how) == 0
+  first, second, third = (c for c in fake.calls if c[0] == "train")
+  assert first == second == third
+
+
+def test_a_diverged_run_is_a_result_of_none(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  workdir = out / "runs" / "item" / "seed-0" / "workdir"
+  workdir.mkdir(parents=True)
+  bad = {"step": 9, "kind": "bad", "in_a_row": 10}
+  (workdir / "metrics.jsonl").write_text(json.dumps(bad) + "\n")
+  fake.codes = {"train": [4]}
+  how = {"systems": "item", "seeds": 2, "rates": "1"}
+  assert ask(tiny_data, out, fake, **how) == 4
+  (row,) = numbers(out)
+  assert row["seeds"] == [1]
+  assert "diverged" in (out / "comparison.md").read_text()
+  # It would diverge again: nothing is trained twice.
+  again = Fake()
+  assert ask(tiny_data, out, again, **how) == 4
+  assert again.calls == []
+
+
+def test_two_at_once_are_refused(tiny_data, tmp_path):
+  class Nested(Fake):
+    def _bench(self, given, system):
+      with pytest.raises(UserError, match="another comparison is at work"):
+        ask(tiny_data, tmp_path / "c", Fake())
+      super()._bench(given, system)
+
+  assert ask(tiny_data, tmp_path / "c", Nested(), systems="item") == 0
+
+
+def test_dry_run_prints_the_cost_and_writes_nothing(
+  tiny_data, tmp_path, capsys
+):
+  out, fake = tmp_path / "c", Fake()
+  assert ask(tiny_data, out, fake, dry_run=True) == 0
+  text = capsys.readouterr().out
+  # 100 s x (3 rates x 1/4 + 2 seeds), three systems.
+  assert re.search(r"resnet50 +5 +by its speed +275 +- ", text)
+  assert re.search(r"in all +15 +825 +-", text)
+  assert not out.exists()
+  assert fake.calls == []
+  assert ask(tiny_data, out, fake, dry_run=True, budget="400steps") == 0
+  text = capsys.readouterr().out
+  # 400 steps x 2.75 x 64 pairs x 10 FLOPs.
+  assert re.search(r"roberta +5 +400 +- +704,000", text)
+
+
+def test_the_ablation_trains_equal_configs_once(tiny_data, tmp_path, capsys):
+  out, fake = tmp_path / "c", Fake()
+  how = {"systems": "ablation", "config": None, "seeds": 1, "rates": "1"}
+  assert ask(tiny_data, out, fake, **how) == 0
+  runs = [run[0] for run in fake.trained()]
+  assert len(runs) == len(set(runs))
+  assert {"full", "no_gmlm", "only_global", "align", "post_norm"} <= set(runs)
+  assert not {"patch50", "pre_norm"} & set(runs)  # tiny does so anyway
+  rows = {row["system"]: row for row in numbers(out)}
+  assert rows["patch50"]["cells"] == rows["full"]["cells"]
+  assert "gap" in rows["no_global"]["cells"]
+  text = (out / "comparison.md").read_text()
+  assert "patch50 has the same config as full" in text
+  assert "Less full" in text
+
+
+def test_rates_need_pairs_to_be_chosen_by(tiny_data, tmp_path):
+  lonely = tmp_path / "data"
+  shutil.copytree(tiny_data, lonely)
+  catalogue = json.loads((lonely / "catalogue.json").read_text())
+  catalogue["products"]["val"] = catalogue["rows"]["val"]
+  (lonely / "catalogue.json").write_text(json.dumps(catalogue))
+  with pytest.raises(UserError, match="--rates=1"):
+    ask(lonely, tmp_path / "c", Fake())
+  assert ask(lonely, tmp_path / "c", Fake(), rates="1") == 0
+
+
+def in_progress(log: Path) -> int:
+  """Steps that a training's log speaks of."""
+  text = log.read_text() if log.is_file() else ""
+  return max(map(int, re.findall(r"^step +(\d+)/", text, re.M)), default=0)
+
+
+def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
+  """Real training: what was done before the kill is not done again."""
+  out = tmp_path / "c"
+  words = [
+    "compare",
+    f"--data={tiny_data}",
+    f"--out={out}",
+    "--systems=item,roberta,tfidf,thumbnail",
+    f"--config={Path(__file__).parent / 'tiny_compare.py'}",
+    "--seeds=1",
+    "--rates=1",
+    "--budget=40steps",
+  ]
+  log = out / "runs" / "roberta" / "seed-0" / "log.txt"
+  # The first system is done and the second one in its middle.
+  process = shell.start(*words)
+  deadline = time.monotonic() + 240
+  while in_progress(log) < 20 and time.monotonic() < deadline:
+    assert process.poll() is None, process.stdout.read()
+    time.sleep(0.02)
+  process.kill()
+  process.communicate()
+  assert not (out / "comparison.json").exists()
+  assert not (log.parent / "run.json").exists()
+  done = out / "runs" / "item" / "seed-0"
+  before = (done / "log.txt").read_text(), (done / "scores.json").read_text()
+
+  output = shell.run(*words)
+  text = log.read_text()
+  assert "resumed at step" in text
+  assert len(re.findall("^step +40/40", text, re.M)) == 1
+  after = (done / "log.txt").read_text(), (done / "scores.json").read_text()
+  assert after == before
+  rows = {row["system"]: row for row in numbers(out)}
+  assert list(rows) == ["item", "roberta", "tfidf", "thumbnail"]
+  for name, row in rows.items():
+    assert row["missing"] == 0
+    assert name in output
+    assert 0 <= row["cells"]["both/map@10"]["mean"] <= 1
+  item, roberta = rows["item"], rows["roberta"]
+  assert {"image/map@10", "title/map@10", "gap"} <= set(item["cells"])
+  assert "gap" not in roberta["cells"]
+  assert 0 < roberta["parameters"] < item["parameters"]
+  assert 0 < roberta["train_flops"] < item["train_flops"]
+  for row in (item, roberta):
+    assert 0 <= row["cells"]["category/accuracy"]["mean"] <= 1
+    assert row["seconds"]["mean"] > 0
+  about = json.loads((out / "comparison.json").read_text())["about"]
+  assert "cpu" in about["device"]
+  assert "item-jax compare" in about["command"]
