@@ -235,6 +235,15 @@ def test_rare_classes_stay_in_the_interval():
   assert low < labels.summary(given)["macro_f1"] < high
 
 
+def test_classes_of_one_row_are_uncertain():
+  """Forty coins: their mean has a standard error of .079."""
+  true = [f"c{n}" for n in range(40)]
+  said = [label if n % 2 else "never" for n, label in enumerate(true)]
+  given = labels.answers(true, said)
+  low, high = labels.intervals(given, [""] * 40)["macro_f1"]
+  assert 3 * 0.079 < high - low < 5 * 0.079
+
+
 def test_comparing_two():
   true, said = random_labels()
   given = labels.answers(true, said)

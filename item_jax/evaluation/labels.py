@@ -109,16 +109,16 @@ def summary(given: Answers) -> dict:
     classes, classes_with_support, accuracy, top5 (None where nothing was
     ranked) and macro_f1.
   """
-  hit_C, true_C, said_C = _counts(given)
+  counts = _counts(given)
   return {
     "rows": len(given.rows_Q),
     "without_category": given.without_category,
     "unknown_category": given.unknown_category,
     "classes": len(given.classes),
-    "classes_with_support": int((true_C > 0).sum()),
+    "classes_with_support": int((counts[1] > 0).sum()),
     "accuracy": float(given.correct_Q.mean()),
     "top5": None if given.top_Q is None else float(given.top_Q.mean()),
-    "macro_f1": float(_macro_f1(hit_C, true_C, said_C)),
+    "macro_f1": float(_macro_f1(*counts)),
   }
 
 
@@ -162,7 +162,8 @@ def intervals(
     _values(given), product_Q, resamples=resamples, seed=seed
   )
   drawn_R = _draw_macro_f1(given, product_Q, resamples, seed)
-  return {**found, "macro_f1": np.quantile(drawn_R, [0.025, 0.975]).tolist()}
+  ends = np.quantile(drawn_R, [0.025, 0.975]).clip(0, 1)
+  return {**found, "macro_f1": ends.tolist()}
 
 
 def compare(
@@ -227,18 +228,18 @@ def _counts(given: Answers):
 
 def _macro_f1(hit_RC, true_RC, said_RC):
   """The mean F1 over the classes with rows, along the last axis."""
-  either_RC = true_RC + said_RC
-  f1_RC = 2 * hit_RC / np.where(either_RC > 0, either_RC, 1)
+  f1_RC = 2 * hit_RC / np.maximum(true_RC + said_RC, 1)
   return f1_RC.sum(axis=-1) / (true_RC > 0).sum(axis=-1)
 
 
 def _draw_macro_f1(given, product_Q, resamples, seed) -> np.ndarray:
   """Macro-F1 in each resample of the products, [resamples].
 
-  A plain resample loses a third of the rows' products, and with them whole
-  classes of few rows, the hardest ones: their mean F1 would rise. So each
-  product gets a weight from the exponential distribution instead (Rubin's
-  Bayesian bootstrap), which loses none.
+  A resample loses a third of the products, and with them classes of few rows,
+  the hardest ones: its mean over the classes left is too high. So the draws
+  are moved to have the score itself as their mean. (Weights that lose no
+  class would not do: what a class of one row gets does not depend on them, so
+  the interval would be far too narrow.)
   """
   _, number_Q = np.unique(np.asarray(product_Q, object), return_inverse=True)
   products = int(number_Q.max()) + 1
@@ -256,9 +257,13 @@ def _draw_macro_f1(given, product_Q, resamples, seed) -> np.ndarray:
   )
   random = np.random.default_rng(seed)
   drawn = []
-  at_once = max(1, 2**21 // products)  # 16 MB of weights
+  at_once = max(1, 2**21 // products)  # 16 MB of draws
   for first in range(0, resamples, at_once):
-    rows = min(at_once, resamples - first)
-    weight_RP = random.standard_exponential((rows, products))
-    drawn.append(_macro_f1(*np.split((count_MP @ weight_RP.T).T, 3, axis=1)))
-  return np.concatenate(drawn)
+    times_RP = random.multinomial(
+      products,
+      np.full(products, 1 / products),
+      size=min(at_once, resamples - first),
+    )
+    drawn.append(_macro_f1(*np.split((count_MP @ times_RP.T).T, 3, axis=1)))
+  drawn_R = np.concatenate(drawn)
+  return drawn_R - drawn_R.mean() + _macro_f1(*_counts(given))
