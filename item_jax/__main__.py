@@ -17,11 +17,15 @@ COMMANDS = (
   "train",
   "export",
   "evaluate",
+  "probe",
+  "fuse",
+  "predict",
   "report",
+  "compare",
   "bench",
 )
 # These pass `--config.NAME=VALUE` on to their config file.
-_TAKE_CONFIG = ("train", "bench")
+_TAKE_CONFIG = ("train", "bench", "compare")
 
 
 def main(argv: list[str] | None = None) -> int:

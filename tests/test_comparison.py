@@ -60,9 +60,9 @@ def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
 def test_the_tiny_size_is_the_quickstarts_at_64_pixels():
   ours, theirs = flat("comparison.py", "item,tiny"), flat("item_tiny.py")
   same = [n for n in ours if n.split(".")[0] in ("optim", "mask", "loss")]
-  same += ["steps", "batch_size", "model.patch", "model.layers", "model.width"]
+  same += ["steps", "batch_size", "model.layers", "model.width"]
   assert {n: ours[n] for n in same} == {n: theirs[n] for n in same}
-  assert ours["model.image_size"] == 64
+  assert (ours["model.image_size"], ours["model.patch"]) == (64, 16)
 
 
 def test_each_ablation_changes_one_thing():

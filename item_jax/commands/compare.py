@@ -45,6 +45,13 @@ def add(command) -> None:
   )
   sub.add_argument("--split", default="test")
   sub.add_argument(
+    "--jobs",
+    type=int,
+    default=1,
+    help="systems trained side by side, each on its share of the cores and of"
+    " the devices that CUDA_VISIBLE_DEVICES lists",
+  )
+  sub.add_argument(
     "--dry_run", action="store_true", help="print the plan and its cost"
   )
   sub.add_argument(
@@ -69,6 +76,7 @@ def run(args, rest) -> int:
     rates=args.rates,
     tune_share=args.tune_share,
     split=args.split,
+    jobs=args.jobs,
     overrides=tuple(rest),
     command=shlex.join(["item-jax", *sys.argv[1:]]),
   )

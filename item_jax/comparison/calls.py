@@ -1,6 +1,7 @@
 """Words of `item-jax` commands in, an exit code out; their output in a log."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from item_jax.comparison import child
 from item_jax.errors import UserError
 
 EXIT_START_AGAIN = 75  # as `item-jax train` says: saved, not done
+_DEVICES = "CUDA_VISIBLE_DEVICES"
 _LINES = 12  # of a log that an error shows
 
 
@@ -27,8 +29,19 @@ class Commands:
   as SIGTERM and waits, as training saves then, and a second one kills.
   """
 
-  def __init__(self, cache: Path | None = None):
-    """`cache` keeps compiled programs: exports and seeds compile the same."""
+  def __init__(self, cache: Path | None = None, *, jobs: int = 1):
+    """Args:
+    cache: keeps compiled programs: exports and seeds compile the same.
+    jobs: commands that may run side by side, called from as many threads;
+      each has its own share of the processor's cores, and of the devices that
+      CUDA_VISIBLE_DEVICES lists.
+
+    Raises:
+      UserError: there are not as many cores, or listed devices.
+    """
+    self._places = queue.SimpleQueue()
+    for place in _places(jobs):
+      self._places.put(place)
     self._env = dict(os.environ)
     if cache is not None:
       for name, value in (
@@ -37,7 +50,7 @@ class Commands:
         ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1"),
       ):
         self._env.setdefault(name, value)
-    self._child = None
+    self._children = set()
     self._asked = 0
     self._before = {}
 
@@ -54,12 +67,14 @@ class Commands:
   def _ask(self, number, frame) -> None:
     del number, frame
     self._asked += 1
-    if self._child is None:
+    children = list(self._children)
+    if not children:
       raise KeyboardInterrupt
-    if self._asked == 1:
-      self._child.terminate()
-    else:
-      self._child.kill()
+    for one in children:
+      if self._asked == 1:
+        one.terminate()
+      else:
+        one.kill()
 
   def __call__(self, *commands: Sequence, log: Path) -> int:
     """Runs `item-jax *words` of each, up to the first that fails.
@@ -74,22 +89,53 @@ class Commands:
     words = []
     for command in commands:
       words += [child.NEXT] * bool(words) + [str(word) for word in command]
+    place = self._places.get()
+    try:
+      if self._asked:
+        raise KeyboardInterrupt
+      code = self._run(words, log, place)
+    finally:
+      self._places.put(place)
+    if self._asked:
+      raise KeyboardInterrupt
+    return code
+
+  def _run(self, words: list[str], log: Path, place: dict) -> int:
     with log.open("ab") as file:
-      self._child = subprocess.Popen(
+      one = subprocess.Popen(
         [sys.executable, "-m", child.__name__, str(os.getpid()), *words],
         stdin=subprocess.DEVNULL,
         stdout=file,
         stderr=subprocess.STDOUT,
-        env=self._env,
+        env=self._env | place,
         start_new_session=True,
       )
+      self._children.add(one)
       try:
-        code = self._child.wait()
+        if self._asked:  # while it started
+          one.terminate()
+        return one.wait()
       finally:
-        self._child = None
-    if self._asked:
-      raise KeyboardInterrupt
-    return code
+        self._children.discard(one)
+
+
+def _places(jobs: int) -> list[dict[str, str]]:
+  """The environment of each of the commands that run side by side."""
+  if jobs == 1:
+    return [{}]
+  cores = sorted(os.sched_getaffinity(0))
+  listed = os.environ.get(_DEVICES, "")
+  devices = listed.split(",") if listed else []
+  for what, there in (("cores", cores), (f"devices in {_DEVICES}", devices)):
+    if there and jobs > len(there):
+      raise UserError(f"jobs={jobs}, but there are {len(there)} {what}")
+  places = []
+  for job in range(jobs):
+    place = {child.CORES: ",".join(map(str, cores[job::jobs]))}
+    if devices:
+      place[_DEVICES] = ",".join(devices[job::jobs])
+    places.append(place)
+  return places
 
 
 def must(call, *commands: Sequence, log: Path) -> None:

@@ -6,17 +6,21 @@ Several commands run one after the other, up to the first that fails: what
 takes seconds to import is imported once.
 """
 
+import os
 import runpy
 import sys
 
 from item_jax.processes import die_with_parent
 
 NEXT = "--"
+CORES = "ITEM_JAX_CORES"  # "0,2": those that it may use; all if not set
 
 
 def main() -> int:
   _, parent, *words = sys.argv
   die_with_parent(int(parent))
+  if CORES in os.environ:
+    os.sched_setaffinity(0, map(int, os.environ[CORES].split(",")))
   while words:
     end = words.index(NEXT) if NEXT in words else len(words)
     command, words = words[:end], words[end + 1 :]

@@ -9,6 +9,7 @@ import datetime
 import platform
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
 from item_jax.comparison import category as category_lib
@@ -44,8 +45,8 @@ def compare(
   Args:
     dry_run: print what would be done and what it costs; write nothing.
     report_only: make the tables of what is finished, and nothing else.
-    commands: given a folder for compiled programs, a context that gives what
-      runs `item-jax` commands.
+    commands: given a folder for compiled programs and how many may run side
+      by side, a context that gives what runs `item-jax` commands.
     describe: gives parameters and work of configs.
     classify: tells how well categories are found, as the module `category`.
 
@@ -61,7 +62,8 @@ def compare(
     _report(job, {})
     return 0
   failures: dict[str, str] = {}
-  with files.alone_in(job.out), commands(job.out / "cache") as call:
+  calls = commands(job.out / "cache", jobs=request.jobs)
+  with files.alone_in(job.out), calls as call:
     files.write_json(job.out / plan_lib.PLAN_FILE, job.plan)
     try:
       for seed in range(request.seeds):
@@ -78,10 +80,12 @@ def compare(
 
 
 def _round(job: Job, seed: int, call, classify, failures: dict) -> None:
-  """Every row at one seed; a system that fails does not stop the others."""
-  for row in job.rows:
-    if row.kind == "same" or (seed and not row.seeded):
-      continue
+  """Every row at one seed; a system that fails does not stop the others.
+
+  What is trained comes first, side by side; the others are made of it.
+  """
+
+  def work(row) -> None:
     try:
       if row.kind == "trained":
         prepare(job, row.name, call)
@@ -89,6 +93,14 @@ def _round(job: Job, seed: int, call, classify, failures: dict) -> None:
     except FailedError as error:
       failures[f"{row.name}, seed {seed}"] = str(error)
       say(f"failed: {row.name}, seed {seed}: {error}")
+
+  trained = [row for row in job.rows if row.kind == "trained"]
+  with ThreadPoolExecutor(job.request.jobs) as pool:
+    for done in [pool.submit(work, row) for row in trained]:
+      done.result()
+  for row in job.rows:
+    if row.kind not in ("trained", "same") and (not seed or row.seeded):
+      work(row)
 
 
 def _dry_run(job: Job) -> str:

@@ -2,6 +2,7 @@
 settled and agrees with what the folder already holds."""
 
 import argparse
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from item_jax.comparison.systems import Known, System
 from item_jax.config import Config, flatten
 from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
+
+_NOTING = threading.Lock()  # systems are worked on side by side
 
 
 class Request(NamedTuple):
@@ -30,6 +33,7 @@ class Request(NamedTuple):
   rates: str = "0.3,1,3"
   tune_share: float = 0.25
   split: str = "test"
+  jobs: int = 1  # systems trained side by side
   overrides: tuple[str, ...] = ()  # --config.NAME=VALUE, for every system
   command: str = ""  # as it is said in the report
 
@@ -61,8 +65,9 @@ class Job(NamedTuple):
 
   def note(self, name: str, **facts) -> None:
     """Settles something of a system, on disk."""
-    self.plan["systems"][name] |= facts
-    files.write_json(self.out / plan_lib.PLAN_FILE, self.plan)
+    with _NOTING:
+      self.plan["systems"][name] |= facts
+      files.write_json(self.out / plan_lib.PLAN_FILE, self.plan)
 
   @property
   def categorised(self) -> bool:
@@ -80,6 +85,8 @@ def settle(request: Request, describe: Callable) -> Job:
   """
   if request.seeds < 1:
     raise UserError(f"seeds={request.seeds}: at least 1 is needed")
+  if request.jobs < 1:
+    raise UserError(f"jobs={request.jobs}: at least 1 is needed")
   if not 0 < request.tune_share <= 1:
     raise UserError(
       f"tune_share={request.tune_share}: must be a share above 0, at most 1"
@@ -104,6 +111,7 @@ def settle(request: Request, describe: Callable) -> Job:
       "rates": list(rates),
       "tune_share": request.tune_share,
       "split": request.split,
+      "jobs": request.jobs,  # a share of the machine is another machine
       "overrides": list(request.overrides),
     },
   )

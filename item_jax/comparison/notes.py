@@ -126,6 +126,11 @@ def _support(counts: dict) -> list[str]:
 
 def _budget(job: Job) -> str:
   text = f"Budget of a full run: {job.budget.text}."
+  if job.request.jobs > 1:
+    text += (
+      f" {job.request.jobs} systems trained side by side, each on its share of"
+      " the machine."
+    )
   if job.budget.unit == "seconds":
     text += (
       " It became steps by the time of one step, measured alone on one batch:"
