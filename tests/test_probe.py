@@ -162,6 +162,18 @@ def test_logistic_regression_is_the_penalised_optimum(parts):
   assert np.mean(ours == said) >= 0.98
 
 
+def test_choosing_on_fewer_directions_ends_at_the_same_optimum(
+  parts, monkeypatch
+):
+  """The final fit sees all values, whatever C was chosen on."""
+  whole = probe(*parts, strengths=(10.0,), bootstrap=0)
+  monkeypatch.setattr(classifiers, "_DIRECTIONS", 3)
+  fewer = probe(*parts, strengths=(10.0,), bootstrap=0)
+  before, after = (one["answers"]["logistic"] for one in (whole, fewer))
+  assert np.mean(before.said_Q == after.said_Q) >= 0.98
+  assert whole["logistic"]["accuracy"] > 0.8
+
+
 def test_turning_the_vectors_changes_nothing(parts, probed):
   """So no value of a vector is more than another, as in a fusion's share."""
   random = np.random.default_rng(5)
