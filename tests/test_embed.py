@@ -126,7 +126,7 @@ def test_photos_in_every_form(workdir, tmp_path):
 @pytest.mark.parametrize(
   ("given", "named"),
   [
-    ({}, "needs images, titles or both"),
+    ({}, "neither was given"),
     ({"images": [None], "titles": ["a", "b"]}, "1 images but 2 titles"),
     ({"images": [np.zeros((4, 4, 3))]}, "float64"),
     ({"images": [7]}, "int"),
