@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tiny
 
-from item_jax.config import Config, validate
+from item_jax.config import Config
+from item_jax.config_check import validate
 from item_jax.errors import UserError
 from item_jax.objectives import align, contrastive
 from item_jax.training import sharding

@@ -4,7 +4,8 @@ import pytest
 
 from item_jax import config as config_lib
 from item_jax import config_flags
-from item_jax.config import Config, flatten, from_flat, validate
+from item_jax.config import Config, flatten, from_flat
+from item_jax.config_check import validate
 from item_jax.errors import UserError
 
 

@@ -2,7 +2,6 @@
 
 from item_jax.config import Config
 
-
 # variant: (task, model)
 BASELINES = {
   "category": ("category", "item"),

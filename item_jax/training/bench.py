@@ -8,7 +8,8 @@ from pathlib import Path
 
 import jax
 
-from item_jax.config import Config, validate
+from item_jax.config import Config
+from item_jax.config_check import validate
 from item_jax.data import images, pipeline
 from item_jax.models import cost
 from item_jax.training import setup as setup_lib

@@ -13,7 +13,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from item_jax import tasks
-from item_jax.config import Config, resolve_mesh, validate
+from item_jax.config import Config, resolve_mesh
+from item_jax.config_check import validate
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import Words, load_words
