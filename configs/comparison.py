@@ -16,6 +16,7 @@ from item_jax.errors import UserError
 VARIANTS = (
   "item",
   "item_align",
+  "item_align_twins",
   "item_supervised",
   "resnet50",
   "roberta",
@@ -49,6 +50,12 @@ def _item(config: Config) -> None:
 
 def _item_align(config: Config) -> None:
   config.loss.align = 1.0  # a sixth, beyond the paper
+  config.align.views = "sides"
+
+
+def _item_align_twins(config: Config) -> None:
+  config.loss.align = 1.0
+  config.align.views = "both"  # twice the work of sides
 
 
 def _item_supervised(config: Config) -> None:
@@ -80,6 +87,7 @@ def _clip(config: Config) -> None:
 SYSTEMS = {
   "item": _item,
   "item_align": _item_align,
+  "item_align_twins": _item_align_twins,
   "item_supervised": _item_supervised,
   "resnet50": _resnet50,
   "roberta": _roberta,
