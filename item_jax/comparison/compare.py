@@ -96,8 +96,12 @@ def _round(job: Job, seed: int, call, classify, failures: dict) -> None:
 
   trained = [row for row in job.rows if row.kind == "trained"]
   with ThreadPoolExecutor(job.request.jobs) as pool:
-    for done in [pool.submit(work, row) for row in trained]:
-      done.result()
+    try:
+      for done in [pool.submit(work, row) for row in trained]:
+        done.result()
+    except BaseException:
+      pool.shutdown(wait=False, cancel_futures=True)
+      raise
   for row in job.rows:
     if row.kind not in ("trained", "same") and (not seed or row.seeded):
       work(row)
