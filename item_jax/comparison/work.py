@@ -9,9 +9,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import simplejpeg
-
-from item_jax.comparison import files, runs, score
+from item_jax.comparison import files, runs, score, untaught
 from item_jax.comparison import plan as plan_lib
 from item_jax.comparison.calls import FailedError, must
 from item_jax.comparison.job import Job
@@ -19,8 +17,7 @@ from item_jax.comparison.plan import Run
 from item_jax.comparison.score import Result
 from item_jax.comparison.systems import System
 from item_jax.errors import UserError
-from item_jax.evaluation import fusion, retrieval, trivial
-from item_jax.evaluation.items import Items
+from item_jax.evaluation import fusion
 
 
 def say(text: str) -> None:
@@ -254,48 +251,10 @@ def _fused(job, row, seed, folder, call, classify) -> Result:
   return result
 
 
-def _tfidf(job, row, seed, folder, call, classify) -> Result:
-  items, titles = Items([], []), []
-  for record in _listings(job, items):
-    titles.append(record.title)
-
-  def search():
-    words = trivial.tfidf(titles)
-    found = trivial.search_sparse(words, items.ids, k=retrieval.LISTED)
-    return retrieval.score_found(found, items, bootstrap=0)
-
-  return _searched(search, items)
-
-
-def _thumbnail(job, row, seed, folder, call, classify) -> Result:
-  items, small = Items([], []), []
-  for record in _listings(job, items):
-    photo = simplejpeg.decode_jpeg(record.image) if record.image else None
-    small.append(None if photo is None else trivial.thumbnail(photo))
-  return _searched(
-    lambda: retrieval.score(trivial.colours(small), items, bootstrap=0), items
-  )
-
-
-def _listings(job: Job, items: Items):
-  """The records of the scored split, one at a time; fills `items`."""
-  for record in job.store.source(job.request.split):
-    items.ids.append(record.listing_id)
-    items.products.append(record.product_id)
-    yield record
-
-
-def _searched(search: Callable, items: Items) -> Result:
-  result = Result({}, {}, {})
-  if score.searchable(items):
-    score.add_search(result, "both", search(), items)
-  return result
-
-
 _MAKERS = {
   "trained": _trained,
   "untrained": _untrained,
   "fused": _fused,
-  "tfidf": _tfidf,
-  "thumbnail": _thumbnail,
+  "tfidf": lambda job, *_: untaught.tfidf(job.store, job.request.split),
+  "thumbnail": lambda job, *_: untaught.thumbnail(job.store, job.request.split),
 }
