@@ -49,14 +49,14 @@ def _norm(name: str):
   return change
 
 
-def _align(*without: str, views: str = ""):
+def _align(*without: str, weight: float = 1.0, **options):
   """The sixth objective beside all five, or beside fewer."""
 
   def change(config: Config) -> None:
-    config.loss.align = 1.0
+    config.loss.align = weight
     _without(*without)(config)
-    if views:
-      config.align.views = views
+    for name, value in options.items():
+      setattr(config.align, name, value)
 
   return change
 
@@ -79,11 +79,17 @@ CHANGES = {
   "post_norm": _norm("post"),
   "pre_norm": _norm("pre"),
   "align": _align(),
+  "align_twins": _align(views="twins"),
+  "align_one_twin": _align(views="twins", changed=1),
+  "align_both": _align(views="both"),
+  "align_fused": _align(fused=True),
+  "align_weak": _align(weight=0.3),
+  "align_strong": _align(weight=3.0),
+  "align_cold": _align(temperature=0.02),
+  "align_warm": _align(temperature=0.2),
   "align_no_itm": _align("itm"),
   "align_no_global": _align(*GLOBAL),
   "align_alone": _align("itm", *LOCAL, *GLOBAL),
-  "align_sides": _align(views="sides"),
-  "align_twins": _align(views="twins"),
 }
 VARIANTS = tuple(CHANGES)
 

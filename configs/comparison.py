@@ -50,7 +50,6 @@ def _item(config: Config) -> None:
 
 def _item_align(config: Config) -> None:
   config.loss.align = 1.0  # a sixth, beyond the paper
-  config.align.views = "sides"
 
 
 def _item_align_twins(config: Config) -> None:

@@ -106,10 +106,10 @@ class Loss:
 class Align:
   """Draws two views of a listing together, against the rest of the batch."""
 
-  # "sides": the listing without its title against it without its photo;
-  # "twins": two views that differ in crop, light, words and sides; "both":
-  # the mean of the two kinds, as each was seen to teach what the other didn't.
-  views: str = "both"
+  # "sides": the listing without its title against it without its photo, at
+  # the cost of one more pass; "twins": two views that differ in crop, light,
+  # words and sides, two more passes; "both": the mean of the two kinds.
+  views: str = "sides"
   # Beside "sides", each side is also drawn to the listing with both.
   fused: bool = False
   # The rest is of "twins" alone, but for temperature and projection.

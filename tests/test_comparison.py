@@ -37,7 +37,7 @@ def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
   item = flat("comparison.py", f"item,{size}")
   own = {
     "item": set(),
-    "item_align": {"loss.align", "align.views"},
+    "item_align": {"loss.align"},
     "item_align_twins": {"loss.align", "align.views"},
     "item_supervised": {"task"},
     "resnet50": {"task", "model.name", "resnet.norm"},

@@ -112,7 +112,7 @@ def test_names_and_parameters_fit(parts, variant):
   assert shape.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", sorted({*VARIANTS} - {"roberta_tuned"}))
 def test_a_step_and_embeddings_are_finite_with_missing_sides(parts, variant):
   task, initial, batch = parts(variant)
   params = initial()

@@ -8,6 +8,9 @@ BASELINES = {
   "resnet50": ("category", "resnet50"),
   "roberta": ("mlm", "roberta"),
   "clip": ("contrastive", "clip"),
+  # Fine-tuning: any network can learn the category.
+  "roberta_tuned": ("category", "roberta"),
+  "clip_tuned": ("category", "clip"),
 }
 
 
