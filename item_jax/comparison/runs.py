@@ -43,7 +43,7 @@ def measure(
   path = folder / "bench.json"
   folder.mkdir(parents=True, exist_ok=True)
   path.unlink(missing_ok=True)  # a file may be half of a killed one's
-  line = ["bench", "step", f"--config={config}", "--seconds=5"]
+  line = ["bench", "step", f"--config={config}", "--seconds=15"]
   must(call, [*line, f"--json={path}", *words], log=folder / "bench.log")
   return files.read_json(path)
 
