@@ -129,6 +129,16 @@ def test_one_neighbour_is_the_nearest(parts):
   assert result["knn"]["accuracy"] == np.mean(np.array(said) == test)
 
 
+def test_only_the_classifier_that_was_asked_for(parts, probed):
+  result = probe(*parts, kinds=("logistic",), strengths=(10.0,), bootstrap=0)
+  assert list(result["answers"]) == ["logistic"]
+  assert "knn" not in result
+  assert result["rows"] == probed["rows"]
+  assert "knn" not in table(result)
+  with pytest.raises(ValueError, match="expected some of"):
+    probe(*parts, kinds=("logistic", "tree"))
+
+
 def test_validation_chooses(parts, probed):
   """Each setting tried alone: none does better there than the chosen one."""
   train, val, test = parts
@@ -291,7 +301,7 @@ def test_what_cannot_be_asked_is_refused(parts, change, named):
       ("train", "val", "test"), parts, strict=True
     )
   ]
-  with pytest.raises(UserError, match=named):
+  with pytest.raises(labels.NothingToScore, match=named):
     probe(*changed)
 
 

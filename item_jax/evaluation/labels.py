@@ -21,6 +21,10 @@ TOP = 5
 SHOWN = {"accuracy": "top-1", "top5": "top-5", "macro_f1": "macro-F1"}
 
 
+class NothingToScore(UserError):  # noqa: N818 - not always an error
+  """The catalogue has no categories to learn, to choose by or to score."""
+
+
 class Answers(NamedTuple):
   """What one classifier said of the Q rows that are scored, of N."""
 
@@ -46,7 +50,7 @@ def answers(
     classes: what can be said; by default all labels that occur.
 
   Raises:
-    UserError: no row is left to score.
+    NothingToScore: no row is left.
     ValueError: lengths differ, or something was said that is no class.
   """
   true, said = list(true), list(said)
@@ -65,7 +69,7 @@ def answers(
   )
   without = sum(absent(label) for label in true)
   if not len(rows_Q):
-    raise UserError(
+    raise NothingToScore(
       f"none of {len(true)} rows has one of the {len(place)} categories of"
       f" training ({without} have none): there is nothing to score"
     )

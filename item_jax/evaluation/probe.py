@@ -27,6 +27,7 @@ from item_jax.evaluation.labels import score_labels
 
 __all__ = ["probe", "probe_exports", "score_labels"]
 
+KINDS = ("knn", "logistic")
 # What tells one system's exports from another's.
 _SAME = ("checkpoint", "modality", "dims")
 
@@ -36,55 +37,63 @@ def probe(
   val,
   test,
   *,
+  kinds: Sequence[str] = KINDS,
   neighbours: Sequence[int] = NEIGHBOURS,
   strengths: Sequence[float] = STRENGTHS,
   bootstrap: int = 1000,
   seed: int = 0,
 ) -> dict:
-  """Trains both classifiers on `train` and scores them on `test`.
+  """Trains the classifiers on `train` and scores them on `test`.
 
   Args:
     train, val, test: (vectors float [N,D], categories) or (vectors,
       categories, ids, products), as `Rows`; "" where a row has no category,
       or is a product of its own. Without `val` (None) a tenth of the training
       products is kept out to choose by.
+    kinds: which classifiers, of `KINDS`.
     neighbours: values of k to choose from.
     strengths: values of C to choose from; tried in ascending order until the
       accuracy on validation falls.
     bootstrap: resamples for the intervals; 0: none.
 
   Returns:
-    {"knn": scores and "k", "logistic": scores and "C", "converged",
-    "train_rows", "val_rows", "rows", "left_out", "without_category",
-    "unknown_category", "classes", "classes_with_support",
+    {"knn": scores and "k", "logistic": scores and "C", "converged" (what
+    `kinds` names), "train_rows", "val_rows", "rows", "left_out",
+    "without_category", "unknown_category", "classes", "classes_with_support",
     "classes_without_support", "answers": {"knn": labels.Answers,
     "logistic": ...}}. Scores are "accuracy", "top5", "macro_f1",
     "val_accuracy" and "interval"; what is left out see `labels`.
 
   Raises:
-    UserError: fewer than two categories in training, no row to choose by or
-      to score, a row without direction.
-    ValueError: parts of different lengths.
+    labels.NothingToScore: fewer than two categories in training, no row to
+      choose by or to score.
+    UserError: a row without direction.
+    ValueError: parts of different lengths, no known kind.
   """
+  if not kinds or not set(kinds) <= set(KINDS):
+    raise ValueError(f"kinds {list(kinds)}; expected some of {list(KINDS)}")
   train, test = _of_category(_rows(*train)), _rows(*test)
   if val is None:
     train, val = _split(train)
   classes = sorted(set(train.categories))
   if len(classes) < 2:
-    raise UserError(
+    raise labels.NothingToScore(
       f"the training rows have {len(classes)} categories; expected two or more"
     )
   val = _of_category(_rows(*val), set(classes))
   if not len(val.categories):
-    raise UserError("no validation row is of a category of training")
+    raise labels.NothingToScore(
+      "no validation row is of a category of training"
+    )
   place = {label: number for number, label in enumerate(classes)}
   train_N = np.array([place[label] for label in train.categories])
   val_M = np.array([place[label] for label in val.categories])
   known = {"train_N": train_N, "val_M": val_M}
-  best = {
-    "knn": nearest(train, val, test, choices=neighbours, **known),
-    "logistic": logistic(train, val, test, choices=strengths, **known),
-  }
+  best = {}
+  if "knn" in kinds:
+    best["knn"] = nearest(train, val, test, choices=neighbours, **known)
+  if "logistic" in kinds:
+    best["logistic"] = logistic(train, val, test, choices=strengths, **known)
   result = {"train_rows": len(train_N), "val_rows": len(val_M)}
   found = {}
   for name, learnt in best.items():
@@ -106,7 +115,7 @@ def probe(
     "classes",
     "classes_with_support",
   ):
-    result[name], _ = (result[one].pop(name) for one in best)
+    result[name], *_ = [result[one].pop(name) for one in best]
   result["classes_without_support"] = (
     result["classes"] - result["classes_with_support"]
   )
@@ -256,6 +265,8 @@ def table(result: dict) -> str:
     " " * 20 + "".join(f"{name:26}" for name in labels.SHOWN.values()).rstrip(),
   ]
   for name, setting in (("knn", "k"), ("logistic", "C")):
+    if name not in result:
+      continue
     one = result[name]
     cells = []
     for measure in labels.SHOWN:
@@ -266,6 +277,6 @@ def table(result: dict) -> str:
       cells.append(f"{cell:26}")
     head = f"{name}, {setting} = {one[setting]:g}"
     lines.append(f"{head:20}" + "".join(cells).rstrip())
-  if not result["logistic"]["converged"]:
+  if not result.get("logistic", {"converged": True})["converged"]:
     lines.append("the logistic regression did not converge: read it as a floor")
   return "\n".join(lines)
