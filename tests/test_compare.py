@@ -82,6 +82,8 @@ class Fake:
     steps = int(given["steps"])
     rows = [
       {"step": steps, "kind": "train", "samples_per_second": 64.0},
+      # What moves least from the random start is ahead at first.
+      {"step": steps // 3, "kind": "eval", "both/map@10": 1.1 - found},
       {"step": steps, "kind": "eval", "both/map@10": found},
     ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -198,15 +200,52 @@ def numbers(out: Path) -> list[dict]:
 
 def test_every_system_gets_the_same_budget_and_grid(whole):
   _, fake = whole
-  # 100 s at half a second a step; a quarter of it for each of three rates.
+  # 100 s at half a second a step as bench has it, a quarter of it for each of
+  # three rates. They take a second a step, and so the full runs.
   for system, best in BEST.items():
     runs = [run[1:] for run in fake.trained() if run[0] == system]
     tuning, full = runs[:3], runs[3:]
     assert [run[:2] for run in tuning] == [(0, 50)] * 3
     assert [run[2] for run in tuning] == pytest.approx([6e-4, 2e-3, 6e-3])
-    assert [run[:2] for run in full] == [(0, 200), (1, 200)]
+    assert [run[:2] for run in full] == [(0, 100), (1, 100)]
     assert [run[2] for run in full] == pytest.approx([best] * 2)
   assert fake.count("bench") == 3
+
+
+def test_a_tuning_run_of_all_steps_is_the_first_seeds(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  how = {"systems": "item,roberta,untrained", "tune_share": 1.0}
+  assert ask(tiny_data, out, fake, budget="30steps", **how) == 0
+  for system in ("item", "roberta"):
+    runs = [run for run in fake.trained() if run[0] == system]
+    assert [run[1:3] for run in runs] == [(0, 30)] * 3 + [(1, 30)]
+  # The winner's checkpoints stay, the others' go.
+  kept = sorted(out.glob("runs/item/tune-*/workdir/checkpoints"))
+  assert [path.parts[-3] for path in kept] == ["tune-1"]
+  exported = {o["workdir"] for name, _, o in fake.calls if name == "export"}
+  assert {Path(path).parts[-2] for path in exported} == {
+    "tune-1",
+    "tune-3",
+    "seed-1",
+  }
+
+
+def test_a_time_that_was_not_kept_is_noted(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  how = {"systems": "item", "seeds": 1}
+  assert ask(tiny_data, out, fake, rates="1", **how) == 0
+  # One rate: the steps are bench's, and take twice the time.
+  assert "in parts of it: item 2.00." in (out / "comparison.md").read_text()
+  out = tmp_path / "tuned"
+  assert ask(tiny_data, out, fake, rates="0.1,1", **how) == 0
+  text = (out / "comparison.md").read_text()
+  assert "Off the budget" not in text
+  assert "At the edge of the grid: item." in text
+  assert "No rate ended above" not in text
+  out = tmp_path / "flat"
+  assert ask(tiny_data, out, fake, rates="0.01,0.02,0.04", **how) == 0
+  text = (out / "comparison.md").read_text()
+  assert "No rate ended above its first evaluation" in text
 
 
 def test_the_table_has_a_row_a_system(whole):
@@ -225,9 +264,9 @@ def test_the_table_has_a_row_a_system(whole):
   assert rows["resnet50"]["cells"]["own/accuracy"]["mean"] == 0.75
   assert "own/accuracy" not in item["cells"]
   assert item["cells"]["category/macro_f1"]["mean"] == 0.25
-  # 200 steps of 64 pairs at 64 a second and 10 FLOPs.
-  assert item["train_flops"] == 200 * 64 * 10
-  assert item["seconds"]["values"] == [200.0, 200.0]
+  # 100 steps of 64 pairs at 64 a second and 10 FLOPs.
+  assert item["train_flops"] == 100 * 64 * 10
+  assert item["seconds"]["values"] == [100.0, 100.0]
   assert both["train_flops"] == 2 * item["train_flops"]
   assert both["parameters"] == 2000
   assert len(both["counts"]) == 2
@@ -396,7 +435,7 @@ def test_more_systems_and_seeds_may_follow(tiny_data, tmp_path):
   fake = Fake()
   assert ask(tiny_data, out, fake, systems="item,roberta", seeds=2) == 0
   runs = [
-    (system, seed) for system, seed, steps, _ in fake.trained() if steps == 200
+    (system, seed) for system, seed, steps, _ in fake.trained() if steps == 100
   ]
   assert runs == [("roberta", 0), ("item", 1), ("roberta", 1)]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from item_jax.comparison import files, runs
+from item_jax.comparison import files, plan, runs
 from item_jax.comparison.job import Job
 from item_jax.comparison.score import Result
 from item_jax.comparison.systems import System
@@ -50,8 +50,8 @@ def footnotes(
   job: Job, rows: Sequence[dict], failures: Mapping[str, str]
 ) -> list[str]:
   """Sentences in the order of a reader's questions."""
-  said = [_queries(rows), *_gap(rows), *_category(rows), _budget(job)]
-  said += _rates(job)
+  said = [_queries(rows), *_gap(rows), *_category(rows), _budget(job, rows)]
+  said.append(_rates(job))
   said.append(_spread(job))
   for row in job.rows:
     if row.kind == "same":
@@ -124,7 +124,7 @@ def _support(counts: dict) -> list[str]:
   ]
 
 
-def _budget(job: Job) -> str:
+def _budget(job: Job, rows: Sequence[dict]) -> str:
   text = f"Budget of a full run: {job.budget.text}."
   if job.request.jobs > 1:
     text += (
@@ -132,10 +132,19 @@ def _budget(job: Job) -> str:
       " the machine."
     )
   if job.budget.unit == "seconds":
+    by = "the tuning runs' speed" if len(job.rates) > 1 else "a step by itself"
     text += (
-      " It became steps by the time of one step, measured alone on one batch:"
-      " input, compilation, evaluations and exports come on top."
+      f" It became steps by {by}; compilation, evaluations and exports come on"
+      " top."
     )
+    apart = [
+      f"{row['system']} {row['seconds']['mean'] / job.budget.amount:.2f}"
+      for row in rows
+      if row["system"] in job.configs and row["seconds"]
+      if abs(row["seconds"]["mean"] / job.budget.amount - 1) > plan.NEAR
+    ]
+    if apart:
+      text += f" Off the budget, in parts of it: {', '.join(apart)}."
   return text + (
     " seconds: training by its own log, input included. FLOPs: of the full"
     " run, forward and backward, tuning left out. parameters: of what makes"
@@ -144,21 +153,40 @@ def _budget(job: Job) -> str:
   )
 
 
-def _rates(job: Job) -> list[str]:
+def _rates(job: Job) -> str:
   tried = ", ".join(f"{rate:g}" for rate in job.rates)
   if len(job.rates) == 1:
-    return [f"Learning rate: {tried} times the config's, not tuned."]
-  chosen = []
+    return f"Learning rate: {tried} times the config's, not tuned."
+  chosen, edge, flat = [], [], []
   for name, config in job.configs.items():
     facts = job.facts(name)
-    if "factor" in facts:
-      lr = config.optim.lr * facts["factor"]
-      chosen.append(f"{name} {lr:.2g} (x{facts['factor']:g})")
-  return [
-    f"Learning rate: of {tried} times the config's the one with the best"
-    f" validation MAP@10 of both sides, in runs of {job.request.tune_share:g}"
-    f" of the steps at seed 0: {', '.join(chosen) or 'none chosen yet'}."
-  ]
+    if "factor" not in facts:
+      continue
+    lr = config.optim.lr * facts["factor"]
+    chosen.append(f"{name} {lr:.2g} (x{facts['factor']:g})")
+    if facts["factor"] in (min(job.rates), max(job.rates)):
+      edge.append(name)
+    if not any(_rose(found) for found in facts["tuned"].values()):
+      flat.append(name)
+  text = (
+    f"Learning rate: of {tried} times the config's the one that ended with the"
+    " best validation MAP@10 of both sides, in runs of"
+    f" {job.request.tune_share:g} of the steps at seed 0:"
+    f" {', '.join(chosen) or 'none chosen yet'}."
+  )
+  if edge:
+    text += f" At the edge of the grid: {', '.join(edge)}."
+  if flat:
+    text += (
+      " No rate ended above its first evaluation, so the choice says little:"
+      f" {', '.join(flat)}."
+    )
+  return text
+
+
+def _rose(found: Sequence[float | None]) -> bool:
+  """Whether a run ended above where it was first looked at."""
+  return len(found) > 1 and None not in found and found[-1] > found[0]
 
 
 def _spread(job: Job) -> str:

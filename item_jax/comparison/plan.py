@@ -2,7 +2,7 @@
 
 `plan.json` in the comparison's folder holds what must never change on the way
 (data, budget, rates, ...) and what was settled once: each system's config,
-sizes, measured speed and number of steps.
+sizes, learning rate, measured speed and number of steps.
 """
 
 import re
@@ -15,10 +15,11 @@ from item_jax.data.records import open_store
 from item_jax.errors import UserError
 
 PLAN_FILE = "plan.json"
-FORMAT = 1
+FORMAT = 2
 EVALUATIONS = 3  # a run; more of them cost time that is not counted
 CHECKPOINTS = 10  # a run: what a kill may cost
 LEAST_STEPS = 10
+NEAR = 0.1  # of a budget: as good as the same
 # Options that are not the user's to set here: `options` does.
 SET = ("data.path", "seed", "eval_every", "checkpoint.every", "checkpoint.keep")
 
@@ -173,6 +174,13 @@ def tuning_runs(name: str, steps: int, rates, share: float) -> list[Run]:
     return []
   short = max(LEAST_STEPS, round(steps * share))
   return [Run(name, f"tune-{rate:g}", 0, short, rate) for rate in rates]
+
+
+def full_run(name: str, facts: dict, seed: int) -> Run:
+  """The run that is scored; at seed 0 a tuning run where one is the same."""
+  same = not seed and facts["steps"] == facts.get("tuning_steps")
+  label = f"tune-{facts['factor']:g}" if same else f"seed-{seed}"
+  return Run(name, label, seed, facts["steps"], facts["factor"])
 
 
 def options(run: Run, config: Config, data: str) -> list[str]:

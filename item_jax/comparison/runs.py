@@ -5,7 +5,6 @@ same `item-jax train` goes on from its newest checkpoint.
 """
 
 import json
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +60,8 @@ def finish(
   """Trains a run unless it is finished; gives its result.
 
   Returns:
-    {"steps", "seconds", "metrics": the best evaluation or None, "diverged"}.
+    {"steps", "seconds", "evaluations": [{"step", "both/map@10", ...}],
+    "diverged"}.
 
   Raises:
     FailedError: training failed in a way that is no result.
@@ -95,31 +95,38 @@ def finish(
     "lr": config.optim.lr * run.factor,
     "steps": run.steps,
     "seconds": seconds_of(rows, config.batch_size),
-    "metrics": best_evaluation(rows),
+    "evaluations": evaluations(rows),
     "diverged": diverged,
   }
   files.write_json(folder / RESULT_FILE, result)
-  if run.label.startswith("tune-"):
-    # Only its score is wanted from here on; metrics.jsonl stays.
-    shutil.rmtree(folder / "workdir" / "checkpoints", ignore_errors=True)
   return result
 
 
+def drop_checkpoints(out: Path, run: Run) -> None:
+  """Only the score of a run is wanted from here on; metrics.jsonl stays."""
+  folder = run_folder(out, run) / "workdir" / "checkpoints"
+  shutil.rmtree(folder, ignore_errors=True)
+
+
 def choose_rate(results: dict[float, dict]) -> float:
-  """The factor with the best validation MAP@10; the smallest of equals.
+  """The factor that ends with the best validation MAP@10; the smallest of
+  equals.
+
+  The last evaluation and not the best: of a short run the best is often the
+  first, where the rate that moves least is ahead.
 
   Raises:
-    UserError: no rate gave a score to choose by.
+    FailedError: no rate gave a score to choose by.
   """
   scored = {
-    factor: result["metrics"][CHOICE_METRIC]
+    factor: result["evaluations"][-1][CHOICE_METRIC]
     for factor, result in results.items()
     if not result["diverged"]
-    and result["metrics"]
-    and CHOICE_METRIC in result["metrics"]
+    and result["evaluations"]
+    and CHOICE_METRIC in result["evaluations"][-1]
   }
   if not scored:
-    raise UserError(
+    raise FailedError(
       f"no run at {sorted(results)} times the config's learning rate gave a"
       f" validation {CHOICE_METRIC} to choose by: all diverged, or no product"
       " of the validation split has two listings; with one --rates nothing is"
@@ -134,18 +141,12 @@ def read_rows(path: Path) -> list[dict]:
   return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def best_evaluation(rows: Sequence[dict]) -> dict | None:
-  """The evaluation that the kept checkpoint has; the last of equals."""
-  found = [
+def evaluations(rows: Sequence[dict]) -> list[dict]:
+  return [
     {k: v for k, v in row.items() if k != "kind"}
     for row in rows
     if row["kind"] == "eval"
   ]
-  return max(
-    found,
-    key=lambda row: (row.get(CHOICE_METRIC, -math.inf), row["step"]),
-    default=None,
-  )
 
 
 def seconds_of(rows: Sequence[dict], batch_size: int) -> float:

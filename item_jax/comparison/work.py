@@ -5,6 +5,7 @@ interrupted anywhere is continued by the same call.
 """
 
 import functools
+import statistics
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -25,40 +26,66 @@ def say(text: str) -> None:
 
 
 def prepare(job: Job, name: str, call: Callable) -> None:
-  """Settles a system's steps and its learning rate."""
+  """Settles a system's learning rate and its steps."""
   facts, config = job.facts(name), job.configs[name]
-  data = str(job.request.data)
-  if "steps" not in facts:
-    measured = {}
-    if job.budget.unit == "seconds":
-      say(f"{name}: measuring a step")
-      words = [*job.request.overrides, f"--config.data.path={data}"]
-      found = runs.measure(job.out, name, job.flag(name), words, call)
-      measured = {k: found[k] for k in ("seconds_per_step", "device")}
-    steps = plan_lib.settle_steps(
-      job.budget, config, measured.get("seconds_per_step")
-    )
-    job.note(name, steps=steps, **measured)
   if "factor" in facts:
     return
-  results = {}
-  for run in plan_lib.tuning_runs(
-    name, facts["steps"], job.rates, job.request.tune_share
-  ):
-    results[run.factor] = train(job, run, call)
-  job.note(
-    name,
-    factor=runs.choose_rate(results) if results else job.rates[0],
-    tuned={
-      f"{factor:g}": (result["metrics"] or {}).get(runs.CHOICE_METRIC)
-      for factor, result in results.items()
-    },
-  )
+  timed = job.budget.unit == "seconds"
+  if timed and "seconds_per_step" not in facts:
+    say(f"{name}: measuring a step")
+    data = f"--config.data.path={job.request.data}"
+    words = [*job.request.overrides, data]
+    found = runs.measure(job.out, name, job.flag(name), words, call)
+    job.note(name, seconds_per_step=found["seconds_per_step"])
+  speed = facts.get("seconds_per_step")
+  steps = plan_lib.settle_steps(job.budget, config, speed)
+  share = job.request.tune_share
+  tuning = plan_lib.tuning_runs(name, steps, job.rates, share)
+  if not tuning:
+    job.note(name, factor=job.rates[0], steps=steps)
+    return
+  results = {run.factor: train(job, run, call) for run in tuning}
+  chosen = {
+    "factor": runs.choose_rate(results),
+    "tuning_steps": tuning[0].steps,
+  }
+  if timed:
+    # Training as it is, input and neighbours included, is slower than a step
+    # measured by itself.
+    speed = statistics.median(
+      result["seconds"] / result["steps"]
+      for result in results.values()
+      if not result["diverged"]
+    )
+    chosen["seconds_per_step"] = speed
+    again = plan_lib.settle_steps(job.budget, config, speed)
+    # Tuning runs of the whole budget are not trained again for a few steps.
+    if share < 1 or abs(again - steps) > plan_lib.NEAR * steps:
+      steps = again
+  chosen["steps"] = steps
+  chosen["tuned"] = {
+    f"{factor:g}": [
+      row.get(runs.CHOICE_METRIC) for row in result["evaluations"]
+    ]
+    for factor, result in results.items()
+  }
+  kept = plan_lib.full_run(name, chosen, 0)
+  for run in tuning:
+    if run != kept:
+      runs.drop_checkpoints(job.out, run)
+  job.note(name, **chosen)
 
 
 def full_run(job: Job, name: str, seed: int) -> Run:
+  """The run of a system at a seed that is scored.
+
+  Raises:
+    FailedError: its learning rate could not be chosen.
+  """
   facts = job.facts(name)
-  return Run(name, f"seed-{seed}", seed, facts["steps"], facts["factor"])
+  if "factor" not in facts:
+    raise FailedError(f"{name} has no learning rate yet: its own row says why")
+  return plan_lib.full_run(name, facts, seed)
 
 
 def train(job: Job, run: Run, call: Callable) -> dict:
@@ -97,7 +124,7 @@ def score_row(job: Job, row: System, seed: int, call, classify) -> Result:
 
 
 def _trained(job, row, seed, folder, call, classify) -> Result:
-  finished(job, row.name, seed, call)
+  trained = finished(job, row.name, seed, call)
   say(f"{row.name} seed {seed}: exports and scores")
   facts = job.facts(row.name)
   exports = exports_of(job, row.name, seed, call, _wanted(job, facts))
@@ -106,7 +133,7 @@ def _trained(job, row, seed, folder, call, classify) -> Result:
     said = folder / "own.json"
     words = [
       "predict",
-      f"--workdir={folder / 'workdir'}",
+      f"--workdir={trained / 'workdir'}",
       f"--data={job.request.data}",
       f"--split={job.request.split}",
       f"--out={folder / 'predictions.csv'}",
@@ -194,8 +221,9 @@ def _export(job: Job, workdir: Path, folder: Path, wanted, call, *more) -> dict:
 
 def _untrained(job, row, seed, folder, call, classify) -> Result:
   (base,) = row.parts
-  train(job, full_run(job, base, seed), call)
-  workdir = job.out / "runs" / base / f"seed-{seed}" / "workdir"
+  run = full_run(job, base, seed)
+  train(job, run, call)
+  workdir = runs.run_folder(job.out, run) / "workdir"
   say(f"{row.name} seed {seed}: exports and scores")
   wanted = _wanted(job, job.facts(base))
   exports = _export(job, workdir, folder, wanted, call, "--step=0")
