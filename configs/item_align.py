@@ -12,9 +12,14 @@ import runpy
 from pathlib import Path
 
 from item_jax.config import Config
+from item_jax.errors import UserError
+
+SIZES = ("base", "small", "tiny")
 
 
 def get_config(size: str = "base") -> Config:
+  if size not in SIZES:
+    raise UserError(f"{size!r}: sizes are {', '.join(SIZES)}")
   file = Path(__file__).with_name(f"item_{size}.py")
   config = runpy.run_path(str(file))["get_config"]()
   config.loss.align = 1.0

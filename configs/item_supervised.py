@@ -9,6 +9,7 @@ Any other network: --config.model.name=resnet50, roberta or clip.
 """
 
 from item_jax.config import Config
+from item_jax.errors import UserError
 
 
 def get_config(variant: str = "scratch") -> Config:
@@ -23,5 +24,5 @@ def get_config(variant: str = "scratch") -> Config:
     config.optim.warmup = 1_000
     config.checkpoint.best = "category/accuracy"
   elif variant != "scratch":
-    raise ValueError(f"variant {variant!r}: known are scratch, finetune")
+    raise UserError(f"variant {variant!r}: known are scratch, finetune")
   return config

@@ -7,6 +7,7 @@ From weights of another project, untrained:
 """
 
 from item_jax.config import Config
+from item_jax.errors import UserError
 
 
 def get_config(variant: str = "train") -> Config:
@@ -20,5 +21,5 @@ def get_config(variant: str = "train") -> Config:
     config.resnet.norm = "batch"
     config.resnet.pixels = "imagenet"
   elif variant != "train":
-    raise ValueError(f"variant {variant!r}: known are train, weights")
+    raise UserError(f"variant {variant!r}: known are train, weights")
   return config

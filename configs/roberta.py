@@ -7,6 +7,7 @@ From weights of another project, untrained (prepare with their tokenizer):
 """
 
 from item_jax.config import Config
+from item_jax.errors import UserError
 
 
 def get_config(variant: str = "train") -> Config:
@@ -18,5 +19,5 @@ def get_config(variant: str = "train") -> Config:
   if variant == "weights":
     config.steps = 0
   elif variant != "train":
-    raise ValueError(f"variant {variant!r}: known are train, weights")
+    raise UserError(f"variant {variant!r}: known are train, weights")
   return config

@@ -7,6 +7,15 @@ from item_jax.errors import UserError
 
 # What trains which network; "category" trains any.
 _MODEL_OF = {"item": "item", "mlm": "roberta", "contrastive": "clip"}
+# What validation measures; a task may measure some of them only.
+MEASURES = (
+  *(
+    f"{side}/{name}"
+    for side in ("both", "image", "title")
+    for name in ("recall@10", "map@10")
+  ),
+  "category/accuracy",
+)
 _MODELS = ("item", "resnet50", "roberta", "clip")
 
 
@@ -73,7 +82,8 @@ def _check_baselines(config: Config) -> None:
     _at_least(1, f"clip.{name}", getattr(c, name))
   _divides("clip.text_heads", c.text_heads, "clip.text_width", c.text_width)
   _at_least(1, "clip.projection", c.projection)
-  _share("clip.share", c.share)
+  if not 0 < c.share < 1:
+    raise UserError(f"clip.share={c.share}: a share above 0 and below 1")
 
 
 def _check_mask(config: Config) -> None:
@@ -122,10 +132,9 @@ def _check_align(config: Config) -> None:
   if not 0.01 <= a.temperature < math.inf:
     raise UserError(f"align.temperature={a.temperature}: at least 0.01")
   _at_least(0, "align.projection", a.projection)
-  if config.loss.align and config.optim.accumulate > 1:
+  if config.loss.align and config.task != "item":
     raise UserError(
-      f"loss.align={config.loss.align} compares the listings of one batch with"
-      f" each other: optim.accumulate={config.optim.accumulate} would split it"
+      f"loss.align={config.loss.align} joins task='item', not {config.task!r}"
     )
 
 
@@ -137,6 +146,7 @@ def _check_run(config: Config) -> None:
   _at_least(1, "checkpoint.every", config.checkpoint.every)
   _at_least(1, "checkpoint.keep", config.checkpoint.keep)
   _above_zero("checkpoint.minutes", config.checkpoint.minutes)
+  _one_of("checkpoint.best", config.checkpoint.best, MEASURES)
   for name in ("warmup", "lr", "decay"):
     _at_least(0, f"optim.{name}", getattr(config.optim, name))
   for name in ("eps", "clip"):
@@ -153,12 +163,24 @@ def _check_run(config: Config) -> None:
 def _check_batch(config: Config, devices: int) -> None:
   accumulate = config.optim.accumulate
   _at_least(1, "optim.accumulate", accumulate)
-  # Its negatives are the other rows of the whole batch.
-  if config.task == "contrastive" and accumulate > 1:
+  compared = config.task == "contrastive" or config.loss.align
+  if compared and config.batch_size < 2:
     raise UserError(
-      f"optim.accumulate={accumulate}: task='contrastive' needs the whole"
-      " batch at once"
+      f"batch_size={config.batch_size}: task='contrastive' and loss.align"
+      " compare a listing with the others of its batch"
     )
+  # What is taken over the whole batch cannot be taken in parts.
+  whole = {
+    "task='contrastive'": config.task == "contrastive",
+    f"loss.align={config.loss.align}": config.loss.align,
+    "resnet.norm='batch'": config.model.name == "resnet50"
+    and config.resnet.norm == "batch",
+  }
+  for what, needed in whole.items():
+    if needed and accumulate > 1:
+      raise UserError(
+        f"optim.accumulate={accumulate}: {what} needs the whole batch at once"
+      )
   resolve_mesh(config.mesh, devices)
   if config.batch_size % (devices * accumulate):
     raise UserError(

@@ -91,7 +91,7 @@ def test_hosts_rows_make_up_the_batch():
   assert len(placed["y"].sharding.device_set) == 4
 
 
-SHAPE = {"rows": 2, "places": 16, "heads": 2, "depth": 8}
+SHAPE = {"rows": 2, "shapes": [(16, 2, 8, False), (5, 2, 4, True)]}
 
 
 def test_without_a_gpu_attention_is_xlas():
@@ -107,13 +107,13 @@ def test_the_quicker_kernel_is_taken(monkeypatch):
   monkeypatch.setattr(attention, "has_cudnn", lambda: True)
   times = {"xla": 2.0, "cudnn": 1.0}
   monkeypatch.setattr(
-    attention, "_seconds", lambda shape, dtype, kernel: times[kernel]
+    attention, "_seconds", lambda rows, shape, dtype, kernel: times[kernel]
   )
   assert attention.choose("auto", **SHAPE, dtype="bfloat16")[0] == "cudnn"
   times["cudnn"] = 3.0
   assert attention.choose("auto", **SHAPE, dtype="bfloat16")[0] == "xla"
 
-  def refuse(shape, dtype, kernel):
+  def refuse(rows, shape, dtype, kernel):
     if kernel == "cudnn":
       raise ValueError("Unsupported head dim")
     return 1.0
@@ -125,7 +125,14 @@ def test_the_quicker_kernel_is_taken(monkeypatch):
 
 
 def test_attention_is_timed_on_this_device():
-  assert attention._seconds((2, 16, 2, 8), "float32", "xla") > 0
+  assert attention._seconds(2, (16, 2, 8, True), "float32", "xla") > 0
+
+
+def test_a_network_without_attention_times_none():
+  assert attention.choose("cudnn", rows=2, shapes=[], dtype="float32") == (
+    "xla",
+    "the network has none",
+  )
 
 
 def trace(folder, events):

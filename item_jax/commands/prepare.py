@@ -20,7 +20,10 @@ def add(command) -> None:
     help="where a column has another name, as in title=name; repeatable",
   )
   sub.add_argument(
-    "--tokenizer", type=Path, help="tokenizer.json or vocab.txt to use"
+    "--tokenizer",
+    type=Path,
+    help="a tokenizer's folder or file to use: tokenizer.json, vocab.txt, or"
+    " vocab.json with merges.txt",
   )
   sub.add_argument("--vocab_size", type=int, default=30_522)
   sub.add_argument(

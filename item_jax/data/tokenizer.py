@@ -130,7 +130,7 @@ class Words:
     self._open()
 
   def _open(self):
-    self._tokenizer = Tokenizer.from_str(self._text)
+    self._tokenizer = vocabularies.parse(self._text, self._origin)
     self._tokenizer.no_truncation()
     self._tokenizer.no_padding()
     # A title that spells out "[MASK]" must not become the special word.

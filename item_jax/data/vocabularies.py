@@ -67,6 +67,14 @@ def read_tokenizer(path: Path) -> str:
   return _completed(text, content, path)
 
 
+def parse(text: str, origin: str) -> Tokenizer:
+  """The tokenizer that a tokenizer.json's text is, or UserError."""
+  try:
+    return Tokenizer.from_str(text)
+  except Exception as error:  # the library raises nothing narrower
+    raise UserError(f"{origin} is no tokenizer: {error}") from error
+
+
 def uncased(model, **options) -> Tokenizer:
   """BERT's cutting of texts, in lower case unless the options say otherwise."""
   tokenizer = Tokenizer(model)
@@ -188,6 +196,6 @@ def _completed(text, content, path):
   added = {token.get("content") for token in content.get("added_tokens") or []}
   if not is_clip or added.issuperset(CLIP_ADDED):
     return text
-  tokenizer = Tokenizer.from_str(text)
+  tokenizer = parse(text, str(path))
   tokenizer.add_special_tokens(list(CLIP_ADDED))
   return tokenizer.to_str(pretty=True)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
+from item_jax.models import layers
 from item_jax.objectives import contrastive, views
 from item_jax.objectives.contract import Objective
 from item_jax.objectives.keys import key_for
@@ -90,7 +91,7 @@ def make_align(
       g_BD = embed(
         params, batch, side=side, key=key_for(key, 0, f"align/{purpose}")
       )
-      return contrastive.unit(_project(params, g_BD))
+      return layers.unit(_project(params, g_BD))
 
     looks = {}
     if "sides" in kinds:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
+from item_jax.models import layers
 from item_jax.objectives.contract import Objective
 from item_jax.objectives.keys import key_for
 
@@ -42,8 +43,8 @@ def make_objective(image: Callable, title: Callable) -> Objective:
 
   def totals(params, batch: Batch, key) -> tuple[dict, dict]:
     said = similar_nll(
-      unit(image(params, batch, key_for(key, 0, "image"))),
-      unit(title(params, batch, key_for(key, 0, "title"))),
+      layers.unit(image(params, batch, key_for(key, 0, "image"))),
+      layers.unit(title(params, batch, key_for(key, 0, "title"))),
       params["log_scale"],
       alike_BB=alike(batch),
       valid_B=_complete(batch),
@@ -98,13 +99,6 @@ def alike(batch: Batch):
   titled_BB = batch.has_title_B[:, None] & batch.has_title_B[None, :]
   one_product_BB = batch.product_B[:, None] == batch.product_B[None, :]
   return one_product_BB | (one_title_BB & titled_BB)
-
-
-def unit(x_BD):
-  """Rows of unit length, float32; a row of zeros stays one, without nan."""
-  x_BD = x_BD.astype(jnp.float32)
-  squares_B1 = jnp.square(x_BD).sum(-1, keepdims=True)
-  return x_BD * jax.lax.rsqrt(jnp.maximum(squares_B1, 1e-24))
 
 
 @jax.custom_vjp

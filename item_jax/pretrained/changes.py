@@ -215,3 +215,23 @@ def _cubic(old: int, new: int) -> np.ndarray:
         weight = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
       weights[i, min(max(j, 0), old - 1)] += weight
   return weights
+
+
+# Tables of positions by the names that our own trees give them.
+_STRETCHED = {
+  "patch_position": lambda parts, leaf: fit_grid(parts[0], len(leaf)),
+  "title_position": positions_from(0),
+  "position": sequence_from(0),
+  "title_tower/position": sequence_from(0),
+  "image_tower/position": class_and_patch_positions,
+}
+
+
+def stretched(name: str, found: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+  """A leaf of one of our trees for another one's sizes, if it is of places.
+
+  Whatever cannot be stretched is given back as it is.
+  """
+  if name not in _STRETCHED or found.shape[1:] != leaf.shape[1:]:
+    return found
+  return _STRETCHED[name]([found], leaf)

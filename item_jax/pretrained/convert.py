@@ -63,7 +63,6 @@ def fill(
   config: Config,
   words: Words,
   *,
-  family: str | None = None,
   new: Iterable[str] = (),
 ) -> Filled:
   """Fills a tree of `config.model.name` from a safetensors file or folder.
@@ -75,7 +74,6 @@ def fill(
       and a tokenizer beside the weights are looked at.
     config: of the run; what the weights ask of it is checked, not changed.
     words: of the run; their ids must be those of the weights.
-    family: a name of `families.FAMILIES`, found by itself if None.
     new: first names of leaves that the run adds and no weights have.
 
   Raises:
@@ -83,7 +81,7 @@ def fill(
     UserError: both sides don't fit; the message names both.
   """
   tensors = open_tensors(path)
-  family = family or families.find_family(tensors)
+  family = families.find_family(tensors)
   model = config.model.name
   if (family, model) not in TABLES:
     known = [f"{f} -> {m}" for f, m in TABLES]

@@ -66,11 +66,23 @@ def find_family(tensors: Tensors) -> str:
     )
   for family, mark in _MARKS:
     if any(re.search(rf"(^|\.)({mark})", name) for name in tensors.shapes):
+      if family == "bert":
+        _check_segments(tensors)
       return family
   raise UserError(
     f"{tensors.path}: the tensors are of none of {', '.join(FAMILIES)}; the"
     f" first are {', '.join(sorted(tensors.shapes)[:5])}"
   )
+
+
+def _check_segments(tensors: Tensors) -> None:
+  """RoBERTa without its head has BERT's names, but one segment alone."""
+  for name, shape in tensors.shapes.items():
+    if name.endswith("token_type_embeddings.weight") and shape[0] == 1:
+      raise UserError(
+        f"{tensors.path}: BERT's names, but one segment as RoBERTa has: put"
+        " its config.json beside it"
+      )
 
 
 def plain_names(family: str, names: Iterable[str]) -> dict[str, str]:

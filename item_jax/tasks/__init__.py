@@ -12,10 +12,15 @@ from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
 from item_jax.tasks import category, contrastive, pretrain, words_alone
 from item_jax.tasks.contract import Task, count_parameters, initial_params
-from item_jax.tasks.networks import example_batch, make_network
+from item_jax.tasks.networks import (
+  attention_shapes,
+  example_batch,
+  make_network,
+)
 
 __all__ = [
   "Task",
+  "attention_shapes",
   "count_parameters",
   "example_batch",
   "find_categories",

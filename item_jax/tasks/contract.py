@@ -8,6 +8,9 @@ import jax
 from item_jax.objectives.contract import Objective
 from item_jax.objectives.keys import key_for
 
+# Batch norm's running statistics: an entry of params that no gradient moves.
+STATISTICS = "statistics"
+
 
 class Task(NamedTuple):
   """A model and what it is trained for; every function is pure.
@@ -40,4 +43,6 @@ def initial_params(task: Task, seed: int) -> Any:
 
 
 def count_parameters(params: Any) -> int:
-  return sum(x.size for x in jax.tree.leaves(params))
+  """Numbers that training moves; running statistics are none."""
+  moved = {name: x for name, x in params.items() if name != STATISTICS}
+  return sum(x.size for x in jax.tree.leaves(moved))

@@ -16,9 +16,8 @@ from item_jax.models.clip import Clip
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
+from item_jax.tasks.contract import STATISTICS
 
-# Batch norm's running statistics: an entry of params that no gradient moves.
-STATISTICS = "statistics"
 _STAGES = (3, 4, 6, 3)  # blocks of ResNet50
 
 
@@ -74,6 +73,23 @@ def make_network(config: Config, words: Words, *, attention: str) -> Network:
     "clip": _clip,
   }
   return makers[config.model.name](config, words, attention)
+
+
+def attention_shapes(config: Config) -> list[tuple[int, int, int, bool]]:
+  """(places, heads, depth, causal) of each encoder of the network."""
+  m, c = config.model, config.clip
+  depth = m.width // m.heads
+  patches = (m.image_size // m.patch) ** 2
+  title = 1 + m.title_places
+  return {
+    "item": [(title + patches, m.heads, depth, False)],
+    "resnet50": [],
+    "roberta": [(title, m.heads, depth, False)],
+    "clip": [
+      (1 + patches, m.heads, depth, False),
+      (title, c.text_heads, c.text_width // c.text_heads, True),
+    ],
+  }[m.name]
 
 
 def _sizes(config: Config) -> dict:
@@ -182,7 +198,7 @@ def _resnet(config: Config, words: Words, attention: str) -> Network:
     module=module,
     init=init,
     features=features,
-    dims=32 * r.width,
+    dims=module.features,
     modalities=("both",),
     sequence=f"a photo of {config.model.image_size} pixels",
     embed_flops=cost.resnet_flops(

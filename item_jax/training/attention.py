@@ -17,17 +17,18 @@ def has_cudnn() -> bool:
   return device.platform == "gpu" and "nvidia" in device.device_kind.lower()
 
 
-def choose(
-  asked: str, *, rows: int, places: int, heads: int, depth: int, dtype: str
-) -> tuple[str, str]:
+def choose(asked: str, *, rows: int, shapes, dtype: str) -> tuple[str, str]:
   """("xla" or "cudnn", why).
 
   Args:
     asked: "auto", "xla" or "cudnn".
     rows: pairs on one device in one pass.
+    shapes: of each encoder: (places, heads, depth, causal).
 
   Every process gets process 0's answer: they must compile one program.
   """
+  if not shapes:
+    return "xla", "the network has none"
   if asked == "xla":
     return "xla", "as configured"
   if not has_cudnn():
@@ -44,10 +45,9 @@ def choose(
     return "xla", f"cuDNN has no {dtype} attention"
   if asked == "cudnn":
     return "cudnn", "as configured"
-  shape = (rows, places, heads, depth)
-  xla = _seconds(shape, dtype, "xla")
+  xla = sum(_seconds(rows, shape, dtype, "xla") for shape in shapes)
   try:
-    cudnn = _seconds(shape, dtype, "cudnn")
+    cudnn = sum(_seconds(rows, shape, dtype, "cudnn") for shape in shapes)
   except (RuntimeError, ValueError, NotImplementedError) as error:
     first = str(error).splitlines()[0] if str(error) else repr(error)
     cudnn, why = float("inf"), f"cuDNN refused: {first}"
@@ -59,14 +59,20 @@ def choose(
   return ("cudnn" if quicker else "xla"), why
 
 
-def _seconds(shape, dtype: str, implementation: str) -> float:
+def _seconds(rows: int, shape, dtype: str, implementation: str) -> float:
   """Median time of attention's forward and backward pass."""
+  places, heads, depth, causal = shape
   keys = jax.random.split(jax.random.key(0), 3)
-  qkv = [jax.random.normal(k, shape, jnp.dtype(dtype)) for k in keys]
-  lengths_B = jnp.full((shape[0],), shape[1] - shape[1] // 8, jnp.int32)
+  qkv = [
+    jax.random.normal(k, (rows, places, heads, depth), jnp.dtype(dtype))
+    for k in keys
+  ]
+  lengths_B = jnp.full((rows,), places - places // 8, jnp.int32)
 
   def loss(q, k, v):
-    out = attend(q, k, v, lengths_B, implementation=implementation)
+    out = attend(
+      q, k, v, lengths_B, causal=causal, implementation=implementation
+    )
     return out.astype(jnp.float32).sum()
 
   run = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))

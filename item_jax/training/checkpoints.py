@@ -46,6 +46,7 @@ class Checkpoints:
     read_only: bool = False,
   ):
     self._best = best
+    self._read_only = read_only
     self.folder = Path(workdir).absolute() / "checkpoints"
     self._unsealed = False
     self._manager = ocp.CheckpointManager(
@@ -59,6 +60,8 @@ class Checkpoints:
         preservation_policy=preservation_policy.AnyPreservationPolicy(
           [
             preservation_policy.LatestN(keep),
+            # What a run was started from is never made again.
+            preservation_policy.CustomSteps([0]),
             preservation_policy.BestN(
               get_metric_fn=self._rank,
               n=1,
@@ -183,7 +186,8 @@ class Checkpoints:
     folder = self.folder / str(step)
     path = folder / MANIFEST
     if not path.exists():
-      self._write_manifests()
+      if not self._read_only:
+        self._write_manifests()
       return
     try:
       expected = json.loads(path.read_text())

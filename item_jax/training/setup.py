@@ -91,7 +91,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   @functools.cache
   def first_params():
     initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
-    return starting_params(config, task, words, initial)
+    return starting_params(config, task, words, categories, initial)
 
   if config.start_from and run is None:
     first_params()  # refused, if at all, before the compiler's minutes
@@ -143,14 +143,11 @@ def _attention(config: Config, run) -> tuple[str, str]:
   """The attention kernel and why; a resumed run keeps the one it had."""
   if run is not None:
     return run.attention, "as before"
-  m = config.model
   return attention_lib.choose(
-    m.attention,
+    config.model.attention,
     rows=config.batch_size // jax.device_count() // config.optim.accumulate,
-    places=1 + (m.image_size // m.patch) ** 2 + m.title_places,
-    heads=m.heads,
-    depth=m.width // m.heads,
-    dtype=m.dtype,
+    shapes=tasks.attention_shapes(config),
+    dtype=config.model.dtype,
   )
 
 
@@ -201,7 +198,9 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
       return state
     # Through jit, as every process holds all of it and keeps its part.
     place = jax.jit(lambda x: x, out_shardings=placed.params)
-    return state.replace(params=place(first_params()))
+    params = place(first_params())
+    first_params.cache_clear()  # a copy of all of them on the host
+    return state.replace(params=params)
 
   return shapes, initialise, compiled
 

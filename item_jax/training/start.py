@@ -6,82 +6,120 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from item_jax.config import Config
+from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
 from item_jax.pretrained import changes, convert
 from item_jax.tasks import Task
-from item_jax.training.restore import restore
+from item_jax.training.restore import Restored, restore
 from item_jax.training.workdir import RUN_FILE
 
-# Position tables, which other image sizes and title lengths stretch.
-_STRETCH = {
-  "patch_position": changes.fit_grid,
-  "title_position": changes.fit_rows,
-}
+# Options that say what parameters mean and that no shape shows.
+_MEANING = (
+  "model.name",
+  "model.epsilon",
+  "model.activation",
+  "resnet.norm",
+  "resnet.pixels",
+)
 
 
-def starting_params(config: Config, task: Task, words: Words, params):
+def starting_params(
+  config: Config, task: Task, words: Words, categories, params
+):
   """The initial `params`, replaced where `config.start_from` has better.
 
   What an embedding needs must be there, its position tables stretched where
-  sizes differ; heads that are not there, or that have another shape, keep
-  their initial values and are named.
+  sizes differ; heads that are not there, that have another shape or tell
+  other categories apart keep their initial values and are named.
 
   Raises:
-    UserError: the other run's words or sizes are not this one's; files that
-      do not fit, both sides named.
+    UserError: the other run's words, options or sizes are not this one's;
+      files that do not fit, both sides named.
   """
   path = Path(config.start_from)
   if not path.exists():
     raise FileNotFoundError(f"start_from={config.start_from}: there is nothing")
   params = jax.tree.map(np.asarray, params)
+  core = jax.eval_shape(task.core, jax.random.key(0)).keys()
   if (path / RUN_FILE).is_file():
-    return _from_run(path, task, words, params)
-  core = jax.eval_shape(task.core, jax.random.key(0)).keys()
-  found = convert.fill(params, path, config, words, new=params.keys() - core)
-  print(found.describe(), flush=True)
-  return found.params
+    source = restore(path)
+    _check_meaning(path, source, config, words)
+    params, said = _take(path, source, core, categories, params)
+  else:
+    found = convert.fill(params, path, config, words, new=params.keys() - core)
+    params, said = found.params, found.describe()
+  if jax.process_index() == 0:
+    print(said, flush=True)
+  return params
 
 
-def _from_run(path: Path, task: Task, words: Words, params):
-  source = restore(path)
-  if source.run.words.fingerprint != words.fingerprint:
+def _check_meaning(path, source: Restored, config: Config, words) -> None:
+  theirs, ours = source.run.words.fingerprint, words.fingerprint
+  if theirs != ours:
     raise UserError(
-      f"{path} was trained with another tokenizer than the data was prepared"
-      f" with: prepare the catalogue with --tokenizer {path}/tokenizer.json"
+      f"{path} was trained with the tokenizer {theirs[:12]}, the data was"
+      f" prepared with {ours[:12]}: prepare the catalogue with --tokenizer"
+      f" {path}/tokenizer.json"
     )
-  ours = _flat(params)
-  theirs = _flat(source.params)
-  core = jax.eval_shape(task.core, jax.random.key(0)).keys()
-  taken, new, misfits = {}, [], []
-  for name, leaf in ours.items():
-    top = name.split("/")[0]
-    found = theirs.get(name)
-    if found is not None and found.shape != leaf.shape and name in _STRETCH:
-      found = _STRETCH[name](found, len(leaf))
-    if found is not None and found.shape == leaf.shape:
-      taken[name] = np.asarray(found, leaf.dtype)
-    elif top in core:
-      what = "is not there" if found is None else f"is {list(found.shape)}"
-      misfits.append(f"{name}: {list(leaf.shape)} here, {what} in {path}")
-    else:
-      new.append(name)
+  before, now = flatten(source.run.config), flatten(config)
+  differing = [
+    f"{name}: {now[name]!r} here, {before[name]!r} there"
+    for name in _MEANING
+    if now[name] != before[name]
+  ]
+  if differing:
+    raise UserError(
+      f"start_from={path} has parameters of another meaning:\n  "
+      + "\n  ".join(differing)
+    )
+
+
+def _take(path, source: Restored, core, categories, params):
+  """(params with the source's leaves, what to say of it)."""
+  ours, theirs = _flat(params), _flat(source.params)
+  usable = dict(theirs)
+  if source.run.categories != tuple(categories):
+    # A head of as many classes, but of others, has the right shape.
+    usable = {n: x for n, x in theirs.items() if _top(n) in core}
+  taken = {
+    name: changes.stretched(name, usable[name], leaf)
+    for name, leaf in ours.items()
+    if name in usable
+  }
+  taken = {n: x for n, x in taken.items() if x.shape == ours[n].shape}
+  lacking = ours.keys() - taken.keys()
+  misfits = [
+    f"{name}: {list(ours[name].shape)} here, "
+    + (f"{list(theirs[name].shape)} there" if name in theirs else "not there")
+    for name in ours
+    if name in lacking and _top(name) in core
+  ]
   if misfits:
     raise UserError(
       f"start_from={path} has another network:\n  " + "\n  ".join(misfits)
     )
-  unused = sorted(theirs.keys() - taken.keys())
-  print(
+  # A head is taken whole or made new: half of one knows nothing.
+  new = {_top(name) for name in lacking}
+  taken = {name: x for name, x in taken.items() if _top(name) not in new}
+  unused = {_top(name) for name in theirs.keys() - taken.keys()}
+  said = (
     f"started from {path}, step {source.step}: {len(taken)} parameters taken;"
-    f" made new: {_names(new)}; not used: {_names(unused)}",
-    flush=True,
+    f" made new: {_names(new)}; not used: {_names(unused)}"
   )
-  leaves, structure = jax.tree.flatten(params)
-  del leaves
-  return jax.tree.unflatten(
-    structure, [taken.get(name, leaf) for name, leaf in ours.items()]
-  )
+  structure = jax.tree.structure(params)
+  leaves = [
+    np.asarray(taken.get(name, leaf), leaf.dtype) for name, leaf in ours.items()
+  ]
+  return jax.tree.unflatten(structure, leaves), said
+
+
+def _top(name: str) -> str:
+  return name.split("/")[0]
+
+
+def _names(names) -> str:
+  return ", ".join(sorted(names)) or "none"
 
 
 def _flat(params) -> dict[str, np.ndarray]:
@@ -90,8 +128,3 @@ def _flat(params) -> dict[str, np.ndarray]:
     "/".join(key.key for key in path): np.asarray(leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params)
   }
-
-
-def _names(names) -> str:
-  """The top-level entries, each once."""
-  return ", ".join(sorted({name.split("/")[0] for name in names})) or "none"
