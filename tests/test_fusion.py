@@ -66,6 +66,16 @@ def test_a_share_is_one(share):
     fusion.fuse(PHOTOS, TITLES, share)
 
 
+def test_joining_by_blocks_changes_nothing(monkeypatch):
+  whole_NF = fusion.fuse(PHOTOS, TITLES, 0.3)
+  monkeypatch.setattr(fusion, "_ROWS", 4)
+  np.testing.assert_array_equal(fusion.fuse(PHOTOS, TITLES, 0.3), whole_NF)
+
+
+def tune(u_ND, v_NE, asked):
+  return fusion.best_share(fusion.try_shares(u_ND, v_NE, asked))
+
+
 def items(products):
   return Items([f"i{n}" for n in range(len(products))], products)
 
@@ -73,7 +83,7 @@ def items(products):
 def test_the_best_share_on_validation():
   """Against every share scored by itself; each side alone is worse."""
   asked = items(["A", "A", "B", "B", "C", "C"])
-  share = fusion.tune(PHOTOS, TITLES, asked)
+  share = tune(PHOTOS, TITLES, asked)
 
   def score(a):
     fused_NF = fusion.fuse(PHOTOS, TITLES, a)
@@ -86,24 +96,26 @@ def test_the_best_share_on_validation():
 
 def test_of_equal_shares_the_most_even():
   same = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
-  assert fusion.tune(same, same, items(list("AABB"))) == 0.5
+  assert tune(same, same, items(list("AABB"))) == 0.5
   # Only titles are of use here: a photo's share can but harm.
   photos = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]])
   shares = fusion.try_shares(photos, same, items(list("AABB")))
-  best = fusion.tune(photos, same, items(list("AABB")))
+  best = tune(photos, same, items(list("AABB")))
   assert best == max(a for a, s in shares.items() if s == max(shares.values()))
   assert best < 0.5
 
 
 @pytest.fixture
 def exports(tmp_path):
-  rows = [{"product": "AABBCC"[n], "id": f"{n}"} for n in range(6)]
-  rows[4]["has_image"] = rows[5]["has_title"] = 0
-  return tuple(
-    write_export(tmp_path / split / side, vectors, rows, modality=side)
-    for split in ("val", "test")
-    for side, vectors in (("image", PHOTOS), ("title", TITLES))
-  )
+  folders = []
+  for split in ("val", "test"):
+    rows = [{"product": p, "id": f"{split}{n}"} for n, p in enumerate("AABBCC")]
+    rows[4]["has_image"] = rows[5]["has_title"] = 0
+    folders += [
+      write_export(tmp_path / split / side, vectors, rows, modality=side)
+      for side, vectors in (("image", PHOTOS), ("title", TITLES))
+    ]
+  return tuple(folders)
 
 
 def test_the_command(exports, tmp_path):
@@ -121,7 +133,7 @@ def test_the_command(exports, tmp_path):
   assert "already there" in shell.run(*words, code=2)
   output = shell.run(*words, "--overwrite", "--tune", val_image, val_title)
   meta = json.loads((out / "meta.json").read_text())
-  best = fusion.tune(u_ND, v_NE, items(list("AABBCC")))
+  best = tune(u_ND, v_NE, items(list("AABBCC")))
   assert meta["share"] == best
   assert f"share {best:g}" in output
   assert (meta["rows"], meta["dims"]) == (6, 5)
@@ -146,14 +158,16 @@ def test_fusions_of_one_system_can_be_probed_together(exports, tmp_path):
   with pytest.raises(UserError, match="different systems: checkpoint"):
     probe_exports(tmp_path / "val_b", None, tmp_path / "test_a")
   with pytest.raises(UserError, match="learnt from"):  # the next question
-    probe_exports(tmp_path / "val_a", None, tmp_path / "test_a")
+    probe_exports(tmp_path / "test_a", None, tmp_path / "test_a")
 
 
 def test_exports_that_do_not_belong_together(exports, tmp_path):
   val_image, _, image, title = exports
-  rows = [{"id": f"{n}"} for n in (0, 1, 3, 2, 4, 5)]
+  rows = [{"id": f"test{n}"} for n in (0, 1, 3, 2, 4, 5)]
   other = write_export(tmp_path / "o", TITLES, rows)
-  with pytest.raises(UserError, match=r"row 2 is listing '2' in .* and '3'"):
+  with pytest.raises(
+    UserError, match=r"row 2 is listing 'test2' in .* and 'test3'"
+  ):
     fusion.open_sides(image, other)
   fewer = write_export(tmp_path / "f", TITLES[:5], rows[:5])
   with pytest.raises(UserError, match=r"6 rows, .* has 5"):
@@ -162,6 +176,11 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
     fusion.fuse_exports(
       image, title, out=tmp_path / "x", tune_on=(val_image, val_image)
     )
+  with pytest.raises(UserError, match=r"listing 'test0' is in .* chosen by it"):
+    fusion.fuse_exports(
+      image, title, out=tmp_path / "x", tune_on=(image, title)
+    )
+  assert not (tmp_path / "x").exists()
   with (title / "items.csv").open(newline="") as file:
     lines = [line[:4] for line in csv.reader(file)]
   with (title / "items.csv").open("w", newline="") as file:

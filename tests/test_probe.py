@@ -3,6 +3,7 @@ tool, and what must not matter."""
 
 import csv
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -223,6 +224,45 @@ def test_without_validation_whole_products_are_kept_out():
   assert result["knn"]["accuracy"] > 0.9  # as it would have been
 
 
+def test_a_category_of_one_product_stays_a_class():
+  """Though its product is of the tenth that is kept out to choose by."""
+  names = [f"p{n}" for n in range(60)]
+  alone = next(n for n in names if zlib.crc32(n.encode()) % 10 == 0)
+  vectors_ND, categories = clouds(60, seed=4)
+  row = names.index(alone)
+  categories[row], vectors_ND[row] = "rare", 9
+  ids = [f"i{n:02}" for n in range(60)]
+  train = vectors_ND, categories, ids, names
+  test = vectors_ND[row : row + 1], ["rare"]
+  result = probe(train, None, test, neighbours=(1,), bootstrap=0)
+  assert result["unknown_category"] == 0
+  assert result["knn"]["accuracy"] == result["logistic"]["accuracy"] == 1
+  assert 0 < result["val_rows"] == 60 - result["train_rows"]
+
+
+def test_ranking_by_blocks_changes_nothing(parts, probed, monkeypatch):
+  monkeypatch.setattr(classifiers, "_ROWS", 7)
+  result = probe(*parts, bootstrap=0)
+  for name in ("knn", "logistic"):
+    before, after = probed["answers"][name], result["answers"][name]
+    assert np.mean(before.said_Q == after.said_Q) >= 0.99
+    assert np.mean(before.top_Q == after.top_Q) >= 0.99
+    assert result[name]["val_accuracy"] == pytest.approx(
+      probed[name]["val_accuracy"], abs=0.011
+    )
+
+
+def test_two_classes(parts):
+  """Where scikit-learn gives one column instead of two."""
+  two = [
+    (vectors, ["ab"[label == "class 0"] for label in names])
+    for vectors, names in parts
+  ]
+  result = probe(*two, strengths=(10.0,), bootstrap=0)
+  assert result["logistic"]["accuracy"] > 0.8
+  assert result["logistic"]["top5"] == 1
+
+
 def test_what_did_not_converge_says_so(parts, probed, monkeypatch):
   monkeypatch.setattr(classifiers, "_MOST_STEPS", 2)
   result = probe(*parts, bootstrap=10)
@@ -354,7 +394,7 @@ def test_the_command(folders, parts, probed, tmp_path):
       assert min(picture.size) > 500
   with (tmp_path / "out" / "answers.csv").open() as file:
     lines = list(csv.DictReader(file))
-  right = np.mean([line["knn"] == line["category"] for line in lines])
+  right = np.mean([line["knn"] == line["true"] for line in lines])
   assert right == pytest.approx(scores["knn"]["accuracy"])
 
 
@@ -363,7 +403,7 @@ def test_exports_that_do_not_belong_together(folders, parts, tmp_path):
   (vectors_ND, names), *_ = parts
   rows = [{"id": f"o{n}", "category": c} for n, c in enumerate(names)]
   other = write_export(tmp_path / "o", vectors_ND, rows, modality="image")
-  with pytest.raises(UserError, match="modality is both, image"):
+  with pytest.raises(UserError, match="modality is both, both, image"):
     probe_exports(train, val, other)
   with pytest.raises(UserError, match=r"listing 'train0' is in .*learnt from"):
     probe_exports(train, val, train)

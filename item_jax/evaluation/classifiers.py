@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from item_jax.evaluation.labels import TOP
+from item_jax.evaluation.rows import Rows
 from item_jax.evaluation.search import search
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
@@ -24,16 +25,7 @@ _MOST_STEPS = 2_000
 # Principal directions on which C is chosen; a turn changes nothing, and what
 # lies beyond them matters little beside the penalty.
 _DIRECTIONS = 256
-_VOTES = 4096  # rows voted on at a time
-
-
-class Rows(NamedTuple):
-  """N rows of one split."""
-
-  vectors_ND: np.ndarray  # float, no row of zeros
-  categories: list[str]  # "" where a row has none
-  ids: list[str]  # of equal cosines the smaller id is nearer
-  products: list[str]  # "" is a product of its own
+_ROWS = 4096  # rows ranked at a time, each with a number for every class
 
 
 class Learnt(NamedTuple):
@@ -94,8 +86,8 @@ def vote(label_QK: np.ndarray, size: int, k: int) -> np.ndarray:
   """
   deep = label_QK.shape[1]
   ranked = []
-  for first in range(0, len(label_QK), _VOTES):
-    some_QK = label_QK[first : first + _VOTES]
+  for first in range(0, len(label_QK), _ROWS):
+    some_QK = label_QK[first : first + _ROWS]
     line_Q = np.arange(len(some_QK))
     key_QC = np.full((len(some_QK), size), -deep)
     for near in range(deep - 1, -1, -1):
@@ -129,17 +121,24 @@ def logistic(
       validation falls; of equals the smallest.
   """
   middle_D = np.mean(train.vectors_ND, axis=0, dtype=np.float64)
-  train_ND = np.asarray(train.vectors_ND - middle_D, np.float32)
+  middle_D = middle_D.astype(np.float32)
+
+  def centred(vectors_ND):
+    return np.asarray(vectors_ND, np.float32) - middle_D
+
+  train_ND = centred(train.vectors_ND)
   # Rows that are all the same have no length; then the largest class wins.
-  scale = np.sqrt(np.vecdot(train_ND, train_ND).mean(dtype=np.float64)) or 1.0
-  train_ND = np.asarray(train_ND / scale, np.float32)
-  val_MD = ((val.vectors_ND - middle_D) / scale).astype(np.float32)
+  square = np.vecdot(train_ND, train_ND).mean(dtype=np.float64)
+  scale = np.float32(np.sqrt(square) or 1)
+  train_ND /= scale
+  val_MD = centred(val.vectors_ND) / scale
   turn_DP = _leading(train_ND)
+  train_NP, val_MP = train_ND @ turn_DP, val_MD @ turn_DP
   best, best_score = None, -1.0
   for strength in sorted(choices):
     model = _model(strength)
-    _fit(model, train_ND @ turn_DP, train_N)
-    score = float((model.predict(val_MD @ turn_DP) == val_M).mean())
+    _fit(model, train_NP, train_N)
+    score = _accuracy(model, val_MP, val_M)
     if score < best_score:
       break
     if score > best_score:
@@ -148,11 +147,34 @@ def logistic(
   best.coef_ = best.coef_ @ turn_DP.T
   best.set_params(tol=_FINAL)
   converged = _fit(best, train_ND, train_N)
-  best_score = float((best.predict(val_MD) == val_M).mean())
-  test_QD = ((test.vectors_ND - middle_D) / scale).astype(np.float32)
-  ranked_Q5 = np.argsort(-best.predict_proba(test_QD), axis=1, kind="stable")
-  chosen = {"C": best.C, "converged": converged}
-  return Learnt(chosen, best_score, ranked_Q5[:, :TOP])
+  ranked = [
+    _ranked(best, centred(some_BD) / scale)
+    for some_BD in _blocks(test.vectors_ND)
+  ]
+  return Learnt(
+    {"C": best.C, "converged": converged},
+    _accuracy(best, val_MD, val_M),
+    np.concatenate(ranked),
+  )
+
+
+def _blocks(vectors_ND):
+  for first in range(0, len(vectors_ND), _ROWS):
+    yield vectors_ND[first : first + _ROWS]
+
+
+def _ranked(model, vectors_BD) -> np.ndarray:
+  """The model's likeliest classes, int [B, 5]; of equals the first."""
+  score_BC = model.decision_function(vectors_BD)  # has no ties at zero
+  if score_BC.ndim == 1:  # two classes: the second one's
+    score_BC = np.stack([-score_BC, score_BC], axis=1)
+  order_BC = np.argsort(-score_BC, axis=1, kind="stable")
+  return order_BC[:, :TOP].copy()  # not a view, which would keep the rest
+
+
+def _accuracy(model, vectors_ND, class_N) -> float:
+  said = [_ranked(model, some_BD)[:, 0] for some_BD in _blocks(vectors_ND)]
+  return float((np.concatenate(said) == class_N).mean())
 
 
 def _leading(train_ND) -> np.ndarray:

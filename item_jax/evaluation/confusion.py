@@ -26,8 +26,10 @@ def write_matrix(path: Path, given: Answers) -> None:
   with _open(path) as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["true \\ said", *given.classes])
-    for label, line in zip(given.classes, matrix(given).tolist(), strict=True):
-      writer.writerow([label, *line])
+    # One line at a time: as lists of a million cells it would be ten times
+    # the array.
+    for label, line in zip(given.classes, matrix(given), strict=True):
+      writer.writerow([label, *line.tolist()])
 
 
 def write_by_class(
@@ -54,11 +56,11 @@ def write_by_class(
 def write_answers(
   path: Path, ids: Sequence[str], answers: Mapping[str, Answers]
 ) -> None:
-  """A CSV with a line a scored row: id, category, what each one said."""
+  """A CSV with a line a scored row: id, true, and what each one said."""
   first = next(iter(answers.values()))
   with _open(path) as file:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", "category", *answers])
+    writer.writerow(["id", "true", *answers])
     for place, row in enumerate(first.rows_Q.tolist()):
       said = [one.classes[one.said_Q[place]] for one in answers.values()]
       writer.writerow([ids[row], first.classes[first.true_Q[place]], *said])

@@ -18,11 +18,18 @@ import numpy as np
 from item_jax.data.publish import new_folder
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
-from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.items import (
+  Items,
+  check_apart,
+  check_one_system,
+  open_export,
+  sha256,
+)
 
 EVEN = 0.5
 SHARES = tuple(tenth / 10 for tenth in range(11))  # tried on validation
 FORMAT = 1  # of the folder
+_ROWS = 8192  # joined at a time, in float64
 # What a fusion remembers of the two it was made of.
 _KEPT = ("workdir", "step", "checkpoint", "modality", "dims", "sha256")
 
@@ -46,22 +53,23 @@ def fuse(u_ND: np.ndarray, v_NE: np.ndarray, share: float) -> np.ndarray:
     raise UserError(f"the photo's share is {share}; expected 0 to 1")
   if len(u_ND) != len(v_NE):
     raise UserError(f"{len(u_ND)} photos but {len(v_NE)} titles")
-  joined_NF = np.concatenate(
-    [np.sqrt(share) * _unit(u_ND), np.sqrt(1 - share) * _unit(v_NE)], axis=1
-  )
-  joined_NF[~joined_NF.any(axis=1)] = 1
-  return _unit(joined_NF).astype(np.float32)
-
-
-def tune(u_ND: np.ndarray, v_NE: np.ndarray, items: Items) -> float:
-  """The share of `SHARES` with the best MAP@10 on these rows, of validation.
-
-  Of equals the one nearest to a half, and then the smaller.
-  """
-  return best_share(try_shares(u_ND, v_NE, items))
+  fused_NF = np.empty((len(u_ND), u_ND.shape[1] + v_NE.shape[1]), np.float32)
+  for first in range(0, len(u_ND), _ROWS):
+    rows = slice(first, first + _ROWS)
+    joined_BF = np.concatenate(
+      [
+        np.sqrt(share) * _unit(u_ND[rows]),
+        np.sqrt(1 - share) * _unit(v_NE[rows]),
+      ],
+      axis=1,
+    )
+    joined_BF[~joined_BF.any(axis=1)] = 1
+    fused_NF[rows] = _unit(joined_BF)
+  return fused_NF
 
 
 def best_share(scores: dict[float, float]) -> float:
+  """Of equal scores the share nearest to a half, and then the smaller."""
   return min(scores, key=lambda a: (-scores[a], abs(a - EVEN), a))
 
 
@@ -98,7 +106,9 @@ def open_sides(image: Path, title: Path) -> Sides:
   for folder, name in ((image, "has_image"), (title, "has_title")):
     vectors_ND, items = open_export(folder)
     has_N = _read_flags(Path(folder) / "items.csv", name)
-    opened.append((np.where(has_N[:, None], vectors_ND, 0), items))
+    if not has_N.all():  # or it stays on disk
+      vectors_ND = np.where(has_N[:, None], vectors_ND, 0)
+    opened.append((vectors_ND, items))
   (u_ND, items), (v_NE, other) = opened
   if len(items.ids) != len(other.ids):
     raise UserError(
@@ -130,12 +140,16 @@ def fuse_exports(
     out: folder to write: embeddings.npy, items.csv and meta.json.
     share: of the photo, where nothing is tuned.
     tune_on: exports of validation, photo's and title's, to choose it by.
+
+  Raises:
+    UserError: also where those are of other systems, or share listings.
   """
   sides = open_sides(image, title)
   if tune_on:
     val = open_sides(*tune_on)
     for ours, theirs in zip((image, title), tune_on, strict=True):
-      _check_same(Path(ours), Path(theirs))
+      check_one_system([ours, theirs])
+    check_apart([(image, sides.items), (tune_on[0], val.items)])
     scores = try_shares(*val)
     for tried, score in scores.items():
       print(f"photo's share {tried:.1f}: MAP@10 {score:.4f} on validation")
@@ -171,17 +185,6 @@ def _read_flags(path: Path, name: str) -> np.ndarray:
   return np.array(said) == "1"
 
 
-def _check_same(scored: Path, val: Path) -> None:
-  """Refuses a share that was tuned on another system."""
-  ours, theirs = _meta(scored), _meta(val)
-  for name in ("checkpoint", "modality", "dims"):
-    if ours.get(name) != theirs.get(name):
-      raise UserError(
-        f"{scored} and {val} are exports of different systems: {name} is"
-        f" {ours.get(name)!r} and {theirs.get(name)!r}"
-      )
-
-
 def _meta(folder: Path) -> dict:
   return json.loads((folder / "meta.json").read_text("utf-8"))
 
@@ -195,8 +198,6 @@ def _write(folder: Path, fused_NF, image: Path, title: Path, share) -> None:
   """Fills an export folder; meta.json last, as every export has it."""
   np.save(folder / "embeddings.npy", fused_NF, allow_pickle=False)
   shutil.copyfile(image / "items.csv", folder / "items.csv")
-  with (folder / "embeddings.npy").open("rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
   metas = {"image": _meta(image), "title": _meta(title)}
   parts = {
     side: {name: meta.get(name) for name in _KEPT}
@@ -216,7 +217,7 @@ def _write(folder: Path, fused_NF, image: Path, title: Path, share) -> None:
     "data": metas["image"].get("data"),
     "split": metas["image"].get("split"),
     "parts": parts,
-    "sha256": digest,
+    "sha256": sha256(folder / "embeddings.npy"),
   }
   text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
   (folder / "meta.json").write_text(text, "utf-8")

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,8 +156,7 @@ def open_export(folder: Path) -> tuple[np.ndarray, Items]:
     raise UserError(
       f"{folder / 'meta.json'} is not what an export writes ({error!r})"
     ) from error
-  with open(folder / "embeddings.npy", "rb") as file:
-    found = hashlib.file_digest(file, "sha256").hexdigest()
+  found = sha256(folder / "embeddings.npy")
   if found != said:
     raise UserError(
       f"{folder / 'embeddings.npy'} has sha256 {found}, but meta.json says"
@@ -165,6 +164,41 @@ def open_export(folder: Path) -> tuple[np.ndarray, Items]:
     )
   items = read_items(folder / "items.csv")
   return open_embeddings(folder / "embeddings.npy", items.ids), items
+
+
+def sha256(path: Path) -> str:
+  """A file's fingerprint, in hexadecimal."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_one_system(folders: Sequence[Path]) -> None:
+  """Refuses exports that are not of the same weights, side and width."""
+  said = []
+  for folder in folders:
+    path = Path(folder) / "meta.json"
+    # What has none is refused, with the reason, where it is opened.
+    said.append(json.loads(path.read_text("utf-8")) if path.is_file() else {})
+  for name in ("checkpoint", "modality", "dims"):
+    values = [str(meta.get(name)) for meta in said]
+    if len(set(values)) > 1:
+      raise UserError(
+        f"{', '.join(map(str, folders))} are exports of different systems:"
+        f" {name} is {', '.join(values)}"
+      )
+
+
+def check_apart(opened: Iterable[tuple[Path, Items]]) -> None:
+  """Refuses exports (folder, items) that have a listing in common."""
+  home: dict[str, Path] = {}
+  for folder, items in opened:
+    for name in items.ids:
+      if name in home:
+        raise UserError(
+          f"listing {name!r} is in {home[name]} and in {folder}: what is"
+          " scored must not be learnt from, nor anything be chosen by it"
+        )
+    home |= dict.fromkeys(items.ids, folder)
 
 
 def _column(header, names, path):

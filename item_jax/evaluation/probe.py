@@ -7,7 +7,6 @@ logistic regression, the usual linear probe.
 """
 
 import json
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +17,21 @@ from item_jax.evaluation import confusion, labels
 from item_jax.evaluation.classifiers import (
   NEIGHBOURS,
   STRENGTHS,
-  Rows,
   logistic,
   nearest,
 )
-from item_jax.evaluation.items import open_export, read_items
+from item_jax.evaluation.items import (
+  check_apart,
+  check_one_system,
+  open_export,
+  read_items,
+)
 from item_jax.evaluation.labels import score_labels
+from item_jax.evaluation.rows import Rows, make_rows, of_category, split
 
 __all__ = ["probe", "probe_exports", "score_labels"]
 
 KINDS = ("knn", "logistic")
-# What tells one system's exports from another's.
-_SAME = ("checkpoint", "modality", "dims")
 
 
 def probe(
@@ -72,15 +74,15 @@ def probe(
   """
   if not kinds or not set(kinds) <= set(KINDS):
     raise ValueError(f"kinds {list(kinds)}; expected some of {list(KINDS)}")
-  train, test = _of_category(_rows(*train)), _rows(*test)
+  train, test = of_category(make_rows(*train)), make_rows(*test)
   if val is None:
-    train, val = _split(train)
+    train, val = split(train)
   classes = sorted(set(train.categories))
   if len(classes) < 2:
     raise labels.NothingToScore(
       f"the training rows have {len(classes)} categories; expected two or more"
     )
-  val = _of_category(_rows(*val), set(classes))
+  val = of_category(make_rows(*val), set(classes))
   if not len(val.categories):
     raise labels.NothingToScore(
       "no validation row is of a category of training"
@@ -130,28 +132,20 @@ def probe_exports(train: Path, val: Path | None, test: Path, **options) -> dict:
     UserError: also where the folders are not of one system, or share rows.
   """
   folders = [Path(folder) for folder in (train, val, test) if folder]
-  said = [_meta(folder) for folder in folders]
-  for name in _SAME:
-    values = {str(meta.get(name)) for meta in said}
-    if len(values) > 1:
-      raise UserError(
-        f"{', '.join(map(str, folders))} are exports of different systems:"
-        f" {name} is {', '.join(sorted(values))}"
-      )
-  opened = []
-  home: dict[str, Path] = {}
-  for folder in folders:
-    vectors_ND, items = open_export(folder)
-    for name in items.ids:
-      if name in home:
-        raise UserError(
-          f"listing {name!r} is in {home[name]} and in {folder}: what is"
-          " scored must not be learnt from"
-        )
-      home[name] = folder
-    categories = items.categories or [""] * len(items.ids)
-    opened.append(Rows(vectors_ND, categories, items.ids, items.products))
-  first, *middle, last = opened
+  check_one_system(folders)
+  opened = [open_export(folder) for folder in folders]
+  check_apart(
+    (folder, items) for folder, (_, items) in zip(folders, opened, strict=True)
+  )
+  first, *middle, last = (
+    Rows(
+      vectors_ND,
+      items.categories or [""] * len(items.ids),
+      items.ids,
+      items.products,
+    )
+    for vectors_ND, items in opened
+  )
   return probe(first, middle[0] if middle else None, last, **options)
 
 
@@ -196,60 +190,6 @@ def probe_command(
       confusion.draw(out / f"confusion_{name}.png", said, title=title)
     print(f"{out}: tables and pictures")
   return result
-
-
-def _meta(folder: Path) -> dict:
-  path = folder / "meta.json"
-  return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-
-def _rows(vectors_ND, categories, ids=None, products=None) -> Rows:
-  """Fills in what was not given; names are in the order of the rows."""
-  size = len(categories)
-  rows = Rows(
-    vectors_ND,
-    list(categories),
-    [f"{row:09}" for row in range(size)] if ids is None else list(ids),
-    [""] * size if products is None else list(products),
-  )
-  if {len(part) for part in rows} != {size}:
-    raise ValueError(
-      f"{len(vectors_ND)} vectors, {size} categories, {len(rows.ids)} ids and"
-      f" {len(rows.products)} products; expected as many of each"
-    )
-  return rows
-
-
-def _of_category(rows: Rows, known=None) -> Rows:
-  """The rows that have a category (one of `known`, if given)."""
-  return _take(
-    rows,
-    [
-      row
-      for row, label in enumerate(rows.categories)
-      if (label in known if known else not labels.absent(label))
-    ],
-  )
-
-
-def _take(rows: Rows, numbers) -> Rows:
-  return Rows(
-    np.asarray(rows.vectors_ND)[numbers],
-    *(
-      [part[number] for number in numbers]
-      for part in (rows.categories, rows.ids, rows.products)
-    ),
-  )
-
-
-def _split(train: Rows) -> tuple[Rows, Rows]:
-  """Nine tenths and one tenth of the products, by their hash."""
-  names = [product or f"\n{row}" for row, product in enumerate(train.products)]
-  kept = np.array([zlib.crc32(name.encode()) % 10 > 0 for name in names], bool)
-  return (
-    _take(train, np.flatnonzero(kept)),
-    _take(train, np.flatnonzero(~kept)),
-  )
 
 
 def table(result: dict) -> str:

@@ -1,0 +1,78 @@
+"""Vectors with their categories and products in, some of these rows out."""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from item_jax.evaluation import labels
+
+
+class Rows(NamedTuple):
+  """N rows of one split."""
+
+  vectors_ND: np.ndarray  # float, no row of zeros
+  categories: list[str]  # "" where a row has none
+  ids: list[str]  # of equal cosines the smaller id is nearer
+  products: list[str]  # "" is a product of its own
+
+
+def make_rows(vectors_ND, categories, ids=None, products=None) -> Rows:
+  """Fills in what was not given; names are in the order of the rows."""
+  size = len(categories)
+  rows = Rows(
+    vectors_ND,
+    list(categories),
+    [f"{row:09}" for row in range(size)] if ids is None else list(ids),
+    [""] * size if products is None else list(products),
+  )
+  if {len(part) for part in rows} != {size}:
+    raise ValueError(
+      f"{len(vectors_ND)} vectors, {size} categories, {len(rows.ids)} ids and"
+      f" {len(rows.products)} products; expected as many of each"
+    )
+  return rows
+
+
+def of_category(rows: Rows, known=None) -> Rows:
+  """The rows that have a category (one of `known`, if given)."""
+  return _take(
+    rows,
+    [
+      row
+      for row, label in enumerate(rows.categories)
+      if (label in known if known else not labels.absent(label))
+    ],
+  )
+
+
+def _take(rows: Rows, numbers) -> Rows:
+  return Rows(
+    np.asarray(rows.vectors_ND)[numbers],
+    *(
+      [part[number] for number in numbers]
+      for part in (rows.categories, rows.ids, rows.products)
+    ),
+  )
+
+
+def split(train: Rows) -> tuple[Rows, Rows]:
+  """Nine tenths and one tenth of the products, by their hash.
+
+  Products with a category that only the tenth would have stay in training:
+  it would be no class any more, and nothing can be chosen by it.
+  """
+  names = [product or f"\n{row}" for row, product in enumerate(train.products)]
+  kept = np.array([zlib.crc32(name.encode()) % 10 > 0 for name in names], bool)
+  category_N = np.array(train.categories, object)
+  lost = set(category_N[~kept]) - set(category_N[kept])
+  needed = {
+    name
+    for name, label in zip(names, train.categories, strict=True)
+    if label in lost
+  }
+  kept |= np.array([name in needed for name in names], bool)
+  return (
+    _take(train, np.flatnonzero(kept)),
+    _take(train, np.flatnonzero(~kept)),
+  )
