@@ -1,5 +1,6 @@
 """Embeddings: the same however they are asked for, whole or not at all."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -174,6 +175,50 @@ def test_a_finished_export_is_left_alone(workdir, tiny_data, exported, capsys):
   assert (out / "embeddings.npy").stat().st_mtime_ns == before
   with pytest.raises(UserError, match="modality"):
     export(workdir, tiny_data, out, modality="image")
+
+
+@pytest.mark.parametrize(
+  "cut", [(shutil, "rmtree"), (Path, "replace"), (Path, "unlink")]
+)
+@pytest.mark.parametrize("before", ["nothing", "finished", "half"])
+def test_a_kill_at_the_door_leaves_nothing_stuck(
+  exported, tmp_path, monkeypatch, cut, before
+):
+  """Whatever was there, and whichever write or removal is the last one."""
+  meta = json.loads((exported[0] / "meta.json").read_text())
+  plan = export_lib._Plan(**{k: meta[k] for k in export_lib._Plan._fields})
+  out = tmp_path / "e"
+  if before != "nothing":
+    (out / "parts").mkdir(parents=True)
+    (out / "parts" / "00000.npy").write_bytes(b"of another plan")
+    (out / "embeddings.npy").write_bytes(b"of another plan")
+    name = "meta.json" if before == "finished" else "plan.json"
+    (out / name).write_text(json.dumps(plan._replace(step=99)._asdict()))
+
+  def killed(*given, **options):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(*cut, killed)
+    with contextlib.suppress(KeyboardInterrupt):
+      export_lib._claim(out, plan, overwrite=True)
+  assert export_lib._claim(out, plan, overwrite=True)
+  assert not (out / "parts").exists()
+  assert not (out / "meta.json").exists()
+  assert json.loads((out / "plan.json").read_text()) == plan._asdict()
+
+
+def test_what_a_killed_one_left_beside_a_finished_export_goes(
+  workdir, tiny_data, exported, tmp_path
+):
+  out = tmp_path / "e"
+  shutil.copytree(exported[0], out)
+  (out / "parts").mkdir()
+  (out / "plan.json").write_text("{}")
+  export(workdir, tiny_data, out)
+  assert {p.name for p in out.iterdir()} == {
+    p.name for p in exported[0].iterdir()
+  }
 
 
 def test_a_folder_of_others_is_left_alone(workdir, tiny_data, tmp_path):

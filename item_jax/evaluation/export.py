@@ -2,7 +2,6 @@
 items.csv and meta.json out, in shards that survive a kill."""
 
 import csv
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from item_jax.data import pipeline
 from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.evaluation.embed import MODALITIES, load
+from item_jax.evaluation.items import sha256
 from item_jax.training.checkpoints import write_json
 from item_jax.training.workdir import Run
 
@@ -132,8 +132,11 @@ def _claim(out: Path, plan: _Plan, *, overwrite: bool) -> bool:
       for k, v in plan._asdict().items()
       if before.get(k) != v
     }
+    if not differing and name == "plan.json":
+      return True
     if not differing:
-      return name != "meta.json"
+      _tidy(out)  # in case the call that finished was killed before it could
+      return False
     if not overwrite:
       raise UserError(
         f"{out} holds another export, differing (there, asked) in"
@@ -141,12 +144,27 @@ def _claim(out: Path, plan: _Plan, *, overwrite: bool) -> bool:
       )
     break
   else:
-    if out.exists() and any(out.iterdir()):
+    out.mkdir(parents=True, exist_ok=True)
+    # A call that was killed here left the temporary name at most.
+    if {path.name for path in out.iterdir()} - {"plan.json.part"}:
       raise UserError(f"{out} is not empty and holds no export")
-  shutil.rmtree(out, ignore_errors=True)
-  (out / "parts").mkdir(parents=True)
+  # In this order, wherever it is cut off: the folder says whose it is, no
+  # shard is of another plan, and nothing half replaced looks finished.
+  _remove_parts(out)
   write_json(out / "plan.json", plan._asdict())
+  (out / "meta.json").unlink(missing_ok=True)
   return True
+
+
+def _tidy(out: Path) -> None:
+  """Removes what a finished export has no more use for."""
+  (out / "plan.json").unlink(missing_ok=True)
+  _remove_parts(out)
+
+
+def _remove_parts(out: Path) -> None:
+  if (out / "parts").exists():
+    shutil.rmtree(out / "parts")
 
 
 def _shards(plan: _Plan) -> int:
@@ -159,6 +177,7 @@ def _part(out: Path, number: int) -> Path:
 
 def _write_shards(embedder, store, plan, out, batch_size, workers) -> None:
   """Embeds the rows of the shards that are not there yet."""
+  (out / "parts").mkdir(exist_ok=True)
   devices = jax.device_count()
   batch_size = -(-batch_size // devices) * devices
   shards = _shards(plan)
@@ -229,19 +248,16 @@ def _finish(out: Path, plan: _Plan, source, workdir) -> None:
       has = (int(bool(image)), int(bool(title)))
       writer.writerow([*named, category, title, *has])
   part.replace(out / "items.csv")
-  with (out / "embeddings.npy").open("rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
   write_json(
     out / "meta.json",
     {
       **plan._asdict(),
-      "sha256": digest,
+      "sha256": sha256(out / "embeddings.npy"),
       "rows_without_this_side": lacking,
       "workdir": Path(workdir).name,
     },
   )
-  (out / "plan.json").unlink()
-  shutil.rmtree(out / "parts")
+  _tidy(out)
   if lacking:
     print(
       f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"
@@ -255,5 +271,5 @@ def _finish(out: Path, plan: _Plan, source, workdir) -> None:
 def _checkpoint_id(workdir: Path, step: int) -> str:
   """A fingerprint of the weights: of the manifest, of run.json for step 0."""
   manifest = workdir / "checkpoints" / str(step) / "manifest.json"
-  path = manifest if step else workdir / "run.json"
-  return hashlib.sha256(path.read_bytes()).hexdigest()
+  path = manifest if manifest.is_file() else workdir / "run.json"
+  return sha256(path)
