@@ -63,13 +63,14 @@ def test_the_command(workdir, tiny_data, tmp_path, embedder, records):
   with (tmp_path / "said.csv").open(newline="") as file:
     lines = list(csv.DictReader(file))
   assert [line["id"] for line in lines] == [r.listing_id for r in records]
-  assert [line["category"] for line in lines] == [r.category for r in records]
+  assert [line["true"] for line in lines] == [r.category for r in records]
   log_p_NC = embedder.predict(
     images=photos(tiny_data, records), titles=[r.title for r in records]
   )
   best_N = log_p_NC.argmax(axis=1)
   said = [embedder.categories[c] for c in best_N]
   assert [line["predicted"] for line in lines] == said
+  assert [line["leaf"] for line in lines] == [s.split(" > ")[-1] for s in said]
   np.testing.assert_allclose(
     [float(line["probability"]) for line in lines],
     np.exp(log_p_NC.max(axis=1)),
@@ -128,9 +129,17 @@ def test_what_cannot_be_asked_is_refused(workdir, tiny_data, tmp_path):
   with pytest.raises(UserError, match="no split 'other'"):
     predict.predict_split(workdir, data=tiny_data, split="other", out=out)
   (tmp_path / "bad.jpg").write_bytes(b"no photo")
-  with pytest.raises(UserError, match=r"bad\.jpg: .* no JPEG"):
-    predict.predict_listings(workdir, images=[str(tmp_path / "bad.jpg")])
   assert not out.exists()
+
+
+def test_of_many_photos_the_bad_one_is_named(
+  workdir, tiny_data, records, tmp_path
+):
+  good = str(photos(tiny_data, records)[0])
+  (tmp_path / "bad.jpg").write_bytes(b"no photo")
+  with pytest.raises(UserError, match=r"bad\.jpg: .* no JPEG") as caught:
+    predict.predict_listings(workdir, images=[good, str(tmp_path / "bad.jpg")])
+  assert good not in str(caught.value)
 
 
 def test_a_model_without_categories_is_refused(tiny_data, tmp_path):

@@ -117,7 +117,7 @@ class Embedder:
 
     Raises:
       UserError: the two lengths differ, or neither is given.
-      item_jax.data.images.BadImage: a photo cannot be read.
+      item_jax.data.images.BadImage: a photo cannot be read; it is named.
     """
     parts = self._in_batches(self.embed_batch, images, titles, batch_size)
     return np.concatenate([np.zeros((0, self.task.dims), np.float32), *parts])
@@ -168,7 +168,10 @@ class Embedder:
     return parts
 
   def _row(self, image, title: str | None) -> Batch:
-    jpeg = b"" if image is None else images_lib.store_jpeg(_file_bytes(image))
+    try:
+      jpeg = b"" if image is None else images_lib.store_jpeg(_file_bytes(image))
+    except images_lib.BadImage as error:
+      raise images_lib.BadImage(f"{_named(image)}: {error}") from error
     return pipeline.make_row(
       Record("", "", title or "", "", jpeg),
       words=self.words,
@@ -195,6 +198,13 @@ def load(
   """
   found = restore(workdir, step=step)
   return Embedder(found.run, found.params, step=found.step, dtype=dtype)
+
+
+def _named(image) -> str:
+  """What a message calls a photo."""
+  if isinstance(image, (str, Path)):
+    return str(image)
+  return f"a photo given as {type(image).__name__}"
 
 
 def _file_bytes(image) -> bytes:

@@ -46,8 +46,9 @@ def predict_split(
   """Predicts a split of a prepared catalogue; writes a CSV, prints the scores.
 
   Args:
-    out: CSV of id, category, predicted, probability, then top_2,
-      probability_2 and so on; under a temporary name until it is complete.
+    out: CSV of id, true (the path it has), predicted (the likeliest path),
+      leaf (its last step), probability, then top_2, probability_2 and so on;
+      under a temporary name until it is complete.
     top: categories a listing; fewer where the model knows fewer.
     step: which checkpoint; as `embed.load`.
     bootstrap: resamples for the intervals.
@@ -136,7 +137,7 @@ def rank(log_p_BC: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
 def write_csv(path: Path, found: Predicted) -> None:
   """Writes a line a listing, all of them or nothing."""
   shown = found.probability_NK.shape[1]
-  header = ["id", "category", "predicted", "probability"]
+  header = ["id", "true", "predicted", "leaf", "probability"]
   for place in range(2, shown + 1):
     header += [f"top_{place}", f"probability_{place}"]
   part = path.with_name(path.name + ".part")
@@ -144,9 +145,10 @@ def write_csv(path: Path, found: Predicted) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for row, said in enumerate(found.said):
-      line = [found.ids[row], found.true[row]]
-      for label, share in zip(said, found.probability_NK[row], strict=True):
-        line += [label, f"{share:.6f}"]
+      first, *others = (f"{share:.6f}" for share in found.probability_NK[row])
+      line = [found.ids[row], found.true[row], said[0], _leaf(said[0]), first]
+      for label, share in zip(said[1:], others, strict=True):
+        line += [label, share]
       writer.writerow(line)
   part.replace(path)
 
@@ -173,7 +175,7 @@ def predict_listings(
       batch_size=min(64, max(len(images or ()), len(titles or ()))),
     )
   except BadImage as error:
-    raise UserError(f"a photo of {', '.join(images)}: {error}") from error
+    raise UserError(str(error)) from error
   ranked_NK, probability_NK = rank(log_p_NC, top)
   for row, (line, shares) in enumerate(
     zip(ranked_NK, probability_NK, strict=True)
@@ -182,7 +184,12 @@ def predict_listings(
     print(" | ".join(name for name in what if name) or "nothing")
     for c, share in zip(line, shares, strict=True):
       path = embedder.categories[c]
-      print(f"  {share:7.2%}  {path.split(' > ')[-1]}  ({path})")
+      print(f"  {share:7.2%}  {_leaf(path)}  ({path})")
+
+
+def _leaf(path: str) -> str:
+  """A category's own name, without those above it."""
+  return path.rsplit(" > ", 1)[-1]
 
 
 def _load(workdir, step, top: int) -> Embedder:
