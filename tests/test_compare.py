@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 import shell
 
-from item_jax.comparison import category
+from item_jax.comparison import category, score
+from item_jax.comparison.category import Category
 from item_jax.comparison.compare import compare
 from item_jax.comparison.job import Request
-from item_jax.comparison.score import Category
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
+from item_jax.evaluation.fusion import fuse_exports
+from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.retrieval import evaluate_export
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # Validation MAP@10 by learning rate: each system has its own best.
-BEST = {"item": 2e-3, "resnet50": 6e-4, "roberta": 6e-3}
+BEST = {"item": 2e-3, "resnet50": 6e-4, "roberta": 6e-3, "clip": 2e-3}
 
 
 def options(words) -> dict[str, str]:
@@ -36,6 +39,7 @@ class Fake:
   """
 
   def __init__(self):
+    self.classify = Classify
     self.calls = []
     self.stop_at = None
     self.codes = {}
@@ -57,17 +61,29 @@ class Fake:
     return 0
 
   def _one(self, words) -> int:
-    if self.stop_at is not None and len(self.calls) == self.stop_at:
+    if self.stop_at is not None and len(self.calls) >= self.stop_at:
       raise KeyboardInterrupt
+    words = list(map(str, words))
     given = options(words[1:])
     system = given.get("config", "").partition(":")[2].partition(",")[0]
     self.calls.append((words[0], system, given))
     for part, codes in self.codes.items():
-      if part in " ".join(map(str, words)) and codes:
+      if part in " ".join(words) and codes:
         code = codes.pop(0)
         if code:
           return code
-    getattr(self, f"_{words[0]}")(given, system)
+    if words[0] == "score":
+      score.make(Path(words[1]), self.classify)
+    elif words[0] == "fuse":
+      at = words.index("--tune") + 1 if "--tune" in words else 0
+      fuse_exports(
+        *map(Path, words[1:3]),
+        out=Path(given["out"]),
+        share=float(given.get("share", 0.5)),
+        tune_on=tuple(map(Path, words[at : at + 2])) if at else None,
+      )
+    else:
+      getattr(self, f"_{words[0]}")(given, system)
     return 0
 
   def _bench(self, given, system):
@@ -136,11 +152,11 @@ def describe(configs, data):
   return {
     name: {
       "parameters": 1000,
-      "trained_parameters": 1500,
       "flops_per_sample": 10.0,
       "modalities": ["both"]
       if config.model.name in ("resnet50", "roberta")
       else ["both", "image", "title"],
+      "side": {"resnet50": "image", "roberta": "title"}.get(config.model.name),
       "predicts": config.task == "category",
     }
     for name, config in configs.items()
@@ -163,7 +179,7 @@ class Classify:
   def probe(train, val, test):
     rows = len(np.load(test / "embeddings.npy"))
     right = np.arange(rows) < rows // 2
-    return Category(right.mean(), 0.25, np.arange(rows), right, COUNTS)
+    return Category(right.mean(), 0.25, COUNTS, np.arange(rows), right)
 
   own = staticmethod(category.own)
 
@@ -174,16 +190,14 @@ def ask(tiny_data, out, fake, **changes) -> int:
     data=tiny_data,
     out=out,
     **{
-      "systems": "item,resnet50,roberta,resnet50+roberta_tuned,tfidf",
+      "systems": "item,resnet50,resnet50+roberta_tuned,clip_tuned,tfidf",
       "config": str(CONFIGS / "comparison.py"),
       "seeds": 2,
       "budget": "100s",
     }
     | changes,
   )
-  return compare(
-    request, commands=fake, describe=describe, classify=Classify, **how
-  )
+  return compare(request, commands=fake, describe=describe, **how)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +223,7 @@ def test_every_system_gets_the_same_budget_and_grid(whole):
     assert [run[2] for run in tuning] == pytest.approx([6e-4, 2e-3, 6e-3])
     assert [run[:2] for run in full] == [(0, 100), (1, 100)]
     assert [run[2] for run in full] == pytest.approx([best] * 2)
-  assert fake.count("bench") == 3
+  assert fake.count("bench") == 4
 
 
 def test_a_tuning_run_of_all_steps_is_the_first_seeds(tiny_data, tmp_path):
@@ -255,12 +269,23 @@ def test_the_table_has_a_row_a_system(whole):
     "item",
     "resnet50",
     "roberta",
+    "clip",
     "resnet50+roberta_tuned",
+    "clip_tuned",
     "tfidf",
   ]
   item, both = rows["item"], rows["resnet50+roberta_tuned"]
   assert item["cells"].keys() >= {"image/recall@10", "title/map@10", "gap"}
-  assert "image/recall@10" not in rows["resnet50"]["cells"]
+  # What sees one side stands in that side's column, where a reader looks.
+  for name, side, other in (
+    ("resnet50", "image", "title"),
+    ("roberta", "title", "image"),
+    ("tfidf", "title", "image"),
+  ):
+    cells, against = rows[name]["cells"], rows[name]["against"]
+    assert cells[f"{side}/recall@10"] == cells["both/recall@10"]
+    assert f"{side}/recall@10" in against
+    assert f"{other}/recall@10" not in cells.keys() | against.keys()
   assert rows["resnet50"]["cells"]["own/accuracy"]["mean"] == 0.75
   assert "own/accuracy" not in item["cells"]
   assert item["cells"]["category/macro_f1"]["mean"] == 0.25
@@ -270,12 +295,24 @@ def test_the_table_has_a_row_a_system(whole):
   assert both["train_flops"] == 2 * item["train_flops"]
   assert both["parameters"] == 2000
   assert len(both["counts"]) == 2
-  for row in (rows["resnet50"], both, rows["tfidf"]):
-    found = row["against"]["both/map@10"]
-    apart = [r["cells"]["both/map@10"]["mean"] for r in (row, item)]
+  towers = rows["clip_tuned"]
+  for row, name in (
+    (rows["resnet50"], "both/map@10"),
+    (both, "both/map@10"),
+    (both, "gap"),
+    (towers, "gap"),
+    (rows["tfidf"], "title/recall@10"),
+  ):
+    found = row["against"][name]
+    apart = [r["cells"][name]["mean"] for r in (row, item)]
     assert found["difference"] == pytest.approx(apart[0] - apart[1])
     low, high = found["interval"]
     assert low <= found["difference"] <= high
+  # Either tower alone is the model's own answer with the other side absent.
+  clip = rows["clip"]
+  for name in ("image/recall@10", "title/recall@10", "gap"):
+    assert towers["cells"][name] == clip["cells"][name]
+  assert all("share" in counts for counts in towers["counts"])
   # The same half is right everywhere.
   assert both["against"]["category/accuracy"]["difference"] == 0
   # One alone is worse than the two together.
@@ -296,20 +333,36 @@ def test_what_is_finished_is_not_done_again(tiny_data, whole):
   assert numbers(out) == before
 
 
+def test_side_by_side_gives_the_same_numbers(tiny_data, tmp_path, whole):
+  """Two at once, one of the two interrupted ones in the middle of both."""
+  there, undisturbed = whole
+  out, first, second = tmp_path / "c", Fake(), Fake()
+  first.stop_at = 25
+  assert ask(tiny_data, out, first, jobs=2) == 75
+  assert ask(tiny_data, out, second, jobs=2) == 0
+  assert numbers(out) == numbers(there)
+  runs = first.trained() + second.trained()
+  assert sorted(runs) == sorted(undisturbed.trained())
+
+
 def test_interrupted_at_every_call_ends_the_same(tiny_data, tmp_path, whole):
-  """Each call of the program gets two commands further, then Ctrl-C comes."""
+  """Each call of the program gets four commands further, then Ctrl-C comes."""
   there, undisturbed = whole
   out, seen, codes = tmp_path / "c", [], []
   while not codes or codes[-1] != 0:
     fake = Fake()
-    fake.stop_at = 2
+    fake.stop_at = 4
     codes.append(ask(tiny_data, out, fake))
     seen += fake.calls
     assert len(codes) < 50
   assert set(codes[:-1]) == {75}
   assert len(codes) > 10
-  kinds = [(name, system) for name, system, _ in seen]
-  assert kinds == [(name, system) for name, system, _ in undisturbed.calls]
+  # Only what a kill may leave as a half is said again: the predictions.
+  kinds, once = (
+    [(name, system) for name, system, _ in calls if name != "predict"]
+    for calls in (seen, undisturbed.calls)
+  )
+  assert kinds == once
   assert numbers(out) == numbers(there)
 
 
@@ -326,6 +379,9 @@ def test_the_table_of_an_interrupted_one_says_what_is_missing(
   shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports")
   (out / "comparison.md").unlink()
   assert ask(tiny_data, out, Fake(), report_only=True) == 0
+  with pytest.raises(UserError, match="nothing begun"):
+    ask(tiny_data, tmp_path / "typo", Fake(), report_only=True)
+  assert not (tmp_path / "typo").exists()
   assert (
     text.split("Scores")[1]
     == ((out / "comparison.md").read_text().split("Scores")[1])
@@ -342,7 +398,7 @@ def test_a_run_half_done_is_gone_on_with(tiny_data, tmp_path):
   shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports" / "test-image")
   again = Fake()
   assert ask(tiny_data, out, again, **how) == 0
-  assert [call[0] for call in again.calls] == ["train", "export"]
+  assert [call[0] for call in again.calls] == ["train", "export", "score"]
 
 
 def test_a_result_that_was_changed_is_refused(tiny_data, tmp_path):
@@ -364,6 +420,7 @@ def test_a_result_that_was_changed_is_refused(tiny_data, tmp_path):
     ({"tune_share": 0.5}, "tune_share: was 0.25, is 0.5"),
     ({"split": "val"}, "split: was 'test', is 'val'"),
     ({"size": "small"}, "size: was 'tiny', is 'small'"),
+    ({"jobs": 2}, "jobs: was 1, is 2"),
     (
       {"overrides": ("--config.batch_size=32",)},
       "overrides: was [], is ['--config.batch_size=32']",
@@ -398,13 +455,20 @@ def test_other_data_is_refused_and_moved_data_is_not(
 
 
 def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
-  config = tmp_path / "comparison.py"
-  shutil.copyfile(CONFIGS / "comparison.py", config)
+  shutil.copytree(CONFIGS, tmp_path / "configs")
+  config = tmp_path / "configs" / "comparison.py"
   how = {"systems": "item", "seeds": 1, "config": str(config)}
   assert ask(tiny_data, tmp_path / "c", Fake(), **how) == 0
-  text = config.read_text().replace("optim.lr = 2e-3", "optim.lr = 3e-3")
-  config.write_text(text)
+  size = tmp_path / "configs" / "item_tiny.py"
+  was = size.read_text()
+  size.write_text(was.replace("optim.lr = 2e-3", "optim.lr = 3e-3"))
   with pytest.raises(UserError, match=r"optim.lr: was 0.002, is 0.003"):
+    ask(tiny_data, tmp_path / "c", Fake(), **how)
+  size.write_text(was)
+  text = config.read_text()
+  text = text.replace('("resnet50", "roberta")', '("roberta", "resnet50")')
+  config.write_text(text)
+  with pytest.raises(UserError, match=r"fusions: was .*'resnet50', 'roberta'"):
     ask(tiny_data, tmp_path / "c", Fake(), **how)
 
 
@@ -415,6 +479,8 @@ def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
     ({"tune_share": 0.0}, "tune_share"),
     ({"systems": "item,painter"}, "painter"),
     ({"split": "holdout"}, "holdout"),
+    ({"split": "val"}, "split='val' is what learning rates and checkpoints"),
+    ({"split": "train"}, "split='train' is what training reads too"),
     ({"config": "no.py"}, "no.py"),
     ({"overrides": ("--colour=red",)}, "--colour=red"),
     ({"overrides": ("--config.seed=3",)}, "seed: compare sets"),
@@ -453,6 +519,57 @@ def test_a_system_that_fails_does_not_stop_the_others(tiny_data, tmp_path):
   assert "Failed: resnet50, seed 0" in (out / "comparison.md").read_text()
   assert ask(tiny_data, out, Fake(), **how) == 0
   assert "Failed" not in (out / "comparison.md").read_text()
+
+
+def test_no_rate_that_ends_is_one_rows_loss(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  bad = json.dumps({"step": 9, "kind": "bad", "in_a_row": 10}) + "\n"
+  for rate in ("0.3", "1", "3"):
+    workdir = out / "runs" / "item" / f"tune-{rate}" / "workdir"
+    workdir.mkdir(parents=True)
+    (workdir / "metrics.jsonl").write_text(bad)
+  fake.codes = {"item,tiny --workdir": [4] * 3}
+  how = {"seeds": 1, "systems": "item,untrained,tfidf"}
+  assert ask(tiny_data, out, fake, **how) == 4
+  rows = {row["system"]: row for row in numbers(out)}
+  assert [row["missing"] for row in rows.values()] == [1, 1, 0]
+  text = (out / "comparison.md").read_text()
+  assert "Failed: item, seed 0: no run at [0.3, 1.0, 3.0] times" in text
+  assert "Failed: untrained, seed 0: item has no learning rate yet" in text
+
+
+def test_what_is_made_of_a_failed_row_says_so(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  fake.codes = {"roberta,tiny --workdir": [1]}
+  how = {"seeds": 1, "systems": "resnet50+roberta"}
+  assert ask(tiny_data, out, fake, **how) == 4
+  rows = {row["system"]: row for row in numbers(out)}
+  assert rows["resnet50"]["missing"] == 0
+  text = (out / "comparison.md").read_text()
+  assert "resnet50+roberta, seed 0: roberta has no learning rate yet" in text
+
+
+def test_only_a_lack_of_categories_is_a_result(tiny_data, tmp_path):
+  class Lacking(Classify):
+    @staticmethod
+    def probe(train, val, test):
+      raise NothingToScore("the training rows have 1 categories")
+
+  class Broken(Classify):
+    @staticmethod
+    def probe(train, val, test):
+      raise UserError("row 3 is not finite")
+
+  out, fake = tmp_path / "c", Fake()
+  how = {"systems": "item", "seeds": 1, "rates": "1"}
+  fake.classify = Broken
+  assert ask(tiny_data, out, fake, **how) == 4
+  text = (out / "comparison.md").read_text()
+  assert "Failed: item, seed 0: row 3 is not finite" in text
+  fake.classify = Lacking
+  assert ask(tiny_data, out, fake, **how) == 0
+  text = (out / "comparison.md").read_text()
+  assert "No category of item: the training rows have 1 categories." in text
 
 
 def test_stopped_by_somebody_else_training_goes_on(tiny_data, tmp_path):
@@ -498,15 +615,27 @@ def test_dry_run_prints_the_cost_and_writes_nothing(
   out, fake = tmp_path / "c", Fake()
   assert ask(tiny_data, out, fake, dry_run=True) == 0
   text = capsys.readouterr().out
-  # 100 s x (3 rates x 1/4 + 2 seeds), three systems.
-  assert re.search(r"resnet50 +5 +by its speed +275 +- ", text)
-  assert re.search(r"in all +15 +825 +-", text)
+  # 100 s x (3 rates x 1/4 + 2 seeds), four systems.
+  assert re.search(r"resnet50 +5 +0 +by its speed +275 +- ", text)
+  assert re.search(r"in all +20 +0 +1,100 +-", text)
   assert not out.exists()
   assert fake.calls == []
   assert ask(tiny_data, out, fake, dry_run=True, budget="400steps") == 0
   text = capsys.readouterr().out
   # 400 steps x 2.75 x 64 pairs x 10 FLOPs.
-  assert re.search(r"roberta +5 +400 +- +704,000", text)
+  assert re.search(r"roberta +5 +0 +400 +- +704,000", text)
+
+
+def test_dry_run_bills_what_is_left(tiny_data, tmp_path, whole, capsys):
+  out, _ = whole
+  fake = Fake()
+  assert ask(tiny_data, out, fake, dry_run=True, seeds=3) == 0
+  text = capsys.readouterr().out
+  assert re.search(r"item +6 +5 +100 +100 +", text)
+  assert re.search(r"in all +24 +20 +400 +", text)
+  how = {"dry_run": True, "jobs": 2, "systems": "item,clip"}
+  assert ask(tiny_data, tmp_path / "c", fake, **how) == 0
+  assert "about 275 s elapsed, 2 side by side" in capsys.readouterr().out
 
 
 def test_the_ablation_trains_equal_configs_once(tiny_data, tmp_path, capsys):
@@ -514,7 +643,6 @@ def test_the_ablation_trains_equal_configs_once(tiny_data, tmp_path, capsys):
   how = {"systems": "ablation", "config": None, "seeds": 1, "rates": "1"}
   assert ask(tiny_data, out, fake, **how) == 0
   runs = [run[0] for run in fake.trained()]
-  assert len(runs) == len(set(runs))
   assert {"full", "no_gmlm", "only_global", "align", "post_norm"} <= set(runs)
   assert not {"patch50", "pre_norm"} & set(runs)  # tiny does so anyway
   rows = {row["system"]: row for row in numbers(out)}
@@ -580,14 +708,19 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   for name, row in rows.items():
     assert row["missing"] == 0
     assert name in output
-    assert 0 <= row["cells"]["both/map@10"]["mean"] <= 1
   item, roberta = rows["item"], rows["roberta"]
   assert {"image/map@10", "title/map@10", "gap"} <= set(item["cells"])
   assert "gap" not in roberta["cells"]
   assert 0 < roberta["parameters"] < item["parameters"]
   assert 0 < roberta["train_flops"] < item["train_flops"]
-  for row in (item, roberta):
-    assert 0 <= row["cells"]["category/accuracy"]["mean"] <= 1
+  for name, row in (("item", item), ("roberta", roberta)):
+    exports = out / "runs" / name / "seed-0" / "exports"
+    parts = [exports / f"{split}-both" for split in ("train", "val", "test")]
+    again = evaluate_export(parts[2], ks=(10,), bootstrap=1)
+    for measure in ("recall@10", "map@10"):
+      assert row["cells"][f"both/{measure}"]["mean"] == again[measure]
+    found = category.probe(*parts).accuracy
+    assert row["cells"]["category/accuracy"]["mean"] == found
     assert row["seconds"]["mean"] > 0
   about = json.loads((out / "comparison.json").read_text())["about"]
   assert "cpu" in about["device"]

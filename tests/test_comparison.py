@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 from item_jax import config_flags
-from item_jax.comparison import calls, page, plan, render, runs, systems
+from item_jax.comparison import calls, page, plan, render, runs, score, systems
 from item_jax.comparison import table as table_lib
 from item_jax.comparison.plan import Budget, Run
 from item_jax.comparison.score import Result
 from item_jax.config import Config, flatten
 from item_jax.errors import UserError
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.retrieval import Scored
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -178,16 +180,26 @@ def test_the_cost_counts_tuning_and_seeds():
   facts = {"flops_per_sample": 7.0}
   how = {"rates": (0.3, 1, 3), "share": 0.25, "seeds": 2}
   cost = plan.cost(facts, Budget(100, "seconds"), config, **how)
-  assert cost == {"runs": 5, "steps": None, "seconds": 275.0, "flops": None}
+  some = {"runs": 5, "done": 0, "steps": None}
+  assert cost == {**some, "seconds": 275.0, "flops": None}
   cost = plan.cost(facts, Budget(40, "steps"), config, **how)
-  assert cost == {"runs": 5, "steps": 40, "seconds": None, "flops": 7700.0}
+  some["steps"] = 40
+  assert cost == {**some, "seconds": None, "flops": 7700.0}
+  # All but one tuning run and one seed.
+  done = {"tune-0.3", "tune-3", "seed-0", "seed-7"}
+  cost = plan.cost(facts, Budget(40, "steps"), config, **how, done=done)
+  assert cost == {**some, "done": 3, "seconds": None, "flops": 3500.0}
+  # The best of three whole runs is the first seed's.
+  cost = plan.cost(facts, Budget(40, "steps"), config, **how | {"share": 1.0})
+  assert cost == {**some, "runs": 4, "seconds": None, "flops": 11200.0}
   cost = plan.cost(
     facts | {"seconds_per_step": 0.5, "steps": 200},
     Budget(100, "seconds"),
     config,
     **how | {"rates": (1.0,)},
   )
-  assert cost == {"runs": 2, "steps": 200, "seconds": 200.0, "flops": 28000.0}
+  some = {"runs": 2, "done": 0, "steps": 200}
+  assert cost == {**some, "seconds": 200.0, "flops": 28000.0}
 
 
 def rated(score, *, diverged=False):
@@ -234,9 +246,8 @@ def answers(*values, products="ppqqr", **cells) -> Result:
   )
 
 
-def test_means_spreads_and_the_gap_by_hand():
-  sides = {"image/recall@10": 0.2, "title/recall@10": 0.5}
-  other = {"image/recall@10": 0.3, "title/recall@10": 0.4}
+def test_means_and_spreads_by_hand():
+  sides, other = {"gap": 0.3}, {"gap": 0.1}
   results = {
     "item": {
       0: answers(1, 1, 0, 0, 0, **sides),
@@ -292,6 +303,30 @@ def test_the_bootstrap_draws_products_not_queries():
   assert difference["p"] == pytest.approx(2 / 27, rel=0.15)
 
 
+def test_the_gaps_difference_is_paired_too():
+  """Title less image, query by query, ours less theirs."""
+  items = Items(list("abcd"), list("ppqq"), [])
+
+  def searched(title, image) -> Result:
+    result = Result({}, {}, {})
+    for side, hits in (("title", title), ("image", image)):
+      values = {name: np.array(hits, float) for name in score.MEASURES}
+      summary = {name: np.mean(hits) for name in score.MEASURES}
+      scored = Scored(summary, values, np.arange(4), np.ones(4), None)
+      score.add_search(result, (side, None), scored, items)
+    score._add_gap(result)
+    return result
+
+  ours = searched([1, 1, 1, 0], [0, 1, 0, 0])
+  theirs = searched([1, 1, 0, 1], [1, 1, 0, 0])
+  assert ours.cells["gap"] == 0.5
+  found = table_lib.hold_against({0: ours}, {0: theirs}, resamples=500)
+  assert found.keys() == {"image/recall@10", "title/recall@10", "gap"}
+  # Gaps 1 0 1 0 less 0 0 0 1: products p and q are apart by 1/2 and 0.
+  assert found["gap"]["difference"] == 0.25
+  assert found["gap"]["interval"] == pytest.approx([0.0, 0.5])
+
+
 def test_other_queries_are_not_paired():
   with pytest.raises(ValueError, match="different queries"):
     table_lib.hold_against(
@@ -334,7 +369,8 @@ def test_markdown_marks_what_is_missing():
   assert "| item | .600 ± .283 | 1.23 M |" in text
   assert "| clip (1 of 2 seeds) | .000 | 1.23 M |" in text
   assert "| late (0 of 2 seeds) | - | 1.23 M |" in text
-  assert "| clip | -.600 [" in text
+  assert "| clip (1 of 2 seeds) | -.600 [" in text
+  assert "Less item, with" in text
   assert "image" not in text  # no row measured it
 
 
@@ -364,7 +400,63 @@ def test_numbers_are_written_as_shares():
   assert render.share(-0.0601, signed=True) == "-.060"
   assert render.share(-0.0001, signed=True) == "+.000"
   assert render.amount(139.7e9) == "140 G"
+  assert render.amount(1234) == "1,234"
   assert render.amount(None) == "-"
+
+
+@pytest.mark.parametrize(
+  ("jobs", "cores", "listed", "places"),
+  [
+    (1, 4, "0,1", [{}]),
+    (2, 5, None, [{"ITEM_JAX_CORES": "0,2,4"}, {"ITEM_JAX_CORES": "1,3"}]),
+    (2, 0, None, [{}, {}]),  # a system that pins nothing
+    (
+      2,
+      2,
+      "3,5,7",
+      [
+        {"ITEM_JAX_CORES": "0", "CUDA_VISIBLE_DEVICES": "3,7"},
+        {"ITEM_JAX_CORES": "1", "CUDA_VISIBLE_DEVICES": "5"},
+      ],
+    ),
+    (3, 2, None, "jobs=3, but there are 2 cores"),
+    (2, 2, "4", "jobs=2, but there are 1 devices in CUDA_VISIBLE_DEVICES"),
+  ],
+)
+def test_side_by_side_each_has_its_place(
+  monkeypatch, jobs, cores, listed, places
+):
+  monkeypatch.setattr(calls.shutil, "which", lambda name: None)
+  if cores:
+    monkeypatch.setattr(
+      calls.os,
+      "sched_getaffinity",
+      lambda pid: set(range(cores)),
+      raising=False,
+    )
+  else:
+    monkeypatch.delattr(calls.os, "sched_getaffinity", raising=False)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+  if listed is not None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+  if isinstance(places, list):
+    assert calls._places(jobs) == places
+  else:
+    with pytest.raises(UserError, match=re.escape(places)):
+      calls._places(jobs)
+
+
+def test_devices_that_nobody_shared_out_are_refused(monkeypatch):
+  monkeypatch.setattr(calls.shutil, "which", lambda name: "/usr/bin/" + name)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+  assert calls._places(1) == [{}]
+  with pytest.raises(UserError, match=r"jobs=2.*CUDA_VISIBLE_DEVICES is not"):
+    calls._places(2)
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+  monkeypatch.setattr(
+    calls.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False
+  )
+  assert [place[calls.child.CORES] for place in calls._places(2)] == ["0", "1"]
 
 
 def test_a_command_gives_its_code_and_its_output(tmp_path):

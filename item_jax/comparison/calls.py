@@ -2,6 +2,7 @@
 
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,15 +124,25 @@ def _places(jobs: int) -> list[dict[str, str]]:
   """The environment of each of the commands that run side by side."""
   if jobs == 1:
     return [{}]
-  cores = sorted(os.sched_getaffinity(0))
-  listed = os.environ.get(_DEVICES, "")
+  cores = []  # macOS pins nothing
+  if hasattr(os, "sched_getaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+  listed = os.environ.get(_DEVICES)
+  if listed is None and shutil.which("nvidia-smi"):
+    raise UserError(
+      f"jobs={jobs}, and nvidia-smi is there, but {_DEVICES} is not set: each"
+      f" would take all devices. Say which to share, as {_DEVICES}=0,1; none"
+      f" as {_DEVICES}="
+    )
   devices = listed.split(",") if listed else []
   for what, there in (("cores", cores), (f"devices in {_DEVICES}", devices)):
     if there and jobs > len(there):
       raise UserError(f"jobs={jobs}, but there are {len(there)} {what}")
   places = []
   for job in range(jobs):
-    place = {child.CORES: ",".join(map(str, cores[job::jobs]))}
+    place = {}
+    if cores:
+      place[child.CORES] = ",".join(map(str, cores[job::jobs]))
     if devices:
       place[_DEVICES] = ",".join(devices[job::jobs])
     places.append(place)
@@ -149,6 +160,6 @@ def failure(name: str, code: int, log: Path) -> str:
   lines = []
   if log.is_file():
     lines = log.read_text("utf-8", "replace").splitlines()[-_LINES:]
-  return f"item-jax {name} ended with {code}; {log} says last:\n  " + (
+  return f"{name} ended with {code}; {log} says last:\n  " + (
     "\n  ".join(lines)
   )

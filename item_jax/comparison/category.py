@@ -1,12 +1,10 @@
 """Exports or predictions in, what is right of the leaf category out."""
 
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from item_jax.comparison import files
-from item_jax.comparison.score import Category
-from item_jax.errors import UserError
+from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.probe import probe_exports
 
 _COUNTS = (
@@ -18,16 +16,31 @@ _COUNTS = (
 )
 
 
+class Category(NamedTuple):
+  """What one classifier said of the listings of the scored split."""
+
+  accuracy: float
+  macro_f1: float
+  counts: dict  # what was left out
+  # int [Q] and bool [Q], where it is known listing by listing.
+  rows_Q: object = ()
+  correct_Q: object = ()
+
+
 def probe(train: Path, val: Path, test: Path) -> Category:
-  """Logistic regression on frozen vectors, by exports of the three splits."""
-  found = probe_exports(train, val, test, bootstrap=0)
+  """Logistic regression on frozen vectors, by exports of the three splits.
+
+  Raises:
+    NothingToScore: the catalogue's categories allow none.
+  """
+  found = probe_exports(train, val, test, bootstrap=0, kinds=("logistic",))
   answers = found["answers"]["logistic"]
   return Category(
     found["logistic"]["accuracy"],
     found["logistic"]["macro_f1"],
+    {name: found[name] for name in _COUNTS},
     answers.rows_Q,
     answers.correct_Q,
-    {name: found[name] for name in _COUNTS},
   )
 
 
@@ -35,15 +48,13 @@ def own(said: Path) -> Category:
   """A model's own predictions, by what `item-jax predict --json` wrote.
 
   Raises:
-    UserError: no listing has a category that the model knows.
+    NothingToScore: no listing has a category that the model knows.
   """
   scores = files.read_json(said)
   if scores is None:
-    raise UserError("no listing has a category of training")
+    raise NothingToScore("no listing has a category of training")
   return Category(
     scores["accuracy"],
     scores["macro_f1"],
-    np.arange(0),
-    np.arange(0, dtype=bool),
     {name: scores[name] for name in _COUNTS},
   )

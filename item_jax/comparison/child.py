@@ -3,16 +3,20 @@
 python -m item_jax.comparison.child PARENT_ID COMMAND ... [-- COMMAND ...]
 
 Several commands run one after the other, up to the first that fails: what
-takes seconds to import is imported once.
+takes seconds to import is imported once. One is not `item-jax`'s: score
+FOLDER, as `item_jax.comparison.score.make`.
 """
 
 import os
 import runpy
 import sys
+from pathlib import Path
 
+from item_jax.errors import UserError
 from item_jax.processes import die_with_parent
 
 NEXT = "--"
+SCORE = "score"
 CORES = "ITEM_JAX_CORES"  # "0,2": those that it may use; all if not set
 
 
@@ -31,12 +35,26 @@ def main() -> int:
 
 
 def run(command: list[str]) -> int:
+  if command[0] == SCORE:
+    return _score(Path(command[1]))
   print(f"$ item-jax {' '.join(command)}", flush=True)
   sys.argv = ["item-jax", *command]
   try:
     runpy.run_module("item_jax", run_name="__main__", alter_sys=True)
   except SystemExit as end:
     return end.code if isinstance(end.code, int) else int(bool(end.code))
+  return 0
+
+
+def _score(folder: Path) -> int:
+  from item_jax.comparison import score
+
+  print(f"scores {folder}", flush=True)
+  try:
+    score.make(folder)
+  except (UserError, FileNotFoundError) as error:
+    print(f"error: {error}", flush=True)
+    return 2
   return 0
 
 

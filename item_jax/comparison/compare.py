@@ -12,17 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
-from item_jax.comparison import category as category_lib
 from item_jax.comparison import describe as describe_lib
-from item_jax.comparison import files, notes, page, render, score, table
+from item_jax.comparison import files, notes, page, render, runs, score, table
 from item_jax.comparison import plan as plan_lib
-from item_jax.comparison.calls import (
-  EXIT_START_AGAIN,
-  Commands,
-  FailedError,
-)
+from item_jax.comparison.calls import EXIT_START_AGAIN, Commands
 from item_jax.comparison.job import Job, Request, settle
 from item_jax.comparison.work import prepare, say, score_row
+from item_jax.errors import UserError
 
 EXIT_FAILED = 4  # some rows could not be made
 _PACKAGES = ("item-jax", "jax", "flax", "optax", "numpy", "scikit-learn")
@@ -35,7 +31,6 @@ def compare(
   report_only: bool = False,
   commands: Callable = Commands,
   describe: Callable = describe_lib.describe,
-  classify=category_lib,
 ) -> int:
   """Trains, exports and scores what is not there yet; writes the tables.
 
@@ -48,7 +43,6 @@ def compare(
     commands: given a folder for compiled programs and how many may run side
       by side, a context that gives what runs `item-jax` commands.
     describe: gives parameters and work of configs.
-    classify: tells how well categories are found, as the module `category`.
 
   Returns:
     0; EXIT_START_AGAIN when interrupted: the same call goes on; EXIT_FAILED
@@ -59,7 +53,10 @@ def compare(
     say(_dry_run(job))
     return 0
   if report_only:
-    _report(job, {})
+    if not (job.out / plan_lib.PLAN_FILE).is_file():
+      raise UserError(f"{job.out} holds no {plan_lib.PLAN_FILE}: nothing begun")
+    with files.alone_in(job.out):
+      _report(job, {})
     return 0
   failures: dict[str, str] = {}
   calls = commands(job.out / "cache", jobs=request.jobs)
@@ -67,7 +64,7 @@ def compare(
     files.write_json(job.out / plan_lib.PLAN_FILE, job.plan)
     try:
       for seed in range(request.seeds):
-        _round(job, seed, call, classify, failures)
+        _round(job, seed, call, failures)
         last = seed == request.seeds - 1
         _report(job, failures, quiet=not last)
     except KeyboardInterrupt:
@@ -79,7 +76,7 @@ def compare(
   return EXIT_FAILED if failures else 0
 
 
-def _round(job: Job, seed: int, call, classify, failures: dict) -> None:
+def _round(job: Job, seed: int, call, failures: dict) -> None:
   """Every row at one seed; a system that fails does not stop the others.
 
   What is trained comes first, side by side; the others are made of it.
@@ -89,8 +86,8 @@ def _round(job: Job, seed: int, call, classify, failures: dict) -> None:
     try:
       if row.kind == "trained":
         prepare(job, row.name, call)
-      score_row(job, row, seed, call, classify)
-    except FailedError as error:
+      score_row(job, row, seed, call)
+    except UserError as error:
       failures[f"{row.name}, seed {seed}"] = str(error)
       say(f"failed: {row.name}, seed {seed}: {error}")
 
@@ -109,10 +106,13 @@ def _round(job: Job, seed: int, call, classify, failures: dict) -> None:
 
 def _dry_run(job: Job) -> str:
   """Runs and costs of what would be trained."""
-  lines = [("system", "runs", "steps", "seconds", "FLOPs", "parameters")]
-  total = {"runs": 0, "seconds": 0.0, "flops": 0.0}
+  lines = [
+    ("system", "runs", "done", "steps", "seconds", "FLOPs", "parameters")
+  ]
+  total = {"runs": 0, "done": 0, "seconds": 0.0, "flops": 0.0}
   for name, config in job.configs.items():
     facts = job.facts(name)
+    finished = job.out.glob(f"runs/{name}/*/{runs.RESULT_FILE}")
     cost = plan_lib.cost(
       facts,
       job.budget,
@@ -120,6 +120,7 @@ def _dry_run(job: Job) -> str:
       rates=job.rates,
       share=job.request.tune_share,
       seeds=job.request.seeds,
+      done={path.parent.name for path in finished},
     )
     for key in total:
       known = total[key] is not None and cost[key] is not None
@@ -128,6 +129,7 @@ def _dry_run(job: Job) -> str:
       (
         name,
         str(cost["runs"]),
+        str(cost["done"]),
         "by its speed" if cost["steps"] is None else f"{cost['steps']:,}",
         "-" if cost["seconds"] is None else f"{cost['seconds']:,.0f}",
         render.amount(cost["flops"]),
@@ -138,6 +140,7 @@ def _dry_run(job: Job) -> str:
     (
       "in all",
       str(total["runs"]),
+      str(total["done"]),
       "",
       "-" if total["seconds"] is None else f"{total['seconds']:,.0f}",
       render.amount(total["flops"]),
@@ -157,8 +160,12 @@ def _dry_run(job: Job) -> str:
   text += (
     f"\nbudget of a full run: {job.budget.text}; {job.request.seeds} seeds;"
     f" {tuned} tuning runs of {job.request.tune_share:g} of it a system"
-    "\ncompilation, evaluations, exports and scores come on top"
+    "\nseconds and FLOPs are of what is left; compilation, evaluations, exports"
+    " and scores come on top"
   )
+  if job.request.jobs > 1 and total["seconds"] is not None:
+    elapsed = total["seconds"] / job.request.jobs
+    text += f"\nabout {elapsed:,.0f} s elapsed, {job.request.jobs} side by side"
   if others:
     text += f"\nnothing to train for: {', '.join(others)}"
   return text

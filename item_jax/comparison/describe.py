@@ -6,13 +6,15 @@ from pathlib import Path
 
 from item_jax.config import Config
 
+_SIDES = {"resnet50": "image", "roberta": "title"}
+
 
 def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
-  """{system: {"parameters", "trained_parameters", "flops_per_sample",
-  "modalities", "predicts"}}.
+  """{system: {"parameters", "flops_per_sample", "modalities", "side",
+  "predicts"}}.
 
-  "parameters" are those an embedding needs; heads that only training has are
-  in "trained_parameters" too. Nothing is computed on a device: what trains
+  "parameters" are those an embedding needs; "side" the only one that a system
+  sees, None where it sees both. Nothing is computed on a device: what trains
   later in other processes finds it free.
   """
   import jax
@@ -38,11 +40,9 @@ def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
     )
     found[name] = {
       "parameters": tasks.count_parameters(jax.eval_shape(task.core, key)),
-      "trained_parameters": tasks.count_parameters(
-        jax.eval_shape(task.init, key)
-      ),
       "flops_per_sample": float(task.train_flops),
       "modalities": list(task.modalities),
+      "side": _SIDES.get(config.model.name),
       "predicts": task.predict is not None,
     }
   return found

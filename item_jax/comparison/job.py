@@ -60,9 +60,6 @@ class Job(NamedTuple):
     """Its `--config`."""
     return f"{self.known.path}:{name},{self.request.size}"
 
-  def row(self, name: str) -> System:
-    return next(row for row in self.rows if row.name == name)
-
   def note(self, name: str, **facts) -> None:
     """Settles something of a system, on disk."""
     with _NOTING:
@@ -113,6 +110,7 @@ def settle(request: Request, describe: Callable) -> Job:
       "split": request.split,
       "jobs": request.jobs,  # a share of the machine is another machine
       "overrides": list(request.overrides),
+      "fusions": [[name, *parts] for name, parts in known.fusions.items()],
     },
   )
   configs = {
@@ -122,6 +120,7 @@ def settle(request: Request, describe: Callable) -> Job:
     for row in rows
     if row.kind == "trained"
   }
+  _check_split(request.split, configs)
   rows = _join_equal(rows, configs)
   configs = {r.name: configs[r.name] for r in rows if r.kind == "trained"}
   store = open_store(request.data)
@@ -146,6 +145,21 @@ def _check_overrides(overrides) -> None:
       f"{', '.join(taken)}: compare sets these by --data, --seeds, --budget"
       " and --rates"
     )
+
+
+def _check_split(split: str, configs) -> None:
+  """What is trained on or chosen by must not be scored."""
+  for config in configs.values():
+    taken = {
+      config.data.train_split: "training reads",
+      config.data.val_split: "learning rates and checkpoints are chosen by",
+    }
+    if split in taken:
+      raise UserError(
+        f"split={split!r} is what {taken[split]} too (train_split"
+        f" {config.data.train_split!r}, val_split {config.data.val_split!r}):"
+        " score another one"
+      )
 
 
 def _join_equal(rows, configs) -> tuple[System, ...]:

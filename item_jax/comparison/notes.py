@@ -16,9 +16,7 @@ def row_facts(job: Job, row: System, results: Mapping[int, Result]) -> dict:
     trained = (row.name,)
   facts = {
     "kind": row.kind,
-    "parts": list(row.parts),
     "seeds": job.request.seeds if row.seeded else 1,
-    "notes": [],
   }
   if row.kind == "untrained":
     facts["parameters"] = job.facts(row.parts[0])["parameters"]
@@ -50,9 +48,14 @@ def footnotes(
   job: Job, rows: Sequence[dict], failures: Mapping[str, str]
 ) -> list[str]:
   """Sentences in the order of a reader's questions."""
-  said = [_queries(rows), *_gap(rows), *_category(rows), _budget(job, rows)]
+  said = [_queries(rows)]
+  said.append(
+    "What sees one side alone has the same under that side as under recall@10"
+    " and MAP@10."
+  )
+  said += [*_gap(rows), *_category(rows), _budget(job, rows)]
   said.append(_rates(job))
-  said.append(_spread(job))
+  said.append(_spread(rows))
   for row in job.rows:
     if row.kind == "same":
       said.append(
@@ -85,10 +88,7 @@ def _queries(rows: Sequence[dict]) -> str:
 def _gap(rows: Sequence[dict]) -> list[str]:
   if not any("gap" in row["cells"] for row in rows):
     return []
-  return [
-    "gap: recall@10 of the title alone less that of the photo alone. Systems"
-    " of one side stand under recall@10 and MAP@10 with that side."
-  ]
+  return ["gap: recall@10 of the title alone less that of the photo alone."]
 
 
 def _category(rows: Sequence[dict]) -> list[str]:
@@ -104,24 +104,25 @@ def _category(rows: Sequence[dict]) -> list[str]:
       "own category: what a system with a category head says itself, at the"
       " checkpoint that search on validation chose."
     )
+  support, lacking = None, {}
   for row in rows:
-    counts = next(iter(row["counts"]), {}).get("category")
-    if counts:
-      said += _support(counts)
-      break
+    for name in ("category", "own"):
+      for counts in (one[name] for one in row["counts"] if name in one):
+        if "none" in counts:
+          lacking.setdefault(counts["none"], {})[row["system"]] = None
+        else:
+          support = support or counts
+  if support:
+    said.append(
+      f"Categories: {support['rows']:,} listings scored,"
+      f" {support['without_category']:,} without a category and"
+      f" {support['unknown_category']:,} of one that training lacks left out;"
+      f" {support['classes']:,} classes in training,"
+      f" {support['classes_with_support']:,} of them scored."
+    )
+  for why, systems in lacking.items():
+    said.append(f"No category of {', '.join(systems)}: {why}.")
   return said
-
-
-def _support(counts: dict) -> list[str]:
-  if "none" in counts:
-    return [f"No category: {counts['none']}."]
-  return [
-    f"Categories: {counts['rows']:,} listings scored,"
-    f" {counts['without_category']:,} without a category and"
-    f" {counts['unknown_category']:,} of one that training lacks left out;"
-    f" {counts['classes']:,} classes in training,"
-    f" {counts['classes_with_support']:,} of them scored."
-  ]
 
 
 def _budget(job: Job, rows: Sequence[dict]) -> str:
@@ -189,10 +190,14 @@ def _rose(found: Sequence[float | None]) -> bool:
   return len(found) > 1 and None not in found and found[-1] > found[0]
 
 
-def _spread(job: Job) -> str:
+def _spread(rows: Sequence[dict]) -> str:
   text = ""
-  if job.request.seeds > 1:
-    text = f"±: sample standard deviation over {job.request.seeds} seeds. "
+  if any(len(row["seeds"]) > 1 for row in rows):
+    seeds = max(len(row["seeds"]) + row["missing"] for row in rows)
+    text = (
+      f"±: sample standard deviation over {seeds} seeds, fewer where a row"
+      " says so. "
+    )
   return text + (
     "Differences and their intervals: paired bootstrap over products (1,000"
     " resamples), each query's value averaged over seeds first; p is two-sided"

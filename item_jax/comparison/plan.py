@@ -6,6 +6,7 @@ sizes, learning rate, measured speed and number of steps.
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from item_jax import __version__
@@ -207,27 +208,41 @@ def options(run: Run, config: Config, data: str) -> list[str]:
 
 
 def cost(
-  facts: dict, budget: Budget, config: Config, *, rates, share, seeds: int
+  facts: dict,
+  budget: Budget,
+  config: Config,
+  *,
+  rates,
+  share: float,
+  seeds: int,
+  done: Collection[str] = (),
 ) -> dict:
-  """What one system's training takes: runs, steps, seconds, FLOPs.
+  """What one system's training takes: runs, those of them that are done, steps
+  of a full run, and of what is left seconds and FLOPs.
 
   None where it is not known before the speed is measured. Compilation,
   evaluations and exports come on top.
+
+  Args:
+    done: labels of runs that are finished.
   """
   speed = facts.get("seconds_per_step")
   steps = facts.get("steps") or settle_steps(budget, config, speed)
-  tuned = len(rates) if len(rates) > 1 else 0
-  full = tuned * share + seeds  # in full runs
+  tuning = [f"tune-{rate:g}" for rate in rates] if len(rates) > 1 else []
+  first = 1 if tuning and share == 1 else 0  # seed 0 is a tuning run then
+  seeded = [f"seed-{seed}" for seed in range(first, seeds)]
+  left = share * len(set(tuning) - set(done)) + len(set(seeded) - set(done))
   seconds = None
   if budget.unit == "seconds":
-    seconds = budget.amount * full
+    seconds = budget.amount * left
   elif speed is not None:
-    seconds = steps * speed * full
+    seconds = steps * speed * left
   flops = None
   if steps is not None:
-    flops = steps * full * config.batch_size * facts["flops_per_sample"]
+    flops = steps * left * config.batch_size * facts["flops_per_sample"]
   return {
-    "runs": tuned + seeds,
+    "runs": len(tuning + seeded),
+    "done": len(set(tuning + seeded) & set(done)),
     "steps": steps,
     "seconds": seconds,
     "flops": flops,

@@ -50,7 +50,7 @@ def cell(found: dict | None, *, signed: bool = False) -> str:
 
 
 def amount(value: float | None) -> str:
-  """1,234 as 1.23k and so on, three digits."""
+  """1,234,567 as 1.23 M and so on, three digits; below a million in full."""
   if value is None:
     return ABSENT
   for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -101,12 +101,13 @@ def tables(rows: Sequence[dict], base: str) -> list[tuple[str, list, list]]:
   ]
   if compared:
     lines = [
-      [row["system"], *(difference(row["against"].get(n)) for n in compared)]
+      [named(row), *(difference(row["against"].get(n)) for n in compared)]
       for row in rows
       if row["against"]
     ]
     header = ["system", *(_HEADS[name] for name in compared)]
-    made.append((f"Less {base}, with 95 % interval", header, lines))
+    held = next(named(row) for row in rows if row["system"] == base)
+    made.append((f"Less {held}, with 95 % interval", header, lines))
   return made
 
 

@@ -1,22 +1,32 @@
 """Exports of one system and seed in; its cells and each query's values out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.comparison import files
-from item_jax.comparison.calls import FailedError
+from item_jax.comparison import category, files
+from item_jax.comparison.category import Category
+from item_jax.data.records import Store
 from item_jax.errors import UserError
-from item_jax.evaluation import retrieval
+from item_jax.evaluation import retrieval, trivial
 from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.retrieval import Scored
 
+ASKED_FILE = "asked.json"
 SCORES_FILE = "scores.json"
 _ARRAYS_FILE = "values.npz"
 MEASURES = ("recall@10", "map@10")
-COMPARED = ("both/recall@10", "both/map@10", "category/accuracy")
+COMPARED = (
+  "both/recall@10",
+  "both/map@10",
+  "image/recall@10",
+  "title/recall@10",
+  "gap",
+  "category/accuracy",
+)
 
 
 class Result(NamedTuple):
@@ -34,32 +44,95 @@ class Result(NamedTuple):
   values: dict[str, np.ndarray]
 
 
-class Category(NamedTuple):
-  """What one classifier said of the listings of the scored split."""
+def ask(
+  folder: Path,
+  exports: Mapping[str, Path],
+  *,
+  splits: Sequence[Path] = (),
+  own: Path | None = None,
+  side: str | None = None,
+  counts: Mapping | None = None,
+) -> None:
+  """Writes what `make` is to score, for another process.
 
-  accuracy: float
-  macro_f1: float
-  rows_Q: np.ndarray  # the listings that were scored
-  correct_Q: np.ndarray  # bool
-  counts: dict  # what was left out
+  Args:
+    exports: of the scored split, {modality: folder}.
+    splits: exports of training, validation and the scored split, to learn the
+      category by; empty where the catalogue has none.
+    own: what `item-jax predict --json` wrote, where the system has a head.
+    side: the only one that the system sees, if it is one.
+    counts: what else is worth a note.
+  """
+  files.write_json(
+    folder / ASKED_FILE,
+    {
+      "exports": {name: str(path) for name, path in exports.items()},
+      "splits": [str(path) for path in splits],
+      "own": own and str(own),
+      "side": side,
+      "counts": dict(counts or {}),
+    },
+  )
 
 
-def add_search(result: Result, modality: str, scored: Scored, items: Items):
-  """Adds one modality's search to a result."""
-  for name in MEASURES:
-    whole = f"{modality}/{name}"
-    result.cells[whole] = scored.summary[name]
-    if whole in COMPARED:
-      result.values[whole] = scored.values[name]
-      result.values[f"{whole}:product"] = np.array(
-        [items.products[row] for row in scored.rows_Q]
-      )
-  if modality == "both":
-    for name in ("queries", "left_out", "index", "share_over_k"):
-      result.counts[name] = scored.summary[name]
+def make(folder: Path, classify=category) -> None:
+  """Scores what `ask` wrote down, writes the result beside it.
+
+  Args:
+    classify: tells how well categories are found, as the module `category`.
+  """
+  asked = files.read_json(folder / ASKED_FILE)
+  result = Result({}, asked["counts"], {})
+  for modality, export in asked["exports"].items():
+    vectors_ND, items = open_export(Path(export))
+    if searchable(items):
+      scored = retrieval.score(vectors_ND, items, bootstrap=0)
+      add_search(result, (modality, asked["side"]), scored, items)
+  _add_gap(result)
+  for name, classifier, paths in (
+    ("category", classify.probe, asked["splits"]),
+    ("own", classify.own, [asked["own"]] if asked["own"] else []),
+  ):
+    if not paths:
+      continue
+    try:
+      found = classifier(*map(Path, paths))
+    except NothingToScore as error:
+      # The catalogue's lack, not the system's: search is scored all the same.
+      result.counts[name] = {"none": str(error)}
+    else:
+      _add_category(result, name, found, items)
+  write(folder, result)
 
 
-def add_category(result: Result, name: str, found: Category, items: Items):
+def add_search(
+  result: Result, sides: Iterable[str | None], scored: Scored, items: Items
+) -> None:
+  """Adds one search to a result, under each of its modalities."""
+  for side in filter(None, sides):
+    for name in MEASURES:
+      whole = f"{side}/{name}"
+      result.cells[whole] = scored.summary[name]
+      if whole in COMPARED:
+        result.values[whole] = scored.values[name]
+        result.values[f"{whole}:product"] = np.array(
+          [items.products[row] for row in scored.rows_Q]
+        )
+    if side == "both":
+      for name in ("queries", "left_out", "index", "share_over_k"):
+        result.counts[name] = scored.summary[name]
+
+
+def _add_gap(result: Result) -> None:
+  """How much better the title alone is found than the photo alone."""
+  title, image = (f"{side}/recall@10" for side in ("title", "image"))
+  if title in result.cells and image in result.cells:
+    result.cells["gap"] = result.cells[title] - result.cells[image]
+    result.values["gap"] = result.values[title] - result.values[image]
+    result.values["gap:product"] = result.values[f"{title}:product"]
+
+
+def _add_category(result: Result, name: str, found: Category, items: Items):
   """Adds what a classifier got right, under "category" or "own"."""
   result.cells[f"{name}/accuracy"] = float(found.accuracy)
   result.cells[f"{name}/macro_f1"] = float(found.macro_f1)
@@ -73,38 +146,18 @@ def add_category(result: Result, name: str, found: Category, items: Items):
     )
 
 
-def score_exports(
-  exports: Mapping[str, Path],
-  *,
-  probe: Callable[[], Category] | None,
-  own: Callable[[], Category] | None = None,
-) -> Result:
-  """Scores the exports of the scored split, {modality: folder}.
-
-  Args:
-    probe: gives what a classifier on the frozen vectors got right; None where
-      the catalogue has no categories.
-    own: the same of the system's own predictions, where it makes any.
-  """
+def make_untaught(folder: Path, kind: str, store: Store, split: str) -> None:
+  """Scores what learns nothing: "tfidf" of titles, "thumbnail" of photos."""
+  side, value, search = {
+    "tfidf": ("title", trivial.title, trivial.score_titles),
+    "thumbnail": ("image", trivial.small_photo, trivial.score_photos),
+  }[kind]
+  items, (values,) = trivial.read(store, split, value)
   result = Result({}, {}, {})
-  items = None
-  for modality, folder in exports.items():
-    vectors_ND, items = open_export(folder)
-    result.counts["dims"] = vectors_ND.shape[1]
-    if searchable(items):
-      scored = retrieval.score(vectors_ND, items, bootstrap=0)
-      add_search(result, modality, scored, items)
-  for name, classifier in (("category", probe), ("own", own)):
-    if classifier is None:
-      continue
-    try:
-      add_category(result, name, classifier(), items)
-    except FailedError:
-      raise
-    except UserError as error:
-      # The catalogue's lack, not the system's: search is scored all the same.
-      result.counts[name] = {"none": str(error)}
-  return result
+  if searchable(items):
+    scored = search(values, items, bootstrap=0)
+    add_search(result, ("both", side), scored, items)
+  write(folder, result)
 
 
 def searchable(items: Items) -> bool:

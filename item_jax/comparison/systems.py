@@ -1,6 +1,6 @@
 """Names of rows in, what each row is made of out."""
 
-import importlib.util
+import runpy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,16 +69,14 @@ def read_known(path: str) -> Known:
   """Reads VARIANTS and, where there are any, FUSIONS of a config file."""
   if not Path(path).is_file():
     raise UserError(f"config {path} is not there")
-  spec = importlib.util.spec_from_file_location("_compared", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  variants = tuple(getattr(module, "VARIANTS", ()))
+  module = runpy.run_path(path)  # as it is now: no compiled copy is read
+  variants = tuple(module.get("VARIANTS", ()))
   if not variants:
     raise UserError(
       f"{path} names no VARIANTS: a comparison needs a config file that does,"
       f" as configs/{COMPARISON}"
     )
-  fusions = dict(getattr(module, "FUSIONS", {}))
+  fusions = dict(module.get("FUSIONS", {}))
   for name, parts in fusions.items():
     if not set(parts) <= set(variants) or len(parts) not in (1, 2):
       raise UserError(

@@ -34,8 +34,8 @@ def make_rows(
 
   Args:
     results: {system: {seed: Result}}; seeds that are missing are not there.
-    facts: {system: {"kind", "parts", "seeds": how many there should be,
-      "parameters", "train_flops", "seconds": {seed: ...}, "notes": [...]}}.
+    facts: {system: {"kind", "seeds": how many there should be, "parameters",
+      "train_flops", "seconds": {seed: ...}}}.
     base: the system the others are held against; differences are theirs less
       its.
 
@@ -43,7 +43,7 @@ def make_rows(
     [{"system", "seeds": those there are, "missing": how many are not,
     "cells": {name: {"mean", "std", "min", "max", "values"}}, "against":
     {name: {"difference", "interval", "p"}}, "parameters", "train_flops",
-    "seconds": as a cell, "counts", "notes"}]
+    "seconds": as a cell, "counts"}]
   """
   rows = []
   for system, by_seed in results.items():
@@ -64,7 +64,6 @@ def make_rows(
         "train_flops": known.get("train_flops"),
         "seconds": spread(list(known.get("seconds", {}).values())),
         "counts": [by_seed[seed].counts for seed in seeds],
-        "notes": list(known.get("notes", ())),
       }
     )
   return rows
@@ -89,10 +88,6 @@ def _cells(results: Sequence[Result]) -> dict:
   for result in results:
     for name, value in result.cells.items():
       found.setdefault(name, []).append(value)
-    sides = [result.cells.get(f"{s}/recall@10") for s in ("title", "image")]
-    if None not in sides:
-      # How much better the title alone is found than the photo alone.
-      found.setdefault("gap", []).append(sides[0] - sides[1])
   return {name: spread(found[name]) for name in CELLS if name in found}
 
 
@@ -111,7 +106,7 @@ def hold_against(
   Raises:
     ValueError: the two did not answer the same queries.
   """
-  found = {}
+  asked = {}  # measures of the same queries are drawn together
   for name in COMPARED:
     left, product_Q = _mean_over_seeds(ours, name)
     right, other_Q = _mean_over_seeds(theirs, name)
@@ -119,9 +114,13 @@ def hold_against(
       continue
     if not np.array_equal(product_Q, other_Q):
       raise ValueError(f"{name}: the two systems answered different queries")
-    found |= metrics.compare(
-      {name: left}, {name: right}, product_Q, resamples=resamples
+    _, lefts, rights = asked.setdefault(
+      product_Q.tobytes(), (product_Q, {}, {})
     )
+    lefts[name], rights[name] = left, right
+  found = {}
+  for product_Q, lefts, rights in asked.values():
+    found |= metrics.compare(lefts, rights, product_Q, resamples=resamples)
   return found
 
 

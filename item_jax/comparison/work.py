@@ -4,25 +4,24 @@ Each stage looks for its own finished result first, so that a call that was
 interrupted anywhere is continued by the same call.
 """
 
-import functools
 import statistics
+import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 
-from item_jax.comparison import files, runs, score, untaught
+from item_jax.comparison import files, runs, score
 from item_jax.comparison import plan as plan_lib
 from item_jax.comparison.calls import FailedError, must
+from item_jax.comparison.child import SCORE
 from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
-from item_jax.comparison.score import Result
 from item_jax.comparison.systems import System
-from item_jax.errors import UserError
-from item_jax.evaluation import fusion
 
 
 def say(text: str) -> None:
-  print(text, flush=True)
+  # At once: lines of systems that are worked on side by side stay whole.
+  sys.stdout.write(text + "\n")
+  sys.stdout.flush()
 
 
 def prepare(job: Job, name: str, call: Callable) -> None:
@@ -105,76 +104,107 @@ def train(job: Job, run: Run, call: Callable) -> dict:
   )
 
 
-def score_row(job: Job, row: System, seed: int, call, classify) -> Result:
-  """The result of a row at a seed, made unless it is there.
+def score_row(job: Job, row: System, seed: int, call: Callable) -> None:
+  """Makes the result of a row at a seed, unless it is there.
 
   Args:
     call: runs a command, as `item_jax.comparison.calls.Commands`.
-    classify: as the module `item_jax.comparison.category`.
 
   Raises:
     FailedError: a run it needs failed or diverged.
   """
   folder = job.out / "runs" / row.name / f"seed-{seed}"
-  result = score.read(folder)
-  if result is None:
-    result = _MAKERS[row.kind](job, row, seed, folder, call, classify)
-    score.write(folder, result)
-  return result
+  if score.read(folder) is None:
+    _MAKERS[row.kind](job, row, seed, folder, call)
 
 
-def _trained(job, row, seed, folder, call, classify) -> Result:
+def _trained(job: Job, row: System, seed: int, folder: Path, call) -> None:
   trained = finished(job, row.name, seed, call)
-  say(f"{row.name} seed {seed}: exports and scores")
   facts = job.facts(row.name)
-  exports = exports_of(job, row.name, seed, call, _wanted(job, facts))
+  exports, commands = _exports(job, trained, trained, _wanted(job, facts))
   own = None
   if facts["predicts"] and job.categorised:
-    said = folder / "own.json"
-    words = [
-      "predict",
-      f"--workdir={trained / 'workdir'}",
-      f"--data={job.request.data}",
-      f"--split={job.request.split}",
-      f"--out={folder / 'predictions.csv'}",
-      f"--json={said}",
+    own = folder / "own.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    commands.append(
+      [
+        "predict",
+        f"--workdir={trained / 'workdir'}",
+        f"--data={job.request.data}",
+        f"--split={job.request.split}",
+        f"--out={folder / 'predictions.csv'}",
+        f"--json={own}",
+      ]
+    )
+  how = {"own": own, "side": facts["side"]}
+  _score(job, row.name, seed, call, commands, exports, **how)
+
+
+def _untrained(job: Job, row: System, seed: int, folder: Path, call) -> None:
+  (base,) = row.parts
+  facts, run = job.facts(base), full_run(job, base, seed)
+  train(job, run, call)
+  exports, commands = _exports(
+    job, runs.run_folder(job.out, run), folder, _wanted(job, facts), "--step=0"
+  )
+  _score(job, row.name, seed, call, commands, exports, side=facts["side"])
+
+
+def _fused(job: Job, row: System, seed: int, folder: Path, call) -> None:
+  """Either side alone is what its model, or its tower, gives by itself."""
+  train_split, val, split = _splits(job)
+  needed = {split} | ({val} if row.tuned else set())
+  needed |= {train_split, val} if job.categorised else set()
+  names = ("image", "title") if len(row.parts) == 1 else ("both", "both")
+  both = tuple(zip((row.parts * 2)[:2], names, strict=True))
+  made, commands = {}, []
+  for part in row.parts:
+    trained = finished(job, part, seed, call)
+    wanted = [
+      (s, side) for s in sorted(needed) for p, side in both if p == part
     ]
-    said.unlink(missing_ok=True)  # a killed one's may be a half
-    must(call, words, log=folder / "log.txt")
-    own = functools.partial(classify.own, said)
-  return _score(job, exports, classify, own)
+    found, more = _exports(job, trained, trained, wanted)
+    made |= {(part, *key): path for key, path in found.items()}
+    commands += more
 
+  def sides(split: str) -> list[Path]:
+    return [made[part, split, side] for part, side in both]
 
-def _wanted(job: Job, facts: dict) -> list[tuple[str, str]]:
-  """The (split, side) that scoring a system needs."""
-  split = job.request.split
-  wanted = [
-    (split, side)
-    for side in ("both", "image", "title")
-    if side in facts["modalities"]
-  ]
-  if job.categorised:
-    wanted += [(other, "both") for other in _splits(job) if other != split]
-  return wanted
+  def fuse(split: str, *how) -> list[list]:
+    out = exports[split, "both"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return [] if _done(out) else [["fuse", *sides(split), f"--out={out}", *how]]
 
-
-def _splits(job: Job) -> tuple[str, str, str]:
-  data = next(iter(job.configs.values())).data
-  return data.train_split, data.val_split, job.request.split
-
-
-def _score(job: Job, exports: dict, classify, own=None) -> Result:
-  """Scores exports, {(split, side): folder}."""
-  probe = None
-  if job.categorised:
-    parts = [exports[split, "both"] for split in _splits(job)]
-    probe = functools.partial(classify.probe, *parts)
-  scored = {
-    side: folder
-    for (split, side), folder in exports.items()
-    if split == job.request.split
+  exports = {
+    (s, "both"): folder / "exports" / f"{s}-both"
+    for s in ({split, train_split, val} if job.categorised else {split})
   }
-  return score.score_exports(scored, probe=probe, own=own)
+  commands += fuse(split, *(["--tune", *sides(val)] if row.tuned else []))
+  if commands:
+    must(call, *commands, log=folder / "log.txt")
+  share = files.read_json(exports[split, "both"] / "meta.json")["share"]
+  commands = []
+  for other, _ in sorted(exports.keys() - {(split, "both")}):
+    commands += fuse(other, f"--share={share}")
+  exports |= zip(
+    ((split, "image"), (split, "title")), sides(split), strict=True
+  )
+  counts = {"share": share}
+  _score(job, row.name, seed, call, commands, exports, counts=counts)
+
+
+def _untaught(job: Job, row: System, seed: int, folder: Path, call) -> None:
+  del seed, call
+  score.make_untaught(folder, row.kind, job.store, job.request.split)
+
+
+_MAKERS = {
+  "trained": _trained,
+  "untrained": _untrained,
+  "fused": _fused,
+  "tfidf": _untaught,
+  "thumbnail": _untaught,
+}
 
 
 def finished(job: Job, name: str, seed: int, call: Callable) -> Path:
@@ -190,13 +220,28 @@ def finished(job: Job, name: str, seed: int, call: Callable) -> Path:
   return folder
 
 
-def exports_of(job: Job, name: str, seed: int, call, wanted) -> dict:
-  """Exports of a trained system, {(split, side): folder}, made if missing."""
-  folder = finished(job, name, seed, call)
-  return _export(job, folder / "workdir", folder, wanted, call)
+def _splits(job: Job) -> tuple[str, str, str]:
+  """Of training, of validation, and the one that is scored."""
+  data = next(iter(job.configs.values())).data
+  return data.train_split, data.val_split, job.request.split
 
 
-def _export(job: Job, workdir: Path, folder: Path, wanted, call, *more) -> dict:
+def _wanted(job: Job, facts: dict) -> list[tuple[str, str]]:
+  """The (split, side) that scoring a system needs."""
+  *others, split = _splits(job)
+  wanted = [
+    (split, side)
+    for side in ("both", "image", "title")
+    if side in facts["modalities"]
+  ]
+  return wanted + [(s, "both") for s in others if job.categorised]
+
+
+def _exports(
+  job: Job, trained: Path, folder: Path, wanted, *more: str
+) -> tuple[dict, list[list]]:
+  """Folders of exports, {(split, side): ...}, and commands that make those
+  which are not there."""
   found = {
     (split, side): folder / "exports" / f"{split}-{side}"
     for split, side in wanted
@@ -204,7 +249,7 @@ def _export(job: Job, workdir: Path, folder: Path, wanted, call, *more) -> dict:
   commands = [
     [
       "export",
-      f"--workdir={workdir}",
+      f"--workdir={trained / 'workdir'}",
       f"--data={job.request.data}",
       f"--split={split}",
       f"--out={out}",
@@ -212,77 +257,24 @@ def _export(job: Job, workdir: Path, folder: Path, wanted, call, *more) -> dict:
       *more,
     ]
     for (split, side), out in found.items()
-    if not (out / "meta.json").is_file()
+    if not _done(out)
   ]
-  if commands:
-    must(call, *commands, log=folder / "log.txt")
-  return found
+  return found, commands
 
 
-def _untrained(job, row, seed, folder, call, classify) -> Result:
-  (base,) = row.parts
-  run = full_run(job, base, seed)
-  train(job, run, call)
-  workdir = runs.run_folder(job.out, run) / "workdir"
-  say(f"{row.name} seed {seed}: exports and scores")
-  wanted = _wanted(job, job.facts(base))
-  exports = _export(job, workdir, folder, wanted, call, "--step=0")
-  return _score(job, exports, classify)
+def _done(export: Path) -> bool:
+  return (export / "meta.json").is_file()
 
 
-def _fused(job, row, seed, folder, call, classify) -> Result:
-  """Either side alone is what its model, or its tower, gives by itself."""
-  say(f"{row.name} seed {seed}: fusing and scoring")
-  split = job.request.split
-  train, val, _ = _splits(job)
-  names = ("image", "title") if len(row.parts) == 1 else ("both", "both")
-  both = tuple(zip((row.parts * 2)[:2], names, strict=True))
-  needed = {split} | ({val} if row.tuned else set())
-  needed |= {train, val} if job.categorised else set()
-  made = {
-    part: exports_of(
-      job,
-      part,
-      seed,
-      call,
-      [(s, side) for s in sorted(needed) for p, side in both if p == part],
-    )
-    for part in row.parts
+def _score(job: Job, name, seed, call, commands, exports, **how) -> None:
+  """Runs commands that make exports, then scores these, all in one process:
+  on its share of the machine, and its memory is given back."""
+  say(f"{name} seed {seed}: exports and scores")
+  folder = job.out / "runs" / name / f"seed-{seed}"
+  splits = _splits(job)
+  scored = {
+    s: path for (split, s), path in exports.items() if split == splits[2]
   }
-
-  def sides(split: str) -> tuple[Path, Path]:
-    return tuple(made[part][split, side] for part, side in both)
-
-  def fused(split: str, **how) -> Path:
-    out = folder / "exports" / f"{split}-both"
-    if (out / "meta.json").is_file():
-      return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a") as log, redirect_stdout(log):
-      try:
-        fusion.fuse_exports(*sides(split), out=out, **how)
-      except UserError as error:  # nothing on validation to choose by
-        raise FailedError(str(error)) from error
-    return out
-
-  tuning = {"tune_on": sides(val)} if row.tuned else {}
-  exports = {(split, "both"): fused(split, **tuning)}
-  exports |= zip(
-    ((split, "image"), (split, "title")), sides(split), strict=True
-  )
-  share = files.read_json(exports[split, "both"] / "meta.json")["share"]
-  if job.categorised:
-    for other in {train, val} - {split}:
-      exports[other, "both"] = fused(other, share=share)
-  result = _score(job, exports, classify)
-  result.counts["share"] = share
-  return result
-
-
-_MAKERS = {
-  "trained": _trained,
-  "untrained": _untrained,
-  "fused": _fused,
-  "tfidf": lambda job, *_: untaught.tfidf(job.store, job.request.split),
-  "thumbnail": lambda job, *_: untaught.thumbnail(job.store, job.request.split),
-}
+  learnt = [exports[split, "both"] for split in splits if job.categorised]
+  score.ask(folder, scored, splits=learnt, **how)
+  must(call, *commands, [SCORE, folder], log=folder / "log.txt")

@@ -4,13 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import simplejpeg
-
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import trivial
-from item_jax.evaluation.items import Items, open_export
-from item_jax.evaluation.retrieval import LISTED, Scored, score, score_found
+from item_jax.evaluation.items import open_export
+from item_jax.evaluation.retrieval import Scored, score
 
 
 def report(
@@ -43,7 +41,9 @@ def report(
   if taken:
     raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")
   opened = {name: open_export(folder) for name, folder in exports.items()}
-  items, titles, thumbnails = _read(data, split)
+  items, (titles, thumbnails) = trivial.read(
+    open_store(data), split, trivial.title, trivial.small_photo
+  )
   for name, (_, other) in opened.items():
     _check_same(f"export {name} ({exports[name]})", other, items, split)
   how = {"ks": ks, "bootstrap": bootstrap, "seed": seed}
@@ -51,10 +51,8 @@ def report(
     name: score(vectors_ND, items, **how)
     for name, (vectors_ND, _) in opened.items()
   }
-  words = trivial.tfidf(titles)
-  found = trivial.search_sparse(words, items.ids, k=max(LISTED, *ks))
-  scored["tfidf"] = score_found(found, items, **how)
-  scored["thumbnail"] = score(trivial.colours(thumbnails), items, **how)
+  scored["tfidf"] = trivial.score_titles(titles, items, **how)
+  scored["thumbnail"] = trivial.score_photos(thumbnails, items, **how)
   print(_table(scored, ks))
   results = {
     name: {
@@ -67,22 +65,6 @@ def report(
   if out:
     Path(out).write_text(json.dumps(results, indent=2) + "\n", "utf-8")
   return results
-
-
-def _read(data, split):
-  """The split's items, titles, and thumbnails (None where a photo misses)."""
-  items, titles, thumbnails = Items([], [], []), [], []
-  for record in open_store(data).source(split):
-    items.ids.append(record.listing_id)
-    items.products.append(record.product_id)
-    items.categories.append(record.category)
-    titles.append(record.title)
-    thumbnails.append(
-      trivial.thumbnail(simplejpeg.decode_jpeg(record.image))
-      if record.image
-      else None
-    )
-  return items, titles, thumbnails
 
 
 def _check_same(what, found, items, split):

@@ -1,15 +1,19 @@
-"""The baselines every reader asks for: titles or photos in, neighbours out.
+"""The baselines every reader asks for: titles or photos in, what they find out.
 
 Word counts of titles (TF-IDF) and a colour thumbnail of the photo, ranked by
 the same rules as embeddings, so that one scorer serves all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
 import scipy.sparse
+import simplejpeg
 
+from item_jax.data.records import Record, Store
+from item_jax.evaluation import retrieval
+from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import (
   Neighbours,
   in_id_order,
@@ -19,6 +23,50 @@ from item_jax.evaluation.ranking import (
 from item_jax.evaluation.search import GRID, rounded
 
 SIDE = 16  # pixels of a thumbnail
+
+
+def read(
+  store: Store, split: str, *values: Callable[[Record], object]
+) -> tuple[Items, tuple[list, ...]]:
+  """A split's items, and of each record what each of `values` makes of it."""
+  items, found = Items([], [], []), tuple([] for _ in values)
+  for record in store.source(split):
+    items.ids.append(record.listing_id)
+    items.products.append(record.product_id)
+    items.categories.append(record.category)
+    for held, value in zip(found, values, strict=True):
+      held.append(value(record))
+  return items, found
+
+
+def title(record: Record) -> str:
+  return record.title
+
+
+def small_photo(record: Record) -> np.ndarray | None:
+  """Its thumbnail; None where there is no photo."""
+  if not record.image:
+    return None
+  return thumbnail(simplejpeg.decode_jpeg(record.image))
+
+
+def score_titles(
+  titles: Sequence[str],
+  items: Items,
+  *,
+  ks: Sequence[int] = (10,),
+  **options,
+) -> retrieval.Scored:
+  """Search by words; options as of `retrieval.score_found`."""
+  found = search_sparse(tfidf(titles), items.ids, k=max(retrieval.LISTED, *ks))
+  return retrieval.score_found(found, items, ks=ks, **options)
+
+
+def score_photos(
+  thumbnails: Sequence[np.ndarray | None], items: Items, **options
+) -> retrieval.Scored:
+  """Search by colours; options as of `retrieval.score`."""
+  return retrieval.score(colours(thumbnails), items, **options)
 
 
 def tfidf(titles: Iterable[str]) -> scipy.sparse.csr_array:
