@@ -16,6 +16,7 @@ import item_jax
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
+from item_jax.evaluation import shards
 from item_jax.evaluation.during import make_evaluate
 from item_jax.training import loop
 
@@ -151,17 +152,15 @@ def test_an_interrupted_export_goes_on(
     saved.append(path)
     keep(path, array)
 
-  keep = export_lib._save_npy
+  keep = shards.save
   with monkeypatch.context() as patch:
-    patch.setattr(export_lib, "_save_npy", save_three)
+    patch.setattr(shards, "save", save_three)
     with pytest.raises(KeyboardInterrupt):
       export(workdir, tiny_data, out, batch_size=3)
   assert not (out / "meta.json").exists()
   times = {p: p.stat().st_mtime_ns for p in saved}
   kept = []
-  monkeypatch.setattr(
-    export_lib, "_save_npy", lambda p, a: (kept.append(p), keep(p, a))
-  )
+  monkeypatch.setattr(shards, "save", lambda p, a: (kept.append(p), keep(p, a)))
   rows_ND = export(workdir, tiny_data, out, batch_size=3)
   np.testing.assert_allclose(rows_ND, exported[1], atol=1e-5)
   assert not set(kept) & set(times)  # the first three were not made again
@@ -186,7 +185,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
 ):
   """Whatever was there, and whichever write or removal is the last one."""
   meta = json.loads((exported[0] / "meta.json").read_text())
-  plan = export_lib._Plan(**{k: meta[k] for k in export_lib._Plan._fields})
+  plan = shards.Plan(**{k: meta[k] for k in shards.Plan._fields})
   out = tmp_path / "e"
   if before != "nothing":
     (out / "parts").mkdir(parents=True)
@@ -201,8 +200,8 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   with monkeypatch.context() as patch:
     patch.setattr(*cut, killed)
     with contextlib.suppress(KeyboardInterrupt):
-      export_lib._claim(out, plan, overwrite=True)
-  assert export_lib._claim(out, plan, overwrite=True)
+      shards.claim(out, plan, overwrite=True)
+  assert shards.claim(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
   assert json.loads((out / "plan.json").read_text()) == plan._asdict()

@@ -2,10 +2,7 @@
 items.csv and meta.json out, in shards that survive a kill."""
 
 import csv
-import json
-import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +11,7 @@ from tqdm import tqdm
 from item_jax.data import pipeline
 from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
+from item_jax.evaluation import shards
 from item_jax.evaluation.embed import MODALITIES, load
 from item_jax.evaluation.items import sha256
 from item_jax.training.checkpoints import write_json
@@ -29,23 +27,6 @@ ITEM_COLUMNS = (
   "has_image",  # 1 or 0; the embedding of nothing does not look like nothing
   "has_title",
 )
-
-
-class _Plan(NamedTuple):
-  """What an export is of; a second call goes on only with the same."""
-
-  format: int
-  step: int
-  checkpoint: str
-  tokenizer: str
-  preprocessing: str
-  data: str
-  split: str
-  modality: str
-  dtype: str
-  rows: int
-  dims: int
-  shard_rows: int
 
 
 def export(
@@ -85,7 +66,7 @@ def export(
       f" {', '.join(embedder.task.modalities)}"
     )
   check_data(run, store, workdir)
-  plan = _Plan(
+  plan = shards.Plan(
     format=EXPORT_FORMAT,
     step=embedder.step,
     checkpoint=_checkpoint_id(Path(workdir), embedder.step),
@@ -99,7 +80,7 @@ def export(
     dims=embedder.task.dims,
     shard_rows=SHARD_ROWS,
   )
-  if not _claim(out, plan, overwrite=overwrite):
+  if not shards.claim(out, plan, overwrite=overwrite):
     print(f"{out} is finished already: {plan.rows} rows, nothing to do")
     return
   _write_shards(embedder, store, plan, out, batch_size, workers)
@@ -120,69 +101,14 @@ def check_data(run: Run, store: Store, workdir) -> None:
       )
 
 
-def _claim(out: Path, plan: _Plan, *, overwrite: bool) -> bool:
-  """Takes the folder for this export; False where it is already done."""
-  for name in ("meta.json", "plan.json"):
-    path = out / name
-    if not path.exists():
-      continue
-    before = json.loads(path.read_text())
-    differing = {
-      k: (before.get(k), v)
-      for k, v in plan._asdict().items()
-      if before.get(k) != v
-    }
-    if not differing and name == "plan.json":
-      return True
-    if not differing:
-      _tidy(out)  # in case the call that finished was killed before it could
-      return False
-    if not overwrite:
-      raise UserError(
-        f"{out} holds another export, differing (there, asked) in"
-        f" {differing}; give --overwrite or another --out"
-      )
-    break
-  else:
-    out.mkdir(parents=True, exist_ok=True)
-    # A call that was killed here left the temporary name at most.
-    if {path.name for path in out.iterdir()} - {"plan.json.part"}:
-      raise UserError(f"{out} is not empty and holds no export")
-  # In this order, wherever it is cut off: the folder says whose it is, no
-  # shard is of another plan, and nothing half replaced looks finished.
-  _remove_parts(out)
-  write_json(out / "plan.json", plan._asdict())
-  (out / "meta.json").unlink(missing_ok=True)
-  return True
-
-
-def _tidy(out: Path) -> None:
-  """Removes what a finished export has no more use for."""
-  (out / "plan.json").unlink(missing_ok=True)
-  _remove_parts(out)
-
-
-def _remove_parts(out: Path) -> None:
-  if (out / "parts").exists():
-    shutil.rmtree(out / "parts")
-
-
-def _shards(plan: _Plan) -> int:
-  return -(-plan.rows // plan.shard_rows)
-
-
-def _part(out: Path, number: int) -> Path:
-  return out / "parts" / f"{number:05d}.npy"
-
-
 def _write_shards(embedder, store, plan, out, batch_size, workers) -> None:
   """Embeds the rows of the shards that are not there yet."""
   (out / "parts").mkdir(exist_ok=True)
   devices = jax.device_count()
   batch_size = -(-batch_size // devices) * devices
-  shards = _shards(plan)
+  total = shards.count(plan)
   done = 0
-  while done < shards and _part(out, done).exists():
+  while done < total and shards.shard_path(out, done).exists():
     done += 1
   first = done * plan.shard_rows
   m = embedder.config.model
@@ -204,30 +130,23 @@ def _write_shards(embedder, store, plan, out, batch_size, workers) -> None:
       held.append(embedder.embed_batch(batch, modality=plan.modality)[:real])
       row += real
       bar.update(real)
-      while done < shards and row >= min(
+      while done < total and row >= min(
         (done + 1) * plan.shard_rows, plan.rows
       ):
         rows_ND = np.concatenate(held)
         size = min(plan.shard_rows, plan.rows - done * plan.shard_rows)
-        _save_npy(_part(out, done), rows_ND[:size])
+        shards.save(shards.shard_path(out, done), rows_ND[:size])
         held, done = [rows_ND[size:]], done + 1
 
 
-def _save_npy(path: Path, array) -> None:
-  part = path.with_name(path.name + ".part")
-  with part.open("wb") as file:
-    np.save(file, array, allow_pickle=False)
-  part.replace(path)
-
-
-def _finish(out: Path, plan: _Plan, source, workdir) -> None:
+def _finish(out: Path, plan: shards.Plan, source, workdir) -> None:
   """Joins the shards, writes the items and, last, the meta data."""
   part = out / "embeddings.npy.part"
   joined = np.lib.format.open_memmap(
     part, mode="w+", dtype=np.float32, shape=(plan.rows, plan.dims)
   )
-  for number in range(_shards(plan)):
-    rows_ND = np.load(_part(out, number), allow_pickle=False)
+  for number in range(shards.count(plan)):
+    rows_ND = np.load(shards.shard_path(out, number), allow_pickle=False)
     first = number * plan.shard_rows
     joined[first : first + len(rows_ND)] = rows_ND
   joined.flush()
@@ -257,7 +176,7 @@ def _finish(out: Path, plan: _Plan, source, workdir) -> None:
       "workdir": Path(workdir).name,
     },
   )
-  _tidy(out)
+  shards.tidy(out)
   if lacking:
     print(
       f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"

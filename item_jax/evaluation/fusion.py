@@ -29,7 +29,7 @@ from item_jax.evaluation.items import (
 EVEN = 0.5
 SHARES = tuple(tenth / 10 for tenth in range(11))  # tried on validation
 FORMAT = 1  # of the folder
-_ROWS = 8192  # joined at a time, in float64
+_ROWS = 2048  # joined at a time, in float64
 # What a fusion remembers of the two it was made of.
 _KEPT = ("workdir", "step", "checkpoint", "modality", "dims", "sha256")
 
