@@ -8,6 +8,9 @@ from item_jax.config import Config, flatten, from_flat
 from item_jax.config_check import validate
 from item_jax.errors import UserError
 
+CLIP = {"task": "contrastive", "model.name": "clip"}
+RESNET = {"task": "category", "model.name": "resnet50"}
+
 
 def make(**fields) -> Config:
   config = Config()
@@ -38,6 +41,24 @@ def make(**fields) -> Config:
     ({"mask.mask_share": 0.95}, 1, ["0.95", "0.1"]),
     ({"model.norm": "rms"}, 1, ["'rms'", "post, pre"]),
     ({"steps": -1}, 1, ["steps=-1"]),
+    ({"task": "mlm"}, 1, ["'mlm'", "'roberta'", "'item'"]),
+    ({"task": "sorting"}, 1, ["'sorting'", "category"]),
+    ({"model.name": "vgg"}, 1, ["'vgg'", "resnet50"]),
+    ({"clip.text_heads": 7}, 1, ["text_heads=7", "text_width=512"]),
+    ({"clip.share": 1.0}, 1, ["clip.share=1.0"]),
+    ({"checkpoint.best": "loss"}, 1, ["'loss'", "both/map@10"]),
+    ({"loss.align": 1.0, "batch_size": 1}, 1, ["batch_size=1"]),
+    (
+      CLIP | {"optim.accumulate": 2},
+      1,
+      ["accumulate=2", "'contrastive'"],
+    ),
+    (
+      RESNET | {"optim.accumulate": 2, "resnet.norm": "batch"},
+      1,
+      ["accumulate=2", "resnet.norm"],
+    ),
+    (RESNET | {"loss.align": 1.0}, 1, ["loss.align=1.0", "'category'"]),
     ({"data.path": ""}, 1, ["data.path"]),
   ],
 )

@@ -223,3 +223,25 @@ def test_only_kernels_decay(parts):
   assert rule["global_word_head/of_place/kernel"]
   for name, decay in rule.items():
     assert decay == name.endswith("kernel"), name
+
+
+def test_what_is_carried_is_the_mean_over_microbatches():
+  def totals(params, x_B, key):
+    return {"loss": (params["w"] * x_B).sum()}, {"seen": jnp.square(x_B).mean()}
+
+  objective = Objective(
+    lambda root, step, batch: batch,
+    lambda x_B: {"loss": jnp.float32(len(x_B))},
+    totals,
+    {"loss": 1.0},
+  )
+  optimizer = optax.sgd(1.0)
+  params = {"w": jnp.float32(0.5), "seen": jnp.float32(-1.0)}
+  x_B = jnp.array([1.0, 2.0, 3.0, 4.0])
+  step = make_train_step(
+    objective, optimizer, seed=0, accumulate=2, log_every=1
+  )
+  state = init_state(params, optimizer, metric_names(objective, x_B))
+  state, _ = jax.jit(step)(state, x_B)
+  assert float(state.params["seen"]) == (1 + 4 + 9 + 16) / 4
+  assert float(state.params["w"]) == 0.5 - 2.5
