@@ -662,6 +662,17 @@ def test_another_vocabulary(words, tmp_path):
   refused("gives 2 words another id", tree, path, BERT_CONFIG, words)
 
 
+def test_the_same_words_cut_in_another_way(words, tmp_path):
+  tree = item_tree(words, norm="post")
+  path = write(tmp_path, tensors_of(listings.bert(words=words.size, **BERT)))
+  words.save(path / "tokenizer.json")
+  fill(tree, path, BERT_CONFIG, words)
+  content = json.loads((path / "tokenizer.json").read_text())
+  content["normalizer"]["lowercase"] = False
+  (path / "tokenizer.json").write_text(json.dumps(content))
+  refused("cuts '.*' into", tree, path, BERT_CONFIG, words)
+
+
 def test_clip_words_of_our_own_keep_their_rows(clip_words, tmp_path):
   own = clip_words.size - 3
   listed = listings.clip(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
+from item_jax.objectives.keys import key_for
 
 
 class HiddenWords(NamedTuple):
@@ -30,6 +31,17 @@ def word_slots(title_places: int, rate: float) -> int:
 def patch_slots(num_patches: int, rate: float) -> int:
   """K: how many patches of a photo are hidden."""
   return max(1, round(num_patches * rate))
+
+
+def hide_titles(root, step, batch: Batch, **options) -> HiddenWords:
+  """`hide_words` of a batch at a step; a missing title has none hidden.
+
+  One key for whoever hides words, so that objectives see the same masks.
+  """
+  words = hide_words(
+    key_for(root, step, "mask/words"), batch.words_BT, **options
+  )
+  return words._replace(valid_BK=words.valid_BK & batch.has_title_B[:, None])
 
 
 def hide_words(

@@ -63,9 +63,10 @@ def make_objective(
     batch, matched_B = masking.swap_titles(
       key_for(root, step, "swap/titles"), batch, rate=swap_rate
     )
-    words = masking.hide_words(
-      key_for(root, step, "mask/words"),
-      batch.words_BT,
+    words = masking.hide_titles(
+      root,
+      step,
+      batch,
       rate=title_rate,
       vocabulary=vocabulary,
       special=special,
@@ -73,7 +74,6 @@ def make_objective(
       mask_share=mask_share,
       random_share=random_share,
     )
-    words = words._replace(valid_BK=words.valid_BK & batch.has_title_B[:, None])
     hidden = masking.hide_patches(
       key_for(root, step, "mask/patches"),
       batch.has_image_B,

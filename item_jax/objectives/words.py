@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from item_jax.batch import Batch
 from item_jax.objectives import losses, masking
 from item_jax.objectives.contract import Objective
-from item_jax.objectives.keys import key_for
 
 
 class View(NamedTuple):
@@ -40,9 +39,10 @@ def make_objective(
   """
 
   def corrupt(root, step, batch: Batch) -> View:
-    words = masking.hide_words(
-      key_for(root, step, "mask/words"),
-      batch.words_BT,
+    words = masking.hide_titles(
+      root,
+      step,
+      batch,
       rate=title_rate,
       vocabulary=vocabulary,
       special=special,
@@ -50,7 +50,6 @@ def make_objective(
       mask_share=mask_share,
       random_share=random_share,
     )
-    words = words._replace(valid_BK=words.valid_BK & batch.has_title_B[:, None])
     return View(batch._replace(words_BT=words.seen_BT), words)
 
   def counts(view: View) -> dict:

@@ -26,6 +26,7 @@ from item_jax.pretrained.parts import About, Source, Table
 from item_jax.pretrained.tables import TABLES
 
 _SHOWN = 6  # names of each kind in a message
+_SPELLED = 300  # words that two tokenizers are compared on
 
 
 class Filled(NamedTuple):
@@ -186,13 +187,23 @@ def _check_words(tensors, table, words):
   file = find_tokenizer(folder)
   if file is None:
     return
-  theirs = load_words(file).ids()
-  differ = [w for w, i in words.ids().items() if theirs.get(w) != i]
+  theirs = load_words(file)
+  known = theirs.ids()
+  differ = [w for w, i in words.ids().items() if known.get(w) != i]
   if differ:
     raise UserError(
       f"{file}, the tokenizer of the weights, gives {len(differ)} words another"
       f" id than the run's does, among them {_some(differ)}"
     )
+  # The same list of words may be applied in another way: case, merges.
+  spread = sorted(known)[:: max(1, len(known) // _SPELLED)]
+  for text in (x for w in spread for x in (w, w.title(), f"{w}{w}")):
+    ours, expected = words.encode(text, 32), theirs.encode(text, 32)
+    if not np.array_equal(ours, expected):
+      raise UserError(
+        f"{file}, the tokenizer of the weights, cuts {text!r} into"
+        f" {expected.tolist()}, the run's into {ours.tolist()}"
+      )
 
 
 def _check_copies(table, names, tensors):
