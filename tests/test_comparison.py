@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 
 from item_jax import config_flags
-from item_jax.comparison import calls, page, plan, render, runs, score, systems
+from item_jax.comparison import (
+  calls,
+  page,
+  plan,
+  render,
+  runs,
+  score,
+  systems,
+  tune,
+)
 from item_jax.comparison import table as table_lib
 from item_jax.comparison.plan import Budget, Run
 from item_jax.comparison.score import Result
@@ -209,13 +218,13 @@ def rated(score, *, diverged=False):
 
 
 def test_the_rate_is_chosen_by_validation():
-  assert runs.choose_rate({0.3: rated(0.2), 1: rated(0.4), 3: rated(0.3)}) == 1
-  assert runs.choose_rate({3: rated(0.4), 1: rated(0.4)}) == 1
+  assert tune.choose_rate({0.3: rated(0.2), 1: rated(0.4), 3: rated(0.3)}) == 1
+  assert tune.choose_rate({3: rated(0.4), 1: rated(0.4)}) == 1
   # A run that diverged is no candidate, whatever it scored on its way.
   both = {1: rated(0.1), 3: rated(0.9, diverged=True)}
-  assert runs.choose_rate(both) == 1
+  assert tune.choose_rate(both) == 1
   with pytest.raises(UserError, match="choose by"):
-    runs.choose_rate(
+    tune.choose_rate(
       {1: rated(0.1, diverged=True), 3: {"evaluations": [], "diverged": False}}
     )
 

@@ -17,7 +17,9 @@ from item_jax.comparison import files, notes, page, render, runs, score, table
 from item_jax.comparison import plan as plan_lib
 from item_jax.comparison.calls import EXIT_START_AGAIN, Commands
 from item_jax.comparison.job import Job, Request, settle
-from item_jax.comparison.work import prepare, say, score_row
+from item_jax.comparison.runs import say
+from item_jax.comparison.tune import prepare
+from item_jax.comparison.work import score_row
 from item_jax.errors import UserError
 
 EXIT_FAILED = 4  # some rows could not be made

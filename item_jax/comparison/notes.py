@@ -6,7 +6,6 @@ from item_jax.comparison import files, plan, runs
 from item_jax.comparison.job import Job
 from item_jax.comparison.score import Result
 from item_jax.comparison.systems import System
-from item_jax.comparison.work import full_run
 
 
 def row_facts(job: Job, row: System, results: Mapping[int, Result]) -> dict:
@@ -40,7 +39,7 @@ def row_facts(job: Job, row: System, results: Mapping[int, Result]) -> dict:
 
 
 def _seconds(job: Job, name: str, seed: int) -> float:
-  folder = runs.run_folder(job.out, full_run(job, name, seed))
+  folder = runs.run_folder(job.out, runs.full_run(job, name, seed))
   return files.read_json(folder / runs.RESULT_FILE)["seconds"]
 
 

@@ -5,18 +5,14 @@ same `item-jax train` goes on from its newest checkpoint.
 """
 
 import json
-import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from item_jax.comparison import files
-from item_jax.comparison.calls import (
-  EXIT_START_AGAIN,
-  FailedError,
-  failure,
-  must,
-)
-from item_jax.comparison.plan import Run, options
+from item_jax.comparison import files, plan
+from item_jax.comparison.calls import EXIT_START_AGAIN, FailedError, failure
+from item_jax.comparison.job import Job
+from item_jax.comparison.plan import Run
 from item_jax.config import Config
 from item_jax.errors import UserError
 
@@ -29,34 +25,38 @@ def run_folder(out: Path, run: Run) -> Path:
   return out / "runs" / run.system / run.label
 
 
-def measure(
-  out: Path, name: str, config: str, words: Sequence[str], call: Callable
-) -> dict:
-  """Seconds a step of a system, as `item-jax bench step` sees it.
+def say(text: str) -> None:
+  # At once: lines of systems that are worked on side by side stay whole.
+  sys.stdout.write(text + "\n")
+  sys.stdout.flush()
 
-  Args:
-    config: FILE:VARIANT.
-    words: overrides and the data's path.
+
+def full_run(job: Job, name: str, seed: int) -> Run:
+  """The run of a system at a seed that is scored.
+
+  Raises:
+    FailedError: its learning rate could not be chosen.
   """
-  folder = out / "runs" / name
-  path = folder / "bench.json"
-  folder.mkdir(parents=True, exist_ok=True)
-  path.unlink(missing_ok=True)  # a file may be half of a killed one's
-  line = ["bench", "step", f"--config={config}", "--seconds=15"]
-  must(call, [*line, f"--json={path}", *words], log=folder / "bench.log")
-  return files.read_json(path)
+  facts = job.facts(name)
+  if "factor" not in facts:
+    raise FailedError(f"{name} has no learning rate yet: its own row says why")
+  return plan.full_run(name, facts, seed)
 
 
-def finish(
-  out: Path,
-  run: Run,
-  *,
-  config: Config,
-  config_flag: str,
-  overrides: Sequence[str],
-  data: str,
-  call: Callable,
-) -> dict:
+def finished(job: Job, name: str, seed: int, call: Callable) -> Path:
+  """The folder of a system's full run, trained unless it is finished.
+
+  Raises:
+    FailedError: the run failed or diverged.
+  """
+  run = full_run(job, name, seed)
+  folder = run_folder(job.out, run)
+  if train(job, run, call)["diverged"]:
+    raise FailedError(f"{name} seed {seed} diverged; see {folder}/log.txt")
+  return folder
+
+
+def train(job: Job, run: Run, call: Callable) -> dict:
   """Trains a run unless it is finished; gives its result.
 
   Returns:
@@ -66,7 +66,7 @@ def finish(
   Raises:
     FailedError: training failed in a way that is no result.
   """
-  folder = run_folder(out, run)
+  folder, config = run_folder(job.out, run), job.configs[run.system]
   done = files.read_json(folder / RESULT_FILE)
   if done is not None:
     if done["run"] != list(run):
@@ -75,12 +75,15 @@ def finish(
         " another --out"
       )
     return done
+  speed = job.facts(run.system).get("seconds_per_step")
+  about = f", about {run.steps * speed:,.0f} s" if speed else ""
+  say(f"{run.system} {run.label}: {run.steps:,} steps{about}")
   words = [
     "train",
-    f"--config={config_flag}",
+    f"--config={job.flag(run.system)}",
     f"--workdir={folder / 'workdir'}",
-    *overrides,
-    *options(run, config, data),
+    *job.request.overrides,
+    *plan.options(run, config, str(job.request.data)),
   ]
   log = folder / "log.txt"
   code = EXIT_START_AGAIN
@@ -100,39 +103,6 @@ def finish(
   }
   files.write_json(folder / RESULT_FILE, result)
   return result
-
-
-def drop_checkpoints(out: Path, run: Run) -> None:
-  """Only the score of a run is wanted from here on; metrics.jsonl stays."""
-  folder = run_folder(out, run) / "workdir" / "checkpoints"
-  shutil.rmtree(folder, ignore_errors=True)
-
-
-def choose_rate(results: dict[float, dict]) -> float:
-  """The factor that ends with the best validation MAP@10; the smallest of
-  equals.
-
-  The last evaluation and not the best: of a short run the best is often the
-  first, where the rate that moves least is ahead.
-
-  Raises:
-    FailedError: no rate gave a score to choose by.
-  """
-  scored = {
-    factor: result["evaluations"][-1][CHOICE_METRIC]
-    for factor, result in results.items()
-    if not result["diverged"]
-    and result["evaluations"]
-    and CHOICE_METRIC in result["evaluations"][-1]
-  }
-  if not scored:
-    raise FailedError(
-      f"no run at {sorted(results)} times the config's learning rate gave a"
-      f" validation {CHOICE_METRIC} to choose by: all diverged, or no product"
-      " of the validation split has two listings; with one --rates nothing is"
-      " to be chosen"
-    )
-  return min(scored, key=lambda factor: (-scored[factor], factor))
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -4,104 +4,15 @@ Each stage looks for its own finished result first, so that a call that was
 interrupted anywhere is continued by the same call.
 """
 
-import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from item_jax.comparison import files, runs, score
-from item_jax.comparison import plan as plan_lib
-from item_jax.comparison.calls import FailedError, must
+from item_jax.comparison.calls import must
 from item_jax.comparison.child import SCORE
 from item_jax.comparison.job import Job
-from item_jax.comparison.plan import Run
+from item_jax.comparison.runs import finished, full_run, say, train
 from item_jax.comparison.systems import System
-
-
-def say(text: str) -> None:
-  # At once: lines of systems that are worked on side by side stay whole.
-  sys.stdout.write(text + "\n")
-  sys.stdout.flush()
-
-
-def prepare(job: Job, name: str, call: Callable) -> None:
-  """Settles a system's learning rate and its steps."""
-  facts, config = job.facts(name), job.configs[name]
-  if "factor" in facts:
-    return
-  timed = job.budget.unit == "seconds"
-  if timed and "seconds_per_step" not in facts:
-    say(f"{name}: measuring a step")
-    data = f"--config.data.path={job.request.data}"
-    words = [*job.request.overrides, data]
-    found = runs.measure(job.out, name, job.flag(name), words, call)
-    job.note(name, seconds_per_step=found["seconds_per_step"])
-  speed = facts.get("seconds_per_step")
-  steps = plan_lib.settle_steps(job.budget, config, speed)
-  share = job.request.tune_share
-  tuning = plan_lib.tuning_runs(name, steps, job.rates, share)
-  if not tuning:
-    job.note(name, factor=job.rates[0], steps=steps)
-    return
-  results = {run.factor: train(job, run, call) for run in tuning}
-  chosen = {
-    "factor": runs.choose_rate(results),
-    "tuning_steps": tuning[0].steps,
-  }
-  if timed:
-    # Training as it is, input and neighbours included, is slower than a step
-    # measured by itself.
-    speed = statistics.median(
-      result["seconds"] / result["steps"]
-      for result in results.values()
-      if not result["diverged"]
-    )
-    chosen["seconds_per_step"] = speed
-    again = plan_lib.settle_steps(job.budget, config, speed)
-    # Tuning runs of the whole budget are not trained again for a few steps.
-    if share < 1 or abs(again - steps) > plan_lib.NEAR * steps:
-      steps = again
-  chosen["steps"] = steps
-  chosen["tuned"] = {
-    f"{factor:g}": [
-      row.get(runs.CHOICE_METRIC) for row in result["evaluations"]
-    ]
-    for factor, result in results.items()
-  }
-  kept = plan_lib.full_run(name, chosen, 0)
-  for run in tuning:
-    if run != kept:
-      runs.drop_checkpoints(job.out, run)
-  job.note(name, **chosen)
-
-
-def full_run(job: Job, name: str, seed: int) -> Run:
-  """The run of a system at a seed that is scored.
-
-  Raises:
-    FailedError: its learning rate could not be chosen.
-  """
-  facts = job.facts(name)
-  if "factor" not in facts:
-    raise FailedError(f"{name} has no learning rate yet: its own row says why")
-  return plan_lib.full_run(name, facts, seed)
-
-
-def train(job: Job, run: Run, call: Callable) -> dict:
-  folder = runs.run_folder(job.out, run)
-  if not (folder / runs.RESULT_FILE).is_file():
-    speed = job.facts(run.system).get("seconds_per_step")
-    about = f", about {run.steps * speed:,.0f} s" if speed else ""
-    say(f"{run.system} {run.label}: {run.steps:,} steps{about}")
-  return runs.finish(
-    job.out,
-    run,
-    config=job.configs[run.system],
-    config_flag=job.flag(run.system),
-    overrides=job.request.overrides,
-    data=str(job.request.data),
-    call=call,
-  )
 
 
 def score_row(job: Job, row: System, seed: int, call: Callable) -> None:
@@ -205,19 +116,6 @@ _MAKERS = {
   "tfidf": _untaught,
   "thumbnail": _untaught,
 }
-
-
-def finished(job: Job, name: str, seed: int, call: Callable) -> Path:
-  """The folder of a system's full run, trained unless it is finished.
-
-  Raises:
-    FailedError: the run failed or diverged.
-  """
-  run = full_run(job, name, seed)
-  folder = runs.run_folder(job.out, run)
-  if train(job, run, call)["diverged"]:
-    raise FailedError(f"{name} seed {seed} diverged; see {folder}/log.txt")
-  return folder
 
 
 def _splits(job: Job) -> tuple[str, str, str]:

@@ -1,0 +1,111 @@
+"""A system in; its learning rate, steps and, by tuning runs, its speed out."""
+
+import shutil
+import statistics
+from collections.abc import Callable
+
+from item_jax.comparison import files
+from item_jax.comparison import plan as plan_lib
+from item_jax.comparison.calls import FailedError, must
+from item_jax.comparison.job import Job
+from item_jax.comparison.plan import Run
+from item_jax.comparison.runs import CHOICE_METRIC, run_folder, say, train
+
+
+def prepare(job: Job, name: str, call: Callable) -> None:
+  """Settles a system's learning rate and its steps."""
+  facts, config = job.facts(name), job.configs[name]
+  if "factor" in facts:
+    return
+  timed = job.budget.unit == "seconds"
+  if timed and "seconds_per_step" not in facts:
+    found = _measure(job, name, call)
+    job.note(name, seconds_per_step=found["seconds_per_step"])
+  speed = facts.get("seconds_per_step")
+  steps = plan_lib.settle_steps(job.budget, config, speed)
+  share = job.request.tune_share
+  tuning = plan_lib.tuning_runs(name, steps, job.rates, share)
+  if not tuning:
+    job.note(name, factor=job.rates[0], steps=steps)
+    return
+  results = {run.factor: train(job, run, call) for run in tuning}
+  chosen = {
+    "factor": choose_rate(results),
+    "tuning_steps": tuning[0].steps,
+  }
+  if timed:
+    # Training as it is, input and neighbours included, is slower than a step
+    # measured by itself.
+    speed = statistics.median(
+      result["seconds"] / result["steps"]
+      for result in results.values()
+      if not result["diverged"]
+    )
+    chosen["seconds_per_step"] = speed
+    again = plan_lib.settle_steps(job.budget, config, speed)
+    # Tuning runs of the whole budget are not trained again for a few steps.
+    if share < 1 or abs(again - steps) > plan_lib.NEAR * steps:
+      steps = again
+  chosen["steps"] = steps
+  chosen["tuned"] = {
+    f"{factor:g}": [row.get(CHOICE_METRIC) for row in result["evaluations"]]
+    for factor, result in results.items()
+  }
+  kept = plan_lib.full_run(name, chosen, 0)
+  for run in tuning:
+    if run != kept:
+      _drop_checkpoints(job, run)
+  job.note(name, **chosen)
+
+
+def _measure(job: Job, name: str, call: Callable) -> dict:
+  """What `item-jax bench step` says of a system."""
+  say(f"{name}: measuring a step")
+  folder = job.out / "runs" / name
+  path = folder / "bench.json"
+  folder.mkdir(parents=True, exist_ok=True)
+  path.unlink(missing_ok=True)  # a file may be half of a killed one's
+  words = [
+    "bench",
+    "step",
+    f"--config={job.flag(name)}",
+    "--seconds=15",
+    f"--json={path}",
+    *job.request.overrides,
+    f"--config.data.path={job.request.data}",
+  ]
+  must(call, words, log=folder / "bench.log")
+  return files.read_json(path)
+
+
+def choose_rate(results: dict[float, dict]) -> float:
+  """The factor that ends with the best validation MAP@10; the smallest of
+  equals.
+
+  The last evaluation and not the best: of a short run the best is often the
+  first, where the rate that moves least is ahead.
+
+  Raises:
+    FailedError: no rate gave a score to choose by.
+  """
+  scored = {
+    factor: result["evaluations"][-1][CHOICE_METRIC]
+    for factor, result in results.items()
+    if not result["diverged"]
+    and result["evaluations"]
+    and CHOICE_METRIC in result["evaluations"][-1]
+  }
+  if not scored:
+    raise FailedError(
+      f"no run at {sorted(results)} times the config's learning rate gave a"
+      f" validation {CHOICE_METRIC} to choose by: all diverged, or no product"
+      " of the validation split has two listings; with one --rates nothing is"
+      " to be chosen"
+    )
+  return min(scored, key=lambda factor: (-scored[factor], factor))
+
+
+def _drop_checkpoints(job: Job, run: Run) -> None:
+  """Only the score of a run is wanted from here on; metrics.jsonl stays."""
+  folder = run_folder(job.out, run) / "workdir" / "checkpoints"
+  shutil.rmtree(folder, ignore_errors=True)
