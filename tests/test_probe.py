@@ -306,26 +306,6 @@ def test_classes_of_one_row_are_uncertain():
   assert 3 * 0.079 < high - low < 5 * 0.079
 
 
-def test_comparing_two():
-  true, said = random_labels()
-  given = labels.answers(true, said)
-  better = labels.answers(true, true, classes=given.classes)
-  products = [f"p{n // 2}" for n in range(400)]
-  same = labels.compare(given, given, products)
-  apart = labels.compare(better, given, products)
-  for name in ("accuracy", "macro_f1"):
-    assert same[name]["difference"] == 0
-    assert same[name]["p"] == 1
-    assert apart[name]["difference"] == pytest.approx(
-      1 - labels.summary(given)[name]
-    )
-    low, high = apart[name]["interval"]
-    assert 0 < low < apart[name]["difference"] < high
-    assert apart[name]["p"] < 0.01
-  with pytest.raises(ValueError, match="different questions"):
-    labels.compare(given, labels.answers(true[1:], said[1:]), products)
-
-
 @pytest.mark.parametrize(
   ("change", "named"),
   [

@@ -170,44 +170,6 @@ def intervals(
   return {**found, "macro_f1": ends.tolist()}
 
 
-def compare(
-  left: Answers,
-  right: Answers,
-  products: Sequence[str],
-  *,
-  resamples: int = 1000,
-  seed: int = 0,
-) -> dict[str, dict]:
-  """Two classifiers on the same rows, by the paired bootstrap over products.
-
-  Returns:
-    {"accuracy": {"difference": left - right, "interval", "p"}, "top5" where
-    both have it, "macro_f1"}, as `metrics.compare`.
-  """
-  if (
-    left.classes != right.classes
-    or not np.array_equal(left.rows_Q, right.rows_Q)
-    or not np.array_equal(left.true_Q, right.true_Q)
-  ):
-    raise ValueError("the two classifiers answered different questions")
-  product_Q = _products(left, products)
-  ours, theirs = _values(left), _values(right)
-  both = ours.keys() & theirs.keys()
-  result = metrics.compare(
-    {name: ours[name] for name in ours if name in both},
-    {name: theirs[name] for name in ours if name in both},
-    product_Q,
-    resamples=resamples,
-    seed=seed,
-  )
-  drawn_R, other_R = (
-    _draw_macro_f1(given, product_Q, resamples, seed) for given in (left, right)
-  )
-  apart = summary(left)["macro_f1"] - summary(right)["macro_f1"]
-  result["macro_f1"] = metrics.verdict(apart, drawn_R - other_R)
-  return result
-
-
 def _values(given: Answers) -> dict[str, np.ndarray]:
   """The measures that are means over rows."""
   values = {"accuracy": given.correct_Q.astype(float)}
