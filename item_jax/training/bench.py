@@ -11,6 +11,7 @@ import jax
 from item_jax.config import Config
 from item_jax.config_check import validate
 from item_jax.data import images, pipeline
+from item_jax.errors import UserError
 from item_jax.models import cost
 from item_jax.training import setup as setup_lib
 from item_jax.training import sharding
@@ -35,6 +36,8 @@ def bench_step(
     where there is none), device, devices; with `profile` the folder also
     largest_costs, of one traced step.
   """
+  if not config.steps:
+    raise UserError("steps=0: there is no step to time; give --config.steps=1")
   setup = setup_lib.set_up(config, None)
   batch = sharding.to_devices(
     setup.mesh,

@@ -41,7 +41,8 @@ class Setup(NamedTuple):
   schedule: Callable
   shapes: Any  # the State as jax.ShapeDtypeStruct with shardings
   initialise: Callable  # () -> State on the devices
-  step: Callable  # compiled (state, batch) -> (state, report)
+  # Compiled (state, batch) -> (state, report); None for a run of no steps.
+  step: Callable | None
   floors: dict[str, float]
   categories: tuple[str, ...]  # that the task tells apart
 
@@ -120,7 +121,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
       )
     _describe(config, task, mesh, shapes, step)
     print(
-      f"attention: {attention} ({why}); compiled in {seconds:.1f} s\n"
+      f"attention: {attention} ({why}); ready in {seconds:.1f} s\n"
       + _describe_titles(config, store, words),
       flush=True,
     )
@@ -152,7 +153,7 @@ def _attention(config: Config, run) -> tuple[str, str]:
 
 
 def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
-  """(shapes of the State, () -> State, compiled step)."""
+  """(shapes of the State, () -> State, compiled step if there is one)."""
   o = config.optim
   optimizer = make_optimizer(
     schedule, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
@@ -190,7 +191,9 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
     donate_argnums=0,
     out_shardings=(placed, sharding.replicated(mesh)),
   )
-  compiled = step.lower(shapes, batch_shapes).compile()
+  compiled = None
+  if config.steps:
+    compiled = step.lower(shapes, batch_shapes).compile()
 
   def initialise():
     state = jax.jit(initial_state, out_shardings=placed)()
@@ -212,12 +215,16 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
       shapes.params, include_stats=False
     )
   )
-  memory = step.memory_analysis()
   print(
     f"{tasks.count_parameters(shapes.params):,} parameters on"
     f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices\n"
     f"a pair: {task.sequence}, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
-    f" {config.batch_size:,} pairs\n"
+    f" {config.batch_size:,} pairs"
+  )
+  if step is None:
+    return
+  memory = step.memory_analysis()
+  print(
     f"memory a device: {_gib(memory.argument_size_in_bytes)} state and batch,"
     f" {_gib(memory.temp_size_in_bytes)} temporary"
   )
