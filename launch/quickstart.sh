@@ -11,7 +11,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 PYTHON="" catalogue="" images="" out="$here/quickstart"
-config="$here/configs/item_tiny.py"
+config="$here/configs/item_align.py:tiny"
 options=()
 while [ $# -gt 0 ]; do
   case "$1" in
