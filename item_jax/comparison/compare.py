@@ -9,7 +9,7 @@ import datetime
 import platform
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import metadata
 
 from item_jax.comparison import describe as describe_lib
@@ -94,13 +94,12 @@ def _round(job: Job, seed: int, call, failures: dict) -> None:
       say(f"failed: {row.name}, seed {seed}: {error}")
 
   trained = [row for row in job.rows if row.kind == "trained"]
-  with ThreadPoolExecutor(job.request.jobs) as pool:
-    try:
-      for done in [pool.submit(work, row) for row in trained]:
-        done.result()
-    except BaseException:
-      pool.shutdown(wait=False, cancel_futures=True)
-      raise
+  pool = ThreadPoolExecutor(job.request.jobs)
+  try:
+    for done in as_completed([pool.submit(work, row) for row in trained]):
+      done.result()
+  finally:  # when interrupted, what has not begun does not begin
+    pool.shutdown(cancel_futures=True)
   for row in job.rows:
     if row.kind not in ("trained", "same") and (not seed or row.seeded):
       work(row)

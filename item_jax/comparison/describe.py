@@ -6,8 +6,6 @@ from pathlib import Path
 
 from item_jax.config import Config
 
-_SIDES = {"resnet50": "image", "roberta": "title"}
-
 
 def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
   """{system: {"parameters", "flops_per_sample", "modalities", "side",
@@ -42,7 +40,7 @@ def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
       "parameters": tasks.count_parameters(jax.eval_shape(task.core, key)),
       "flops_per_sample": float(task.train_flops),
       "modalities": list(task.modalities),
-      "side": _SIDES.get(config.model.name),
+      "side": task.side,
       "predicts": task.predict is not None,
     }
   return found

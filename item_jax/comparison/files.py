@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,11 +42,6 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
   with np.load(path, allow_pickle=False) as held:
     return dict(held)
-
-
-def sha256(path: Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from item_jax.comparison.category import Category
 from item_jax.data.records import Store
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval, trivial
-from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.items import Items, open_export, sha256
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.retrieval import Scored
 
@@ -174,7 +174,7 @@ def write(folder: Path, result: Result) -> None:
     {
       "cells": result.cells,
       "counts": result.counts,
-      "values": files.sha256(folder / _ARRAYS_FILE),
+      "values": sha256(folder / _ARRAYS_FILE),
     },
   )
 
@@ -189,7 +189,7 @@ def read(folder: Path) -> Result | None:
   if said is None:
     return None
   path = folder / _ARRAYS_FILE
-  if not path.is_file() or files.sha256(path) != said["values"]:
+  if not path.is_file() or sha256(path) != said["values"]:
     raise UserError(
       f"{path} is not what {folder / SCORES_FILE} speaks of: remove both, and"
       " they are made again"

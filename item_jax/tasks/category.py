@@ -74,7 +74,7 @@ def make_task(
     predict=predict,
     floors=class_floor,
     dims=network.dims,
-    modalities=network.modalities,
+    side=network.side,
     sequence=network.sequence,
     train_flops=3 * (network.embed_flops + 2 * network.dims * len(categories)),
     embed_flops=network.embed_flops,

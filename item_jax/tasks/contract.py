@@ -31,10 +31,15 @@ class Task(NamedTuple):
   predict: Callable | None
   floors: Callable
   dims: int  # D
-  modalities: tuple[str, ...]  # of "both", "image", "title"
+  side: str | None  # "image" or "title", where the network sees that alone
   sequence: str  # how long what the network reads of a pair is, in words
   train_flops: float  # of a pair, forward and backward
   embed_flops: float  # of a pair
+
+  @property
+  def modalities(self) -> tuple[str, ...]:
+    """What an embedding can be asked of; a lone side answers to "both"."""
+    return ("both",) if self.side else ("both", "image", "title")
 
 
 def initial_params(task: Task, seed: int) -> Any:

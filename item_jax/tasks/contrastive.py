@@ -38,7 +38,7 @@ def make_task(
       "contrastive": math.log(config.batch_size)
     },
     dims=network.dims,
-    modalities=network.modalities,
+    side=network.side,
     sequence=network.sequence,
     train_flops=3 * network.embed_flops,
     embed_flops=network.embed_flops,

@@ -27,15 +27,14 @@ class Network(NamedTuple):
   init(key) -> params, of all that an embedding needs and nothing more.
   features(params, batch, *, train, key) -> (float32 [B,D], carried): what the
     embedding is made of; `carried` as in `objectives.contract`.
-  modalities: what can be asked of it; a model of one side sees that side
-    under the name "both".
+  side: "image" or "title", where it sees that alone.
   """
 
   module: Any  # linen
   init: Callable
   features: Callable
   dims: int
-  modalities: tuple[str, ...]
+  side: str | None
   sequence: str  # how long what it reads of a pair is, in words
   embed_flops: float  # of a pair
 
@@ -150,7 +149,7 @@ def _item(config: Config, words: Words, attention: str) -> Network:
     init=_plain_init(config, module, "embed"),
     features=features,
     dims=m.width,
-    modalities=("both", "image", "title"),
+    side=None,
     sequence=f"{1 + module.num_patches + m.title_places} places",
     embed_flops=cost.embed_flops_per_sample(
       layers=m.layers,
@@ -199,7 +198,7 @@ def _resnet(config: Config, words: Words, attention: str) -> Network:
     init=init,
     features=features,
     dims=module.features,
-    modalities=("both",),
+    side="image",
     sequence=f"a photo of {config.model.image_size} pixels",
     embed_flops=cost.resnet_flops(
       stages=_STAGES, width=r.width, image_size=config.model.image_size
@@ -232,7 +231,7 @@ def _roberta(config: Config, words: Words, attention: str) -> Network:
     init=_plain_init(config, module, "embed"),
     features=features,
     dims=m.width,
-    modalities=("both",),
+    side="title",
     sequence=f"{1 + m.title_places} places",
     embed_flops=cost.roberta_flops(
       layers=m.layers,
@@ -276,7 +275,7 @@ def _clip(config: Config, words: Words, attention: str) -> Network:
     init=_plain_init(config, module, "__call__"),
     features=features,
     dims=2 * c.projection,
-    modalities=("both", "image", "title"),
+    side=None,
     sequence=f"{1 + module.num_patches} + {1 + m.title_places} places",
     embed_flops=cost.clip_flops(
       layers=m.layers,

@@ -61,7 +61,7 @@ def make_task(
     predict=None,
     floors=lambda store, split, words: _floors(config, store, split, words),
     dims=network.dims,
-    modalities=network.modalities,
+    side=network.side,
     sequence=network.sequence,
     train_flops=cost.train_flops_per_sample(
       layers=m.layers,

@@ -59,7 +59,7 @@ def make_task(
     predict=None,
     floors=word_floor,
     dims=network.dims,
-    modalities=network.modalities,
+    side=network.side,
     sequence=network.sequence,
     train_flops=3
     * cost.roberta_flops(
