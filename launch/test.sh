@@ -2,7 +2,9 @@
 # Installs the test extra into .venv, and the torchcheck extra where PyTorch's
 # CPU build can be had; then runs the whole suite, two files at a time.
 #
-#   bash launch/test.sh [what pytest takes]
+#   bash launch/test.sh [--slow] [what pytest takes]
+#
+# --slow adds the tests that take minutes each.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

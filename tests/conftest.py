@@ -30,9 +30,19 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+  parser.addoption(
+    "--slow", action="store_true", help="also what takes minutes (mark: slow)"
+  )
+
+
+def pytest_collection_modifyitems(config, items):
   rank = {name: place for place, name in enumerate(LONGEST)}
   items.sort(key=lambda item: rank.get(item.module.__name__, len(rank)))
+  if not config.getoption("--slow"):
+    later = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from item_jax.errors import UserError
+from item_jax.files import MANIFEST, DamagedError
 from item_jax.training.checkpoints import (
-  MANIFEST,
   Checkpoints,
-  CorruptCheckpointError,
   SaveError,
 )
 
@@ -66,11 +65,11 @@ def test_every_file_is_in_the_manifest_and_watched(filled):
       flipped = bytearray(content)
       flipped[len(flipped) // 2] ^= 4
       path.write_bytes(flipped)
-      with pytest.raises(CorruptCheckpointError, match="was altered") as error:
+      with pytest.raises(DamagedError, match="was altered") as error:
         filled.verify(6)
       assert str(path) in str(error.value)
     path.unlink()
-    with pytest.raises(CorruptCheckpointError, match="is missing"):
+    with pytest.raises(DamagedError, match="is missing"):
       filled.verify(6)
     path.write_bytes(content)
   filled.verify(6)
@@ -79,7 +78,7 @@ def test_every_file_is_in_the_manifest_and_watched(filled):
 def test_the_newest_good_one_is_taken(filled, capsys):
   path = next((filled.folder / "6" / "default" / "d").iterdir())
   path.write_bytes(path.read_bytes()[:-1])
-  with pytest.raises(CorruptCheckpointError):
+  with pytest.raises(DamagedError):
     filled.restore(6, like(STATE))
   assert filled.newest_good() == 5
   assert path.name in capsys.readouterr().out

@@ -13,7 +13,15 @@ PACKAGE = ROOT / "item_jax"
 # A module imports from its own layer and from those before it. Data and models
 # stand side by side and never meet.
 LAYERS = (
-  {"errors", "processes", "config", "config_check", "config_flags", "batch"},
+  {
+    "errors",
+    "files",
+    "processes",
+    "config",
+    "config_check",
+    "config_flags",
+    "batch",
+  },
   {"data", "models"},
   {"objectives"},
   {"pretrained"},

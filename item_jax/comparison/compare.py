@@ -21,6 +21,7 @@ from item_jax.comparison.runs import say
 from item_jax.comparison.tune import prepare
 from item_jax.comparison.work import score_row
 from item_jax.errors import UserError
+from item_jax.files import alone_in, write_json
 
 EXIT_FAILED = 4  # some rows could not be made
 _PACKAGES = ("item-jax", "jax", "flax", "optax", "numpy", "scikit-learn")
@@ -57,13 +58,13 @@ def compare(
   if report_only:
     if not (job.out / plan_lib.PLAN_FILE).is_file():
       raise UserError(f"{job.out} holds no {plan_lib.PLAN_FILE}: nothing begun")
-    with files.alone_in(job.out):
+    with alone_in(job.out, what="comparison"):
       _report(job, {})
     return 0
   failures: dict[str, str] = {}
   calls = commands(job.out / "cache", jobs=request.jobs)
-  with files.alone_in(job.out), calls as call:
-    files.write_json(job.out / plan_lib.PLAN_FILE, job.plan)
+  with alone_in(job.out, what="comparison"), calls as call:
+    write_json(job.out / plan_lib.PLAN_FILE, job.plan)
     try:
       for seed in range(request.seeds):
         _round(job, seed, call, failures)
@@ -199,7 +200,7 @@ def _report(job: Job, failures: dict, *, quiet: bool = False) -> None:
   }
   text = render.markdown(rows, about)
   out = job.out
-  files.write_json(out / "comparison.json", {"about": about, "rows": rows})
+  write_json(out / "comparison.json", {"about": about, "rows": rows})
   files.write_text(out / "comparison.csv", render.comma_separated(rows))
   files.write_text(out / "comparison.html", page.page(rows, about))
   files.write_text(out / "comparison.md", text)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from item_jax import config_flags
-from item_jax.comparison import files
 from item_jax.comparison import plan as plan_lib
 from item_jax.comparison import systems as systems_lib
 from item_jax.comparison.plan import Budget
@@ -16,6 +15,7 @@ from item_jax.comparison.systems import Known, System
 from item_jax.config import Config, flatten
 from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
+from item_jax.files import write_json
 
 _NOTING = threading.Lock()  # systems are worked on side by side
 
@@ -64,7 +64,7 @@ class Job(NamedTuple):
     """Settles something of a system, on disk."""
     with _NOTING:
       self.plan["systems"][name] |= facts
-      files.write_json(self.out / plan_lib.PLAN_FILE, self.plan)
+      write_json(self.out / plan_lib.PLAN_FILE, self.plan)
 
   @property
   def categorised(self) -> bool:

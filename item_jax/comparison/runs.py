@@ -15,6 +15,7 @@ from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.config import Config
 from item_jax.errors import UserError
+from item_jax.files import write_json
 
 RESULT_FILE = "run.json"
 CHOICE_METRIC = "both/map@10"  # of validation; the same for every system
@@ -101,7 +102,7 @@ def train(job: Job, run: Run, call: Callable) -> dict:
     "evaluations": evaluations(rows),
     "diverged": diverged,
   }
-  files.write_json(folder / RESULT_FILE, result)
+  write_json(folder / RESULT_FILE, result)
   return result
 
 

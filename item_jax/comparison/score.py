@@ -11,9 +11,10 @@ from item_jax.comparison.category import Category
 from item_jax.data.records import Store
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval, trivial
-from item_jax.evaluation.items import Items, open_export, sha256
+from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.retrieval import Scored
+from item_jax.files import sha256, write_json
 
 ASKED_FILE = "asked.json"
 SCORES_FILE = "scores.json"
@@ -63,7 +64,7 @@ def ask(
     side: the only one that the system sees, if it is one.
     counts: what else is worth a note.
   """
-  files.write_json(
+  write_json(
     folder / ASKED_FILE,
     {
       "exports": {name: str(path) for name, path in exports.items()},
@@ -169,7 +170,7 @@ def searchable(items: Items) -> bool:
 def write(folder: Path, result: Result) -> None:
   """The scores last: without them there is no result."""
   files.write_arrays(folder / _ARRAYS_FILE, result.values)
-  files.write_json(
+  write_json(
     folder / SCORES_FILE,
     {
       "cells": result.cells,

@@ -13,8 +13,7 @@ from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import shards
 from item_jax.evaluation.embed import MODALITIES, load
-from item_jax.evaluation.items import sha256
-from item_jax.training.checkpoints import write_json
+from item_jax.files import sha256, write_json
 from item_jax.training.workdir import Run
 
 EXPORT_FORMAT = 1

@@ -23,8 +23,8 @@ from item_jax.evaluation.items import (
   check_apart,
   check_one_system,
   open_export,
-  sha256,
 )
+from item_jax.files import sha256
 
 EVEN = 0.5
 SHARES = tuple(tenth / 10 for tenth in range(11))  # tried on validation

@@ -1,7 +1,6 @@
 """Reads what is scored: an .npy and a CSV in, checked rows out."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from item_jax.errors import UserError
+from item_jax.files import sha256
 
 # The store's own spelling is accepted beside the export's.
 _ID = ("id", "listing_id")
@@ -164,12 +164,6 @@ def open_export(folder: Path) -> tuple[np.ndarray, Items]:
     )
   items = read_items(folder / "items.csv")
   return open_embeddings(folder / "embeddings.npy", items.ids), items
-
-
-def sha256(path: Path) -> str:
-  """A file's fingerprint, in hexadecimal."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_one_system(folders: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.training.checkpoints import write_json
+from item_jax.files import write_json
 
 
 class Plan(NamedTuple):

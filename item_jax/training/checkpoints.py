@@ -6,7 +6,6 @@ A manifest with the SHA-256 of every file is added after that, because orbax
 itself restores a flipped bit without a word.
 """
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -18,12 +17,12 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from item_jax.errors import UserError
-
-MANIFEST = "manifest.json"
-
-
-class CorruptCheckpointError(UserError):
-  """A file of a checkpoint is not what was written."""
+from item_jax.files import (
+  MANIFEST,
+  DamagedError,
+  check_manifest,
+  write_manifest,
+)
 
 
 class SaveError(RuntimeError):
@@ -133,7 +132,7 @@ class Checkpoints:
       like: a tree of `jax.ShapeDtypeStruct` with shardings.
 
     Raises:
-      CorruptCheckpointError: a file differs from the manifest.
+      DamagedError: a file differs from the manifest.
       UserError: paths, shapes or dtypes differ from `like`.
     """
     self.verify(step)
@@ -189,15 +188,7 @@ class Checkpoints:
       if not self._read_only:
         self._write_manifests()
       return
-    try:
-      expected = json.loads(path.read_text())
-    except ValueError as error:
-      raise CorruptCheckpointError(f"{path} is not readable") from error
-    present = hash_files(folder)
-    for name in sorted(expected.keys() | present.keys()):
-      if expected.get(name) != present.get(name):
-        what = "is missing" if name not in present else "was altered"
-        raise CorruptCheckpointError(f"{folder / name} {what}")
+    check_manifest(folder)
 
   def newest_good(self) -> int | None:
     """The newest step that verifies.
@@ -208,7 +199,7 @@ class Checkpoints:
     for step in reversed(self.steps()):
       try:
         self.verify(step)
-      except CorruptCheckpointError as error:
+      except DamagedError as error:
         print(f"checkpoint {step} is passed over: {error}", flush=True)
         self._set_aside(step)
       else:
@@ -233,25 +224,7 @@ class Checkpoints:
       return
     for folder in self.folder.iterdir():
       if folder.name.isdigit() and not (folder / MANIFEST).exists():
-        write_json(folder / MANIFEST, hash_files(folder))
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-  """{path below the folder: SHA-256} of every file but the manifest."""
-  hashes = {}
-  for path in sorted(folder.rglob("*")):
-    name = path.relative_to(folder).as_posix()
-    if path.is_file() and not name.startswith(MANIFEST):
-      with path.open("rb") as file:
-        hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-  return hashes
-
-
-def write_json(path: Path, value) -> None:
-  """Writes all of it or nothing."""
-  part = path.with_name(path.name + ".part")
-  part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-  part.replace(path)
+        write_manifest(folder)
 
 
 def _signature(tree) -> dict[str, tuple]:

@@ -1,7 +1,6 @@
 """What a workdir says about its run: written at the first start, compared at
 every later one, read by whoever uses the result."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from item_jax.data import images, tokenizer
 from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
-from item_jax.training.checkpoints import write_json
+from item_jax.files import read_sealed, write_sealed
 
 RUN_FILE = "run.json"
 WORDS_FILE = "tokenizer.json"
@@ -38,7 +37,7 @@ def read_run(workdir: Path) -> Run:
   path = Path(workdir) / RUN_FILE
   if not path.is_file():
     raise UserError(f"{workdir} holds no run: {path} is missing")
-  saved = json.loads(path.read_text())
+  saved = read_sealed(path)
   words = tokenizer.load_words(Path(workdir) / WORDS_FILE)
   if words.fingerprint != saved["tokenizer"]:
     raise UserError(
@@ -68,7 +67,7 @@ def write_run(
   categories: Sequence[str],
 ) -> None:
   words.save(Path(workdir) / WORDS_FILE)
-  write_json(
+  write_sealed(
     Path(workdir) / RUN_FILE,
     {
       "config": config_lib.flatten(config),

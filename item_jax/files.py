@@ -1,0 +1,140 @@
+"""Files that are whole or not there, and that say when they were altered:
+values and folders in, sealed JSON and manifests out."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from item_jax.errors import UserError
+
+MANIFEST = "manifest.json"
+_SEAL = "seal"  # the field of a sealed file that holds the rest's SHA-256
+_PART = ".part"  # ends the name of what is being written
+
+
+class DamagedError(UserError):
+  """A file is not what was written; the message begins with its path."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+  """Writes all of it or nothing, and returns when the disk has it."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(path.name + _PART)
+  with part.open("wb") as file:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+  part.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+  """As `write_bytes`; fields stay in their order."""
+  text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+  write_bytes(path, text.encode())
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+  """Writes JSON with a field more, the SHA-256 of the others."""
+  write_json(path, {**value, _SEAL: _seal(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+  """Reads what `write_sealed` wrote, without its seal.
+
+  Raises:
+    FileNotFoundError: it is not there.
+    DamagedError: it was altered, or never sealed.
+  """
+  try:
+    value = json.loads(path.read_bytes())
+    seal = value.pop(_SEAL)
+    intact = seal == _seal(value)
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise DamagedError(f"{path} was altered: {error!r}") from error
+  if not intact:
+    raise DamagedError(f"{path} was altered: its seal does not fit")
+  return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+  text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+  return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sha256(path: Path) -> str:
+  """A file's SHA-256, in hexadecimal."""
+  with Path(path).open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+  """{path below the folder: SHA-256} of every file but its manifest."""
+  return {name: sha256(folder / name) for name in _names(folder)}
+
+
+def write_manifest(folder: Path) -> None:
+  """Puts the SHA-256 and size of every file of a folder beside them."""
+  found = {
+    name: {"bytes": (folder / name).stat().st_size, "sha256": hashed}
+    for name, hashed in hash_files(folder).items()
+  }
+  write_sealed(folder / MANIFEST, {"files": found})
+
+
+def check_manifest(folder: Path, *, largest: int | None = None) -> None:
+  """Compares a folder with its manifest.
+
+  Args:
+    largest: files of more bytes are compared by size alone; None compares
+      all of every file.
+
+  Raises:
+    DamagedError: naming the first file that was altered, is missing or was
+      added since; the manifest itself among them.
+  """
+  path = folder / MANIFEST
+  try:
+    expected = read_sealed(path)["files"]
+  except FileNotFoundError:
+    raise DamagedError(f"{path} is missing") from None
+  present = set(_names(folder))
+  for name in sorted(expected.keys() | present):
+    file = folder / name
+    if name not in present:
+      raise DamagedError(f"{file} is missing")
+    if name not in expected:
+      raise DamagedError(f"{file} was added: it is not in {MANIFEST}")
+    size, hashed = expected[name]["bytes"], expected[name]["sha256"]
+    found = file.stat().st_size
+    if found != size:
+      raise DamagedError(f"{file} was altered: {found} bytes, were {size}")
+    if (largest is None or size <= largest) and sha256(file) != hashed:
+      raise DamagedError(f"{file} was altered: its SHA-256 differs")
+
+
+def _names(folder: Path) -> list[str]:
+  """Paths below the folder of all files but its manifest."""
+  paths = sorted(p for p in folder.rglob("*") if p.is_file())
+  names = [p.relative_to(folder).as_posix() for p in paths]
+  return [n for n in names if n not in (MANIFEST, MANIFEST + _PART)]
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, *, what: str) -> Iterator[None]:
+  """One `what` at a time in a folder; the kernel forgets a dead one's claim.
+
+  Raises:
+    UserError: another is at work there.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / "lock").open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UserError(f"another {what} is at work in {folder}") from None
+    yield
