@@ -13,6 +13,7 @@ from typing import Any
 from item_jax.errors import UserError
 
 MANIFEST = "manifest.json"
+MAX_JSON = 1 << 26  # bytes of a file of JSON that is read; none is near it
 _SEAL = "seal"  # the field of a sealed file that holds the rest's SHA-256
 _PART = ".part"  # ends the name of what is being written
 
@@ -50,15 +51,33 @@ def read_sealed(path: Path) -> dict[str, Any]:
     FileNotFoundError: it is not there.
     DamagedError: it was altered, or never sealed.
   """
-  try:
-    value = json.loads(path.read_bytes())
-    seal = value.pop(_SEAL)
-    intact = seal == _seal(value)
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise DamagedError(f"{path} was altered: {error!r}") from error
-  if not intact:
+  value = read_json(path)
+  if not isinstance(value, dict) or _SEAL not in value:
+    raise DamagedError(
+      f"{path} has no seal: it was altered, or written by an earlier version"
+    )
+  seal = value.pop(_SEAL)
+  if seal != _seal(value):
     raise DamagedError(f"{path} was altered: its seal does not fit")
   return value
+
+
+def read_json(path: Path) -> Any:
+  """Reads JSON of at most `MAX_JSON` bytes.
+
+  Raises:
+    FileNotFoundError: it is not there.
+    DamagedError: it is larger, or not JSON.
+  """
+  with Path(path).open("rb") as file:
+    content = file.read(MAX_JSON + 1)
+  if len(content) > MAX_JSON:
+    raise DamagedError(f"{path} is larger than {MAX_JSON // 2**20} MiB")
+  try:
+    return json.loads(content)
+  # Python gives up on deep nesting with a RecursionError.
+  except (ValueError, RecursionError) as error:
+    raise DamagedError(f"{path} was altered: {error!r}") from error
 
 
 def _seal(value: dict[str, Any]) -> str:
@@ -97,24 +116,40 @@ def check_manifest(folder: Path, *, largest: int | None = None) -> None:
     DamagedError: naming the first file that was altered, is missing or was
       added since; the manifest itself among them.
   """
+  for damage in find_damage(folder, largest=largest):
+    raise DamagedError(damage)
+
+
+def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
+  """Yields what `check_manifest` raises, but of every file."""
   path = folder / MANIFEST
   try:
-    expected = read_sealed(path)["files"]
+    held = read_sealed(path)["files"]
+    expected = {name: (f["bytes"], f["sha256"]) for name, f in held.items()}
   except FileNotFoundError:
-    raise DamagedError(f"{path} is missing") from None
+    yield f"{path} is missing"
+    return
+  except DamagedError as error:
+    yield str(error)
+    return
+  except (KeyError, TypeError, AttributeError) as error:
+    yield f"{path} is no manifest: {error!r}"
+    return
   present = set(_names(folder))
   for name in sorted(expected.keys() | present):
     file = folder / name
     if name not in present:
-      raise DamagedError(f"{file} is missing")
+      yield f"{file} is missing"
+      continue
     if name not in expected:
-      raise DamagedError(f"{file} was added: it is not in {MANIFEST}")
-    size, hashed = expected[name]["bytes"], expected[name]["sha256"]
+      yield f"{file} was added: it is not in {MANIFEST}"
+      continue
+    size, hashed = expected[name]
     found = file.stat().st_size
     if found != size:
-      raise DamagedError(f"{file} was altered: {found} bytes, were {size}")
-    if (largest is None or size <= largest) and sha256(file) != hashed:
-      raise DamagedError(f"{file} was altered: its SHA-256 differs")
+      yield f"{file} was altered: {found} bytes, were {size}"
+    elif (largest is None or size <= largest) and sha256(file) != hashed:
+      yield f"{file} was altered: its SHA-256 differs"
 
 
 def _names(folder: Path) -> list[str]:

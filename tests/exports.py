@@ -1,11 +1,11 @@
 """Writes export folders as `item-jax export` does, of vectors made up."""
 
 import csv
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
+
+from item_jax.files import sha256, write_sealed
 
 COLUMNS = ("id", "product", "category", "title", "has_image", "has_title")
 
@@ -27,9 +27,14 @@ def write_export(folder: Path, vectors_ND, rows, **meta) -> Path:
         "has_title": 1,
       }
       writer.writerow(usual | row)
-  data = (folder / "embeddings.npy").read_bytes()
-  digest = hashlib.sha256(data).hexdigest()
   usual = {"checkpoint": "c", "modality": "both", "split": folder.name}
-  usual |= {"dims": np.shape(vectors_ND)[1], "data": "d", "sha256": digest}
-  (folder / "meta.json").write_text(json.dumps(usual | meta))
+  usual |= {"dims": np.shape(vectors_ND)[1], "data": "d"}
+  return finish_export(folder, **(usual | meta))
+
+
+def finish_export(folder: Path, **meta) -> Path:
+  """Writes meta.json of the embeddings.npy and items.csv that are there."""
+  names = ("embeddings.npy", "items.csv")
+  hashes = {name: sha256(folder / name) for name in names}
+  write_sealed(folder / "meta.json", {**meta, "files": hashes})
   return folder

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shell
+from exports import finish_export
 
 from item_jax.comparison import category, score
 from item_jax.comparison.category import Category
@@ -123,14 +124,12 @@ class Fake:
       lines.append(f"{record.listing_id},{record.product_id},c,t,1,1")
     np.save(out / "embeddings.npy", np.array(vectors, np.float32))
     (out / "items.csv").write_text("\n".join(lines) + "\n")
-    digest = hashlib.sha256((out / "embeddings.npy").read_bytes()).hexdigest()
-    meta = {
-      "sha256": digest,
-      "checkpoint": "/".join(out.parts[-4:-2]),
-      "modality": given["modality"],
-      "dims": 8,
-    }
-    (out / "meta.json").write_text(json.dumps(meta))
+    finish_export(
+      out,
+      checkpoint="/".join(out.parts[-4:-2]),
+      modality=given["modality"],
+      dims=8,
+    )
 
   def _predict(self, given, system):
     scores = {"accuracy": 0.75, "macro_f1": 0.5, **COUNTS}

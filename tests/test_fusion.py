@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import shell
-from exports import write_export
+from exports import finish_export, write_export
 
 from item_jax.errors import UserError
 from item_jax.evaluation import fusion, retrieval
@@ -185,5 +185,6 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
     lines = [line[:4] for line in csv.reader(file)]
   with (title / "items.csv").open("w", newline="") as file:
     csv.writer(file).writerows(lines)
+  finish_export(title)
   with pytest.raises(UserError, match="has no column has_title"):
     fusion.open_sides(image, title)

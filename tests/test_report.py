@@ -1,12 +1,12 @@
 """One table for all systems, on the same rows of the same split."""
 
 import csv
-import hashlib
 import json
 
 import numpy as np
 import pytest
 import simplejpeg
+from exports import finish_export
 
 from item_jax.data import records
 from item_jax.errors import UserError
@@ -59,9 +59,7 @@ def export(folder, *, noise=0.0, change=lambda line, row: line):
   np.save(folder / "embeddings.npy", vectors.astype(np.float32))
   with open(folder / "items.csv", "w", encoding="utf-8", newline="") as file:
     csv.writer(file).writerows([["id", "product", "category", "title"], *lines])
-  digest = hashlib.sha256((folder / "embeddings.npy").read_bytes()).hexdigest()
-  (folder / "meta.json").write_text(json.dumps({"sha256": digest}))
-  return folder
+  return finish_export(folder)
 
 
 def test_all_systems_in_one_table(data, tmp_path, capsys):

@@ -1,12 +1,12 @@
 """Same-product retrieval: worked figures, an independent tool, refusals."""
 
 import csv
-import hashlib
 import json
 
 import numpy as np
 import pytest
 import pytrec_eval
+from exports import finish_export
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
@@ -430,9 +430,7 @@ def export(folder, vectors, items):
   folder.mkdir()
   embeddings, _ = write(folder, vectors, items)
   embeddings.rename(folder / "embeddings.npy")
-  digest = hashlib.sha256((folder / "embeddings.npy").read_bytes()).hexdigest()
-  (folder / "meta.json").write_text(json.dumps({"sha256": digest}))
-  return folder
+  return finish_export(folder)
 
 
 def test_a_finished_export_scores_like_its_files(tmp_path):
@@ -455,10 +453,10 @@ def test_an_export_changed_afterwards_is_refused(tmp_path):
   data = bytearray((folder / "embeddings.npy").read_bytes())
   data[-1] ^= 1
   (folder / "embeddings.npy").write_bytes(data)
-  with pytest.raises(UserError, match=r"meta\.json says"):
+  with pytest.raises(UserError, match=r"embeddings\.npy was altered"):
     evaluate_export(folder)
   (folder / "meta.json").write_text("{}")
-  with pytest.raises(UserError, match="not what an export writes"):
+  with pytest.raises(UserError, match=r"meta\.json has no seal"):
     evaluate_export(folder)
 
 

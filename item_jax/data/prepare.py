@@ -22,6 +22,7 @@ from item_jax.data.records import Record, StoreWriter
 from item_jax.data.tables import estimate_rows
 from item_jax.data.tokenizer import Words, load_words, train_wordpiece
 from item_jax.errors import UserError
+from item_jax.files import write_manifest
 
 TOO_MANY_REJECTED = 3  # exit code
 MAX_SPLITS = 16  # a column with more of them is something else
@@ -90,6 +91,7 @@ def prepare(
     (draft.path / "ledger.sqlite").unlink()
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     (draft.path / records.CATALOGUE).write_text(text, encoding="utf-8")
+    write_manifest(draft.path)
     draft.publish()
   aside.unlink(missing_ok=True)  # of an earlier attempt
   print(report(found))

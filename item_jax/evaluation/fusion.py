@@ -19,19 +19,20 @@ from item_jax.data.publish import new_folder
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import (
+  EXPORTED,
   Items,
   check_apart,
   check_one_system,
   open_export,
 )
-from item_jax.files import sha256
+from item_jax.files import read_sealed, sha256, write_sealed
 
 EVEN = 0.5
 SHARES = tuple(tenth / 10 for tenth in range(11))  # tried on validation
 FORMAT = 1  # of the folder
 _ROWS = 2048  # joined at a time, in float64
 # What a fusion remembers of the two it was made of.
-_KEPT = ("workdir", "step", "checkpoint", "modality", "dims", "sha256")
+_KEPT = ("workdir", "step", "checkpoint", "modality", "dims", "files")
 
 
 def fuse(u_ND: np.ndarray, v_NE: np.ndarray, share: float) -> np.ndarray:
@@ -186,7 +187,7 @@ def _read_flags(path: Path, name: str) -> np.ndarray:
 
 
 def _meta(folder: Path) -> dict:
-  return json.loads((folder / "meta.json").read_text("utf-8"))
+  return read_sealed(folder / "meta.json")
 
 
 def _is_fusion(folder: Path) -> bool:
@@ -217,7 +218,6 @@ def _write(folder: Path, fused_NF, image: Path, title: Path, share) -> None:
     "data": metas["image"].get("data"),
     "split": metas["image"].get("split"),
     "parts": parts,
-    "sha256": sha256(folder / "embeddings.npy"),
+    "files": {name: sha256(folder / name) for name in EXPORTED},
   }
-  text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
-  (folder / "meta.json").write_text(text, "utf-8")
+  write_sealed(folder / "meta.json", meta)

@@ -1,20 +1,20 @@
 """Reads what is scored: an .npy and a CSV in, checked rows out."""
 
 import csv
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.files import sha256
+from item_jax.files import DamagedError, read_sealed, sha256
 
 # The store's own spelling is accepted beside the export's.
 _ID = ("id", "listing_id")
 _PRODUCT = ("product", "product_id")
 ROLES = ("query", "index", "both")
+EXPORTED = ("embeddings.npy", "items.csv")  # hashed in an export's meta.json
 
 
 class Items(NamedTuple):
@@ -135,11 +135,12 @@ def check_embeddings(
 
 
 def open_export(folder: Path) -> tuple[np.ndarray, Items]:
-  """Opens a finished export: its embeddings and items, fingerprint checked.
+  """Opens a finished export: its embeddings and items, all of them checked.
 
   Raises:
-    UserError: the export is unfinished, or its files are not those that its
-      meta.json speaks of.
+    FileNotFoundError: no such folder.
+    UserError: the export is unfinished, or (DamagedError) a file, named, is
+      not what was written.
   """
   folder = Path(folder)
   if not folder.is_dir():
@@ -149,21 +150,30 @@ def open_export(folder: Path) -> tuple[np.ndarray, Items]:
       f"{folder} is unfinished: it has no meta.json, which an export writes"
       " last; run the export again, it goes on where it stopped"
     )
-  try:
-    meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    said = meta["sha256"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise UserError(
-      f"{folder / 'meta.json'} is not what an export writes ({error!r})"
-    ) from error
-  found = sha256(folder / "embeddings.npy")
-  if found != said:
-    raise UserError(
-      f"{folder / 'embeddings.npy'} has sha256 {found}, but meta.json says"
-      f" {said}: the file was changed after the export"
-    )
+  for damage in find_export_damage(folder):
+    raise DamagedError(damage)
   items = read_items(folder / "items.csv")
   return open_embeddings(folder / "embeddings.npy", items.ids), items
+
+
+def find_export_damage(folder: Path) -> Iterator[str]:
+  """Yields what of a finished export is not as it was written, if anything."""
+  path = Path(folder) / "meta.json"
+  try:
+    said = read_sealed(path)["files"]
+    expected = {name: said[name] for name in EXPORTED}
+  except DamagedError as error:
+    yield str(error)
+    return
+  except (KeyError, TypeError) as error:
+    yield f"{path} is not what an export writes: {error!r}"
+    return
+  for name, hashed in expected.items():
+    file = Path(folder) / name
+    if not file.is_file():
+      yield f"{file} is missing"
+    elif sha256(file) != hashed:
+      yield f"{file} was altered: its SHA-256 is not that in {path.name}"
 
 
 def check_one_system(folders: Sequence[Path]) -> None:
@@ -172,7 +182,7 @@ def check_one_system(folders: Sequence[Path]) -> None:
   for folder in folders:
     path = Path(folder) / "meta.json"
     # What has none is refused, with the reason, where it is opened.
-    said.append(json.loads(path.read_text("utf-8")) if path.is_file() else {})
+    said.append(read_sealed(path) if path.is_file() else {})
   for name in ("checkpoint", "modality", "dims"):
     values = [str(meta.get(name)) for meta in said]
     if len(set(values)) > 1:
