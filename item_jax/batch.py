@@ -29,3 +29,4 @@ class Batch(NamedTuple):
   product_B: Array  # uint32, hash of the product id
   title_B: Array  # uint32, hash of the token ids
   category_B: Array  # uint32, hash of the leaf category's path; 0: none
+  bad_B: Array  # bool, the record at this place could not be read

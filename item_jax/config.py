@@ -16,6 +16,10 @@ class Data:
   # on two cores.
   threads: int = 2
   ahead: int = 4  # batches held ready
+  # A record that cannot be read is replaced and counted; a run stops when
+  # more than this share of the rows were such. One a pass never stops it,
+  # unless this is 0.
+  max_bad_share: float = 0.001
 
 
 @dataclasses.dataclass
@@ -134,6 +138,10 @@ class Optim:
   decay: float = 0.01  # not on biases, norms and embeddings
   clip: float = 1.0  # global gradient norm
   accumulate: int = 1  # microbatches a step
+  # A step is skipped whose gradient norm lies more than this many robust
+  # deviations above the median of the accepted ones before it; 0: none is.
+  spike: float = 0.0
+  spike_history: int = 128  # accepted norms that are looked back on
 
 
 @dataclasses.dataclass
@@ -185,6 +193,7 @@ FREE_ON_RESUME = frozenset(
     "data.workers",
     "data.threads",
     "data.ahead",
+    "data.max_bad_share",
     "checkpoint.every",
     "checkpoint.minutes",
     "checkpoint.keep",

@@ -151,11 +151,14 @@ def _check_run(config: Config) -> None:
     _at_least(0, f"optim.{name}", getattr(config.optim, name))
   for name in ("eps", "clip"):
     _above_zero(f"optim.{name}", getattr(config.optim, name))
+  _at_least(0, "optim.spike", config.optim.spike)
+  _at_least(16, "optim.spike_history", config.optim.spike_history)
   _share("optim.b1", config.optim.b1, below_one=True)
   _share("optim.b2", config.optim.b2, below_one=True)
   _at_least(0, "data.workers", config.data.workers)
   _at_least(1, "data.threads", config.data.threads)
   _at_least(1, "data.ahead", config.data.ahead)
+  _share("data.max_bad_share", config.data.max_bad_share)
   if not config.data.path:
     raise UserError("data.path is empty: give --config.data.path=DATA")
 

@@ -84,6 +84,7 @@ def make_batch(photos_and_titles, words=None, **has) -> Batch:
     product_B=np.arange(ROWS, dtype=np.uint32),
     title_B=np.arange(ROWS, dtype=np.uint32),
     category_B=np.zeros(ROWS, np.uint32),
+    bad_B=np.zeros(ROWS, bool),
   )
 
 

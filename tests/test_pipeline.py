@@ -56,7 +56,7 @@ def test_shapes_and_kinds(alone):
   assert batch.image_BHWC.shape == (SIZE, 16, 16, 3)
   assert batch.words_BT.shape == (SIZE, 10)
   kinds = [x.dtype.name for x in batch]
-  assert kinds == ["uint8", "int32", "bool", "bool", *["uint32"] * 3]
+  assert kinds == ["uint8", "int32", "bool", "bool", *["uint32"] * 3, "bool"]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -56,6 +56,7 @@ def make_batch(rows: int = 8, seed: int = 0, lengths=None) -> Batch:
     product_B=np.arange(rows, dtype=np.uint32),
     title_B=np.arange(100, 100 + rows, dtype=np.uint32),
     category_B=np.arange(200, 200 + rows, dtype=np.uint32) // 2,
+    bad_B=np.zeros(rows, bool),
   )
 
 

@@ -38,6 +38,7 @@ def make_row(
     product_B=np.uint32(zlib.crc32(record.product_id.encode())),
     title_B=np.uint32(zlib.crc32(words_T.tobytes())),
     category_B=np.uint32(zlib.crc32(record.category.encode())),
+    bad_B=np.bool_(False),
   )
 
 

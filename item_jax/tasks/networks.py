@@ -54,6 +54,7 @@ def example_batch(config: Config, rows: int = 1) -> Batch:
     product_B=np.arange(rows, dtype=np.uint32),
     title_B=np.arange(rows, dtype=np.uint32),
     category_B=np.zeros((rows,), np.uint32),
+    bad_B=np.zeros((rows,), bool),
   )
 
 
