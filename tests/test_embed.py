@@ -13,6 +13,7 @@ import tiny_run
 from PIL import Image
 
 import item_jax
+from item_jax import files
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
@@ -192,7 +193,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
     (out / "parts" / "00000.npy").write_bytes(b"of another plan")
     (out / "embeddings.npy").write_bytes(b"of another plan")
     name = "meta.json" if before == "finished" else "plan.json"
-    (out / name).write_text(json.dumps(plan._replace(step=99)._asdict()))
+    files.write_sealed(out / name, plan._replace(step=99)._asdict())
 
   def killed(*given, **options):
     raise KeyboardInterrupt
@@ -204,7 +205,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   assert shards.claim(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
-  assert json.loads((out / "plan.json").read_text()) == plan._asdict()
+  assert files.read_sealed(out / "plan.json") == plan._asdict()
 
 
 def test_what_a_killed_one_left_beside_a_finished_export_goes(

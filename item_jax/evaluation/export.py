@@ -13,10 +13,11 @@ from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import shards
 from item_jax.evaluation.embed import MODALITIES, load
-from item_jax.files import sha256, write_json
+from item_jax.files import sha256, write_sealed
 from item_jax.training.workdir import Run
 
-EXPORT_FORMAT = 1
+EXPORT_FORMAT = 2
+FILES = ("embeddings.npy", "items.csv")  # what meta.json answers for
 SHARD_ROWS = 8_192
 ITEM_COLUMNS = (
   "id",
@@ -166,11 +167,11 @@ def _finish(out: Path, plan: shards.Plan, source, workdir) -> None:
       has = (int(bool(image)), int(bool(title)))
       writer.writerow([*named, category, title, *has])
   part.replace(out / "items.csv")
-  write_json(
+  write_sealed(
     out / "meta.json",
     {
       **plan._asdict(),
-      "sha256": sha256(out / "embeddings.npy"),
+      "files": {name: sha256(out / name) for name in FILES},
       "rows_without_this_side": lacking,
       "workdir": Path(workdir).name,
     },

@@ -5,7 +5,6 @@ A folder without meta.json is not finished. Whatever a call was killed at, the
 same call takes the folder up again.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.files import write_json
+from item_jax.files import DamagedError, read_sealed, write_sealed
 
 
 class Plan(NamedTuple):
@@ -39,7 +38,7 @@ def claim(out: Path, plan: Plan, *, overwrite: bool) -> bool:
     path = out / name
     if not path.exists():
       continue
-    before = json.loads(path.read_text())
+    before = _read(path)
     differing = {
       k: (before.get(k), v)
       for k, v in plan._asdict().items()
@@ -64,9 +63,17 @@ def claim(out: Path, plan: Plan, *, overwrite: bool) -> bool:
   # In this order, wherever it is cut off: the folder says whose it is, no
   # shard is of another plan, and nothing half replaced looks finished.
   _remove_parts(out)
-  write_json(out / "plan.json", plan._asdict())
+  write_sealed(out / "plan.json", plan._asdict())
   (out / "meta.json").unlink(missing_ok=True)
   return True
+
+
+def _read(path: Path) -> dict:
+  """What it says; nothing, so that it is no plan's, where it was altered."""
+  try:
+    return read_sealed(path)
+  except DamagedError:
+    return {}
 
 
 def tidy(out: Path) -> None:
