@@ -1,0 +1,230 @@
+"""Joins the processes of one run: flags and the environment in,
+`jax.distributed` set up out; an error where that cannot be, so that no
+process ever works alone that is one of many."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from item_jax import __version__
+from item_jax.errors import UserError
+
+STALL_SECONDS = 600
+# Where the clock of stalls is off, joining and leaving still have an end.
+_JOIN_SECONDS = 300
+# What may differ between the processes of one run.
+_OWN_FLAGS = ("--process_id", "--coordinator")
+_KEYS = "item_jax/join"
+
+
+def add_flags(sub: argparse.ArgumentParser) -> None:
+  """Adds what `join` reads, to a command that many processes run together."""
+  sub.add_argument(
+    "--distributed",
+    action="store_true",
+    help="one of many processes, as Slurm, a TPU pod or Open MPI says",
+  )
+  sub.add_argument(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="where process 0 listens; with the next two instead of --distributed",
+  )
+  sub.add_argument("--num_processes", type=int, metavar="N")
+  sub.add_argument("--process_id", type=int, metavar="I", help="0 to N - 1")
+  sub.add_argument(
+    "--stall_seconds",
+    type=float,
+    default=STALL_SECONDS,
+    metavar="S",
+    help="end when nothing moves for so long; 0: wait for ever",
+  )
+
+
+def join(
+  args: argparse.Namespace, same: Mapping[str, Any] | None = None
+) -> None:
+  """Joins the other processes of this run; nothing where there is one.
+
+  To be called before anything else asks jax for devices.
+
+  Args:
+    args: with the flags of `add_flags`.
+    same: {name: value as of JSON} that must not differ between processes,
+      besides versions, the command and the number of devices.
+
+  Raises:
+    UserError: the flags, the environment and the other processes don't fit
+      together, or did not meet within `stall_seconds` (5 minutes if 0).
+  """
+  many = _check_flags(args)
+  if not many:
+    if args.num_processes is None:
+      _refuse_to_be_alone()
+    return
+  seconds = int(args.stall_seconds) or _JOIN_SECONDS
+  _initialize(args, seconds)
+  _check_same(same or {}, seconds)
+
+
+def store():
+  """The key-value store of the processes; None where there is one process.
+
+  The one place that knows where jax keeps it (no public name in jax 0.10).
+  """
+  from jax._src import distributed
+
+  return distributed.global_state.client
+
+
+def _check_flags(args) -> bool:
+  """Whether there are many processes."""
+  if args.stall_seconds < 0:
+    raise UserError(f"--stall_seconds={args.stall_seconds} is below 0")
+  given = {
+    "--coordinator": args.coordinator,
+    "--num_processes": args.num_processes,
+    "--process_id": args.process_id,
+  }
+  said = [name for name, value in given.items() if value is not None]
+  if args.distributed and said:
+    raise UserError(
+      f"--distributed finds out what {', '.join(said)} says: give one or the"
+      " other"
+    )
+  if said == ["--num_processes"] and args.num_processes == 1:
+    return False
+  if said and len(said) < len(given):
+    missing = [name for name in given if name not in said]
+    raise UserError(
+      f"{', '.join(said)} without {', '.join(missing)}: give all three"
+    )
+  if said and not 0 <= args.process_id < args.num_processes:
+    raise UserError(
+      f"--process_id={args.process_id} is not between 0 and"
+      f" --num_processes={args.num_processes} less one"
+    )
+  if said and not args.coordinator.rpartition(":")[2].isdigit():
+    raise UserError(f"--coordinator={args.coordinator} is no HOST:PORT")
+  return args.distributed or bool(said)
+
+
+def _refuse_to_be_alone() -> None:
+  """Raises UserError where the environment says that there are others."""
+  found = _others(os.environ)
+  if found:
+    raise UserError(
+      f"this is one of many processes ({', '.join(found)}), each of which"
+      " would work alone: give --distributed, or --num_processes=1 if it is"
+      " meant to be alone"
+    )
+
+
+def _others(environment: Mapping[str, str]) -> list[str]:
+  """The variables, as NAME=VALUE, that say that there are other processes."""
+  counts = {
+    # Of a step: a batch script has SLURM_NTASKS too and runs once.
+    "SLURM_STEP_NUM_TASKS": int,
+    "OMPI_COMM_WORLD_SIZE": int,
+    "PMI_SIZE": int,
+    "MEGASCALE_NUM_SLICES": int,
+    "TPU_WORKER_HOSTNAMES": lambda names: len(names.split(",")),
+    "TPU_PROCESS_ADDRESSES": lambda names: len(names.split(",")),
+    # An indexed Job: how many there are is not said.
+    "JOB_COMPLETION_INDEX": lambda index: 2,
+  }
+  if "SLURM_STEP_ID" in environment:
+    if "SLURM_STEP_NUM_TASKS" not in environment:
+      counts["SLURM_NTASKS"] = int
+  return [
+    f"{name}={environment[name]}"
+    for name, count in counts.items()
+    if environment.get(name) and count(environment[name]) > 1
+  ]
+
+
+def _initialize(args, seconds: int) -> None:
+  import jax
+
+  try:
+    jax.distributed.initialize(
+      args.coordinator,
+      args.num_processes,
+      args.process_id,
+      # What is said is done: no environment adds to it.
+      cluster_detection_method=None if args.distributed else "deactivate",
+      initialization_timeout=seconds,
+      # jax ends a process whose peer is silent without a word about where
+      # the run was. `stall` is to be first.
+      heartbeat_timeout_seconds=2 * seconds + 30,
+      shutdown_timeout_seconds=seconds,
+    )
+  except (ValueError, RuntimeError, KeyError) as error:
+    if args.distributed:
+      hint = (
+        "--distributed needs Slurm (under srun), a TPU pod, Open MPI 4 or"
+        " Kubernetes; elsewhere give --coordinator, --num_processes and"
+        " --process_id"
+      )
+    else:
+      hint = (
+        f"process {args.process_id} of {args.num_processes} did not meet the"
+        f" others at {args.coordinator} within {seconds} s: is each of them"
+        " started, with its own --process_id?"
+      )
+    raise UserError(f"{hint} ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_same(same: Mapping[str, Any], seconds: int) -> None:
+  """Raises UserError, in every process, where one has something else."""
+  import jax
+
+  client, me = store(), jax.process_index()
+  facts = {
+    "item_jax": __version__,
+    "jax": jax.__version__,
+    "python": platform.python_version(),
+    "command": _command(sys.argv[1:]),
+    "local devices": jax.local_device_count(),
+    "processes": jax.process_count(),
+    **same,
+  }
+  # Process 0's are read by all; of the others only what differs is said.
+  if me == 0:
+    client.key_value_set(f"{_KEYS}/facts", json.dumps(facts))
+  theirs = json.loads(
+    client.blocking_key_value_get(f"{_KEYS}/facts", seconds * 1000)
+  )
+  ours = json.loads(json.dumps(facts))  # tuples have become lists there
+  differing = [
+    f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
+    for name in sorted(theirs.keys() | ours.keys())
+    if theirs.get(name) != ours.get(name)
+  ]
+  text = f"process {me} ({platform.node()}): " + "; ".join(differing)
+  client.key_value_set(f"{_KEYS}/differs/{me}", text if differing else "")
+  client.wait_at_barrier(f"{_KEYS}/compared", seconds * 1000)
+  found = [t for _, t in client.key_value_dir_get(f"{_KEYS}/differs") if t]
+  if found:
+    raise UserError(
+      "the processes of a run must be alike; process 0 has it otherwise than\n"
+      + "\n".join(found)
+    )
+
+
+def _command(words: list[str]) -> list[str]:
+  """The command line without what is each process's own."""
+  kept, skip = [], False
+  for word in words:
+    if skip or word in _OWN_FLAGS:
+      skip = not skip and "=" not in word
+    elif word.partition("=")[0] not in _OWN_FLAGS:
+      kept.append(word)
+  return kept
