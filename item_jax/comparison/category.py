@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from item_jax.comparison import files
 from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.probe import probe as probe_vectors
 from item_jax.evaluation.probe import probe_exports
+from item_jax.evaluation.rows import Rows
 
 _COUNTS = (
   "rows",
@@ -33,7 +35,18 @@ def probe(train: Path, val: Path, test: Path) -> Category:
   Raises:
     NothingToScore: the catalogue's categories allow none.
   """
-  found = probe_exports(train, val, test, bootstrap=0, kinds=("logistic",))
+  return _right(probe_exports(train, val, test, **_HOW))
+
+
+def probe_rows(train: Rows, val: Rows, test: Rows) -> Category:
+  """As `probe`, of vectors at hand."""
+  return _right(probe_vectors(train, val, test, **_HOW))
+
+
+_HOW = {"bootstrap": 0, "kinds": ("logistic",)}
+
+
+def _right(found: dict) -> Category:
   answers = found["answers"]["logistic"]
   return Category(
     found["logistic"]["accuracy"],

@@ -8,9 +8,8 @@ import numpy as np
 
 from item_jax.comparison import category, files
 from item_jax.comparison.category import Category
-from item_jax.data.records import Store
 from item_jax.errors import UserError
-from item_jax.evaluation import retrieval, trivial
+from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.retrieval import Scored
@@ -94,15 +93,8 @@ def make(folder: Path, classify=category) -> None:
     ("category", classify.probe, asked["splits"]),
     ("own", classify.own, [asked["own"]] if asked["own"] else []),
   ):
-    if not paths:
-      continue
-    try:
-      found = classifier(*map(Path, paths))
-    except NothingToScore as error:
-      # The catalogue's lack, not the system's: search is scored all the same.
-      result.counts[name] = {"none": str(error)}
-    else:
-      _add_category(result, name, found, items)
+    if paths:
+      add_category(result, name, classifier, map(Path, paths), items)
   write(folder, result)
 
 
@@ -133,8 +125,21 @@ def _add_gap(result: Result) -> None:
     result.values["gap:product"] = result.values[f"{title}:product"]
 
 
-def _add_category(result: Result, name: str, found: Category, items: Items):
-  """Adds what a classifier got right, under "category" or "own"."""
+def add_category(
+  result: Result, name: str, classifier, parts: Iterable, items: Items
+) -> None:
+  """Adds what a classifier of these parts got right, under "category" or
+  "own"; without categories to tell apart, the reason why there is nothing.
+
+  Args:
+    classifier: parts -> Category, or NothingToScore.
+  """
+  try:
+    found: Category = classifier(*parts)
+  except NothingToScore as error:
+    # The catalogue's lack, not the system's: search is scored all the same.
+    result.counts[name] = {"none": str(error)}
+    return
   result.cells[f"{name}/accuracy"] = float(found.accuracy)
   result.cells[f"{name}/macro_f1"] = float(found.macro_f1)
   result.counts[name] = found.counts
@@ -145,20 +150,6 @@ def _add_category(result: Result, name: str, found: Category, items: Items):
       # A listing of no product is one by itself.
       [items.products[row] or f"\n{items.ids[row]}" for row in found.rows_Q]
     )
-
-
-def make_untaught(folder: Path, kind: str, store: Store, split: str) -> None:
-  """Scores what learns nothing: "tfidf" of titles, "thumbnail" of photos."""
-  side, value, search = {
-    "tfidf": ("title", trivial.title, trivial.score_titles),
-    "thumbnail": ("image", trivial.small_photo, trivial.score_photos),
-  }[kind]
-  items, (values,) = trivial.read(store, split, value)
-  result = Result({}, {}, {})
-  if searchable(items):
-    scored = search(values, items, bootstrap=0)
-    add_search(result, ("both", side), scored, items)
-  write(folder, result)
 
 
 def searchable(items: Items) -> bool:

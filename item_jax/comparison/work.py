@@ -7,7 +7,7 @@ interrupted anywhere is continued by the same call.
 from collections.abc import Callable
 from pathlib import Path
 
-from item_jax.comparison import files, runs, score
+from item_jax.comparison import files, runs, score, untaught
 from item_jax.comparison.calls import must
 from item_jax.comparison.child import SCORE
 from item_jax.comparison.job import Job
@@ -106,7 +106,9 @@ def _fused(job: Job, row: System, seed: int, folder: Path, call) -> None:
 
 def _untaught(job: Job, row: System, seed: int, folder: Path, call) -> None:
   del seed, call
-  score.make_untaught(folder, row.kind, job.store, job.request.split)
+  *learnt, split = _splits(job)
+  learnt = learnt if job.categorised else []
+  untaught.make(folder, row.kind, job.store, [*learnt, split])
 
 
 _MAKERS = {

@@ -1,0 +1,75 @@
+"""What no network has learnt is asked for the category as all others are."""
+
+import json
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from item_jax.comparison import untaught
+from item_jax.data.records import Record
+
+CLASSES = ("Mugs", "Vases", "Hats")
+
+
+class Listings:
+  """A store's three splits: one side tells the category, the other nothing."""
+
+  def __init__(self, told_by: str):
+    self._told_by = told_by
+    self._random = np.random.default_rng(0)
+
+  def source(self, split: str) -> list[Record]:
+    size = {"train": 60, "val": 15, "test": 24}[split]
+    return [self._record(split, number) for number in range(size)]
+
+  def _record(self, split, number):
+    kind = number % 3
+    words = [f"w{n}" for n in self._random.integers(0, 4, 3)]
+    pixels_HWC = np.full((32, 32, 3), 128, np.uint8)
+    if self._told_by == "title":
+      words[number % 2] = f"{CLASSES[kind].lower()}{number % 4}"
+    else:
+      pixels_HWC[:, :, kind] = 20
+    return Record(
+      f"{split}{number}",
+      f"{split}p{number // 2}",
+      " ".join(words),
+      CLASSES[kind],
+      simplejpeg.encode_jpeg(pixels_HWC, quality=90),
+    )
+
+
+def scores(tmp_path, kind, told_by, splits=("train", "val", "test")) -> dict:
+  untaught.make(tmp_path, kind, Listings(told_by), splits)
+  return json.loads((tmp_path / "scores.json").read_text())
+
+
+@pytest.mark.parametrize(
+  ("kind", "told_by", "right"),
+  [
+    ("tfidf", "title", 1.0),
+    ("thumbnail", "image", 1.0),
+    # All photos are the same: one of three classes, said of every listing.
+    ("thumbnail", "title", 1 / 3),
+  ],
+)
+def test_the_side_that_tells_the_category_finds_it(
+  tmp_path, kind, told_by, right
+):
+  found = scores(tmp_path, kind, told_by)
+  assert found["cells"]["category/accuracy"] == pytest.approx(right)
+  assert found["counts"]["category"]["rows"] == 24
+  # All classes right, or one of them with a precision of 1/3.
+  f1 = 1.0 if right == 1 else (2 * 1 / 3 / (1 + 1 / 3)) / 3
+  assert found["cells"]["category/macro_f1"] == pytest.approx(f1)
+
+
+def test_a_catalogue_without_categories_is_searched_alone(tmp_path):
+  found = scores(tmp_path, "tfidf", "title", ("test",))
+  assert found["cells"].keys() == {
+    "both/recall@10",
+    "both/map@10",
+    "title/recall@10",
+    "title/map@10",
+  }
