@@ -35,8 +35,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
   """As `write_bytes`; fields stay in their order."""
+  write_bytes(path, _spell(value))
+
+
+def _spell(value: Any) -> bytes:
   text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-  write_bytes(path, text.encode())
+  return text.encode("utf-8", "surrogatepass")  # as json reads it
 
 
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
@@ -49,15 +53,18 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: it is not there.
-    DamagedError: it was altered, or never sealed.
+    DamagedError: a byte of it was altered, or it was never sealed.
   """
-  value = read_json(path)
+  content = _read(path)
+  value = _parse(content, path)
   if not isinstance(value, dict) or _SEAL not in value:
     raise DamagedError(
       f"{path} has no seal: it was altered, or written by an earlier version"
     )
+  # What is no part of the value, as the last line's end, must be there too.
+  as_written = content == _spell(value)
   seal = value.pop(_SEAL)
-  if seal != _seal(value):
+  if not as_written or seal != _seal(value):
     raise DamagedError(f"{path} was altered: its seal does not fit")
   return value
 
@@ -69,10 +76,18 @@ def read_json(path: Path) -> Any:
     FileNotFoundError: it is not there.
     DamagedError: it is larger, or not JSON.
   """
+  return _parse(_read(path), path)
+
+
+def _read(path: Path) -> bytes:
   with Path(path).open("rb") as file:
     content = file.read(MAX_JSON + 1)
   if len(content) > MAX_JSON:
     raise DamagedError(f"{path} is larger than {MAX_JSON // 2**20} MiB")
+  return content
+
+
+def _parse(content: bytes, path: Path) -> Any:
   try:
     return json.loads(content)
   # Python gives up on deep nesting with a RecursionError.
@@ -96,13 +111,17 @@ def hash_files(folder: Path) -> dict[str, str]:
   return {name: sha256(folder / name) for name in _names(folder)}
 
 
-def write_manifest(folder: Path) -> None:
-  """Puts the SHA-256 and size of every file of a folder beside them."""
+def write_manifest(folder: Path, **beside: Any) -> None:
+  """Puts the SHA-256 and size of every file of a folder beside them.
+
+  Args:
+    beside: fields that the manifest holds too.
+  """
   found = {
     name: {"bytes": (folder / name).stat().st_size, "sha256": hashed}
     for name, hashed in hash_files(folder).items()
   }
-  write_sealed(folder / MANIFEST, {"files": found})
+  write_sealed(folder / MANIFEST, {"files": found, **beside})
 
 
 def check_manifest(folder: Path, *, largest: int | None = None) -> None:
@@ -123,12 +142,12 @@ def check_manifest(folder: Path, *, largest: int | None = None) -> None:
 def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
   """Yields what `check_manifest` raises, but of every file."""
   path = folder / MANIFEST
+  if not path.is_file():
+    yield f"{path} is missing"
+    return
   try:
     held = read_sealed(path)["files"]
     expected = {name: (f["bytes"], f["sha256"]) for name, f in held.items()}
-  except FileNotFoundError:
-    yield f"{path} is missing"
-    return
   except DamagedError as error:
     yield str(error)
     return

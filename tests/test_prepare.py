@@ -1,164 +1,42 @@
 """Laws of preparing: nothing bad stops it, nothing half done looks finished."""
 
 import csv
-import io
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from shop import (
+  contents,
+  make_corpus,
+  make_shop,
+  photo,
+  rejected,
+  write_catalogue,
+)
 
 from item_jax.data import photos
-from item_jax.data import prepare as module
 from item_jax.data.images import store_jpeg
 from item_jax.data.prepare import prepare
 from item_jax.data.records import Record, open_store
+from item_jax.data.summary import report
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
-FIELDS = ("listing_id", "product_id", "image", "title", "category", "split")
-
-
-def photo(seed=0, kind="JPEG", size=(300, 300), mode="RGB"):
-  pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-  image = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
-  file = io.BytesIO()
-  image.convert(mode).save(file, kind)
-  return file.getvalue()
-
-
-def write_catalogue(path, rows):
-  with open(path, "w", newline="", encoding="utf-8") as file:
-    writer = csv.writer(file)
-    writer.writerow(FIELDS)
-    writer.writerows(rows)
-  return path
-
-
-def rejected(path):
-  with open(path, newline="", encoding="utf-8") as file:
-    return list(csv.DictReader(file))
-
-
-def contents(folder):
-  return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture
 def shop(tmp_path):
-  """A folder of photos and a small catalogue of them, all good."""
-  folder = tmp_path / "images"
-  folder.mkdir()
-  rows = []
-  for n in range(40):
-    (folder / f"{n}.jpg").write_bytes(photo(n))
-    split = ("train", "val", "test")[n // 2 % 3]
-    title = f"red shirt size {n // 2}"
-    rows.append((f"l{n}", f"p{n // 2}", f"{n}.jpg", title, "A > B", split))
-  write_catalogue(tmp_path / "c.csv", rows)
-  return tmp_path
+  return make_shop(tmp_path)
 
 
 def run(shop, **options):
   options = {"workers": 1, "out": shop / "data"} | options
   return prepare(shop / "c.csv", images=shop / "images", **options)
-
-
-# ---- Bad photos and rows, each a real file. ----
-
-
-def jpeg_claiming(width, height):
-  data = bytearray(photo())
-  start = data.index(b"\xff\xc0")
-  data[start + 5 : start + 9] = struct.pack(">HH", height, width)
-  return bytes(data)
-
-
-BAD_FILES = {
-  "empty.jpg": (b"", "the image file is empty"),
-  "short.jpg": (photo()[:-1500], "the image file is broken or cut short"),
-  "short.png": (
-    photo(kind="PNG")[:-200],
-    "the image file is broken or cut short",
-  ),
-  "text.jpg": (b"404 not found", "the file is no JPEG, PNG or WebP photo"),
-  "gif.jpg": (photo(kind="GIF"), "the file is no JPEG, PNG or WebP photo"),
-  "bomb.jpg": (
-    jpeg_claiming(60_000, 60_000),
-    "the image has more than 50 megapixels",
-  ),
-}
-GOOD_FILES = {
-  "cmyk.jpg": photo(mode="CMYK"),
-  "grey.jpg": photo(mode="L"),
-  "rgba.png": photo(kind="PNG", mode="RGBA"),
-  "webp.webp": photo(kind="WEBP"),
-  "palette.png": photo(kind="PNG", mode="P"),
-}
-
-
-def make_corpus(shop):
-  """Rows beside the good ones, and what must become of each: {id: kind}."""
-  folder = shop / "images"
-  expected = {}
-  lines = []
-
-  def add(name, image, title=b"a title", kind=None):
-    lines.append(b",".join([name, b"", image, title, b"", b"train"]) + b"\n")
-    expected[name.decode()] = kind
-
-  for name, (data, kind) in BAD_FILES.items():
-    (folder / name).write_bytes(data)
-    add(name.encode(), name.encode(), kind=kind)
-  for name, data in GOOD_FILES.items():
-    (folder / name).write_bytes(data)
-    add(name.encode(), name.encode())
-  with open(folder / "large.jpg", "wb") as file:
-    file.truncate(50_000_001)
-  add(b"large", b"large.jpg", kind="the image file is larger than 50 MB")
-  add(b"gone", b"gone.jpg", kind="the image file is not there")
-  add(b"long", b"x" * 5000, kind="the image file cannot be read")
-  (folder / "folder.jpg").mkdir()
-  add(b"folder", b"folder.jpg", kind="the image is no regular file")
-  os.mkfifo(folder / "pipe.jpg")
-  add(b"pipe", b"pipe.jpg", kind="the image is no regular file")
-  (shop / "secret.jpg").write_bytes(photo())
-  (folder / "link.jpg").symlink_to(shop / "secret.jpg")
-  (folder / "up").symlink_to(shop)
-  (shop / "images2").mkdir()
-  (shop / "images2" / "a.jpg").write_bytes(photo())
-  leaves = "the image path leaves the image folder"
-  for place, path in enumerate(
-    ("../secret.jpg", "link.jpg", "up/secret.jpg", "../images2/a.jpg")
-  ):
-    add(f"leaves{place}".encode(), path.encode(), kind=leaves)
-  add(b"absolute", bytes(shop / "secret.jpg"), kind=leaves)
-  (folder / "sub").mkdir()
-  (folder / "sub" / "inner.jpg").write_bytes(photo())
-  add(b"inner", b"sub/../sub/inner.jpg")
-  add(b"no-title", b"0.jpg", b"")
-  add(b"no-image", b"")
-  add(b"neither", b"", b"", "neither title nor image")
-  add(b"latin1", b"0.jpg", b"caf\xe9", "title is not valid UTF-8")
-  add(b"nul", b"0.jpg", b"a\0b", "title holds a NUL byte")
-  add(
-    b"novel", b"0.jpg", b"x" * 10_001, "title is longer than 10,000 characters"
-  )
-  add(b"comma", b"0.jpg", b"one, two", "wrong number of fields")
-  lines.append(b'quote,,0.jpg,"open,,train\n')
-  lines.append(b"l3,,0.jpg,known id,,train\n")
-  # A duplicate of a rejected row is the first of its id that can be stored.
-  lines.append(b"gone,,0.jpg,found again,,train\n")
-  with open(shop / "c.csv", "ab") as file:
-    file.writelines(lines)
-  return expected
 
 
 def test_every_bad_row_is_named_and_every_good_one_stored(shop, capsys):
@@ -215,7 +93,7 @@ def test_too_many_bad_rows_leave_no_data(shop, capsys):
 
 
 def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
-  monkeypatch.setattr(photos, "_stored", _deadly)
+  monkeypatch.setattr(photos, "store_photo", _deadly)
   monkeypatch.setattr(photos, "_stored_chunk", _deadly_chunk)
   wanted = [(n, f"{n}.jpg") for n in range(40)]
   done = dict(photos.store_photos(shop / "images", wanted, workers=2))
@@ -241,7 +119,7 @@ def _deadly_chunk(root, names):
 
 
 def test_workers_that_all_die_are_an_error(shop, monkeypatch):
-  monkeypatch.setattr(photos, "_stored", _dead)
+  monkeypatch.setattr(photos, "store_photo", _dead)
   monkeypatch.setattr(photos, "_stored_chunk", _dead)
   wanted = [(n, f"{n}.jpg") for n in range(3)]
   with pytest.raises(RuntimeError, match="die whatever they read"):
@@ -282,7 +160,7 @@ def test_the_same_bytes_for_any_number_of_workers(shop):
   for workers in (0, 1, 2):
     run(shop, workers=workers, out=shop / f"d{workers}", max_rejected=0.9)
   first = contents(shop / "d0")
-  assert len(first) == 8
+  assert len(first) == 9
   assert first == contents(shop / "d1") == contents(shop / "d2")
 
 
@@ -534,4 +412,4 @@ def test_killed_between_two_renames_the_old_data_comes_back(shop):
   with pytest.raises(FileExistsError, match="--overwrite"):
     run(shop)
   assert contents(shop / "data") == before
-  assert module.report(open_store(shop / "data").catalogue)
+  assert report(open_store(shop / "data").catalogue)

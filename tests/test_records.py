@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from item_jax.data import records
-from item_jax.data.records import Record, StoreWriter, in_order, open_store
+from item_jax.data.records import (
+  BadRecord,
+  Record,
+  StoreWriter,
+  in_order,
+  open_store,
+)
 from item_jax.errors import UserError
+from item_jax.files import MANIFEST, DamagedError, write_manifest
 
 
 def some_records(count, seed=0):
@@ -40,6 +47,7 @@ def write(folder, splits):
   (folder / records.CATALOGUE).write_text(
     json.dumps({"format": records.FORMAT, "fingerprint": fingerprint})
   )
+  write_manifest(folder)
   return open_store(folder)
 
 
@@ -137,6 +145,7 @@ def test_another_format_names_both(tmp_path, splits):
   write(tmp_path / "data", splits)
   file = tmp_path / "data" / records.CATALOGUE
   file.write_text(json.dumps({"format": 99, "fingerprint": {}}))
+  write_manifest(tmp_path / "data")
   with pytest.raises(UserError, match=r"format 99.*format 1"):
     open_store(tmp_path / "data")
 
@@ -162,3 +171,191 @@ def test_neither_tensorflow_nor_jax_is_imported(tmp_path, splits):
     [sys.executable, "-c", script], capture_output=True, text=True, check=True
   )
   assert done.stdout == "[]\n"
+
+
+def shard_of(store, split="train"):
+  [path] = store.path.glob(f"*-{split}.array_record*")
+  return path
+
+
+def flip(path, bit):
+  data = bytearray(path.read_bytes())
+  data[bit // 8] ^= 1 << bit % 8
+  path.write_bytes(data)
+
+
+def bits_of(data: bytes) -> list[int]:
+  """Of headers, index and end of a shard every fourth bit, of records some."""
+  rng = np.random.default_rng(0)
+  used = [n for n, byte in enumerate(data) if byte]
+  heads = [*range(110), *range(65_536, max(used) + 1)]
+  anywhere = rng.integers(0, len(data), 300).tolist()
+  index = max(n for n in used if n < 65_536)  # the last of the block before
+  places = {*heads, *range(index - 400, index), *anywhere}
+  return sorted(8 * n + bit for n in places for bit in range(n % 4, 8, 4))
+
+
+def test_no_flipped_bit_gives_a_wrong_record(tmp_path, monkeypatch):
+  """array_record must notice all of them: records carry no sum of their own.
+
+  In a process of its own with little memory, because the lengths in a shard's
+  headers say how much is taken.
+  """
+  rows = some_records(12)
+  shard = shard_of(write(tmp_path / "data", {"train": rows}))
+  bits = bits_of(shard.read_bytes())
+  (tmp_path / "bits").write_text(json.dumps(bits))
+  script = f"""
+import json, resource
+from pathlib import Path
+from item_jax.data.records import BadRecord, Source
+shard = Path({str(shard)!r})
+data = bytearray(shard.read_bytes())
+right = list(Source([(shard, 12)]))
+size = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + 2**31
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+noticed = 0
+for bit in json.loads(Path({str(tmp_path / "bits")!r}).read_text()):
+  data[bit // 8] ^= 1 << bit % 8
+  shard.write_bytes(data)
+  data[bit // 8] ^= 1 << bit % 8
+  source = Source([(shard, 12)])
+  for number, record in enumerate(right):
+    try:
+      assert source[number] == record, (bit, number)
+    except BadRecord as error:
+      assert f"{{shard}}: record {{number}} " in str(error), error
+      noticed += 1
+print(noticed)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", script], capture_output=True, text=True, timeout=200
+  )
+  assert done.returncode == 0, done.stderr
+  assert int(done.stdout) > len(bits) / 3
+
+
+def test_one_bad_record_is_named_and_the_others_are_read(tmp_path, splits):
+  source = write(tmp_path / "data", splits).source("train")
+  shard = shard_of(open_store(tmp_path / "data"))
+  place = shard.read_bytes().index(splits["train"][3].image)
+  flip(shard, 8 * place)
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    for copy in (source, deepcopy(source)):
+
+      def read(number, copy=copy):
+        try:
+          return copy[number]
+        except BadRecord as error:
+          return str(error)
+
+      seen = list(pool.map(read, range(40)))
+      assert seen[3].startswith(f"{shard}: record 3 (of the split: 3)")
+      assert seen[:3] + seen[4:] == splits["train"][:3] + splits["train"][4:]
+
+
+def test_the_record_is_named_in_its_shard(tmp_path, splits, monkeypatch):
+  monkeypatch.setattr(records, "SHARD_BYTES", 10_000)
+  source = write(tmp_path / "data", splits).source("train")
+  shards = sorted((tmp_path / "data").glob("*train.array_record*"))
+  info = json.loads((tmp_path / "data" / "dataset_info.json").read_text())
+  [lengths] = [
+    split["shardLengths"]
+    for split in info["splits"]
+    if len(shards) > 1 and split["name"] == "train"
+  ]
+  before = int(lengths[0])
+  shards[1].write_bytes(b"")
+  with pytest.raises(BadRecord, match=rf"{shards[1].name}: record 2 "):
+    source[before + 2]
+  assert source[before - 1] == splits["train"][before - 1]
+
+
+def parts(data):
+  """Two shards' worth of damage that hashes of single records don't show."""
+  ends = bytearray(data)
+  ends[-65_536:], ends[:65_536] = data[:65_536], data[-65_536:]
+  return {"ends swapped": bytes(ends), "cut": data[:-1], "zeros": bytes(9999)}
+
+
+@pytest.mark.parametrize("damage", ["ends swapped", "cut", "zeros"])
+def test_a_shard_without_its_index_has_no_records(tmp_path, splits, damage):
+  source = write(tmp_path / "data", splits).source("train")
+  shard = shard_of(open_store(tmp_path / "data"))
+  shard.write_bytes(parts(shard.read_bytes())[damage])
+  for number in (0, 39):
+    with pytest.raises(BadRecord, match=shard.name):
+      source[number]
+
+
+@pytest.mark.parametrize("change", ["add", "delete", "truncate", "flip"])
+def test_a_damaged_store_is_not_opened(tmp_path, splits, change):
+  store = write(tmp_path / "data", splits)
+  for file in sorted(store.path.iterdir()):
+    before = file.read_bytes()
+    name = file.name
+    if change == "flip":
+      flip(file, 4 * len(before))  # in the middle
+    elif change == "truncate":
+      file.write_bytes(before[:-1])
+    elif change == "delete":
+      file.unlink()
+    else:
+      name += ".copy"
+      file.with_name(name).write_bytes(before)
+    with pytest.raises((UserError, FileNotFoundError), match=name):
+      open_store(store.path)
+    file.with_name(name).unlink(missing_ok=True)
+    file.write_bytes(before)
+  open_store(store.path)
+
+
+def test_of_large_files_only_the_size_is_compared(
+  tmp_path, splits, monkeypatch
+):
+  store = write(tmp_path / "data", splits)
+  shard = shard_of(store)
+  monkeypatch.setattr(records, "HASHED_BYTES", shard.stat().st_size - 1)
+  flip(shard, 8 * shard.read_bytes().index(splits["train"][3].image))
+  source = open_store(store.path).source("train")
+  assert source[2] == splits["train"][2]
+  with pytest.raises(BadRecord):
+    source[3]
+  shard.write_bytes(shard.read_bytes()[:-1])
+  with pytest.raises(DamagedError, match=rf"{shard.name} was altered"):
+    open_store(store.path)
+
+
+def test_data_without_a_manifest_are_of_an_earlier_version(tmp_path, splits):
+  store = write(tmp_path / "data", splits)
+  (store.path / MANIFEST).unlink()
+  with pytest.raises(DamagedError, match=rf"{MANIFEST} is missing.*again"):
+    open_store(store.path)
+
+
+@pytest.mark.parametrize(
+  ("length", "name"),
+  [(10**12, "train"), (-1, "train"), (41, "../data/train"), ("x", "train")],
+)
+def test_claims_of_a_store_are_compared_with_its_files(
+  tmp_path, splits, length, name
+):
+  """Whoever makes up a data set can make up its manifest too."""
+  store = write(tmp_path / "data", splits)
+  file = store.path / "dataset_info.json"
+  info = json.loads(file.read_text())
+  [split] = [s for s in info["splits"] if s["name"] == "train"]
+  split |= {"name": name, "shardLengths": [str(length)]}
+  file.write_text(json.dumps(info))
+  write_manifest(store.path)
+  with pytest.raises((UserError, FileNotFoundError), match="dataset_info"):
+    open_store(store.path)
+
+
+def test_a_shard_of_other_length_has_no_records(tmp_path, splits):
+  store = write(tmp_path / "data", splits)
+  file = store.path / "dataset_info.json"
+  file.write_text(file.read_text().replace('"40"', '"39"'))
+  write_manifest(store.path)
+  with pytest.raises(BadRecord, match="has 40 records, not 39"):
+    open_store(store.path).source("train")[0]

@@ -11,6 +11,7 @@ from exports import finish_export
 from item_jax.data import records
 from item_jax.errors import UserError
 from item_jax.evaluation.report import report
+from item_jax.files import write_manifest
 
 COUNT = 24  # eight products of three listings; the first has lost its photo
 
@@ -42,6 +43,7 @@ def data(tmp_path_factory):
   (folder / records.CATALOGUE).write_text(
     json.dumps({"format": records.FORMAT, "fingerprint": writer.close()})
   )
+  write_manifest(folder)
   return folder
 
 

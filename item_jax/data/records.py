@@ -1,14 +1,24 @@
-"""Records in, a folder of array_record shards out; and back, by number."""
+"""Records in, a folder of array_record shards out; and back, by number.
 
+array_record keeps a 64-bit hash of every record, of every header and of the
+index, and compares it before it looks inside: one flipped bit anywhere is
+noticed when what it belongs to is read, so records carry no sum of their own.
+"""
+
+import bisect
 import hashlib
-import json
+import itertools
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from item_jax.data.example import Example
 from item_jax.errors import UserError
+from item_jax.files import MANIFEST, DamagedError, check_manifest, read_json
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong
 SPLITS = ("train", "val", "test")  # a catalogue may have others beside them
@@ -16,7 +26,9 @@ SHARD_BYTES = 200_000_000
 CATALOGUE = "catalogue.json"  # written last: no such file, not finished
 TOKENIZER = "tokenizer.json"
 REJECTED = "rejected.csv"
-_NAME = "catalogue"
+HASHED_BYTES = 4 << 20  # files up to this are read whole when a store is opened
+NAME = "catalogue"
+_INFO = "dataset_info.json"
 
 
 def in_order(splits: Iterable[str]) -> list[str]:
@@ -36,6 +48,26 @@ class Record(NamedTuple):
   image: bytes  # JPEG; b"" when missing
 
 
+class BadRecord(UserError):  # noqa: N818 - it is named by its shard
+  """A record that is not what was written; says which, of which shard."""
+
+
+class Fingerprint:
+  """The SHA-256 over all fields of records, in the order they are added."""
+
+  def __init__(self):
+    self._hash = hashlib.sha256()
+
+  def add(self, record: Record) -> None:
+    for value in _values(record):
+      # With its length, so that no two different records read the same.
+      self._hash.update(len(value).to_bytes(8, "little"))
+      self._hash.update(value)
+
+  def hexdigest(self) -> str:
+    return self._hash.hexdigest()
+
+
 class StoreWriter:
   """Writes records, in the order given, as a TFDS array_record dataset."""
 
@@ -51,45 +83,56 @@ class StoreWriter:
   def close(self) -> dict[str, str]:
     """Ends the shards, writes the metadata, gives each split's fingerprint.
 
-    A fingerprint is the SHA-256 (hex) over all fields of all records.
+    A fingerprint is `Fingerprint`'s, in hexadecimal.
     """
-    import tensorflow_datasets as tfds
-
-    info = tfds.core.DatasetInfo(
-      builder=tfds.core.DatasetIdentity(
-        name=_NAME,
-        version=tfds.core.Version(f"{FORMAT}.0.0"),
-        data_dir=os.fspath(self._folder),
-        module_name="",
-      ),
-      description="Listings of a product catalogue: title and photo.",
-      # Text is what TFDS calls bytes: as an Image a missing photo (no bytes)
-      # could not be told apart from a broken one.
-      features=tfds.features.FeaturesDict(
-        {field: tfds.features.Text() for field in Record._fields}
-      ),
-    )
-    info.set_file_format("array_record")
     written = [self._splits[split] for split in in_order(self._splits)]
-    infos = []
     for split in written:
       split.close()
-      infos.append(
-        tfds.core.SplitInfo(
-          name=split.name,
-          shard_lengths=split.shard_lengths,
-          num_bytes=split.num_bytes,
-          filename_template=tfds.core.ShardedFileTemplate(
-            data_dir=self._folder,
-            dataset_name=_NAME,
-            split=split.name,
-            filetype_suffix="array_record",
-          ),
-        )
-      )
-    info.set_splits(tfds.core.SplitDict(infos))
-    info.write_to_directory(self._folder)
+    write_info(
+      self._folder, {s.name: (s.shard_lengths, s.num_bytes) for s in written}
+    )
     return {split.name: split.fingerprint.hexdigest() for split in written}
+
+
+def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
+  """Says beside the shards, as TFDS does, what they are.
+
+  Args:
+    written: of each split the records in each shard, and the bytes of all.
+  """
+  import tensorflow_datasets as tfds
+
+  info = tfds.core.DatasetInfo(
+    builder=tfds.core.DatasetIdentity(
+      name=NAME,
+      version=tfds.core.Version(f"{FORMAT}.0.0"),
+      data_dir=os.fspath(folder),
+      module_name="",
+    ),
+    description="Listings of a product catalogue: title and photo.",
+    # Text is what TFDS calls bytes: as an Image a missing photo (no bytes)
+    # could not be told apart from a broken one.
+    features=tfds.features.FeaturesDict(
+      {field: tfds.features.Text() for field in Record._fields}
+    ),
+  )
+  info.set_file_format("array_record")
+  infos = [
+    tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=num_bytes,
+      filename_template=tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        dataset_name=NAME,
+        split=split,
+        filetype_suffix="array_record",
+      ),
+    )
+    for split, (lengths, num_bytes) in written.items()
+  ]
+  info.set_splits(tfds.core.SplitDict(infos))
+  info.write_to_directory(folder)
 
 
 class _SplitWriter:
@@ -100,33 +143,25 @@ class _SplitWriter:
     self.name = name
     self.shard_lengths: list[int] = []
     self.num_bytes = 0
-    self.fingerprint = hashlib.sha256()
+    self.fingerprint = Fingerprint()
     self._writer = None
     self._room = 0
 
   def add(self, record):
-    data = _serialize(record)
+    data = serialize(record)
     if self._writer is None or self._room < len(data):
       self._open()
     self._writer.write(data)
     self._room -= len(data)
     self.num_bytes += len(data)
     self.shard_lengths[-1] += 1
-    for value in _values(record):
-      # With its length, so that no two different records read the same.
-      self.fingerprint.update(len(value).to_bytes(8, "little"))
-      self.fingerprint.update(value)
+    self.fingerprint.add(record)
 
   def _open(self):
-    from array_record.python import array_record_module
-
     if self._writer is not None:
       self._writer.close()
     path = self._folder / f"{self.name}-{len(self.shard_lengths)}.part"
-    # One record a group for random access; JPEG doesn't compress further.
-    self._writer = array_record_module.ArrayRecordWriter(
-      os.fspath(path), "group_size:1,uncompressed"
-    )
+    self._writer = open_writer(path)
     self._room = SHARD_BYTES
     self.shard_lengths.append(0)
 
@@ -135,18 +170,29 @@ class _SplitWriter:
     shards = len(self.shard_lengths)
     for shard in range(shards):
       part = self._folder / f"{self.name}-{shard}.part"
-      part.rename(self._folder / _shard_name(self.name, shard, shards))
+      part.rename(self._folder / shard_name(self.name, shard, shards))
 
 
-def _shard_name(split, shard, shards):
-  return f"{_NAME}-{split}.array_record-{shard:05d}-of-{shards:05d}"
+def open_writer(path: str | os.PathLike):
+  """A new shard with `write(bytes)` and `close()`."""
+  from array_record.python import array_record_module
+
+  # One record a group for random access; JPEG doesn't compress further.
+  return array_record_module.ArrayRecordWriter(
+    os.fspath(path), "group_size:1,uncompressed"
+  )
+
+
+def shard_name(split: str, shard: int, shards: int) -> str:
+  """As TFDS calls it."""
+  return f"{NAME}-{split}.array_record-{shard:05d}-of-{shards:05d}"
 
 
 def _values(record):
   return [v if isinstance(v, bytes) else v.encode() for v in record]
 
 
-def _serialize(record):
+def serialize(record: Record) -> bytes:
   """The bytes of the tf.train.Example that TFDS expects."""
   example = Example()
   for field, value in zip(Record._fields, _values(record), strict=True):
@@ -154,12 +200,29 @@ def _serialize(record):
   return example.SerializeToString(deterministic=True)
 
 
+def _parse(data: bytes) -> Record:
+  """Raises ValueError where the bytes are not those of one record."""
+  try:
+    feature = Example.FromString(data).features.feature
+  except DecodeError as error:
+    raise ValueError(str(error)) from error
+  lists = [feature[field].bytes_list.value for field in Record._fields]
+  if len(feature) != len(lists) or any(len(values) != 1 for values in lists):
+    raise ValueError(f"it has not the fields {', '.join(Record._fields)}")
+  *texts, image = (values[0] for values in lists)
+  return Record(*(text.decode() for text in texts), image)
+
+
 def open_store(path: str | os.PathLike) -> "Store":
-  """Opens what `item-jax prepare` wrote.
+  """Opens what `item-jax prepare` wrote, if it is what was written.
+
+  Files of up to `HASHED_BYTES` are compared with the manifest wholly, larger
+  ones by their size: a record of theirs is checked when it is read.
 
   Raises:
     FileNotFoundError: no such folder, or nothing finished in it.
-    UserError: it was written in another format.
+    UserError: it was written in another format, or (DamagedError) a file,
+      named, is not what was written.
   """
   path = Path(path)
   if not path.is_dir():
@@ -170,7 +233,13 @@ def open_store(path: str | os.PathLike) -> "Store":
       f"{path} holds no finished data: it has no {CATALOGUE}; write it with"
       " item-jax prepare"
     )
-  catalogue = json.loads(file.read_text(encoding="utf-8"))
+  if not (path / MANIFEST).is_file():
+    raise DamagedError(
+      f"{path / MANIFEST} is missing: the data were prepared by an earlier"
+      " version, or it was deleted; prepare the catalogue again"
+    )
+  check_manifest(path, largest=HASHED_BYTES)
+  catalogue = read_json(file)
   if catalogue.get("format") != FORMAT:
     raise UserError(
       f"{path} is of data format {catalogue.get('format')}, this version of"
@@ -185,13 +254,28 @@ class Store:
   def __init__(self, path: Path, catalogue: dict[str, Any]):
     self.path = path
     self.catalogue = catalogue
-    self.fingerprints: dict[str, str] = catalogue["fingerprint"]
-    info = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
-    self._shards = {
-      split["name"]: [int(length) for length in split["shardLengths"]]
-      for split in info["splits"]
-    }
+    info = read_json(path / _INFO)
+    try:
+      self.fingerprints: dict[str, str] = catalogue["fingerprint"]
+      self._shards = {
+        split["name"]: [int(length) for length in split["shardLengths"]]
+        for split in info["splits"]
+      }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+      raise UserError(
+        f"{path}: {CATALOGUE} and {_INFO} are not what item-jax prepare writes"
+        f" ({error!r})"
+      ) from error
     self.sizes = {name: sum(shard) for name, shard in self._shards.items()}
+    for name in self._shards:
+      for file, length in self._files(name):
+        # How many there are exactly is compared when the shard is opened.
+        size = file.stat().st_size if file.parent == path else 0
+        if not 0 < length <= size:
+          raise UserError(
+            f"{path / _INFO} speaks of {length} records in {file}, where"
+            f" {size} bytes of them can be"
+          )
 
   def source(self, split: str) -> "Source":
     """Random access to a split.
@@ -204,49 +288,83 @@ class Store:
         f"{self.path} has no split {split!r}, it has"
         f" {', '.join(in_order(self._shards)) or 'none'}"
       )
+    return Source(self._files(split))
+
+  def _files(self, split: str) -> list[tuple[Path, int]]:
+    """The shards of a split, each with how many records it must have."""
     lengths = self._shards[split]
-    return Source(
-      [
-        _Shard(str(self.path / _shard_name(split, n, len(lengths))), length)
-        for n, length in enumerate(lengths)
-      ]
-    )
-
-
-class _Shard(NamedTuple):
-  """A file and its length, as array_record asks for them."""
-
-  filename: str
-  examples_in_shard: int
-  skip: int = 0
-
-  @property
-  def take(self):
-    return self.examples_in_shard
+    return [
+      (self.path / shard_name(split, n, len(lengths)), length)
+      for n, length in enumerate(lengths)
+    ]
 
 
 class Source:
   """source[i] is record i of a split; for any thread, and can be pickled."""
 
-  def __init__(self, shards: list[_Shard]):
-    from array_record.python import array_record_data_source
+  def __init__(self, shards: list[tuple[Path, int]]):
+    """Takes the files and how many records each must have."""
+    self._shards = shards
+    self._ends = list(itertools.accumulate(length for _, length in shards))
+    self._open()
 
-    self._raw = array_record_data_source.ArrayRecordDataSource(shards)
+  def _open(self):
+    self._readers = [None] * len(self._shards)
+    self._lock = threading.Lock()
+
+  def __getstate__(self):
+    return {"_shards": self._shards, "_ends": self._ends}
+
+  def __setstate__(self, state):
+    self.__dict__.update(state)
+    self._open()
 
   def __len__(self) -> int:
-    return len(self._raw)
+    return self._ends[-1]
 
   def __getitem__(self, number: int) -> Record:
-    if number < 0:  # what array_record would take for an error of its own
-      number += len(self)
-    if not 0 <= number < len(self):
+    """Record `number` of the split.
+
+    Raises:
+      BadRecord: it cannot be read, or is not what was written.
+    """
+    if not -len(self) <= number < len(self):
       raise IndexError(f"record {number} of {len(self)}")
-    example = Example.FromString(self._raw[number])
-    feature = example.features.feature
-    *texts, image = (
-      feature[field].bytes_list.value[0] for field in Record._fields
-    )
-    return Record(*(text.decode() for text in texts), image)
+    number = int(number) % len(self)
+    shard = bisect.bisect_right(self._ends, number)
+    path, length = self._shards[shard]
+    place = number - self._ends[shard] + length
+    try:
+      return _parse(self._reader(shard).read([place])[0])
+    # What array_record raises is all of one kind.
+    except (RuntimeError, ValueError, IndexError) as error:
+      raise BadRecord(
+        f"{path}: record {place} (of the split: {number}) cannot be read:"
+        f" {error}"
+      ) from error
+
+  def _reader(self, shard):
+    if self._readers[shard] is None:
+      with self._lock:
+        if self._readers[shard] is None:
+          self._readers[shard] = _open_shard(*self._shards[shard])
+    return self._readers[shard]
 
   def __iter__(self) -> Iterator[Record]:
     return (self[number] for number in range(len(self)))
+
+
+def _open_shard(path: Path, length: int):
+  """Raises RuntimeError where the file is damaged or has another length."""
+  from array_record.python import array_record_module
+
+  reader = array_record_module.ArrayRecordReader(
+    os.fspath(path),
+    options="readahead_buffer_size:0",  # the next record is somewhere else
+    file_reader_buffer_size=32_768,
+  )
+  found = reader.num_records()
+  # Of a file with no end in sight the reader says 0, not that it is damaged.
+  if found != length:
+    raise RuntimeError(f"the file has {found} records, not {length}")
+  return reader
