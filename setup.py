@@ -10,6 +10,7 @@ CORE = [
   "absl-py>=2.1,<3",
   "array_record>=0.8,<0.9; sys_platform != 'win32'",
   "clu>=0.0.12,<0.1",
+  "etils[epath]>=1.12,<2",
   "flax>=0.12,<0.13",
   "grain>=0.2.18,<0.2.20",
   "jax>=0.10,<0.12",

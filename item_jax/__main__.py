@@ -23,9 +23,10 @@ COMMANDS = (
   "report",
   "compare",
   "bench",
+  "verify",
 )
-# These pass `--config.NAME=VALUE` on to their config file.
-_TAKE_CONFIG = ("train", "bench", "compare")
+# These pass `--config.NAME=VALUE` on to their config file, or options to Beam.
+_PASS_ON = ("train", "bench", "compare", "prepare")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
   argv = sys.argv[1:] if argv is None else argv
   parser = _make_parser()
   args, rest = parser.parse_known_args(argv)
-  if rest and args.command not in _TAKE_CONFIG:
+  if rest and args.command not in _PASS_ON:
     parser.error(f"unknown arguments: {' '.join(rest)}")
   # Orbax warns of metrics and metadata that are absent on purpose.
   logging.set_verbosity(logging.ERROR)

@@ -10,7 +10,7 @@ def add(command) -> None:
   sub.add_argument(
     "catalogue", type=Path, help=".csv, .tsv, .jsonl or .parquet"
   )
-  sub.add_argument("--images", type=Path, required=True, help="photo folder")
+  sub.add_argument("--images", required=True, help="photo folder")
   sub.add_argument("--out", type=Path, required=True)
   sub.add_argument(
     "--column",
@@ -31,9 +31,18 @@ def add(command) -> None:
   )
   sub.add_argument("--workers", type=int, help="processes; default: cores")
   sub.add_argument("--overwrite", action="store_true")
+  sub.add_argument(
+    "--runner",
+    help="the Apache Beam runner that does it elsewhere, as DataflowRunner;"
+    " Beam's own options may follow, as --name=value",
+  )
 
 
 def run(args, rest) -> int:
+  if rest and args.runner is None:
+    raise UserError(
+      f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"
+    )
   from item_jax.data.prepare import prepare
 
   columns = {}
@@ -52,4 +61,6 @@ def run(args, rest) -> int:
     max_rejected=args.max_rejected,
     overwrite=args.overwrite,
     workers=args.workers,
+    runner=args.runner,
+    runner_options=rest,
   )

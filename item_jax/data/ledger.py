@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from item_jax.data.catalogue import Rejected
 from item_jax.data.records import Record, in_order
 from item_jax.data.tokenizer import Words
 
@@ -21,6 +22,9 @@ _TABLE = """
     title TEXT, folded TEXT, photo BLOB
   )
 """
+_REJECTED = """
+  CREATE TABLE rejected (number INTEGER PRIMARY KEY, listing TEXT, reason TEXT)
+"""
 
 
 class Ledger:
@@ -33,6 +37,7 @@ class Ledger:
     self._database.execute("PRAGMA synchronous = OFF")
     self._database.execute("PRAGMA cache_size = -65536")  # KiB
     self._database.execute(_TABLE)
+    self._database.execute(_REJECTED)
 
   def add(self, split: str, record: Record) -> bool:
     """Notes a record; False, and nothing noted, if its listing id is known."""
@@ -51,6 +56,26 @@ class Ledger:
       "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values
     )
     return done.rowcount == 1
+
+  def rows(self) -> int:
+    """How many were added."""
+    return self._one("SELECT COUNT(*) FROM rows")[0]
+
+  def reject(self, rejected: Rejected) -> None:
+    """Notes a row that is not stored; rows may come in any order."""
+    number, *texts = rejected
+    # SQLite takes valid Unicode only, and rejected.csv spells it so too.
+    texts = [t.encode("utf-8", "backslashreplace").decode() for t in texts]
+    self._database.execute(
+      "INSERT INTO rejected VALUES (?, ?, ?)", (number, *texts)
+    )
+
+  def rejected(self) -> Iterator[Rejected]:
+    """What was rejected, in the catalogue's order."""
+    return map(
+      Rejected._make,
+      self._database.execute("SELECT * FROM rejected ORDER BY number"),
+    )
 
   def close(self) -> None:
     self._database.close()

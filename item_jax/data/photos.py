@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import posixpath
 import signal
 import stat
 from collections import deque
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
+from etils import epath
 
 from item_jax.data.images import MAX_BYTES, BadImage, store_jpeg
 from item_jax.processes import die_with_parent
@@ -38,12 +40,12 @@ def store_photos(
     Each thing with the JPEG to store (b"" for no photo) or the reason why
     there is none, in the order of `wanted` whatever the number of workers.
   """
-  root = os.path.realpath(folder)
+  root = find_root(folder)
   if workers is None:
     workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
   if workers <= 1:
     for thing, name in wanted:
-      yield thing, _stored(root, name)
+      yield thing, store_photo(root, name)
     return
   pool = _Pool(root, workers)
   waiting = deque()
@@ -115,7 +117,7 @@ class _Pool:
     stored = []
     for _, name in chunk:
       try:
-        stored.append(lone.submit(_stored, self._root, name).result())
+        stored.append(lone.submit(store_photo, self._root, name).result())
       except BrokenProcessPool:
         stored.append(BadImage(f"reading the image kills the process: {name}"))
         lone.shutdown()
@@ -146,10 +148,11 @@ _stop = None  # in a worker: the event that says that nobody waits any more
 
 
 def _stored_chunk(root, names):
-  return [_stored(root, name) for name in names if not _stop.is_set()]
+  return [store_photo(root, name) for name in names if not _stop.is_set()]
 
 
-def _stored(root, name):
+def store_photo(root: str, name: str) -> bytes | BadImage:
+  """The JPEG to store of a photo (b"" for no name), or why there is none."""
   if not name:
     return b""
   try:
@@ -158,31 +161,56 @@ def _stored(root, name):
     return error
 
 
+def find_root(folder: str | os.PathLike) -> str:
+  """An image folder as `read_photo` takes it: no link in it, or an address."""
+  folder = os.fspath(folder)
+  return folder if "://" in folder else os.path.realpath(folder)
+
+
 def read_photo(root: str, name: str) -> bytes:
   """A photo file's bytes.
 
   Args:
-    root: the image folder, as os.path.realpath gives it.
+    root: the image folder, as `find_root` gives it.
     name: path of the file, relative to it.
 
   Raises:
     BadImage: outside the folder, not there, no file, or too large.
   """
+  inside = _in_store if "://" in root else _in_folder
   try:
-    path = os.path.realpath(os.path.join(root, name))
-    if os.path.commonpath([root, path]) != root:
-      raise BadImage(f"the image path leaves the image folder: {name}")
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
-      raise BadImage(f"the image is no regular file: {name}")
-    if found.st_size > MAX_BYTES:
+    path, size = inside(root, name)
+    if size > MAX_BYTES:
       raise BadImage(
         f"the image file is larger than {MAX_BYTES // 10**6} MB: {name}"
       )
-    return Path(path).read_bytes()
+    return path.read_bytes()
   except FileNotFoundError:
     raise BadImage(f"the image file is not there: {name}") from None
   except OSError as error:
     raise BadImage(
       f"the image file cannot be read: {name}: {error.strerror}"
     ) from error
+
+
+def _in_folder(root, name):
+  """The path of a photo in a folder, all links followed, and its bytes."""
+  path = os.path.realpath(os.path.join(root, name))
+  if os.path.commonpath([root, path]) != root:
+    raise BadImage(f"the image path leaves the image folder: {name}")
+  found = os.stat(path)
+  if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
+    raise BadImage(f"the image is no regular file: {name}")
+  return Path(path), found.st_size
+
+
+def _in_store(root, name):
+  """The same in an object store, where names are all there is."""
+  inner = posixpath.normpath(name)
+  if inner.startswith(("/", "../")) or inner == ".." or "://" in name:
+    raise BadImage(f"the image path leaves the image folder: {name}")
+  path = epath.Path(root) / inner
+  found = path.stat()
+  if found.is_directory:
+    raise BadImage(f"the image is no regular file: {name}")
+  return path, found.length

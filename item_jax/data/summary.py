@@ -1,0 +1,50 @@
+"""What catalogue.json holds in, lines for people out."""
+
+from typing import Any
+
+
+def report(found: dict[str, Any]) -> str:
+  """catalogue.json in lines for people."""
+  rows, products = found["rows"], found["products"]
+  listings, tokens = found["listings_per_product"], found["title_tokens"]
+  categories = found["categories"]
+  several, leaks = found["under_several_products"], found["in_several_splits"]
+  rejected = dict(found["rejected"])
+  lines = [
+    f"rows        {found['read']:,} read, {rows['all']:,} stored,"
+    f" {rejected.pop('all'):,} rejected",
+    *([list_reasons(rejected)] if rejected else []),
+    *(
+      f"  {split:9} {rows[split]:,} rows of {products[split]:,} products;"
+      f" missing: {found['missing_image'][split]:,} photos,"
+      f" {found['missing_title'][split]:,} titles"
+      for split in rows
+      if split != "all"
+    ),
+    f"products    {products['all']:,},"
+    f" {listings['products_with_several']:,} with several listings"
+    f" (mean {listings['mean']:.2f}, median {listings['p50']},"
+    f" at most {listings['max']})",
+    f"categories  {categories['leaves']:,} leaves under"
+    f" {categories['top_level']:,} at the top;"
+    f" {categories['rows_without']:,} rows without",
+    f"vocabulary  {found['vocabulary']['size']:,} words",
+  ]
+  if "mean" in tokens:
+    lines.append(
+      f"titles      {tokens['mean']:.1f} tokens (median {tokens['p50']},"
+      f" 99 % up to {tokens['p99']}, at most {tokens['max']});"
+      f" {tokens['cut_share']:.2%} cut at {tokens['places']} places"
+    )
+  lines += [
+    f"shared      {several['photos']['distinct']:,} photos and"
+    f" {several['titles']['distinct']:,} titles under several products",
+    f"leakage     {leaks['products']['distinct']:,} products,"
+    f" {leaks['photos']['distinct']:,} photos,"
+    f" {leaks['titles']['distinct']:,} titles in several splits",
+  ]
+  return "\n".join(lines)
+
+
+def list_reasons(reasons: dict[str, int]) -> str:
+  return "\n".join(f"  {count:9,}  {kind}" for kind, count in reasons.items())
