@@ -164,11 +164,14 @@ def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
       yield f"{file} was added: it is not in {MANIFEST}"
       continue
     size, hashed = expected[name]
-    found = file.stat().st_size
-    if found != size:
-      yield f"{file} was altered: {found} bytes, were {size}"
-    elif (largest is None or size <= largest) and sha256(file) != hashed:
-      yield f"{file} was altered: its SHA-256 differs"
+    try:
+      found = file.stat().st_size
+      if found != size:
+        yield f"{file} was altered: {found} bytes, were {size}"
+      elif (largest is None or size <= largest) and sha256(file) != hashed:
+        yield f"{file} was altered: its SHA-256 differs"
+    except OSError as error:  # what a worn disk answers
+      yield f"{file} cannot be read: {error.strerror}"
 
 
 def _names(folder: Path) -> list[str]:

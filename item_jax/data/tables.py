@@ -170,8 +170,8 @@ class _Lines:
 def _read_json(path, wanted, columns):
   names: list[str] = []
   with open(path, "rb") as file:
-    for _, line in zip(range(_PEEK), file, strict=False):
-      value = _json(line)
+    for _ in range(_PEEK):
+      value = _json(file.readline(_LINE))
       if isinstance(value, dict):
         names += [name for name in value if name not in names]
   if not names:

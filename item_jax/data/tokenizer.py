@@ -22,6 +22,7 @@ _SAME = {
   "sep": ("[SEP]", "</s>", "<|endoftext|>"),
   "mask": ("[MASK]", "<mask>", "<|mask|>"),
 }
+MAX_WORDS = 2_000_000
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 
 
@@ -151,6 +152,11 @@ class Words:
       vocabulary[word] for word in vocabularies.CLIP_ADDED if word in vocabulary
     )
     self.size = max(vocabulary.values()) + 1
+    if self.size > MAX_WORDS:
+      raise UserError(
+        f"{self._origin} has a word with the id {self.size - 1:,}; expected"
+        f" less than {MAX_WORDS:,}, because a model keeps a row for each"
+      )
     self.fingerprint = hashlib.sha256(self._text.encode()).hexdigest()
 
   def __getstate__(self):

@@ -31,6 +31,7 @@ _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # The first of these that a folder has is its tokenizer.
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _CONFIG = "tokenizer_config.json"
+_MAX_BYTES = 1 << 28  # of one of the files; the largest known have 1/8 of it
 
 
 def find_tokenizer(folder: Path) -> Path | None:
@@ -85,6 +86,12 @@ def uncased(model, **options) -> Tokenizer:
 
 
 def _read(path):
+  size = path.stat().st_size
+  if size > _MAX_BYTES:
+    raise UserError(
+      f"{path} has {size / 2**20:,.0f} MiB, no tokenizer has more than"
+      f" {_MAX_BYTES >> 20}"
+    )
   try:
     return path.read_text(encoding="utf-8")
   except UnicodeDecodeError as error:
@@ -95,6 +102,8 @@ def _parse(text, path) -> dict[str, Any]:
   """Names what is wrong; the library itself raises bare exceptions."""
   try:
     content = json.loads(text)
+  except RecursionError as error:
+    raise UserError(f"{path} is no tokenizer: nested too deeply") from error
   except json.JSONDecodeError as error:
     raise UserError(
       f"{path} is neither a tokenizer.json ({error}) nor named .txt as a list"

@@ -14,6 +14,8 @@ from item_jax.files import DamagedError, read_sealed, sha256
 _ID = ("id", "listing_id")
 _PRODUCT = ("product", "product_id")
 ROLES = ("query", "index", "both")
+_LINE = 4_000_000  # characters; more is no row
+_HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
 EXPORTED = ("embeddings.npy", "items.csv")  # hashed in an export's meta.json
 
 
@@ -42,7 +44,7 @@ def read_items(path: Path) -> Items:
   columns: dict[str, list[str]] = {}
   try:
     with open(path, encoding="utf-8-sig", newline="") as file:
-      lines = csv.reader(file, strict=True)
+      lines = csv.reader(_lines(file), strict=True)
       header = next(lines, [])
       name_id = _column(header, _ID, path)
       name_product = _column(header, _PRODUCT, path)
@@ -69,6 +71,14 @@ def read_items(path: Path) -> Items:
   )
   check_items(items, path)
   return items
+
+
+def _lines(file) -> Iterator[str]:
+  """Its lines; one without an end must not fill the memory."""
+  while line := file.readline(_LINE):
+    if len(line) == _LINE:
+      raise csv.Error(f"a line of more than {_LINE:,} characters")
+    yield line
 
 
 def check_items(items: Items, source: Path | str = "items") -> None:
@@ -105,13 +115,24 @@ def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
     UserError: not an .npy, an object array, other shape, type or row count.
   """
   try:
+    _check_header(path)
     vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (ValueError, EOFError) as error:
+  except (ValueError, EOFError, OverflowError) as error:
     raise UserError(f"{path} is not a plain .npy array: {error}") from error
   if not isinstance(vectors_ND, np.ndarray):
     raise UserError(f"{path} is an archive of arrays; expected one .npy array")
   check_embeddings(vectors_ND, ids, path)
   return vectors_ND
+
+
+def _check_header(path: Path) -> None:
+  """numpy takes as much memory as an .npy says that its header is long."""
+  with open(path, "rb") as file:
+    start = file.read(12)
+  field = start[8:10] if start[6:7] == b"\x01" else start[8:12]
+  length = int.from_bytes(field, "little")
+  if start.startswith(b"\x93NUMPY") and length > _HEADER:
+    raise ValueError(f"its header claims {length:,} bytes")
 
 
 def check_embeddings(
@@ -170,10 +191,13 @@ def find_export_damage(folder: Path) -> Iterator[str]:
     return
   for name, hashed in expected.items():
     file = Path(folder) / name
-    if not file.is_file():
+    try:
+      if sha256(file) != hashed:
+        yield f"{file} was altered: its SHA-256 is not that in {path.name}"
+    except FileNotFoundError:
       yield f"{file} is missing"
-    elif sha256(file) != hashed:
-      yield f"{file} was altered: its SHA-256 is not that in {path.name}"
+    except OSError as error:  # what a worn disk answers
+      yield f"{file} cannot be read: {error.strerror}"
 
 
 def check_one_system(folders: Sequence[Path]) -> None:

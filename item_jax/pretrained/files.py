@@ -3,7 +3,6 @@
 Nothing is downloaded and nothing is unpickled.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from item_jax.errors import UserError
+from item_jax.files import DamagedError, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -177,8 +177,8 @@ def _read_object(path) -> dict[str, Any]:
   if not path.is_file():
     return {}
   try:
-    content = json.loads(path.read_text(encoding="utf-8"))
-  except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    content = read_json(path)
+  except DamagedError as error:
     raise UserError(f"{path} is no JSON: {error}") from error
   if not isinstance(content, dict):
     raise UserError(f"{path} is no JSON object")
