@@ -24,9 +24,11 @@ COMMANDS = (
   "compare",
   "bench",
   "verify",
+  "plan",
+  "doctor",
 )
 # These pass `--config.NAME=VALUE` on to their config file, or options to Beam.
-_PASS_ON = ("train", "bench", "compare", "prepare")
+_PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from item_jax.tasks.networks import (
   attention_shapes,
   example_batch,
   make_network,
+  word_rows,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
   "find_categories",
   "initial_params",
   "make_task",
+  "word_rows",
 ]
 
 _MAKERS = {

@@ -18,7 +18,7 @@ from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
 from item_jax.tasks.contract import STATISTICS
 
-_STAGES = (3, 4, 6, 3)  # blocks of ResNet50
+STAGES = (3, 4, 6, 3)  # blocks of ResNet50
 
 
 class Network(NamedTuple):
@@ -167,7 +167,7 @@ def _resnet(config: Config, words: Words, attention: str) -> Network:
   del words, attention
   r = config.resnet
   module = ResNet(
-    stages=_STAGES,
+    stages=STAGES,
     width=r.width,
     norm=r.norm,
     pixels=r.pixels,
@@ -202,7 +202,7 @@ def _resnet(config: Config, words: Words, attention: str) -> Network:
     side="image",
     sequence=f"a photo of {config.model.image_size} pixels",
     embed_flops=cost.resnet_flops(
-      stages=_STAGES, width=r.width, image_size=config.model.image_size
+      stages=STAGES, width=r.width, image_size=config.model.image_size
     ),
   )
 

@@ -1,5 +1,7 @@
 """Lays arrays out over devices: a mesh and shapes in, shardings out."""
 
+import math
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -9,12 +11,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 _SPLIT_FROM = 2**14
 
 
-def make_mesh(data: int, fsdp: int) -> Mesh:
-  """Devices in the order of their processes, as a data x fsdp grid.
+def make_mesh(data: int, fsdp: int, *, devices=None) -> Mesh:
+  """Devices (all by default) by their processes, as a data x fsdp grid.
 
   The process order makes the rows of a batch that one host holds contiguous.
   """
-  devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+  devices = sorted(
+    devices or jax.devices(), key=lambda d: (d.process_index, d.id)
+  )
   return Mesh(
     np.array(devices).reshape(data, fsdp),
     ("data", "fsdp"),
@@ -41,15 +45,22 @@ def for_state(mesh: Mesh, shapes):
   fsdp = mesh.shape["fsdp"]
 
   def place(leaf):
-    axes = [i for i, n in enumerate(leaf.shape) if n % fsdp == 0]
-    if fsdp == 1 or not axes or leaf.size < _SPLIT_FROM:
+    axis = split_axis(leaf.shape, fsdp)
+    if axis is None:
       return replicated(mesh)
-    longest = max(axes, key=lambda i: leaf.shape[i])
     spec = [None] * len(leaf.shape)
-    spec[longest] = "fsdp"
+    spec[axis] = "fsdp"
     return NamedSharding(mesh, PartitionSpec(*spec))
 
   return jax.tree.map(place, shapes)
+
+
+def split_axis(shape: tuple[int, ...], fsdp: int) -> int | None:
+  """Which axis of an array is split over `fsdp` devices; None for none."""
+  axes = [i for i, n in enumerate(shape) if n % fsdp == 0]
+  if fsdp == 1 or not axes or math.prod(shape) < _SPLIT_FROM:
+    return None
+  return max(axes, key=lambda i: shape[i])
 
 
 def host_rows(mesh: Mesh, batch_size: int) -> slice:

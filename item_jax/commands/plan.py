@@ -1,0 +1,72 @@
+"""`item-jax plan`: a config and a machine in; memory, time and input rate
+out."""
+
+import json
+from pathlib import Path
+
+WORDS = 30_522  # BERT's, and what `prepare` learns at most by default
+
+
+def add(command) -> None:
+  sub = command(
+    "plan", "what a run will need: no data and no device are looked at"
+  )
+  sub.add_argument("--config", required=True, metavar="FILE[:VARIANT]")
+  sub.add_argument("--chips", type=int, metavar="N")
+  sub.add_argument("--memory", type=float, metavar="GB", help="of a chip")
+  sub.add_argument(
+    "--peak", type=float, metavar="TFLOPS", help="of a chip, in model.dtype"
+  )
+  sub.add_argument(
+    "--mfu", type=float, default=0.4, help="share of the peak that is reached"
+  )
+  sub.add_argument(
+    "--words", type=int, help=f"of the vocabulary; data.path's, else {WORDS}"
+  )
+  sub.add_argument(
+    "--decode_rate",
+    type=float,
+    default=2_500.0,
+    help="photos a second on a core, as `bench input` measures",
+  )
+  sub.add_argument(
+    "--table",
+    action="store_true",
+    help="this run and 10 and 100 times its samples on machines that are known",
+  )
+  sub.add_argument("--json", type=Path)
+
+
+def run(args, rest) -> None:
+  import jax
+
+  # Sizes of arrays are asked for, never an array: nobody's GPU is taken.
+  jax.config.update("jax_platforms", "cpu")
+  from item_jax import config_flags
+  from item_jax.errors import UserError
+  from item_jax.training import plan as plan_lib
+  from item_jax.training import plan_page
+
+  config = config_flags.parse(args.config, rest)
+  words = args.words or _words(config)
+  if args.table:
+    print(plan_page.table(config, words=words, mfu=args.mfu))
+    return
+  if None in (args.chips, args.memory, args.peak):
+    raise UserError("--chips, --memory and --peak are needed, or --table")
+  machine = plan_lib.Machine(
+    args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
+  )
+  made = plan_lib.plan(config, machine, words=words)
+  print(plan_page.describe(made, words=words, decode_rate=args.decode_rate))
+  if args.json:
+    found = plan_page.as_json(made, words=words, decode_rate=args.decode_rate)
+    args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _words(config) -> int:
+  if not config.data.path:
+    return WORDS
+  from item_jax.data.tokenizer import load_words
+
+  return load_words(Path(config.data.path) / "tokenizer.json").size

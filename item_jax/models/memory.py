@@ -1,0 +1,112 @@
+"""Counts what training keeps on a device: a network's sizes in, bytes out.
+
+What reverse mode keeps of a block between its two passes, a pair, in bytes; c
+are those of a number of the computation (2 or 4), S places, D width, F width
+of the MLP, H heads:
+
+  2 S D 4     what the two norms read: they compute in float32
+  2 S D c     what they give, which the next products read
+  3 S D c     queries, keys and values
+    S D c     what attention gives
+  n S F c     the MLP, n = 4 with the exact GELU: what it reads, erfc and
+              exp(-x^2) of it, what it gives; quick_gelu has no second function
+  2 S D 4     dropout's bits, where it drops any
+  2 S D c     attention by XLA: two operands laid out for its products
+  H S S 4     the same: the softmax, in float32,
+  H S S c     and as the products take it, where c is not 4
+  H S 4       attention by cuDNN instead of the last three: a sum a place
+
+With remat only what goes into a block is kept, S D c, and one block at a time
+is computed again. What a compiler fuses it may keep more of or less: these
+counts are held against XLA's own in tests/test_plan.py.
+"""
+
+
+def block_bytes(
+  *,
+  places: int,
+  width: int,
+  mlp: int,
+  heads: int,
+  itemsize: int,
+  attention: str,
+  activation: str,
+  dropout: bool,
+) -> int:
+  """What one block keeps of one sequence; see the head of this file.
+
+  Args:
+    itemsize: bytes of a number of the computation, 2 or 4.
+    attention: "xla" or "cudnn".
+    dropout: whether it drops any.
+  """
+  S, D, c = places, width, itemsize
+  total = S * D * (2 * 4 + 6 * c + (8 if dropout else 0))
+  total += S * mlp * c * {"gelu": 4, "quick_gelu": 3}[activation]
+  if attention == "cudnn":
+    return total + 4 * heads * S
+  return total + 2 * S * D * c + heads * S * S * (4 + (c if c < 4 else 0))
+
+
+def encoder_bytes(
+  layers: int, *, remat: bool, dropout: bool, **block
+) -> tuple[int, int]:
+  """(kept, beside it while the last block's gradients are taken).
+
+  The second: gradients of an MLP's inside and of two states, and of the
+  softmax; with remat the block's own, computed again.
+  """
+  S, D, c = block["places"], block["width"], block["itemsize"]
+  one = block_bytes(dropout=dropout, **block)
+  working = c * S * (block["mlp"] + 2 * D)
+  if block["attention"] != "cudnn":
+    working += 4 * block["heads"] * S * S
+  # What the first block reads, in float32, and its dropout.
+  kept = S * D * (8 if dropout else 4)
+  if remat:
+    return kept + layers * S * D * c, working + one
+  return kept + layers * one, working
+
+
+def head_bytes(
+  slots: int, *, width: int, out: int, transforms: int, itemsize: int
+) -> int:
+  """What a head that predicts at `slots` places keeps of a pair.
+
+  Its float32 predictions, and three arrays of each of its transforms. While
+  its own gradients are taken it is twice that.
+  """
+  return slots * (4 * out + 3 * transforms * width * itemsize)
+
+
+def resnet_bytes(
+  *,
+  stages: tuple[int, ...],
+  width: int,
+  image_size: int,
+  itemsize: int,
+  norm: str,
+) -> tuple[int, int]:
+  """(kept, beside it while gradients are taken) of a photo in a ResNet.
+
+  Of every convolution its output, in float32 as the norm computes, what the
+  norm and the ReLU make of it, and with norm="group" what lies between: the
+  statistics are each photo's own. Of the stem its output alone, from which
+  the max-pool's operands are made again.
+  """
+  side = -(-image_size // 2)
+  stem = side * side * width
+  sizes = []
+  side = -(-side // 2)  # max-pool
+  channels = width
+  for i, blocks in enumerate(stages):
+    inner, out = width * 2**i, 4 * width * 2**i
+    for j in range(blocks):
+      sizes.append(side * side * inner)
+      side = -(-side // 2) if i > 0 and j == 0 else side
+      sizes += [side * side * inner, side * side * out]
+      if channels != out:
+        sizes.append(side * side * out)
+      channels = out
+  each = {"batch": 4, "group": 8}[norm] + itemsize
+  return sum(sizes) * each + stem * 4, max(stem, *sizes) * 4 * 2

@@ -1,0 +1,215 @@
+"""Works out what a run will need: a Config and a machine in; memory and
+time out. Arithmetic alone: no data, no device."""
+
+import copy
+import math
+import zlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from item_jax import tasks
+from item_jax.config import Config, resolve_mesh
+from item_jax.config_check import validate
+from item_jax.errors import UserError
+from item_jax.tasks import memory as task_memory
+from item_jax.training import sharding
+from item_jax.training import step as step_lib
+from item_jax.training.optimizer import make_optimizer
+
+# The rest is for the libraries' own buffers and for what does not fit side by
+# side.
+USABLE = 0.9
+CLASSES = 1_000  # of the task "category", where nobody says how many
+
+
+class Machine(NamedTuple):
+  chips: int
+  memory: float  # bytes of a chip
+  peak: float  # FLOP/s of a chip, of the config's dtype
+  mfu: float = 0.4  # share of the peak that the step's products reach
+
+
+class Memory(NamedTuple):
+  """Bytes on a chip."""
+
+  parameters: int
+  moments: int
+  batch: int
+  accumulated: int  # gradients summed over microbatches
+  activations: int  # at the worst moment of a pass
+  gathered: int  # split parameters made whole, once for both passes
+  cast: int  # parameters in the dtype of the computation
+  gradients: int  # all of them, as the update after the passes reads them
+
+  @property
+  def total(self) -> int:
+    """At most at once: the pass, or the update after it."""
+    passing = self.activations + self.gathered + self.cast
+    return (
+      self.parameters
+      + self.moments
+      + self.batch
+      + self.accumulated
+      + max(passing, self.gradients)
+    )
+
+
+class Plan(NamedTuple):
+  config: Config
+  machine: Machine
+  flops_per_sample: float  # forward and backward, without recomputation
+  recompute: float  # 1.0, or how many times the products with remat
+  samples: int
+  parameters: int  # how many
+  checkpoint: int  # bytes of one on disk
+  memory: Memory
+  samples_per_second: float
+
+  @property
+  def fits(self) -> bool:
+    return self.memory.total <= USABLE * self.machine.memory
+
+  @property
+  def seconds(self) -> float:
+    return self.samples / self.samples_per_second
+
+
+class Vocabulary(NamedTuple):
+  """As much of a tokenizer as sizes depend on."""
+
+  size: int
+  pad: int = 0
+  unk: int = 1
+  cls: int = 2
+  sep: int = 3
+  mask: int = 4
+  special: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+
+def plan(
+  config: Config, machine: Machine, *, words: int, classes: int = CLASSES
+) -> Plan:
+  """What `config` needs on `machine`.
+
+  Args:
+    words: of the vocabulary.
+    classes: of the task "category".
+
+  Raises:
+    UserError: the config could not run on so many chips, or the machine's
+      numbers are none.
+  """
+  for name, value in machine._asdict().items():
+    if not 0 < value < math.inf:
+      raise UserError(f"{name}={value}: must be above 0, and finite")
+  if machine.mfu > 1:
+    raise UserError(f"mfu={machine.mfu}: a share of 1 at most")
+  config = copy.deepcopy(config)
+  config.data.path = config.data.path or "any"
+  validate(config, devices=machine.chips)
+  task = _task(config, words, classes)
+  done = _recompute(config, task, words)
+  state = _state_shapes(config, task)
+  rate = machine.chips * machine.peak * machine.mfu
+  return Plan(
+    config=config,
+    machine=machine,
+    flops_per_sample=task.train_flops,
+    recompute=done,
+    samples=config.steps * config.batch_size,
+    parameters=tasks.count_parameters(state.params),
+    checkpoint=_bytes(state, 1),
+    memory=_memory(config, state, machine.chips, words),
+    samples_per_second=rate / (task.train_flops * done),
+  )
+
+
+def checkpoint_bytes(config: Config, words: int) -> int:
+  """Of one checkpoint on disk."""
+  return _bytes(_state_shapes(config, _task(config, words)), 1)
+
+
+def changed(config: Config, options: dict) -> Config:
+  """A copy with {"optim.accumulate": 2, ...}; the mesh fills the devices."""
+  config = copy.deepcopy(config)
+  for name, value in options.items():
+    group, leaf = name.split(".")
+    setattr(getattr(config, group), leaf, value)
+  config.mesh.data = -1
+  return config
+
+
+def _task(config: Config, words: int, classes: int = CLASSES):
+  names = ()
+  if config.task == "category":
+    names = [f"category {i}" for i in range(classes)]
+    names = sorted(names, key=lambda name: zlib.crc32(name.encode()))
+  return tasks.make_task(config, Vocabulary(words), categories=names)
+
+
+def _recompute(config: Config, task, words: int) -> float:
+  """Products that are done for each that counts: remat does a forward more."""
+  if not config.model.remat or config.model.name == "resnet50":
+    return 1.0
+  again = task.embed_flops
+  if config.loss.align:
+    alone = changed(config, {"loss.align": 0.0})
+    views = task.train_flops - _task(alone, words).train_flops
+    again += views / 3
+  return 1 + again / task.train_flops
+
+
+def _memory(config: Config, state, chips: int, words: int) -> Memory:
+  _, fsdp = resolve_mesh(config.mesh, chips)
+  o = config.optim
+  rows = config.batch_size // chips
+  example = tasks.example_batch(config)
+  kept = task_memory.count(
+    config,
+    tasks.word_rows(config, Vocabulary(words)),
+    attention="cudnn" if config.model.attention == "cudnn" else "xla",
+  )
+  passing = rows // o.accumulate
+  gradients = _bytes(state.params, fsdp)
+  whole = _bytes(state.params, 1)
+  itemsize = jnp.dtype(config.model.dtype).itemsize
+  return Memory(
+    parameters=gradients,
+    moments=_bytes(state, fsdp) - gradients,
+    batch=rows * sum(x.nbytes for x in example),
+    accumulated=gradients if o.accumulate > 1 else 0,
+    activations=kept.table
+    + passing * (kept.pair + kept.other * config.batch_size),
+    gathered=whole if gradients < whole else 0,
+    cast=whole * itemsize // 4 if itemsize < 4 else 0,
+    gradients=gradients,
+  )
+
+
+def _state_shapes(config: Config, task):
+  """The State of a run as `jax.ShapeDtypeStruct`."""
+  o = config.optim
+  optimizer = make_optimizer(
+    lambda step: o.lr, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
+  )
+  example = tasks.example_batch(config, config.optim.accumulate)
+
+  def make():
+    root = jax.random.key(config.seed)
+    view = task.objective.corrupt(root, 0, example)
+    names = step_lib.metric_names(task.objective, view)
+    params = tasks.initial_params(task, config.seed)
+    return step_lib.init_state(params, optimizer, names)
+
+  return jax.eval_shape(make)
+
+
+def _bytes(shapes, fsdp: int) -> int:
+  """Of a tree on one device, as `sharding.for_state` lays it out."""
+  total = 0
+  for leaf in jax.tree.leaves(shapes):
+    split = sharding.split_axis(leaf.shape, fsdp) is not None
+    total += leaf.size * leaf.dtype.itemsize // (fsdp if split else 1)
+  return total

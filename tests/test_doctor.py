@@ -1,0 +1,202 @@
+"""Each thing that would spoil a run is found, by a machine that has it."""
+
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import shell
+import tiny_run
+
+from item_jax.__main__ import main
+from item_jax.training import doctor, doctor_input, doctor_room
+
+LINES = {
+  "versions",
+  "devices",
+  "kernel",
+  "attention xla",
+  "attention cudnn",
+  "open files",
+  "clocks",
+  "decoding",
+  "data",
+  "decoding its photos",
+  "disk",
+  "shared memory",
+  "checkpoint",
+}
+
+
+def test_a_healthy_machine_passes_and_is_left_as_it_was(
+  tiny_data, tmp_path, capsys
+):
+  words = [
+    "doctor",
+    f"--config={shell.CONFIG}:plain",
+    f"--data={tiny_data}",
+    f"--workdir={tmp_path / 'not' / 'there'}",
+  ]
+  code = main(words)
+  lines = capsys.readouterr().out.splitlines()
+  assert code == 0, lines
+  found = {line[5:].split(":")[0]: line[:5].strip() for line in lines}
+  assert set(found) == LINES
+  assert "BAD" not in found.values()
+  assert found["kernel"] == found["checkpoint"] == "ok"
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_bad_ends_non_zero(tmp_path, capsys):
+  (tmp_path / "data").mkdir()
+  # A file system that nobody may write to.
+  words = ["doctor", f"--data={tmp_path / 'data'}", "--workdir=/sys/kernel"]
+  assert main(words) == 1
+  out = capsys.readouterr().out
+  assert "BAD  data: " in out
+  assert "BAD  checkpoint: /sys/kernel" in out
+
+
+def test_a_version_outside_its_bounds(tmp_path, monkeypatch):
+  assert doctor.versions().level == doctor.OK
+  info = tmp_path / "flax-0.1.dist-info"
+  info.mkdir()
+  (info / "METADATA").write_text(
+    "Metadata-Version: 2.1\nName: flax\nVersion: 0.1\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  found = doctor.versions()
+  assert found.level == doctor.BAD
+  assert "flax 0.1, item-jax needs flax" in found.text
+  assert "jaxlib" not in found.text
+
+
+@pytest.mark.parametrize("kind", ["NVIDIA GPU", "TPU"])
+def test_an_accelerator_that_is_not_used(tmp_path, monkeypatch, kind):
+  pci = tmp_path / "sys" / "bus" / "pci" / "devices"
+  for number, device in enumerate(("0x0042", "0x0063")):  # a network card first
+    (pci / str(number)).mkdir(parents=True)
+    (pci / str(number) / "vendor").write_text("0x1ae0\n")
+    (pci / str(number) / "device").write_text(f"{device}\n")
+    if kind != "TPU":
+      (pci / str(number) / "vendor").write_text("0x8086\n")
+  (tmp_path / "dev").mkdir()
+  (tmp_path / "dev" / "nvidiactl").touch()
+  if kind != "TPU":
+    (tmp_path / "dev" / "nvidia0").touch()
+  assert doctor.accelerators(tmp_path) == {kind: 1}
+  assert doctor.devices(tmp_path).level == doctor.WARN  # the CPU was asked for
+  monkeypatch.delenv("JAX_PLATFORMS")
+  found = doctor.devices(tmp_path)
+  assert found.level == doctor.BAD
+  assert f"1 {kind} not used" in found.text
+  shutil.rmtree(tmp_path / "dev")
+  shutil.rmtree(pci)
+  assert doctor.devices(tmp_path).level == doctor.OK
+
+
+def test_a_disk_that_takes_no_more(tmp_path):
+  """A limit on the size of a file stands for it: real writes that fail."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, hard))
+  try:
+    found = doctor_room.checkpoint(tmp_path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert found.level == doctor.BAD
+  assert list(tmp_path.iterdir()) == []
+  assert doctor_room.checkpoint(tmp_path).level == doctor.OK
+
+
+def test_less_room_than_the_checkpoints_need(tmp_path):
+  config = tiny_run.get_config("plain")
+  config.data.workers = 2
+  small = doctor_room.needs(config, 300)
+  assert doctor_room.disk(tmp_path, small[0]).level == doctor.OK
+  # Two workers, four batches held and one in the making, 16 rows of 16 pixels.
+  assert 2 * 5 * 16 * 16 * 16 * 3 < small[1] < 2 * 5 * 16 * 16 * 16 * 3 * 1.2
+  config.model.width = config.model.mlp = 2**20  # 50 TB of parameters
+  large = doctor_room.needs(config, 300)
+  found = doctor_room.disk(tmp_path / "not" / "there", large[0])
+  assert found.level == doctor.BAD
+  assert str(tmp_path) in found.text
+  assert doctor_room.shared_memory(2**60, tmp_path).level == doctor.BAD
+  assert doctor_room.shared_memory(0, tmp_path).level == doctor.OK
+
+
+@pytest.mark.parametrize(
+  ("limit", "level"), [(100, doctor.BAD), (512, doctor.WARN), (1024, doctor.OK)]
+)
+def test_a_limit_on_open_files(limit, level):
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+  try:
+    assert doctor_room.open_files().level == level
+  finally:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+  ("apart", "level"),
+  [(0.5, doctor.OK), (1.5, doctor.WARN), (59, doctor.WARN), (61, doctor.BAD)],
+)
+def test_clocks_that_are_apart(apart, level):
+  found = doctor.skew([1e9, 1e9 + apart, 1e9 + apart / 2])
+  assert found.level == level
+  assert f"{apart:.2f} s between processes 0 and 1" in found.text
+
+
+def test_the_clocks_of_two_processes():
+  """The second one's is 90 s late."""
+  code = (
+    "import sys, time, jax; from item_jax.training import doctor;"
+    " me = int(sys.argv[2]); jax.distributed.initialize(sys.argv[1], 2, me);"
+    " print(doctor.clocks(lambda: time.time() - 90 * me))"
+  )
+  address = f"localhost:{shell.free_port()}"
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", code, address, str(number)],
+      env=shell.environment(),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for number in range(2)
+  ]
+  for process in processes:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "level='BAD'" in out
+    apart = float(out.split("text='")[1].split(" s ")[0])
+    assert 89.5 < apart < 92
+    assert "between processes 1 and 0" in out
+
+
+@pytest.mark.slow
+def test_two_processes_examine_together(tiny_data, tmp_path):
+  words = ["doctor", f"--data={tiny_data}", f"--workdir={tmp_path}"]
+  processes = shell.start_together(*words)
+  outputs = [process.communicate(timeout=280)[0] for process in processes]
+  assert [p.returncode for p in processes] == [0, 0], "\n".join(outputs)
+  for number, output in enumerate(outputs):
+    assert f"process {number} ok   checkpoint: saved" in output
+    assert "s between processes" in output
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_photo_is_decoded_and_counted(tiny_data):
+  store, words, found = doctor_input.open_data(Path(tiny_data))
+  assert found.level == doctor.OK
+  assert f"{words.size} words" in found.text
+  for found in (
+    doctor_input.decode_rate(64),
+    doctor_input.decode_rate_of(store, 64),
+  ):
+    assert float(found.text.split(" ")[0].replace(",", "")) > 0
+
+
+def test_an_option_of_no_config_is_refused():
+  assert main(["doctor", "--config.steps=3"]) == 2

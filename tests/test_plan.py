@@ -1,0 +1,306 @@
+"""What is planned is held against what XLA compiles, and against itself."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+import shell
+import tiny_run
+
+from item_jax import config_flags, tasks
+from item_jax.__main__ import main
+from item_jax.errors import UserError
+from item_jax.models import memory
+from item_jax.training import plan_page
+from item_jax.training.plan import Machine, Vocabulary, changed, plan
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CHILD = Path(__file__).with_name("compiled.py")
+MACHINE = Machine(chips=4, memory=1e9, peak=1e12)
+
+
+def compile_steps(data, lines, *, level: str = "0") -> list[dict]:
+  """What XLA says of each step, on four devices."""
+  env = shell.environment(devices=4)
+  env["XLA_FLAGS"] = env["XLA_FLAGS"].replace("level=0", f"level={level}")
+  done = subprocess.run(
+    [sys.executable, CHILD, data],
+    input="\n".join(f"{CONFIGS}/{line}" for line in lines),
+    env=env,
+    capture_output=True,
+    text=True,
+    timeout=3_000,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = [x for x in done.stdout.splitlines() if x.startswith('{"line"')]
+  return [json.loads(x) for x in found]
+
+
+def planned(found: dict):
+  name, *options = found["line"].split()
+  config = config_flags.parse(name, [f"--config.{x}" for x in options])
+  machine = MACHINE._replace(chips=found["devices"])
+  return plan(
+    config, machine, words=found["words"], classes=max(2, found["classes"])
+  )
+
+
+def compare(found: dict) -> dict[str, float]:
+  """Planned over compiled: of memory, and of the work of a step."""
+  made = planned(found)
+  m = made.memory
+  arguments = m.parameters + m.moments + m.batch
+  work = made.flops_per_sample * made.recompute * made.config.batch_size
+  # XLA counts a loop's body once, and each device by itself.
+  counted = found["flops"] * found["devices"] * made.config.optim.accumulate
+  return {
+    "arguments": arguments / found["arguments"],
+    "temporary": (m.total - arguments) / found["temporary"],
+    "total": m.total / (found["arguments"] + found["temporary"]),
+    "flops": work / counted,
+  }
+
+
+def assert_close(found: dict) -> None:
+  ratios = compare(found)
+  print(found["line"], {k: round(v, 3) for k, v in ratios.items()})
+  assert ratios["arguments"] == pytest.approx(1, abs=0.01)
+  for name in ("temporary", "total", "flops"):
+    assert ratios[name] == pytest.approx(1, abs=0.15), (name, ratios)
+
+
+def test_the_plan_of_a_step_is_what_xla_compiles(tiny_data):
+  lines = (
+    "item_tiny.py model.layers=1",
+    "item_tiny.py model.layers=1 mesh.fsdp=4 optim.accumulate=2",
+  )
+  for found in compile_steps(tiny_data, lines):
+    assert_close(found)
+
+
+SLOW = (
+  "item_tiny.py",
+  "item_tiny.py mesh.fsdp=2",
+  "item_tiny.py mesh.fsdp=4 model.norm=post",
+  "item_tiny.py optim.accumulate=4 model.dropout=0.1",
+  "item_tiny.py batch_size=8",
+  "item_small.py model.layers=2 model.image_size=96 batch_size=32"
+  " model.dtype=float32",
+  "item_small.py model.layers=2 model.image_size=96 batch_size=32",
+  "item_base.py model.layers=2 model.width=128 model.heads=4 model.mlp=512"
+  " model.image_size=96 batch_size=128 model.dtype=float32",
+  "item_base.py batch_size=4",
+  "comparison.py:item_align,tiny",
+  "comparison.py:item_align_both,tiny",
+  "comparison.py:item_supervised,tiny",
+  "comparison.py:resnet50,tiny",
+  "comparison.py:resnet50,tiny resnet.norm=group",
+  "comparison.py:roberta,tiny",
+  "comparison.py:clip,tiny",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", SLOW)
+def test_the_plan_of_many_steps_is_what_xla_compiles(tiny_data, line):
+  (found,) = compile_steps(tiny_data, [line])
+  assert_close(found)
+
+
+@pytest.mark.slow
+def test_how_hard_the_compiler_tries_changes_neither_count(tiny_data):
+  line = ["item_tiny.py model.layers=1"]
+  (quick,), (usual,) = (
+    compile_steps(tiny_data, line, level=level) for level in ("0", "3")
+  )
+  for name in ("arguments", "temporary", "flops"):
+    assert quick[name] == usual[name]
+
+
+def residuals(config) -> int:
+  """Bytes that reverse mode keeps of one pass, what it is given included."""
+  task = tasks.make_task(config, Vocabulary(300))
+  batch = tasks.example_batch(config, config.batch_size)
+
+  def forward(batch):
+    view = task.objective.corrupt(jax.random.key(0), 0, batch)
+
+    def loss(params):
+      totals, _ = task.objective.totals(params, view, jax.random.key(0))
+      return sum(totals[name] for name in task.objective.weights)
+
+    return jax.vjp(loss, tasks.initial_params(task, 0))[1]
+
+  kept = jax.tree.leaves(jax.eval_shape(forward, batch))
+  return sum(
+    x.size * x.dtype.itemsize
+    for x in kept
+    if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+  )
+
+
+def test_remat_keeps_a_blocks_input_and_no_more():
+  """By jax's own residuals: XLA for the CPU undoes remat's order of work."""
+  deep = [tiny_run.get_config() for _ in range(2)]
+  for layers, config in enumerate(deep, 1):
+    config.model.layers, config.model.remat = layers, True
+  plans = [plan(config, MACHINE, words=300) for config in deep]
+  block = 4 * (plans[1].parameters - plans[0].parameters)
+  m = deep[0].model
+  places = 1 + (m.image_size // m.patch) ** 2 + m.title_places
+  state = deep[0].batch_size * places * m.width * 4
+  one, two = (residuals(config) for config in deep)
+  assert two - one == pytest.approx(state + block, rel=0.02)
+  # The plan's is that of one of four devices.
+  grown = plans[1].memory.activations - plans[0].memory.activations
+  assert grown == state / 4
+  # Work: the forward pass of the encoder once more.
+  plain = changed(deep[1], {"model.remat": False})
+  again = plan(plain, MACHINE, words=300)
+  assert again.recompute == 1 < plans[1].recompute < 4 / 3
+  assert again.memory.activations > plans[1].memory.activations
+
+
+def test_a_block_by_hand():
+  """BERT-base, 256 places, bfloat16: of a pair and a block."""
+  sizes = {
+    "places": 256,
+    "width": 768,
+    "mlp": 3_072,
+    "heads": 12,
+    "itemsize": 2,
+    "activation": "gelu",
+  }
+  states, inside, squares = 256 * 768, 256 * 3_072, 12 * 256 * 256
+  cudnn = memory.block_bytes(**sizes, attention="cudnn", dropout=False)
+  assert cudnn == states * (8 + 12) + inside * 8 + 4 * 12 * 256
+  xla = memory.block_bytes(**sizes, attention="xla", dropout=True)
+  assert xla == states * (8 + 16 + 8) + inside * 8 + squares * (4 + 2)
+
+
+def test_what_is_split_and_what_is_not():
+  config = tiny_run.get_config()
+  config.model.width, config.model.mlp, config.batch_size = 128, 512, 64
+  whole = plan(config, MACHINE, words=1_000).memory
+  split = plan(changed(config, {"mesh.fsdp": 4}), MACHINE, words=1_000).memory
+  for name in ("parameters", "moments", "gradients"):
+    a, b = getattr(whole, name), getattr(split, name)
+    assert a / 4 < b < a / 2, name  # biases and norms are copied
+  assert split.batch == whole.batch
+  assert (whole.gathered, split.gathered) == (0, whole.parameters)
+  halved = plan(
+    changed(config, {"optim.accumulate": 2}), MACHINE, words=1_000
+  ).memory
+  table = 2 * 4 * 1_024 * 128  # gradients by two decoders, of 1,024 rows
+  assert halved.activations - table == (whole.activations - table) / 2
+  assert halved.accumulated == whole.gradients
+
+
+@pytest.mark.parametrize("variant", ["plain", *tiny_run.BASELINES])
+def test_every_task_has_a_plan_that_says_what_to_change(variant):
+  config = tiny_run.get_config(variant)
+  config.batch_size = 64
+  made = plan(config, MACHINE, words=300)
+  assert made.fits
+  assert min(made.flops_per_sample, made.memory.activations) > 0
+  m = made.memory
+  state = m.parameters + m.moments + m.batch
+  tight = MACHINE._replace(memory=(state + 0.8 * m.activations) / 0.9)
+  small = plan(config, tight, words=300)
+  assert not small.fits
+  found = plan_page.changes(small, words=300)
+  for change in found:
+    assert change.plan.fits
+    assert change.plan.memory.total <= 0.9 * tight.memory
+    for name, value in change.options.items():
+      if len(change.options) > 1 or value is True or value == 2:
+        continue
+      less = changed(config, {name: value // 2})
+      assert not plan(less, tight, words=300).fits, change.options
+  offered = {name for change in found for name in change.options}
+  if config.task == "contrastive":
+    assert "optim.accumulate" not in offered
+  if config.model.name == "resnet50":
+    assert "model.remat" not in offered
+  slow = [change.slowdown for change in found]
+  assert slow == sorted(slow)
+
+
+def test_nothing_helps_where_the_state_alone_is_too_large():
+  config = tiny_run.get_config()
+  made = plan(config, MACHINE._replace(memory=1e4), words=300)
+  assert plan_page.changes(made, words=300) == []
+  assert "more chips" in plan_page.describe(made, words=300)
+
+
+def test_time_is_work_over_what_is_reached():
+  config = tiny_run.get_config()
+  made = plan(config, Machine(4, 1e9, 1e12, mfu=0.5), words=300)
+  work = made.flops_per_sample * config.steps * config.batch_size
+  assert made.seconds == pytest.approx(work / (4 * 1e12 * 0.5))
+  assert made.samples == 60 * 16
+
+
+@pytest.mark.parametrize(
+  "change", [{"chips": 3}, {"chips": 0}, {"memory": -1.0}, {"mfu": 1.5}]
+)
+def test_machines_that_cannot_be(change):
+  with pytest.raises(UserError):
+    plan(tiny_run.get_config(), MACHINE._replace(**change), words=300)
+
+
+def test_the_papers_run_from_the_shell(tmp_path, monkeypatch, capsys):
+  words = [
+    "plan",
+    f"--config={CONFIGS}/item_base.py",
+    "--chips=8",
+    "--memory=80",
+    "--peak=989",
+    f"--json={tmp_path / 'plan.json'}",
+  ]
+  begin = time.process_time()
+  assert main(words) == 0
+  assert time.process_time() - begin < 10
+  out = capsys.readouterr().out
+  found = json.loads((tmp_path / "plan.json").read_text())
+  assert found["samples"] == 51_200_000
+  # 139.7 by the arithmetic of the paper's sizes, without the pair's heads.
+  assert found["flops_per_sample"] == pytest.approx(139.7e9, rel=0.03)
+  days = 51.2e6 * found["flops_per_sample"] / (8 * 989e12 * 0.4) / 86_400
+  assert found["days"] == pytest.approx(days)
+  assert f"{found['days']:.3g} days" in out
+  assert found["fits"]
+  assert "it fits" in out
+  total = found["memory_bytes"]["total"]
+  assert f"{total / 1e9:.3f}" in out
+
+
+def test_a_plan_takes_no_device(tmp_path):
+  """It is made where the platform that is asked for is not there."""
+  env = shell.environment() | {"JAX_PLATFORMS": "cuda"}
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "item_jax", "plan"),
+      f"--config={shell.CONFIG}:plain",
+      *("--chips=1", "--memory=0.001", "--peak=1"),
+    ],
+    env=env,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  assert "it does not fit" in done.stdout
+
+
+def test_the_table_has_each_run_on_each_machine(capsys):
+  assert main(["plan", f"--config={shell.CONFIG}:plain", "--table"]) == 0
+  rows = capsys.readouterr().out.splitlines()
+  rows = [row.split("|") for row in rows if row.startswith(("| 8", "| TPU"))]
+  assert len(rows) == 9
+  samples = [float(row[2].replace(",", "").split()[0]) for row in rows]
+  assert samples == [51.2, 512.0, 5120.0] * 3
