@@ -20,6 +20,7 @@ from item_jax.processes import die_with_parent
 
 T = TypeVar("T")
 _CHUNK = 16  # photos handed to a worker at once
+_DEATHS = 2  # of a process alone with it; one may have been killed from outside
 _AHEAD = 4  # chunks a worker may be ahead of the one waited for
 
 
@@ -116,12 +117,15 @@ class _Pool:
     lone = self._start(1)
     stored = []
     for _, name in chunk:
-      try:
-        stored.append(lone.submit(store_photo, self._root, name).result())
-      except BrokenProcessPool:
-        stored.append(BadImage(f"reading the image kills the process: {name}"))
-        lone.shutdown()
-        lone = self._start(1)
+      photo = BadImage(f"reading the image kills the process: {name}")
+      for _ in range(_DEATHS):
+        try:
+          photo = lone.submit(store_photo, self._root, name).result()
+          break
+        except BrokenProcessPool:
+          lone.shutdown()
+          lone = self._start(1)
+      stored.append(photo)
     lone.shutdown()
     if len(chunk) > 1 and all(isinstance(s, BadImage) for s in stored):
       raise RuntimeError(

@@ -1,0 +1,194 @@
+"""SIGKILL of `item-jax prepare`, of the command and of its workers: nothing
+half done bears the name, nothing is left over, the next call is as good."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from shop import contents, make_shop, photo, write_catalogue
+
+from item_jax.data.prepare import prepare
+from item_jax.data.records import open_store
+from item_jax.files import check_manifest
+
+SHM = Path("/dev/shm")
+# Just before the name is given; a moment that no clock would hit.
+KILLED_WHEN_READY = """
+import os, signal, sys
+from item_jax.__main__ import main
+from item_jax.data import publish
+publish.Draft.publish = lambda draft: os.kill(os.getpid(), signal.SIGKILL)
+if __name__ == "__main__":
+  sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+  """150 listings with large photos: a second or two of work."""
+  folder = make_shop(tmp_path_factory.mktemp("shop"))
+  for n in range(10):
+    data = photo(n, kind="PNG", size=(600, 600))
+    (folder / "images" / f"large{n}.png").write_bytes(data)
+  rows = [
+    (n, n // 2, f"large{n % 10}.png", f"red shirt size {n % 7}", "", split)
+    for n, split in enumerate(["train", "val", "test"] * 50)
+  ]
+  write_catalogue(folder / "c.csv", rows)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shop, tmp_path_factory) -> dict[str, bytes]:
+  out = tmp_path_factory.mktemp("undisturbed") / "data"
+  assert prepare(shop / "c.csv", images=shop / "images", out=out) == 0
+  check_manifest(out)
+  return contents(out)
+
+
+def command(shop: Path, out: Path, *more: str) -> list[str]:
+  words = ["prepare", shop / "c.csv", f"--images={shop / 'images'}"]
+  return [*map(str, words), f"--out={out}", "--workers=2", *more]
+
+
+def start(words, *program: str) -> subprocess.Popen:
+  return subprocess.Popen(
+    [sys.executable, *(program or ("-m", "item_jax")), *words],
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+    start_new_session=True,
+  )
+
+
+def members(group: int) -> list[int]:
+  """Processes of a session that are still running."""
+  found = []
+  for entry in Path("/proc").iterdir():
+    if entry.name.isdecimal():
+      try:
+        fields = (entry / "stat").read_text().rpartition(")")[2].split()
+      except OSError:
+        continue
+      if int(fields[3]) == group and fields[0] != "Z":
+        found.append(int(entry.name))
+  return found
+
+
+def shared_memory() -> set[str]:
+  """Entries of /dev/shm that no process has mapped: other tests run too."""
+  held = set()
+  for maps in Path("/proc").glob("[0-9]*/maps"):
+    try:
+      held |= {
+        line.split()[-1] for line in maps.read_text().splitlines() if line
+      }
+    except OSError:
+      continue
+  return {path.name for path in SHM.glob("*") if str(path) not in held}
+
+
+def assert_gone(process: subprocess.Popen, before: set[str]) -> None:
+  """No child lives longer than 5 s, and none left shared memory behind."""
+  process.wait(timeout=5)
+  deadline = time.monotonic() + 5
+  while members(process.pid):
+    assert time.monotonic() < deadline, members(process.pid)
+    time.sleep(0.05)
+  while not shared_memory() <= before:
+    assert time.monotonic() < deadline, shared_memory() - before
+    time.sleep(0.2)
+
+
+def again(shop: Path, out: Path, *more: str) -> dict[str, bytes]:
+  """The same command once more; what it wrote, and nothing beside it."""
+  process = start(command(shop, out, *more))
+  assert process.wait(timeout=120) == 0
+  assert os.listdir(out.parent) == [out.name]
+  return contents(out)
+
+
+def wait_for(process, out: Path, pattern: str) -> None:
+  """Until the draft holds such a file."""
+  deadline = time.monotonic() + 120
+  while not any(out.parent.glob(f"{out.name}.preparing-*/{pattern}")):
+    assert process.poll() is None, "it ended before it could be killed"
+    assert time.monotonic() < deadline
+    time.sleep(0.002)
+
+
+def test_killed_just_before_it_has_its_name(shop, undisturbed, tmp_path):
+  out = tmp_path / "made" / "data"
+  (tmp_path / "run.py").write_text(KILLED_WHEN_READY)
+  before = shared_memory()
+  process = start(command(shop, out), str(tmp_path / "run.py"))
+  assert process.wait(timeout=120) == -signal.SIGKILL
+  assert_gone(process, before)
+  [draft] = out.parent.iterdir()
+  assert draft.name.startswith("data.preparing-")
+  assert contents(draft) == undisturbed  # it lacked nothing but the name
+  assert again(shop, out) == undisturbed
+
+
+def test_killed_workers_cost_nothing(shop, undisturbed, tmp_path):
+  out = tmp_path / "made" / "data"
+  process = start(command(shop, out))
+  wait_for(process, out, "*.part")
+  for _ in range(2):
+    workers = [
+      pid
+      for pid in members(process.pid)
+      if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert workers
+    os.kill(workers[0], signal.SIGKILL)
+    time.sleep(0.2)
+  assert process.wait(timeout=120) == 0
+  assert os.listdir(out.parent) == ["data"]
+  assert contents(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_killed_at_20_moments(shop, undisturbed, tmp_path):
+  """Half of them while an older data set of that name is to be replaced."""
+  old = tmp_path / "old"
+  assert prepare(shop / "c.csv", images=shop / "images", out=old) == 0
+  # Told apart by one title.
+  lines = (shop / "c.csv").read_text().replace("size 1", "size one")
+  (tmp_path / "old.csv").write_text(lines)
+  shutil.rmtree(old)
+  assert prepare(tmp_path / "old.csv", images=shop / "images", out=old) == 0
+  former = contents(old)
+  assert former != undisturbed
+  begun = time.monotonic()
+  out = tmp_path / "timed" / "data"
+  process = start(command(shop, out))
+  wait_for(process, out, "*.part")
+  first = time.monotonic() - begun
+  assert process.wait(timeout=120) == 0
+  last = time.monotonic() - begun
+  moments = random.Random(0)
+  killed = 0
+  for number in range(20):
+    out = tmp_path / str(number) / "data"
+    more = []
+    if number % 2:
+      shutil.copytree(old, out)
+      more = ["--overwrite"]
+    before = shared_memory()
+    process = start(command(shop, out, *more))
+    time.sleep(moments.uniform(0.7 * first, last))
+    process.kill()
+    killed += process.wait() == -signal.SIGKILL
+    assert_gone(process, before)
+    if out.exists():
+      check_manifest(out)
+      assert contents(out) in (former, undisturbed)
+      open_store(out)
+    assert again(shop, out, *(more or ["--overwrite"])) == undisturbed
+  assert killed >= 15
