@@ -108,7 +108,7 @@ def assert_gone(process: subprocess.Popen, before: set[str]) -> None:
 def again(shop: Path, out: Path, *more: str) -> dict[str, bytes]:
   """The same command once more; what it wrote, and nothing beside it."""
   process = start(command(shop, out, *more))
-  assert process.wait(timeout=120) == 0
+  assert process.wait(timeout=300) == 0
   assert os.listdir(out.parent) == [out.name]
   return contents(out)
 
