@@ -129,15 +129,10 @@ def test_most_queries_need_no_second_look():
   vectors = gaussians(3000, 64)
   rows = np.arange(500)
   index, place = ranking.in_id_order(names(3000), None)
-  *_, settled = module._settle(
-    vectors,
-    1 / module.lengths(vectors, names(3000)),
-    rows,
-    index,
-    place[rows],
-    k=10,
-    tile=512,
-  )
+  scale = 1 / module.lengths(vectors, names(3000))
+  asked = module.Asked(vectors, scale, rows, index, place[rows])
+  (found,) = module._nominate(asked, kept=36, tile=512)
+  *_, settled = module._settle(asked, *found, k=10)
   assert settled.mean() > 0.99
 
 

@@ -87,9 +87,10 @@ def test_nothing_imports_tensorflow():
   [
     ("item_jax", {"jax", "flax", "numpy"}),
     ("item_jax.data.pipeline", {"tensorflow", "flax", "optax"}),
-    ("item_jax.data.prepare", {"tensorflow", "flax"}),
+    ("item_jax.data.prepare", {"tensorflow", "flax", "apache_beam"}),
     ("item_jax.evaluation.search", {"jax", "tensorflow"}),
     ("item_jax.evaluation.retrieval", {"jax", "tensorflow"}),
+    ("item_jax.commands.evaluate", {"jax", "tensorflow"}),
     ("item_jax.evaluation.report", {"jax", "tensorflow"}),
     ("item_jax.evaluation.trivial", {"jax", "tensorflow"}),
     ("item_jax.evaluation.probe", {"jax", "tensorflow", "matplotlib"}),

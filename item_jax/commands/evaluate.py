@@ -1,9 +1,13 @@
 """`item-jax evaluate`: embeddings in, scores of same-product search out."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from item_jax.errors import UserError
+from item_jax.training import cluster
+
+EXIT_FAILED = 4  # another process failed
 
 
 def add(command) -> None:
@@ -18,9 +22,45 @@ def add(command) -> None:
   sub.add_argument("--per_query", type=Path, metavar="FILE.csv")
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
   sub.add_argument("--seed", type=int, default=0)
+  sub.add_argument(
+    "--devices",
+    action="store_true",
+    help="search on this machine's devices; the same result",
+  )
+  cluster.add_flags(sub)
 
 
-def run(args, rest) -> None:
+def run(args, rest) -> int:
+  cluster.join(args)
+  if not args.distributed and args.coordinator is None:
+    return _evaluate(args, search=_search(args))
+  import jax
+
+  from item_jax.evaluation import hosts
+
+  try:
+    return hosts.together(
+      lambda: _evaluate(
+        args,
+        search=hosts.divided(_search(args)),
+        report=jax.process_index() == 0,
+      )
+    )
+  except hosts.ElsewhereError as error:
+    print(f"item-jax: stopped: {error}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _search(args):
+  """Who searches; numpy needs no device, and jax is not imported for it."""
+  if args.devices:
+    from item_jax.evaluation.device_search import search
+  else:
+    from item_jax.evaluation.search import search
+  return search
+
+
+def _evaluate(args, **how) -> int:
   from item_jax.evaluation import retrieval
 
   given = {
@@ -29,6 +69,7 @@ def run(args, rest) -> None:
     "per_query": args.per_query,
     "bootstrap": args.bootstrap,
     "seed": args.seed,
+    **how,
   }
   if args.export is not None and args.embeddings is None and args.items is None:
     retrieval.evaluate_export(args.export, **given)
@@ -38,6 +79,7 @@ def run(args, rest) -> None:
     raise UserError(
       "evaluate needs either an export folder or --embeddings and --items"
     )
+  return 0
 
 
 def _depths(text: str) -> tuple[int, ...]:

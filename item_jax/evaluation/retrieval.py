@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +43,20 @@ def evaluate_export(
   per_query: Path | None = None,
   bootstrap: int = 1000,
   seed: int = 0,
+  search: Callable[..., Neighbours] = search,
+  report: bool = True,
 ) -> dict:
   """Scores a finished export folder; see `evaluate_files`."""
-  vectors_ND, items = open_export(folder)
-  return _evaluate(vectors_ND, items, ks, json_path, per_query, bootstrap, seed)
+  return _evaluate(
+    *open_export(folder),
+    ks=ks,
+    json_path=json_path,
+    per_query=per_query,
+    bootstrap=bootstrap,
+    seed=seed,
+    search=search,
+    report=report,
+  )
 
 
 def evaluate_files(
@@ -58,6 +68,8 @@ def evaluate_files(
   per_query: Path | None = None,
   bootstrap: int = 1000,
   seed: int = 0,
+  search: Callable[..., Neighbours] = search,
+  report: bool = True,
 ) -> dict:
   """Scores any .npy of embeddings with a CSV of items; prints the table.
 
@@ -69,13 +81,24 @@ def evaluate_files(
     per_query: where each query's measures and nearest ids are written (CSV).
     bootstrap: resamples for the intervals.
     seed: of the resamples.
+    search: finds the nearest rows, as `search.search` does.
+    report: prints and writes; False where another process does.
 
   Returns:
     The summary, as written to `json_path`.
   """
   table = read_items(items)
-  vectors_ND = open_embeddings(embeddings, table.ids)
-  return _evaluate(vectors_ND, table, ks, json_path, per_query, bootstrap, seed)
+  return _evaluate(
+    open_embeddings(embeddings, table.ids),
+    table,
+    ks=ks,
+    json_path=json_path,
+    per_query=per_query,
+    bootstrap=bootstrap,
+    seed=seed,
+    search=search,
+    report=report,
+  )
 
 
 def score(
@@ -85,8 +108,13 @@ def score(
   ks: Sequence[int] = (10,),
   bootstrap: int = 1000,
   seed: int = 0,
+  search: Callable[..., Neighbours] = search,
 ) -> Scored:
-  """Searches every query of `items` by cosine and scores what was found."""
+  """Searches every query of `items` by cosine and scores what was found.
+
+  Args:
+    search: finds the nearest rows, as `search.search` does.
+  """
   ks = _depths(ks)
   check_items(items)
   check_embeddings(vectors_ND, items.ids)
@@ -166,15 +194,19 @@ def write_per_query(path: Path, items: Items, scored: Scored) -> None:
       )
 
 
-def _evaluate(vectors_ND, items, ks, json_path, per_query, bootstrap, seed):
+def _evaluate(
+  vectors_ND, items, *, ks, json_path, per_query, bootstrap, report, **options
+):
   for path in (json_path, per_query):  # now, not after the search
     if path and not Path(path).parent.is_dir():
       raise FileNotFoundError(f"{path}: there is no folder to write it to")
   if bootstrap < 1:
     raise UserError(f"{bootstrap} resamples; expected 1 or more")
-  if vectors_ND.dtype != np.float32:
+  if report and vectors_ND.dtype != np.float32:
     print(f"embeddings are {vectors_ND.dtype}; computed in float32")
-  scored = score(vectors_ND, items, ks=ks, bootstrap=bootstrap, seed=seed)
+  scored = score(vectors_ND, items, ks=ks, bootstrap=bootstrap, **options)
+  if not report:
+    return scored.summary
   print(table(scored.summary))
   if json_path:
     text = json.dumps(scored.summary, indent=2) + "\n"

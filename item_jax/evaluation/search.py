@@ -9,7 +9,8 @@ bound, chooses the few rows that need it, and where the bound cannot settle a
 query, that query alone is scored exactly against everything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -54,30 +55,86 @@ def search(
   Raises:
     UserError: a row is not finite or has no direction; the message names it.
   """
+  return exact_search(
+    _nominate, vectors_ND, ids, k=k, queries=queries, index=index, tile=tile
+  )
+
+
+class Asked(NamedTuple):
+  """A search as those see it who choose what is looked at exactly."""
+
+  vectors_ND: np.ndarray
+  scale_N: np.ndarray  # 1 / length
+  rows_Q: np.ndarray  # row numbers of the queries
+  index: np.ndarray  # row numbers searched, by ascending id: I "places"
+  own_Q: np.ndarray  # the place each query must not find (itself), or -1
+
+
+def exact_search(
+  nominate: Callable[..., Iterable[tuple[np.ndarray, np.ndarray]]],
+  vectors_ND: np.ndarray,
+  ids: Sequence[str],
+  *,
+  k: int,
+  queries: np.ndarray | None,
+  index: np.ndarray | None,
+  tile: int,
+  steps: float = 1,
+) -> Neighbours:
+  """As `search`, whoever computes the float32 products.
+
+  Args:
+    nominate: (Asked, kept=, tile=) -> for each tile of queries the `kept`
+      places of highest float32 product, best first, and these products
+      [Q, kept]; (-1, -inf) where there are no more. Which of equal products
+      are kept does not matter.
+    steps: how many rounding errors of float32 a step of these products may
+      make: 1 where products and sums are IEEE's.
+  """
   scale_N = 1 / lengths(vectors_ND, ids)
   queries = np.arange(len(ids)) if queries is None else queries
   index, place_N = in_id_order(ids, index)
+  asked = Asked(vectors_ND, scale_N, queries, index, place_N[queries])
+  # The spare places make it likely that the bound below settles the query.
+  nominated = nominate(asked, kept=2 * k + 16, tile=tile)
   found = []
   starts = range(0, len(queries), tile)
   # Silent where nobody looks, or where it is done in a moment.
-  for first in tqdm(starts, "search", disable=None, delay=5, leave=False):
-    rows = queries[first : first + tile]
+  bar = tqdm(starts, "search", disable=None, delay=5, leave=False)
+  for first, (place_QC, rough_QC) in zip(bar, nominated, strict=True):
+    part = part_of(asked, first, tile)
     places_QK, scores_QK, settled_Q = _settle(
-      vectors_ND, scale_N, rows, index, place_N[rows], k=k, tile=tile
+      part, place_QC, rough_QC, k=k, steps=steps
     )
     rest = np.flatnonzero(~settled_Q)
     if len(rest):
-      grid_QD, factor_Q = _on_grid(vectors_ND, scale_N, rows[rest])
-
-      def exact(first, last, grid_QD=grid_QD, factor_Q=factor_Q):
-        grid_ID, factor_I = _on_grid(vectors_ND, scale_N, index[first:last])
-        return rounded(grid_QD @ grid_ID.T, factor_Q[:, None], factor_I)
-
-      places_QK[rest], scores_QK[rest] = rank(
-        exact, len(index), place_N[rows[rest]], k=k, tile=tile
+      places_QK[rest], scores_QK[rest] = _rank_exactly(
+        part, rest, k=k, tile=tile
       )
     found.append((places_QK, scores_QK))
   return neighbours(found, index, k)
+
+
+def part_of(asked: Asked, first: int, tile: int) -> Asked:
+  """The same for a tile of the queries."""
+  return asked._replace(
+    rows_Q=asked.rows_Q[first : first + tile],
+    own_Q=asked.own_Q[first : first + tile],
+  )
+
+
+def _rank_exactly(asked: Asked, queries, *, k, tile):
+  """Scores some of the queries exactly against everything."""
+  grid_QD, factor_Q = _on_grid(
+    asked.vectors_ND, asked.scale_N, asked.rows_Q[queries]
+  )
+
+  def score(first, last):
+    rows = asked.index[first:last]
+    grid_ID, factor_I = _on_grid(asked.vectors_ND, asked.scale_N, rows)
+    return rounded(grid_QD @ grid_ID.T, factor_Q[:, None], factor_I)
+
+  return rank(score, len(asked.index), asked.own_Q[queries], k=k, tile=tile)
 
 
 def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
@@ -111,32 +168,36 @@ def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
   return length_N
 
 
-def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
-  """Ranks by float32 products and says for which queries that is proof.
+def _nominate(asked: Asked, *, kept: int, tile: int):
+  """What `exact_search` asks for, by numpy."""
+  width = asked.vectors_ND.shape[1]
+  # Reused from tile to tile: fresh pages cost more than what is put in them.
+  size = min(tile, len(asked.index))
+  scores_2QI = np.empty((2, min(tile, len(asked.rows_Q)), size), np.float32)
+  item_ID = np.empty((size, width), np.float32)
+  for start in range(0, len(asked.rows_Q), tile):
+    part = part_of(asked, start, tile)
+    query_QD = unit(asked, part.rows_Q)
+
+    def score(first, last, query_QD=query_QD):
+      unit_ID = unit(asked, asked.index[first:last], out=item_ID)
+      score_QI = scores_2QI[first // tile % 2, : len(query_QD)]
+      return np.matmul(query_QD, unit_ID.T, out=score_QI[:, : last - first])
+
+    yield rank(score, len(asked.index), part.own_Q, k=kept, tile=tile)
+
+
+def _settle(asked: Asked, place_QC, rough_QC, *, k, steps=1):
+  """Ranks what was nominated and says for which queries that is proof.
 
   Returns places and scores [Q, k] as `rank` does, both exact where the third
   result, settled [Q], is True.
   """
+  vectors_ND, scale_N, rows = asked.vectors_ND, asked.scale_N, asked.rows_Q
   width = vectors_ND.shape[1]
-  query_QD = np.empty((len(rows), width), np.float32)
-  _unit(vectors_ND, scale_N, rows, out=query_QD)
-  # Reused from tile to tile: fresh pages cost more than what is put in them.
-  size = min(tile, len(index))
-  scores_2QI = np.empty((2, len(rows), size), np.float32)
-  item_ID = np.empty((size, width), np.float32)
-
-  def score(first, last):
-    unit_ID = item_ID[: last - first]
-    _unit(vectors_ND, scale_N, index[first:last], out=unit_ID)
-    score_QI = scores_2QI[first // tile % 2, :, : last - first]
-    return np.matmul(query_QD, unit_ID.T, out=score_QI)
-
-  # The spare places make it likely that the bound below settles the query.
-  kept = 2 * k + 16
-  place_QC, rough_QC = rank(score, len(index), own_Q, k=kept, tile=tile)
   # Rounding of one float32 dot product of unit vectors: D products and sums,
   # the factors to unit length, the grid, the last step (2^-24 each at most).
-  error = np.float32((width + width**0.5 + 16) * 2.0**-24)
+  error = np.float32(steps * (width + width**0.5 + 16) * 2.0**-24)
   near_QC = rough_QC >= rough_QC[:, k - 1 : k] - 2 * error
   near_QC &= place_QC >= 0
   query_P, column_P = np.nonzero(near_QC)
@@ -145,7 +206,7 @@ def _settle(vectors_ND, scale_N, rows, index, own_Q, *, k, tile):
   for first in range(0, len(query_P), _PAIRS):
     query, column = query_P[first : first + _PAIRS], column_P[first:][:_PAIRS]
     place = place_QC[query, column]
-    grid_PD, factor_P = _on_grid(vectors_ND, scale_N, index[place])
+    grid_PD, factor_P = _on_grid(vectors_ND, scale_N, asked.index[place])
     sum_P = np.vecdot(grid_PD, grid_QD[query])
     exact_P = rounded(sum_P, factor_Q[query], factor_P)
     key_QC[query, column] = pack(exact_P, place)
@@ -164,10 +225,13 @@ def rounded(sums, factor, other_factor):
   return (sums * (factor * other_factor)).astype(np.float32) + np.float32(0)
 
 
-def _unit(vectors_ND, scale_N, rows, *, out):
-  """Rows at unit length into float32 [R, D]."""
-  taken_RD = np.asarray(_take(vectors_ND, rows), np.float32)
-  np.multiply(taken_RD, scale_N[rows, None].astype(np.float32), out=out)
+def unit(asked: Asked, rows, *, out=None):
+  """Rows at unit length, float32 [R, D], into the first of `out` if given."""
+  taken_RD = np.asarray(_take(asked.vectors_ND, rows), np.float32)
+  scale_R1 = asked.scale_N[rows, None].astype(np.float32)
+  return np.multiply(
+    taken_RD, scale_R1, out=None if out is None else out[: len(rows)]
+  )
 
 
 def _on_grid(vectors_ND, scale_N, rows):
