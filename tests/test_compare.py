@@ -217,9 +217,12 @@ def test_every_system_gets_the_same_budget_and_grid(whole):
   # three rates. They take a second a step, and so the full runs.
   for system, best in BEST.items():
     runs = [run[1:] for run in fake.trained() if run[0] == system]
-    tuning, full = runs[:3], runs[3:]
-    assert [run[:2] for run in tuning] == [(0, 50)] * 3
-    assert [run[2] for run in tuning] == pytest.approx([6e-4, 2e-3, 6e-3])
+    tuning, full = runs[:-2], runs[-2:]
+    assert {run[:2] for run in tuning} == {(0, 50)}
+    # And beyond an end of the grid, where the best one is that end.
+    more = {6e-4: [1.8e-4], 6e-3: [1.8e-2]}.get(best, [])
+    rates = [6e-4, 2e-3, 6e-3, *more]
+    assert [run[2] for run in tuning] == pytest.approx(rates)
     assert [run[:2] for run in full] == [(0, 100), (1, 100)]
     assert [run[2] for run in full] == pytest.approx([best] * 2)
   assert fake.count("bench") == 4
@@ -253,12 +256,37 @@ def test_a_time_that_was_not_kept_is_noted(tiny_data, tmp_path):
   assert ask(tiny_data, out, fake, rates="0.1,1", **how) == 0
   text = (out / "comparison.md").read_text()
   assert "Off the budget" not in text
-  assert "At the edge of the grid: item." in text
-  assert "No rate ended above" not in text
+  assert "others were tried beyond it: item 10." in text
+  assert "Still at the edge" not in text
+  assert "No rate ended" not in text
   out = tmp_path / "flat"
   assert ask(tiny_data, out, fake, rates="0.01,0.02,0.04", **how) == 0
   text = (out / "comparison.md").read_text()
-  assert "No rate ended above its first evaluation" in text
+  assert "No rate ended a tenth above its first evaluation" in text
+
+
+@pytest.mark.parametrize(
+  ("rates", "tried", "said"),
+  [
+    # The best rate is 1; each new one is 1.4 times the one before, or less.
+    ("0.5,0.7", [0.5, 0.7, 0.98, 1.4], "beyond it: item 0.98, 1.4."),
+    ("2,1.6", [2, 1.6, 1.3, 1.1, 0.93, 0.79], "1.3, 1.1, 0.93, 0.79."),
+    ("0.7,0.72", [0.7, 0.72, 0.74, 0.76, 0.78, 0.8], "Still at the edge: item"),
+    # Nothing rose: the end is best by standing still.
+    ("0.01,0.02", [0.01, 0.02], "says little: item"),
+  ],
+)
+def test_the_grid_grows_where_its_end_is_best(
+  tiny_data, tmp_path, rates, tried, said
+):
+  out, fake = tmp_path / "c", Fake()
+  how = {"systems": "item", "seeds": 1, "rates": rates}
+  assert ask(tiny_data, out, fake, **how) == 0
+  factors = [run[3] / 2e-3 for run in fake.trained()[:-1]]
+  assert factors == pytest.approx(tried)
+  assert said in (out / "comparison.md").read_text()
+  assert ask(tiny_data, out, again := Fake(), **how) == 0
+  assert not again.trained()
 
 
 def test_the_table_has_a_row_a_system(whole):

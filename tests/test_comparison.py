@@ -220,6 +220,12 @@ def rated(score, *, diverged=False):
 def test_the_rate_is_chosen_by_validation():
   assert tune.choose_rate({0.3: rated(0.2), 1: rated(0.4), 3: rated(0.3)}) == 1
   assert tune.choose_rate({3: rated(0.4), 1: rated(0.4)}) == 1
+  # One that has lost what it began with is none where another has risen.
+  fallen, risen = rated(0.6), rated(0.2)
+  for run, first in ((fallen, 0.9), (risen, 0.1)):
+    run["evaluations"].insert(0, run["evaluations"][0] | {"both/map@10": first})
+  assert tune.choose_rate({0.3: fallen, 1: risen}) == 1
+  assert tune.choose_rate({0.3: fallen, 1: fallen}) == 0.3
   # A run that diverged is no candidate, whatever it scored on its way.
   both = {1: rated(0.1), 3: rated(0.9, diverged=True)}
   assert tune.choose_rate(both) == 1

@@ -157,16 +157,20 @@ def _rates(job: Job) -> str:
   tried = ", ".join(f"{rate:g}" for rate in job.rates)
   if len(job.rates) == 1:
     return f"Learning rate: {tried} times the config's, not tuned."
-  chosen, edge, flat = [], [], []
+  chosen, edge, flat, more = [], [], [], []
   for name, config in job.configs.items():
     facts = job.facts(name)
     if "factor" not in facts:
       continue
     lr = config.optim.lr * facts["factor"]
     chosen.append(f"{name} {lr:.2g} (x{facts['factor']:g})")
-    if facts["factor"] in (min(job.rates), max(job.rates)):
+    rates = [float(rate) for rate in facts["tuned"]]
+    wider = [f"{rate:g}" for rate in rates if rate not in job.rates]
+    if wider:
+      more.append(f"{name} {', '.join(wider)}")
+    if facts["factor"] in (min(rates), max(rates)):
       edge.append(name)
-    if not any(_rose(found) for found in facts["tuned"].values()):
+    if not facts["rose"]:
       flat.append(name)
   text = (
     f"Learning rate: of {tried} times the config's the one that ended with the"
@@ -174,19 +178,20 @@ def _rates(job: Job) -> str:
     f" {job.request.tune_share:g} of the steps at seed 0:"
     f" {', '.join(chosen) or 'none chosen yet'}."
   )
+  if more:
+    text += (
+      " Where the best was at an end of the grid, others were tried beyond it:"
+      f" {'; '.join(more)}."
+    )
   if edge:
-    text += f" At the edge of the grid: {', '.join(edge)}."
+    text += f" Still at the edge: {', '.join(edge)}."
   if flat:
     text += (
-      " No rate ended above its first evaluation, so the choice says little:"
+      " No rate ended a tenth above its first evaluation, so the choice says"
+      " little:"
       f" {', '.join(flat)}."
     )
   return text
-
-
-def _rose(found: Sequence[float | None]) -> bool:
-  """Whether a run ended above where it was first looked at."""
-  return len(found) > 1 and None not in found and found[-1] > found[0]
 
 
 def _spread(rows: Sequence[dict]) -> str:

@@ -177,6 +177,19 @@ def tuning_runs(name: str, steps: int, rates, share: float) -> list[Run]:
   return [Run(name, f"tune-{rate:g}", 0, short, rate) for rate in rates]
 
 
+def beyond(tried, factor: float) -> float | None:
+  """The rate next to the best one where that is an end of those tried.
+
+  As far from the end as the end is from its neighbour, by ratio.
+  """
+  rates = sorted(tried)
+  if factor == rates[0]:
+    return float(f"{rates[0] ** 2 / rates[1]:.2g}")
+  if factor == rates[-1]:
+    return float(f"{rates[-1] ** 2 / rates[-2]:.2g}")
+  return None
+
+
 def full_run(name: str, facts: dict, seed: int) -> Run:
   """The run that is scored; at seed 0 a tuning run where one is the same."""
   same = not seed and facts["steps"] == facts.get("tuning_steps")

@@ -2,7 +2,7 @@
 
 import shutil
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from item_jax.comparison import files
 from item_jax.comparison import plan as plan_lib
@@ -10,6 +10,9 @@ from item_jax.comparison.calls import FailedError, must
 from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.comparison.runs import CHOICE_METRIC, run_folder, say, train
+
+_MORE_RATES = 4  # tried at most beyond the ends of the grid
+_RISE = 1.1
 
 
 def prepare(job: Job, name: str, call: Callable) -> None:
@@ -29,8 +32,20 @@ def prepare(job: Job, name: str, call: Callable) -> None:
     job.note(name, factor=job.rates[0], steps=steps)
     return
   results = {run.factor: train(job, run, call) for run in tuning}
+  factor = choose_rate(results)
+  # A best rate at an end of the grid says that a better one may lie outside;
+  # where nothing has been learnt yet, the smallest is the best by standing
+  # still, and would be for ever.
+  while len(results) < len(job.rates) + _MORE_RATES:
+    rate = plan_lib.beyond(results, factor)
+    if rate in (None, *results) or not rose(results[factor]["evaluations"]):
+      break
+    run = tuning[0]._replace(label=f"tune-{rate:g}", factor=rate)
+    tuning.append(run)
+    results[rate] = train(job, run, call)
+    factor = choose_rate(results)
   chosen = {
-    "factor": choose_rate(results),
+    "factor": factor,
     "tuning_steps": tuning[0].steps,
   }
   if timed:
@@ -51,6 +66,7 @@ def prepare(job: Job, name: str, call: Callable) -> None:
     f"{factor:g}": [row.get(CHOICE_METRIC) for row in result["evaluations"]]
     for factor, result in results.items()
   }
+  chosen["rose"] = any(rose(one["evaluations"]) for one in results.values())
   kept = plan_lib.full_run(name, chosen, 0)
   for run in tuning:
     if run != kept:
@@ -80,7 +96,7 @@ def _measure(job: Job, name: str, call: Callable) -> dict:
 
 def choose_rate(results: dict[float, dict]) -> float:
   """The factor that ends with the best validation MAP@10; the smallest of
-  equals.
+  equals. Of those that rose, if any did.
 
   The last evaluation and not the best: of a short run the best is often the
   first, where the rate that moves least is ahead.
@@ -89,7 +105,7 @@ def choose_rate(results: dict[float, dict]) -> float:
     FailedError: no rate gave a score to choose by.
   """
   scored = {
-    factor: result["evaluations"][-1][CHOICE_METRIC]
+    factor: result["evaluations"]
     for factor, result in results.items()
     if not result["diverged"]
     and result["evaluations"]
@@ -102,7 +118,21 @@ def choose_rate(results: dict[float, dict]) -> float:
       " of the validation split has two listings; with one --rates nothing is"
       " to be chosen"
     )
-  return min(scored, key=lambda factor: (-scored[factor], factor))
+  risen = {factor: rows for factor, rows in scored.items() if rose(rows)}
+  ends = {
+    factor: rows[-1][CHOICE_METRIC]
+    for factor, rows in (risen or scored).items()
+  }
+  return min(ends, key=lambda factor: (-ends[factor], factor))
+
+
+def rose(evaluations: Sequence[dict]) -> bool:
+  """Whether a run ended a tenth above where it was first looked at, or more:
+  a random network finds something too, and training may cost that first."""
+  found = [row.get(CHOICE_METRIC) for row in evaluations]
+  if len(found) < 2 or None in found:
+    return False
+  return found[-1] > _RISE * found[0]
 
 
 def _drop_checkpoints(job: Job, run: Run) -> None:
