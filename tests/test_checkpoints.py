@@ -1,5 +1,7 @@
 """Checkpoints are kept as promised, and never restored damaged."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,19 +77,89 @@ def test_every_file_is_in_the_manifest_and_watched(filled):
   filled.verify(6)
 
 
-def test_the_newest_good_one_is_taken(filled, capsys):
-  path = next((filled.folder / "6" / "default" / "d").iterdir())
-  path.write_bytes(path.read_bytes()[:-1])
-  with pytest.raises(DamagedError):
-    filled.restore(6, like(STATE))
+def test_whatever_is_damaged_the_one_before_is_taken(filled, tmp_path, capsys):
+  folder = filled.folder / "6"
+  intact = shutil.copytree(folder, tmp_path / "intact")
+  names = [p.relative_to(intact) for p in intact.rglob("*") if p.is_file()]
+  assert len(names) > 6
+
+  def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+  def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+  for name in names:
+    for damage in (flip, truncate, lambda path: path.unlink()):
+      if not (intact / name).stat().st_size and damage in (flip, truncate):
+        continue
+      damage(folder / name)
+      with pytest.raises(DamagedError):
+        filled.restore(6, like(STATE))
+      assert filled.newest_good() == 5
+      assert str(folder / name) in capsys.readouterr().out
+      # Out of the way, not lost.
+      assert filled.steps() == [2, 5]
+      shutil.copytree(intact, folder)
+  assert filled.newest_good() == 6
+  assert len(list((tmp_path / "damaged").iterdir())) > len(names)
+
+
+def test_a_damaged_step_can_be_saved_again(filled):
+  (filled.folder / "6" / MANIFEST).write_bytes(b"{}")
   assert filled.newest_good() == 5
-  assert path.name in capsys.readouterr().out
-  # The damaged one is out of the way, not lost, and can be saved again.
-  assert filled.steps() == [2, 5]
-  assert len(list((filled.folder.parent / "damaged").iterdir())) == 1
   filled.save(6, STATE)
   filled.wait()
   assert filled.newest_good() == 6
+
+
+def test_what_was_killed_before_its_manifest_is_no_checkpoint(filled, capsys):
+  (filled.folder / "6" / MANIFEST).unlink()
+  assert filled.steps() == [2, 5]
+  assert filled.newest_good() == 5
+  assert "manifest.json is missing" in capsys.readouterr().out
+
+
+def test_where_only_damaged_ones_are_left_nothing_starts_anew(filled):
+  for step in filled.steps():
+    (filled.folder / str(step) / MANIFEST).write_bytes(b"{}")
+  damaged = filled.folder.parent / "damaged"
+  for _ in range(2):  # nor at the second try
+    with pytest.raises(UserError, match=f"start anew, delete {damaged}"):
+      filled.newest_good()
+  shutil.rmtree(damaged)
+  assert filled.newest_good() is None
+
+
+def test_a_run_killed_in_its_first_save_starts_anew(tmp_path):
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(1, STATE)
+  checkpoints.wait()
+  (checkpoints.folder / "1" / MANIFEST).unlink()
+  for _ in range(2):
+    assert checkpoints.newest_good() is None
+  checkpoints.close()
+
+
+def test_what_killed_saves_left_is_deleted(filled):
+  left = filled.folder / "9.orbax-checkpoint-tmp"
+  left.mkdir()
+  (left / "part").write_bytes(b"x")
+  filled.save(7, STATE)
+  filled.wait()
+  assert not left.exists()
+
+
+def test_a_step_can_be_ranked_later(filled):
+  assert filled.metrics(5) == {"both/map@10": 0.2}
+  filled.save(7, STATE)
+  filled.wait()
+  assert filled.metrics(7) is None
+  filled.rank(7, {"both/map@10": 1.0})
+  filled.verify(7)
+  assert filled.best_step() == 7
 
 
 @pytest.mark.parametrize(

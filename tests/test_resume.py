@@ -1,17 +1,27 @@
 """A run that is killed, stopped, moved or poisoned ends where it should."""
 
 import json
+import os
 import random
+import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import failing_disk
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import shell
 
+from item_jax.files import alone_in
+from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.metrics import TIMINGS
+
+SIGNALLED = Path(__file__).with_name("signalled.py")
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +102,153 @@ def test_killed_at_five_random_moments_ends_bitwise_equal(
   assert_same_end(workdir, whole)
 
 
+def kill_in_a_save(process, workdir: Path, step: int) -> None:
+  """SIGKILL while a save of `step` or later is being written."""
+  deadline = time.monotonic() + 120
+  while process.poll() is None and time.monotonic() < deadline:
+    for path in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*"):
+      if int(path.name.partition(".")[0]) >= step:
+        process.kill()
+        break
+  process.communicate(timeout=120)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_ends_bitwise_equal(
+  tiny_data, tmp_path, whole, cache
+):
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir)
+  moments = random.Random(20)
+  inside = 0
+  for first in range(2, 60, 3):
+    process = shell.start(*words, cache=cache)
+    if moments.random() < 0.5:
+      kill_in_a_save(process, workdir, first)
+    else:
+      step = first + moments.randrange(3)
+      shell.interrupt_at(process, workdir, step, signal.SIGKILL)
+    assert process.returncode in (0, -signal.SIGKILL)
+    inside += any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+    saved = Checkpoints(workdir, read_only=True).steps()
+    assert not saved or saved[-1] >= max(r["step"] for r in rows(workdir)) - 20
+  assert inside >= 3
+  shell.run(*words, cache=cache)
+  assert_same_end(workdir, whole)
+  names = [p.name for p in (workdir / "checkpoints").iterdir()]
+  assert all(name.isdigit() for name in names), names  # no leftovers
+
+
+@pytest.mark.slow
+def test_a_worker_process_that_is_killed_is_replaced(
+  tiny_data, tmp_path, whole, cache
+):
+  """And a signal to all processes of the run stops it as it should."""
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir, "--config.data.workers=2")
+  process = shell.start(*words, cache=cache)
+  failing_disk.until(lambda: workers(process.pid))
+  for worker in workers(process.pid)[:1]:
+    os.kill(worker, signal.SIGKILL)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0, output
+  assert "reading starts anew" in output
+  assert_same_end(workdir, whole)
+
+
+def workers(parent: int) -> list[int]:
+  """Processes that multiprocessing started to read."""
+  path = Path(f"/proc/{parent}/task/{parent}/children")
+  children = path.read_text().split() if path.exists() else []
+  return [
+    int(child)
+    for child in children
+    if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+  ]
+
+
+def signalled(words, *moment, cache: Path) -> tuple[int, str]:
+  """Exit code and output of a run that gets a signal at one moment."""
+  done = subprocess.run(
+    [sys.executable, SIGNALLED, *map(str, (*moment, *words))],
+    env=shell.environment(cache=cache),
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  return done.returncode, done.stdout + done.stderr
+
+
 def test_asked_to_stop_saves_and_goes_on_bitwise_equal(
   tiny_data, tmp_path, whole, cache
 ):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir)
-  for step, number in ((12, signal.SIGTERM), (33, signal.SIGINT)):
-    process = shell.start(*words, cache=cache)
-    output = shell.interrupt_at(process, workdir, step, number)
-    assert process.returncode == 75, output
-    assert "saved; start again" in output
-  shell.run(*words, cache=cache)
+  for *moment, saved in (
+    ("evaluation", 25, "SIGTERM", 1, 25),
+    ("step", 32, "SIGINT", 1, 33),
+    ("checkpoint", 40, "SIGTERM", 2, 41),
+    ("evaluation", 60, "SIGTERM", 1, 60),
+  ):
+    code, output = signalled(words, *moment, cache=cache)
+    assert code == 75, output
+    assert f"stopped at step {saved}, saved; start again" in output
+  # What was left is the evaluation of step 60 alone.
+  assert (rows(workdir)[-1]["kind"], rows(workdir)[-1]["step"]) == ("train", 60)
+  assert "resumed at step 60" in shell.run(*words, cache=cache)
   assert_same_end(workdir, whole)
   # What is done is not done again.
   assert "resumed at step 60" in shell.run(*words, cache=cache)
   assert_same_end(workdir, whole)
+  best = Checkpoints(whole, read_only=True).best_step()
+  assert Checkpoints(workdir, read_only=True).best_step() == best
+
+
+def test_asked_to_stop_in_its_last_save_a_run_is_done(
+  tiny_data, tmp_path, cache
+):
+  words = shell.train_words(tiny_data, tmp_path / "run", variant="short")
+  code, output = signalled(words, "checkpoint", 8, "SIGTERM", 2, cache=cache)
+  assert code == 0, output
+  Checkpoints(tmp_path / "run", read_only=True).verify(8)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_before_the_first_step_ends_at_once(
+  tiny_data, tmp_path, number
+):
+  """Without a cache of programs: it compiles for seconds."""
+  workdir = tmp_path / "run"
+  process = shell.start(*shell.train_words(tiny_data, workdir))
+  failing_disk.until((workdir / "lock").exists)
+  process.send_signal(number)
+  begin = time.monotonic()
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == 75, output
+  assert "before the first step" in output
+  assert not (workdir / "run.json").exists()  # it was not ready yet
+  assert time.monotonic() - begin < 10
+
+
+def test_a_second_run_in_a_workdir_is_refused(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  with alone_in(workdir, what="run"):
+    output = shell.run(*shell.train_words(tiny_data, workdir), code=2)
+  assert f"another run is at work in {workdir}" in output
+
+
+def test_one_of_two_processes_asked_to_stop_stops_both(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir, "--config.steps=100000")
+  one, other = shell.start_together(*words, devices=1)
+  output = shell.interrupt_at(other, workdir, 12, signal.SIGTERM)
+  assert other.returncode == 75, output
+  output, _ = one.communicate(timeout=60)
+  assert one.returncode == 75, output
+  step = int(re.search(r"stopped at step (\d+), saved", output)[1])
+  checkpoints = Checkpoints(workdir, read_only=True)
+  assert checkpoints.steps()[-1] == step > 12
+  checkpoints.verify(step)
 
 
 def test_another_model_or_seed_is_refused_by_name(tiny_data, whole):
@@ -214,12 +356,10 @@ def test_ten_bad_steps_in_a_row_end_the_run(tiny_data, tmp_path, cache):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir, variant="diverging")
   output = shell.run(*words, code=4, cache=cache)
-  assert "10 non-finite steps in a row" in output
+  assert "10 steps in a row were skipped" in output
   bad = [r for r in rows(workdir) if r["kind"] == "bad"]
   assert [r["in_a_row"] for r in bad[-10:]] == list(range(1, 11))
   assert all(len(r["listing_ids"]) == 16 for r in bad)
-  from item_jax.training.checkpoints import Checkpoints
-
   checkpoints = Checkpoints(workdir, read_only=True)
   last = checkpoints.newest_good()
   checkpoints.close()

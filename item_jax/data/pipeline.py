@@ -215,3 +215,6 @@ def _batches(
 def _start_worker(parent: int, index: int, count: int) -> None:
   del index, count
   die_with_parent(parent)
+  # A signal to a whole group of processes, as Ctrl-C is, asks the parent to
+  # stop and save; it ends its workers itself.
+  os.setpgrp()

@@ -2,6 +2,8 @@
 and MAP@10 of both sides, of the photo alone and of the title alone out, and
 how often the category is right where the task has one."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -10,6 +12,7 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.embed import embed_unit
 from item_jax.evaluation.items import Items
 from item_jax.training import sharding
+from item_jax.training.stopping import Interrupted
 
 # Rows of the validation split that are scored; more cost time and tell little.
 MOST_ROWS = 20_000
@@ -19,7 +22,8 @@ _SAID = "category"  # beside the modalities
 def make_evaluate(setup):
   """(params -> {"both/recall@10": ...}) for a `training.setup.Setup`.
 
-  Gives {} where the split has nothing to find and nothing to predict.
+  Gives {} where the split has nothing to find and nothing to predict. Asks
+  `stop` before every batch, and raises Interrupted when it says so.
   """
   config, store, task = setup.config, setup.store, setup.task
   split = config.data.val_split
@@ -42,7 +46,7 @@ def make_evaluate(setup):
     )
     modalities = ()
   if not modalities and task.predict is None:
-    return lambda params: {}
+    return lambda params, stop=None: {}
 
   def run_batch(params, batch):
     out = {
@@ -55,7 +59,13 @@ def make_evaluate(setup):
 
   run = jax.jit(run_batch, out_shardings=sharding.replicated(setup.mesh))
 
-  def evaluate(params) -> dict[str, float]:
+  def evaluate(
+    params, stop: Callable[[], bool] = lambda: False
+  ) -> dict[str, float]:
+    def go_on() -> None:
+      if stop():
+        raise Interrupted("validation was left before its end")
+
     batches = pipeline.ordered_batches(
       store,
       split,
@@ -69,6 +79,7 @@ def make_evaluate(setup):
     )
     parts = []
     for batch, _ in zip(batches, range(-(-rows // size)), strict=False):
+      go_on()
       out = run(params, sharding.to_devices(setup.mesh, size, batch))
       parts.append(jax.tree.map(np.asarray, out))
     found = {
@@ -77,6 +88,7 @@ def make_evaluate(setup):
     }
     scores = {}
     for modality in modalities:
+      go_on()  # a search of all rows takes seconds
       scored = retrieval.score(found[modality], items, bootstrap=0)
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]

@@ -5,31 +5,50 @@ what is measured.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
+from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
-from item_jax.training import sharding
-from item_jax.training.checkpoints import Checkpoints, SaveError
+from item_jax.data.unreadable import TooManyBadRecordsError
+from item_jax.training import sharding, workdir
+from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.metrics import Log
-from item_jax.training.setup import set_up
-from item_jax.training.stopping import EXIT_START_AGAIN, StopRequest
+from item_jax.training.saving import Saver
+from item_jax.training.setup import Setup, set_up
+from item_jax.training.stopping import (
+  EXIT_START_AGAIN,
+  Interrupted,
+  StopRequest,
+)
 from item_jax.training.watch import Watch
 
 
+class Silent:
+  """Is told where a run is, and does nothing about it."""
+
+  def at(self, stage: str, step: int) -> None:
+    pass
+
+
 def train(
-  config: Config, folder: Path, *, make_evaluate: Callable | None = None
+  config: Config,
+  folder: Path,
+  *,
+  make_evaluate: Callable | None = None,
+  progress=None,
 ) -> int:
   """Runs to `config.steps`, from the newest good checkpoint if there is one.
 
   Args:
-    make_evaluate: Setup -> (params -> {name: number}), called every
-      `eval_every` steps; checkpoints are ranked by what it returns.
+    make_evaluate: Setup -> ((params, stop) -> {name: number}), called every
+      `eval_every` steps; checkpoints are ranked by what it returns. It raises
+      Interrupted where `stop()` says so.
+    progress: told by `at(stage, step)` that the run enters a stage: "set up",
+      "input", "step", "evaluation" or "checkpoint".
 
   Returns:
     0 when done, EXIT_START_AGAIN when asked to stop before.
@@ -40,102 +59,155 @@ def train(
     SaveError: the last state is not on disk.
   """
   folder = Path(folder)
-  setup = set_up(config, folder)
-  checkpoints = Checkpoints(
-    folder, keep=config.checkpoint.keep, best=config.checkpoint.best
-  )
-  start = checkpoints.newest_good()
-  if start is None:
-    state, start = setup.initialise(), 0
-    # What a run started from elsewhere began with cannot be made again, and
-    # a run of no steps is nothing else.
-    if config.start_from or not config.steps:
-      checkpoints.save(0, state)
-  else:
-    state = checkpoints.restore(start, setup.shapes)
-    print(f"resumed at step {start}", flush=True)
-  log = Log(folder, start=start, active=jax.process_index() == 0)
-  evaluate = make_evaluate(setup) if make_evaluate else None
-  try:
-    with StopRequest() as stop:
-      return _run(setup, state, start, checkpoints, log, evaluate, stop)
-  finally:
-    log.close()
-    checkpoints.close()
+  progress = progress or Silent()
+  progress.at("set up", 0)
+  with StopRequest() as stop, workdir.alone(folder):
+    setup = set_up(config, folder)
+    checkpoints = Checkpoints(
+      folder, keep=config.checkpoint.keep, best=config.checkpoint.best
+    )
+    start = checkpoints.newest_good()
+    log = Log(folder, start=start or 0, active=jax.process_index() == 0)
+    saver = Saver(
+      checkpoints,
+      log,
+      config.checkpoint,
+      log_every=config.log_every,
+      saved=start,
+    )
+    try:
+      if start is None:
+        state, start = setup.initialise(), 0
+        # What a run started from elsewhere began with cannot be made again,
+        # and a run of no steps is nothing else.
+        if config.start_from or not config.steps:
+          saver.save(0, state)
+      else:
+        state = checkpoints.restore(start, setup.shapes)
+        print(f"resumed at step {start}", flush=True)
+      run = _Run(setup, log, saver, stop, progress, make_evaluate)
+      if run.evaluates_at(start):
+        run.catch_up(state, start, checkpoints)
+      return run.go(state, start)
+    except Interrupted:
+      return EXIT_START_AGAIN
+    finally:
+      checkpoints.close()
+      log.close()
 
 
-def _run(setup, state, start, checkpoints, log, evaluate, stop) -> int:
+class _Run:
+  """The loop and what it works with."""
+
+  def __init__(self, setup: Setup, log, saver, stop, progress, make_evaluate):
+    self._setup = setup
+    self._log = log
+    self._saver = saver
+    self._stop = stop
+    self._progress = progress
+    self._watch = Watch(setup, log)
+    self._evaluate = make_evaluate(setup) if make_evaluate else None
+
+  def go(self, state, start: int) -> int:
+    """Trains from `start` on; the exit code."""
+    config = self._setup.config
+    batches = _batches(self._setup, start)
+    done, stopping, metrics = start, False, None
+    while done < config.steps and not stopping:
+      self._progress.at("input", done)
+      begin = time.perf_counter()
+      rows = next(batches)
+      batch = sharding.to_devices(self._setup.mesh, config.batch_size, rows)
+      waited = time.perf_counter() - begin
+      self._stop.begin()
+      self._progress.at("step", done)
+      state, report = self._setup.step(state, batch)
+      done += 1
+      self._watch.see(done, report, waited)
+
+      stopping = self._stop.agreed()
+      evaluating = self.evaluates_at(done)
+      due = self._saver.due(done)
+      if not (due or stopping or evaluating or done == config.steps):
+        continue
+      self._watch.flush()
+      metrics = None
+      if evaluating:
+        try:
+          metrics = self._measure(state, done)
+          self._report(done, metrics)
+        except Interrupted:
+          stopping = True
+      self._progress.at("checkpoint", done)
+      self._saver.save(done, state, metrics)
+    self._progress.at("checkpoint", done)
+    self._saver.finish(done, state, metrics)
+    unmeasured = stopping and self.evaluates_at(done) and metrics is None
+    if done < config.steps or unmeasured:
+      print(f"stopped at step {done}, saved; start again to go on", flush=True)
+      return EXIT_START_AGAIN
+    return 0
+
+  def evaluates_at(self, step: int) -> bool:
+    config = self._setup.config
+    if self._evaluate is None or not step:
+      return False
+    return step == config.steps or step % config.eval_every == 0
+
+  def catch_up(self, state, step: int, checkpoints: Checkpoints) -> None:
+    """Does what a stop between a step and its evaluation's end left undone."""
+    metrics = checkpoints.metrics(step)
+    if metrics is None:
+      metrics = self._measure(state, step)
+      checkpoints.rank(step, metrics)
+    if not self._log.holds(step, "eval"):
+      self._report(step, metrics)
+
+  def _measure(self, state, step: int) -> dict[str, float]:
+    """Raises Interrupted when asked to stop meanwhile."""
+    self._progress.at("evaluation", step)
+    found = self._evaluate(state.params, self._stop.agreed)
+    self._watch.restart()
+    return {name: float(value) for name, value in found.items()}
+
+  def _report(self, step: int, metrics: dict[str, float]) -> None:
+    if metrics:
+      self._log.write(step, "eval", metrics)
+      self._watch.say(step, metrics)
+
+
+def _batches(setup: Setup, start: int) -> Iterator[Batch]:
+  """Reads on where it was when a worker process is killed: which rows make a
+  batch depends on its step alone."""
   config = setup.config
-  size = config.batch_size
-  batches = pipeline.training_batches(
-    setup.store,
-    config.data.train_split,
-    setup.words,
-    image_size=config.model.image_size,
-    title_places=config.model.title_places,
-    batch_size=size,
-    seed=config.seed,
-    start=start,
-    stop=config.steps,
-    host_rows=sharding.host_rows(setup.mesh, size),
-    workers=config.data.workers,
-    threads=config.data.threads,
-    ahead=config.data.ahead,
-  )
-  watch = Watch(setup, log)
-  saved_at = time.monotonic()
-  done = start
-  while done < config.steps:
-    begin = time.perf_counter()
-    batch = sharding.to_devices(setup.mesh, size, next(batches))
-    waited = time.perf_counter() - begin
-    state, report = setup.step(state, batch)
-    done += 1
-    watch.see(done, report, waited)
-    checkpoints.seal()
-
-    last = done == config.steps
-    stopping = stop.agreed(done)
-    evaluating = evaluate and (last or done % config.eval_every == 0)
-    minutes = (time.monotonic() - saved_at) / 60
-    saving = (
-      last
-      or stopping
-      or evaluating
-      or done % config.checkpoint.every == 0
-      or _all_agree(minutes >= config.checkpoint.minutes, done, config)
+  step, broken_at = start, None
+  while True:
+    batches = pipeline.training_batches(
+      setup.store,
+      config.data.train_split,
+      setup.words,
+      image_size=config.model.image_size,
+      title_places=config.model.title_places,
+      batch_size=config.batch_size,
+      seed=config.seed,
+      start=step,
+      stop=config.steps,
+      host_rows=sharding.host_rows(setup.mesh, config.batch_size),
+      workers=config.data.workers,
+      threads=config.data.threads,
+      ahead=config.data.ahead,
     )
-    if not saving:
-      continue
-    # What is logged up to this step is on disk before its checkpoint is, so
-    # that a resume from here misses no row.
-    watch.flush()
-    metrics = None
-    if evaluating:
-      metrics = {k: float(v) for k, v in evaluate(state.params).items()}
-      if metrics:
-        log.write(done, "eval", metrics)
-        watch.say(done, metrics)
-      watch.restart()
-    checkpoints.save(done, state, metrics=metrics or None)
-    saved_at = time.monotonic()
-    if stopping and not last:
-      break
-  checkpoints.wait()
-  if checkpoints.steps()[-1:] != [done]:
-    raise SaveError(
-      f"step {done} is not among the checkpoints {checkpoints.steps()}"
-    )
-  if done < config.steps:
-    print(f"stopped at step {done}, saved; start again to go on", flush=True)
-    return EXIT_START_AGAIN
-  return 0
-
-
-def _all_agree(due: bool, step: int, config: Config) -> bool:
-  """Whether process 0's clock says so; asked at log steps where many run."""
-  if jax.process_count() == 1:
-    return due
-  if step % config.log_every:
-    return False
-  return bool(multihost_utils.broadcast_one_to_all(np.int32(due)))
+    try:
+      for batch in batches:
+        yield batch
+        step += 1
+      return
+    except TooManyBadRecordsError:
+      raise
+    except RuntimeError as error:
+      if broken_at == step:
+        raise
+      print(f"step {step}: reading starts anew: {error}", flush=True)
+      broken_at = step
+    finally:
+      batches.close()

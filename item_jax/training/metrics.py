@@ -1,12 +1,17 @@
 """Writes what a run measures: rows of numbers in; metrics.jsonl, TensorBoard
 event files and a progress line out."""
 
+import contextlib
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -19,56 +24,156 @@ class Log:
 
   So a run that was killed and continued leaves the same rows as one that was
   not, each step once. Only process 0 writes.
+
+  A disk that is full or gone never ends a run: rows that cannot be written
+  wait in memory, and stand in their order once it can be written again.
   """
 
   def __init__(self, workdir: Path, *, start: int, active: bool = True):
     self._active = active
     if not active:
       return
-    path = Path(workdir) / METRICS_FILE
-    drop_rows_after(path, start)
-    self._file = path.open("a", encoding="utf-8")
-    self._board = SummaryWriter(
-      str(Path(workdir) / "tensorboard"),
-      purge_step=start + 1 if start else None,
-      # Files are named by the second: a quick restart must not take the name.
-      filename_suffix=f".{start}",
-    )
+    self._path = Path(workdir) / METRICS_FILE
+    drop_rows_after(self._path, start)
+    self._size = self._path.stat().st_size if self._path.exists() else 0
+    self._waiting: list[str] = []
+    self._failing = False
+    self._board = _Board(Path(workdir) / "tensorboard", start)
 
   def write(self, step: int, kind: str, values: dict) -> None:
-    """One row, on disk when this returns. Numbers go to TensorBoard too."""
+    """One row, on disk when this returns, if the disk takes it.
+
+    Numbers go to TensorBoard too; what it misses while the disk fails is
+    missing there.
+    """
     if not self._active:
       return
     row = {"step": step, "kind": kind, **values}
-    self._file.write(json.dumps(row) + "\n")
-    self._file.flush()
-    os.fsync(self._file.fileno())
-    for name, value in values.items():
-      if isinstance(value, (int, float)):
-        self._board.add_scalar(f"{kind}/{name}", value, step)
-    self._board.flush()
+    self._waiting.append(json.dumps(row) + "\n")
+    if self.flush():
+      self._board.write(step, kind, values)
+
+  def flush(self) -> bool:
+    """Tries to write the rows that wait; whether all are on disk."""
+    if not self._active or not self._waiting:
+      return True
+    try:
+      self._append("".join(self._waiting).encode())
+    except OSError as error:
+      if not self._failing:
+        self._say(f"rows are kept in memory until it can be written: {error}")
+      self._failing = True
+      return False
+    self._waiting.clear()
+    self._failing = False
+    return True
+
+  def holds(self, step: int, kind: str) -> bool:
+    """Whether a row of a step is in the file."""
+    if not self._active or not self._path.exists():
+      return False
+    rows = (row for row, _ in _whole_rows(self._path))
+    return any(row["step"] == step and row["kind"] == kind for row in rows)
+
+  def _append(self, lines: bytes) -> None:
+    with self._path.open("ab") as file:
+      # Half a row that an earlier attempt left; less than there was where
+      # the file was removed under way.
+      self._size = min(self._size, file.tell())
+      file.truncate(self._size)
+      file.write(lines)
+      file.flush()
+      os.fsync(file.fileno())
+    self._size += len(lines)
+
+  def _say(self, what: str) -> None:
+    print(f"{self._path}: {what}", file=sys.stderr, flush=True)
 
   def close(self) -> None:
-    if self._active:
-      self._file.close()
-      self._board.close()
+    """Tries once more to write what waits; says what is lost otherwise."""
+    if not self._active:
+      return
+    self._board.close()
+    if not self.flush():
+      self._say(f"the last {len(self._waiting)} rows are lost")
+
+
+class _Board:
+  """TensorBoard's event files: a second way to look, allowed to have holes.
+
+  Written from this thread. tensorboardX's own writer hands events to a thread
+  that a full disk kills, after which the next ones wait forever.
+  """
+
+  def __init__(self, folder: Path, start: int):
+    self._folder = folder
+    self._start = start
+    self._files = 0
+    self._writer = None
+
+  def write(self, step: int, kind: str, values: dict) -> None:
+    numbers = {
+      f"{kind}/{name}": value
+      for name, value in values.items()
+      if isinstance(value, (int, float))
+    }
+    try:
+      if self._writer is None:
+        self._open()
+      for name, value in numbers.items():
+        self._add(step, summary=summary.scalar(name, value))
+      self._writer.flush()
+    except OSError:  # metrics.jsonl says so when it lasts
+      self.close()
+
+  def _open(self) -> None:
+    self._folder.mkdir(parents=True, exist_ok=True)
+    # Files are named by the second: a quick restart must not take the name.
+    suffix = f".{self._start}.{self._files}"
+    self._files += 1
+    self._writer = EventsWriter(str(self._folder / "events"), suffix)
+    if self._start:  # hides what was written there after this step
+      restart = SessionLog(status=SessionLog.START)
+      self._add(self._start + 1, session_log=restart)
+
+  def _add(self, step: int, **content) -> None:
+    event = Event(step=step, wall_time=time.time(), **content)
+    self._writer.write_event(event)
+
+  def close(self) -> None:
+    if self._writer is not None:
+      with contextlib.suppress(OSError):
+        self._writer.close()
+    self._writer = None
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-  """Keeps the rows up to `step`; a half-written last line goes too."""
+  """Keeps the rows up to `step`; a half-written last line goes too.
+
+  Cuts the file where it is, which a full disk does not hinder.
+  """
   if not path.exists():
     return
-  kept = []
-  for line in path.read_text(encoding="utf-8").splitlines():
-    try:
-      row = json.loads(line)
-    except ValueError:
-      break  # the line that was being written when the run was killed
-    if row["step"] <= step:
-      kept.append(line + "\n")
-  part = path.with_name(path.name + ".part")
-  part.write_text("".join(kept), encoding="utf-8")
-  part.replace(path)
+  kept = sum(size for row, size in _whole_rows(path) if row["step"] <= step)
+  with path.open("r+b") as file:
+    file.truncate(kept)
+    os.fsync(file.fileno())
+
+
+def _whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
+  """Each row with its length in bytes, up to one that is not whole.
+
+  Steps never fall from one row to the next.
+  """
+  with path.open("rb") as file:
+    for line in file:
+      try:
+        row = json.loads(line)
+      except ValueError:
+        return  # the line that was being written when the run was killed
+      if not line.endswith(b"\n"):
+        return
+      yield row, len(line)
 
 
 class Stopwatch:

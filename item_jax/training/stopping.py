@@ -1,48 +1,143 @@
 """Turns SIGTERM and Ctrl-C into a question that a loop asks between steps."""
 
+import ctypes
 import os
 import signal
+import threading
+import time
 
 import jax
 from jax.experimental import multihost_utils
 
+from item_jax.training import cluster
+
 # EX_TEMPFAIL: the state is saved; the same command goes on from there.
 EXIT_START_AGAIN = 75
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_HANDLER_BYTES = 1024  # more than any system's struct sigaction
+_LEFT = "item_jax/left"
+_FAREWELL = 3  # s in which the others hear that a process left
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+  """Work was left unfinished because a stop was asked for."""
 
 
 class StopRequest:
   """A context in which SIGTERM and Ctrl-C ask for a stop instead of forcing it.
 
-  One process: the handlers are ours; a second Ctrl-C interrupts as usual.
-  Many: JAX's preemption service has SIGTERM and makes all processes agree on
-  a step; Ctrl-C is passed on to it.
+  Until `begin` there is nothing to save, and the process ends at once with
+  EXIT_START_AGAIN, whatever the main thread is busy with: a compiler does not
+  let Python's handlers run, but a thread reads what woke them. The other
+  processes of the run, which could not take their first step either, follow.
+
+  From then on, one process: the handlers are ours; a second Ctrl-C interrupts
+  as usual, a second SIGTERM changes nothing. Many: JAX's preemption service
+  has SIGTERM and makes all processes agree on a moment; Ctrl-C is passed on
+  to it.
   """
 
   def __init__(self):
+    self._store = cluster.store()
+    self._many = self._store is not None
     self._asked = False
-    self._many = jax.process_count() > 1
+    self._early = False  # asked before the first step
+    self._begun = 0  # steps
+    self._questions = 0
     self._before = {}
 
   def __enter__(self):
-    numbers = [signal.SIGINT] if self._many else [signal.SIGINT, signal.SIGTERM]
-    for number in numbers:
+    self._theirs = _get_handler() if self._many else None
+    for number in _NUMBERS:
       self._before[number] = signal.signal(number, self._ask)
+    woken, self._wakes = os.pipe()
+    os.set_blocking(self._wakes, False)
+    self._wakes_before = signal.set_wakeup_fd(
+      self._wakes, warn_on_full_buffer=False
+    )
+    threading.Thread(target=self._listen, args=[woken], daemon=True).start()
+    self._over = threading.Event()
+    if self._many:
+      threading.Thread(target=self._hear, daemon=True).start()
     return self
 
   def __exit__(self, *error):
+    self._over.set()
+    signal.set_wakeup_fd(self._wakes_before)
+    os.close(self._wakes)  # ends the thread
     for number, handler in self._before.items():
-      signal.signal(number, handler)
+      # None: not installed from Python, as JAX's is.
+      signal.signal(number, handler or signal.SIG_DFL)
+    if self._theirs is not None:
+      _set_handler(self._theirs)
+
+  def begin(self) -> None:
+    """Says that a step begins: from now on there is something to save."""
+    if self._many and not self._begun:
+      _set_handler(self._theirs)
+    self._begun += 1
+    if self._many and self._early:
+      self._early = False
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  def agreed(self) -> bool:
+    """Whether to stop now; the same answer in every process.
+
+    To be asked equally often, at the same moments, in every process.
+    """
+    if self._many and not self._asked:
+      self._questions += 1
+      self._asked = bool(
+        multihost_utils.reached_preemption_sync_point(self._questions)
+      )
+    return self._asked
 
   def _ask(self, number, frame) -> None:
     del frame
     if number == signal.SIGINT:
       signal.signal(signal.SIGINT, self._before[signal.SIGINT])
-    if self._many:
+    if not self._many:
+      self._asked = True
+    elif self._begun:
       os.kill(os.getpid(), signal.SIGTERM)
-    self._asked = True
+    else:
+      self._early = True
 
-  def agreed(self, step: int) -> bool:
-    """Whether to stop after `step`; the same answer in every process."""
+  def _listen(self, woken: int) -> None:
+    while number := os.read(woken, 1):
+      if number[0] in _NUMBERS and not self._begun:
+        self._leave("")
+    os.close(woken)
+
+  def _hear(self) -> None:
+    """Leaves when another process did so before the first step."""
+    # When the third begins, the first has come to its end, everywhere.
+    while self._begun < 3 and not self._over.wait(1):
+      try:
+        others = self._store.key_value_dir_get(_LEFT)
+      except jax.errors.JaxRuntimeError:
+        return  # the store is gone: whoever watches over stalls says so
+      if others:
+        self._leave(" by another process")
+
+  def _leave(self, why: str) -> None:
+    print(f"stopped{why} before the first step; start again", flush=True)
     if self._many:
-      return bool(multihost_utils.reached_preemption_sync_point(step))
-    return self._asked
+      try:
+        self._store.key_value_set(_LEFT, "", allow_overwrite=True)
+      except jax.errors.JaxRuntimeError:
+        pass
+      else:
+        time.sleep(_FAREWELL)
+    os._exit(EXIT_START_AGAIN)
+
+
+def _get_handler():
+  """Who has SIGTERM, Python or not: bytes that `_set_handler` takes."""
+  handler = ctypes.create_string_buffer(_HANDLER_BYTES)
+  ctypes.CDLL(None).sigaction(int(signal.SIGTERM), None, handler)
+  return handler
+
+
+def _set_handler(handler) -> None:
+  ctypes.CDLL(None).sigaction(int(signal.SIGTERM), handler, None)

@@ -1,7 +1,8 @@
 """What a workdir says about its run: written at the first start, compared at
 every later one, read by whoever uses the result."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from item_jax.data import images, tokenizer
 from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
-from item_jax.files import read_sealed, write_sealed
+from item_jax.files import alone_in, read_sealed, write_sealed
+from item_jax.training.agreement import as_first
 
 RUN_FILE = "run.json"
 WORDS_FILE = "tokenizer.json"
@@ -30,6 +32,36 @@ class Run(NamedTuple):
   floors: dict[str, float]
   categories: tuple[str, ...]  # that the run tells apart, in its own order
   words: Words
+
+
+@contextlib.contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+  """One run at a time in a workdir; what was refused leaves no folder.
+
+  Raises:
+    UserError: another run is at work there; in every process of this one.
+  """
+  workdir = Path(workdir)
+  refused = None
+  with contextlib.ExitStack() as held:
+    if jax.process_index() == 0:
+      try:
+        held.enter_context(alone_in(workdir, what="run"))
+      except UserError as error:
+        refused = error
+    if as_first(refused is not None):
+      raise refused or UserError(f"another run is at work in {workdir}")
+    try:
+      yield
+    finally:
+      if jax.process_index() == 0:
+        _remove_if_empty(workdir)
+
+
+def _remove_if_empty(workdir: Path) -> None:
+  if [path.name for path in workdir.glob("*")] == ["lock"]:
+    (workdir / "lock").unlink()
+    workdir.rmdir()
 
 
 def read_run(workdir: Path) -> Run:
