@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def write(
 @contextlib.contextmanager
 def _meeting_place(folder: Path, options) -> Iterator[epath.Path]:
   shared = options.view_as(GoogleCloudOptions).temp_location or folder
-  place = epath.Path(shared) / f"beam-{folder.name}"
+  place = epath.Path(shared) / f"item-jax-{uuid.uuid4().hex}"
   place.mkdir(parents=True)
   try:
     yield place

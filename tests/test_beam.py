@@ -1,0 +1,300 @@
+"""Laws of preparing by Apache Beam: it makes what one machine makes."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import pytest
+import shell
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from shop import contents, make_corpus, make_shop, photo, write_catalogue
+from tensorflow_datasets.core.utils import shard_utils
+
+from item_jax.__main__ import main
+from item_jax.data import beam_workers
+from item_jax.data.prepare import prepare
+from item_jax.data.records import in_order, open_store
+from item_jax.errors import UserError
+
+DIRECT = {"runner": "DirectRunner", "workers": None}
+TWO_WORKERS = (
+  "--direct_num_workers=2",
+  "--direct_running_mode=multi_processing",
+)
+
+
+def run(shop, **options):
+  options = {"workers": 1, "out": shop / "data", "max_rejected": 0.9} | options
+  return prepare(shop / "c.csv", images=shop / "images", **options)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+  """Every bad row there is, many duplicates, other splits; prepared here."""
+  shop = make_shop(tmp_path_factory.mktemp("shop"))
+  make_corpus(shop)
+  with open(shop / "c.csv", "a", newline="") as file:
+    lines = csv.writer(file)
+    for n in range(60):  # the third of l40, l41, ... is the first that is good
+      image = "gone.jpg" if n < 20 else f"{n % 20}.jpg"
+      title = f"blue vase number {n}"
+      lines.writerow((f"l{40 + n % 10}", "", image, title, "B", ""))
+    lines.writerow(("o1", "", "1.jpg", "other", "", "other"))
+    lines.writerow(("o0", "", "2.jpg", "", "", "other"))
+    lines.writerow(("e1", "", "gone.jpg", "of a split of its own", "", "empty"))
+  assert run(shop, out=shop / "here") == 0
+  return shop
+
+
+def every_record(folder):
+  store = open_store(folder)
+  return {split: list(store.source(split)) for split in in_order(store.sizes)}
+
+
+def test_two_worker_processes_make_the_same_bytes(shop, tmp_path):
+  out = tmp_path / "data"
+  shell.run(
+    "prepare",
+    shop / "c.csv",
+    f"--images={shop / 'images'}",
+    f"--out={out}",
+    "--max_rejected=0.9",
+    "--runner=DirectRunner",
+    *TWO_WORKERS,
+  )
+  made, expected = contents(out), contents(shop / "here")
+  assert made.keys() == expected.keys()
+  for name in expected:
+    assert made[name] == expected[name], name
+  splits = every_record(out)
+  assert [r.listing_id for r in splits["other"]] == ["o1", "o0"]
+  assert "empty" not in splits
+  assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_many_blocks_and_shards_are_the_same_rows(shop, tmp_path, monkeypatch):
+  monkeypatch.setattr(beam_workers, "BLOCK", 7)
+  monkeypatch.setattr(shard_utils.ShardConfig, "min_shard_size", 30_000)
+  out = tmp_path / "data"
+  assert run(shop, out=out, **DIRECT) == 0
+  made, expected = contents(out), contents(shop / "here")
+  for name in ("catalogue.json", "tokenizer.json", "rejected.csv"):
+    assert made[name] == expected[name], name
+  assert every_record(out) == every_record(shop / "here")
+  assert len(list(out.glob("*-train.array_record-*"))) > 3
+
+  import tensorflow_datasets as tfds
+
+  builder = tfds.builder_from_directory(str(out))
+  titles = [row["title"] for row in builder.as_data_source("train")]
+  expected = [r.title.encode() for r in every_record(out)["train"]]
+  assert titles == expected
+
+
+def test_too_many_bad_rows_leave_no_data(shop, tmp_path):
+  out = tmp_path / "data"
+  assert run(shop, out=out, max_rejected=0.01, **DIRECT) == 3
+  (aside,) = tmp_path.iterdir()
+  assert aside.name == "data.rejected.csv"
+  assert aside.read_bytes() == (shop / "here" / "rejected.csv").read_bytes()
+
+
+class Bucket(DirFileSystem):
+  """An object store that is a folder; gs:// leads to it."""
+
+  protocol = ("gs", "gcs")
+  folder: Path
+
+  def __init__(self, **_):
+    super().__init__(path=str(self.folder), fs=LocalFileSystem())
+
+
+def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
+  tmp_path, monkeypatch
+):
+  shop = make_shop(tmp_path / "bucket" / "shop")
+  (tmp_path / "bucket" / "work").mkdir()
+  (tmp_path / "secret.jpg").write_bytes(photo())
+  with open(shop / "c.csv", "a") as file:
+    file.write("up,,../../secret.jpg,t,,train\n")
+    file.write(f"root,,{tmp_path / 'secret.jpg'},t,,train\n")
+    file.write("other,,gs://bucket/shop/images/0.jpg,t,,train\n")
+    file.write("gone,,gone.jpg,t,,train\n")
+    file.write("inner,,x/../3.jpg,t,,train\n")
+  assert run(shop, out=tmp_path / "here") == 0
+  monkeypatch.setattr(Bucket, "folder", tmp_path, raising=False)
+  fsspec.register_implementation("gcs", Bucket, clobber=True)
+  code = prepare(
+    shop / "c.csv",
+    images="gs://bucket/shop/images",
+    out=tmp_path / "data",
+    max_rejected=0.9,
+    runner="DirectRunner",
+    runner_options=["--temp_location=gs://bucket/work"],
+  )
+  assert code == 0
+  made, expected = contents(tmp_path / "data"), contents(tmp_path / "here")
+  listed = made["rejected.csv"].decode()
+  assert listed.count("the image path leaves the image folder") == 3
+  assert listed.count("the image file is not there: gone.jpg") == 1
+  assert {name for name in expected if made[name] != expected[name]} <= {
+    # What a folder of this machine says of gs://bucket/... is another reason.
+    "catalogue.json",
+    "rejected.csv",
+    "manifest.json",
+  }
+  assert list((tmp_path / "bucket" / "work").iterdir()) == []
+
+
+# ---- What may go wrong. ----
+
+
+def test_a_worker_that_fails_leaves_nothing(shop, tmp_path, monkeypatch):
+  def fail(root, name):
+    raise RuntimeError(f"nobody expects {name}")
+
+  monkeypatch.setattr(beam_workers, "store_photo", fail)
+  with pytest.raises(RuntimeError, match="nobody expects"):
+    run(shop, out=tmp_path / "data", **DIRECT)
+  assert list(tmp_path.iterdir()) == []
+
+
+def start_slow(folder):
+  """A run that takes long, and one of its two workers, seen at work."""
+  (folder / "images").mkdir()
+  (folder / "images" / "slow.png").write_bytes(
+    photo(kind="PNG", size=(1500, 1500))
+  )
+  rows = [(n, n, "slow.png", "red shirt", "", "train") for n in range(5000)]
+  write_catalogue(folder / "c.csv", rows)
+  process = shell.start(
+    "prepare",
+    folder / "c.csv",
+    f"--images={folder / 'images'}",
+    f"--out={folder / 'data'}",
+    "--runner=DirectRunner",
+    *TWO_WORKERS,
+  )
+  deadline = time.monotonic() + 120
+  while not (working := list(filter(reads_rows, workers_of(process)))):
+    assert process.poll() is None, process.communicate()[0]
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  return process, working[0]
+
+
+def workers_of(process):
+  """Ids of Beam's worker processes that are alive."""
+  found = []
+  for entry in Path("/proc").iterdir():
+    if entry.name.isdecimal():
+      try:
+        parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+        words = (entry / "cmdline").read_text()
+      except OSError:
+        continue
+      if int(parent) in (process.pid, 1) and "sdk_worker_main" in words:
+        found.append(int(entry.name))
+  return found
+
+
+def is_alive(pid):
+  try:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+  except OSError:
+    return False
+  return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def reads_rows(pid):
+  try:
+    opened = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+  except OSError:
+    return False
+  return any(Path(name).name == beam_workers.ROWS for name in opened)
+
+
+@pytest.mark.slow
+def test_a_worker_process_that_is_killed_leaves_nothing(tmp_path):
+  process, worker = start_slow(tmp_path)
+  os.kill(worker, signal.SIGKILL)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode not in (0, 2, 3), output
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["c.csv", "images"]
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_who_started_it(tmp_path):
+  process, worker = start_slow(tmp_path)
+  process.kill()
+  killed = time.monotonic()
+  while is_alive(worker):
+    assert time.monotonic() - killed < 5
+    time.sleep(0.05)
+  process.communicate()
+  assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"runner": "Nobody"}, "Nobody"),
+    ({"runner_options": ["--direct_num_wrokers=2"]}, "--direct_num_wrokers=2"),
+    (
+      {"runner_options": ["--direct_num_workers=two"]},
+      "direct_num_workers.*two",
+    ),
+    ({"runner_options": ["stray"]}, "stray"),
+    ({"workers": 2}, "--workers=2.*--direct_num_workers"),
+  ],
+)
+def test_what_beam_does_not_know_is_named(shop, tmp_path, options, message):
+  with pytest.raises(UserError, match=message):
+    run(shop, out=tmp_path / "data", **(DIRECT | options))
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_beam_need_a_runner(shop, tmp_path, capsys):
+  words = ["prepare", str(shop / "c.csv"), f"--images={shop / 'images'}"]
+  words += [f"--out={tmp_path / 'data'}", "--num_workers=3"]
+  assert main(words) == 2
+  assert "--num_workers=3" in capsys.readouterr().err
+  assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_BEAM = """
+import sys
+sys.modules["apache_beam"] = None  # as if it were not installed
+from item_jax.__main__ import main
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_the_extra_only_the_runner_is_missing(shop, tmp_path):
+  def prepare_with(*words):
+    return subprocess.run(
+      [
+        *(sys.executable, "-c", WITHOUT_BEAM, "prepare", shop / "c.csv"),
+        f"--images={shop / 'images'}",
+        f"--out={tmp_path / 'data'}",
+        "--max_rejected=0.9",
+        *words,
+      ],
+      capture_output=True,
+      text=True,
+    )
+
+  done = prepare_with("--runner=DirectRunner")
+  assert done.returncode == 2
+  assert "pip install 'item-jax[beam]'" in done.stderr
+  assert list(tmp_path.iterdir()) == []
+  done = prepare_with("--workers=1")
+  assert done.returncode == 0, done.stderr
+  assert contents(tmp_path / "data") == contents(shop / "here")
