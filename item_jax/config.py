@@ -172,7 +172,7 @@ class Config:
   seed: int = 0
   log_every: int = 50  # steps
   eval_every: int = 5_000  # steps
-  max_bad_steps: int = 10  # non-finite steps in a row before the run stops
+  max_bad_steps: int = 10  # skipped steps in a row before the run stops
   data: Data = dataclasses.field(default_factory=Data)
   model: Model = dataclasses.field(default_factory=Model)
   resnet: Resnet = dataclasses.field(default_factory=Resnet)

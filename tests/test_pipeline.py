@@ -6,12 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+import tiny
 
-from item_jax.data import pipeline
+from item_jax.data import order, pipeline
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
+from item_jax.training import sharding
 
 SIZE = 8
 
@@ -69,18 +72,51 @@ def test_the_same_from_any_step_on(parts, alone):
     same(batches(parts, start=start), alone[start:])
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
-def test_hosts_read_their_rows_of_the_same_batch(parts, alone, hosts):
+def by_hosts(parts, hosts, **options):
+  """Global batches, put together from what each of `hosts` reads."""
   share = SIZE // hosts
   read = [
-    batches(parts, host_rows=slice(h * share, (h + 1) * share))
+    batches(parts, host_rows=slice(h * share, (h + 1) * share), **options)
     for h in range(hosts)
   ]
-  joined = [
+  return [
     type(rows[0])(*(np.concatenate(x) for x in zip(*rows, strict=True)))
     for rows in zip(*read, strict=True)
   ]
-  same(joined, alone)
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_read_their_rows_of_the_same_batch(parts, alone, hosts):
+  same(by_hosts(parts, hosts), alone)
+
+
+def test_a_run_goes_on_with_other_hosts_and_workers(parts, alone):
+  read = batches(parts, stop=2, workers=1)
+  read += by_hosts(parts, 4, start=2, stop=3)
+  read += by_hosts(parts, 2, start=3, stop=4, workers=1)
+  same([*read, *batches(parts, start=4)], alone)
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(4, 1), (2, 2)])
+def test_masks_do_not_depend_on_the_devices(parts, alone, data, fsdp):
+  """What is hidden and swapped is drawn over the whole global batch."""
+  _, words = parts
+  objective = tiny.make_objective(
+    tiny.make_model(),
+    vocabulary=words.size,
+    special=words.special,
+    mask_word=words.mask,
+  )
+
+  @jax.jit
+  def corrupt(batch):
+    return objective.corrupt(jax.random.key(3), 4, batch)
+
+  mesh = sharding.make_mesh(data, fsdp)
+  spread = sharding.to_devices(mesh, SIZE, alone[4])
+  jax.tree.map(
+    np.testing.assert_array_equal, corrupt(spread), corrupt(alone[4])
+  )
 
 
 def test_another_seed_another_order(parts, alone):
@@ -94,8 +130,8 @@ def test_every_pass_holds_each_row_once_in_another_order(parts):
   steps = -(-2 * size // SIZE)
   ids = []
   for step in range(steps):
-    ids += pipeline.listing_ids(
-      store, "train", batch_size=SIZE, seed=3, step=step
+    ids += order.listing_ids(
+      store, "train", image_size=16, batch_size=SIZE, seed=3, step=step
     )
   all_ids = sorted(record.listing_id for record in store.source("train"))
   first, second = ids[:size], ids[size : 2 * size]
@@ -110,8 +146,8 @@ def test_listing_ids_are_those_of_the_batch(parts, alone):
   store, _ = parts
   product = {r.listing_id: r.product_id for r in store.source("train")}
   for step in (0, 4):
-    ids = pipeline.listing_ids(
-      store, "train", batch_size=SIZE, seed=3, step=step
+    ids = order.listing_ids(
+      store, "train", image_size=16, batch_size=SIZE, seed=3, step=step
     )
     hashes = [zlib.crc32(product[i].encode()) for i in ids]
     assert hashes == alone[step].product_B.tolist()

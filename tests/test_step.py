@@ -1,6 +1,7 @@
 """Laws of the training step: devices, microbatches, bad steps, size."""
 
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -225,12 +226,19 @@ def test_only_kernels_decay(parts):
     assert decay == name.endswith("kernel"), name
 
 
+class Rows(NamedTuple):
+  """A batch of numbers, for objectives that can be worked by hand."""
+
+  x_B: jax.Array
+  bad_B: jax.Array
+
+
 def test_what_is_carried_is_the_mean_over_microbatches():
   def totals(params, x_B, key):
     return {"loss": (params["w"] * x_B).sum()}, {"seen": jnp.square(x_B).mean()}
 
   objective = Objective(
-    lambda root, step, batch: batch,
+    lambda root, step, batch: batch.x_B,
     lambda x_B: {"loss": jnp.float32(len(x_B))},
     totals,
     {"loss": 1.0},
@@ -242,6 +250,6 @@ def test_what_is_carried_is_the_mean_over_microbatches():
     objective, optimizer, seed=0, accumulate=2, log_every=1
   )
   state = init_state(params, optimizer, metric_names(objective, x_B))
-  state, _ = jax.jit(step)(state, x_B)
+  state, _ = jax.jit(step)(state, Rows(x_B, x_B < 0))
   assert float(state.params["seen"]) == (1 + 4 + 9 + 16) / 4
   assert float(state.params["w"]) == 0.5 - 2.5

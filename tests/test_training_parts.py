@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import resource
+import struct
 
 import jax
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from item_jax.errors import UserError
 from item_jax.training import attention, sharding
@@ -40,6 +43,73 @@ def test_a_resumed_log_goes_on_after_the_restored_step(tmp_path):
     (30, 3.0),
   ]
   assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2
+
+
+def test_rows_wait_while_the_disk_takes_none(tmp_path, capsys):
+  """A limit that the kernel enforces cuts a row in half, as a full disk."""
+  log = Log(tmp_path, start=0)
+  log.write(1, "train", {"loss": 1.0})
+  file = tmp_path / METRICS_FILE
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  before = file.read_text()
+  resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 9, hard))
+  try:
+    log.write(2, "train", {"loss": 2.0})
+    log.write(3, "train", {"loss": 3.0})
+    assert file.read_text() == before + '{"step": '
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  said = capsys.readouterr().err
+  assert said.count("rows are kept in memory") == 1
+  assert str(file) in said
+  log.write(4, "train", {"loss": 4.0})
+  log.close()
+  assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_rows_wait_while_the_folder_is_gone(tmp_path, capsys):
+  folder = tmp_path / "run"
+  folder.mkdir()
+  log = Log(folder, start=0)
+  log.write(1, "train", {"loss": 1.0})
+  folder.rename(tmp_path / "away")
+  for step in (2, 3):
+    log.write(step, "train", {"loss": 1.0})
+  (tmp_path / "away").rename(folder)
+  log.write(4, "eval", {"recall": 1.0})
+  assert [row["step"] for row in rows(folder)] == [1, 2, 3, 4]
+  folder.rename(tmp_path / "away")
+  log.write(5, "train", {"loss": 1.0})
+  log.close()
+  said = capsys.readouterr().err
+  assert said.count("rows are kept in memory") == 2
+  assert "the last 1 rows are lost" in said
+
+
+def test_tensorboard_reads_what_was_written(tmp_path):
+  log = Log(tmp_path, start=0)
+  log.write(10, "train", {"loss": 2.0, "listing_ids": ["a"]})
+  log.close()
+  log = Log(tmp_path, start=5)
+  log.write(6, "train", {"loss": 1.0})
+  log.close()
+  found = []
+  for path in sorted((tmp_path / "tensorboard").iterdir()):
+    data = path.read_bytes()
+    while data:  # length, its sum, the event, its sum
+      (length,) = struct.unpack("<Q", data[:8])
+      event = Event.FromString(data[12 : 12 + length])
+      data = data[16 + length :]
+      restart = event.session_log.status == SessionLog.START
+      values = [(v.tag, v.simple_value) for v in event.summary.value]
+      found.append((event.step, restart, values))
+  assert found == [
+    (0, False, []),
+    (10, False, [("train/loss", 2.0)]),
+    (0, False, []),
+    (6, True, []),
+    (6, False, [("train/loss", 1.0)]),
+  ]
 
 
 def test_no_log_is_no_error(tmp_path):

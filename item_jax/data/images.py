@@ -78,11 +78,16 @@ def load_square(jpeg: bytes, size: int) -> np.ndarray:
     uint8 [size, size, 3].
 
   Raises:
-    ValueError: the bytes are no JPEG, or broken.
+    BadImage: the bytes are no JPEG, broken, or speak of too many pixels.
   """
-  height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-  long_side = max(height, width)
-  pixels = _decode_jpeg(jpeg, height, width, long_side / size)
+  try:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    if height * width > MAX_PIXELS:
+      raise ValueError(f"it speaks of {height} x {width} pixels")
+    long_side = max(height, width)
+    pixels = _decode_jpeg(jpeg, height, width, long_side / size)
+  except ValueError as error:
+    raise BadImage(f"the JPEG is broken: {error}") from error
   high = max(1, round(height * size / long_side))
   wide = max(1, round(width * size / long_side))
   pixels = _resize(pixels, (high, wide))

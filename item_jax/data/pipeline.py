@@ -3,12 +3,18 @@
 Batch k is a function of (seed, k) alone: it does not depend on how many
 processes or hosts read it, nor on the step at which reading began. So the
 step is the only position in the data, and nothing else is saved.
+
+That holds for what cannot be read, too: at position p of the endless order
+stands the first good row of p, p + 1, p + 2, ... In a split's own order, where
+a row's place is who it is, it keeps its place and has neither side. Both are
+marked in `bad_B`.
 """
 
 import functools
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -16,15 +22,21 @@ from absl import flags
 
 from item_jax.batch import Batch
 from item_jax.data import images
-from item_jax.data.records import Record, Store
+from item_jax.data.order import InOrder, Order
+from item_jax.data.records import Record, Source, Store
 from item_jax.data.tokenizer import Words
+from item_jax.data.unreadable import UNREADABLE, first_good
 from item_jax.processes import die_with_parent
 
 
 def make_row(
   record: Record, *, words: Words, image_size: int, title_places: int
 ) -> Batch:
-  """One row of a `Batch`, without the axis B."""
+  """One row of a `Batch`, without the axis B.
+
+  Raises:
+    BadImage: the photo is not what was prepared.
+  """
   if record.image:
     image_HWC = images.load_square(record.image, image_size)
   else:
@@ -42,22 +54,42 @@ def make_row(
   )
 
 
-class _Order:
-  """Which row of the split stands where in the endless shuffled sequence."""
+class _Reader(NamedTuple):
+  """Rows of a split by number, as a `Batch` without the axis B."""
 
-  def __init__(self, rows: int, seed: int):
-    self._order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat()
+  source: Source
+  words: Words
+  image_size: int
+  title_places: int
 
-  def __getitem__(self, position: int) -> int:
-    return int(self._order[position])
+  def row(self, number: int) -> Batch:
+    return self._batch(self.source[number])
+
+  def first_good(self, order, position: int) -> Batch:
+    passed_over, row = first_good(self.row, order, position)
+    return row._replace(bad_B=np.bool_(passed_over > 0))
+
+  def in_place(self, order, position: int) -> Batch:
+    try:
+      return self.row(order[position])
+    except UNREADABLE:
+      neither = self._batch(Record("", "", "", "", b""))
+      return neither._replace(bad_B=np.bool_(True))
+
+  def _batch(self, record: Record) -> Batch:
+    return make_row(
+      record,
+      words=self.words,
+      image_size=self.image_size,
+      title_places=self.title_places,
+    )
 
 
 class _HostRows:
   """The rows that one host reads from step `start` on, as a grain source."""
 
-  def __init__(self, source, order, *, batch_size, rows: slice, start, stop):
-    self._source = source
-    self._order = order
+  def __init__(self, row_at: Callable, *, batch_size, rows: slice, start, stop):
+    self._row_at = row_at
     self._batch_size = batch_size
     self._first = rows.start
     self._per_batch = rows.stop - rows.start
@@ -67,10 +99,11 @@ class _HostRows:
   def __len__(self) -> int:
     return self._batches * self._per_batch
 
-  def __getitem__(self, index: int) -> Record:
+  def __getitem__(self, index: int) -> Batch:
     batch, row = divmod(int(index), self._per_batch)
-    position = (self._start + batch) * self._batch_size + self._first + row
-    return self._source[self._order[position]]
+    return self._row_at(
+      (self._start + batch) * self._batch_size + self._first + row
+    )
 
 
 def training_batches(
@@ -99,9 +132,10 @@ def training_batches(
     ahead: batches held ready (for each worker).
   """
   rows = host_rows or slice(0, batch_size)
+  reader = _Reader(store.source(split), words, image_size, title_places)
+  order = Order(store.sizes[split], seed)
   source = _HostRows(
-    store.source(split),
-    _Order(store.sizes[split], seed),
+    functools.partial(reader.first_good, order),
     batch_size=batch_size,
     rows=rows,
     start=start,
@@ -109,9 +143,6 @@ def training_batches(
   )
   return _batches(
     source,
-    words,
-    image_size=image_size,
-    title_places=title_places,
     batch_size=rows.stop - rows.start,
     workers=workers,
     threads=threads,
@@ -140,9 +171,10 @@ def ordered_batches(
   """
   size = store.sizes[split]
   rows = host_rows or slice(0, batch_size)
+  reader = _Reader(store.source(split), words, image_size, title_places)
+  order = InOrder(start_row, size)
   source = _HostRows(
-    store.source(split),
-    _InOrder(start_row, size),
+    functools.partial(reader.in_place, order),
     batch_size=batch_size,
     rows=rows,
     start=0,
@@ -150,9 +182,6 @@ def ordered_batches(
   )
   return _batches(
     source,
-    words,
-    image_size=image_size,
-    title_places=title_places,
     batch_size=rows.stop - rows.start,
     workers=workers,
     threads=threads,
@@ -160,44 +189,17 @@ def ordered_batches(
   )
 
 
-class _InOrder:
-  def __init__(self, start_row: int, size: int):
-    self._start_row = start_row
-    self._last = size - 1
-
-  def __getitem__(self, position: int) -> int:
-    return min(self._start_row + position, self._last)
-
-
-def listing_ids(
-  store: Store, split: str, *, batch_size: int, seed: int, step: int
-) -> list[str]:
-  """Who was in batch `step`: for a log of what went wrong there."""
-  order = _Order(store.sizes[split], seed)
-  source = store.source(split)
-  first = step * batch_size
-  return [source[order[first + i]].listing_id for i in range(batch_size)]
-
-
 def _batches(
-  source,
-  words: Words,
+  source: _HostRows,
   *,
-  image_size: int,
-  title_places: int,
   batch_size: int,
   workers: int,
   threads: int,
   ahead: int,
 ) -> Iterator[Batch]:
-  row = functools.partial(
-    make_row, words=words, image_size=image_size, title_places=title_places
-  )
   # Batching before to_iter_dataset: only so does the order not depend on the
   # number of workers.
-  dataset = (
-    grain.MapDataset.source(source).map(row).batch(batch_size)
-  ).to_iter_dataset(
+  dataset = (grain.MapDataset.source(source).batch(batch_size)).to_iter_dataset(
     grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
   )
   if workers:

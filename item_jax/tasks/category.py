@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from item_jax.config import Config
 from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
+from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
 from item_jax.objectives import category, floors
 from item_jax.tasks.contract import Task
@@ -82,6 +83,6 @@ def make_task(
 
 
 def _count(store: Store, split: str) -> Counter:
-  times = Counter(record.category for record in store.source(split))
+  times = Counter(record.category for record in readable(store.source(split)))
   times.pop("", None)
   return times

@@ -140,7 +140,7 @@ def _floors(
     samples.titles(store, split, words, m.title_places), words.special
   )
   targets = patches.to_patches(
-    samples.photos(store, split, words, m.image_size), m.patch
+    samples.photos(store, split, m.image_size), m.patch
   )
   targets = np.asarray(patches.normalise(targets))
   if config.loss.normalise_patches:

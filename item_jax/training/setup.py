@@ -18,6 +18,7 @@ from item_jax.config_check import validate
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import Words, load_words
+from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training import attention as attention_lib
@@ -165,7 +166,9 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
 
   def initial_state():
     params = tasks.initial_params(task, config.seed)
-    return step_lib.init_state(params, optimizer, names)
+    return step_lib.init_state(
+      params, optimizer, names, history=o.spike_history if o.spike else 0
+    )
 
   shapes = jax.eval_shape(initial_state)
   placed = sharding.for_state(mesh, shapes)
@@ -185,6 +188,7 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
     accumulate=o.accumulate,
     log_every=config.log_every,
     dropout_bits=config.model.dropout_bits,
+    spike=o.spike,
   )
   step = jax.jit(
     train_step,
@@ -232,7 +236,8 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
 
 def _describe_titles(config: Config, store: Store, words: Words) -> str:
   source = store.source(config.data.train_split)
-  titles = [source[i].title for i in range(min(len(source), _SAMPLE))]
+  sample = readable(source, range(min(len(source), _SAMPLE)))
+  titles = [record.title for record in sample]
   counts = words.counts(titles)
   places = config.model.title_places
   cut = sum(count > places - 1 for count in counts) / len(counts)

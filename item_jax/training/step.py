@@ -13,6 +13,7 @@ from clu.metrics import Average
 
 from item_jax.objectives.contract import Objective
 from item_jax.objectives.keys import key_for
+from item_jax.training import spikes as spikes_lib
 
 
 @flax.struct.dataclass
@@ -22,9 +23,11 @@ class State:
   step: Any  # int32, steps taken, skipped ones included
   params: Any
   moments: Any  # the optimizer's
-  bad_run: Any  # int32, non-finite steps in a row until now
-  bad_total: Any  # int32
+  bad_run: Any  # int32, skipped steps in a row until now
+  bad_total: Any  # int32, steps skipped because they were not finite
+  bad_records: Any  # int32, records that could not be read until now
   sums: dict  # {name: Average} since the last log
+  spikes: Any = None  # spikes.Spikes where spikes are skipped
 
 
 @flax.struct.dataclass
@@ -35,11 +38,19 @@ class Report:
   bad: Any  # bool, this update was skipped
   bad_run: Any
   bad_total: Any
+  bad_records: Any
+  bad_rows_B: Any  # bool, over the global batch, on every process
   loss: Any  # weighted sum, of this step alone
   sums: dict
+  verdict: Any = None  # spikes.Verdict where spikes are skipped
 
 
-def init_state(params, optimizer, names) -> State:
+def init_state(params, optimizer, names, *, history: int = 0) -> State:
+  """The State before the first step.
+
+  Args:
+    history: gradient norms to look back on for spikes; 0: none is skipped.
+  """
   zero = jnp.zeros((), jnp.int32)
   none = jnp.zeros((), jnp.float32)
   return State(
@@ -48,7 +59,9 @@ def init_state(params, optimizer, names) -> State:
     moments=optimizer.init(params),
     bad_run=zero,
     bad_total=zero,
+    bad_records=zero,
     sums={name: Average(total=none, count=none) for name in sorted(names)},
+    spikes=spikes_lib.begin(history) if history else None,
   )
 
 
@@ -66,61 +79,38 @@ def make_train_step(
   accumulate: int,
   log_every: int,
   dropout_bits: str = "threefry2x32",
+  spike: float = 0.0,
 ):
   """A pure function (state, batch) -> (state, report), to be jitted.
 
   Denominators are counted over the whole global batch before the first
   microbatch runs, so that accumulation and sharding don't change the loss.
-  A non-finite loss or gradient leaves parameters and moments as they were.
+  A step whose loss, gradient or `carried` is not finite leaves parameters and
+  moments as they were, and so does a spike.
+
+  Args:
+    spike: robust deviations from which on a gradient norm is a spike (see
+      `spikes`); 0: none is, and nothing is computed for it.
   """
   root = jax.random.key(seed)
   dropout_root = jax.random.key(seed, impl=dropout_bits)
-
-  def gradients(params, view, counts, key):
-    """(gradients, ({name: total}, carried)) of one microbatch."""
-
-    def loss_fn(params):
-      totals, carried = objective.totals(params, view, key)
-      loss = sum(
-        weight * totals[name] / jnp.maximum(counts[name], 1.0)
-        for name, weight in objective.weights.items()
-        if weight
-      )
-      return loss, (totals, carried)
-
-    return jax.grad(loss_fn, has_aux=True)(params)
 
   def train_step(state: State, batch):
     view = objective.corrupt(root, state.step, batch)
     counts = objective.counts(view)
     key = key_for(dropout_root, state.step, "dropout")
-    if accumulate == 1:
-      grads, (totals, carried) = gradients(state.params, view, counts, key)
-    else:
-
-      def add(carry, part):
-        index, micro = part
-        new = gradients(
-          state.params, micro, counts, jax.random.fold_in(key, index)
-        )
-        return jax.tree.map(jnp.add, carry, new), None
-
-      parts = jax.tree.map(lambda x: _split(x, accumulate), view)
-      first = jax.tree.map(lambda x: x[0], parts)
-      shapes = jax.eval_shape(gradients, state.params, first, counts, key)
-      zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-      (grads, (totals, carried)), _ = jax.lax.scan(
-        add, zeros, (jnp.arange(accumulate), parts)
-      )
-      carried = jax.tree.map(lambda x: x / accumulate, carried)
-
-    loss = sum(
-      weight * totals[name] / jnp.maximum(counts[name], 1.0)
-      for name, weight in objective.weights.items()
-      if weight
+    grads, (totals, carried) = _gradients(
+      objective, state.params, view, counts, key, parts=accumulate
     )
+    loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
-    good = jnp.isfinite(loss) & jnp.isfinite(norm)
+    good = finite = _all_finite((loss, norm, carried))
+    spikes, verdict = None, None
+    if spike:
+      spikes, verdict = spikes_lib.judge(
+        state.spikes, norm, finite, deviations=spike
+      )
+      good = finite & ~verdict.spike
     updates, moments = optimizer.update(grads, state.moments, state.params)
     params = {**optax.apply_updates(state.params, updates), **carried}
     params, moments = jax.tree.map(
@@ -132,35 +122,88 @@ def make_train_step(
     fresh = {n: Average(total=totals[n], count=counts[n]) for n in counts}
     fresh["loss"] = Average(total=loss, count=one)
     fresh["gradient_norm"] = Average(total=norm, count=one)
-    # What is not finite is counted and named, not averaged.
-    start = state.step % log_every == 0
-    sums = {
-      name: jax.tree.map(
-        lambda old, new: jnp.where(start, 0.0, old) + jnp.where(good, new, 0.0),
-        state.sums[name],
-        fresh[name],
-      )
-      for name in state.sums
-    }
+    sums = _add_up(state.sums, fresh, good, state.step % log_every == 0)
     state = State(
       step=state.step + 1,
       params=params,
       moments=moments,
       bad_run=jnp.where(good, 0, state.bad_run + 1),
-      bad_total=state.bad_total + ~good,
+      bad_total=state.bad_total + ~finite,
+      bad_records=state.bad_records + batch.bad_B.sum(dtype=jnp.int32),
       sums=sums,
+      spikes=spikes,
     )
     report = Report(
       step=state.step,
       bad=~good,
       bad_run=state.bad_run,
       bad_total=state.bad_total,
+      bad_records=state.bad_records,
+      bad_rows_B=batch.bad_B,
       loss=loss,
       sums=sums,
+      verdict=verdict,
     )
     return state, report
 
   return train_step
+
+
+def _gradients(objective, params, view, counts, key, *, parts: int):
+  """(gradients, ({name: total}, carried)), a microbatch after the other."""
+
+  def of(params, view, key):
+    def loss_fn(params):
+      totals, carried = objective.totals(params, view, key)
+      return _weighted(objective, totals, counts), (totals, carried)
+
+    return jax.grad(loss_fn, has_aux=True)(params)
+
+  if parts == 1:
+    return of(params, view, key)
+
+  def add(carry, part):
+    index, micro = part
+    new = of(params, micro, jax.random.fold_in(key, index))
+    return jax.tree.map(jnp.add, carry, new), None
+
+  micros = jax.tree.map(lambda x: _split(x, parts), view)
+  first = jax.tree.map(lambda x: x[0], micros)
+  shapes = jax.eval_shape(of, params, first, key)
+  zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+  (grads, (totals, carried)), _ = jax.lax.scan(
+    add, zeros, (jnp.arange(parts), micros)
+  )
+  return grads, (totals, jax.tree.map(lambda x: x / parts, carried))
+
+
+def _weighted(objective, totals, counts):
+  """The loss: the weighted sum of means."""
+  return sum(
+    weight * totals[name] / jnp.maximum(counts[name], 1.0)
+    for name, weight in objective.weights.items()
+    if weight
+  )
+
+
+def _all_finite(tree):
+  return jnp.stack(
+    [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+  ).all()
+
+
+def _add_up(sums, fresh, good, start):
+  """Means since the last log; what is not finite is named, not averaged."""
+
+  def add(old, new):
+    keep = good & jnp.isfinite(new.total) & jnp.isfinite(new.count)
+    return jax.tree.map(
+      lambda old, new: jnp.where(start, 0.0, old) + jnp.where(keep, new, 0.0),
+      old,
+      new,
+    )
+
+  return {name: add(sums[name], fresh[name]) for name in sums}
 
 
 def _split(x, parts: int):
