@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from item_jax.data import pipeline
-from item_jax.evaluation import retrieval
+from item_jax.evaluation import hosts, retrieval, shards
 from item_jax.evaluation.embed import embed_unit
 from item_jax.evaluation.items import Items
+from item_jax.evaluation.search import search
 from item_jax.training import sharding
 from item_jax.training.stopping import Interrupted
 
@@ -30,15 +31,17 @@ def make_evaluate(setup):
   size = config.batch_size
   rows = min(store.sizes[split], MOST_ROWS)
   source = store.source(split)
-  records = [source[i] for i in range(rows)]
-  items = Items(
-    ids=[record.listing_id for record in records],
-    products=[record.product_id for record in records],
-  )
+  # Each process reads its part; of photos only those it embeds.
+  mine = range(rows)[hosts.share(rows)]
+  known = [shards.read_item(source, split, row) for row in mine]
+  known = hosts.gather([[x.id, x.product, x.category] for x in known])
+  ids, products, categories = (list(x) for x in zip(*known, strict=True))
+  items = Items(ids, products)
   number = {name: c for c, name in enumerate(setup.categories)}
-  class_N = np.array([number.get(record.category, -1) for record in records])
+  class_N = np.array([number.get(name, -1) for name in categories])
   modalities = task.modalities
-  if len(set(items.products)) == len(items.products):
+  named = [product for product in products if product]
+  if len(set(named)) == len(named):
     print(
       f"split {split!r} has no product with two listings: no same-product"
       " search while training",
@@ -89,7 +92,9 @@ def make_evaluate(setup):
     scores = {}
     for modality in modalities:
       go_on()  # a search of all rows takes seconds
-      scored = retrieval.score(found[modality], items, bootstrap=0)
+      scored = retrieval.score(
+        found[modality], items, bootstrap=0, search=hosts.divided(search)
+      )
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]
     if _SAID in found and (class_N >= 0).any():

@@ -57,7 +57,10 @@ class Embedder:
     config = copy.deepcopy(run.config)
     config.model.dtype = dtype
     self.config: Config = config
-    self.mesh = sharding.make_mesh(jax.device_count(), 1)
+    # Its own devices alone: of many processes each embeds rows of its own.
+    self.mesh = sharding.make_mesh(
+      jax.local_device_count(), 1, devices=jax.local_devices()
+    )
     task = tasks.make_task(
       config, run.words, categories=run.categories, attention=kernel
     )
@@ -149,7 +152,7 @@ class Embedder:
       titles = [None] * len(images)
     if len(images) != len(titles):
       raise UserError(f"{len(images)} images but {len(titles)} titles")
-    devices = jax.device_count()
+    devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices
     parts = []
     for first in range(0, len(images), batch_size):

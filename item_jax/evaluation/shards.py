@@ -1,18 +1,34 @@
-"""An export's folder: whose it is and how far it got in; claimed, continued
-or left alone out.
+"""An export's folder: whose it is and how far it got in; claimed, continued,
+joined or left alone out.
 
 A folder without meta.json is not finished. Whatever a call was killed at, the
-same call takes the folder up again.
+same call takes the folder up again. A shard is parts/NNNNN.npy and, written
+after it, parts/NNNNN.json with the rows' items and the other's SHA-256.
 """
 
+import contextlib
+import csv
+import hashlib
+import io
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from item_jax.data.records import BadRecord, Source
 from item_jax.errors import UserError
-from item_jax.files import DamagedError, read_sealed, write_sealed
+from item_jax.files import (
+  DamagedError,
+  alone_in,
+  read_sealed,
+  write_bytes,
+  write_sealed,
+)
+
+_LOCK = "lock"  # of files.alone_in
 
 
 class Plan(NamedTuple):
@@ -32,48 +48,103 @@ class Plan(NamedTuple):
   shard_rows: int  # all shards but the last have as many
 
 
-def claim(out: Path, plan: Plan, *, overwrite: bool) -> bool:
-  """Takes the folder for this export; False where it is already done."""
+class Item(NamedTuple):
+  """What is written of a row beside its embedding."""
+
+  id: str
+  product: str
+  category: str
+  title: str
+  has_image: int  # 1 or 0; the embedding of nothing does not look like nothing
+  has_title: int
+  unreadable: int  # not a column of items.csv
+
+
+COLUMNS = Item._fields[:-1]
+
+
+def read_item(source: Source, split: str, row: int) -> Item:
+  """What the store says of a row; "test[17]" is the id of an unreadable one."""
+  try:
+    record = source[row]
+  except BadRecord:
+    return Item(f"{split}[{row}]", "", "", "", 0, 0, 1)
+  return Item(
+    record.listing_id,
+    record.product_id,
+    record.category,
+    record.title,
+    int(bool(record.image)),
+    int(bool(record.title)),
+    0,
+  )
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+  """One call at a time in an export's folder.
+
+  Raises:
+    UserError: another is at work there, or it is no export's.
+  """
+  # What a call that was killed at the door may leave, and nothing else.
+  early = {_LOCK, "plan.json", "plan.json.part", "meta.json"}
+  found = {path.name for path in out.iterdir()} if out.exists() else set()
+  if found - early and not found & {"plan.json", "meta.json"}:
+    raise UserError(f"{out} is not empty and holds no export")
+  with alone_in(out, what="export"):
+    try:
+      yield
+    finally:
+      (out / _LOCK).unlink(missing_ok=True)
+
+
+def claim(out: Path, plan: Plan, *, overwrite: bool) -> list[int] | None:
+  """Takes the folder for this export.
+
+  Returns:
+    The shards that are not there yet, or None where all is done already.
+
+  Raises:
+    UserError: the folder holds another export, or a damaged one.
+  """
   for name in ("meta.json", "plan.json"):
-    path = out / name
-    if not path.exists():
+    if not (out / name).exists():
       continue
-    before = _read(path)
-    differing = {
-      k: (before.get(k), v)
-      for k, v in plan._asdict().items()
-      if before.get(k) != v
-    }
-    if not differing and name == "plan.json":
-      return True
-    if not differing:
+    odd = _differences(out / name, plan)
+    if not odd and name == "plan.json":
+      return [n for n in range(count(plan)) if not _is_good(out, plan, n)]
+    if not odd:
       tidy(out)  # in case the call that finished was killed before it could
-      return False
+      return None
     if not overwrite:
-      raise UserError(
-        f"{out} holds another export, differing (there, asked) in"
-        f" {differing}; give --overwrite or another --out"
-      )
+      raise UserError(f"{odd}; give --overwrite or another --out")
     break
-  else:
-    out.mkdir(parents=True, exist_ok=True)
-    # A call that was killed here left the temporary name at most.
-    if {path.name for path in out.iterdir()} - {"plan.json.part"}:
-      raise UserError(f"{out} is not empty and holds no export")
   # In this order, wherever it is cut off: the folder says whose it is, no
   # shard is of another plan, and nothing half replaced looks finished.
   _remove_parts(out)
   write_sealed(out / "plan.json", plan._asdict())
   (out / "meta.json").unlink(missing_ok=True)
-  return True
+  return list(range(count(plan)))
 
 
-def _read(path: Path) -> dict:
-  """What it says; nothing, so that it is no plan's, where it was altered."""
+def _differences(path: Path, plan: Plan) -> str:
+  """How a folder's plan differs from this one, for a message; "" if not."""
   try:
-    return read_sealed(path)
-  except DamagedError:
-    return {}
+    before = read_sealed(path)
+  except DamagedError as error:
+    return str(error)
+  differing = {
+    k: (before.get(k), v)
+    for k, v in plan._asdict().items()
+    if before.get(k) != v
+  }
+  if not differing:
+    return ""
+  return (
+    f"{path.parent} holds another export, differing (there, asked) in"
+    f" {differing}"
+  )
 
 
 def tidy(out: Path) -> None:
@@ -91,13 +162,79 @@ def count(plan: Plan) -> int:
   return -(-plan.rows // plan.shard_rows)
 
 
-def shard_path(out: Path, number: int) -> Path:
-  return out / "parts" / f"{number:05d}.npy"
+def rows_of(plan: Plan, number: int) -> range:
+  """The rows of the split that a shard holds."""
+  first = number * plan.shard_rows
+  return range(first, min(first + plan.shard_rows, plan.rows))
 
 
-def save(path: Path, array: np.ndarray) -> None:
-  """Writes an .npy, all of it or nothing."""
-  part = path.with_name(path.name + ".part")
-  with part.open("wb") as file:
-    np.save(file, array, allow_pickle=False)
-  part.replace(path)
+def save(
+  out: Path, number: int, rows_ND: np.ndarray, items: list[Item]
+) -> None:
+  """Writes a shard; until the second file is there, there is none."""
+  file = io.BytesIO()
+  np.save(file, rows_ND, allow_pickle=False)
+  content = file.getvalue()
+  vectors, known = _paths(out, number)
+  write_bytes(vectors, content)
+  hashed = hashlib.sha256(content).hexdigest()
+  write_sealed(known, {"sha256": hashed, "items": items})
+
+
+def _paths(out: Path, number: int) -> tuple[Path, Path]:
+  name = out / "parts" / f"{number:05d}"
+  return name.with_suffix(".npy"), name.with_suffix(".json")
+
+
+def _load(out: Path, plan: Plan, number: int) -> tuple[np.ndarray, list[Item]]:
+  """A shard as it was saved; FileNotFoundError or DamagedError otherwise."""
+  vectors, known = _paths(out, number)
+  said = read_sealed(known)
+  content = vectors.read_bytes()
+  if hashlib.sha256(content).hexdigest() != said["sha256"]:
+    raise DamagedError(f"{vectors} was altered: its SHA-256 differs")
+  rows_ND = np.load(io.BytesIO(content), allow_pickle=False)
+  return rows_ND, [Item(*item) for item in said["items"]]
+
+
+def _is_good(out: Path, plan: Plan, number: int) -> bool:
+  try:
+    _load(out, plan, number)
+  except (FileNotFoundError, DamagedError):
+    return False
+  return True
+
+
+def join(out: Path, plan: Plan) -> Iterator[Item]:
+  """Writes embeddings.npy and items.csv of all shards, and yields the items.
+
+  Raises:
+    DamagedError: a shard was altered since it was written.
+  """
+  paths = (out / "embeddings.npy", out / "items.csv")
+  parts = [path.with_name(path.name + ".part") for path in paths]
+  # Not a memory map: on a full disk writing to one kills without a word.
+  with (
+    parts[0].open("wb") as vectors,
+    parts[1].open("w", newline="", encoding="utf-8") as table,
+  ):
+    np.lib.format.write_array_header_1_0(
+      vectors,
+      {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
+        "fortran_order": False,
+        "shape": (plan.rows, plan.dims),
+      },
+    )
+    lines = csv.writer(table)
+    lines.writerow(COLUMNS)
+    for number in range(count(plan)):
+      rows_ND, items = _load(out, plan, number)
+      vectors.write(rows_ND.tobytes())
+      lines.writerows(item[: len(COLUMNS)] for item in items)
+      yield from items
+    for file in (vectors, table):
+      file.flush()
+      os.fsync(file.fileno())
+  for part, path in zip(parts, paths, strict=True):
+    part.replace(path)

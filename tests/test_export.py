@@ -1,0 +1,262 @@
+"""An export is the same, to the bit, whoever makes it and whatever happens."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import disturbed_export
+import jax
+import numpy as np
+import pytest
+import shell
+import small_shards
+import tiny_run
+
+from item_jax import tasks
+from item_jax.data.records import StoreWriter, open_store
+from item_jax.data.tokenizer import load_words
+from item_jax.errors import UserError
+from item_jax.evaluation import export as export_lib
+from item_jax.evaluation import shards
+from item_jax.files import DamagedError, read_sealed, write_manifest
+from item_jax.training.checkpoints import Checkpoints
+from item_jax.training.workdir import read_run, write_run
+
+UNREADABLE, BROKEN = 3, 8  # rows: as a whole, or the photo alone
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+  return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_data, tmp_path_factory) -> Path:
+  """A run with a checkpoint of what it would begin with."""
+  folder = tmp_path_factory.mktemp("run")
+  write_run(
+    folder,
+    tiny_run.get_config(),
+    open_store(tiny_data),
+    load_words(tiny_data),
+    attention="xla",
+    floors={},
+    categories=[],
+  )
+  run = read_run(folder)
+  task = tasks.make_task(run.config, run.words, categories=run.categories)
+  checkpoints = Checkpoints(folder)
+  params = jax.jit(lambda: tasks.initial_params(task, 0))()
+  checkpoints.save(1, {"params": params})
+  checkpoints.wait()
+  checkpoints.close()
+  return folder
+
+
+@pytest.fixture(scope="module")
+def words(workdir, tiny_data) -> list[str]:
+  # Neither a shard nor the last one is a whole number of batches.
+  return [
+    "export",
+    f"--workdir={workdir}",
+    f"--data={tiny_data}",
+    "--split=train",
+    "--batch_size=3",
+  ]
+
+
+def run(words, script=small_shards, *, devices=1, cache, before=()):
+  return subprocess.Popen(
+    [*before, sys.executable, script.__file__, *map(str, words)],
+    env=shell.environment(devices=devices, cache=cache),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def done(process) -> str:
+  output, _ = process.communicate(timeout=900)
+  assert process.returncode == 0, output
+  return output
+
+
+@pytest.fixture(scope="module")
+def expected(words, tmp_path_factory, cache) -> Path:
+  """By one process on one device, undisturbed."""
+  out = tmp_path_factory.mktemp("expected") / "e"
+  done(run([*words, f"--out={out}"], cache=cache))
+  return out
+
+
+def content(folder: Path) -> dict[str, bytes]:
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_two_processes_of_two_devices_write_the_same(
+  words, expected, tmp_path, cache
+):
+  out = tmp_path / "e"
+  port = shell.free_port()
+  together = [
+    run(
+      [
+        *words,
+        f"--out={out}",
+        f"--coordinator=localhost:{port}",
+        "--num_processes=2",
+        f"--process_id={number}",
+      ],
+      devices=2,
+      cache=cache,
+    )
+    for number in range(2)
+  ]
+  outputs = [done(process) for process in together]
+  assert content(out) == content(expected)
+  assert ["step 1" in output for output in outputs] == [True, False]
+  # Each had a part of the rows, and no row was embedded twice.
+  rows = read_sealed(out / "meta.json")["rows"]
+  assert rows > 3 * small_shards.ROWS
+  shares = [int(re.findall(r"(\d+)/\1 \[", text)[-1]) for text in outputs]
+  assert sum(shares) == rows
+
+
+def test_killed_anywhere_it_goes_on(words, expected, tmp_path, cache):
+  given = ["named", tmp_path / "e", expected, *words]
+  done(run(given, disturbed_export, cache=cache))
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_goes_on(
+  words, expected, tmp_path, cache
+):
+  given = ["20", tmp_path / "e", expected, *words]
+  done(run(given, disturbed_export, cache=cache))
+
+
+def test_on_a_full_disk_it_says_so_and_goes_on(
+  words, expected, tmp_path, cache
+):
+  before = ["unshare", "--map-root-user", "--mount"]
+  if shutil.which("unshare") is None:
+    pytest.skip("no unshare: nothing can be mounted without root")
+  probe = [*before, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+  if subprocess.run(probe, capture_output=True).returncode:
+    pytest.skip("this machine lets nobody mount")
+  given = ["full", tmp_path / "e", expected, *words]
+  output = done(run(given, disturbed_export, cache=cache, before=before))
+  assert output.count("No space left on device; the same command goes on") == 2
+
+
+@pytest.fixture(scope="module")
+def damaged(tiny_data, tmp_path_factory) -> Path:
+  """A copy with zeros over a record and with a photo cut short."""
+  folder = tmp_path_factory.mktemp("damaged") / "data"
+  shutil.copytree(tiny_data, folder)
+  good = open_store(tiny_data)
+  writer = StoreWriter(folder)
+  for split in good.sizes:
+    for row, record in enumerate(good.source(split)):
+      if split == "train" and row == BROKEN:
+        record = record._replace(image=record.image[: len(record.image) // 2])
+      writer.add(split, record)
+  writer.close()
+  (shard,) = folder.glob("*-train.array_record-*")
+  data = bytearray(shard.read_bytes())
+  image = good.source("train")[UNREADABLE].image
+  at = data.index(image) + len(image) // 2
+  data[at : at + 8] = bytes(8)
+  shard.write_bytes(data)
+  write_manifest(folder)
+  return folder
+
+
+def test_rows_that_cannot_be_read_keep_their_place(
+  workdir, tiny_data, damaged, tmp_path, capsys
+):
+  good, bad = tmp_path / "good", tmp_path / "bad"
+  export_lib.export(workdir, data=tiny_data, split="train", out=good)
+  capsys.readouterr()
+  export_lib.export(workdir, data=damaged, split="train", out=bad)
+  broken = open_store(tiny_data).source("train")[BROKEN].listing_id
+  said = capsys.readouterr().out
+  assert f"row {UNREADABLE} (train[{UNREADABLE}])" in said
+  assert f"row {BROKEN} ({broken})" in said
+  meta = read_sealed(bad / "meta.json")
+  assert meta["unreadable"] == [
+    {"row": UNREADABLE, "id": f"train[{UNREADABLE}]"},
+    {"row": BROKEN, "id": broken},
+  ]
+  assert meta["rows_without_this_side"] == 0
+  assert read_sealed(good / "meta.json")["unreadable"] == []
+  tables, vectors = [], []
+  for folder in (good, bad):
+    with (folder / "items.csv").open(newline="") as file:
+      tables.append(list(csv.DictReader(file)))
+    vectors.append(np.load(folder / "embeddings.npy", allow_pickle=False))
+  for row, (one, two) in enumerate(zip(*tables, strict=True)):
+    if row in (UNREADABLE, BROKEN):
+      assert (two["has_image"], two["has_title"]) == ("0", "0")
+    else:
+      assert one == two
+      np.testing.assert_array_equal(vectors[0][row], vectors[1][row])
+  nothing = vectors[1][[UNREADABLE, BROKEN]]
+  np.testing.assert_array_equal(nothing[0], nothing[1])
+  assert np.isfinite(nothing).all()
+
+
+def test_one_at_a_time(workdir, tiny_data, tmp_path):
+  out = tmp_path / "e"
+  at_work = pytest.raises(UserError, match="another export is at work")
+  with shards.alone(out), at_work:
+    export_lib.export(workdir, data=tiny_data, split="train", out=out)
+  assert not any(out.iterdir())
+
+
+def make_plan(**changes) -> shards.Plan:
+  text = dict.fromkeys(shards.Plan._fields, "x")
+  numbers = {"format": 2, "step": 1, "rows": 5, "dims": 3, "shard_rows": 2}
+  return shards.Plan(**(text | numbers | changes))
+
+
+def save(out: Path, plan: shards.Plan, number: int) -> None:
+  rows = shards.rows_of(plan, number)
+  items = [shards.Item(f"i{r}", "p", "", 'a "b",\r\nc', 1, 0, 0) for r in rows]
+  shards.save(out, number, np.ones((len(rows), 3), np.float32), items)
+
+
+@pytest.mark.parametrize("name", ["00001.npy", "00001.json"])
+def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
+  plan = make_plan()
+  assert shards.claim(tmp_path, plan, overwrite=False) == [0, 1, 2]
+  for number in range(3):
+    save(tmp_path, plan, number)
+  assert shards.claim(tmp_path, plan, overwrite=False) == []
+  path = tmp_path / "parts" / name
+  data = bytearray(path.read_bytes())
+  data[-9] ^= 1
+  path.write_bytes(data)
+  with pytest.raises(DamagedError, match=name):
+    list(shards.join(tmp_path, plan))
+  assert shards.claim(tmp_path, plan, overwrite=False) == [1]
+  save(tmp_path, plan, 1)
+  items = list(shards.join(tmp_path, plan))
+  assert [item.id for item in items] == ["i0", "i1", "i2", "i3", "i4"]
+  with (tmp_path / "items.csv").open(newline="") as file:
+    read = list(csv.DictReader(file))
+  assert {row["title"] for row in read} == {items[0].title}
+  found = np.load(tmp_path / "embeddings.npy", allow_pickle=False)
+  np.testing.assert_array_equal(found, np.ones((5, 3), np.float32))
+
+
+def test_a_damaged_plan_is_no_plan(tmp_path):
+  plan = make_plan()
+  shards.claim(tmp_path, plan, overwrite=False)
+  (tmp_path / "plan.json").write_text("{}")
+  with pytest.raises(UserError, match=r"plan\.json.* --overwrite"):
+    shards.claim(tmp_path, plan, overwrite=False)
+  assert shards.claim(tmp_path, plan, overwrite=True) == [0, 1, 2]
