@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes a virtual environment and installs item-jax into it. To be sourced.
 #
 #   install EXTRA...     into $VENV; $PYTHON is its python afterwards
@@ -64,7 +65,7 @@ cpu_torch() {
     return
   fi
   "$PYTHON" -m pip index versions torch 2> /dev/null \
-    | tr ', ' '\n\n' | grep '+cpu$' | head -n 1 | sed 's/^/torch==/'
+    | tr ', ' '\n' | grep '+cpu$' | head -n 1 | sed 's/^/torch==/'
 }
 
 install_torchcheck() {
@@ -79,7 +80,7 @@ install_torchcheck() {
   echo "installing item-jax[torchcheck] with $build into $VENV"
   # In one go, so that pip can't put another build in its place.
   if ! "$PYTHON" -m pip install --quiet --disable-pip-version-check \
-    --editable "$ROOT[torchcheck]" "$build"; then
+    --editable "${ROOT}[torchcheck]" "$build"; then
     echo "item-jax[torchcheck] can't be installed: the tests that compare with" \
       "PyTorch are skipped"
     return 0

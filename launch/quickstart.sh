@@ -39,6 +39,7 @@ fi
 if [ -z "$PYTHON" ]; then
   # shellcheck source=launch/install.sh
   source "$here/launch/install.sh"
+  # shellcheck disable=SC2119 # no extra is needed
   install
 fi
 item() { "$PYTHON" -m item_jax "$@"; }

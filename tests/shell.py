@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,12 +38,52 @@ def start(*words, devices: int = 1, cache: Path | None = None):
   )
 
 
+def free_port() -> int:
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    return probe.getsockname()[1]
+
+
+def start_together(*words, count: int = 2, **options) -> list:
+  """One command as `count` processes that find each other."""
+  port = free_port()
+  return [
+    start(
+      *words,
+      f"--coordinator=localhost:{port}",
+      f"--num_processes={count}",
+      f"--process_id={number}",
+      **options,
+    )
+    for number in range(count)
+  ]
+
+
 def run(*words, code: int = 0, **options) -> str:
   """Output of a command that ends with `code`."""
   process = start(*words, **options)
   output, _ = process.communicate(timeout=300)
   assert process.returncode == code, output
   return output
+
+
+def children(pid: int) -> dict[int, str]:
+  """{process id: command line} of all that descend from `pid`, itself too."""
+  found, commands = {}, {}
+  for path in Path("/proc").glob("[0-9]*"):
+    try:
+      status = (path / "stat").read_text()
+      command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+      continue  # it ended meanwhile
+    state, parent = status.rpartition(")")[2].split()[:2]
+    if state != "Z":
+      found[int(path.name)], commands[int(path.name)] = int(parent), command
+  family, size = {pid}, 0
+  while len(family) > size:
+    size = len(family)
+    family |= {child for child, parent in found.items() if parent in family}
+  return {member: commands[member] for member in family if member in commands}
 
 
 def train_words(data, workdir, *options, variant: str = "plain"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from item_jax import __version__
 from item_jax.errors import UserError
+from item_jax.processes import on_abort
 
 STALL_SECONDS = 600
 # Where the clock of stalls is off, joining and leaving still have an end.
@@ -19,6 +20,18 @@ _JOIN_SECONDS = 300
 # What may differ between the processes of one run.
 _OWN_FLAGS = ("--process_id", "--coordinator")
 _KEYS = "item_jax/join"
+# Variables that say how many processes there are. Of Slurm's, that of a step:
+# a batch script has SLURM_NTASKS too, and runs once.
+COUNTS = {
+  "SLURM_STEP_NUM_TASKS": int,
+  "OMPI_COMM_WORLD_SIZE": int,
+  "PMI_SIZE": int,
+  "MEGASCALE_NUM_SLICES": int,
+  "TPU_WORKER_HOSTNAMES": lambda names: len(names.split(",")),
+  "TPU_PROCESS_ADDRESSES": lambda names: len(names.split(",")),
+  # An indexed Job of Kubernetes does not say how many.
+  "JOB_COMPLETION_INDEX": lambda index: 2,
+}
 
 
 def add_flags(sub: argparse.ArgumentParser) -> None:
@@ -67,17 +80,28 @@ def join(
     return
   seconds = int(args.stall_seconds) or _JOIN_SECONDS
   _initialize(args, seconds)
-  _check_same(same or {}, seconds)
+  import jax
+
+  try:
+    _check_alike(same or {}, seconds)
+  except jax.errors.JaxRuntimeError as error:
+    raise UserError(
+      f"the processes met and lost each other again: {first_line(error)}"
+    ) from error
 
 
 def store():
-  """The key-value store of the processes; None where there is one process.
+  """The key-value store of the processes; None where there is one process."""
+  if "jax" not in sys.modules:
+    return None  # who has not loaded it has not joined
+  return _state().client
 
-  The one place that knows where jax keeps it (no public name in jax 0.10).
-  """
+
+def _state():
+  # The one place that knows where jax 0.10 keeps it: it has no public name.
   from jax._src import distributed
 
-  return distributed.global_state.client
+  return distributed.global_state
 
 
 def _check_flags(args) -> bool:
@@ -125,23 +149,9 @@ def _refuse_to_be_alone() -> None:
 
 def _others(environment: Mapping[str, str]) -> list[str]:
   """The variables, as NAME=VALUE, that say that there are other processes."""
-  counts = {
-    # Of a step: a batch script has SLURM_NTASKS too and runs once.
-    "SLURM_STEP_NUM_TASKS": int,
-    "OMPI_COMM_WORLD_SIZE": int,
-    "PMI_SIZE": int,
-    "MEGASCALE_NUM_SLICES": int,
-    "TPU_WORKER_HOSTNAMES": lambda names: len(names.split(",")),
-    "TPU_PROCESS_ADDRESSES": lambda names: len(names.split(",")),
-    # An indexed Job: how many there are is not said.
-    "JOB_COMPLETION_INDEX": lambda index: 2,
-  }
-  if "SLURM_STEP_ID" in environment:
-    if "SLURM_STEP_NUM_TASKS" not in environment:
-      counts["SLURM_NTASKS"] = int
   return [
     f"{name}={environment[name]}"
-    for name, count in counts.items()
+    for name, count in COUNTS.items()
     if environment.get(name) and count(environment[name]) > 1
   ]
 
@@ -149,6 +159,25 @@ def _others(environment: Mapping[str, str]) -> list[str]:
 def _initialize(args, seconds: int) -> None:
   import jax
 
+  if args.distributed:
+    hint = (
+      f"the processes did not meet within {seconds} s: --distributed needs"
+      " Slurm (under srun), a TPU pod, Open MPI 4 or Kubernetes; elsewhere"
+      " give --coordinator, --num_processes and --process_id"
+    )
+  else:
+    hint = (
+      f"process {args.process_id} of {args.num_processes} did not meet the"
+      f" others at {args.coordinator} within {seconds} s: is each of them"
+      " started, with a --process_id of its own?"
+    )
+
+  def end() -> None:
+    print(f"item-jax: error: {hint}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+  # jax aborts where processes don't meet, and prints why.
+  on_abort(end)
   try:
     jax.distributed.initialize(
       args.coordinator,
@@ -158,73 +187,73 @@ def _initialize(args, seconds: int) -> None:
       cluster_detection_method=None if args.distributed else "deactivate",
       initialization_timeout=seconds,
       # jax ends a process whose peer is silent without a word about where
-      # the run was. `stall` is to be first.
+      # the run was: `stall` is to be first.
       heartbeat_timeout_seconds=2 * seconds + 30,
       shutdown_timeout_seconds=seconds,
     )
   except (ValueError, RuntimeError, KeyError) as error:
-    if args.distributed:
-      hint = (
-        "--distributed needs Slurm (under srun), a TPU pod, Open MPI 4 or"
-        " Kubernetes; elsewhere give --coordinator, --num_processes and"
-        " --process_id"
-      )
-    else:
-      hint = (
-        f"process {args.process_id} of {args.num_processes} did not meet the"
-        f" others at {args.coordinator} within {seconds} s: is each of them"
-        " started, with its own --process_id?"
-      )
-    raise UserError(f"{hint} ({_first_line(error)})") from error
+    raise UserError(f"{hint} ({first_line(error)})") from error
 
 
-def _first_line(error: BaseException) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0]
+def first_line(error: BaseException) -> str:
+  return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _check_same(same: Mapping[str, Any], seconds: int) -> None:
-  """Raises UserError, in every process, where one has something else."""
+def _check_alike(same: Mapping[str, Any], seconds: int) -> None:
   import jax
 
-  client, me = store(), jax.process_index()
+  said = _state().num_processes
   facts = {
     "item_jax": __version__,
     "jax": jax.__version__,
     "python": platform.python_version(),
-    "command": _command(sys.argv[1:]),
-    "local devices": jax.local_device_count(),
-    "processes": jax.process_count(),
+    "command": strip_own(sys.argv[1:]),
+    "number of processes": said,
     **same,
   }
+  # Before jax looks for devices: for that it waits for all processes.
+  _compare("what runs", facts, seconds)
+  if jax.process_count() != said:
+    raise UserError(
+      f"{said} processes have met, jax counts {jax.process_count()}"
+    )
+  _compare("devices", {"local devices": jax.local_device_count()}, seconds)
+
+
+def _compare(what: str, facts: Mapping[str, Any], seconds: int) -> None:
+  """Raises UserError, in every process, where one has something else."""
+  client, me = store(), _state().process_id
+  keys = f"{_KEYS}/{what}"
   # Process 0's are read by all; of the others only what differs is said.
   if me == 0:
-    client.key_value_set(f"{_KEYS}/facts", json.dumps(facts))
+    client.key_value_set(f"{keys}/facts", json.dumps(facts))
   theirs = json.loads(
-    client.blocking_key_value_get(f"{_KEYS}/facts", seconds * 1000)
+    client.blocking_key_value_get(f"{keys}/facts", seconds * 1000)
   )
-  ours = json.loads(json.dumps(facts))  # tuples have become lists there
+  ours = json.loads(json.dumps(facts))  # tuples are lists there
   differing = [
     f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
     for name in sorted(theirs.keys() | ours.keys())
     if theirs.get(name) != ours.get(name)
   ]
   text = f"process {me} ({platform.node()}): " + "; ".join(differing)
-  client.key_value_set(f"{_KEYS}/differs/{me}", text if differing else "")
-  client.wait_at_barrier(f"{_KEYS}/compared", seconds * 1000)
-  found = [t for _, t in client.key_value_dir_get(f"{_KEYS}/differs") if t]
+  client.key_value_set(f"{keys}/differs/{me}", text if differing else "")
+  client.wait_at_barrier(f"{keys}/compared", seconds * 1000)
+  found = [t for _, t in client.key_value_dir_get(f"{keys}/differs") if t]
   if found:
     raise UserError(
-      "the processes of a run must be alike; process 0 has it otherwise than\n"
+      "the processes of a run must be alike; process 0 has it otherwise:\n"
       + "\n".join(found)
     )
 
 
-def _command(words: list[str]) -> list[str]:
-  """The command line without what is each process's own."""
-  kept, skip = [], False
-  for word in words:
-    if skip or word in _OWN_FLAGS:
-      skip = not skip and "=" not in word
-    elif word.partition("=")[0] not in _OWN_FLAGS:
+def strip_own(words: list[str]) -> list[str]:
+  """Words of a command without those that are each process's own."""
+  kept, rest = [], iter(words)
+  for word in rest:
+    name, given, _ = word.partition("=")
+    if name not in _OWN_FLAGS:
       kept.append(word)
+    elif not given:
+      next(rest, None)  # its value is a word of its own
   return kept

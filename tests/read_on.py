@@ -1,0 +1,37 @@
+"""Reads a data set with two worker processes until it is killed.
+
+python read_on.py DATA
+"""
+
+import sys
+from pathlib import Path
+
+from item_jax.data import pipeline
+from item_jax.data.records import open_store
+from item_jax.data.tokenizer import load_words
+
+SIDE, ROWS = 17, 5  # photos of a batch have a size that nothing else has
+BYTES = SIDE * SIDE * 3 * ROWS
+
+
+def main() -> None:
+  store = open_store(sys.argv[1])
+  batches = pipeline.training_batches(
+    store,
+    "train",
+    load_words(Path(store.path) / "tokenizer.json"),
+    image_size=SIDE,
+    title_places=12,
+    batch_size=ROWS,
+    seed=0,
+    start=0,
+    stop=10**6,
+    workers=2,
+  )
+  for number, _ in enumerate(batches):
+    if number == 5:
+      print("running", flush=True)
+
+
+if __name__ == "__main__":  # grain's workers import this file again
+  main()

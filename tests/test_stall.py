@@ -1,0 +1,155 @@
+"""Who stalls, where and when is said by every process, and all of them end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import shell
+
+LOOP = Path(__file__).parent / "progress_loop.py"
+STALL = 5
+# What is asked of a loaded machine: the limit, a look a second at each end,
+# the time in which a last word is heard, and the load itself.
+WITHIN = STALL + 20
+
+
+def start_loops(*words, count: int = 2) -> list[subprocess.Popen]:
+  port = shell.free_port()
+  many = [f"--coordinator=localhost:{port}", f"--num_processes={count}"]
+  return [
+    subprocess.Popen(
+      [
+        sys.executable,
+        str(LOOP),
+        f"--stall_seconds={STALL}",
+        *([*many, f"--process_id={i}"] if count > 1 else []),
+        *words,
+      ],
+      env=shell.environment(),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for i in range(count)
+  ]
+
+
+def run_up(processes) -> None:
+  for process in processes:
+    for line in process.stdout:
+      if line == "running\n":
+        break
+
+
+def end(process, code: int = 6) -> str:
+  """The one line about the stall, of a process that ended of it."""
+  try:
+    output, _ = process.communicate(timeout=WITHIN)
+  finally:
+    process.kill()
+  assert process.returncode == code, output
+  lines = [x for x in output.splitlines() if x.startswith("item-jax: stalled")]
+  assert len(lines) == 1, output
+  assert "most recent call first" in output
+  return lines[0]
+
+
+# Together, as what takes time here is to wait.
+SOME = ((signal.SIGSTOP, 0), (signal.SIGKILL, 1), ("--hang", 1))
+OTHERS = ((signal.SIGSTOP, 1), (signal.SIGKILL, 0), ("--hang", 0))
+
+
+@pytest.mark.parametrize(
+  "cases", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=str
+)
+def test_a_host_that_stops_dies_or_hangs_is_named_by_all(cases):
+  runs = {
+    (what, who): start_loops(
+      *([f"--hang={who}:input:120"] if what == "--hang" else [])
+    )
+    for what, who in cases
+  }
+  for processes in runs.values():
+    run_up(processes)
+  for (what, who), processes in runs.items():
+    if what != "--hang":
+      processes[who].send_signal(what)
+  for (what, who), processes in runs.items():
+    line = end(processes[1 - who])
+    assert f"stalled: process {who} of 2 (host " in line
+    assert re.search(r"in stage '(input|step)' at step \d\d", line)
+    assert f"this is process {1 - who} of 2" in line
+    processes[who].send_signal(signal.SIGCONT)
+    if what == signal.SIGKILL:
+      processes[who].communicate()
+      continue
+    line = end(processes[who])  # what was stopped can't go on either
+    if what == "--hang":
+      assert f"stalled: process {who} of 2 (host " in line
+      assert "in stage 'input' at step 120" in line
+
+
+def test_one_that_fails_ends_all_and_one_alone_names_itself():
+  failing = start_loops("--fail=1:input:120")
+  (alone,) = start_loops("--hang=0:step:30", count=1)
+  line = end(alone)
+  assert "process 0 of 1" in line
+  assert "in stage 'step' at step 30" in line
+  output, _ = failing[1].communicate(timeout=2 * WITHIN)
+  assert failing[1].returncode in (1, 6), output  # 6: left by the other
+  assert "OSError: no such photo" in output
+  line = end(failing[0])
+  assert "process 1 of 2" in line
+  assert "ended by OSError: no such photo" in line
+  assert "in stage 'input' at step 120" in line
+
+
+def start_training(data, workdir, *words) -> list[subprocess.Popen]:
+  """Two processes that train for ever, past the first time of any stage."""
+  processes = shell.start_together(
+    *shell.train_words(data, workdir, "--config.steps=1000000", *words),
+    *("--config.eval_every=1000000", "--config.checkpoint.every=1000000"),
+    "--stall_seconds=6",
+  )
+  path = workdir / "metrics.jsonl"
+  deadline = time.monotonic() + 120
+  while not (path.exists() and '"step": 15' in path.read_text()):
+    assert time.monotonic() < deadline
+    assert [p.poll() for p in processes] == [None, None]
+    time.sleep(0.05)
+  return processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_training_names_the_host_that_stops_or_dies(
+  tiny_data, tmp_path, who, number
+):
+  processes = start_training(tiny_data, tmp_path / "run")
+  processes[who].send_signal(number)
+  line = end(processes[1 - who])
+  assert f"stalled: process {who} of 2 (host " in line
+  assert re.search(r"last seen in stage '(input|step)' at step \d+", line)
+  processes[who].kill()
+  processes[who].communicate()
+
+
+@pytest.mark.slow
+def test_training_names_the_host_whose_input_hangs(tiny_data, tmp_path):
+  processes = start_training(
+    tiny_data, tmp_path / "run", "--config.data.workers=1"
+  )
+  family = shell.children(processes[1].pid).items()
+  (worker,) = [pid for pid, command in family if "spawn_main" in command]
+  os.kill(worker, signal.SIGSTOP)
+  for process in processes:
+    line = end(process)
+    assert "stalled: process 1 of 2 (host " in line
+    assert "in stage 'input' at step" in line
+  assert worker not in shell.children(worker)  # gone too, though it stood still
