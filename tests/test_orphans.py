@@ -1,0 +1,145 @@
+"""Whatever is killed, nothing that it started lives on, nor its memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import read_on
+import shell
+
+HERE = Path(__file__).parent
+LAUNCH = HERE.parent / "launch"
+SECONDS = 5  # that a child may live longer than its parent
+
+
+def start(*words) -> subprocess.Popen:
+  return subprocess.Popen(
+    [sys.executable, *map(str, words)],
+    env=shell.environment(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  )
+
+
+def wait_for(happened, seconds: float = 120):
+  deadline = time.monotonic() + seconds
+  while not (found := happened()):
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  return found
+
+
+def kill_and_watch(parent: int, *, at_least: int, like: str = "") -> None:
+  """SIGKILL for `parent` once it has so many descendants `like` that."""
+
+  def family() -> dict[int, str] | None:
+    found = shell.children(parent)
+    found.pop(parent, None)
+    wanted = [command for command in found.values() if like in command]
+    return found if len(wanted) >= at_least else None
+
+  children = wait_for(family)
+  os.kill(parent, signal.SIGKILL)
+  deadline = time.monotonic() + SECONDS
+  while left := alive(children):
+    assert time.monotonic() < deadline, left
+    time.sleep(0.05)
+
+
+def alive(children: dict[int, str]) -> dict[int, str]:
+  """Those that are still what they were: numbers are given again."""
+  now = {}
+  for pid in children:
+    now |= shell.children(pid)
+  return {p: c for p, c in children.items() if now.get(p) == c}
+
+
+def segments() -> list[Path]:
+  """Of shared memory, those of `read_on`'s batches."""
+  found = []
+  for path in Path("/dev/shm").glob("*"):
+    try:
+      if path.stat().st_size == read_on.BYTES:
+        found.append(path)
+    except FileNotFoundError:
+      continue  # somebody else's
+  return found
+
+
+def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
+  before = segments()
+  reader = start(HERE / "read_on.py", tiny_data)
+  assert reader.stdout.readline() == "running\n"
+  kill_and_watch(reader.pid, at_least=2)
+  reader.communicate()
+  deadline = time.monotonic() + SECONDS
+  while segments() != before:
+    assert time.monotonic() < deadline, segments()
+    time.sleep(0.05)
+
+
+def test_prepare_leaves_no_workers(tmp_path):
+  from item_jax.data.synthetic import synthesize
+
+  catalogue = tmp_path / "catalogue"
+  synthesize(catalogue, products=60, seed=1, image_size=64, workers=1)
+  words = ("prepare", catalogue / "products.csv", f"--images={catalogue}")
+  parent = start(
+    *("-m", "item_jax", *words, f"--out={tmp_path / 'data'}", "--workers=2")
+  )
+  kill_and_watch(parent.pid, at_least=2, like="spawn_main")
+  parent.communicate()
+  assert not (tmp_path / "data").exists()
+
+
+def test_many_processes_end_with_what_started_them():
+  loop = (sys.executable, HERE / "progress_loop.py", "--stall_seconds=60")
+  parent = subprocess.Popen(
+    ["bash", LAUNCH / "processes.sh", "2", *loop],
+    env=shell.environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  kill_and_watch(parent.pid, at_least=2, like="--process_id=")
+  parent.communicate()
+
+
+@pytest.mark.slow
+def test_train_leaves_no_workers(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  parent = shell.start(
+    *shell.train_words(tiny_data, workdir, "--config.data.workers=2")
+  )
+  log = workdir / "metrics.jsonl"
+  wait_for(lambda: log.exists() and '"step": 5' in log.read_text())
+  kill_and_watch(parent.pid, at_least=2)
+  parent.communicate()
+
+
+@pytest.mark.slow
+def test_export_leaves_no_workers(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  shell.run(*shell.train_words(tiny_data, workdir, variant="short"))
+  parent = start(
+    *("-m", "item_jax", "export", f"--workdir={workdir}", "--workers=2"),
+    *(f"--data={tiny_data}", "--split=train", f"--out={tmp_path / 'e'}"),
+  )
+  kill_and_watch(parent.pid, at_least=3)  # two, and who counts the memory
+  parent.communicate()
+
+
+@pytest.mark.slow
+def test_compare_leaves_no_runs(tiny_data, tmp_path):
+  parent = start(
+    *("-m", "item_jax", "compare", f"--data={tiny_data}", "--seeds=1"),
+    *("--systems=item,tfidf", "--rates=1", "--budget=40steps"),
+    f"--config={HERE / 'tiny_compare.py'}",
+    f"--out={tmp_path / 'out'}",
+  )
+  kill_and_watch(parent.pid, at_least=1, like="comparison.child")
+  parent.communicate()
