@@ -1,6 +1,11 @@
 """`item-jax export`: a workdir and data in, an export folder out."""
 
+import sys
 from pathlib import Path
+
+from item_jax.training import cluster
+
+EXIT_FAILED = 4  # it could not be written, or another process failed
 
 
 def add(command) -> None:
@@ -15,26 +20,44 @@ def add(command) -> None:
   sub.add_argument(
     "--step", type=int, help="checkpoint; default: the best; 0: untrained"
   )
-  sub.add_argument("--batch_size", type=int, default=256)
+  sub.add_argument(
+    "--batch_size", type=int, default=256, help="rows a device takes at a time"
+  )
   sub.add_argument(
     "--dtype", choices=("float32", "bfloat16"), default="float32"
   )
   sub.add_argument("--workers", type=int, default=0, help="processes")
   sub.add_argument("--overwrite", action="store_true")
+  cluster.add_flags(sub)
 
 
-def run(args, rest) -> None:
+def run(args, rest) -> int:
+  cluster.join(args)
   from item_jax.evaluation.export import export
+  from item_jax.evaluation.hosts import ElsewhereError
+  from item_jax.training.stall import Progress
 
-  export(
-    args.workdir,
-    data=args.data,
-    split=args.split,
-    out=args.out,
-    modality=args.modality,
-    step=args.step,
-    batch_size=args.batch_size,
-    dtype=args.dtype,
-    workers=args.workers,
-    overwrite=args.overwrite,
-  )
+  try:
+    with Progress(args.stall_seconds) as progress:
+      export(
+        args.workdir,
+        data=args.data,
+        split=args.split,
+        out=args.out,
+        modality=args.modality,
+        step=args.step,
+        batch_size=args.batch_size,
+        dtype=args.dtype,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        progress=progress,
+      )
+  except (FileNotFoundError, FileExistsError):
+    raise
+  except (OSError, ElsewhereError) as error:
+    print(
+      f"item-jax: stopped: {args.out}: {error}; the same command goes on",
+      file=sys.stderr,
+    )
+    return EXIT_FAILED
+  return 0
