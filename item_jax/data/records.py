@@ -309,6 +309,9 @@ class Source:
     self._open()
 
   def _open(self):
+    # Before threads read: two that import one package can wait forever.
+    from array_record.python import array_record_module  # noqa: F401
+
     self._readers = [None] * len(self._shards)
     self._lock = threading.Lock()
 
