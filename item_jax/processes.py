@@ -3,8 +3,10 @@
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing import shared_memory
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -42,3 +44,43 @@ def on_abort(end: Callable[[], None]) -> None:
 
 
 _last_word = None  # kept: the C library holds its bare address
+
+
+def name_shared_memory(owner: int) -> None:
+  """Makes names of shared memory say for whom it is; to be called in a worker.
+
+  What Python calls its segments by has no public name (3.11 to 3.14).
+  """
+  shared_memory._SHM_NAME_PREFIX = "/" + _prefix(owner)
+
+
+def sweep_shared_memory() -> None:
+  """Has the segments of `name_shared_memory` removed when this process ends.
+
+  Python's own tracker removes those that it was told of: not what a process
+  had made, but not yet told of, when it was killed. So a shell waits for the
+  end of this process, lets the tracker have its turn, and looks itself.
+  """
+  if sys.platform != "linux":
+    return
+  global _sweeper
+  if _sweeper is None:
+    _sweeper = subprocess.Popen(
+      [
+        "sh",
+        "-c",
+        'read -r _; sleep 2; rm -f "/dev/shm/$0"*',
+        _prefix(os.getpid()),
+      ],
+      stdin=subprocess.PIPE,  # ends with this process, however
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+      start_new_session=True,  # a signal to the whole group is not for it
+    )
+
+
+_sweeper = None
+
+
+def _prefix(owner: int) -> str:
+  return f"i{owner:06x}_"  # a name has 14 letters on some systems

@@ -10,9 +10,6 @@ from item_jax.data import pipeline
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 
-SIDE, ROWS = 17, 5  # photos of a batch have a size that nothing else has
-BYTES = SIDE * SIDE * 3 * ROWS
-
 
 def main() -> None:
   store = open_store(sys.argv[1])
@@ -20,9 +17,9 @@ def main() -> None:
     store,
     "train",
     load_words(Path(store.path) / "tokenizer.json"),
-    image_size=SIDE,
+    image_size=16,
     title_places=12,
-    batch_size=ROWS,
+    batch_size=4,
     seed=0,
     start=0,
     stop=10**6,

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import read_on
 import shell
 
 HERE = Path(__file__).parent
@@ -59,27 +58,22 @@ def alive(children: dict[int, str]) -> dict[int, str]:
   return {p: c for p, c in children.items() if now.get(p) == c}
 
 
-def segments() -> list[Path]:
-  """Of shared memory, those of `read_on`'s batches."""
-  found = []
-  for path in Path("/dev/shm").glob("*"):
-    try:
-      if path.stat().st_size == read_on.BYTES:
-        found.append(path)
-    except FileNotFoundError:
-      continue  # somebody else's
-  return found
+def segments(owner: int) -> list[str]:
+  return [path.name for path in Path("/dev/shm").glob(f"i{owner:06x}_*")]
 
 
 def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
-  before = segments()
   reader = start(HERE / "read_on.py", tiny_data)
   assert reader.stdout.readline() == "running\n"
-  kill_and_watch(reader.pid, at_least=2)
+  assert segments(reader.pid)
+  # As if a worker had been killed between making and telling of it.
+  untold = Path(f"/dev/shm/i{reader.pid:06x}_test")
+  untold.write_bytes(b"0")
+  kill_and_watch(reader.pid, at_least=3)  # two, who tracks and who sweeps
   reader.communicate()
   deadline = time.monotonic() + SECONDS
-  while segments() != before:
-    assert time.monotonic() < deadline, segments()
+  while segments(reader.pid):
+    assert time.monotonic() < deadline, segments(reader.pid)
     time.sleep(0.05)
 
 

@@ -26,7 +26,11 @@ from item_jax.data.order import InOrder, Order
 from item_jax.data.records import Record, Source, Store
 from item_jax.data.tokenizer import Words
 from item_jax.data.unreadable import UNREADABLE, first_good
-from item_jax.processes import die_with_parent
+from item_jax.processes import (
+  die_with_parent,
+  name_shared_memory,
+  sweep_shared_memory,
+)
 
 
 def make_row(
@@ -205,6 +209,7 @@ def _batches(
   if workers:
     if not flags.FLAGS.is_parsed():  # grain's workers ask absl's flags
       flags.FLAGS(["item-jax"])
+    sweep_shared_memory()
     dataset = dataset.mp_prefetch(
       grain.MultiprocessingOptions(
         num_workers=workers, per_worker_buffer_size=ahead
@@ -217,6 +222,7 @@ def _batches(
 def _start_worker(parent: int, index: int, count: int) -> None:
   del index, count
   die_with_parent(parent)
+  name_shared_memory(parent)
   # A signal to a whole group of processes, as Ctrl-C is, asks the parent to
   # stop and save; it ends its workers itself.
   os.setpgrp()
