@@ -23,7 +23,6 @@ from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.photos import store_photo
 from item_jax.data.records import serialize
 from item_jax.data.rows import make_record, reject_duplicate
-from item_jax.processes import die_with_parent
 
 BLOCK = 256  # rows that a worker takes at once
 ROWS = "rows.jsonl"  # in the folder that all machines see
@@ -52,10 +51,7 @@ def connect(
     | "Spread" >> beam.Reshuffle()
     | "MakeRecords"
     >> beam.FlatMap(
-      _make_records,
-      rows=os.fspath(place / ROWS),
-      root=root,
-      starter=os.getpid(),
+      _make_records, rows=os.fspath(place / ROWS), root=root
     ).with_outputs("rejected", main="records")
   )
   first = (
@@ -90,10 +86,8 @@ def _write_shards(found, split_writer):
   return split_writer.write_from_pcollection(found)
 
 
-def _make_records(begin: int, rows: str, root: str, starter: int):
+def _make_records(begin: int, rows: str, root: str):
   """One block of rows, each with its photo, by listing id."""
-  if os.getppid() == starter:  # as the direct runner's processes
-    die_with_parent(starter)
   cv2.setNumThreads(1)  # the runner has a process for each core
   with epath.Path(rows).open("rb") as file:
     file.seek(begin)
