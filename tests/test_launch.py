@@ -196,20 +196,19 @@ def test_processes_pass_a_sigterm_on_and_stop(tools):
 
 
 def test_processes_are_one_run():
-  """The real thing: they meet, and one that fails ends the whole."""
+  """The real thing: they meet, and wait for each other at every step."""
   done = subprocess.run(
     [
       *("bash", LAUNCH / "processes.sh", "2", sys.executable, LOOP),
-      *("--stall_seconds=30", "--fail=1:input:120"),
+      *("--stall_seconds=30", "--steps=20"),
     ],
     env=shell.environment(),
     capture_output=True,
     text=True,
     timeout=120,
   )
-  assert done.returncode in (1, 6), done.stderr
+  assert done.returncode == 0, done.stderr
   assert done.stdout.count("running\n") == 2
-  assert "no such photo" in done.stderr
 
 
 @pytest.mark.slow

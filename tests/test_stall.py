@@ -60,53 +60,52 @@ def end(process, code: int = 6) -> str:
 
 
 # Together, as what takes time here is to wait.
-SOME = ((signal.SIGSTOP, 0), (signal.SIGKILL, 1), ("--hang", 1))
-OTHERS = ((signal.SIGSTOP, 1), (signal.SIGKILL, 0), ("--hang", 0))
+SOME = ((signal.SIGSTOP, 0), (signal.SIGKILL, 1), ("hang", 1), ("fail", 1))
+OTHERS = ((signal.SIGSTOP, 1), (signal.SIGKILL, 0), ("hang", 0), ("fail", 0))
 
 
 @pytest.mark.parametrize(
   "cases", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=str
 )
-def test_a_host_that_stops_dies_or_hangs_is_named_by_all(cases):
+def test_a_host_that_stops_dies_hangs_or_fails_is_named_by_all(cases):
   runs = {
-    (what, who): start_loops(
-      *([f"--hang={who}:input:120"] if what == "--hang" else [])
-    )
+    (what, who): start_loops(f"--{what}={who}:input:120")
+    if what in ("hang", "fail")
+    else start_loops()
     for what, who in cases
   }
   for processes in runs.values():
     run_up(processes)
   for (what, who), processes in runs.items():
-    if what != "--hang":
+    if what in (signal.SIGSTOP, signal.SIGKILL):
       processes[who].send_signal(what)
   for (what, who), processes in runs.items():
+    named = f"stalled: process {who} of 2 (host "
     line = end(processes[1 - who])
-    assert f"stalled: process {who} of 2 (host " in line
+    assert named in line
     assert re.search(r"in stage '(input|step)' at step \d\d", line)
     assert f"this is process {1 - who} of 2" in line
-    processes[who].send_signal(signal.SIGCONT)
-    if what == signal.SIGKILL:
+    if what == "fail":
+      assert "ended by OSError: no such photo" in line
+      output, _ = processes[who].communicate(timeout=WITHIN)
+      assert "OSError: no such photo" in output
+      assert processes[who].returncode in (1, 6)  # 6: the others were gone
+    elif what == signal.SIGKILL:
       processes[who].communicate()
-      continue
-    line = end(processes[who])  # what was stopped can't go on either
-    if what == "--hang":
-      assert f"stalled: process {who} of 2 (host " in line
+    else:
+      # What was stopped can't go on either.
+      processes[who].send_signal(signal.SIGCONT)
+      line = end(processes[who])
+      assert named in line
+    if what in ("hang", "fail"):
       assert "in stage 'input' at step 120" in line
 
 
-def test_one_that_fails_ends_all_and_one_alone_names_itself():
-  failing = start_loops("--fail=1:input:120")
-  (alone,) = start_loops("--hang=0:step:30", count=1)
-  line = end(alone)
+def test_one_process_alone_names_itself():
+  (process,) = start_loops("--hang=0:step:30", count=1)
+  line = end(process)
   assert "process 0 of 1" in line
   assert "in stage 'step' at step 30" in line
-  output, _ = failing[1].communicate(timeout=2 * WITHIN)
-  assert failing[1].returncode in (1, 6), output  # 6: left by the other
-  assert "OSError: no such photo" in output
-  line = end(failing[0])
-  assert "process 1 of 2" in line
-  assert "ended by OSError: no such photo" in line
-  assert "in stage 'input' at step 120" in line
 
 
 def start_training(data, workdir, *words) -> list[subprocess.Popen]:

@@ -129,7 +129,9 @@ class Progress:
       time.sleep(0.5)
 
   def _watch(self) -> None:
+    looked = time.monotonic()
     while not self._over.wait(1):
+      slept, looked = time.monotonic() - looked, time.monotonic()
       # For code that keeps Python's lock for ever: then this line runs no
       # more, and a thread of C's ends the process.
       faulthandler.dump_traceback_later(2 * self._limit + PATIENCE, exit=True)
@@ -137,6 +139,8 @@ class Progress:
         continue
       waited = time.monotonic() - self._since
       cause = self._silent(self._limit)
+      if slept > self._limit:
+        cause = f"{self._name(self._me)} itself, for {slept:.0f} s,"
       if waited > self._limit + self._patience:
         cause = cause or self._slowest(waited)
       # Where all fail alike, each is given time to say so itself.
