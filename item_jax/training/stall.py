@@ -140,7 +140,7 @@ class Progress:
       waited = time.monotonic() - self._since
       cause = self._silent(self._limit)
       if slept > self._limit:
-        cause = f"{self._name(self._me)} itself, for {slept:.0f} s,"
+        cause = f"{self._name(self._me)} itself stood still for {slept:.0f} s"
       if waited > self._limit + self._patience:
         cause = cause or self._slowest(waited)
       # Where all fail alike, each is given time to say so itself.
