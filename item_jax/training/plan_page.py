@@ -122,7 +122,7 @@ def describe(
     f" {c.batch_size:,}: {made.samples * flops:.3g} FLOPs",
     f"time      {rate:,.0f} samples/s: {made.seconds / _DAY:.3g} days",
     f"input     {rate:,.0f} images/s:"
-    f" {math.ceil(rate / decode_rate):,} cores at {decode_rate:,.0f} each",
+    f" {math.ceil(rate / decode_rate):,} cores, at {decode_rate:,.0f} each",
     f"a checkpoint  {made.checkpoint / GB:.3f} GB",
     "memory of a chip, GB",
   ]

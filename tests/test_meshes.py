@@ -1,0 +1,142 @@
+"""Laws of meshes: what is computed, kept and restored is the same on any, and
+a host reads its own rows and no others."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shell
+
+from item_jax.data import pipeline
+from item_jax.data.records import open_store
+from item_jax.data.tokenizer import load_words
+from item_jax.training import sharding
+
+CHILD = Path(__file__).with_name("eight_devices.py")
+MESHES = ("1x8", "2x4")
+
+
+def on_eight_devices(folder: Path, *names: str) -> dict:
+  done = subprocess.run(
+    [sys.executable, CHILD, folder, *names],
+    env=shell.environment(devices=8),
+    capture_output=True,
+    text=True,
+    timeout=900,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict:
+  """What eight devices did with the five objectives, by mesh."""
+  folder = tmp_path_factory.mktemp("meshes")
+  names = ",".join(("1x1", *MESHES))
+  return on_eight_devices(folder, f"item:{names}")["item"]
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_any_mesh_has_the_losses_of_one_device(found, mesh):
+  losses, alone = found[mesh]["losses"], found["1x1"]["losses"]
+  # What the steps before did to the parameters is in it.
+  assert abs(alone[-1] - found["1x1"]["untrained"]) > 0.1
+  np.testing.assert_allclose(losses, alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_moments_lie_where_their_parameters_do(found, mesh):
+  assert found[mesh]["moments_lie_as_parameters"] == [True, True]
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_a_device_holds_its_share_of_what_is_large(found, mesh):
+  whole, part = found[mesh]["large"]
+  # The word table, two kernels of the block, each with its two moments.
+  assert found[mesh]["count"] >= 9
+  assert part * int(mesh.partition("x")[2]) == whole
+
+
+@pytest.mark.parametrize("mesh", ["1x1", *MESHES])
+def test_a_checkpoint_goes_on_on_another_mesh(found, mesh):
+  moved = found[mesh]["moved"]
+  assert moved
+  for equal, losses in moved.values():
+    assert equal
+    np.testing.assert_allclose(
+      losses, found["1x1"]["losses"][-len(losses) :], rtol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["item", "align", "clip", "resnet50"])
+def test_other_tasks_and_another_mesh(tmp_path, task):
+  """Two views of a listing, photo and title, the statistics of batch norm."""
+  found = on_eight_devices(tmp_path, f"{task}:1x1,8x1,4x2")[task]
+  for mesh in ("8x1", "4x2"):
+    np.testing.assert_allclose(
+      found[mesh]["losses"], found["1x1"]["losses"], rtol=1e-5
+    )
+    assert found[mesh]["moments_lie_as_parameters"] == [True, True]
+    assert all(equal for equal, _ in found[mesh]["moved"].values())
+
+
+class Counted:
+  """A source that remembers which rows were read."""
+
+  def __init__(self, source):
+    self.source, self.read = source, []
+
+  def __len__(self):
+    return len(self.source)
+
+  def __getitem__(self, number):
+    self.read.append(number)
+    return self.source[number]
+
+
+@pytest.fixture
+def read_by(tiny_data, monkeypatch):
+  """rows of a batch -> numbers of the records that three batches read."""
+  store = open_store(tiny_data)
+  words = load_words(Path(tiny_data) / "tokenizer.json")
+
+  def read(rows: slice) -> list[int]:
+    source = Counted(store.source("train"))
+    with monkeypatch.context() as patch:
+      patch.setattr(type(store), "source", lambda *_: source)
+      batches = pipeline.training_batches(
+        store,
+        "train",
+        words,
+        image_size=16,
+        title_places=12,
+        batch_size=8,
+        seed=3,
+        start=0,
+        stop=3,
+        host_rows=rows,
+      )
+      assert [len(b.words_BT) for b in batches] == [rows.stop - rows.start] * 3
+    return source.read
+
+  return read
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_a_host_reads_its_own_rows_and_no_others(read_by, hosts):
+  mesh = sharding.make_mesh(4, 1)
+  spans = sharding.over_batch(mesh).devices_indices_map((8,)).values()
+  spans = sorted(rows.indices(8)[:2] for (rows,) in spans)
+  read = Counter()
+  for host in range(hosts):
+    # Its devices follow each other, as `host_rows` has it.
+    own = spans[host * 4 // hosts : (host + 1) * 4 // hosts]
+    mine = read_by(slice(own[0][0], own[-1][1]))
+    assert len(mine) == 3 * 8 // hosts
+    read.update(mine)
+  assert read == Counter(read_by(slice(0, 8)))
