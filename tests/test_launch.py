@@ -217,7 +217,7 @@ def test_processes_train_stop_and_go_on(tiny_data, tmp_path):
   workdir = tmp_path / "run"
   words = ["bash", LAUNCH / "processes.sh", "2", sys.executable]
   words += ["-m", "item_jax", *shell.train_words(tiny_data, workdir)]
-  words += ["--config.steps=600", "--config.eval_every=600"]
+  words += ["--config.steps=200", "--config.eval_every=200"]
   env = shell.environment(cache=tmp_path / "cache")
 
   def logged() -> int:

@@ -116,7 +116,7 @@ def start_training(data, workdir, *words) -> list[subprocess.Popen]:
     "--stall_seconds=6",
   )
   path = workdir / "metrics.jsonl"
-  deadline = time.monotonic() + 120
+  deadline = time.monotonic() + 300
   while not (path.exists() and '"step": 15' in path.read_text()):
     assert time.monotonic() < deadline
     assert [p.poll() for p in processes] == [None, None]
