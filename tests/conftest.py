@@ -25,6 +25,10 @@ LONGEST = (
   "test_parity",
   "test_resume",
   "test_front_door",
+  "test_compare",
+  "test_stall",
+  "test_cluster",
+  "test_tasks",
   "test_step",
   "test_pretrain",
 )

@@ -177,7 +177,7 @@ def test_a_split_that_is_gone_is_an_error(tiny_data, tmp_path, workers):
 
 def config_of(store):
   """Spikes are looked for too, so narrowly that every other step is one."""
-  config = tiny_run.get_config()
+  config = tiny_run.get_config("roberta")  # compiles in the least time
   config.data.path = str(store.path)
   config.data.max_bad_share = 0.05
   config.steps = STEPS
@@ -282,7 +282,7 @@ def test_too_many_end_the_run(damaged, tmp_path):
     damaged.path,
     tmp_path / "run",
     "--config.data.max_bad_share=0",
-    "--config.eval_every=1000",
+    variant="roberta",
   )
   output = shell.run(*words, code=4)
   assert "data.max_bad_share=0" in output

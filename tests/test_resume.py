@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 import shell
 
-from item_jax.files import alone_in
+from item_jax.files import alone_in, write_manifest
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.metrics import TIMINGS
 
@@ -271,6 +271,7 @@ def test_other_data_is_refused(tiny_data, whole, tmp_path):
   catalogue = json.loads((other / "catalogue.json").read_text())
   catalogue["fingerprint"]["train"] = "0" * 64
   (other / "catalogue.json").write_text(json.dumps(catalogue))
+  write_manifest(other)
   output = shell.run(*shell.train_words(other, whole), code=2)
   assert "fingerprint" in output
 

@@ -31,7 +31,7 @@ VARIANTS = ("plain", *tiny_run.BASELINES)
 def few_blocks():
   """A ResNet of one block a stage: compiling is what tests wait for."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(networks, "_STAGES", (1, 1, 1, 1))
+    patch.setattr(networks, "STAGES", (1, 1, 1, 1))
     yield
 
 

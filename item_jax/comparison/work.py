@@ -13,6 +13,7 @@ from item_jax.comparison.child import SCORE
 from item_jax.comparison.job import Job
 from item_jax.comparison.runs import finished, full_run, say, train
 from item_jax.comparison.systems import System
+from item_jax.config import Config
 
 
 def score_row(job: Job, row: System, seed: int, call: Callable) -> None:
@@ -122,7 +123,9 @@ _MAKERS = {
 
 def _splits(job: Job) -> tuple[str, str, str]:
   """Of training, of validation, and the one that is scored."""
-  data = next(iter(job.configs.values())).data
+  # Without a system that is trained there is no config: the usual names.
+  config = next(iter(job.configs.values()), Config())
+  data = config.data
   return data.train_split, data.val_split, job.request.split
 
 
