@@ -55,7 +55,7 @@ def train(
 
   Raises:
     UserError: the configuration, data or workdir cannot work.
-    DivergedError: `max_bad_steps` non-finite steps in a row.
+    DivergedError: `max_bad_steps` steps in a row were skipped.
     SaveError: the last state is not on disk.
   """
   folder = Path(folder)
