@@ -17,7 +17,7 @@ from item_jax.data.tokenizer import load_words
 from item_jax.training import sharding
 
 CHILD = Path(__file__).with_name("eight_devices.py")
-MESHES = ("1x8", "2x4")
+MESHES = ("2x4",)
 
 
 def on_eight_devices(folder: Path, *names: str) -> dict:
@@ -74,10 +74,13 @@ def test_a_checkpoint_goes_on_on_another_mesh(found, mesh):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["item", "align", "clip", "resnet50"])
-def test_other_tasks_and_another_mesh(tmp_path, task):
+def test_every_mesh_and_other_tasks(tmp_path, task):
   """Two views of a listing, photo and title, the statistics of batch norm."""
-  found = on_eight_devices(tmp_path, f"{task}:1x1,8x1,4x2")[task]
-  for mesh in ("8x1", "4x2"):
+  others = ("8x1", "1x8", "4x2") if task == "item" else ("8x1", "4x2")
+  found = on_eight_devices(tmp_path, f"{task}:{','.join(('1x1', *others))}")[
+    task
+  ]
+  for mesh in others:
     np.testing.assert_allclose(
       found[mesh]["losses"], found["1x1"]["losses"], rtol=1e-5
     )

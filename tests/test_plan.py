@@ -68,22 +68,21 @@ def compare(found: dict) -> dict[str, float]:
 def assert_close(found: dict) -> None:
   ratios = compare(found)
   print(found["line"], {k: round(v, 3) for k, v in ratios.items()})
-  assert ratios["arguments"] == pytest.approx(1, abs=0.01)
+  # jit leaves out what a network does not look at, such as a photo.
+  assert ratios["arguments"] == pytest.approx(1, abs=0.03)
   for name in ("temporary", "total", "flops"):
     assert ratios[name] == pytest.approx(1, abs=0.15), (name, ratios)
 
 
 def test_the_plan_of_a_step_is_what_xla_compiles(tiny_data):
-  lines = (
-    "item_tiny.py model.layers=1",
-    "item_tiny.py model.layers=1 mesh.fsdp=4 optim.accumulate=2",
-  )
-  for found in compile_steps(tiny_data, lines):
-    assert_close(found)
+  line = "item_tiny.py model.layers=1 mesh.fsdp=4 optim.accumulate=2"
+  (found,) = compile_steps(tiny_data, [line])
+  assert_close(found)
 
 
 SLOW = (
   "item_tiny.py",
+  "item_tiny.py model.layers=1",
   "item_tiny.py mesh.fsdp=2",
   "item_tiny.py mesh.fsdp=4 model.norm=post",
   "item_tiny.py optim.accumulate=4 model.dropout=0.1",
@@ -93,6 +92,8 @@ SLOW = (
   "item_small.py model.layers=2 model.image_size=96 batch_size=32",
   "item_base.py model.layers=2 model.width=128 model.heads=4 model.mlp=512"
   " model.image_size=96 batch_size=128 model.dtype=float32",
+  "item_base.py model.layers=2 model.width=128 model.heads=4 model.mlp=512"
+  " model.image_size=96 batch_size=128",
   "item_base.py batch_size=4",
   "comparison.py:item_align,tiny",
   "comparison.py:item_align_both,tiny",
@@ -176,9 +177,9 @@ def test_a_block_by_hand():
     "activation": "gelu",
   }
   states, inside, squares = 256 * 768, 256 * 3_072, 12 * 256 * 256
-  cudnn = memory.block_bytes(**sizes, attention="cudnn", dropout=False)
+  cudnn = memory.block_bytes(**sizes, attention="cudnn", drawn=0)
   assert cudnn == states * (8 + 12) + inside * 8 + 4 * 12 * 256
-  xla = memory.block_bytes(**sizes, attention="xla", dropout=True)
+  xla = memory.block_bytes(**sizes, attention="xla", drawn=4)
   assert xla == states * (8 + 16 + 8) + inside * 8 + squares * (4 + 2)
 
 
@@ -200,34 +201,72 @@ def test_what_is_split_and_what_is_not():
   assert halved.accumulated == whole.gradients
 
 
-@pytest.mark.parametrize("variant", ["plain", *tiny_run.BASELINES])
-def test_every_task_has_a_plan_that_says_what_to_change(variant):
+@pytest.mark.parametrize("variant", tiny_run.BASELINES)
+def test_every_task_has_a_plan(variant):
   config = tiny_run.get_config(variant)
-  config.batch_size = 64
+  config.model.layers = config.clip.text_layers = 4
   made = plan(config, MACHINE, words=300)
   assert made.fits
   assert min(made.flops_per_sample, made.memory.activations) > 0
-  m = made.memory
+  again = plan(changed(config, {"model.remat": True}), MACHINE, words=300)
+  if config.model.name == "resnet50":  # it has no blocks to compute again
+    assert again.memory == made.memory
+    assert again.recompute == 1
+  else:
+    assert again.memory.activations < made.memory.activations
+    assert again.recompute > 1
+
+
+@pytest.mark.parametrize("variant", ["plain", "clip"])
+def test_what_to_change_is_the_least_that_is_enough(variant):
+  config = tiny_run.get_config(variant)
+  config.model.layers = config.clip.text_layers = 4
+  config.batch_size = 512
+  m = plan(config, MACHINE, words=300).memory
   state = m.parameters + m.moments + m.batch
-  tight = MACHINE._replace(memory=(state + 0.8 * m.activations) / 0.9)
+  tight = MACHINE._replace(memory=(state + 0.6 * m.activations) / 0.9)
   small = plan(config, tight, words=300)
   assert not small.fits
   found = plan_page.changes(small, words=300)
+  assert found
   for change in found:
     assert change.plan.fits
     assert change.plan.memory.total <= 0.9 * tight.memory
     for name, value in change.options.items():
-      if len(change.options) > 1 or value is True or value == 2:
-        continue
-      less = changed(config, {name: value // 2})
-      assert not plan(less, tight, words=300).fits, change.options
+      if value is not True and value > 2:
+        less = changed(config, change.options | {name: value // 2})
+        assert not plan(less, tight, words=300).fits, change.options
   offered = {name for change in found for name in change.options}
-  if config.task == "contrastive":
-    assert "optim.accumulate" not in offered
-  if config.model.name == "resnet50":
-    assert "model.remat" not in offered
+  # A loss over the whole batch cannot be taken in parts.
+  assert ("optim.accumulate" in offered) == (variant == "plain")
+  assert "model.remat" in offered
   slow = [change.slowdown for change in found]
   assert slow == sorted(slow)
+
+
+def test_a_generator_that_is_not_split_is_replaced_first():
+  """Every chip keeps the dropout bits that rbg drew for all of them."""
+  config = tiny_run.get_config()
+  config.model.dropout_bits, config.batch_size = "rbg", 64
+  one, four = (
+    plan(config, MACHINE._replace(chips=chips), words=300).memory.activations
+    for chips in (1, 4)
+  )
+  threefry = changed(config, {"model.dropout_bits": "threefry2x32"})
+  alone, split = (
+    plan(threefry, MACHINE._replace(chips=chips), words=300).memory.activations
+    for chips in (1, 4)
+  )
+  table = 2 * 4 * 384 * config.model.width  # gradients by two decoders
+  assert split - table == (alone - table) / 4
+  assert one == alone
+  # Two draws a block and one before them: 64 rows, 17 places, 32 wide.
+  assert four - split == (4 * 64 - 4 * 16) * 3 * (1 + 4 + 12) * 32
+  tight = MACHINE._replace(
+    memory=plan(threefry, MACHINE, words=300).memory.total / 0.89
+  )
+  found = plan_page.changes(plan(config, tight, words=300), words=300)
+  assert found[0].options == {"model.dropout_bits": "threefry2x32"}
 
 
 def test_nothing_helps_where_the_state_alone_is_too_large():

@@ -18,7 +18,9 @@ class Activations(NamedTuple):
   other: int  # for each pair and each pair that it is compared with
 
 
-def count(config: Config, words: int, *, attention: str) -> Activations:
+def count(
+  config: Config, words: int, *, attention: str, chips: int
+) -> Activations:
   """What is kept at the worst moment of a pass.
 
   That is when the last block's gradients are taken, or before that the
@@ -30,7 +32,7 @@ def count(config: Config, words: int, *, attention: str) -> Activations:
   """
   c = jnp.dtype(config.model.dtype).itemsize
   kept = working = 0
-  for part in _parts(config, attention):
+  for part in _parts(config, attention, chips):
     kept, working = kept + part[0], max(working, part[1])
   heads = _heads(config, words, c)
   decoders = {"item": 2, "mlm": 1}.get(config.task, 0)
@@ -65,11 +67,12 @@ def _heads(config: Config, words: int, c: int) -> int:
   )
 
 
-def _parts(config: Config, attention: str) -> list[tuple[int, int]]:
+def _parts(config: Config, attention: str, chips: int) -> list[tuple[int, int]]:
   """(kept, working) of each pass through an encoder."""
   m, k = config.model, config.clip
   c = jnp.dtype(m.dtype).itemsize
   patches = (m.image_size // m.patch) ** 2
+  drawn = 4 * (chips if m.dropout_bits == "rbg" else 1) if m.dropout else 0
 
   def encoder(places, patches=0, **sizes):
     sizes = {
@@ -84,7 +87,7 @@ def _parts(config: Config, attention: str) -> list[tuple[int, int]]:
       itemsize=c,
       attention=attention,
       activation=m.activation,
-      dropout=m.dropout > 0,
+      drawn=drawn,
       remat=m.remat,
       **sizes,
     )

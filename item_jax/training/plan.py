@@ -42,18 +42,16 @@ class Memory(NamedTuple):
   gathered: int  # split parameters made whole, once for both passes
   cast: int  # parameters in the dtype of the computation
   gradients: int  # all of them, as the update after the passes reads them
+  # New values that stand beside the old ones in the update, because a bad
+  # step keeps those: both moments, and what the parameters change by.
+  update: int
 
   @property
   def total(self) -> int:
     """At most at once: the pass, or the update after it."""
-    passing = self.activations + self.gathered + self.cast
-    return (
-      self.parameters
-      + self.moments
-      + self.batch
-      + self.accumulated
-      + max(passing, self.gradients)
-    )
+    passing = self.accumulated + self.activations + self.gathered + self.cast
+    updating = self.gradients + self.update
+    return self.parameters + self.moments + self.batch + max(passing, updating)
 
 
 class Plan(NamedTuple):
@@ -170,21 +168,23 @@ def _memory(config: Config, state, chips: int, words: int) -> Memory:
     config,
     tasks.word_rows(config, Vocabulary(words)),
     attention="cudnn" if config.model.attention == "cudnn" else "xla",
+    chips=chips,
   )
   passing = rows // o.accumulate
-  gradients = _bytes(state.params, fsdp)
-  whole = _bytes(state.params, 1)
+  part, whole = _bytes(state.params, fsdp), _bytes(state.params, 1)
   itemsize = jnp.dtype(config.model.dtype).itemsize
   return Memory(
-    parameters=gradients,
-    moments=_bytes(state, fsdp) - gradients,
+    parameters=part,
+    moments=_bytes(state, fsdp) - part,
     batch=rows * sum(x.nbytes for x in example),
-    accumulated=gradients if o.accumulate > 1 else 0,
+    accumulated=part if o.accumulate > 1 else 0,
     activations=kept.table
     + passing * (kept.pair + kept.other * config.batch_size),
-    gathered=whole if gradients < whole else 0,
+    gathered=whole if part < whole else 0,
     cast=whole * itemsize // 4 if itemsize < 4 else 0,
-    gradients=gradients,
+    # Sums over microbatches are float32, a lone pass's as it computes.
+    gradients=part if o.accumulate > 1 else part * itemsize // 4,
+    update=3 * part,
   )
 
 

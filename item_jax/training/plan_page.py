@@ -39,11 +39,12 @@ _PARTS = {
   "parameters": "parameters",
   "moments": "moments",
   "batch": "batch",
-  "accumulated": "gradients of the microbatches so far",
-  "activations": "activations, in a pass",
-  "gathered": "parameters gathered, in a pass",
-  "cast": "parameters in the computation's dtype",
-  "gradients": "gradients, after the passes",
+  "accumulated": "in a pass: gradients summed so far",
+  "activations": "in a pass: activations",
+  "gathered": "in a pass: parameters gathered",
+  "cast": "in a pass: parameters in model.dtype",
+  "gradients": "in the update: gradients",
+  "update": "in the update: new beside old values",
 }
 
 
@@ -78,6 +79,8 @@ def _with(made: Plan, options: dict, words: int) -> Plan | None:
 
 def _single(config: Config, chips: int) -> Iterator[list[dict]]:
   """Options of one kind, from small to large."""
+  if config.model.dropout and config.model.dropout_bits == "rbg" and chips > 1:
+    yield [{"model.dropout_bits": "threefry2x32"}]
   yield _doubled(config, "optim.accumulate", config.batch_size // chips)
   yield _doubled(config, "mesh.fsdp", chips)
   if not config.model.remat:
@@ -85,12 +88,17 @@ def _single(config: Config, chips: int) -> Iterator[list[dict]]:
 
 
 def _several(config: Config, chips: int) -> Iterator[list[dict]]:
-  most = _doubled(config, "mesh.fsdp", chips)[-1:] or [{}]
+  """Kinds together; the generator that is split is in all of them."""
+  split = {"model.dropout_bits": "threefry2x32"}
+  split = split if config.model.dropout_bits == "rbg" else {}
+  fsdp = (_doubled(config, "mesh.fsdp", chips) or [{}])[-1]
   parts = _doubled(config, "optim.accumulate", config.batch_size // chips)
   remat = {"model.remat": True}
-  yield [most[0] | part for part in parts]
-  yield [remat | part for part in [{}, *parts]]
-  yield [most[0] | remat | part for part in [{}, *parts]]
+  if split:
+    yield [split | part for part in parts]
+  yield [split | fsdp | part for part in parts]
+  yield [split | remat | part for part in [{}, *parts]]
+  yield [split | fsdp | remat | part for part in [{}, *parts]]
 
 
 def _doubled(config: Config, name: str, most: int) -> list[dict]:
