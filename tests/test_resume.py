@@ -86,13 +86,13 @@ def test_an_undisturbed_run_logs_each_step_once(whole):
   assert list((whole / "tensorboard").glob("events*"))
 
 
-def test_killed_at_five_random_moments_ends_bitwise_equal(
+def test_killed_at_three_random_moments_ends_bitwise_equal(
   tiny_data, tmp_path, whole, cache
 ):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir)
   moments = random.Random(5)
-  for first in (5, 15, 25, 35, 45):
+  for first in (5, 25, 45):
     process = shell.start(*words, cache=cache)
     output = shell.interrupt_at(
       process, workdir, first + moments.randrange(10), signal.SIGKILL

@@ -29,7 +29,9 @@ def namespace() -> list[str]:
   return ALONE
 
 
-@pytest.mark.parametrize("kind", ["full", "read_only"])
+@pytest.mark.parametrize(
+  "kind", ["full", pytest.param("read_only", marks=pytest.mark.slow)]
+)
 def test_a_disk_that_fails_and_is_mended(namespace, tmp_path, kind):
   done = subprocess.run(
     [*namespace, sys.executable, failing_disk.__file__, str(tmp_path), kind],

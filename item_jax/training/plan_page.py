@@ -32,6 +32,10 @@ MACHINES = (
   ("8 H100", Machine(8, 80 * GB, 989e12), "bfloat16"),
   ("TPU v5e-256", Machine(256, 16 * GB, 197e12), "bfloat16"),
 )
+_ON_MANY_CHIPS = {
+  "model.attention": "xla",  # what all three have
+  "model.dropout_bits": "threefry2x32",  # the generator that is split
+}
 # times the samples, batch size, steps
 SCALES = ((1, 512, 100_000), (10, 4_096, 125_000), (100, 16_384, 312_500))
 
@@ -175,7 +179,7 @@ def table(config: Config, *, words: int, mfu: float) -> str:
   ]
   for name, machine, dtype in MACHINES:
     for times, batch, steps in SCALES:
-      run = changed(config, {"model.dtype": dtype, "model.attention": "xla"})
+      run = changed(config, {"model.dtype": dtype} | _ON_MANY_CHIPS)
       run.batch_size, run.steps = batch, steps
       made = plan(run, machine._replace(mfu=mfu), words=words)
       options = {}
@@ -202,7 +206,8 @@ def _arithmetic(made: Plan, mfu: float) -> str:
   )
   return (
     f"seconds = samples x {made.flops_per_sample / 1e9:.1f} GFLOPs / (chips x"
-    f" peak x {mfu:g} MFU)\n{peaks}"
+    f" peak x {mfu:g} MFU)\n{peaks}\n"
+    + ", ".join(f"{k}={v}" for k, v in _ON_MANY_CHIPS.items())
   )
 
 
