@@ -157,13 +157,11 @@ def test_a_worker_process_that_is_killed_is_replaced(
 
 
 def workers(parent: int) -> list[int]:
-  """Processes that multiprocessing started to read."""
-  path = Path(f"/proc/{parent}/task/{parent}/children")
-  children = path.read_text().split() if path.exists() else []
+  """Processes that multiprocessing started to read, from any thread."""
   return [
-    int(child)
-    for child in children
-    if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    child
+    for child, command in shell.children(parent).items()
+    if "spawn_main" in command
   ]
 
 
