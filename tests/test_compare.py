@@ -20,7 +20,7 @@ from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.evaluation.fusion import fuse_exports
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.retrieval import evaluate_export
+from item_jax.evaluation.evaluate import evaluate_export
 from item_jax.files import write_manifest
 
 CONFIGS = Path(__file__).parents[1] / "configs"

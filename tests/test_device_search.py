@@ -12,6 +12,7 @@ from test_search import crowded, gaussians, names, signs
 
 from item_jax.errors import UserError
 from item_jax.evaluation import device_search, retrieval, search
+from item_jax.evaluation import evaluate as evaluate_lib
 
 
 def assert_same(vectors, ids, **options):
@@ -103,7 +104,7 @@ def test_two_processes_of_two_devices_say_what_one_says(files, tmp_path):
   assert [process.returncode for process in both] == [0, 0], outputs
   assert "queries" in outputs[0]
   assert "queries" not in outputs[1]
-  summary = retrieval.evaluate_files(
+  summary = evaluate_lib.evaluate_files(
     *files, bootstrap=10, per_query=tmp_path / "c"
   )
   assert json.loads((tmp_path / "a").read_text()) == summary

@@ -10,12 +10,9 @@ from exports import finish_export
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.evaluation.evaluate import evaluate_export, evaluate_files
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.retrieval import (
-  evaluate_export,
-  evaluate_files,
-  score,
-)
+from item_jax.evaluation.retrieval import score
 
 # Unit vectors at these degrees; the last product has no second listing.
 DEGREES = np.array([0, 12, 50, 20, 29, 90, 61, 70.5])
@@ -218,8 +215,10 @@ def test_rows_of_no_product_match_nothing():
 
 def test_an_index_smaller_than_the_list_adds_no_hits():
   items = Items(["x", "y", "z"], ["a", "b", "a"])
-  scored = score(np.eye(3, dtype=np.float32) + 1, items, ks=(1, 10))
+  # As many results as asked for would be 48 TB.
+  scored = score(np.eye(3, dtype=np.float32) + 1, items, ks=(1, 10, 10**12))
   assert scored.summary["recall@10"] == 1
+  assert scored.summary["recall@1000000000000"] == 1
   near(scored.values["map@10"], [0.5, 1])
 
 

@@ -61,7 +61,7 @@ def _search(args):
 
 
 def _evaluate(args, **how) -> int:
-  from item_jax.evaluation import retrieval
+  from item_jax.evaluation import evaluate as evaluate_lib
 
   given = {
     "ks": args.k,
@@ -72,9 +72,9 @@ def _evaluate(args, **how) -> int:
     **how,
   }
   if args.export is not None and args.embeddings is None and args.items is None:
-    retrieval.evaluate_export(args.export, **given)
+    evaluate_lib.evaluate_export(args.export, **given)
   elif args.embeddings and args.items and args.export is None:
-    retrieval.evaluate_files(args.embeddings, args.items, **given)
+    evaluate_lib.evaluate_files(args.embeddings, args.items, **given)
   else:
     raise UserError(
       "evaluate needs either an export folder or --embeddings and --items"

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from item_jax.evaluation import search as search_lib
 from item_jax.evaluation.ranking import Neighbours
-from item_jax.evaluation.search import Asked, exact_search, part_of, unit
+from item_jax.evaluation.search import Asked, part_of, unit
 
 _BLOCK = 2**17  # rows of the index on a device at a time: 0.4 GB at 768 values
 # A product at precision "highest" is IEEE float32 on CPUs and GPUs. A TPU
@@ -24,36 +25,22 @@ _BLOCK = 2**17  # rows of the index on a device at a time: 0.4 GB at 768 values
 _STEPS = {"tpu": 12}
 
 
-def search(
-  vectors_ND: np.ndarray,
-  ids: Sequence[str],
-  *,
-  k: int,
-  queries: np.ndarray | None = None,
-  index: np.ndarray | None = None,
-  tile: int = 2048,
-) -> Neighbours:
-  """As `item_jax.evaluation.search.search`, to the bit.
+def search(vectors_ND: np.ndarray, ids: Sequence[str], **options) -> Neighbours:
+  """As `item_jax.evaluation.search.search` with these options, to the bit.
 
   A device holds at most `_BLOCK` rows of the index, and products of `tile`
   queries with `tile` rows.
   """
-  return exact_search(
-    _nominate,
-    vectors_ND,
-    ids,
-    k=k,
-    queries=queries,
-    index=index,
-    tile=tile,
-    steps=_STEPS.get(jax.default_backend(), 1),
+  steps = _STEPS.get(jax.default_backend(), 1)
+  return search_lib.search(
+    vectors_ND, ids, nominate=_nominate, steps=steps, **options
   )
 
 
 def _nominate(
   asked: Asked, *, kept: int, tile: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """What `exact_search` asks for: all of it is found before the first tile."""
+  """Nominates by devices: all is found before the first tile is given."""
   devices = jax.local_devices()
   mesh = Mesh(np.array(devices), ("part",), axis_types=(AxisType.Auto,))
   count, size = len(asked.rows_Q), len(asked.index)

@@ -9,7 +9,7 @@ bound, chooses the few rows that need it, and where the bound cannot settle a
 query, that query alone is scored exactly against everything.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,22 @@ GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
 _PAIRS = 4096  # exact scores at a time: 25 MB at 768 values
 
 
+class Asked(NamedTuple):
+  """A search as those see it who choose what is looked at exactly."""
+
+  vectors_ND: np.ndarray
+  scale_N: np.ndarray  # 1 / length
+  rows_Q: np.ndarray  # row numbers of the queries
+  index: np.ndarray  # row numbers searched, by ascending id: I "places"
+  own_Q: np.ndarray  # the place each query must not find (itself), or -1
+
+
+# (Asked, kept=, tile=) -> for each tile of queries the `kept` places of highest
+# float32 product, best first, and these products [Q, kept]; (-1, -inf) where
+# there are no more. Which of equal products are kept does not matter.
+Nominate = Callable[..., Iterable[tuple[np.ndarray, np.ndarray]]]
+
+
 def search(
   vectors_ND: np.ndarray,
   ids: Sequence[str],
@@ -38,6 +54,8 @@ def search(
   queries: np.ndarray | None = None,
   index: np.ndarray | None = None,
   tile: int = 2048,
+  nominate: Nominate | None = None,
+  steps: float = 1,
 ) -> Neighbours:
   """The k rows of highest cosine for each query, the query itself left out.
 
@@ -51,52 +69,20 @@ def search(
     tile: queries and rows at a time. It never changes the result, and bounds
       the memory whatever N is: about 0.1 GB for 2,048 and 768 values, 0.4 GB
       where most scores are too close for float32 products.
+    nominate: computes the float32 products; numpy by default. It never changes
+      the result either.
+    steps: how many rounding errors of float32 a step of these products may
+      make: 1 where products and sums are IEEE's.
 
   Raises:
     UserError: a row is not finite or has no direction; the message names it.
-  """
-  return exact_search(
-    _nominate, vectors_ND, ids, k=k, queries=queries, index=index, tile=tile
-  )
-
-
-class Asked(NamedTuple):
-  """A search as those see it who choose what is looked at exactly."""
-
-  vectors_ND: np.ndarray
-  scale_N: np.ndarray  # 1 / length
-  rows_Q: np.ndarray  # row numbers of the queries
-  index: np.ndarray  # row numbers searched, by ascending id: I "places"
-  own_Q: np.ndarray  # the place each query must not find (itself), or -1
-
-
-def exact_search(
-  nominate: Callable[..., Iterable[tuple[np.ndarray, np.ndarray]]],
-  vectors_ND: np.ndarray,
-  ids: Sequence[str],
-  *,
-  k: int,
-  queries: np.ndarray | None,
-  index: np.ndarray | None,
-  tile: int,
-  steps: float = 1,
-) -> Neighbours:
-  """As `search`, whoever computes the float32 products.
-
-  Args:
-    nominate: (Asked, kept=, tile=) -> for each tile of queries the `kept`
-      places of highest float32 product, best first, and these products
-      [Q, kept]; (-1, -inf) where there are no more. Which of equal products
-      are kept does not matter.
-    steps: how many rounding errors of float32 a step of these products may
-      make: 1 where products and sums are IEEE's.
   """
   scale_N = 1 / lengths(vectors_ND, ids)
   queries = np.arange(len(ids)) if queries is None else queries
   index, place_N = in_id_order(ids, index)
   asked = Asked(vectors_ND, scale_N, queries, index, place_N[queries])
   # The spare places make it likely that the bound below settles the query.
-  nominated = nominate(asked, kept=2 * k + 16, tile=tile)
+  nominated = (nominate or _nominate)(asked, kept=2 * k + 16, tile=tile)
   found = []
   starts = range(0, len(queries), tile)
   # Silent where nobody looks, or where it is done in a moment.
@@ -168,8 +154,10 @@ def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
   return length_N
 
 
-def _nominate(asked: Asked, *, kept: int, tile: int):
-  """What `exact_search` asks for, by numpy."""
+def _nominate(
+  asked: Asked, *, kept: int, tile: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Nominates by numpy."""
   width = asked.vectors_ND.shape[1]
   # Reused from tile to tile: fresh pages cost more than what is put in them.
   size = min(tile, len(asked.index))

@@ -58,7 +58,8 @@ def score_titles(
   **options,
 ) -> retrieval.Scored:
   """Search by words; options as of `retrieval.score_found`."""
-  found = search_sparse(tfidf(titles), items.ids, k=max(retrieval.LISTED, *ks))
+  k = retrieval.results_needed(ks, items.rows("index"))
+  found = search_sparse(tfidf(titles), items.ids, k=k)
   return retrieval.score_found(found, items, ks=ks, **options)
 
 
