@@ -17,6 +17,7 @@ LINES = {
   "versions",
   "devices",
   "kernel",
+  "config",
   "attention xla",
   "attention cudnn",
   "open files",
@@ -53,8 +54,10 @@ def test_what_is_bad_ends_non_zero(tmp_path, capsys):
   (tmp_path / "data").mkdir()
   # A file system that nobody may write to.
   words = ["doctor", f"--data={tmp_path / 'data'}", "--workdir=/sys/kernel"]
+  words += [f"--config={shell.CONFIG}:plain", "--config.model.heads=5"]
   assert main(words) == 1
   out = capsys.readouterr().out
+  assert "BAD  config: model.heads=5 does not divide model.width=32" in out
   assert "BAD  data: " in out
   assert "BAD  checkpoint: /sys/kernel" in out
 

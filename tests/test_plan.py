@@ -292,6 +292,12 @@ def test_machines_that_cannot_be(change):
     plan(tiny_run.get_config(), MACHINE._replace(**change), words=300)
 
 
+@pytest.mark.parametrize("count", [-7, 0, 5])
+def test_vocabularies_that_cannot_be(count):
+  with pytest.raises(UserError, match=f"words={count}"):
+    plan(tiny_run.get_config(), MACHINE, words=count)
+
+
 def test_the_papers_run_from_the_shell(tmp_path, monkeypatch, capsys):
   words = [
     "plan",
@@ -343,3 +349,10 @@ def test_the_table_has_each_run_on_each_machine(capsys):
   assert len(rows) == 9
   samples = [float(row[2].replace(",", "").split()[0]) for row in rows]
   assert samples == [51.2, 512.0, 5120.0] * 3
+
+
+@pytest.mark.parametrize("option", ["--chips=2", "--json=plan.json"])
+def test_the_table_takes_no_machine(option, capsys):
+  words = ["plan", f"--config={shell.CONFIG}:plain", "--table", option]
+  assert main(words) == 2
+  assert f"not {option.partition('=')[0]}" in capsys.readouterr().err

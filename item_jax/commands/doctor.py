@@ -1,5 +1,6 @@
 """`item-jax doctor`: a machine in; what would spoil a run out, a line each."""
 
+import contextlib
 from pathlib import Path
 
 from item_jax.training import cluster
@@ -27,12 +28,17 @@ def run(args, rest) -> int:
   import jax
 
   from item_jax.training import doctor
+  from item_jax.training.stall import Progress
 
-  bad = False
-  for finding in _examine(args, config):
-    bad |= finding.level == doctor.BAD
-    where = f"process {jax.process_index()} " if jax.process_count() > 1 else ""
-    print(f"{where}{finding.level:5}{finding.what}: {finding.text}", flush=True)
+  bad, where, watched = False, "", contextlib.nullcontext()
+  if jax.process_count() > 1:
+    where = f"process {jax.process_index()} "
+    watched = Progress(args.stall_seconds)
+  with watched:
+    for finding in _examine(args, config):
+      bad |= finding.level == doctor.BAD
+      line = f"{where}{finding.level:5}{finding.what}: {finding.text}"
+      print(line, flush=True)
   return EXIT_BAD if bad else 0
 
 
@@ -43,6 +49,7 @@ def _examine(args, config):
   from item_jax.commands.plan import WORDS
   from item_jax.training import doctor, doctor_input, doctor_room
 
+  data = args.data or (config and config.data.path)
   yield doctor.versions()
   try:
     jax.local_devices()
@@ -51,13 +58,17 @@ def _examine(args, config):
     return
   yield doctor.devices()
   yield doctor.kernel()
+  if config:
+    found = doctor_room.options(config)
+    yield found
+    # Nothing can be worked out of what could not work.
+    config = config if found.level == doctor.OK else None
   yield from doctor.attention(config.model.attention if config else "auto")
   yield doctor_room.open_files()
   yield doctor.clocks()
   size = config.model.image_size if config else 224
   yield doctor_input.decode_rate(size)
   words = WORDS
-  data = args.data or (config and config.data.path)
   if data:
     store, vocabulary, found = doctor_input.open_data(data)
     yield found

@@ -48,8 +48,11 @@ def run(args, rest) -> None:
   from item_jax.training import plan_page
 
   config = config_flags.parse(args.config, rest)
-  words = args.words or _words(config)
+  words = _words(config) if args.words is None else args.words
   if args.table:
+    for name in ("chips", "memory", "peak", "json"):
+      if getattr(args, name) is not None:
+        raise UserError(f"--table is of machines of its own: not --{name}")
     print(plan_page.table(config, words=words, mfu=args.mfu))
     return
   if None in (args.chips, args.memory, args.peak):

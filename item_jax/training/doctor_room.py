@@ -1,6 +1,8 @@
-"""Where a run would write: folders and a Config in; whether there is room, and
-whether a checkpoint comes back as it was saved, out."""
+"""Where a run would write: folders and a Config in; whether it could work
+here, whether there is room, and whether a checkpoint comes back as it was saved
+out."""
 
+import copy
 import os
 import resource
 import shutil
@@ -13,6 +15,7 @@ from jax.experimental import multihost_utils
 
 from item_jax import tasks
 from item_jax.config import Config
+from item_jax.config_check import validate
 from item_jax.errors import UserError
 from item_jax.training import plan, sharding
 from item_jax.training.checkpoints import Checkpoints, SaveError
@@ -21,6 +24,18 @@ from item_jax.training.doctor import BAD, GIB, OK, WARN, Finding, first_line
 _FILES = 1_024  # open at once: shards, pipes of workers, sockets of hosts
 _FEW_FILES = 256
 _ROOM = GIB  # asked for where no config says what is needed
+
+
+def options(config: Config) -> Finding:
+  """Whether a run could begin with these options on these devices."""
+  config = copy.deepcopy(config)
+  config.data.path = config.data.path or "any"  # it may be said later
+  devices = jax.device_count()
+  try:
+    validate(config, devices=devices)
+  except UserError as error:
+    return Finding(BAD, "config", str(error))
+  return Finding(OK, "config", f"task {config.task}, {devices} devices")
 
 
 def needs(config: Config, words: int) -> tuple[int, int]:
@@ -53,8 +68,10 @@ def checkpoint(workdir: Path) -> Finding:
     number = multihost_utils.broadcast_one_to_all(number)
   folder = parent / f".doctor-{int(number)}"
   begin = time.perf_counter()
+  why = _make_for_all(folder)
+  if why:
+    return Finding(BAD, "checkpoint", f"{parent}: {why}")
   try:
-    folder.mkdir(exist_ok=True)
     checkpoints = Checkpoints(folder)
     try:
       checkpoints.save(1, state)
@@ -73,6 +90,25 @@ def checkpoint(workdir: Path) -> Finding:
   return Finding(
     OK, "checkpoint", f"saved, verified and restored in {seconds:.1f} s"
   )
+
+
+def _make_for_all(folder: Path) -> str:
+  """Process 0 makes it, all look whether they see it; "" or why not."""
+  why = ""
+  if jax.process_index() == 0:
+    try:
+      folder.mkdir()
+    except OSError as error:
+      why = first_line(error)
+  if jax.process_count() == 1:
+    return why
+  multihost_utils.sync_global_devices("folder")
+  if not why and not os.access(folder, os.W_OK):
+    why = "what process 0 makes is not seen here, or not to be written to"
+  well = multihost_utils.process_allgather(np.int32(not why))
+  if not why and not well.all():
+    why = f"process {int(well.argmin())} does not see it, or cannot write to it"
+  return why
 
 
 def nearest(folder: Path) -> Path:

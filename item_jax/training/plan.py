@@ -104,6 +104,8 @@ def plan(
       raise UserError(f"{name}={value}: must be above 0, and finite")
   if machine.mfu > 1:
     raise UserError(f"mfu={machine.mfu}: a share of 1 at most")
+  if words <= len(Vocabulary(words).special):
+    raise UserError(f"words={words}: more than the special ones are needed")
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)
