@@ -1,7 +1,8 @@
 """`item-jax` with export's shards of a few rows, so that tiny data has many.
 
-python small_shards.py WORDS...: one call. `call` and `kill` are for a process
-that makes several, each in a process of its own.
+python small_shards.py WORDS...: one call, which SIGKILLs itself as the file
+KILLED_AT of the environment is to come. `start`, `end` and `kill_at_random` are
+for a process that makes several, each in a process of its own.
 """
 
 import os
@@ -23,18 +24,23 @@ def start(words, *, killed_at: str | None = None) -> int:
   process = os.fork()  # no device was asked for yet, so there are no threads
   if process:
     return process
-  replace = Path.replace
-
-  def replace_or_die(path, target):
-    if Path(target).name == killed_at:
-      os.kill(os.getpid(), signal.SIGKILL)
-    return replace(path, target)
-
-  Path.replace = replace_or_die
+  die_at(killed_at)
   code = main(words)
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)
+
+
+def die_at(name: str | None) -> None:
+  """From here on this process SIGKILLs itself as a file is to get this name."""
+  replace = Path.replace
+
+  def replace_or_die(path, target):
+    if Path(target).name == name:
+      os.kill(os.getpid(), signal.SIGKILL)
+    return replace(path, target)
+
+  Path.replace = replace_or_die
 
 
 def end(process: int) -> int:
@@ -53,4 +59,5 @@ def kill_at_random(words, out: Path, source: random.Random) -> None:
 
 
 if __name__ == "__main__":
+  die_at(os.environ.get("KILLED_AT"))
   sys.exit(main(sys.argv[1:]))

@@ -68,10 +68,13 @@ def words(workdir, tiny_data) -> list[str]:
   ]
 
 
-def run(words, script=small_shards, *, devices=1, cache, before=()):
+def run(
+  words, script=small_shards, *, devices=1, cache, before=(), killed_at=""
+):
+  env = shell.environment(devices=devices, cache=cache)
   return subprocess.Popen(
     [*before, sys.executable, script.__file__, *map(str, words)],
-    env=shell.environment(devices=devices, cache=cache),
+    env=env | {"KILLED_AT": killed_at},
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
@@ -96,33 +99,64 @@ def content(folder: Path) -> dict[str, bytes]:
   return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_two_processes_of_two_devices_write_the_same(
-  words, expected, tmp_path, cache
-):
-  out = tmp_path / "e"
+def run_two(words, *, cache, killed_at=("", "")) -> list:
+  """The command as two processes of two devices each."""
   port = shell.free_port()
-  together = [
+  return [
     run(
       [
         *words,
-        f"--out={out}",
         f"--coordinator=localhost:{port}",
         "--num_processes=2",
         f"--process_id={number}",
       ],
       devices=2,
       cache=cache,
+      killed_at=name,
     )
-    for number in range(2)
+    for number, name in enumerate(killed_at)
   ]
-  outputs = [done(process) for process in together]
+
+
+def ended(process) -> int:
+  process.communicate(timeout=900)
+  return process.returncode
+
+
+def test_two_processes_go_on_where_one_was_killed(
+  words, expected, tmp_path, cache
+):
+  out = tmp_path / "e"
+  words = [*words, f"--out={out}"]
+  assert ended(run(words, cache=cache, killed_at="00001.json")) == -9
+  assert (out / "parts" / "00000.json").exists()
+  outputs = [done(process) for process in run_two(words, cache=cache)]
   assert content(out) == content(expected)
   assert ["step 1" in output for output in outputs] == [True, False]
-  # Each had a part of the rows, and no row was embedded twice.
+  # Each had a part of the rows, and none of those that were there already.
   rows = read_sealed(out / "meta.json")["rows"]
-  assert rows > 3 * small_shards.ROWS
+  assert rows > 4 * small_shards.ROWS
   shares = [int(re.findall(r"(\d+)/\1 \[", text)[-1]) for text in outputs]
-  assert sum(shares) == rows
+  assert sum(shares) == rows - small_shards.ROWS
+  assert min(shares) >= small_shards.ROWS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_one_process_goes_on_where_one_of_two_was_killed(
+  words, expected, tmp_path, cache, lost
+):
+  out = tmp_path / "e"
+  words = [*words, f"--out={out}", "--stall_seconds=10"]
+  killed_at = ["", ""]
+  killed_at[lost] = f"0000{lost + 2}.json"  # each one's second shard
+  both = run_two(words, cache=cache, killed_at=killed_at)
+  codes = [ended(process) for process in both]
+  assert codes[lost] == -9
+  assert codes[1 - lost] not in (0, -9)
+  assert not (out / "meta.json").exists()
+  done(run(words, cache=cache))
+  assert content(out) == content(expected)
 
 
 def test_killed_anywhere_it_goes_on(words, expected, tmp_path, cache):
@@ -226,7 +260,7 @@ def make_plan(**changes) -> shards.Plan:
 def save(out: Path, plan: shards.Plan, number: int) -> None:
   rows = shards.rows_of(plan, number)
   items = [shards.Item(f"i{r}", "p", "", 'a "b",\r\nc', 1, 0, 0) for r in rows]
-  shards.save(out, number, np.ones((len(rows), 3), np.float32), items)
+  shards.save(out, plan, number, np.ones((len(rows), 3), np.float32), items)
 
 
 @pytest.mark.parametrize("name", ["00001.npy", "00001.json"])
@@ -251,6 +285,29 @@ def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
   assert {row["title"] for row in read} == {items[0].title}
   found = np.load(tmp_path / "embeddings.npy", allow_pickle=False)
   np.testing.assert_array_equal(found, np.ones((5, 3), np.float32))
+
+
+def test_a_shard_of_another_export_is_none_of_this(tmp_path):
+  """One that a process wrote that had outlived its call."""
+  plan = make_plan()
+  shards.claim(tmp_path, plan, overwrite=False)
+  for number in range(3):
+    save(tmp_path, make_plan(checkpoint="y") if number == 1 else plan, number)
+  with pytest.raises(DamagedError, match=r"00001\.json is of another export"):
+    list(shards.join(tmp_path, plan))
+  assert shards.claim(tmp_path, plan, overwrite=False) == [1]
+
+
+def test_a_folder_that_is_not_shared_is_refused(tmp_path):
+  plan = make_plan()
+  shards.claim(tmp_path, plan, overwrite=False)
+  shards.check_seen(tmp_path, plan)
+  for folder, asked in (
+    (tmp_path / "not there", plan),
+    (tmp_path, make_plan(step=2)),
+  ):
+    with pytest.raises(UserError, match=r"plan\.json.* on a disk that they"):
+      shards.check_seen(folder, asked)
 
 
 def test_a_damaged_plan_is_no_plan(tmp_path):

@@ -2,18 +2,15 @@
 items.csv and meta.json out, in shards that survive a kill."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
-from tqdm import tqdm
 
-from item_jax.data import pipeline
-from item_jax.data.records import Record, Source, Store, open_store
+from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import hosts, shards
 from item_jax.evaluation.embed import MODALITIES, Embedder, load
+from item_jax.evaluation.embed_parts import embed_parts
 from item_jax.evaluation.items import EXPORTED
 from item_jax.files import sha256, write_sealed
 from item_jax.training.workdir import Run
@@ -45,7 +42,7 @@ def export(
 
   Many processes share the shards; each reads, decodes and embeds its own rows
   on its own devices. What is written is the same, to the bit, for any number
-  of processes and of devices of one kind.
+  of processes and of devices of one kind, also where others began it.
 
   A row that cannot be read keeps its place with the embedding of nothing; it
   is named, in meta.json ("unreadable") too.
@@ -56,7 +53,8 @@ def export(
 
   Raises:
     UserError: data of another tokenizer or preprocessing than the run's; a
-      folder that holds another export, or in which another is at work.
+      folder that holds another export, or in which another is at work, or
+      that not all processes see.
     OSError: it could not be written; the same call goes on later.
     item_jax.evaluation.hosts.ElsewhereError: another process failed.
   """
@@ -75,17 +73,24 @@ def export(
       if jax.process_index() == 0:
         print(f"{out} is finished already: {plan.rows} rows, nothing to do")
       return
+    hosts.together(lambda: shards.check_seen(out, plan))
     mine = missing[jax.process_index() :: jax.process_count()]
-    device_rows = min(batch_size, plan.rows)
 
     def write():
-      for row in _write_shards(
-        embedder, store, plan, out, mine, device_rows, workers
-      ):
-        if progress:
-          progress.at("step", row)
-      if progress:
-        progress.at("join", plan.rows)
+      at = progress.at if progress else lambda stage, step: None
+      parts = embed_parts(
+        embedder,
+        store.source(split),
+        split,
+        [shards.rows_of(plan, number) for number in mine],
+        modality=modality,
+        device_rows=min(batch_size, plan.rows),
+        workers=workers,
+        at=lambda row: at("step", row),
+      )
+      for number, (rows_ND, items) in zip(mine, parts, strict=True):
+        shards.save(out, plan, number, rows_ND, items)
+      at("join", plan.rows)
 
     hosts.together(write)
     hosts.together(lambda: _finish(out, plan, workdir), first=True)
@@ -136,78 +141,6 @@ def check_data(run: Run, store: Store, workdir) -> None:
         f" trained with {ours!r}: prepare the catalogue with --tokenizer"
         f" {Path(workdir) / 'tokenizer.json'}"
       )
-
-
-def _write_shards(
-  embedder, store, plan, out, numbers, device_rows, workers
-) -> Iterator[int]:
-  """Embeds the rows of these shards and writes them; yields where it is.
-
-  A batch never spans shards, and each device takes `device_rows` rows of it:
-  so a row has the same place in a product of the same shape whoever embeds
-  it, and its last bits don't depend on that.
-  """
-  size = device_rows * jax.local_device_count()
-  rows = []
-  for number in numbers:
-    rows += shards.rows_of(plan, number)
-    rows += [_NO_ROW] * (-len(rows) % size)
-  source = store.source(plan.split)
-  m = embedder.config.model
-  batches = pipeline.ordered_batches(
-    _Chosen(source, plan.split, rows),
-    plan.split,
-    embedder.words,
-    image_size=m.image_size,
-    title_places=m.title_places,
-    batch_size=size,
-    workers=workers,
-  )
-  total = sum(len(shards.rows_of(plan, number)) for number in numbers)
-  with tqdm(total=total, unit="row", desc=plan.modality) as bar:
-    for number in numbers:
-      wanted = shards.rows_of(plan, number)
-      held, bad = [], []
-      for first in range(0, len(wanted), size):
-        yield wanted.start + first
-        batch = next(batches)
-        held.append(embedder.embed_batch(batch, modality=plan.modality))
-        bad.extend(np.asarray(batch.bad_B).tolist())
-        bar.update(min(size, len(wanted) - first))
-      items = [
-        _item(source, plan.split, row, unreadable)
-        for row, unreadable in zip(wanted, bad, strict=False)
-      ]
-      shards.save(out, number, np.concatenate(held)[: len(wanted)], items)
-
-
-def _item(source: Source, split: str, row: int, bad: bool) -> shards.Item:
-  item = shards.read_item(source, split, row)
-  if bad:  # its photo, as a rule: who it is may be known all the same
-    item = item._replace(has_image=0, has_title=0, unreadable=1)
-  return item
-
-
-_NO_ROW = -1  # fills a shard's last batch; nothing is read or decoded for it
-
-
-class _Chosen:
-  """Rows of a split, in an order of one's own, as a `Store` of one split."""
-
-  def __init__(self, source: Source, split: str, rows: list[int]):
-    self._source, self._rows = source, rows
-    self.sizes = {split: len(rows)}
-
-  def source(self, split: str) -> "_Chosen":
-    del split
-    return self
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def __getitem__(self, number: int) -> Record:
-    row = self._rows[number]
-    return Record("", "", "", "", b"") if row == _NO_ROW else self._source[row]
 
 
 def _finish(out: Path, plan: shards.Plan, workdir) -> None:

@@ -128,6 +128,16 @@ def claim(out: Path, plan: Plan, *, overwrite: bool) -> list[int] | None:
   return list(range(count(plan)))
 
 
+def check_seen(out: Path, plan: Plan) -> None:
+  """Raises UserError where what another process claimed is not seen."""
+  path = out / "plan.json"
+  if not path.exists() or _differences(path, plan):
+    raise UserError(
+      f"{path}, which process 0 has written, is not seen here: all processes"
+      " need the same folder, on a disk that they share"
+    )
+
+
 def _differences(path: Path, plan: Plan) -> str:
   """How a folder's plan differs from this one, for a message; "" if not."""
   try:
@@ -169,7 +179,11 @@ def rows_of(plan: Plan, number: int) -> range:
 
 
 def save(
-  out: Path, number: int, rows_ND: np.ndarray, items: list[Item]
+  out: Path,
+  plan: Plan,
+  number: int,
+  rows_ND: np.ndarray,
+  items: list[Item],
 ) -> None:
   """Writes a shard; until the second file is there, there is none."""
   file = io.BytesIO()
@@ -178,7 +192,9 @@ def save(
   vectors, known = _paths(out, number)
   write_bytes(vectors, content)
   hashed = hashlib.sha256(content).hexdigest()
-  write_sealed(known, {"sha256": hashed, "items": items})
+  # Whose it is: a process that outlived its call may write into another's.
+  said = {"plan": plan._asdict(), "sha256": hashed, "items": items}
+  write_sealed(known, said)
 
 
 def _paths(out: Path, number: int) -> tuple[Path, Path]:
@@ -190,6 +206,8 @@ def _load(out: Path, plan: Plan, number: int) -> tuple[np.ndarray, list[Item]]:
   """A shard as it was saved; FileNotFoundError or DamagedError otherwise."""
   vectors, known = _paths(out, number)
   said = read_sealed(known)
+  if said.get("plan") != plan._asdict():
+    raise DamagedError(f"{known} is of another export")
   content = vectors.read_bytes()
   if hashlib.sha256(content).hexdigest() != said["sha256"]:
     raise DamagedError(f"{vectors} was altered: its SHA-256 differs")
