@@ -21,14 +21,13 @@ class Order:
 
 
 class InOrder:
-  """A split's own order from a row on; the last row stands wherever none is."""
+  """Rows in the order given; the last one stands wherever none is."""
 
-  def __init__(self, start_row: int, size: int):
-    self._start_row = start_row
-    self._last = size - 1
+  def __init__(self, rows: Sequence[int]):
+    self._rows = rows
 
   def __getitem__(self, position: int) -> int:
-    return min(self._start_row + position, self._last)
+    return self._rows[min(position, len(self._rows) - 1)]
 
 
 def listing_ids(

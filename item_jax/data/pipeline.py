@@ -13,7 +13,7 @@ marked in `bad_B`.
 import functools
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import grain
@@ -162,27 +162,27 @@ def ordered_batches(
   image_size: int,
   title_places: int,
   batch_size: int,
-  start_row: int = 0,
+  chosen: Sequence[int] | None = None,
   host_rows: slice | None = None,
   workers: int = 0,
   threads: int = 2,
   ahead: int = 4,
 ) -> Iterator[Batch]:
-  """The split in its own order from `start_row` on, in full batches.
+  """The split in its own order, or `chosen` rows of it, in full batches.
 
-  The last batch is filled up with the split's last row; the caller knows how
-  many rows there are and drops them.
+  The last batch is filled up with the last row; the caller knows how many rows
+  there are and drops them.
   """
-  size = store.sizes[split]
+  chosen = range(store.sizes[split]) if chosen is None else chosen
   rows = host_rows or slice(0, batch_size)
   reader = _Reader(store.source(split), words, image_size, title_places)
-  order = InOrder(start_row, size)
+  order = InOrder(chosen)
   source = _HostRows(
     functools.partial(reader.in_place, order),
     batch_size=batch_size,
     rows=rows,
     start=0,
-    stop=-(-(size - start_row) // batch_size),
+    stop=-(-len(chosen) // batch_size),
   )
   return _batches(
     source,

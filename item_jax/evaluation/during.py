@@ -2,12 +2,15 @@
 and MAP@10 of both sides, of the photo alone and of the title alone out, and
 how often the category is right where the task has one."""
 
+import hashlib
+import heapq
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from item_jax.data import pipeline
+from item_jax.data.records import Source
 from item_jax.evaluation import hosts, retrieval, shards
 from item_jax.evaluation.embed import embed_unit
 from item_jax.evaluation.items import Items
@@ -15,7 +18,8 @@ from item_jax.evaluation.search import search
 from item_jax.training import sharding
 from item_jax.training.stopping import Interrupted
 
-# Rows of the validation split that are scored; more cost time and tell little.
+# Rows of the validation split that are scored: whole products, up to so many.
+# More cost time and tell little.
 MOST_ROWS = 20_000
 _SAID = "category"  # beside the modalities
 
@@ -29,13 +33,7 @@ def make_evaluate(setup):
   config, store, task = setup.config, setup.store, setup.task
   split = config.data.val_split
   size = config.batch_size
-  rows = min(store.sizes[split], MOST_ROWS)
-  source = store.source(split)
-  # Each process reads its part; of photos only those it embeds.
-  mine = range(rows)[hosts.share(rows)]
-  known = [shards.read_item(source, split, row) for row in mine]
-  known = hosts.gather([[x.id, x.product, x.category] for x in known])
-  ids, products, categories = (list(x) for x in zip(*known, strict=True))
+  rows, ids, products, categories = scored_rows(store.source(split), split)
   items = Items(ids, products)
   number = {name: c for c, name in enumerate(setup.categories)}
   class_N = np.array([number.get(name, -1) for name in categories])
@@ -79,14 +77,15 @@ def make_evaluate(setup):
       host_rows=sharding.host_rows(setup.mesh, size),
       threads=config.data.threads,
       ahead=config.data.ahead,
+      chosen=rows,
     )
     parts = []
-    for batch, _ in zip(batches, range(-(-rows // size)), strict=False):
+    for batch in batches:
       go_on()
       out = run(params, sharding.to_devices(setup.mesh, size, batch))
       parts.append(jax.tree.map(np.asarray, out))
     found = {
-      name: np.concatenate([part[name] for part in parts])[:rows]
+      name: np.concatenate([part[name] for part in parts])[: len(rows)]
       for name in parts[0]
     }
     scores = {}
@@ -103,3 +102,32 @@ def make_evaluate(setup):
     return scores
 
   return evaluate
+
+
+def scored_rows(
+  source: Source, split: str
+) -> tuple[list[int], list[str], list[str], list[str]]:
+  """Which rows are scored, ascending, and their ids, products and categories.
+
+  All of a split of up to `MOST_ROWS`. Of a larger one the first products in
+  the order of their ids' hashes, whole: of its first rows, as they come, few
+  would have another of their product among them. Every process reads a part.
+  """
+  mine = range(len(source))[hosts.share(len(source))]
+  known = ((row, shards.read_item(source, split, row)) for row in mine)
+  found = ([row, x.id, x.product, x.category] for row, x in known)
+  # One more, to see whether the last product goes on.
+  found = hosts.gather(heapq.nsmallest(MOST_ROWS + 1, found, _by_product))
+  found = heapq.nsmallest(MOST_ROWS + 1, found, _by_product)
+  if len(found) > MOST_ROWS:
+    beyond = _by_product(found.pop())[0]
+    whole = [row for row in found if _by_product(row)[0] != beyond]
+    found = whole or found
+  return tuple(list(column) for column in zip(*sorted(found), strict=True))
+
+
+def _by_product(found: list) -> tuple[bytes, int]:
+  """Rows of one product together, whatever the split's order."""
+  row, listing, product, _ = found
+  # Nobody's product is no product: each such row stands for itself.
+  return hashlib.sha256((product or listing).encode()).digest(), row
