@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import shell
 import tiny_run
+from batches import FORM, assert_same, join, read, read_by_hosts
 
 from item_jax.data import order as order_lib
 from item_jax.data import pipeline
-from item_jax.data.records import Store, StoreWriter, open_store
+from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.data.unreadable import TooManyBadRecordsError
+from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.files import write_manifest
 from item_jax.training.checkpoints import Checkpoints
@@ -23,6 +25,7 @@ from item_jax.training.loop import train
 from item_jax.training.metrics import METRICS_FILE, TIMINGS
 
 SEED, SIZE, STEPS = 0, 16, 24
+RUN = {"seed": SEED, "size": SIZE}
 # Places in the order of the run: one alone, two neighbours, of which the
 # first's stand-in is bad too, and one whose photo alone is broken.
 LOST, BROKEN = (3, 20, 21), 40
@@ -72,30 +75,6 @@ def bad(order):
   return {order[place] for place in (*LOST, BROKEN)}
 
 
-def read(store, *, start=0, stop=STEPS, **options):
-  return list(
-    pipeline.training_batches(
-      store,
-      "train",
-      load_words(store.path / "tokenizer.json"),
-      image_size=16,
-      title_places=12,
-      batch_size=SIZE,
-      seed=SEED,
-      start=start,
-      stop=stop,
-      **options,
-    )
-  )
-
-
-def same(a, b):
-  assert len(a) == len(b)
-  for x, y in zip(a, b, strict=True):
-    for p, q in zip(x, y, strict=True):
-      np.testing.assert_array_equal(p, q)
-
-
 @pytest.fixture(scope="module")
 def expected(good, order, bad):
   """The law, from the undamaged store: the next good one takes the place."""
@@ -110,34 +89,27 @@ def expected(good, order, bad):
       row = pipeline.make_row(
         good.source("train")[order[place + further]],
         words=words,
-        image_size=16,
-        title_places=12,
+        **FORM,
       )
       rows.append(row._replace(bad_B=np.bool_(further)))
-    batches.append(type(row)(*(np.stack(x) for x in zip(*rows, strict=True))))
+    batches.append(join(rows, np.stack))
   return batches
 
 
 def test_the_next_good_row_takes_the_place(damaged, expected, good):
   assert 2 * good.sizes["train"] < STEPS * SIZE  # on every pass
-  same(read(damaged), expected)
+  assert_same(read(damaged, start=0, stop=STEPS, **RUN), expected)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_replace_alike(damaged, expected, workers):
-  same(read(damaged, stop=6, workers=workers), expected[:6])
+  found = read(damaged, start=0, stop=6, workers=workers, **RUN)
+  assert_same(found, expected[:6])
 
 
 def test_hosts_replace_alike_from_any_step_on(damaged, expected):
-  hosts = [
-    read(damaged, start=1, stop=4, host_rows=slice(h * 4, h * 4 + 4))
-    for h in range(4)
-  ]
-  joined = [
-    type(rows[0])(*(np.concatenate(x) for x in zip(*rows, strict=True)))
-    for rows in zip(*hosts, strict=True)
-  ]
-  same(joined, expected[1:4])
+  found = read_by_hosts(4, damaged, start=1, stop=4, **RUN)
+  assert_same(found, expected[1:4])
 
 
 def test_in_a_splits_own_order_it_keeps_its_place(damaged, good, bad):
@@ -147,9 +119,8 @@ def test_in_a_splits_own_order_it_keeps_its_place(damaged, good, bad):
       store,
       "train",
       load_words(store.path / "tokenizer.json"),
-      image_size=16,
-      title_places=12,
       batch_size=SIZE,
+      **FORM,
     )
     rows[name] = [row for batch in batches for row in zip(*batch, strict=True)]
   for number in range(good.sizes["train"]):
@@ -172,7 +143,7 @@ def test_a_split_that_is_gone_is_an_error(tiny_data, tmp_path, workers):
   shard.write_bytes(bytes(shard.stat().st_size))
   write_manifest(folder)
   with pytest.raises(TooManyBadRecordsError, match="100 records in a row"):
-    read(open_store(folder), stop=1, workers=workers)
+    read(open_store(folder), start=0, stop=1, workers=workers, **RUN)
 
 
 def config_of(store):

@@ -226,7 +226,10 @@ def test_a_bad_json_line_costs_itself_alone(tmp_path, line):
   [
     ("a,b\n1,2\n", {}, "neither a column title nor image, it has a, b"),
     ("", {}, "is empty"),
+    (b"\x89PNG\0" * 9, {}, r"it has \\udc89PNG\\x00"),
+    (b"c," * 10**5 + b"\n", {}, "it has c, c, .* and 99,961 more; map"),
     ("title\nx\n", {"name": "title"}, "maps name, known are listing_id"),
+    ("Größe,b\n1,2\n", {}, "it has Größe, b; map"),
     ("title\nx\n", {"title": "nmae"}, "names nmae, but .* the columns title"),
     ("title,title\nx,y\n", {}, "several columns named title"),
     ("title\nx\n".encode("utf-16"), {}, "UTF-16"),

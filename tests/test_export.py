@@ -16,8 +16,9 @@ import small_shards
 import tiny_run
 
 from item_jax import tasks
-from item_jax.data.records import StoreWriter, open_store
+from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
+from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
 from item_jax.evaluation import shards

@@ -1,5 +1,5 @@
-"""SIGKILL of `item-jax prepare`, of the command and of its workers: nothing
-half done bears the name, nothing is left over, the next call is as good."""
+"""`item-jax prepare`, killed or interrupted, it or its workers: nothing half
+done bears the name, nothing is left over, the next call is as good."""
 
 import os
 import random
@@ -31,7 +31,8 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
-  """150 listings with large photos: a second or two of work."""
+  """150 listings with large photos, a second or two of work; `endless.csv`
+  has more of them."""
   folder = make_shop(tmp_path_factory.mktemp("shop"))
   for n in range(10):
     data = photo(n, kind="PNG", size=(600, 600))
@@ -41,19 +42,26 @@ def shop(tmp_path_factory) -> Path:
     for n, split in enumerate(["train", "val", "test"] * 50)
   ]
   write_catalogue(folder / "c.csv", rows)
+  rows = [(n, n, f"large{n % 10}.png", "mug", "", "train") for n in range(9999)]
+  write_catalogue(folder / "endless.csv", rows)
   return folder
+
+
+def prepare_here(shop: Path, out: Path, rows: Path | str = "c.csv") -> None:
+  catalogue = shop / rows
+  assert prepare(catalogue, images=shop / "images", out=out, workers=1) == 0
 
 
 @pytest.fixture(scope="module")
 def undisturbed(shop, tmp_path_factory) -> dict[str, bytes]:
   out = tmp_path_factory.mktemp("undisturbed") / "data"
-  assert prepare(shop / "c.csv", images=shop / "images", out=out) == 0
+  prepare_here(shop, out)
   check_manifest(out)
   return contents(out)
 
 
-def command(shop: Path, out: Path, *more: str) -> list[str]:
-  words = ["prepare", shop / "c.csv", f"--images={shop / 'images'}"]
+def command(shop: Path, out: Path, *more: str, rows="c.csv") -> list[str]:
+  words = ["prepare", shop / rows, f"--images={shop / 'images'}"]
   return [*map(str, words), f"--out={out}", "--workers=2", *more]
 
 
@@ -122,6 +130,47 @@ def wait_for(process, out: Path, pattern: str) -> None:
     time.sleep(0.002)
 
 
+def at_work(shop: Path, out: Path) -> subprocess.Popen:
+  """A run that would not end for long, with workers."""
+  process = start(command(shop, out, rows="endless.csv"))
+  wait_for(process, out, "*.part")
+  assert len(members(process.pid)) >= 3  # itself and two workers
+  return process
+
+
+def test_killed_at_work(shop, undisturbed, tmp_path):
+  out = tmp_path / "made" / "data"
+  before = shared_memory()
+  process = at_work(shop, out)
+  process.kill()
+  assert_gone(process, before)
+  [draft] = out.parent.iterdir()
+  assert draft.name.startswith("data.preparing-")
+  with pytest.raises(FileNotFoundError, match="no such folder"):
+    open_store(out)
+  assert again(shop, out) == undisturbed
+
+
+def test_ctrl_c_ends_all_and_leaves_nothing(shop, tmp_path):
+  before = shared_memory()
+  process = at_work(shop, tmp_path / "made" / "data")
+  os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+  assert process.wait(timeout=20) != 0
+  assert_gone(process, before)
+  assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_another_ones_draft_stays(shop, undisturbed, tmp_path):
+  out = tmp_path / "made" / "data"
+  process = at_work(shop, out)
+  [draft] = out.parent.iterdir()
+  prepare_here(shop, out)
+  assert sorted(out.parent.iterdir()) == [out, draft]
+  assert contents(out) == undisturbed
+  process.kill()
+  process.wait()
+
+
 def test_killed_just_before_it_has_its_name(shop, undisturbed, tmp_path):
   out = tmp_path / "made" / "data"
   (tmp_path / "run.py").write_text(KILLED_WHEN_READY)
@@ -156,13 +205,11 @@ def test_killed_workers_cost_nothing(shop, undisturbed, tmp_path):
 @pytest.mark.slow
 def test_killed_at_20_moments(shop, undisturbed, tmp_path):
   """Half of them while an older data set of that name is to be replaced."""
-  old = tmp_path / "old"
-  assert prepare(shop / "c.csv", images=shop / "images", out=old) == 0
   # Told apart by one title.
   lines = (shop / "c.csv").read_text().replace("size 1", "size one")
   (tmp_path / "old.csv").write_text(lines)
-  shutil.rmtree(old)
-  assert prepare(tmp_path / "old.csv", images=shop / "images", out=old) == 0
+  old = tmp_path / "old"
+  prepare_here(shop, old, rows=tmp_path / "old.csv")
   former = contents(old)
   assert former != undisturbed
   begun = time.monotonic()

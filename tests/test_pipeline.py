@@ -1,57 +1,37 @@
 """Batch k is a function of (seed, k) alone."""
 
-import os
 import subprocess
 import sys
-import time
-from pathlib import Path
+import zlib
 
 import jax
 import numpy as np
 import pytest
 import tiny
+from batches import FORM, assert_same, read, read_by_hosts
 
 from item_jax.data import order, pipeline
-from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.records import Record, open_store
+from item_jax.data.tokenizer import Words, load_words, train_wordpiece
 from item_jax.training import sharding
 
 SIZE = 8
+RUN = {"size": SIZE, "seed": 3}
 
 
 @pytest.fixture(scope="module")
-def parts(tiny_data):
-  return open_store(tiny_data), load_words(tiny_data / "tokenizer.json")
-
-
-def batches(parts, start=0, stop=5, seed=3, **options):
-  store, words = parts
-  return list(
-    pipeline.training_batches(
-      store,
-      "train",
-      words,
-      image_size=16,
-      title_places=10,
-      batch_size=SIZE,
-      seed=seed,
-      start=start,
-      stop=stop,
-      **options,
-    )
-  )
-
-
-def same(a, b):
-  assert len(a) == len(b)
-  for x, y in zip(a, b, strict=True):
-    for p, q in zip(x, y, strict=True):
-      np.testing.assert_array_equal(p, q)
+def store(tiny_data):
+  return open_store(tiny_data)
 
 
 @pytest.fixture(scope="module")
-def alone(parts):
-  return batches(parts)
+def words(tiny_data):
+  return load_words(tiny_data / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def alone(store):
+  return read(store, start=0, stop=5, **RUN)
 
 
 def test_shapes_and_kinds(alone):
@@ -63,44 +43,30 @@ def test_shapes_and_kinds(alone):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_the_same_for_any_number_of_workers(parts, alone, workers):
-  same(batches(parts, workers=workers), alone)
+def test_the_same_for_any_number_of_workers(store, alone, workers):
+  assert_same(read(store, start=0, stop=5, workers=workers, **RUN), alone)
 
 
-def test_the_same_from_any_step_on(parts, alone):
-  for start in (1, 4):
-    same(batches(parts, start=start), alone[start:])
-
-
-def by_hosts(parts, hosts, **options):
-  """Global batches, put together from what each of `hosts` reads."""
-  share = SIZE // hosts
-  read = [
-    batches(parts, host_rows=slice(h * share, (h + 1) * share), **options)
-    for h in range(hosts)
-  ]
-  return [
-    type(rows[0])(*(np.concatenate(x) for x in zip(*rows, strict=True)))
-    for rows in zip(*read, strict=True)
-  ]
+@pytest.mark.parametrize("start", [1, 4])
+def test_the_same_from_any_step_on(store, alone, start):
+  assert_same(read(store, start=start, stop=5, **RUN), alone[start:])
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
-def test_hosts_read_their_rows_of_the_same_batch(parts, alone, hosts):
-  same(by_hosts(parts, hosts), alone)
+def test_hosts_read_their_rows_of_the_same_batch(store, alone, hosts):
+  assert_same(read_by_hosts(hosts, store, start=0, stop=5, **RUN), alone)
 
 
-def test_a_run_goes_on_with_other_hosts_and_workers(parts, alone):
-  read = batches(parts, stop=2, workers=1)
-  read += by_hosts(parts, 4, start=2, stop=3)
-  read += by_hosts(parts, 2, start=3, stop=4, workers=1)
-  same([*read, *batches(parts, start=4)], alone)
+def test_a_run_goes_on_with_other_hosts_and_workers(store, alone):
+  found = read(store, start=0, stop=2, workers=1, **RUN)
+  found += read_by_hosts(4, store, start=2, stop=3, **RUN)
+  found += read_by_hosts(2, store, start=3, stop=4, workers=1, **RUN)
+  assert_same([*found, *read(store, start=4, stop=5, **RUN)], alone)
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(4, 1), (2, 2)])
-def test_masks_do_not_depend_on_the_devices(parts, alone, data, fsdp):
+def test_masks_do_not_depend_on_the_devices(words, alone, data, fsdp):
   """What is hidden and swapped is drawn over the whole global batch."""
-  _, words = parts
   objective = tiny.make_objective(
     tiny.make_model(),
     vocabulary=words.size,
@@ -119,13 +85,12 @@ def test_masks_do_not_depend_on_the_devices(parts, alone, data, fsdp):
   )
 
 
-def test_another_seed_another_order(parts, alone):
-  other = batches(parts, seed=4)
+def test_another_seed_another_order(store, alone):
+  other = read(store, start=0, stop=5, **(RUN | {"seed": 4}))
   assert (other[0].product_B != alone[0].product_B).any()
 
 
-def test_every_pass_holds_each_row_once_in_another_order(parts):
-  store, _ = parts
+def test_every_pass_holds_each_row_once_in_another_order(store):
   size = store.sizes["train"]
   steps = -(-2 * size // SIZE)
   ids = []
@@ -140,10 +105,7 @@ def test_every_pass_holds_each_row_once_in_another_order(parts):
   assert first != second
 
 
-def test_listing_ids_are_those_of_the_batch(parts, alone):
-  import zlib
-
-  store, _ = parts
+def test_listing_ids_are_those_of_the_batch(store, alone):
   product = {r.listing_id: r.product_id for r in store.source("train")}
   for step in (0, 4):
     ids = order.listing_ids(
@@ -153,33 +115,26 @@ def test_listing_ids_are_those_of_the_batch(parts, alone):
     assert hashes == alone[step].product_B.tolist()
 
 
-def test_in_order_every_row_once_and_the_last_batch_filled(parts):
-  store, words = parts
+def test_in_order_every_row_once_and_the_last_batch_filled(store, words):
   size = store.sizes["train"]
-  read = list(
+  found = list(
     pipeline.ordered_batches(
       store,
       "train",
       words,
-      image_size=16,
-      title_places=10,
       batch_size=7,
-      start_row=3,
+      chosen=range(3, size),
+      **FORM,
     )
   )
-  assert {len(b.product_B) for b in read} == {7}
-  import zlib
-
+  assert {len(b.product_B) for b in found} == {7}
   want = [zlib.crc32(r.product_id.encode()) for r in store.source("train")][3:]
-  got = np.concatenate([b.product_B for b in read]).tolist()
+  got = np.concatenate([b.product_B for b in found]).tolist()
   assert got[: size - 3] == want
   assert set(got[size - 3 :]) <= {want[-1]}
 
 
 def test_a_missing_side_is_marked():
-  from item_jax.data.records import Record
-  from item_jax.data.tokenizer import Words, train_wordpiece
-
   words = Words(train_wordpiece(["red red mug mug"]).to_str())
   row = pipeline.make_row(
     Record("a", "p", "", "", b""), words=words, image_size=8, title_places=4
@@ -215,60 +170,3 @@ def test_reading_a_record_imports_nothing(tiny_data):
     check=True,
   )
   assert done.stdout.split("\n")[:2] == ["[]", "False"]
-
-
-WORKERS = """
-import sys, time
-from item_jax.data import pipeline
-from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
-if __name__ == "__main__":
-  data = sys.argv[1]
-  batches = pipeline.training_batches(
-    open_store(data), "train", load_words(data + "/tokenizer.json"),
-    image_size=16, title_places=10, batch_size=8, seed=0, start=0,
-    stop=10**6, workers=2)
-  next(batches)
-  print("ready", flush=True)
-  time.sleep(60)
-"""
-
-
-def test_no_worker_outlives_its_parent(tiny_data, tmp_path):
-  script = tmp_path / "workers.py"
-  script.write_text(WORKERS)
-  process = subprocess.Popen(
-    [sys.executable, str(script), str(tiny_data)],
-    stdout=subprocess.PIPE,
-    text=True,
-  )
-  assert process.stdout.readline() == "ready\n"
-  children = _descendants(process.pid)
-  assert len(children) >= 2
-  process.kill()
-  process.wait()
-  deadline = time.monotonic() + 5
-  while any(_alive(pid) for pid in children):
-    assert time.monotonic() < deadline, "a worker lives on"
-    time.sleep(0.1)
-
-
-def _descendants(pid: int) -> list[int]:
-  found = []
-  for path in Path("/proc").glob("[0-9]*/stat"):
-    try:
-      fields = path.read_text().rsplit(")", 1)[1].split()
-    except OSError:
-      continue
-    if int(fields[1]) == pid:
-      child = int(path.parent.name)
-      found += [child, *_descendants(child)]
-  return found
-
-
-def _alive(pid: int) -> bool:
-  try:
-    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-  except OSError:
-    return False
-  return state != "Z" and os.path.exists(f"/proc/{pid}")

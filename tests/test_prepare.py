@@ -2,10 +2,11 @@
 
 import csv
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from shop import (
   contents,
   make_corpus,
   make_shop,
-  photo,
   rejected,
   write_catalogue,
 )
@@ -297,6 +297,8 @@ def test_a_failing_overwrite_keeps_the_old_data(shop):
     (ROWS, {"max_rejected": 1.5}, "max_rejected"),
     (ROWS, {"columns": {"titel": "title"}}, "maps titel"),
     (ROWS, {"vocab_size": 3}, "vocabulary of 3"),
+    (ROWS, {"vocab_size": 10**20}, "expected 10 to 2,000,000"),
+    (ROWS, {"workers": -1}, "not -1"),
   ],
 )
 def test_errors_leave_nothing_behind(shop, rows, options, message):
@@ -306,98 +308,45 @@ def test_errors_leave_nothing_behind(shop, rows, options, message):
   assert sorted(os.listdir(shop)) == ["c.csv", "images"]
 
 
+def test_when_all_are_bad_each_is_named_whatever_may_be(shop, capsys):
+  rows = [(n, "", "gone.jpg", "a mug", "", "train") for n in range(3)]
+  write_catalogue(shop / "c.csv", rows)
+  assert run(shop, max_rejected=1.0) == 3
+  assert "3 of 3 rows (100.00%) are bad, all that" in capsys.readouterr().out
+  listed = rejected(shop / "data.rejected.csv")
+  assert [row["id"] for row in listed] == ["0", "1", "2"]
+
+
+def test_a_disk_that_takes_no_more_leaves_nothing(shop):
+  _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, most))  # of a file
+  try:
+    with pytest.raises(RuntimeError, match=r"File too large.*\.part"):
+      run(shop)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+  assert sorted(os.listdir(shop)) == ["c.csv", "images"]
+
+
+def test_a_catalogue_whose_name_is_no_text(shop):
+  name = os.fsdecode(b"caf\xe9.csv")
+  (shop / "c.csv").rename(shop / name)
+  out = shop / "data"
+  assert prepare(shop / name, images=shop / "images", out=out, workers=1) == 0
+  assert open_store(out).catalogue["catalogue"] == "caf\ufffd.csv"
+
+
+@pytest.mark.parametrize("out", ["/", "c.csv/data", "c.csv/a/data"])
+def test_a_place_for_no_folder_is_named(shop, out):
+  with pytest.raises(
+    (UserError, FileExistsError), match=r"has no name|in its way"
+  ):
+    run(shop, out=shop / out)
+
+
 def test_no_such_image_folder(shop):
   with pytest.raises(FileNotFoundError, match="nowhere"):
     prepare(shop / "c.csv", images=shop / "nowhere", out=shop / "data")
-
-
-SCRIPT = """
-import sys
-from item_jax.data.prepare import prepare
-catalogue, images, out = sys.argv[1:]
-if __name__ == "__main__":
-  sys.exit(prepare(catalogue, images=images, out=out, workers=2))
-"""
-
-
-def start(shop):
-  """A run of its own process group, that takes long, seen at work."""
-  (shop / "slow.py").write_text(SCRIPT)
-  (shop / "images" / "slow.png").write_bytes(
-    photo(kind="PNG", size=(1500, 1500))
-  )
-  rows = [(n, n, "slow.png", "red shirt", "", "train") for n in range(5000)]
-  write_catalogue(shop / "slow.csv", rows)
-  process = subprocess.Popen(
-    [
-      sys.executable,
-      str(shop / "slow.py"),
-      str(shop / "slow.csv"),
-      str(shop / "images"),
-      str(shop / "data"),
-    ],
-    stderr=subprocess.DEVNULL,
-    start_new_session=True,
-  )
-  deadline = time.monotonic() + 60
-  while not list(shop.glob("data.preparing-*/*.part")):
-    assert process.poll() is None
-    assert time.monotonic() < deadline
-    time.sleep(0.02)
-  return process
-
-
-def members(group):
-  """Processes of a group that are still running."""
-  found = []
-  for entry in Path("/proc").iterdir():
-    if entry.name.isdecimal():
-      try:
-        fields = (entry / "stat").read_text().rpartition(")")[2].split()
-      except OSError:
-        continue
-      if int(fields[2]) == group and fields[0] != "Z":
-        found.append(int(entry.name))
-  return found
-
-
-def wait_until_empty(group):
-  deadline = time.monotonic() + 20
-  while members(group):
-    assert time.monotonic() < deadline, members(group)
-    time.sleep(0.05)
-
-
-def test_a_killed_run_leaves_nothing_finished_and_no_process(shop):
-  process = start(shop)
-  assert len(members(process.pid)) >= 3  # itself and two workers
-  process.kill()
-  process.wait()
-  wait_until_empty(process.pid)
-  assert not (shop / "data").exists()
-  assert list(shop.glob("data.preparing-*"))
-  with pytest.raises(FileNotFoundError):
-    open_store(shop / "data")
-  assert run(shop) == 0  # at once
-  assert not list(shop.glob("data.*"))
-  assert open_store(shop / "data").catalogue["read"] == 40
-
-
-def test_ctrl_c_ends_all_and_leaves_nothing(shop):
-  process = start(shop)
-  os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-  assert process.wait(timeout=20) != 0
-  wait_until_empty(process.pid)
-  assert not list(shop.glob("data*"))
-
-
-def test_a_run_does_not_remove_another_ones_draft(shop):
-  process = start(shop)
-  (draft,) = shop.glob("data.preparing-*")
-  assert run(shop) == 0
-  assert draft.exists()
-  process.kill()
-  process.wait()
 
 
 def test_killed_between_two_renames_the_old_data_comes_back(shop):
@@ -405,8 +354,6 @@ def test_killed_between_two_renames_the_old_data_comes_back(shop):
   before = contents(shop / "data")
   dead = subprocess.Popen([sys.executable, "-c", ""])
   dead.wait()
-  import socket
-
   name = f"data.replaced-{socket.gethostname()}-{dead.pid}"
   (shop / "data").rename(shop / name)
   with pytest.raises(FileExistsError, match="--overwrite"):

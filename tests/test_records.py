@@ -9,14 +9,14 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from item_jax.data import records
+from item_jax.data import records, writer
 from item_jax.data.records import (
   BadRecord,
   Record,
-  StoreWriter,
   in_order,
   open_store,
 )
+from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, DamagedError, write_manifest
 
@@ -37,13 +37,13 @@ def some_records(count, seed=0):
 
 def write(folder, splits):
   folder.mkdir()
-  writer = StoreWriter(folder)
+  store = StoreWriter(folder)
   longest = max(map(len, splits.values()))
   for n in range(longest):  # splits mixed, as in a catalogue
     for split, rows in splits.items():
       if n < len(rows):
-        writer.add(split, rows[n])
-  fingerprint = writer.close()
+        store.add(split, rows[n])
+  fingerprint = store.close()
   (folder / records.CATALOGUE).write_text(
     json.dumps({"format": records.FORMAT, "fingerprint": fingerprint})
   )
@@ -76,7 +76,7 @@ def test_what_was_written_is_read(tmp_path, splits):
 
 
 def test_shards_are_bounded_and_read_as_one(tmp_path, splits, monkeypatch):
-  monkeypatch.setattr(records, "SHARD_BYTES", 10_000)
+  monkeypatch.setattr(writer, "SHARD_BYTES", 10_000)
   store = write(tmp_path / "data", splits)
   shards = sorted((tmp_path / "data").glob("*train.array_record*"))
   assert len(shards) > 3
@@ -86,7 +86,7 @@ def test_shards_are_bounded_and_read_as_one(tmp_path, splits, monkeypatch):
 
 
 def test_tfds_opens_it(tmp_path, splits, monkeypatch):
-  monkeypatch.setattr(records, "SHARD_BYTES", 10_000)
+  monkeypatch.setattr(writer, "SHARD_BYTES", 10_000)
   write(tmp_path / "data", splits)
   import tensorflow_datasets as tfds
 
@@ -141,12 +141,14 @@ def test_an_absent_split_names_those_there(tmp_path, splits):
     store.source("val")
 
 
-def test_another_format_names_both(tmp_path, splits):
+@pytest.mark.parametrize(
+  ("said", "found"), [({"format": 99, "fingerprint": {}}, 99), ([], None)]
+)
+def test_another_format_names_both(tmp_path, splits, said, found):
   write(tmp_path / "data", splits)
-  file = tmp_path / "data" / records.CATALOGUE
-  file.write_text(json.dumps({"format": 99, "fingerprint": {}}))
+  (tmp_path / "data" / records.CATALOGUE).write_text(json.dumps(said))
   write_manifest(tmp_path / "data")
-  with pytest.raises(UserError, match=r"format 99.*format 1"):
+  with pytest.raises(UserError, match=rf"format {found}.*format 1"):
     open_store(tmp_path / "data")
 
 
@@ -255,7 +257,7 @@ def test_one_bad_record_is_named_and_the_others_are_read(tmp_path, splits):
 
 
 def test_the_record_is_named_in_its_shard(tmp_path, splits, monkeypatch):
-  monkeypatch.setattr(records, "SHARD_BYTES", 10_000)
+  monkeypatch.setattr(writer, "SHARD_BYTES", 10_000)
   source = write(tmp_path / "data", splits).source("train")
   shards = sorted((tmp_path / "data").glob("*train.array_record*"))
   info = json.loads((tmp_path / "data" / "dataset_info.json").read_text())
@@ -334,18 +336,23 @@ def test_data_without_a_manifest_are_of_an_earlier_version(tmp_path, splits):
 
 
 @pytest.mark.parametrize(
-  ("length", "name"),
-  [(10**12, "train"), (-1, "train"), (41, "../data/train"), ("x", "train")],
+  "claim",
+  [
+    {"shardLengths": ["1000000000000"]},
+    {"shardLengths": ["-1"]},
+    {"shardLengths": ["x"]},
+    {"shardLengths": [float("inf")]},
+    {"shardLengths": 40},
+    {"shardLengths": ["41"], "name": "../data/train"},
+  ],
 )
-def test_claims_of_a_store_are_compared_with_its_files(
-  tmp_path, splits, length, name
-):
+def test_claims_of_a_store_are_compared_with_its_files(tmp_path, splits, claim):
   """Whoever makes up a data set can make up its manifest too."""
   store = write(tmp_path / "data", splits)
   file = store.path / "dataset_info.json"
   info = json.loads(file.read_text())
   [split] = [s for s in info["splits"] if s["name"] == "train"]
-  split |= {"name": name, "shardLengths": [str(length)]}
+  split |= claim
   file.write_text(json.dumps(info))
   write_manifest(store.path)
   with pytest.raises((UserError, FileNotFoundError), match="dataset_info"):

@@ -9,6 +9,7 @@ import simplejpeg
 from exports import finish_export
 
 from item_jax.data import records
+from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.evaluation.report import report
 from item_jax.files import write_manifest
@@ -37,7 +38,7 @@ def rows():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
   folder = tmp_path_factory.mktemp("data")
-  writer = records.StoreWriter(folder)
+  writer = StoreWriter(folder)
   for row in rows():
     writer.add("test", row)
   (folder / records.CATALOGUE).write_text(

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from item_jax.data.records import Record, StoreWriter, open_store
+from item_jax.data.records import Record, open_store
+from item_jax.data.writer import StoreWriter
 from item_jax.evaluation.items import open_embeddings
 from item_jax.files import write_manifest
 

@@ -252,6 +252,8 @@ def test_other_folders_are_refused(tmp_path, made, capsys):
   assert main(["verify", str(tmp_path / "photos")]) == 2
   assert "no data set, run, checkpoint, export" in capsys.readouterr().err
   assert main(["verify", str(tmp_path / "nowhere")]) == 2
+  assert main(["verify", str(made / "run" / "run.json")]) == 2
+  assert "run.json is a file: expected the folder" in capsys.readouterr().err
   assert main(["verify", str(made / "run"), "--records"]) == 2
 
 

@@ -40,6 +40,7 @@ from item_jax.data.ledger import Ledger
 from item_jax.data.photos import find_root
 from item_jax.data.records import Fingerprint, Source, in_order
 from item_jax.data.rows import Rejections
+from item_jax.data.writer import write_info
 from item_jax.errors import UserError
 
 # Beam's DirectRunner would fetch a program from the network and start it; the
@@ -183,5 +184,5 @@ def _take_home(folder, place, writers, ledger) -> dict[str, str]:
       ledger.add(split, record)
       fingerprint.add(record)
     fingerprints[split] = fingerprint.hexdigest()
-  records.write_info(folder, written)
+  write_info(folder, written)
   return fingerprints

@@ -18,7 +18,7 @@ from item_jax.data.images import PREPROCESSING
 from item_jax.data.ledger import Ledger
 from item_jax.data.photos import store_photos
 from item_jax.data.publish import new_folder
-from item_jax.data.records import Record, StoreWriter
+from item_jax.data.records import Record
 from item_jax.data.rows import (
   Rejections,
   few_splits,
@@ -27,7 +27,13 @@ from item_jax.data.rows import (
 )
 from item_jax.data.summary import list_reasons, report
 from item_jax.data.tables import estimate_rows
-from item_jax.data.tokenizer import Words, load_words, train_wordpiece
+from item_jax.data.tokenizer import (
+  Words,
+  check_size,
+  load_words,
+  train_wordpiece,
+)
+from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.files import write_manifest
 
@@ -69,18 +75,26 @@ def prepare(
     runner_options: Beam's own, as on a command line: `--name=value`.
 
   Returns:
-    0, or 3 when more rows were bad than allowed: then there is no store,
-    and the bad rows are listed in `<out>.rejected.csv`.
+    0, or 3 when more rows were bad than allowed, or all: then there is no
+    store, and the bad rows are listed in `<out>.rejected.csv`.
 
   Raises:
     UserError, FileNotFoundError, FileExistsError: as the message says.
   """
   if not 0 <= max_rejected <= 1:
     raise UserError(f"max_rejected is a share from 0 to 1, not {max_rejected}")
-  out = Path(out)
+  if workers is not None and workers < 0:
+    raise UserError(f"workers is a number of processes, not {workers}")
+  out = Path(os.path.abspath(out))
+  if not out.name:
+    raise UserError(f"{out} has no name, expected a folder to be made")
   if not epath.Path(images).is_dir():
     raise FileNotFoundError(f"no image folder {images}")
-  words = None if tokenizer is None else load_words(tokenizer)
+  if tokenizer is None:
+    words = None
+    check_size(vocab_size)
+  else:
+    words = load_words(tokenizer)
   if runner is None:
     total = estimate_rows(catalogue)
     write = functools.partial(_write, workers=workers, total=total)
@@ -92,12 +106,14 @@ def prepare(
     try:
       rows = few_splits(read_rows(catalogue, columns=columns))
       outcome = write(draft.path, rows, images, ledger)
-      if outcome["rejected"] > max_rejected * outcome["read"]:
+      if not outcome["read"]:
+        raise UserError(f"{catalogue} has a header and no row")
+      if not outcome["fingerprint"] or (
+        outcome["rejected"] > max_rejected * outcome["read"]
+      ):
         shutil.move(draft.path / records.REJECTED, aside)
         _print_refusal(outcome, max_rejected, out, aside)
         return TOO_MANY_REJECTED
-      if outcome["read"] == outcome["rejected"]:
-        raise UserError(f"{catalogue} has no row to store")
       if words is None:
         words = _train(ledger, vocab_size)
       words.save(draft.path / records.TOKENIZER)
@@ -178,7 +194,8 @@ def _train(ledger, vocab_size):
 def _describe(catalogue, words, outcome, ledger):
   return {
     "format": records.FORMAT,
-    "catalogue": Path(catalogue).name,
+    # A name on a disk need be no valid text.
+    "catalogue": os.fsencode(Path(catalogue).name).decode(errors="replace"),
     "fingerprint": outcome["fingerprint"],
     "preprocessing": PREPROCESSING,
     "tokenizer": words.fingerprint,
@@ -199,8 +216,9 @@ def _describe(catalogue, words, outcome, ledger):
 def _print_refusal(outcome, max_rejected, out, aside):
   read, rejected = outcome["read"], outcome["rejected"]
   print(list_reasons(outcome["reasons"]))
+  allowed = f"--max_rejected allows {max_rejected:.2%}"
   print(
-    f"{rejected:,} of {read:,} rows ({rejected / read:.2%}) are bad, more than"
-    f" the {max_rejected:.2%} of --max_rejected: {out} was not written.\n"
-    f"Each of them is named in {aside}"
+    f"{rejected:,} of {read:,} rows ({rejected / read:.2%}) are bad,"
+    f" {allowed if rejected < read else 'all that there are'}: {out} was not"
+    f" written.\nEach of them is named in {aside}"
   )

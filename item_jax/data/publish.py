@@ -29,6 +29,8 @@ def new_folder(
     FileExistsError: it is there and must stay.
   """
   out = Path(os.path.abspath(out))
+  if any(parent.is_file() for parent in out.parents):
+    raise FileExistsError(f"{out} cannot be made: a file is in its way")
   out.parent.mkdir(parents=True, exist_ok=True)
   _clean(out)
   _check(out, overwrite, replaceable)

@@ -1,4 +1,5 @@
-"""Records in, a folder of array_record shards out; and back, by number.
+"""What a data set holds, and how: a folder of array_record shards in, records
+by their numbers out.
 
 array_record keeps a 64-bit hash of every record, of every header and of the
 index, and compares it before it looks inside: one flipped bit anywhere is
@@ -22,7 +23,6 @@ from item_jax.files import MANIFEST, DamagedError, check_manifest, read_json
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong
 SPLITS = ("train", "val", "test")  # a catalogue may have others beside them
-SHARD_BYTES = 200_000_000
 CATALOGUE = "catalogue.json"  # written last: no such file, not finished
 TOKENIZER = "tokenizer.json"
 REJECTED = "rejected.csv"
@@ -66,121 +66,6 @@ class Fingerprint:
 
   def hexdigest(self) -> str:
     return self._hash.hexdigest()
-
-
-class StoreWriter:
-  """Writes records, in the order given, as a TFDS array_record dataset."""
-
-  def __init__(self, folder: str | os.PathLike):
-    self._folder = Path(folder)
-    self._splits: dict[str, _SplitWriter] = {}
-
-  def add(self, split: str, record: Record) -> None:
-    if split not in self._splits:
-      self._splits[split] = _SplitWriter(self._folder, split)
-    self._splits[split].add(record)
-
-  def close(self) -> dict[str, str]:
-    """Ends the shards, writes the metadata, gives each split's fingerprint.
-
-    A fingerprint is `Fingerprint`'s, in hexadecimal.
-    """
-    written = [self._splits[split] for split in in_order(self._splits)]
-    for split in written:
-      split.close()
-    write_info(
-      self._folder, {s.name: (s.shard_lengths, s.num_bytes) for s in written}
-    )
-    return {split.name: split.fingerprint.hexdigest() for split in written}
-
-
-def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
-  """Says beside the shards, as TFDS does, what they are.
-
-  Args:
-    written: of each split the records in each shard, and the bytes of all.
-  """
-  import tensorflow_datasets as tfds
-
-  info = tfds.core.DatasetInfo(
-    builder=tfds.core.DatasetIdentity(
-      name=NAME,
-      version=tfds.core.Version(f"{FORMAT}.0.0"),
-      data_dir=os.fspath(folder),
-      module_name="",
-    ),
-    description="Listings of a product catalogue: title and photo.",
-    # Text is what TFDS calls bytes: as an Image a missing photo (no bytes)
-    # could not be told apart from a broken one.
-    features=tfds.features.FeaturesDict(
-      {field: tfds.features.Text() for field in Record._fields}
-    ),
-  )
-  info.set_file_format("array_record")
-  infos = [
-    tfds.core.SplitInfo(
-      name=split,
-      shard_lengths=lengths,
-      num_bytes=num_bytes,
-      filename_template=tfds.core.ShardedFileTemplate(
-        data_dir=folder,
-        dataset_name=NAME,
-        split=split,
-        filetype_suffix="array_record",
-      ),
-    )
-    for split, (lengths, num_bytes) in written.items()
-  ]
-  info.set_splits(tfds.core.SplitDict(infos))
-  info.write_to_directory(folder)
-
-
-class _SplitWriter:
-  """The shards of one split: bounded in bytes, numbered once all are there."""
-
-  def __init__(self, folder, name):
-    self._folder = folder
-    self.name = name
-    self.shard_lengths: list[int] = []
-    self.num_bytes = 0
-    self.fingerprint = Fingerprint()
-    self._writer = None
-    self._room = 0
-
-  def add(self, record):
-    data = serialize(record)
-    if self._writer is None or self._room < len(data):
-      self._open()
-    self._writer.write(data)
-    self._room -= len(data)
-    self.num_bytes += len(data)
-    self.shard_lengths[-1] += 1
-    self.fingerprint.add(record)
-
-  def _open(self):
-    if self._writer is not None:
-      self._writer.close()
-    path = self._folder / f"{self.name}-{len(self.shard_lengths)}.part"
-    self._writer = open_writer(path)
-    self._room = SHARD_BYTES
-    self.shard_lengths.append(0)
-
-  def close(self):
-    self._writer.close()
-    shards = len(self.shard_lengths)
-    for shard in range(shards):
-      part = self._folder / f"{self.name}-{shard}.part"
-      part.rename(self._folder / shard_name(self.name, shard, shards))
-
-
-def open_writer(path: str | os.PathLike):
-  """A new shard with `write(bytes)` and `close()`."""
-  from array_record.python import array_record_module
-
-  # One record a group for random access; JPEG doesn't compress further.
-  return array_record_module.ArrayRecordWriter(
-    os.fspath(path), "group_size:1,uncompressed"
-  )
 
 
 def shard_name(split: str, shard: int, shards: int) -> str:
@@ -240,9 +125,10 @@ def open_store(path: str | os.PathLike) -> "Store":
     )
   check_manifest(path, largest=HASHED_BYTES)
   catalogue = read_json(file)
-  if catalogue.get("format") != FORMAT:
+  found = catalogue.get("format") if isinstance(catalogue, dict) else None
+  if found != FORMAT:
     raise UserError(
-      f"{path} is of data format {catalogue.get('format')}, this version of"
+      f"{path} is of data format {found}, this version of"
       f" item-jax reads format {FORMAT}: prepare the catalogue again"
     )
   return Store(path, catalogue)
@@ -256,12 +142,13 @@ class Store:
     self.catalogue = catalogue
     info = read_json(path / _INFO)
     try:
-      self.fingerprints: dict[str, str] = catalogue["fingerprint"]
+      self.fingerprints: dict[str, str] = dict(catalogue["fingerprint"])
       self._shards = {
-        split["name"]: [int(length) for length in split["shardLengths"]]
+        str(split["name"]): [int(length) for length in split["shardLengths"]]
         for split in info["splits"]
+        if split["shardLengths"]  # without a shard it has no record
       }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
       raise UserError(
         f"{path}: {CATALOGUE} and {_INFO} are not what item-jax prepare writes"
         f" ({error!r})"

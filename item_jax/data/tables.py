@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from item_jax.errors import UserError
 
 _LINE = 4_000_000  # characters; more is no row of a catalogue
 _PEEK = 100  # JSON lines looked at to learn the columns
+_SHOWN = 40  # columns in an error, and letters of each
 
 
 def read_fields(
@@ -70,19 +72,30 @@ def _places(names, wanted, columns, path):
   absent = sorted(set(columns.values()) - set(names))
   if absent:
     raise UserError(
-      f"--column names {', '.join(absent)}, but {path} has the columns"
-      f" {', '.join(names)}"
+      f"--column names {_listed(absent)}, but {path} has the columns"
+      f" {_listed(names)}"
     )
-  twice = sorted({name for name in names if names.count(name) > 1})
-  if set(twice) & set(wanted.values()):
-    raise UserError(f"{path} has several columns named {', '.join(twice)}")
-  found = {column: name for column, name in wanted.items() if name in names}
+  counts = Counter(names)
+  twice = [name for name in wanted.values() if counts[name] > 1]
+  if twice:
+    raise UserError(f"{path} has several columns named {_listed(twice)}")
+  found = {column: name for column, name in wanted.items() if name in counts}
   if "title" not in found and "image" not in found:
     raise UserError(
       f"{path} has neither a column title nor image, it has"
-      f" {', '.join(names)}; map others with --column title=NAME"
+      f" {_listed(names)}; map others with --column title=NAME"
     )
   return found
+
+
+def _listed(names):
+  """For an error, whatever file it was that was taken for a table."""
+  texts = [
+    (name if name.isprintable() else ascii(name)[1:-1])[:_SHOWN]
+    for name in names[:_SHOWN]
+  ]
+  more = len(names) - len(texts)
+  return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
 def _read_csv(path, wanted, columns):
@@ -178,7 +191,7 @@ def _read_json(path, wanted, columns):
     raise UserError(
       f"{path}: none of the first lines is a JSON object, expected one a line"
     )
-  found = _places(names, wanted, columns, path)
+  _places(names, wanted, columns, path)
   with open(path, "rb") as file:
     while line := file.readline(_LINE):
       if len(line) == _LINE:
@@ -190,7 +203,8 @@ def _read_json(path, wanted, columns):
         continue
       value = _json(line)
       if isinstance(value, dict):
-        yield {column: value.get(name) for column, name in found.items()}
+        # Of all that are wanted: lines may leave out what they have not.
+        yield {column: value.get(name) for column, name in wanted.items()}
       else:
         yield f"not readable as JSON: {value}"
 

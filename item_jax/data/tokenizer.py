@@ -26,6 +26,20 @@ MAX_WORDS = 2_000_000
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 
 
+def check_size(vocab_size: int) -> None:
+  """Refuses what `train_wordpiece` would, before there are titles.
+
+  Raises:
+    UserError: so many words are too few or too many.
+  """
+  least = 2 * len(SPECIAL)
+  if not least <= vocab_size <= MAX_WORDS:
+    raise UserError(
+      f"a vocabulary of {vocab_size} words, {len(SPECIAL)} special ones among"
+      f" them: expected {least} to {MAX_WORDS:,}"
+    )
+
+
 def train_wordpiece(
   titles: Iterable[str], *, vocab_size: int = 30_522
 ) -> Tokenizer:
@@ -39,13 +53,9 @@ def train_wordpiece(
     vocab_size: words at most, the five special ones included.
 
   Raises:
-    UserError: there is no title, or no room for a vocabulary.
+    UserError: there is no title, or `check_size` refuses.
   """
-  if vocab_size < 2 * len(SPECIAL):
-    raise UserError(
-      f"a vocabulary of {vocab_size} words has no room beside the"
-      f" {len(SPECIAL)} special ones, expected {2 * len(SPECIAL)} or more"
-    )
+  check_size(vocab_size)
   blank = uncased(models.WordPiece(unk_token="[UNK]"))
   counts = _count_words(blank, titles)
   if not counts:

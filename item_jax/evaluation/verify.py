@@ -42,6 +42,8 @@ def kind_of(path: Path) -> str:
     FileNotFoundError: there is no such folder.
     UserError: it is none of these.
   """
+  if path.is_file():
+    raise UserError(f"{path} is a file: expected the folder it lies in")
   if not path.is_dir():
     raise FileNotFoundError(f"{path}: no such folder")
 

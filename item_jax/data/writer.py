@@ -1,0 +1,132 @@
+"""Records in, in the order given, out a folder that TFDS opens: array_record
+shards and what they are."""
+
+import os
+from pathlib import Path
+
+from item_jax.data.records import (
+  FORMAT,
+  NAME,
+  Fingerprint,
+  Record,
+  in_order,
+  serialize,
+  shard_name,
+)
+
+SHARD_BYTES = 200_000_000
+
+
+class StoreWriter:
+  """Writes records, in the order given, as a TFDS array_record dataset."""
+
+  def __init__(self, folder: str | os.PathLike):
+    self._folder = Path(folder)
+    self._splits: dict[str, _SplitWriter] = {}
+
+  def add(self, split: str, record: Record) -> None:
+    if split not in self._splits:
+      self._splits[split] = _SplitWriter(self._folder, split)
+    self._splits[split].add(record)
+
+  def close(self) -> dict[str, str]:
+    """Ends the shards, writes the metadata, gives each split's fingerprint.
+
+    A fingerprint is `Fingerprint`'s, in hexadecimal.
+    """
+    written = [self._splits[split] for split in in_order(self._splits)]
+    for split in written:
+      split.close()
+    write_info(
+      self._folder, {s.name: (s.shard_lengths, s.num_bytes) for s in written}
+    )
+    return {split.name: split.fingerprint.hexdigest() for split in written}
+
+
+def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
+  """Says beside the shards, as TFDS does, what they are.
+
+  Args:
+    written: of each split the records in each shard, and the bytes of all.
+  """
+  import tensorflow_datasets as tfds
+
+  info = tfds.core.DatasetInfo(
+    builder=tfds.core.DatasetIdentity(
+      name=NAME,
+      version=tfds.core.Version(f"{FORMAT}.0.0"),
+      data_dir=os.fspath(folder),
+      module_name="",
+    ),
+    description="Listings of a product catalogue: title and photo.",
+    # Text is what TFDS calls bytes: as an Image a missing photo (no bytes)
+    # could not be told apart from a broken one.
+    features=tfds.features.FeaturesDict(
+      {field: tfds.features.Text() for field in Record._fields}
+    ),
+  )
+  info.set_file_format("array_record")
+  infos = [
+    tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=num_bytes,
+      filename_template=tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        dataset_name=NAME,
+        split=split,
+        filetype_suffix="array_record",
+      ),
+    )
+    for split, (lengths, num_bytes) in written.items()
+  ]
+  info.set_splits(tfds.core.SplitDict(infos))
+  info.write_to_directory(folder)
+
+
+class _SplitWriter:
+  """The shards of one split: bounded in bytes, numbered once all are there."""
+
+  def __init__(self, folder, name):
+    self._folder = folder
+    self.name = name
+    self.shard_lengths: list[int] = []
+    self.num_bytes = 0
+    self.fingerprint = Fingerprint()
+    self._writer = None
+    self._room = 0
+
+  def add(self, record):
+    data = serialize(record)
+    if self._writer is None or self._room < len(data):
+      self._open()
+    self._writer.write(data)
+    self._room -= len(data)
+    self.num_bytes += len(data)
+    self.shard_lengths[-1] += 1
+    self.fingerprint.add(record)
+
+  def _open(self):
+    if self._writer is not None:
+      self._writer.close()
+    path = self._folder / f"{self.name}-{len(self.shard_lengths)}.part"
+    self._writer = open_writer(path)
+    self._room = SHARD_BYTES
+    self.shard_lengths.append(0)
+
+  def close(self):
+    self._writer.close()
+    shards = len(self.shard_lengths)
+    for shard in range(shards):
+      part = self._folder / f"{self.name}-{shard}.part"
+      part.rename(self._folder / shard_name(self.name, shard, shards))
+
+
+def open_writer(path: str | os.PathLike):
+  """A new shard with `write(bytes)` and `close()`."""
+  from array_record.python import array_record_module
+
+  # One record a group for random access; JPEG doesn't compress further.
+  return array_record_module.ArrayRecordWriter(
+    os.fspath(path), "group_size:1,uncompressed"
+  )
