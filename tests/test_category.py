@@ -1,7 +1,9 @@
 """Laws of the leaf-category objective and of its table of classes."""
 
 import math
+import shutil
 import zlib
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,12 @@ import numpy as np
 import pytest
 import tiny
 
+from item_jax.config import Config
+from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.objectives import category, floors
+from item_jax.tasks.category import find_categories, make_task
+from item_jax.tasks.networks import Network
 
 NAMES = ("Home > Lamps", "Garden > Pots > Small", "Home > Chairs")
 # Found with a table of crc32: two words that share theirs, one whose is 0.
@@ -135,3 +141,32 @@ def test_the_floor_is_the_entropy_of_the_classes():
   expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
   assert floors.category_floor([3, 0, 1]) == pytest.approx(expected)
   assert floors.category_floor([]) == 0
+
+
+def class_floor(store, names):
+  network = Network(**dict.fromkeys(Network._fields, 0))
+  task = make_task(Config(), None, network, names)
+  return task.floors(store, "train", None)["category"]
+
+
+def test_what_prepare_counted_is_taken_and_no_record_is_read(
+  tiny_data, tmp_path
+):
+  data = shutil.copytree(tiny_data, tmp_path / "data")
+  store = open_store(data)
+  times = Counter(record.category for record in store.source("train"))
+  for shard in data.glob("*train*"):
+    shard.write_bytes(bytes(shard.stat().st_size))
+  names = find_categories(store, "train")
+  assert sorted(names) == sorted(times)
+  floor = floors.category_floor(list(times.values()))
+  assert class_floor(store, names) == pytest.approx(floor)
+
+
+def test_data_prepared_before_there_were_counts_are_counted(tiny_data):
+  store = open_store(tiny_data)
+  names = find_categories(store, "train")
+  floor = class_floor(store, names)
+  del store.catalogue["categories"]["rows"]
+  assert find_categories(store, "train") == names
+  assert class_floor(store, names) == pytest.approx(floor)

@@ -204,6 +204,11 @@ def test_statistics_by_hand(shop):
     "top_level": 2,
     "rows_without": 1,
     "largest": {"V": 4, "X > Y": 2, "X > Z": 1},
+    "rows": {
+      "train": {"X > Y": 1, "X > Z": 1},
+      "val": {"X > Y": 1},
+      "test": {"V": 4},
+    },
   }
   assert found["missing_image"] == {"all": 1, "train": 0, "val": 0, "test": 1}
   assert found["missing_title"] == {"all": 1, "train": 0, "val": 0, "test": 1}

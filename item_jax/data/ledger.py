@@ -142,11 +142,18 @@ class Ledger:
       "SELECT category, COUNT(*) AS n FROM rows WHERE category IS NOT NULL"
       f" GROUP BY category ORDER BY n DESC, category LIMIT {_LARGEST}"
     )
+    by_split = {}
+    for split, path, rows in self._database.execute(
+      "SELECT split, category, COUNT(*) FROM rows WHERE category IS NOT NULL"
+      " GROUP BY split, category ORDER BY category"
+    ):
+      by_split.setdefault(split, {})[path] = rows
     return {
       "leaves": count,
       "top_level": self._one(f"SELECT COUNT(DISTINCT {tops}) FROM rows")[0],
       "rows_without": missing,
       "largest": dict(largest.fetchall()),
+      "rows": {split: by_split[split] for split in in_order(by_split)},
     }
 
   def _title_tokens(self, words):
