@@ -279,6 +279,11 @@ def test_overwrite_spares_what_is_no_store(shop):
   assert len(os.listdir(shop / "images")) == 40
   with pytest.raises(FileExistsError, match="leaves it alone"):
     run(shop, out=shop / "c.csv", overwrite=True)
+  run(shop)
+  (shop / "data" / "notes.txt").write_text("mine")
+  with pytest.raises(FileExistsError, match="leaves it alone"):
+    run(shop, overwrite=True)
+  assert (shop / "data" / "notes.txt").read_text() == "mine"
 
 
 def test_a_failing_overwrite_keeps_the_old_data(shop):

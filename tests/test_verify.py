@@ -115,7 +115,7 @@ def test_what_is_whole_is_said_to_be(made, capsys):
   ):
     assert main(["verify", str(path)]) == 0
     output = capsys.readouterr().out
-    assert f"{path}, a {kind}: " in output
+    assert f"{path}: {kind}, " in output
     assert {line.partition(":")[0] for line in output.splitlines()[:-1]} == {
       "whole"
     }
@@ -192,7 +192,7 @@ def test_all_that_is_wrong_is_said(made, tmp_path, capsys):
   for file in spoil:
     assert f"damaged: {file} " in output
   assert f"unfinished: {tmp_path / 'run' / 'checkpoints' / '20'}" in output
-  assert f"a run: {len(spoil)} damaged, 1 unfinished" in output
+  assert f": run, {len(spoil)} damaged, 1 unfinished" in output
 
 
 def test_what_was_never_finished_is_not_called_damaged(made, tmp_path, capsys):
@@ -215,7 +215,7 @@ def test_a_comparison_is_its_runs_and_exports(made, tmp_path, capsys):
   shutil.copytree(made / "exports", runs / "exports")
   (tmp_path / "c" / "plan.json").write_text("{}")
   assert main(["verify", str(tmp_path / "c")]) == 0
-  assert "a comparison: 6 whole" in capsys.readouterr().out
+  assert ": comparison, 6 whole" in capsys.readouterr().out
   (runs / "exports" / "title" / "items.csv").unlink()
   assert main(["verify", str(tmp_path / "c")]) == 1
   output = capsys.readouterr().out
@@ -255,6 +255,15 @@ def test_other_folders_are_refused(tmp_path, made, capsys):
   assert main(["verify", str(made / "run" / "run.json")]) == 2
   assert "run.json is a file: expected the folder" in capsys.readouterr().err
   assert main(["verify", str(made / "run"), "--records"]) == 2
+
+
+def test_a_folder_in_a_files_place_is_damage(made, tmp_path, capsys):
+  shutil.copytree(made / "data", tmp_path / "data")
+  (tmp_path / "data" / "catalogue.json").unlink()
+  (tmp_path / "data" / "catalogue.json").mkdir()
+  assert main(["verify", "--records", str(tmp_path / "data")]) == 1
+  output = capsys.readouterr().out
+  assert "its records cannot be found" in output
 
 
 @pytest.mark.slow

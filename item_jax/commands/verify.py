@@ -29,5 +29,5 @@ def run(args, rest) -> int:
     print(f"{finding.state}: {finding.text}", flush=True)
     seen[finding.state] += 1
   counts = ", ".join(f"{count} {state}" for state, count in seen.items())
-  print(f"{args.path}, a {kind}: {counts}")
+  print(f"{args.path}: {kind}, {counts}")
   return 0 if set(seen) == {verify.WHOLE} else verify.NOT_WHOLE

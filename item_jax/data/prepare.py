@@ -35,9 +35,17 @@ from item_jax.data.tokenizer import (
 )
 from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
-from item_jax.files import write_manifest
+from item_jax.files import MANIFEST, write_manifest
 
 TOO_MANY_REJECTED = 3  # exit code
+_FILES = {  # beside the shards
+  records.CATALOGUE,
+  records.TOKENIZER,
+  records.REJECTED,
+  "dataset_info.json",
+  "features.json",
+  MANIFEST,
+}
 
 
 def prepare(
@@ -152,7 +160,10 @@ def _make_pipeline(runner, options, workers):
 
 
 def _is_store(path):
-  return (path / records.CATALOGUE).is_file()
+  """Whether it holds what prepare writes, and nothing else."""
+  names = {entry.name for entry in path.iterdir()}
+  ours = {name for name in names if name.startswith(f"{records.NAME}-")}
+  return records.CATALOGUE in names and names <= ours | _FILES
 
 
 def _write(folder, rows, images, ledger, *, workers, total) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def _check(out, overwrite, replaceable):
     raise FileExistsError(f"{out} is already there; --overwrite replaces it")
   if not out.is_dir() or out.is_symlink() or not replaceable(out):
     raise FileExistsError(
-      f"{out} was not written by this command, so --overwrite leaves it alone"
+      f"{out} was not written by this command alone, so --overwrite leaves it"
+      " alone"
     )
 
 

@@ -108,7 +108,7 @@ def _verify_data(path: Path, records: bool) -> Iterator[Finding]:
 def _verify_records(path: Path) -> Iterator[Finding]:
   try:
     store = Store(path, read_json(path / CATALOGUE))
-  except (UserError, FileNotFoundError) as error:
+  except (UserError, OSError) as error:
     yield Finding(DAMAGED, f"{path}: its records cannot be found: {error}")
     return
   for split in in_order(store.sizes):
