@@ -27,10 +27,12 @@ from item_jax.comparison import (
   tune,
 )
 from item_jax.comparison import table as table_lib
+from item_jax.comparison.category import Category
 from item_jax.comparison.plan import Budget, Run
 from item_jax.comparison.score import Result
 from item_jax.config import Config, flatten
 from item_jax.errors import UserError
+from item_jax.evaluation import labels
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import Scored
 
@@ -106,7 +108,7 @@ def test_unknown_variants_are_named():
 
 def test_rows_bring_what_they_are_made_of():
   known = systems.read_known(str(CONFIGS / "comparison.py"))
-  rows = systems.choose("resnet50+roberta_tuned,tfidf", known)
+  rows = systems.choose("resnet50+roberta_tuned, tfidf", known)
   assert [row.name for row in rows] == [
     "resnet50",
     "roberta",
@@ -342,6 +344,36 @@ def test_the_gaps_difference_is_paired_too():
   assert found["gap"]["interval"] == pytest.approx([0.0, 0.5])
 
 
+def test_macro_f1_is_counted_anew_in_each_resample():
+  """Two of three classes found, or one: 2/3 and 1/6 of F1, by hand."""
+  true_Q = np.tile([0, 1, 2], 30)
+  guesses = {"item": true_Q * 0, "some": np.where(true_Q == 2, 9, true_Q)}
+  results = {}
+  for name, said_Q in guesses.items():
+    found = Category(0.0, 0.0, {}, np.arange(90), true_Q, said_Q)
+    f1 = labels.score_labels(true_Q.tolist(), said_Q.tolist())["macro_f1"]
+    result = Result({}, {}, {})
+    items = Items([f"i{n}" for n in range(90)], [""] * 90, [])
+    score.add_category(result, "category", lambda of=found: of, (), items)
+    result.cells["category/macro_f1"] = f1
+    results[name] = {0: result, 1: result}
+  facts = {name: {"kind": "trained", "seeds": 2} for name in results}
+  item, some = table_lib.make_rows(results, facts, base="item")
+  assert item["against"] == {}
+  found = some["against"]["category/macro_f1"]
+  assert found["difference"] == pytest.approx(2 / 3 - 1 / 6)
+  low, high = found["interval"]
+  assert 0.4 < low < 0.5 < high < 0.6
+  assert found["p"] < 0.01
+  # Both are drawn with the same products: who says the same is as good.
+  again = table_lib.make_rows(
+    {"item": results["item"], "same": {0: results["item"][0]}},
+    facts | {"same": {"kind": "trained", "seeds": 1}},
+    base="item",
+  )
+  assert again[1]["against"]["category/macro_f1"]["interval"] == [0, 0]
+
+
 def test_other_queries_are_not_paired():
   with pytest.raises(ValueError, match="different queries"):
     table_lib.hold_against(
@@ -381,10 +413,10 @@ def made_rows():
 
 def test_markdown_marks_what_is_missing():
   text = render.markdown(made_rows(), ABOUT)
-  assert "| item | .600 ± .283 | 1.23 M |" in text
+  assert "| item | **.600 ± .283** | 1.23 M |" in text  # the best
   assert "| clip (1 of 2 seeds) | .000 | 1.23 M |" in text
   assert "| late (0 of 2 seeds) | - | 1.23 M |" in text
-  assert "| clip (1 of 2 seeds) | -.600 [" in text
+  assert re.search(r"\| clip \(1 of 2 seeds\) \| (\*\*)?-.600 \[", text)
   assert "Less item, with" in text
   assert "image" not in text  # no row measured it
 
@@ -405,8 +437,19 @@ def test_the_page_needs_nothing_else_and_escapes():
   assert "&lt;data&gt;" in text
   assert "<data>" not in text
   assert "a &amp; b" in text
+  assert "<td><b>.600 ± .283</b></td>" in text
   # A bar's length is its mean: .6 of the scale.
   assert f'width="{0.6 * page._WIDTH:.1f}"' in text
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "bold"),
+  [(0.1, 0.3, True), (-0.3, -0.1, True), (-0.1, 0.2, False), (0, 0.2, False)],
+)
+def test_differences_that_leave_out_zero_are_bold(low, high, bold):
+  found = {"difference": 0.05, "interval": [low, high], "p": 0.04}
+  text = render.difference(found)
+  assert text.startswith("**+.050 [") == text.endswith("p .040**") == bold
 
 
 def test_numbers_are_written_as_shares():

@@ -6,8 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import spellings
 import tiny
 
+from item_jax.batch import Batch
+from item_jax.data import pipeline
+from item_jax.data.records import Record
+from item_jax.data.tokenizer import load_words
 from item_jax.objectives import contrastive
 from item_jax.training import sharding
 
@@ -116,6 +121,31 @@ def test_who_is_alike():
   expected[0, 2] = expected[2, 0] = True  # one product
   expected[1, 3] = expected[3, 1] = True  # one title; row 4 has none
   np.testing.assert_array_equal(contrastive.alike(batch), expected)
+
+
+def test_the_input_says_who_is_alike(tmp_path):
+  """By product id, and by the words that are left of a title."""
+  words = load_words(spellings.write_bert(tmp_path, ["red mug", "blue vase"]))
+  listings = [
+    ("a", "p1", "Red Mug"),
+    ("b", "p2", "red  mug"),  # the same words
+    ("c", "p1", "blue vase"),  # the same product
+    ("d", "p3", "mug red"),
+    ("e", "p4", ""),
+    ("f", "p5", ""),
+  ]
+  rows = [
+    pipeline.make_row(
+      Record(listing, product, title, "", b""),
+      words=words,
+      image_size=4,
+      title_places=tiny.PLACES,
+    )
+    for listing, product, title in listings
+  ]
+  batch = Batch(*map(np.stack, zip(*rows, strict=True)))
+  pairs = np.argwhere(np.triu(contrastive.alike(batch), 1)).tolist()
+  assert pairs == [[0, 1], [0, 2]]
 
 
 @pytest.fixture(scope="module")

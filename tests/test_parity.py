@@ -286,22 +286,23 @@ def test_vit_fills_item(photos_and_titles, tmp_path):
     check(last[:, :S], out.last_hidden_state)
 
 
-def test_clip(photos_and_titles, tmp_path):
+@pytest.mark.parametrize("patch", [16, 32])
+def test_clip(photos_and_titles, tmp_path, patch):
   words = load_words(
     spellings.write_clip(tmp_path, photos_and_titles[1] * 2, 49_408)
   )
   torch.manual_seed(4)
-  options = transformers.CLIPConfig()
+  options = transformers.CLIPConfig(vision_config={"patch_size": patch})
   assert options.text_config.eos_token_id == words.sep
   model = disturb(transformers.CLIPModel(options))
-  save(model, tmp_path, listings.clip())
+  save(model, tmp_path, listings.clip(patch=patch))
   module = Clip(
     words=49_536,
     pad=words.pad,
     cls=words.cls,
     sep=words.sep,
     image_size=224,
-    patch=32,
+    patch=patch,
     title_places=PLACES,
     text_layers=12,
     text_width=512,

@@ -128,8 +128,22 @@ def test_what_cannot_be_asked_is_refused(workdir, tiny_data, tmp_path):
     )
   with pytest.raises(UserError, match="no split 'other'"):
     predict.predict_split(workdir, data=tiny_data, split="other", out=out)
-  (tmp_path / "bad.jpg").write_bytes(b"no photo")
   assert not out.exists()
+  # It would be told the most frequent categories, as if they were its own.
+  with pytest.raises(UserError, match="listing 2 has no photo and no title"):
+    predict.predict_listings(workdir, images=["", ""], titles=["mug", ""])
+  with pytest.raises(UserError, match="Is a directory"):
+    predict.predict_listings(workdir, images=[str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+  ("side", "images", "titles"),
+  [("image", None, ["a mug"]), ("title", ["a.jpg"], None)],
+)
+def test_a_side_that_the_model_does_not_look_at(side, images, titles):
+  other = {"image": "photo", "title": "title"}[side]
+  with pytest.raises(UserError, match=f"listing 1 has no {other}, and the mo"):
+    predict._check_seen(side, images, titles, rows=1)
 
 
 def test_of_many_photos_the_bad_one_is_named(

@@ -24,9 +24,11 @@ class Category(NamedTuple):
   accuracy: float
   macro_f1: float
   counts: dict  # what was left out
-  # int [Q] and bool [Q], where it is known listing by listing.
+  # int [Q] each, where it is known listing by listing: which listing, its
+  # class and the one it was given.
   rows_Q: object = ()
-  correct_Q: object = ()
+  true_Q: object = ()
+  said_Q: object = ()
 
 
 def probe(train: Path, val: Path, test: Path) -> Category:
@@ -53,7 +55,8 @@ def _right(found: dict) -> Category:
     found["logistic"]["macro_f1"],
     {name: found[name] for name in _COUNTS},
     answers.rows_Q,
-    answers.correct_Q,
+    answers.true_Q,
+    answers.said_Q,
   )
 
 

@@ -18,7 +18,7 @@ from item_jax.comparison import plan as plan_lib
 from item_jax.comparison.calls import EXIT_START_AGAIN, Commands
 from item_jax.comparison.job import Job, Request, settle
 from item_jax.comparison.runs import say
-from item_jax.comparison.tune import prepare
+from item_jax.comparison.tune import MORE_RATES, prepare
 from item_jax.comparison.work import score_row
 from item_jax.errors import UserError
 from item_jax.files import alone_in, write_json
@@ -158,10 +158,16 @@ def _dry_run(job: Job) -> str:
     for line in lines
   )
   others = [row.name for row in job.rows if row.kind != "trained"]
-  tuned = len(job.rates) if len(job.rates) > 1 else 0
   text += (
-    f"\nbudget of a full run: {job.budget.text}; {job.request.seeds} seeds;"
-    f" {tuned} tuning runs of {job.request.tune_share:g} of it a system"
+    f"\nbudget of a full run: {job.budget.text}; {job.request.seeds} seeds"
+  )
+  if len(job.rates) > 1 and job.configs:
+    text += (
+      f"; {len(job.rates)} tuning runs of {job.request.tune_share:g} of it a"
+      f" system\nnot counted: up to {MORE_RATES} more of these, where the best"
+      " rate is an end of the grid"
+    )
+  text += (
     "\nseconds and FLOPs are of what is left; compilation, evaluations, exports"
     " and scores come on top"
   )

@@ -13,6 +13,7 @@ from item_jax.comparison import systems as systems_lib
 from item_jax.comparison.plan import Budget
 from item_jax.comparison.systems import Known, System
 from item_jax.config import Config, flatten
+from item_jax.config_check import validate
 from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.files import write_json
@@ -120,6 +121,7 @@ def settle(request: Request, describe: Callable) -> Job:
     for row in rows
     if row.kind == "trained"
   }
+  _check_configs(configs, request.data)
   _check_split(request.split, configs)
   rows = _join_equal(rows, configs)
   configs = {r.name: configs[r.name] for r in rows if r.kind == "trained"}
@@ -145,6 +147,17 @@ def _check_overrides(overrides) -> None:
       f"{', '.join(taken)}: compare sets these by --data, --seeds, --budget"
       " and --rates"
     )
+
+
+def _check_configs(configs, data: Path) -> None:
+  """What cannot be trained is said before hours of training another one."""
+  for name, config in configs.items():
+    config.data.path = str(data)
+    devices = max(1, config.mesh.data) * max(1, config.mesh.fsdp)  # at least
+    try:
+      validate(config, devices=devices)
+    except UserError as error:
+      raise UserError(f"{name}: {error}") from error
 
 
 def _check_split(split: str, configs) -> None:

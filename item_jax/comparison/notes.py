@@ -54,7 +54,7 @@ def footnotes(
   )
   said += [*_gap(rows), *_category(rows), _budget(job, rows)]
   said.append(_rates(job))
-  said.append(_spread(rows))
+  said += _spread(rows, job.known.base)
   for row in job.rows:
     if row.kind == "same":
       said.append(
@@ -65,9 +65,10 @@ def footnotes(
   missing = [row["system"] for row in rows if row["missing"]]
   if missing:
     said.append(f"Not finished yet: {', '.join(missing)}.")
-  said += [
-    f"Failed: {name}: {why.splitlines()[0]}" for name, why in failures.items()
-  ]
+  for name, why in failures.items():
+    first, *rest = why.splitlines()
+    last = [line.strip() for line in rest[-1:]]  # of a log it tells most
+    said.append(" ".join([f"Failed: {name}: {first}", *last]).strip())
   return said
 
 
@@ -144,7 +145,10 @@ def _budget(job: Job, rows: Sequence[dict]) -> str:
       if abs(row["seconds"]["mean"] / job.budget.amount - 1) > plan.NEAR
     ]
     if apart:
-      text += f" Off the budget, in parts of it: {', '.join(apart)}."
+      text += (
+        " Seconds divided by the budget, where a tenth off or more:"
+        f" {', '.join(apart)}."
+      )
   return text + (
     " seconds: training by its own log, input included. FLOPs: of the full"
     " run, forward and backward, tuning left out. parameters: of what makes"
@@ -194,19 +198,25 @@ def _rates(job: Job) -> str:
   return text
 
 
-def _spread(rows: Sequence[dict]) -> str:
-  text = ""
+def _spread(rows: Sequence[dict], base: str) -> list[str]:
+  said = []
   if any(len(row["seeds"]) > 1 for row in rows):
     seeds = max(len(row["seeds"]) + row["missing"] for row in rows)
-    text = (
+    said.append(
       f"±: sample standard deviation over {seeds} seeds, fewer where a row"
-      " says so. "
+      " says so."
     )
-  return text + (
-    "Differences and their intervals: paired bootstrap over products (1,000"
-    " resamples), each query's value averaged over seeds first; p is two-sided"
-    " and not corrected for the number of rows."
-  )
+  if any(row["against"] for row in rows):
+    said.append(
+      "Differences and their intervals: paired bootstrap over products (1,000"
+      " resamples), each query's value averaged over seeds first; macro-F1 is"
+      " counted anew in each resample. In bold: zero lies outside the interval."
+      " p is two-sided, never below .002, and not corrected for the number of"
+      " rows."
+    )
+  elif base not in {row["system"] for row in rows}:
+    said.append(f"No differences: they are to {base}, which is no row here.")
+  return said
 
 
 def _shares(rows: Sequence[dict]) -> list[str]:

@@ -11,6 +11,8 @@ table { border-collapse: collapse; margin: .5rem 0 2rem }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd }
 td + td, th + th { text-align: right; font-variant-numeric: tabular-nums }
 td { white-space: nowrap }
+tr > :first-child { position: sticky; left: 0; background: #fff }
+tr:hover td { background: #f0f4fa }
 li { max-width: 60rem }
 code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere }
 svg text { font: 13px system-ui, sans-serif }
@@ -60,10 +62,15 @@ def _facts(about: dict) -> list[list[str]]:
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   head = "".join(f"<th>{_text(name)}</th>" for name in header)
   body = "\n".join(
-    "<tr>" + "".join(f"<td>{_text(x)}</td>" for x in line) + "</tr>"
+    "<tr>" + "".join(f"<td>{_cell(x)}</td>" for x in line) + "</tr>"
     for line in lines
   )
   return f'<div class="wide"><table><tr>{head}</tr>\n{body}\n</table></div>'
+
+
+def _cell(text: str) -> str:
+  inner = text.removeprefix(render.STRONG).removesuffix(render.STRONG)
+  return _text(text) if inner == text else f"<b>{_text(inner)}</b>"
 
 
 def _bars(rows: Sequence[dict]) -> str:

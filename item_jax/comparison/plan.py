@@ -206,6 +206,7 @@ def options(run: Run, config: Config, data: str) -> list[str]:
   """
   steps = run.steps
   warmup = round(steps * min(1.0, config.optim.warmup / config.steps))
+  warmup = min(warmup, max(steps - 1, 0))  # in a few steps it rounds to all
   values = {
     "data.path": data,
     "seed": run.seed,

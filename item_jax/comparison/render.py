@@ -20,6 +20,7 @@ _HEADS = {
   "own/macro_f1": "own macro-F1",
 }
 ABSENT = "-"
+STRONG = "**"  # around what is set in bold
 
 
 def heads(rows: Sequence[dict]) -> dict[str, str]:
@@ -67,10 +68,15 @@ def difference(found: dict | None) -> str:
   if found is None:
     return ABSENT
   low, high = (share(end, signed=True) for end in found["interval"])
-  return (
+  text = (
     f"{share(found['difference'], signed=True)} [{low}, {high}],"
-    f" p {found['p']:.3f}"
+    f" p {share(found['p'])}"
   )
+  return _strong(text, found["interval"][0] > 0 or found["interval"][1] < 0)
+
+
+def _strong(text: str, wanted: bool) -> str:
+  return f"{STRONG}{text}{STRONG}" if wanted else text
 
 
 def named(row: dict) -> str:
@@ -82,12 +88,26 @@ def named(row: dict) -> str:
 
 
 def tables(rows: Sequence[dict], base: str) -> list[tuple[str, list, list]]:
-  """[(caption, header, lines)]: the scores, and what they are apart by."""
+  """[(caption, header, lines)]: the scores, and what they are apart by.
+
+  In bold: each column's best, and differences whose interval leaves out zero.
+  """
   wanted = heads(rows)
+  best = {
+    name: max(r["cells"][name]["mean"] for r in rows if name in r["cells"])
+    for name in wanted
+  }
+
+  def score(row, name):
+    found = row["cells"].get(name)
+    text = cell(found, signed=name == "gap")
+    strong = len(rows) > 1 and name != "gap" and found is not None
+    return _strong(text, strong and found["mean"] == best[name])
+
   lines = [
     [
       named(row),
-      *(cell(row["cells"].get(n), signed=n == "gap") for n in wanted),
+      *(score(row, name) for name in wanted),
       amount(row["parameters"]),
       amount(row["train_flops"]),
       seconds(row["seconds"]),

@@ -26,7 +26,9 @@ COMPARED = (
   "title/recall@10",
   "gap",
   "category/accuracy",
+  "category/macro_f1",
 )
+CLASSES = "category:classes"
 
 
 class Result(NamedTuple):
@@ -37,6 +39,8 @@ class Result(NamedTuple):
   counts: {"queries", "left_out", "index", ...} and what else is worth a note.
   values: for each name of COMPARED that was measured, one value a query (or
     listing), and under NAME + ":product" the products they belong to.
+    Macro-F1 is no mean of such values: for it CLASSES, int [2,Q], holds each
+    listing's class and the one it was given.
   """
 
   cells: dict[str, float]
@@ -145,7 +149,9 @@ def add_category(
   result.counts[name] = found.counts
   whole = f"{name}/accuracy"
   if whole in COMPARED:
-    result.values[whole] = np.asarray(found.correct_Q, float)
+    classes_2Q = np.stack([found.true_Q, found.said_Q])
+    result.values[CLASSES] = classes_2Q
+    result.values[whole] = (classes_2Q[0] == classes_2Q[1]).astype(float)
     result.values[f"{whole}:product"] = np.array(
       # A listing of no product is one by itself.
       [items.products[row] or f"\n{items.ids[row]}" for row in found.rows_Q]

@@ -93,12 +93,13 @@ def choose(text: str, known: Known) -> tuple[System, ...]:
     In the config file's order: parts come before what is made of them.
   """
   rows = known.rows()
-  names = list(rows) if text == "all" else text.split(",")
+  names = [name.strip() for name in text.split(",")]
+  names = list(rows) if names == ["all"] else names
   unknown = sorted(set(names) - rows.keys())
   if unknown:
     raise UserError(
-      f"no such systems: {', '.join(unknown)}; {known.path} offers"
-      f" {', '.join(rows)}"
+      f"no such systems: {', '.join(unknown) or repr(text)}; {known.path}"
+      f" offers {', '.join(rows)}"
     )
   wanted = set(names)
   for name in names:

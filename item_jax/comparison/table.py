@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from item_jax.comparison.score import COMPARED, Result
-from item_jax.evaluation import metrics
+from item_jax.comparison.score import CLASSES, COMPARED, Result
+from item_jax.evaluation import labels, metrics
 
 CELLS = (
   "both/recall@10",
@@ -46,12 +46,17 @@ def make_rows(
     "seconds": as a cell, "counts"}]
   """
   rows = []
+  macro_f1 = {
+    system: _draw_macro_f1(by_seed, resamples)
+    for system, by_seed in results.items()
+  }
   for system, by_seed in results.items():
     known = facts[system]
     seeds = sorted(by_seed)
     against = {}
     if system != base and seeds and results.get(base):
       against = hold_against(by_seed, results[base], resamples=resamples)
+      against |= _macro_f1_apart(macro_f1[system], macro_f1[base])
     rows.append(
       {
         "system": system,
@@ -130,3 +135,31 @@ def _mean_over_seeds(results: Mapping[int, Result], name: str):
   if not held:
     return None, None
   return np.mean([v[name] for v in held], axis=0), held[0][f"{name}:product"]
+
+
+def _draw_macro_f1(results: Mapping[int, Result], resamples: int):
+  """(macro-F1, the same in each resample of the products), means over seeds.
+
+  None where it is not known listing by listing.
+  """
+  held = [r for r in results.values() if CLASSES in r.values]
+  if not held:
+    return None
+  drawn_SR = [
+    labels.draw_macro_f1(
+      labels.answers(*r.values[CLASSES].tolist()),
+      r.values["category/accuracy:product"],
+      resamples=resamples,
+    )
+    for r in held
+  ]
+  mean = np.mean([r.cells["category/macro_f1"] for r in held])
+  return float(mean), np.mean(drawn_SR, axis=0)
+
+
+def _macro_f1_apart(ours, theirs) -> dict[str, dict]:
+  """As `hold_against`: both were drawn with the same products."""
+  if ours is None or theirs is None:
+    return {}
+  apart = metrics.verdict(ours[0] - theirs[0], ours[1] - theirs[1])
+  return {"category/macro_f1": apart}

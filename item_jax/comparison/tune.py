@@ -11,7 +11,7 @@ from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.comparison.runs import CHOICE_METRIC, run_folder, say, train
 
-_MORE_RATES = 4  # tried at most beyond the ends of the grid
+MORE_RATES = 4  # tried at most beyond the ends of the grid
 _RISE = 1.1
 
 
@@ -36,7 +36,7 @@ def prepare(job: Job, name: str, call: Callable) -> None:
   # A best rate at an end of the grid says that a better one may lie outside;
   # where nothing has been learnt yet, the smallest is the best by standing
   # still, and would be for ever.
-  while len(results) < len(job.rates) + _MORE_RATES:
+  while len(results) < len(job.rates) + MORE_RATES:
     rate = plan_lib.beyond(results, factor)
     if rate in (None, *results) or not rose(results[factor]["evaluations"]):
       break

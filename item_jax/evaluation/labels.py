@@ -165,7 +165,7 @@ def intervals(
   found = metrics.intervals(
     _values(given), product_Q, resamples=resamples, seed=seed
   )
-  drawn_R = _draw_macro_f1(given, product_Q, resamples, seed)
+  drawn_R = draw_macro_f1(given, product_Q, resamples=resamples, seed=seed)
   ends = np.quantile(drawn_R, [0.025, 0.975]).clip(0, 1)
   return {**found, "macro_f1": ends.tolist()}
 
@@ -198,8 +198,16 @@ def _macro_f1(hit_RC, true_RC, said_RC):
   return f1_RC.sum(axis=-1) / (true_RC > 0).sum(axis=-1)
 
 
-def _draw_macro_f1(given, product_Q, resamples, seed) -> np.ndarray:
-  """Macro-F1 in each resample of the products, [resamples].
+def draw_macro_f1(
+  given: Answers,
+  product_Q: Sequence[str],
+  *,
+  resamples: int = 1000,
+  seed: int = 0,
+) -> np.ndarray:
+  """Macro-F1 in each resample of the products, float [resamples].
+
+  The same products are drawn for all who answered the same rows.
 
   A resample loses a third of the products, and with them classes of few rows,
   the hardest ones: its mean over the classes left is too high. So the draws

@@ -104,12 +104,12 @@ def compare(
   apart = {name: left[name] - right[name] for name in left}
   means_RM = _resample(apart, product_Q, resamples, seed)
   return {
-    name: _verdict(float(apart[name].mean()), means_RM[:, m])
+    name: verdict(float(apart[name].mean()), means_RM[:, m])
     for m, name in enumerate(apart)
   }
 
 
-def _verdict(difference: float, drawn_R: np.ndarray) -> dict:
+def verdict(difference: float, drawn_R: np.ndarray) -> dict:
   """A difference and what its resamples say of it, as `compare` gives it."""
   tail = min((drawn_R <= 0).sum(), (drawn_R >= 0).sum())
   return {

@@ -166,6 +166,10 @@ def predict_listings(
   Args:
     images: files; "" where a listing has none. Absent: all are missing.
     titles: likewise.
+
+  Raises:
+    UserError: a photo that cannot be read; a listing of which the model would
+      see nothing.
   """
   embedder = _load(workdir, step, top)
   try:
@@ -174,17 +178,32 @@ def predict_listings(
       titles=titles,
       batch_size=min(64, max(len(images or ()), len(titles or ()))),
     )
-  except BadImage as error:
+  except (BadImage, OSError) as error:
     raise UserError(str(error)) from error
+  _check_seen(embedder.task.side, images, titles, rows=len(log_p_NC))
   ranked_NK, probability_NK = rank(log_p_NC, top)
   for row, (line, shares) in enumerate(
     zip(ranked_NK, probability_NK, strict=True)
   ):
     what = [given[row] for given in (images, titles) if given]
-    print(" | ".join(name for name in what if name) or "nothing")
+    print(" | ".join(name for name in what if name))
     for c, share in zip(line, shares, strict=True):
       path = embedder.categories[c]
       print(f"  {share:7.2%}  {_leaf(path)}  ({path})")
+
+
+def _check_seen(side: str | None, images, titles, *, rows: int) -> None:
+  """Refuses a listing without what the model looks at: it would be told the
+  most frequent categories as if they were its own."""
+  given = {"photo": images, "title": titles}
+  if side:
+    given = {"photo": images} if side == "image" else {"title": titles}
+  for row in range(rows):
+    if not any(values and values[row] for values in given.values()):
+      raise UserError(
+        f"listing {row + 1} has no {' and no '.join(given)}, and the model sees"
+        " nothing else"
+      )
 
 
 def _leaf(path: str) -> str:
