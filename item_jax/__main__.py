@@ -1,15 +1,18 @@
 """Flags in, one call out: every command of `item-jax`."""
 
 import argparse
+import contextlib
 import importlib
+import os
+import select
+import signal
 import sys
 
-from absl import logging
-
-from item_jax import __version__
+from item_jax import __version__, processes
 from item_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
+EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
 # A module of `item_jax.commands` each: `add` says what it takes, `run` does it.
 COMMANDS = (
   "synthesize",
@@ -29,11 +32,47 @@ COMMANDS = (
 )
 # These pass `--config.NAME=VALUE` on to their config file, or options to Beam.
 _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
+# These go on where they stopped: a signal ends them with EXIT_START_AGAIN, from
+# here on, before what takes seconds to import.
+_GO_ON = ("train", "export", "compare")
 
 
 def main(argv: list[str] | None = None) -> int:
   """Runs one command and returns its exit code."""
   argv = sys.argv[1:] if argv is None else argv
+  for name in ("stdout", "stderr"):
+    if getattr(sys, name) is None:  # started with it closed
+      setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+  ended = contextlib.nullcontext()
+  if argv and argv[0] in _GO_ON:
+    ended = processes.ended_by_signals(processes.EXIT_START_AGAIN)
+  with ended:
+    try:
+      try:
+        return _run(argv)
+      finally:
+        sys.stdout.flush()
+    except BrokenPipeError:
+      if not _no_reader():
+        raise
+      # `| head` has seen enough. Python's own last flush is to find no fault.
+      nothing = os.open(os.devnull, os.O_WRONLY)
+      os.dup2(nothing, sys.stdout.fileno())
+      os.dup2(nothing, sys.stderr.fileno())
+      return EXIT_NO_READER
+
+
+def _no_reader() -> bool:
+  """Whether nobody reads any more what we print."""
+  streams = select.poll()
+  for stream in (sys.stdout, sys.stderr):
+    streams.register(stream.fileno(), 0)
+  return any(event & select.POLLERR for _, event in streams.poll(0))
+
+
+def _run(argv: list[str]) -> int:
+  from absl import logging
+
   parser = _make_parser()
   args, rest = parser.parse_known_args(argv)
   if rest and args.command not in _PASS_ON:

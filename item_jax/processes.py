@@ -1,14 +1,72 @@
-"""How processes end: with their parent, and not without a last word."""
+"""How processes end: when a signal asks for it, with their parent, and not
+without a last word."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from multiprocessing import shared_memory
 
+# EX_TEMPFAIL: the same command, started again, goes on from where it was.
+EXIT_START_AGAIN = 75
+ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+@contextlib.contextmanager
+def heard(hear: Callable[[int], None]) -> Iterator[None]:
+  """Has a thread told of each signal that Python handles, at once.
+
+  Handlers run in the main thread between two steps of Python, which may be
+  minutes apart: a compiler takes them, and who waits for other processes.
+  """
+  woken, wakes = os.pipe()
+  os.set_blocking(wakes, False)
+  before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+
+  def listen() -> None:
+    while number := os.read(woken, 1):
+      hear(number[0])
+    os.close(woken)
+
+  threading.Thread(target=listen, daemon=True).start()
+  try:
+    yield
+  finally:
+    signal.set_wakeup_fd(before)
+    os.close(wakes)  # ends the thread
+
+
+@contextlib.contextmanager
+def ended_by_signals(code: int) -> Iterator[None]:
+  """SIGTERM and Ctrl-C end the process with `code`, whatever it is busy with.
+
+  Until somebody else handles them; and not Ctrl-C where a shell had it ignored.
+  """
+
+  def end(number: int, frame=None) -> None:
+    del number, frame
+    os._exit(code)
+
+  def hear(number: int) -> None:
+    if signal.getsignal(number) is end:
+      end(number)
+
+  with heard(hear):
+    before = {
+      number: signal.signal(number, end)
+      for number in ASK_TO_STOP
+      if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+      yield
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def die_with_parent(parent: int) -> None:

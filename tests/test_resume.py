@@ -261,6 +261,17 @@ def test_another_model_or_seed_is_refused_by_name(tiny_data, whole):
   assert (whole / "metrics.jsonl").read_bytes() == before
 
 
+def test_checkpoints_of_an_unknown_run_are_refused(tiny_data, whole, tmp_path):
+  import shutil
+
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  (workdir / "run.json").unlink()
+  output = shell.run(*shell.train_words(tiny_data, workdir), code=2)
+  assert "holds checkpoints, but run.json" in output
+  assert not (workdir / "run.json").exists()
+
+
 def test_other_data_is_refused(tiny_data, whole, tmp_path):
   import shutil
 

@@ -1,8 +1,11 @@
 """A save that failed is never said to have succeeded, and is tried again."""
 
+import contextlib
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import failing_disk
@@ -134,13 +137,12 @@ def test_a_disk_that_is_full_for_a_while(namespace, tiny_data, tmp_path):
     seen.append(line)
     if line.startswith("step  200/") and not (inside / "filler").exists():
       failing_disk.fill(inside)
-      with (inside / "filler").open("ab") as file:
-        try:
-          while True:
-            file.write(bytes(1024))
-            file.flush()
-        except OSError:
-          pass
+      with (
+        (inside / "filler").open("ab", buffering=0) as file,
+        contextlib.suppress(OSError),
+      ):
+        while True:  # to the last byte
+          file.write(bytes(1024))
     if line.startswith("step 1000/"):
       (inside / "filler").unlink()
   output = "".join(seen)
@@ -161,3 +163,43 @@ def test_all_of_many_processes_fail_together(tiny_data, tmp_path):
   (workdir / "checkpoints").write_text("")
   outputs = [process.communicate(timeout=300)[0] for process in processes]
   assert [p.returncode for p in processes] == [4, 4], "\n".join(outputs)
+
+
+@pytest.mark.parametrize("who", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_what_one_of_two_processes_cannot_write_fails_in_both(tmp_path, who):
+  script = Path(__file__).with_name("one_sided_save.py")
+  port = shell.free_port()
+  processes = [
+    subprocess.Popen(
+      [
+        *(sys.executable, script, tmp_path, str(who), "--num_processes=2"),
+        *(f"--coordinator=localhost:{port}", f"--process_id={i}"),
+      ],
+      env=shell.environment(),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for i in range(2)
+  ]
+  for process in processes:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 4, output
+    assert "saved [10, 21]" in output
+    assert "stopped: the last state, of step 30, is not on disk" in output
+
+
+@pytest.mark.slow
+def test_all_of_many_processes_fail_where_one_cannot_write(tiny_data, tmp_path):
+  """Parameters are split, so that each of the two has its own to write."""
+  workdir = tmp_path / "run"
+  options = ("--config.model.width=64", "--config.mesh.fsdp=2")
+  words = shell.train_words(tiny_data, workdir, *options, variant="short")
+  processes = shell.start_together(*words, "--stall_seconds=120")
+  resource.prlimit(processes[1].pid, resource.RLIMIT_FSIZE, (4096, 4096))
+  begin = time.monotonic()
+  outputs = [process.communicate(timeout=300)[0] for process in processes]
+  assert [p.returncode for p in processes] == [4, 4], "\n".join(outputs)
+  assert "process 1: " in outputs[0]  # it says who
+  assert "the last state, of step 8, is not on disk" in outputs[0]
+  assert time.monotonic() - begin < 200  # nobody waited for a time-out

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shell
 
@@ -60,8 +61,9 @@ def end(process, code: int = 6) -> str:
 
 
 # Together, as what takes time here is to wait.
-SOME = ((signal.SIGSTOP, 0), (signal.SIGKILL, 1), ("hang", 1), ("fail", 1))
+SOME = ((signal.SIGSTOP, 0), (signal.SIGTERM, 1), ("hang", 1), ("fail", 1))
 OTHERS = ((signal.SIGSTOP, 1), (signal.SIGKILL, 0), ("hang", 0), ("fail", 0))
+DEADLY = (signal.SIGTERM, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_host_that_stops_dies_hangs_or_fails_is_named_by_all(cases):
   for processes in runs.values():
     run_up(processes)
   for (what, who), processes in runs.items():
-    if what in (signal.SIGSTOP, signal.SIGKILL):
+    if what in (signal.SIGSTOP, *DEADLY):
       processes[who].send_signal(what)
   for (what, who), processes in runs.items():
     named = f"stalled: process {who} of 2 (host "
@@ -90,8 +92,9 @@ def test_a_host_that_stops_dies_hangs_or_fails_is_named_by_all(cases):
       output, _ = processes[who].communicate(timeout=WITHIN)
       assert "OSError: no such photo" in output
       assert processes[who].returncode in (1, 6)  # 6: the others were gone
-    elif what == signal.SIGKILL:
+    elif what in DEADLY:
       processes[who].communicate()
+      assert processes[who].returncode == -what
     else:
       # What was stopped can't go on either.
       processes[who].send_signal(signal.SIGCONT)
@@ -152,3 +155,48 @@ def test_training_names_the_host_whose_input_hangs(tiny_data, tmp_path):
     assert "stalled: process 1 of 2 (host " in line
     assert "in stage 'input' at step" in line
   assert worker not in shell.children(worker)  # gone too, though it stood still
+
+
+@pytest.mark.slow
+def test_evaluation_names_the_host_that_stops(tmp_path):
+  """One that stands still before its table is read: that is a pipe there."""
+  rng = np.random.default_rng(0)
+  port = shell.free_port()
+  processes = []
+  for i in range(2):
+    folder = tmp_path / str(i)
+    folder.mkdir()
+    np.save(folder / "x.npy", rng.normal(size=(20, 4)).astype(np.float32))
+    table = "id,product\n" + "".join(f"{n},{n // 2}\n" for n in range(20))
+    if i:
+      os.mkfifo(folder / "items.csv")
+    else:
+      (folder / "items.csv").write_text(table)
+    words = ["evaluate", "--embeddings=x.npy", "--items=items.csv"]
+    words += [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    processes.append(
+      subprocess.Popen(
+        [
+          *(sys.executable, "-m", "item_jax", *words),
+          *(f"--process_id={i}", f"--stall_seconds={STALL}"),
+        ],
+        cwd=folder,
+        env=shell.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+      )
+    )
+  deadline = time.monotonic() + 120
+  while True:  # until the pipe is being opened
+    assert time.monotonic() < deadline
+    try:
+      os.open(tmp_path / "1" / "items.csv", os.O_WRONLY | os.O_NONBLOCK)
+      break
+    except OSError:
+      time.sleep(0.05)
+  time.sleep(2)  # in which it tells the other that it is there
+  processes[1].send_signal(signal.SIGSTOP)
+  assert "stalled: process 1 of 2 (host " in end(processes[0])
+  processes[1].kill()
+  processes[1].communicate()

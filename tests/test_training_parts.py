@@ -45,6 +45,18 @@ def test_a_resumed_log_goes_on_after_the_restored_step(tmp_path):
   assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2
 
 
+def test_a_damaged_row_costs_no_other(tmp_path):
+  log = Log(tmp_path, start=0)
+  for step in (10, 20, 30):
+    log.write(step, "train", {"loss": 1.0})
+  log.close()
+  path = tmp_path / METRICS_FILE
+  path.write_bytes(path.read_bytes().replace(b'{"step": 10', b'?"step": 10'))
+  before = path.read_text().splitlines()
+  drop_rows_after(path, 20)
+  assert path.read_text().splitlines() == before[:2]
+
+
 def test_rows_wait_while_the_disk_takes_none(tmp_path, capsys):
   """A limit that the kernel enforces cuts a row in half, as a full disk."""
   log = Log(tmp_path, start=0)

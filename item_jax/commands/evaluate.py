@@ -8,6 +8,7 @@ from item_jax.errors import UserError
 from item_jax.training import cluster
 
 EXIT_FAILED = 4  # another process failed
+_QUERIES = 8_192  # that are searched before the others hear where we are
 
 
 def add(command) -> None:
@@ -37,15 +38,17 @@ def run(args, rest) -> int:
   import jax
 
   from item_jax.evaluation import hosts
+  from item_jax.training.stall import Progress
 
   try:
-    return hosts.together(
-      lambda: _evaluate(
-        args,
-        search=hosts.divided(_search(args)),
-        report=jax.process_index() == 0,
+    with Progress(args.stall_seconds) as progress:
+      return hosts.together(
+        lambda: _evaluate(
+          args,
+          search=hosts.divided(_watched(_search(args), progress)),
+          report=jax.process_index() == 0,
+        )
       )
-    )
   except hosts.ElsewhereError as error:
     print(f"item-jax: stopped: {error}", file=sys.stderr)
     return EXIT_FAILED
@@ -58,6 +61,23 @@ def _search(args):
   else:
     from item_jax.evaluation.search import search
   return search
+
+
+def _watched(search, progress):
+  """The same search, a part of the queries after the other."""
+  import numpy as np
+
+  from item_jax.evaluation.ranking import Neighbours
+
+  def search_parts(vectors_ND, ids, *, queries, **options):
+    found = []
+    for first in range(0, max(len(queries), 1), _QUERIES):
+      progress.at("evaluation", first)
+      part = queries[first : first + _QUERIES]
+      found.append(search(vectors_ND, ids, queries=part, **options))
+    return Neighbours(*map(np.concatenate, zip(*found, strict=True)))
+
+  return search_parts
 
 
 def _evaluate(args, **how) -> int:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from item_jax import config as config_lib
 from item_jax.training import cluster
+from item_jax.training.output import forgiving
 
-EXIT_FAILED = 4  # the run itself failed: it diverged, or could not be saved
+# The run itself failed: it diverged, could not be saved, or could not be read.
+EXIT_FAILED = 4
 
 
 def add(command) -> None:
@@ -20,11 +22,17 @@ def add(command) -> None:
 
 
 def run(args, rest) -> int:
+  with forgiving():
+    return _run(args, rest)
+
+
+def _run(args, rest) -> int:
   from item_jax import config_flags
 
   config = config_flags.parse(args.config, rest)
   fields = config_lib.flatten(config)
-  cluster.join(args, {f"config.{k}": v for k, v in fields.items()})
+  same = {f"config.{k}": v for k, v in fields.items()}
+  cluster.join(args, same, stops_together=True)
   from item_jax.data.unreadable import TooManyBadRecordsError
   from item_jax.evaluation.during import make_evaluate
   from item_jax.training.checkpoints import SaveError
@@ -37,6 +45,8 @@ def run(args, rest) -> int:
       return train(
         config, args.workdir, make_evaluate=make_evaluate, progress=progress
       )
-  except (DivergedError, SaveError, TooManyBadRecordsError) as error:
+  except (FileNotFoundError, FileExistsError, BrokenPipeError):
+    raise
+  except (DivergedError, SaveError, TooManyBadRecordsError, OSError) as error:
     print(f"item-jax: stopped: {error}", file=sys.stderr)
     return EXIT_FAILED

@@ -8,12 +8,12 @@ checkpoint.
 """
 
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent import futures
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.options import MultiprocessingOptions
+from orbax.checkpoint.options import AsyncOptions, MultiprocessingOptions
 
 from item_jax.errors import UserError
 from item_jax.files import (
@@ -26,29 +26,24 @@ from item_jax.files import (
   write_sealed,
 )
 from item_jax.training import reading
-from item_jax.training.agreement import as_first
+from item_jax.training.agreement import Meeting, as_first, one_line
+from item_jax.training.steps import Steps
 
 _STATE = "default"  # orbax's name for what a step holds
-_LEFTOVERS = ("*.orbax-checkpoint-tmp*", "*.deleted")
-_DAMAGED = "damaged"  # folder of the workdir
-_UNFINISHED = "unfinished"
 _FIRST_SAYS = "process 0 says why"
+_STRAGGLERS = 60  # s for other processes to end a save that failed in one
 
 
 class SaveError(RuntimeError):
   """A checkpoint that should be on disk is not there."""
 
 
-class Checkpoints:
+class Checkpoints(Steps):
   """The checkpoints of one workdir; one writer at a time.
 
-  The newest `keep` are kept, and beside them the best: the one that validation
-  gave the largest value of the measure `best`; and step 0, because what a run
-  was started from is never made again.
-
-  In a run of many processes each has its own, and all methods but `steps`,
-  `metrics`, `best_step` and `ended` are called by all of them at the same
-  moment; process 0 decides whether a step is good, the others take its word.
+  In a run of many processes each has its own, and all methods but `ended` and
+  those of `Steps` are called by all of them at the same moment; process 0
+  decides whether a step is good, the others take its word.
   """
 
   def __init__(
@@ -59,34 +54,14 @@ class Checkpoints:
     best: str = "both/map@10",
     read_only: bool = False,
   ):
-    self._keep = keep
-    self._best = best
+    super().__init__(workdir, keep=keep, best=best)
     self._first = jax.process_index() == 0
     self._read_only = read_only
-    self.folder = Path(workdir).absolute() / "checkpoints"
-    self._pool = ThreadPoolExecutor(thread_name_prefix="save")
-    self._saves = 0
-    self._pending: tuple[int, Future] | None = None
+    self._pool = futures.ThreadPoolExecutor(thread_name_prefix="save")
+    self._meetings: list[Meeting] = []  # one a save
+    self._pending: tuple[int, futures.Future] | None = None
     if not read_only and self._first:
-      self._make_folder()
-
-  def steps(self) -> list[int]:
-    """Those that were saved to the end, in order."""
-    return [s for s in self._folders() if self._path(s, MANIFEST).is_file()]
-
-  def metrics(self, step: int) -> dict[str, float] | None:
-    """What validation measured at a step; None where it was not asked."""
-    return read_sealed(self._path(step, MANIFEST)).get("metrics")
-
-  def best_step(self) -> int | None:
-    """The step that did best on validation; None before any evaluation."""
-    scored = {}
-    for step in self.steps():
-      metrics = self.metrics(step) or {}
-      if self._best in metrics:
-        scored[step] = metrics[self._best]
-    # Of equals the later one.
-    return max(scored, key=lambda s: (scored[s], s)) if scored else None
+      self.make_folder()
 
   def save(self, step: int, state, *, metrics: dict | None = None) -> None:
     """Starts an asynchronous save; `wait` says whether it succeeded.
@@ -98,24 +73,30 @@ class Checkpoints:
     problem = self._why_not(step) if self._first else ""
     if as_first(bool(problem)):
       raise SaveError(f"step {step} cannot be saved: {problem or _FIRST_SAYS}")
-    self._saves += 1
     # One writer a save, with barriers of its own: what is left of a save that
     # failed in one process cannot disturb the next.
+    name = f"save{len(self._meetings)}"
+    meeting = Meeting(name)
+    self._meetings.append(meeting)
+    if len(self._meetings) > 2:  # nobody waits for the save before last
+      self._meetings[-3].forget()
     writer = ocp.AsyncCheckpointer(
       ocp.CompositeCheckpointHandler(),
+      async_options=AsyncOptions(barrier_sync_fn=meeting.wait),
       multiprocessing_options=MultiprocessingOptions(
-        barrier_sync_key_prefix=f"save{self._saves}"
+        barrier_sync_key_prefix=name
       ),
     )
     begun = self._pool.submit(
       writer.save,
       self.folder / str(step),
-      force=True,  # over what is there without a manifest
+      force=True,  # `_why_not` has looked; the others need not
       args=ocp.args.Composite(**{_STATE: ocp.args.StandardSave(state)}),
     )
     # In a thread, so that any error is kept, whatever its type.
     if begun.exception() is None:
       begun = self._pool.submit(self._finish, writer, step, metrics)
+    begun.add_done_callback(meeting.end)
     self._pending = (step, begun)
 
   def ended(self) -> bool:
@@ -134,12 +115,15 @@ class Checkpoints:
     (step, future), self._pending = self._pending, None
     error = future.exception() if self._first else None
     if as_first(error is not None):
+      # Where it went well until then, it may still be being written.
+      futures.wait([future], timeout=_STRAGGLERS)
+      as_first(0)
       if self._first:
-        shutil.rmtree(self.folder / str(step), ignore_errors=True)
-        self._clear()
+        shutil.rmtree(self.path(step), ignore_errors=True)
+        self.clear()
       raise SaveError(
         f"step {step} was not saved to {self.folder}:"
-        f" {_one_line(error) or _FIRST_SAYS}"
+        f" {one_line(error) if error else _FIRST_SAYS}"
       ) from error
     future.exception()
 
@@ -151,7 +135,7 @@ class Checkpoints:
 
   def rank(self, step: int, metrics: dict[str, float]) -> None:
     """Adds what validation measured to a step that was saved without."""
-    path = self._path(step, MANIFEST)
+    path = self.path(step, MANIFEST)
     if self._first:
       write_sealed(path, {**read_sealed(path), "metrics": metrics})
 
@@ -166,7 +150,7 @@ class Checkpoints:
       UserError: paths, shapes or dtypes differ from `like`.
     """
     self.verify(step)
-    return reading.read(self._path(step, _STATE), like)
+    return reading.read(self.path(step, _STATE), like)
 
   def restore_params(self, step: int, like):
     """The parameters of `step` alone, verified, as arrays on this host.
@@ -178,7 +162,7 @@ class Checkpoints:
       As `restore`.
     """
     self.verify(step)
-    return reading.read_part(self._path(step, _STATE), "params", like)
+    return reading.read_part(self.path(step, _STATE), "params", like)
 
   def verify(self, step: int) -> None:
     """Compares every file of a step with its manifest.
@@ -189,12 +173,12 @@ class Checkpoints:
     error = None
     if self._first or self._read_only:
       try:
-        check_manifest(self.folder / str(step))
+        check_manifest(self.path(step))
       except DamagedError as found:
         error = found
     bad = error is not None
     if bad if self._read_only else as_first(bad):
-      raise error or DamagedError(f"{self.folder / str(step)}: {_FIRST_SAYS}")
+      raise error or DamagedError(f"{self.path(step)}: {_FIRST_SAYS}")
 
   def newest_good(self) -> int | None:
     """The newest step that verifies; None where there never was one.
@@ -208,43 +192,24 @@ class Checkpoints:
     # The saves of a run follow each other: only the newest can be without a
     # manifest because the run was killed before it had one.
     newest = True
-    while (step := as_first(max(self._folders(), default=-1))) >= 0:
+    while (step := as_first(max(self.begun(), default=-1))) >= 0:
       try:
         self.verify(step)
       except DamagedError as error:
         if self._first:
           print(f"checkpoint {step} is passed over: {error}", flush=True)
-          sealed = self._path(step, MANIFEST).exists()
-          self._set_aside(step, unfinished=newest and not sealed)
+          sealed = self.path(step, MANIFEST).exists()
+          self.set_aside(step, unfinished=newest and not sealed)
         newest = False
       else:
         return step
-    damaged = self.folder.with_name(_DAMAGED)
-    lost = any(_UNFINISHED not in p.name for p in damaged.glob("*"))
-    if as_first(lost):
+    if as_first(self.lost()):
       raise UserError(
         f"no good checkpoint is left in {self.folder}; the damaged ones are in"
-        f" {damaged}. To start anew, delete {damaged} or give another --workdir"
+        f" {self.damaged}. To start anew, delete {self.damaged} or give another"
+        " --workdir"
       )
     return None
-
-  def _path(self, step: int, name: str) -> Path:
-    return self.folder / str(step) / name
-
-  def _folders(self) -> list[int]:
-    """Steps that have a folder, sealed or not, in order."""
-    names = [p.name for p in self.folder.glob("*")]
-    return sorted(int(name) for name in names if name.isdigit())
-
-  def _make_folder(self) -> None:
-    self.folder.mkdir(parents=True, exist_ok=True)
-    self._clear()
-
-  def _clear(self) -> None:
-    """Deletes what killed and failed saves left."""
-    for pattern in _LEFTOVERS:
-      for path in self.folder.glob(pattern):
-        shutil.rmtree(path, ignore_errors=True)
 
   def _why_not(self, step: int) -> str:
     """What keeps a save from beginning; "" where nothing does."""
@@ -253,9 +218,11 @@ class Checkpoints:
       return f"{self.folder} holds step {newest}"
     probe = self.folder / "probe"
     try:
-      self._make_folder()
+      self.make_folder()
       write_bytes(probe, bytes(4096))
       probe.unlink()
+      if self.path(step).exists():  # without a manifest
+        shutil.rmtree(self.path(step))
     except OSError as error:
       return str(error)
     return ""
@@ -265,35 +232,8 @@ class Checkpoints:
     writer.wait_until_finished()
     writer.close()
     if self._first:
-      folder = self.folder / str(step)
+      folder = self.path(step)
       if not folder.is_dir():
         raise SaveError(f"{folder} is not there")
       write_manifest(folder, metrics=metrics)
-      self._forget()
-
-  def _forget(self) -> None:
-    """Deletes what need not be kept, once there is something newer."""
-    steps = self.steps()
-    try:
-      keep = {0, *steps[-self._keep :], self.best_step()}
-    except DamagedError as error:
-      print(f"no checkpoint is deleted: {error}", flush=True)
-      return
-    for step in set(steps) - keep:
-      doomed = self._path(step, "").with_suffix(".deleted")
-      try:
-        self._path(step, "").rename(doomed)
-      except OSError as error:
-        print(f"checkpoint {step} could not be deleted: {error}", flush=True)
-      shutil.rmtree(doomed, ignore_errors=True)
-
-  def _set_aside(self, step: int, *, unfinished: bool) -> None:
-    damaged = self.folder.with_name(_DAMAGED)
-    damaged.mkdir(exist_ok=True)
-    number = len(list(damaged.iterdir()))
-    kind = f".{_UNFINISHED}" if unfinished else ""
-    self._path(step, "").rename(damaged / f"{step}{kind}.{number}")
-
-
-def _one_line(error: BaseException | None) -> str:
-  return " ".join(str(error).split())[:500] if error else ""
+      self.forget()

@@ -58,7 +58,10 @@ def add_flags(sub: argparse.ArgumentParser) -> None:
 
 
 def join(
-  args: argparse.Namespace, same: Mapping[str, Any] | None = None
+  args: argparse.Namespace,
+  same: Mapping[str, Any] | None = None,
+  *,
+  stops_together: bool = False,
 ) -> None:
   """Joins the other processes of this run; nothing where there is one.
 
@@ -68,6 +71,8 @@ def join(
     args: with the flags of `add_flags`.
     same: {name: value as of JSON} that must not differ between processes,
       besides versions, the command and the number of devices.
+    stops_together: whether jax takes SIGTERM, for all processes to agree on a
+      moment (`stopping.StopRequest`); else each of them has its own.
 
   Raises:
     UserError: the flags, the environment and the other processes don't fit
@@ -79,8 +84,10 @@ def join(
       _refuse_to_be_alone()
     return
   seconds = int(args.stall_seconds) or _JOIN_SECONDS
-  _initialize(args, seconds)
   import jax
+
+  jax.config.update("jax_enable_preemption_service", stops_together)
+  _initialize(args, seconds)
 
   try:
     _check_alike(same or {}, seconds)

@@ -154,26 +154,27 @@ def drop_rows_after(path: Path, step: int) -> None:
   """
   if not path.exists():
     return
-  kept = sum(size for row, size in _whole_rows(path) if row["step"] <= step)
+  ends = [end for row, end in _whole_rows(path) if row["step"] <= step]
   with path.open("r+b") as file:
-    file.truncate(kept)
+    file.truncate(max(ends, default=0))
     os.fsync(file.fileno())
 
 
 def _whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
-  """Each row with its length in bytes, up to one that is not whole.
+  """Each row with the byte at which it ends, but for what is no whole row.
 
   Steps never fall from one row to the next.
   """
+  end = 0
   with path.open("rb") as file:
     for line in file:
+      end += len(line)
       try:
         row = json.loads(line)
       except ValueError:
-        return  # the line that was being written when the run was killed
-      if not line.endswith(b"\n"):
-        return
-      yield row, len(line)
+        continue  # being written when the run was killed, or damaged since
+      if line.endswith(b"\n"):
+        yield row, end
 
 
 class Stopwatch:

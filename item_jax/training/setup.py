@@ -72,9 +72,8 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   """
   validate(config, devices=jax.device_count())
   store, words = open_data(config)
-  run = None
-  if folder is not None and (folder / workdir.RUN_FILE).exists():
-    run = workdir.read_run(folder)
+  run = None if folder is None else workdir.find_run(folder)
+  if run is not None:
     workdir.check_same(run, config, store, words)
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
   attention, why = _attention(config, run)

@@ -144,8 +144,7 @@ class Progress:
       if waited > self._limit + self._patience:
         cause = cause or self._slowest(waited)
       # Where all fail alike, each is given time to say so itself.
-      if waited > min(2 * _QUIET, self._limit):
-        cause = cause or self._failed()
+      cause = cause or self._failed(min(2 * _QUIET, self._limit))
       if cause:
         self._end(cause)
 
@@ -178,9 +177,11 @@ class Progress:
         return self._last_seen(index, f"silent for {silent:.0f} s")
     return ""
 
-  def _failed(self) -> str:
+  def _failed(self, seconds: float = 0) -> str:
+    """Names a process that failed, whose last word is so long ago."""
+    now = time.monotonic()
     for index, peer in self._peers.items():
-      if peer.place.ended:
+      if peer.place.ended and now - peer.changed >= seconds:
         return self._last_seen(index, f"ended by {peer.place.ended}")
     return ""
 
@@ -203,17 +204,19 @@ class Progress:
     """Says whom all wait for, shows every thread, tells the others, ends."""
     if not self._ending.acquire(blocking=False):
       time.sleep(2 * _FAREWELL)  # another thread is at it
-    print(
-      f"item-jax: stalled: {cause}; this is {self._name(self._me)}"
-      f" {self._place}",
-      file=sys.stderr,
-      flush=True,
-    )
-    faulthandler.dump_traceback(all_threads=True)
-    if self._store is not None:
-      self._place = self._place._replace(ended=f"a stall: {cause}")
-      time.sleep(_FAREWELL)
-    os._exit(EXIT_STALLED)
+    try:
+      print(
+        f"item-jax: stalled: {cause}; this is {self._name(self._me)}"
+        f" {self._place}",
+        file=sys.stderr,
+        flush=True,
+      )
+      faulthandler.dump_traceback(all_threads=True)
+    finally:  # whether or not that can be written
+      if self._store is not None:
+        self._place = self._place._replace(ended=f"a stall: {cause}")
+        time.sleep(_FAREWELL)
+      os._exit(EXIT_STALLED)
 
   def _tell(self) -> None:
     """Tells and hears once a second: a thread, as the store may not answer."""

@@ -1,5 +1,6 @@
 """Turns SIGTERM and Ctrl-C into a question that a loop asks between steps."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,11 +10,9 @@ import time
 import jax
 from jax.experimental import multihost_utils
 
+from item_jax.processes import ASK_TO_STOP, EXIT_START_AGAIN, heard
 from item_jax.training import cluster
 
-# EX_TEMPFAIL: the state is saved; the same command goes on from there.
-EXIT_START_AGAIN = 75
-_NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _HANDLER_BYTES = 1024  # more than any system's struct sigaction
 _LEFT = "item_jax/left"
 _FAREWELL = 3  # s in which the others hear that a process left
@@ -43,39 +42,36 @@ class StopRequest:
     self._asked = False
     self._early = False  # asked before the first step
     self._begun = 0  # steps
+    self._first = threading.Lock()  # whose it is: the first step or the stop
     self._questions = 0
     self._before = {}
+    self._heard = contextlib.ExitStack()
 
   def __enter__(self):
     self._theirs = _get_handler() if self._many else None
-    for number in _NUMBERS:
+    self._heard.enter_context(heard(self._hear))
+    for number in ASK_TO_STOP:
       self._before[number] = signal.signal(number, self._ask)
-    woken, self._wakes = os.pipe()
-    os.set_blocking(self._wakes, False)
-    self._wakes_before = signal.set_wakeup_fd(
-      self._wakes, warn_on_full_buffer=False
-    )
-    threading.Thread(target=self._listen, args=[woken], daemon=True).start()
     self._over = threading.Event()
     if self._many:
-      threading.Thread(target=self._hear, daemon=True).start()
+      threading.Thread(target=self._hear_others, daemon=True).start()
     return self
 
   def __exit__(self, *error):
     self._over.set()
-    signal.set_wakeup_fd(self._wakes_before)
-    os.close(self._wakes)  # ends the thread
     for number, handler in self._before.items():
       # None: not installed from Python, as JAX's is.
       signal.signal(number, handler or signal.SIG_DFL)
     if self._theirs is not None:
       _set_handler(self._theirs)
+    self._heard.close()
 
   def begin(self) -> None:
     """Says that a step begins: from now on there is something to save."""
-    if self._many and not self._begun:
-      _set_handler(self._theirs)
-    self._begun += 1
+    with self._first:
+      if self._many and not self._begun:
+        _set_handler(self._theirs)
+      self._begun += 1
     if self._many and self._early:
       self._early = False
       os.kill(os.getpid(), signal.SIGTERM)
@@ -95,7 +91,7 @@ class StopRequest:
   def _ask(self, number, frame) -> None:
     del frame
     if number == signal.SIGINT:
-      signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+      signal.signal(signal.SIGINT, signal.default_int_handler)
     if not self._many:
       self._asked = True
     elif self._begun:
@@ -103,13 +99,12 @@ class StopRequest:
     else:
       self._early = True
 
-  def _listen(self, woken: int) -> None:
-    while number := os.read(woken, 1):
-      if number[0] in _NUMBERS and not self._begun:
+  def _hear(self, number: int) -> None:
+    with self._first:
+      if number in ASK_TO_STOP and not self._begun:
         self._leave("")
-    os.close(woken)
 
-  def _hear(self) -> None:
+  def _hear_others(self) -> None:
     """Leaves when another process did so before the first step."""
     # When the third begins, the first has come to its end, everywhere.
     while self._begun < 3 and not self._over.wait(1):
@@ -118,18 +113,17 @@ class StopRequest:
       except jax.errors.JaxRuntimeError:
         return  # the store is gone: whoever watches over stalls says so
       if others:
-        self._leave(" by another process")
+        with self._first:
+          self._leave(" by another process")
 
   def _leave(self, why: str) -> None:
-    print(f"stopped{why} before the first step; start again", flush=True)
-    if self._many:
-      try:
+    try:
+      print(f"stopped{why} before the first step; start again", flush=True)
+      if self._many:
         self._store.key_value_set(_LEFT, "", allow_overwrite=True)
-      except jax.errors.JaxRuntimeError:
-        pass
-      else:
         time.sleep(_FAREWELL)
-    os._exit(EXIT_START_AGAIN)
+    finally:  # whether or not anybody reads that
+      os._exit(EXIT_START_AGAIN)
 
 
 def _get_handler():

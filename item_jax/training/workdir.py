@@ -64,6 +64,22 @@ def _remove_if_empty(workdir: Path) -> None:
     workdir.rmdir()
 
 
+def find_run(workdir: Path) -> Run | None:
+  """The run that a workdir holds, if there is one.
+
+  Raises:
+    UserError: there are checkpoints, but nothing says of what.
+  """
+  if (workdir / RUN_FILE).exists():
+    return read_run(workdir)
+  if any((workdir / "checkpoints").glob("[0-9]*")):
+    raise UserError(
+      f"{workdir} holds checkpoints, but {RUN_FILE}, which says of what run, is"
+      " missing: put it back, or give another --workdir"
+    )
+  return None
+
+
 def read_run(workdir: Path) -> Run:
   """Raises UserError where there is no run, or its files don't fit."""
   path = Path(workdir) / RUN_FILE

@@ -1,0 +1,128 @@
+"""How a command ends: by a signal at any moment, or when nobody reads on."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import shell
+
+from item_jax.training.output import forgiving
+
+
+def catches(process, number: signal.Signals) -> bool:
+  """Whether the kernel would call a handler of it."""
+  for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+    if line.startswith("SigCgt:"):
+      return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+  return False
+
+
+def ends_with(process, code: int, within: float = 10) -> None:
+  begin = time.monotonic()
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == code, output
+  assert time.monotonic() - begin < within
+  assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+  "words",
+  [
+    f"train --config={shell.CONFIG} --workdir=W",
+    "export --workdir=W --data=D --out=E",
+    "compare --data=D --out=E",
+  ],
+  ids=lambda words: words.split()[0],
+)
+def test_a_signal_before_jax_is_imported_says_start_again(words):
+  process = shell.start(*words.split())
+  while not catches(process, signal.SIGTERM):
+    assert process.poll() is None
+  assert "jaxlib" not in Path(f"/proc/{process.pid}/maps").read_text()
+  process.send_signal(signal.SIGTERM)
+  ends_with(process, 75)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_waits_for_the_others_says_start_again(
+  tiny_data, tmp_path, number
+):
+  port = shell.free_port()
+  words = shell.train_words(tiny_data, tmp_path / "run")
+  process = shell.start(
+    *words,
+    *(f"--coordinator=localhost:{port}", "--num_processes=2"),
+    "--process_id=0",
+  )
+  deadline = time.monotonic() + 120
+  while True:  # until it listens
+    assert time.monotonic() < deadline
+    try:
+      socket.create_connection(("localhost", port)).close()
+      break
+    except OSError:
+      time.sleep(0.05)
+  process.send_signal(number)
+  ends_with(process, 75)
+
+
+def unread(*words) -> subprocess.CompletedProcess:
+  """A command whose output goes into a pipe that nobody reads."""
+  read, write = os.pipe()
+  os.close(read)
+  try:
+    return subprocess.run(
+      [sys.executable, "-m", "item_jax", *map(str, words)],
+      env=shell.environment(),
+      stdout=write,
+      stderr=subprocess.PIPE,
+      text=True,
+      timeout=300,
+    )
+  finally:
+    os.close(write)
+
+
+def test_what_nobody_reads_ends_quietly(tiny_data):
+  done = unread("verify", tiny_data)
+  assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.slow
+def test_a_run_that_nobody_reads_ends_quietly(tiny_data, tmp_path):
+  words = shell.train_words(tiny_data, tmp_path / "run", variant="short")
+  done = unread(*words)
+  assert done.returncode == 128 + signal.SIGPIPE
+  assert "Traceback" not in done.stderr
+  assert "Exception ignored" not in done.stderr
+
+
+def test_a_disk_that_takes_no_output_costs_lines_alone(monkeypatch):
+  with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+    patch.setattr(sys, "stdout", full)
+    with forgiving():
+      for _ in range(3):
+        print("x" * 100_000, flush=True)
+      print("y")
+    full.flush()  # what is left goes nowhere, and fails no more
+
+
+@pytest.mark.slow
+def test_a_run_whose_output_has_no_room_goes_on(tiny_data, tmp_path):
+  workdir = tmp_path / "run"
+  words = shell.train_words(tiny_data, workdir, variant="short")
+  with open("/dev/full", "w") as full:
+    done = subprocess.run(
+      [sys.executable, "-m", "item_jax", *words],
+      env=shell.environment(),
+      stdout=full,
+      stderr=full,
+      timeout=300,
+    )
+  assert done.returncode == 0
+  assert (workdir / "checkpoints" / "8" / "manifest.json").is_file()
