@@ -149,6 +149,12 @@ def _check_run(config: Config) -> None:
   _one_of("checkpoint.best", config.checkpoint.best, MEASURES)
   for name in ("warmup", "lr", "decay"):
     _at_least(0, f"optim.{name}", getattr(config.optim, name))
+  if 0 < config.steps <= config.optim.warmup:
+    raise UserError(
+      f"optim.warmup={config.optim.warmup} takes all of steps={config.steps},"
+      " and the learning rate would never decay: for a short run give"
+      f" --config.optim.warmup={config.steps // 10} too"
+    )
   for name in ("eps", "clip"):
     _above_zero(f"optim.{name}", getattr(config.optim, name))
   _at_least(0, "optim.spike", config.optim.spike)

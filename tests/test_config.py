@@ -41,6 +41,8 @@ def make(**fields) -> Config:
     ({"mask.mask_share": 0.95}, 1, ["0.95", "0.1"]),
     ({"model.norm": "rms"}, 1, ["'rms'", "post, pre"]),
     ({"steps": -1}, 1, ["steps=-1"]),
+    ({"steps": 2_000}, 1, ["steps=2000", "warmup=10000", "warmup=200 "]),
+    ({"steps": 9, "optim.warmup": 9}, 1, ["never decay", "warmup=0 "]),
     ({"task": "mlm"}, 1, ["'mlm'", "'roberta'", "'item'"]),
     ({"task": "sorting"}, 1, ["'sorting'", "category"]),
     ({"model.name": "vgg"}, 1, ["'vgg'", "resnet50"]),
@@ -71,6 +73,8 @@ def test_names_what_is_wrong(fields, devices, words):
 
 def test_defaults_are_possible():
   validate(make(), devices=8)
+  validate(make(steps=0), devices=8)  # what it starts from is the result
+  validate(make(steps=1, **{"optim.warmup": 0}), devices=8)
 
 
 def test_there_and_back():

@@ -200,9 +200,9 @@ def test_categories_out_of_the_order_of_their_hashes_are_refused(tiny_data):
 
 @pytest.fixture(scope="module")
 def pretrained(tiny_data, tmp_path_factory):
-  """A workdir of four steps of the five objectives."""
+  """A workdir of six steps of the five objectives."""
   workdir = tmp_path_factory.mktemp("pretrained") / "run"
-  config = make_config(tiny_data, "plain", steps=4)
+  config = make_config(tiny_data, "plain", steps=6)
   assert train(config, workdir) == 0
   return workdir
 

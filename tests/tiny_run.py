@@ -40,6 +40,7 @@ def get_config(variant: str = "plain") -> Config:
   if variant in BASELINES:
     config.task, config.model.name = BASELINES[variant]
     config.steps = 4
+    config.optim.warmup = 1
     config.log_every = 2
     config.eval_every = 4
   if variant == "short":

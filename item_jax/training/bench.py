@@ -37,7 +37,10 @@ def bench_step(
     largest_costs, of one traced step.
   """
   if not config.steps:
-    raise UserError("steps=0: there is no step to time; give --config.steps=1")
+    raise UserError(
+      "steps=0: there is no step to time; give --config.steps=1"
+      " --config.optim.warmup=0"
+    )
   setup = setup_lib.set_up(config, None)
   batch = sharding.to_devices(
     setup.mesh,
