@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from item_jax.__main__ import main
 from item_jax.errors import UserError
 from item_jax.evaluation import ranking
 from item_jax.evaluation import search as module
@@ -249,3 +250,17 @@ def test_the_bench_tells_what_a_user_asks(tmp_path, capsys):
   assert f"{result['ratio']:.0%}" in capsys.readouterr().out
   with pytest.raises(UserError, match="expected 0 < queries <= items"):
     bench_search(items=10, dim=16, queries=11)
+
+
+@pytest.mark.parametrize(
+  ("words", "odd"),
+  [
+    ("search --itmes=7 --config=no.py", "search does not take --config --itm"),
+    ("search --seconds=1", "search does not take --seconds"),
+    ("input --config=no.py --profile=P", "input does not take --profile"),
+    ("step --config=no.py --items=7", "step does not take --items"),
+  ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, odd, capsys):
+  assert main(["bench", *words.split()]) == 2
+  assert odd in capsys.readouterr().err

@@ -2,38 +2,61 @@
 
 from pathlib import Path
 
+from item_jax.errors import UserError
+
+# What each of them takes, and the value where none is given.
+_TAKES = {
+  "step": {"config": None, "seconds": 20.0, "profile": None},
+  "input": {"config": None, "seconds": 20.0},
+  "search": {"items": 100_000, "dim": 768, "queries": 2_000},
+}
+
 
 def add(command) -> None:
   sub = command("bench", "measure the step, the input or the search")
-  sub.add_argument("what", choices=("step", "input", "search"))
-  sub.add_argument("--config", metavar="FILE[:VARIANT]")
-  sub.add_argument("--seconds", type=float, default=20.0)
+  sub.add_argument("what", choices=tuple(_TAKES))
   sub.add_argument(
-    "--profile", type=Path, help="folder for a trace of one step"
+    "--config", metavar="FILE[:VARIANT]", help="of step and input: the run's"
   )
-  sub.add_argument("--items", type=int, default=100_000)
-  sub.add_argument("--dim", type=int, default=768)
-  sub.add_argument("--queries", type=int, default=2_000)
-  sub.add_argument("--json", type=Path)
+  sub.add_argument(
+    "--seconds", type=float, help="of step and input: how long; default: 20"
+  )
+  sub.add_argument(
+    "--profile", type=Path, help="of step: folder for a trace of one"
+  )
+  sub.add_argument(
+    "--items", type=int, help="of search: rows searched; default: 100,000"
+  )
+  sub.add_argument("--dim", type=int, help="of search: width; default: 768")
+  sub.add_argument(
+    "--queries", type=int, help="of search: how many; default: 2,000"
+  )
+  sub.add_argument("--json", type=Path, help="file for the results")
 
 
 def run(args, rest) -> None:
+  given = _given(args, rest)
   if args.what == "search":
     from item_jax.evaluation.bench import bench_search
 
-    bench_search(
-      items=args.items,
-      dim=args.dim,
-      queries=args.queries,
-      json_path=args.json,
-    )
+    bench_search(**given, json_path=args.json)
     return
   from item_jax import config_flags
   from item_jax.training import bench
 
-  config = config_flags.parse(args.config, rest)
-  given = {"seconds": args.seconds, "json_path": args.json}
-  if args.what == "step":
-    bench.bench_step(config, profile=args.profile, **given)
-  else:
-    bench.bench_input(config, **given)
+  config = config_flags.parse(given.pop("config"), rest)
+  measure = bench.bench_step if args.what == "step" else bench.bench_input
+  measure(config, **given, json_path=args.json)
+
+
+def _given(args, rest) -> dict:
+  """The options of what is measured; an option of another is refused."""
+  takes = _TAKES[args.what]
+  names = {name for options in _TAKES.values() for name in options}
+  said = {name for name in names if getattr(args, name) is not None}
+  odd = [f"--{name}" for name in sorted(said - takes.keys())]
+  if "config" not in takes:
+    odd += rest
+  if odd:
+    raise UserError(f"bench {args.what} does not take {' '.join(odd)}")
+  return takes | {name: getattr(args, name) for name in said}
