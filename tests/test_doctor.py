@@ -190,6 +190,36 @@ def test_two_processes_examine_together(tiny_data, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_a_folder_that_one_process_does_not_see(tmp_path):
+  """Each of two machines has a disk of its own under the same name."""
+  own = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+  mount = f"mount -t tmpfs tmpfs {tmp_path}"
+  if shutil.which("unshare") is None:
+    pytest.skip("no unshare: nothing can be mounted without root")
+  if subprocess.run([*own, mount], capture_output=True).returncode:
+    pytest.skip("this machine lets nobody mount")
+  words = [sys.executable, "-m", "item_jax", "doctor", f"--workdir={tmp_path}"]
+  words += [f"--coordinator=localhost:{shell.free_port()}"]
+  words += ["--num_processes=2"]
+  alone = [*own, f'{mount} && exec "$@"', "sh"]
+  processes = [
+    subprocess.Popen(
+      [*before, *words, f"--process_id={number}"],
+      env=shell.environment(),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for number, before in enumerate(([], alone))
+  ]
+  outputs = [process.communicate(timeout=280)[0] for process in processes]
+  assert [p.returncode for p in processes] == [1, 1], "\n".join(outputs)
+  assert "process 1 does not see it" in outputs[0]
+  assert "what process 0 makes is not seen here" in outputs[1]
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_a_photo_is_decoded_and_counted(tiny_data):
   store, words, found = doctor_input.open_data(Path(tiny_data))
   assert found.level == doctor.OK

@@ -68,10 +68,10 @@ def checkpoint(workdir: Path) -> Finding:
     number = multihost_utils.broadcast_one_to_all(number)
   folder = parent / f".doctor-{int(number)}"
   begin = time.perf_counter()
-  why = _make_for_all(folder)
-  if why:
-    return Finding(BAD, "checkpoint", f"{parent}: {why}")
   try:
+    why = _make_for_all(folder)
+    if why:
+      return Finding(BAD, "checkpoint", f"{parent}: {why}")
     checkpoints = Checkpoints(folder)
     try:
       checkpoints.save(1, state)
