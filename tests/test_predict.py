@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import shell
 import tiny_run
+from lost_records import lose
 
 import item_jax
 from item_jax.data.records import open_store
@@ -89,6 +91,24 @@ def test_the_command(workdir, tiny_data, tmp_path, embedder, records):
     assert scores[name] == expected[name]
   assert f"{expected['accuracy']:.4f}" in output
   assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_record_that_is_lost_costs_its_line(
+  workdir, tiny_data, tmp_path, records, capsys
+):
+  data = shutil.copytree(tiny_data, tmp_path / "data")
+  lose(data, "test", records[2])
+  found = predict.predict_split(
+    workdir, data=data, split="test", out=tmp_path / "x.csv", bootstrap=2
+  )
+  assert (
+    "1 that cannot be read are left out: test[2]" in capsys.readouterr().out
+  )
+  rest = [r for r in records if r != records[2]]
+  assert found.ids == [r.listing_id for r in rest]
+  assert found.true == [r.category for r in rest]
+  lines = (tmp_path / "x.csv").read_text().splitlines()[1:]
+  assert len(lines) == len(found.said) == len(found.probability_NK) == len(rest)
 
 
 def test_it_learnt_something(embedder, tiny_data):

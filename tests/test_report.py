@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import simplejpeg
 from exports import finish_export
+from lost_records import lose
 
 from item_jax.data import records
 from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
+from item_jax.evaluation import trivial
 from item_jax.evaluation.report import report
 from item_jax.files import write_manifest
 
@@ -37,9 +39,12 @@ def rows():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
+  return store(tmp_path_factory.mktemp("data"), rows())
+
+
+def store(folder, listings):
   writer = StoreWriter(folder)
-  for row in rows():
+  for row in listings:
     writer.add("test", row)
   (folder / records.CATALOGUE).write_text(
     json.dumps({"format": records.FORMAT, "fingerprint": writer.close()})
@@ -127,3 +132,21 @@ def test_other_impossible_reports_are_refused(data, tmp_path):
 
 def test_baselines_alone_need_no_export(data):
   assert list(report(data, "test", {}, None)) == ["tfidf", "thumbnail"]
+
+
+def test_what_cannot_be_read_keeps_its_place_and_is_named(tmp_path, capsys):
+  listings = list(rows())
+  whole = listings[4]
+  listings[4] = whole._replace(image=whole.image[: len(whole.image) // 2])
+  folder = store(tmp_path, listings)
+  lose(folder, "test", listings[7])
+  assert report(folder, "test", {}, None).keys() == {"tfidf", "thumbnail"}
+  printed = capsys.readouterr().out
+  assert "2 of 24 listings" in printed
+  assert ": l04, test[7]\n" in printed
+  items, (titles, photos) = trivial.read(
+    records.open_store(folder), "test", trivial.title, trivial.small_photo
+  )
+  assert (items.ids[7], items.products[7], titles[7]) == ("test[7]", "", "")
+  assert (items.ids[4], titles[4]) == ("l04", whole.title)
+  assert [n for n, photo in enumerate(photos) if photo is None] == [0, 4, 7]

@@ -14,14 +14,16 @@ from item_jax.data import pipeline
 from item_jax.data.images import BadImage
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
-from item_jax.evaluation import labels
+from item_jax.evaluation import labels, shards
 from item_jax.evaluation.embed import Embedder, load
 from item_jax.evaluation.export import check_data
 from item_jax.training.workdir import read_run
 
+_NAMED = 10  # listings that cannot be read
+
 
 class Predicted(NamedTuple):
-  """What a model says of N listings."""
+  """What a model says of N listings; those that can be read."""
 
   ids: list[str]
   products: list[str]
@@ -29,6 +31,7 @@ class Predicted(NamedTuple):
   said: list[list[str]]  # the likeliest categories of each, best first
   probability_NK: np.ndarray  # float32, theirs
   answers: labels.Answers | None  # None where no listing has a known category
+  unreadable: list[str]  # ids of those that are left out
 
 
 def predict_split(
@@ -67,6 +70,13 @@ def predict_split(
   found = predict(embedder, store, split, top=top, batch_size=batch_size)
   write_csv(Path(out), found)
   print(f"{out}: {len(found.ids):,} listings, step {embedder.step}")
+  if found.unreadable:
+    named = found.unreadable[:_NAMED]
+    named += ["..."] * (len(found.unreadable) > _NAMED)
+    print(
+      f"{len(found.unreadable):,} that cannot be read are left out:"
+      f" {', '.join(named)}"
+    )
   if found.answers is None:
     print("no listing has a category that the model knows: nothing to score")
     return found
@@ -84,13 +94,9 @@ def predict_split(
 def predict(
   embedder: Embedder, store, split: str, *, top: int = 5, batch_size: int = 256
 ) -> Predicted:
-  """Predicts every listing of a split, in the split's order."""
+  """Predicts every listing of a split that can be read, in their order."""
   source = store.source(split)
-  ids, products, true = [], [], []
-  for record in source:
-    ids.append(record.listing_id)
-    products.append(record.product_id)
-    true.append(record.category)
+  items = [shards.read_item(source, split, n) for n in range(len(source))]
   devices = jax.device_count()
   batch_size = -(-batch_size // devices) * devices
   config = embedder.config
@@ -102,14 +108,22 @@ def predict(
     title_places=config.model.title_places,
     batch_size=batch_size,
   )
-  said, probabilities = [], []
+  said, probabilities, bad = [], [], []
   # Five are always ranked: top-5 accuracy wants them, whatever is shown.
   deep = max(top, labels.TOP)
   for batch in batches:
     ranked_BK, some_BK = rank(embedder.predict_batch(batch), deep)
     said += [[embedder.categories[c] for c in line] for line in ranked_BK]
     probabilities.append(some_BK)
-  said = said[: len(ids)]  # the last batch is filled up
+    bad.append(batch.bad_B)
+  bad_N = np.concatenate(bad)[: len(items)]  # the last batch is filled up
+  unreadable = [items[row].id for row in np.flatnonzero(bad_N)]
+  good_N = np.flatnonzero(~bad_N)
+  said = [said[row] for row in good_N]
+  ids, products, true = (
+    [getattr(items[row], name) for row in good_N]
+    for name in ("id", "product", "category")
+  )
   answers = None
   if set(true) & set(embedder.categories):
     answers = labels.answers(
@@ -120,8 +134,9 @@ def predict(
     products,
     true,
     [line[:top] for line in said],
-    np.concatenate(probabilities)[: len(ids), :top],
+    np.concatenate(probabilities)[good_N, :top],
     answers,
+    unreadable,
   )
 
 

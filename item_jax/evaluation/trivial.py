@@ -11,7 +11,8 @@ import numpy as np
 import scipy.sparse
 import simplejpeg
 
-from item_jax.data.records import Record, Store
+from item_jax.data.images import BadImage
+from item_jax.data.records import BadRecord, Record, Store
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import (
@@ -23,19 +24,42 @@ from item_jax.evaluation.ranking import (
 from item_jax.evaluation.search import GRID, rounded
 
 SIDE = 16  # pixels of a thumbnail
+_NAMED = 10  # listings that cannot be read
 
 
 def read(
   store: Store, split: str, *values: Callable[[Record], object]
 ) -> tuple[Items, tuple[list, ...]]:
-  """A split's items, and of each record what each of `values` makes of it."""
+  """A split's items, and of each record what each of `values` makes of it.
+
+  One that cannot be read keeps its place, as in an export: it is called
+  "test[17]" and has nothing; one whose photo is broken has no photo. They are
+  counted and named.
+  """
   items, found = Items([], [], []), tuple([] for _ in values)
-  for record in store.source(split):
+  source, unreadable = store.source(split), []
+  for number in range(len(source)):
+    try:
+      record = source[number]
+    except BadRecord:
+      record = Record(f"{split}[{number}]", "", "", "", b"")
+      unreadable.append(record.listing_id)
+    try:
+      made = [value(record) for value in values]
+    except BadImage:
+      made = [value(record._replace(image=b"")) for value in values]
+      unreadable.append(record.listing_id)
     items.ids.append(record.listing_id)
     items.products.append(record.product_id)
     items.categories.append(record.category)
-    for held, value in zip(found, values, strict=True):
-      held.append(value(record))
+    for held, one in zip(found, made, strict=True):
+      held.append(one)
+  if unreadable:
+    named = unreadable[:_NAMED] + ["..."] * (len(unreadable) > _NAMED)
+    print(
+      f"split {split!r}: {len(unreadable)} of {len(source)} listings, or their"
+      f" photos, cannot be read: {', '.join(named)}"
+    )
   return items, found
 
 
@@ -44,10 +68,17 @@ def title(record: Record) -> str:
 
 
 def small_photo(record: Record) -> np.ndarray | None:
-  """Its thumbnail; None where there is no photo."""
+  """Its thumbnail; None where there is no photo.
+
+  Raises:
+    BadImage: it is not what was prepared.
+  """
   if not record.image:
     return None
-  return thumbnail(simplejpeg.decode_jpeg(record.image))
+  try:
+    return thumbnail(simplejpeg.decode_jpeg(record.image))
+  except ValueError as error:
+    raise BadImage(str(error)) from error
 
 
 def score_titles(
