@@ -18,7 +18,9 @@ from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
 from item_jax.evaluation import shards
 from item_jax.evaluation.during import make_evaluate
+from item_jax.evaluation.embed import Embedder
 from item_jax.training import loop
+from item_jax.training.restore import restore
 
 
 @pytest.fixture(scope="module")
@@ -303,3 +305,17 @@ def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
   with (tmp_path / "e" / "items.csv").open(newline="") as file:
     (item,) = csv.DictReader(file)
   assert (item["has_image"], item["has_title"]) == ("0", "1")
+
+
+def test_a_run_that_was_trained_with_cudnn_is_read_here_too(workdir, capsys):
+  found = restore(workdir)
+  run = found.run._replace(attention="cudnn")
+  moved = Embedder(run, found.params, step=found.step, dtype="bfloat16")
+  assert "attention: xla (it was cudnn; cpu" in capsys.readouterr().out
+  here = item_jax.load(workdir, dtype="bfloat16")
+  assert here.dtype == "bfloat16"
+  assert not capsys.readouterr().out
+  titles = ["red mug", None]
+  np.testing.assert_array_equal(
+    moved.embed(titles=titles), here.embed(titles=titles)
+  )

@@ -22,6 +22,7 @@ from item_jax.tasks import networks
 from item_jax.training.loop import train
 from item_jax.training.optimizer import make_optimizer
 from item_jax.training.restore import restore
+from item_jax.training.setup import set_up
 from item_jax.training.step import init_state, make_train_step, metric_names
 
 VARIANTS = ("plain", *tiny_run.BASELINES)
@@ -252,3 +253,19 @@ def test_a_model_of_one_side_is_asked_for_no_other(tiny_data, tmp_path):
   export(tmp_path / "run", **given)
   meta = json.loads((tmp_path / "e" / "meta.json").read_text())
   assert meta["dims"] == 32
+
+
+@pytest.mark.parametrize(
+  ("variant", "best", "measured"),
+  [
+    ("plain", "category/accuracy", "both/map@10, image/recall@10"),
+    ("resnet50", "image/map@10", "both/map@10, category/accuracy"),
+  ],
+)
+def test_a_best_that_is_never_measured_is_refused(
+  tiny_data, variant, best, measured
+):
+  config = make_config(tiny_data, variant)
+  config.checkpoint.best = best
+  with pytest.raises(UserError, match=f"{best}.* measures .*{measured}"):
+    set_up(config, None)

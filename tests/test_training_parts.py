@@ -206,6 +206,15 @@ def test_the_quicker_kernel_is_taken(monkeypatch):
   assert "Unsupported head dim" in why
 
 
+def test_a_resumed_run_keeps_its_kernel_where_the_device_has_it(monkeypatch):
+  assert attention.as_before("xla") == ("xla", "as before")
+  kernel, why = attention.as_before("cudnn")  # begun on a GPU, resumed here
+  assert kernel == "xla"
+  assert "it was cudnn; cpu has none" in why
+  monkeypatch.setattr(attention, "has_cudnn", lambda: True)
+  assert attention.as_before("cudnn") == ("cudnn", "as before")
+
+
 def test_attention_is_timed_on_this_device():
   assert attention._seconds(2, (16, 2, 8, True), "float32", "xla") > 0
 

@@ -19,6 +19,7 @@ from item_jax.data import pipeline
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
+from item_jax.training import attention as attention_lib
 from item_jax.training import sharding
 from item_jax.training.restore import restore
 from item_jax.training.workdir import Run
@@ -52,8 +53,11 @@ class Embedder:
     self.step = step
     self.dtype = dtype
     self.words: Words = run.words
-    # cuDNN's attention has no float32.
-    kernel = run.attention if dtype == "bfloat16" else "xla"
+    kernel, why = "xla", ""
+    if dtype == "bfloat16":  # cuDNN's attention has no float32
+      kernel, why = attention_lib.as_before(run.attention)
+    if kernel != run.attention and why:
+      print(f"attention: {kernel} ({why})")
     config = copy.deepcopy(run.config)
     config.model.dtype = dtype
     self.config: Config = config

@@ -17,6 +17,13 @@ def has_cudnn() -> bool:
   return device.platform == "gpu" and "nvidia" in device.device_kind.lower()
 
 
+def as_before(kernel: str) -> tuple[str, str]:
+  """The kernel that a run had, or XLA's where this device has none of that."""
+  if kernel == "cudnn" and not has_cudnn():
+    return "xla", f"it was cudnn; {jax.devices()[0].device_kind} has none"
+  return kernel, "as before"
+
+
 def choose(asked: str, *, rows: int, shapes, dtype: str) -> tuple[str, str]:
   """("xla" or "cudnn", why).
 

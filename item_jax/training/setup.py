@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
-from item_jax.config_check import validate
+from item_jax.config_check import MEASURES, validate
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import Words, load_words
@@ -85,6 +85,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   task = tasks.make_task(
     config, words, categories=categories, attention=attention
   )
+  _check_best(config, task)
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
@@ -140,10 +141,26 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   )
 
 
+def _check_best(config: Config, task: Task) -> None:
+  """Raises UserError where validation never measures `checkpoint.best`."""
+  measured = [
+    name
+    for name in MEASURES
+    if name.partition("/")[0] in task.modalities
+    or (name.startswith("category/") and task.predict is not None)
+  ]
+  if config.checkpoint.best not in measured:
+    raise UserError(
+      f"checkpoint.best={config.checkpoint.best!r}: of"
+      f" task={config.task!r} with model.name={config.model.name!r} validation"
+      f" measures {', '.join(measured)}"
+    )
+
+
 def _attention(config: Config, run) -> tuple[str, str]:
   """The attention kernel and why; a resumed run keeps the one it had."""
   if run is not None:
-    return run.attention, "as before"
+    return attention_lib.as_before(run.attention)
   return attention_lib.choose(
     config.model.attention,
     rows=config.batch_size // jax.device_count() // config.optim.accumulate,
