@@ -165,6 +165,18 @@ def test_a_worker_that_fails_leaves_nothing(shop, tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == []
 
 
+def test_rows_that_beam_loses_are_an_error(shop, tmp_path, monkeypatch):
+  first = beam_workers._first
+
+  def lossy(listing):
+    return () if listing[0] == "l7" else first(listing)
+
+  monkeypatch.setattr(beam_workers, "_first", lossy)
+  with pytest.raises(RuntimeError, match="workers lost the others"):
+    run(shop, out=tmp_path / "data", **DIRECT)
+  assert list(tmp_path.iterdir()) == []
+
+
 def start_slow(folder):
   """A run that takes long, and one of its two workers, seen at work."""
   (folder / "images").mkdir()
@@ -206,14 +218,6 @@ def readers(folder, process):
   return found
 
 
-def is_alive(pid):
-  try:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-  except OSError:
-    return False
-  return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.mark.slow
 def test_a_worker_process_that_is_killed_leaves_nothing(tmp_path):
   process, worker = start_slow(tmp_path)
@@ -228,7 +232,7 @@ def test_no_worker_outlives_who_started_it(tmp_path):
   process, worker = start_slow(tmp_path)
   process.kill()
   killed = time.monotonic()
-  while is_alive(worker):
+  while shell.children(worker):
     assert time.monotonic() - killed < 5
     time.sleep(0.05)
   process.communicate()
@@ -245,6 +249,10 @@ def test_no_worker_outlives_who_started_it(tmp_path):
       "direct_num_workers.*two",
     ),
     ({"runner_options": ["stray"]}, "stray"),
+    (
+      {"runner_options": ["--direct_running_mode=multi_threading"]},
+      "loses rows.*multi_processing",
+    ),
     ({"workers": 2}, "--workers=2.*--direct_num_workers"),
   ],
 )

@@ -21,6 +21,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+  DirectOptions,
   GoogleCloudOptions,
   PipelineOptions,
 )
@@ -55,7 +56,8 @@ def read_options(runner: str, words: Sequence[str]) -> PipelineOptions:
     words: as on a command line, `--name=value` each.
 
   Raises:
-    UserError: Beam has none of that name, or it takes no such value.
+    UserError: Beam has none of that name, it takes no such value, or loses
+      rows by it.
   """
   parser = argparse.ArgumentParser(
     allow_abbrev=False, add_help=False, exit_on_error=False
@@ -70,7 +72,16 @@ def read_options(runner: str, words: Sequence[str]) -> PipelineOptions:
     raise UserError(
       f"neither prepare nor Beam has an option {' '.join(unknown)}"
     )
-  return PipelineOptions(list(words))
+  options = PipelineOptions(list(words))
+  if options.view_as(DirectOptions).direct_running_mode == "multi_threading":
+    # Its workers' buffers are emptied by a clock, without a lock: what is
+    # written meanwhile is lost (Beam 2.77, TimeBasedBufferingClosableOutput-
+    # Stream).
+    raise UserError(
+      "--direct_running_mode=multi_threading loses rows, by a fault of Beam:"
+      " expected multi_processing, or none for a single worker"
+    )
+  return options
 
 
 def write(
