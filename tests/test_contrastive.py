@@ -13,7 +13,7 @@ from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import load_words
-from item_jax.objectives import contrastive
+from item_jax.objectives import contrastive, floors
 from item_jax.training import sharding
 
 # Similarities of four rows: a_i is the i-th axis, so a_i . b_j = S[i, j].
@@ -228,3 +228,48 @@ def test_planted_duplicates_lower_the_loss_of_the_batch(towers):
   )
   (repelled, _), *_ = run(towers, apart)
   assert loss < repelled - 1e-3
+
+
+def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
+  rng = np.random.default_rng(0)
+  size, rows = 12, 40
+  product, title = rng.integers(0, 12, rows), rng.integers(0, 8, rows)
+  image_B, title_B = rng.random(rows) < 0.8, rng.random(rows) < 0.7
+  said = count = 0.0
+  for _ in range(100):
+    some = rng.permutation(rows)[:size]
+    batch = tiny.make_batch(size)._replace(
+      product_B=product[some],
+      title_B=title[some],
+      has_image_B=image_B[some],
+      has_title_B=title_B[some],
+    )
+    valid_B = image_B[some] & title_B[some]
+    zero_BD = np.zeros((size, 4), np.float32)
+    alike_BB = contrastive.alike(batch)
+    found = _similar(zero_BD, zero_BD, 0.0, alike_BB=alike_BB, valid_B=valid_B)
+    said += float(found.nll)
+    count += valid_B.sum()
+  part = np.flatnonzero(image_B & title_B)
+  floor = floors.rival_floor(
+    [(product[n], title[n]) for n in part],
+    share=len(part) / rows,
+    batch_size=size,
+  )
+  assert floor == pytest.approx(said / count, rel=0.05)
+  assert floor < 0.8 * math.log(size)
+
+
+def test_rivals_by_hand():
+  rows = [("p", "a"), ("p", "a"), ("p", None), ("q", "a"), ("q", None)]
+  # Alike: three of p, the two of q, and three titled "a", two of them p's.
+  alike = 6 + 2 + 6 - 2
+  found = floors.rival_floor(rows, share=0.5, batch_size=9)
+  assert found == pytest.approx(math.log(1 + 8 * 0.5 * (1 - alike / 20)))
+  assert floors.rival_floor([], share=0.0, batch_size=9) == 0
+
+
+def test_whether_a_quarter_is_swapped_is_told_by_its_entropy():
+  assert floors.match_floor(0.25) == pytest.approx(0.5623, abs=1e-4)
+  assert floors.match_floor(0.5) == pytest.approx(math.log(2))
+  assert floors.match_floor(0.0) == 0

@@ -12,11 +12,13 @@ import pytest
 import tiny_run
 
 from item_jax import tasks
+from item_jax.data import pipeline
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
 from item_jax.evaluation.embed import embed_unit, load
 from item_jax.evaluation.export import export
+from item_jax.objectives import contrastive, floors
 from item_jax.objectives.category import class_table
 from item_jax.tasks import networks
 from item_jax.training.loop import train
@@ -269,3 +271,33 @@ def test_a_best_that_is_never_measured_is_refused(
   config.checkpoint.best = best
   with pytest.raises(UserError, match=f"{best}.* measures .*{measured}"):
     set_up(config, None)
+
+
+@pytest.mark.parametrize("views", ["sides", "both"])
+def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
+  """ln of the rows that a row is told from, itself among them."""
+  store = open_store(tiny_data)
+  words = load_words(Path(tiny_data) / "tokenizer.json")
+  batches = pipeline.training_batches(
+    store,
+    "train",
+    words,
+    image_size=16,
+    title_places=12,
+    batch_size=16,
+    seed=0,
+    start=0,
+    stop=store.sizes["train"] // 16,
+  )
+  alike = np.concatenate([contrastive.alike(b).sum(1) for b in batches])
+  expected = np.log(17 - alike).mean()
+  config = make_config(tiny_data, "plain")
+  config.loss.align, config.align.views = 1.0, views
+  config.loss.swap_rate = 0.25
+  found = tasks.make_task(config, words).floors(store, "train", words)
+  assert found["align"] == pytest.approx(expected, rel=0.01)
+  assert found["itm"] == floors.match_floor(0.25)
+  config = make_config(tiny_data, "clip")
+  found = tasks.make_task(config, words).floors(store, "train", words)
+  assert found["contrastive"] == pytest.approx(expected, rel=0.01)
+  assert expected < math.log(16) - 0.005

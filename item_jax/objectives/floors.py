@@ -3,10 +3,39 @@ out. A curve that stays at its floor has learnt nothing from the pair.
 """
 
 import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-ITM_FLOOR = math.log(2)  # half of the pairs match
+
+def match_floor(swap_rate: float) -> float:
+  """Entropy in nats of whether a pair matches, given how many are swapped."""
+  return category_floor([swap_rate, 1 - swap_rate])
+
+
+def rival_floor(
+  rows: Sequence[tuple[Hashable, Hashable]], *, share: float, batch_size: int
+) -> float:
+  """ln of how many a row has to be told from in a batch, itself included.
+
+  Args:
+    rows: (product, title) of a sample of rows that take part; title None where
+      there is none. Those with one product or one title are no rivals.
+    share: of all rows that take part.
+  """
+
+  def pairs(keys) -> int:
+    return sum(n * (n - 1) for n in Counter(keys).values())
+
+  titled = [row for row in rows if row[1] is not None]
+  alike = (
+    pairs(product for product, _ in rows)
+    + pairs(title for _, title in titled)
+    - pairs(titled)  # those with both in common
+  )
+  apart = 1 - alike / max(len(rows) * (len(rows) - 1), 1)
+  return math.log(1 + (batch_size - 1) * share * apart)
 
 
 def word_floor(words_NT: np.ndarray, special: tuple[int, ...]) -> float:

@@ -1,10 +1,9 @@
 """Photo against title as a task: what trains two towers."""
 
-import math
-
 from item_jax.config import Config
 from item_jax.data.tokenizer import Words
 from item_jax.objectives import contrastive
+from item_jax.tasks import samples
 from item_jax.tasks.contract import Task
 from item_jax.tasks.networks import Network
 
@@ -35,7 +34,9 @@ def make_task(
     embed=network.embed,
     predict=None,
     floors=lambda store, split, words: {
-      "contrastive": math.log(config.batch_size)
+      "contrastive": samples.rival_floor(
+        config, store, split, words, complete=True
+      )
     },
     dims=network.dims,
     side=network.side,

@@ -1,7 +1,5 @@
 """ITEm's pre-training as a task: five objectives, a sixth where asked for."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,9 +145,24 @@ def _floors(
     targets = np.asarray(losses.standardise_patches(targets))
   pixels = floors.pixel_floor(targets)
   return {
-    "itm": floors.ITM_FLOOR,
+    "itm": floors.match_floor(config.loss.swap_rate),
     "mlm": word,
     "mim": pixels,
     "gmlm": word,
     "gmim": pixels,
-  } | ({"align": math.log(config.batch_size)} if config.loss.align else {})
+  } | _sixth_floor(config, store, split, words)
+
+
+def _sixth_floor(
+  config: Config, store: Store, split: str, words: Words
+) -> dict[str, float]:
+  """The mean of the kinds' floors, as the loss is of the kinds."""
+  if not config.loss.align:
+    return {}
+  kinds = align.KINDS[config.align.views]
+  # Of one side each a listing needs both; a twin has what there is.
+  found = [
+    samples.rival_floor(config, store, split, words, complete=kind == "sides")
+    for kind in kinds
+  ]
+  return {"align": sum(found) / len(found)}
