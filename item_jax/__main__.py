@@ -37,6 +37,27 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 _GO_ON = ("train", "export", "compare")
 
 
+_FIELDS = (
+  "Options of the config follow as --config.NAME=VALUE, such as"
+  " --config.optim.lr=1e-4; item_jax/config.py tells all of them, with units"
+  " and reasons."
+)
+_EXIT_CODES = (
+  "Exit codes: 0 done; 1 found something wrong (verify, doctor); 2 cannot work"
+  " as asked; 3 too many rows were rejected (prepare); 4 failed on the way; 6 a"
+  " process stood still; 75 stopped and saved, the same command goes on."
+)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+  """Tells defaults, but not that there is none."""
+
+  def _get_help_string(self, action) -> str:
+    if action.default is None or action.default is False:
+      return action.help
+    return super()._get_help_string(action)
+
+
 def main(argv: list[str] | None = None) -> int:
   """Runs one command and returns its exit code."""
   argv = sys.argv[1:] if argv is None else argv
@@ -90,6 +111,7 @@ def _make_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="item-jax",
     description="Product embeddings from photo and title (ITEm).",
+    epilog=_EXIT_CODES,
     allow_abbrev=False,
   )
   parser.add_argument("--version", action="version", version=__version__)
@@ -102,8 +124,9 @@ def _make_parser() -> argparse.ArgumentParser:
         name,
         help=text,
         description=text,
+        epilog=_FIELDS if name in {*_PASS_ON} - {"prepare"} else None,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
       )
       sub.set_defaults(run=module.run)
       return sub

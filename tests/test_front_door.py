@@ -201,7 +201,6 @@ def test_a_catalogue_of_titles_alone(tmp_path, place):
   shell.run(
     "prepare",
     tmp_path / "c.csv",
-    f"--images={tmp_path}",
     f"--out={tmp_path / 'data'}",
   )
   shell.run(

@@ -14,7 +14,7 @@ _TAKES = {
 
 def add(command) -> None:
   sub = command("bench", "measure the step, the input or the search")
-  sub.add_argument("what", choices=tuple(_TAKES))
+  sub.add_argument("what", choices=tuple(_TAKES), help="what is measured")
   sub.add_argument(
     "--config", metavar="FILE[:VARIANT]", help="of step and input: the run's"
   )

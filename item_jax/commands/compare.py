@@ -43,7 +43,7 @@ def add(command) -> None:
     default=0.25,
     help="of the steps, for each tuning run",
   )
-  sub.add_argument("--split", default="test")
+  sub.add_argument("--split", default="test", help="that is scored")
   sub.add_argument(
     "--jobs",
     type=int,

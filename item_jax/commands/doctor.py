@@ -14,7 +14,9 @@ def add(command) -> None:
   )
   sub.add_argument("--config", metavar="FILE[:VARIANT]", help="the run's")
   sub.add_argument("--data", type=Path, help="the run's; else data.path")
-  sub.add_argument("--workdir", type=Path, default=Path("."))
+  sub.add_argument(
+    "--workdir", type=Path, default=Path("."), help="where the run will write"
+  )
   cluster.add_flags(sub)
 
 

@@ -18,11 +18,13 @@ def add(command) -> None:
   sub.add_argument(
     "--items", type=Path, help="CSV: id, product, category, role"
   )
-  sub.add_argument("--k", type=_depths, default=(1, 5, 10))
-  sub.add_argument("--json", type=Path)
-  sub.add_argument("--per_query", type=Path, metavar="FILE.csv")
+  sub.add_argument("--k", type=_depths, default="1,5,10", help="depths")
+  sub.add_argument("--json", type=Path, help="file for the scores")
+  sub.add_argument(
+    "--per_query", type=Path, metavar="FILE.csv", help="scores of each query"
+  )
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument("--seed", type=int, default=0)
+  sub.add_argument("--seed", type=int, default=0, help="of the resamples")
   sub.add_argument(
     "--devices",
     action="store_true",

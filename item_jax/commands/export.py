@@ -10,12 +10,17 @@ EXIT_FAILED = 4  # it could not be written, or another process failed
 
 def add(command) -> None:
   sub = command("export", "write the embeddings of a split")
-  sub.add_argument("--workdir", type=Path, required=True)
-  sub.add_argument("--data", type=Path, required=True)
-  sub.add_argument("--split", default="test")
-  sub.add_argument("--out", type=Path, required=True)
+  sub.add_argument("--workdir", type=Path, required=True, help="the run's")
+  sub.add_argument("--data", type=Path, required=True, help="from prepare")
+  sub.add_argument("--split", default="test", help="of the data")
   sub.add_argument(
-    "--modality", choices=("both", "image", "title"), default="both"
+    "--out", type=Path, required=True, help="goes on where it stopped"
+  )
+  sub.add_argument(
+    "--modality",
+    choices=("both", "image", "title"),
+    default="both",
+    help="what the model is shown",
   )
   sub.add_argument(
     "--step", type=int, help="checkpoint; default: the best; 0: untrained"
@@ -24,10 +29,17 @@ def add(command) -> None:
     "--batch_size", type=int, default=256, help="rows a device takes at a time"
   )
   sub.add_argument(
-    "--dtype", choices=("float32", "bfloat16"), default="float32"
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    default="float32",
+    help="of the computation; bfloat16 is good to about two digits",
   )
-  sub.add_argument("--workers", type=int, default=0, help="processes")
-  sub.add_argument("--overwrite", action="store_true")
+  sub.add_argument(
+    "--workers", type=int, default=0, help="processes that decode"
+  )
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace another export"
+  )
   cluster.add_flags(sub)
 
 

@@ -8,7 +8,7 @@ def add(command) -> None:
   sub = command("fuse", "late fusion of two exports of the same split")
   sub.add_argument("image", type=Path, help="the photos' export")
   sub.add_argument("title", type=Path, help="the titles' export")
-  sub.add_argument("--out", type=Path, required=True)
+  sub.add_argument("--out", type=Path, required=True, help="the folder to be")
   how = sub.add_mutually_exclusive_group()
   how.add_argument(
     "--share",
@@ -24,7 +24,9 @@ def add(command) -> None:
     help="exports of validation: take the share of 0, .1, ... 1 with the best"
     " MAP@10 there",
   )
-  sub.add_argument("--overwrite", action="store_true")
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace another export"
+  )
 
 
 def run(args, rest) -> None:

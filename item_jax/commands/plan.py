@@ -11,8 +11,10 @@ def add(command) -> None:
   sub = command(
     "plan", "what a run will need: no data and no device are looked at"
   )
-  sub.add_argument("--config", required=True, metavar="FILE[:VARIANT]")
-  sub.add_argument("--chips", type=int, metavar="N")
+  sub.add_argument(
+    "--config", required=True, metavar="FILE[:VARIANT]", help="the run's"
+  )
+  sub.add_argument("--chips", type=int, metavar="N", help="GPUs or TPU chips")
   sub.add_argument("--memory", type=float, metavar="GB", help="of a chip")
   sub.add_argument(
     "--peak", type=float, metavar="TFLOPS", help="of a chip, in model.dtype"
@@ -34,7 +36,7 @@ def add(command) -> None:
     action="store_true",
     help="this run and 10 and 100 times its samples on machines that are known",
   )
-  sub.add_argument("--json", type=Path)
+  sub.add_argument("--json", type=Path, help="file for the plan")
 
 
 def run(args, rest) -> None:

@@ -11,10 +11,14 @@ def add(command) -> None:
     "predict",
     "a trained model's leaf categories: of a split, or of one listing",
   )
-  sub.add_argument("--workdir", type=Path, required=True)
-  sub.add_argument("--data", type=Path)
-  sub.add_argument("--split", default="test")
-  sub.add_argument("--out", type=Path, metavar="FILE.csv")
+  sub.add_argument(
+    "--workdir", type=Path, required=True, help="of a run with task='category'"
+  )
+  sub.add_argument("--data", type=Path, help="from prepare; needs --out")
+  sub.add_argument("--split", default="test", help="of the data")
+  sub.add_argument(
+    "--out", type=Path, metavar="FILE.csv", help="a line for each listing"
+  )
   sub.add_argument(
     "--image",
     action="append",
@@ -27,7 +31,7 @@ def add(command) -> None:
   sub.add_argument(
     "--step", type=int, help="checkpoint; default: the best; 0: untrained"
   )
-  sub.add_argument("--batch_size", type=int, default=256)
+  sub.add_argument("--batch_size", type=int, default=256, help="rows at a time")
   sub.add_argument("--json", type=Path, help="scores of a split")
 
 

@@ -10,12 +10,15 @@ def add(command) -> None:
   sub.add_argument(
     "catalogue", type=Path, help=".csv, .tsv, .jsonl or .parquet"
   )
-  sub.add_argument("--images", required=True, help="photo folder")
-  sub.add_argument("--out", type=Path, required=True)
+  sub.add_argument(
+    "--images",
+    metavar="DIR",
+    help="what paths of photos start from; default: the catalogue's folder",
+  )
+  sub.add_argument("--out", type=Path, required=True, help="the folder to be")
   sub.add_argument(
     "--column",
     action="append",
-    default=[],
     metavar="OURS=THEIRS",
     help="where a column has another name, as in title=name; repeatable",
   )
@@ -25,12 +28,19 @@ def add(command) -> None:
     help="a tokenizer's folder or file to use: tokenizer.json, vocab.txt, or"
     " vocab.json with merges.txt",
   )
-  sub.add_argument("--vocab_size", type=int, default=30_522)
+  sub.add_argument(
+    "--vocab_size",
+    type=int,
+    default=30_522,
+    help="words at most, where a tokenizer is learnt",
+  )
   sub.add_argument(
     "--max_rejected", type=float, default=0.01, help="share of bad rows"
   )
   sub.add_argument("--workers", type=int, help="processes; default: cores")
-  sub.add_argument("--overwrite", action="store_true")
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace an earlier data set"
+  )
   sub.add_argument(
     "--runner",
     help="the Apache Beam runner that does it elsewhere, as DataflowRunner;"
@@ -46,14 +56,14 @@ def run(args, rest) -> int:
   from item_jax.data.prepare import prepare
 
   columns = {}
-  for pair in args.column:
+  for pair in args.column or ():
     ours, equals, theirs = pair.partition("=")
     if not equals:
       raise UserError(f"--column {pair!r}: expected OURS=THEIRS")
     columns[ours] = theirs
   return prepare(
     args.catalogue,
-    images=args.images,
+    images=args.images or args.catalogue.parent,
     out=args.out,
     columns=columns,
     tokenizer=args.tokenizer,

@@ -16,7 +16,7 @@ def add(command) -> None:
     help="the export that settings are chosen by; default: a tenth of the"
     " training products",
   )
-  sub.add_argument("--json", type=Path)
+  sub.add_argument("--json", type=Path, help="file for the scores")
   sub.add_argument(
     "--out",
     type=Path,
@@ -24,7 +24,9 @@ def add(command) -> None:
     help="folder for tables by category, confusion matrices and pictures",
   )
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument("--seed", type=int, default=0)
+  sub.add_argument(
+    "--seed", type=int, default=0, help="of the classifiers and resamples"
+  )
 
 
 def run(args, rest) -> None:

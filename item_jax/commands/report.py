@@ -7,9 +7,11 @@ from item_jax.errors import UserError
 
 def add(command) -> None:
   sub = command("report", "one table: exports beside the trivial baselines")
-  sub.add_argument("exports", nargs="*", metavar="NAME=FOLDER")
-  sub.add_argument("--data", type=Path, required=True)
-  sub.add_argument("--split", default="test")
+  sub.add_argument(
+    "exports", nargs="*", metavar="NAME=FOLDER", help="exports of the split"
+  )
+  sub.add_argument("--data", type=Path, required=True, help="from prepare")
+  sub.add_argument("--split", default="test", help="of the data")
   sub.add_argument("--out", type=Path, help="results.json")
 
 

@@ -16,8 +16,18 @@ def add(command) -> None:
     "train",
     "train; any option of the config as --config.optim.lr=1e-4",
   )
-  sub.add_argument("--config", required=True, metavar="FILE[:VARIANT]")
-  sub.add_argument("--workdir", type=Path, required=True)
+  sub.add_argument(
+    "--config",
+    required=True,
+    metavar="FILE[:VARIANT]",
+    help="the run's: a Python file",
+  )
+  sub.add_argument(
+    "--workdir",
+    type=Path,
+    required=True,
+    help="the run's folder; one that is there goes on",
+  )
   cluster.add_flags(sub)
 
 

@@ -12,7 +12,7 @@ def add(command) -> None:
     " comparison with what was written: 0 whole, 1 damaged or unfinished, 2"
     " none of these",
   )
-  sub.add_argument("path", type=Path)
+  sub.add_argument("path", type=Path, help="the folder")
   sub.add_argument(
     "--records",
     action="store_true",

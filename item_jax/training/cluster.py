@@ -46,7 +46,9 @@ def add_flags(sub: argparse.ArgumentParser) -> None:
     metavar="HOST:PORT",
     help="where process 0 listens; with the next two instead of --distributed",
   )
-  sub.add_argument("--num_processes", type=int, metavar="N")
+  sub.add_argument(
+    "--num_processes", type=int, metavar="N", help="of all hosts"
+  )
   sub.add_argument("--process_id", type=int, metavar="I", help="0 to N - 1")
   sub.add_argument(
     "--stall_seconds",
