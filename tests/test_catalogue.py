@@ -103,6 +103,28 @@ def test_parquet_with_numbers_and_invalid_text(tmp_path):
   assert (third.title, third.product_id) == ("also fine", "row-3")
 
 
+def test_broken_parquet_is_an_error_of_its_own(tmp_path):
+  import pyarrow as pa
+  import pyarrow.parquet as pq
+
+  path = tmp_path / "c.parquet"
+  titles = [f"red mug {n % 50}" for n in range(400)]
+  pq.write_table(pa.table({"title": titles, "image": titles}), path)
+  data = path.read_bytes()
+  refused = 0
+  for bit in range(0, 8 * len(data), 79):
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+    try:
+      rows = len(list(read_rows(path)))
+    except UserError:
+      refused += 1
+    else:
+      assert rows == 400, bit
+  assert refused > 50
+
+
 def test_other_names_of_columns(tmp_path):
   text = "sku,name,title\n1,Red shirt,ignored\n"
   (row,) = read(tmp_path, text, columns={"listing_id": "sku", "title": "name"})

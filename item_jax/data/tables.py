@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from item_jax.data.parquet import open_parquet, read_parquet
 from item_jax.errors import UserError
 
 _LINE = 4_000_000  # characters; more is no row of a catalogue
@@ -47,7 +48,7 @@ def estimate_rows(path: str | os.PathLike) -> int:
   """About how many rows there are, for showing the time left."""
   path = Path(path)
   if _kind(path) == "parquet":
-    return _open_parquet(path).metadata.num_rows
+    return open_parquet(path).metadata.num_rows
   lines = 0
   with open(path, "rb") as file:
     while block := file.read(1 << 20):
@@ -222,41 +223,9 @@ def _json(line: bytes) -> dict[str, Any] | str:
 
 
 def _read_parquet(path, wanted, columns):
-  import pyarrow as pa
-
-  file = _open_parquet(path)
+  file = open_parquet(path)
   found = _places(file.schema_arrow.names, wanted, columns, path)
-  try:
-    for batch in file.iter_batches(1024, columns=list(found.values())):
-      values = {}
-      for column, name in found.items():
-        array = batch.column(batch.schema.get_field_index(name))
-        if pa.types.is_dictionary(array.type):
-          array = array.dictionary_decode()
-        if pa.types.is_string(array.type):
-          # As bytes: invalid UTF-8 must cost its row, not the batch.
-          array = array.cast(pa.binary())
-        elif pa.types.is_large_string(array.type):
-          array = array.cast(pa.large_binary())
-        values[column] = array.to_pylist()
-      for row in range(len(batch)):
-        yield {column: value[row] for column, value in values.items()}
-  except OSError as error:
-    raise UserError(f"{path} is broken or cut short: {error}") from error
-
-
-def _open_parquet(path):
-  try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-  except ImportError as error:
-    raise UserError(
-      f"reading {path} takes pyarrow: pip install 'item-jax[parquet]'"
-    ) from error
-  try:
-    return pq.ParquetFile(path)
-  except (pa.ArrowInvalid, OSError) as error:
-    raise UserError(f"{path} is no Parquet file: {error}") from error
+  return read_parquet(file, path, found)
 
 
 _READERS = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}
