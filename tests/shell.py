@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 CONFIG = Path(__file__).parent / "tiny_run.py"
+# What differs from run to run in metrics.jsonl; all else repeats.
+TIMINGS = frozenset({"samples_per_second", "input_wait", "mfu", "seconds"})
 # Programs compiled by one run serve the next: the tests' time is compilation.
 CACHE = {
   "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -22,7 +22,7 @@ from item_jax.errors import UserError
 from item_jax.files import write_manifest
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.loop import train
-from item_jax.training.metrics import METRICS_FILE, TIMINGS
+from item_jax.training.metrics import METRICS_FILE
 
 SEED, SIZE, STEPS = 0, 16, 24
 RUN = {"seed": SEED, "size": SIZE}
@@ -172,7 +172,7 @@ def rows_of(workdir, *kinds):
   lines = (workdir / METRICS_FILE).read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   return [
-    {k: v for k, v in row.items() if k not in TIMINGS}
+    {k: v for k, v in row.items() if k not in shell.TIMINGS}
     for row in rows
     if not kinds or row["kind"] in kinds
   ]

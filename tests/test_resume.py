@@ -19,7 +19,6 @@ import shell
 
 from item_jax.files import alone_in, write_manifest
 from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.metrics import TIMINGS
 
 SIGNALLED = Path(__file__).with_name("signalled.py")
 
@@ -41,7 +40,7 @@ def rows(workdir: Path) -> list[dict]:
   """metrics.jsonl without what differs from run to run."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [
-    {k: v for k, v in json.loads(line).items() if k not in TIMINGS}
+    {k: v for k, v in json.loads(line).items() if k not in shell.TIMINGS}
     for line in lines
   ]
 

@@ -39,13 +39,3 @@ def to_patches(image_BHWC, patch: int):
   x = image_BHWC.reshape(B, rows, patch, columns, patch, C)
   x = x.transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(B, rows * columns, patch * patch * C)
-
-
-def from_patches(patches_BNP, patch: int):
-  """The inverse of `to_patches` for square images: [B,N,P] to [B,H,W,C]."""
-  B, N, P = patches_BNP.shape
-  side = round(N**0.5)
-  C = P // (patch * patch)
-  x = patches_BNP.reshape(B, side, side, patch, patch, C)
-  x = x.transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(B, side * patch, side * patch, C)

@@ -15,9 +15,6 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 METRICS_FILE = "metrics.jsonl"
 
-# Rows carry these too; they differ from run to run, all else repeats.
-TIMINGS = frozenset({"samples_per_second", "input_wait", "mfu", "seconds"})
-
 
 class Log:
   """Appends rows; on resume, rows after the restored step are dropped first.

@@ -30,7 +30,6 @@ class Product(NamedTuple):
   code: str  # one of CODES
 
 
-SHARED = ("kind", "brand", "colour", "second", "pattern")
 PHOTO_ONLY = ("scale", "place", "form", "trim")
 TITLE_ONLY = ("material", "size", "line", "code")
 
