@@ -37,7 +37,8 @@ PARQUET = "pyarrow>=18,<27"
 
 EXTRAS = {
   "beam": [BEAM],
-  "cuda": ["jax[cuda13]>=0.10,<0.12"],
+  "cuda12": ["jax[cuda12]>=0.10,<0.12"],
+  "cuda13": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],
   "test": [
     BEAM,

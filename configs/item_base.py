@@ -10,6 +10,4 @@ from item_jax.config import Config
 def get_config() -> Config:
   config = Config()
   config.data.workers = 8
-  # Threefry's bits take a share of the step at this size; see bench step.
-  config.model.dropout_bits = "rbg"
   return config

@@ -16,7 +16,6 @@ def get_config(variant: str = "scratch") -> Config:
   config = Config()
   config.task = "category"
   config.data.workers = 8
-  config.model.dropout_bits = "rbg"
   if variant == "finetune":
     config.steps = 10_000
     config.eval_every = 1_000

@@ -186,7 +186,7 @@ def alone_in(folder: Path, *, what: str) -> Iterator[None]:
   """One `what` at a time in a folder; the kernel forgets a dead one's claim.
 
   Raises:
-    UserError: another is at work there.
+    UserError: another is at work there, or the file system has no locks.
   """
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "lock").open("w") as file:
@@ -194,4 +194,9 @@ def alone_in(folder: Path, *, what: str) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise UserError(f"another {what} is at work in {folder}") from None
+    except OSError as error:  # Lustre without -o flock, some of FUSE
+      raise UserError(
+        f"{folder}: this file system has no locks ({error.strerror}), so that"
+        f" nothing would keep another {what} out: take a folder of one that has"
+      ) from None
     yield

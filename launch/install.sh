@@ -24,11 +24,21 @@ find_python() {
   return 1
 }
 
+# The newest CUDA that the driver and each GPU are new enough for: 13 needs
+# driver 580 and compute capability 7.5. A driver that is too old to know the
+# question gets 12.
+cuda() {
+  nvidia-smi --query-gpu=driver_version,compute_cap --format=csv,noheader \
+    2> /dev/null | awk -F ', ' '
+      $1 + 0 < 580 || $2 + 0 < 7.5 { old = 1 }
+      END { print NR && !old ? "cuda13" : "cuda12" }'
+}
+
 # The extra for this machine's accelerator, if it has one.
 accelerator() {
   if command -v nvidia-smi > /dev/null 2>&1 && nvidia-smi -L > /dev/null 2>&1
   then
-    echo cuda
+    cuda
   elif [ -e /dev/accel0 ] || [ -n "${TPU_WORKER_ID:-}" ]; then
     echo tpu
   fi

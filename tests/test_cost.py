@@ -169,12 +169,24 @@ def test_clip_flops_are_those_of_the_program():
   assert found == cost.clip_flops(num_patches=tiny.N, patch_pixels=27, **sizes)
 
 
-def test_peaks():
-  assert cost.peak_flops("NVIDIA H200") == 989e12
-  assert cost.peak_flops("Tesla V100-SXM2-16GB") == 125e12
-  assert cost.peak_flops("TPU v5 lite") == 197e12
-  assert cost.peak_flops("TPU v5p") == 459e12
-  assert cost.peak_flops("cpu") is None
+@pytest.mark.parametrize(
+  ("kind", "bfloat16", "float32"),
+  [
+    ("NVIDIA H200", 989e12, None),
+    ("Tesla V100-SXM2-16GB", 15.7e12, 15.7e12),
+    ("TPU v4", 275e12, None),
+    # As jax calls them: v5e and, twice, v5p.
+    ("TPU v5 lite", 197e12, None),
+    ("TPU v5", 459e12, None),
+    ("TPU v5p", 459e12, None),
+    ("TPU v6 lite", 918e12, None),
+    ("TPU7x", 1153e12, None),
+    ("cpu", None, None),
+  ],
+)
+def test_peaks(kind, bfloat16, float32):
+  assert cost.peak_flops(kind, "bfloat16") == bfloat16
+  assert cost.peak_flops(kind, "float32") == float32
 
 
 def test_words_of_a_title_that_are_hidden():

@@ -1,5 +1,7 @@
 """Laws of files: whole or not there, and altered in no byte unnoticed."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -237,3 +239,17 @@ def test_one_at_a_time_and_the_dead_have_no_claim(tmp_path):
     other.communicate()
   with alone_in(tmp_path / "w", what="run"):
     pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+  def refuse(file, operation):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+  monkeypatch.setattr(fcntl, "flock", refuse)  # as Lustre without -o flock
+  with (
+    pytest.raises(
+      UserError, match=f"{tmp_path}: this file system has no locks"
+    ),
+    alone_in(tmp_path, what="run"),
+  ):
+    pytest.fail("nothing keeps another out")

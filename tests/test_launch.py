@@ -14,7 +14,8 @@ import pytest
 import shell
 import yaml
 
-LAUNCH = Path(__file__).parents[1] / "launch"
+ROOT = Path(__file__).parents[1]
+LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
 LOOP = Path(__file__).parent / "progress_loop.py"
 # A command that notes its words and ends with the next of the codes in $CODES.
@@ -44,6 +45,7 @@ def tools(tmp_path) -> dict:
     "CALLS": str(tmp_path / "calls"),
     "CODES": str(tmp_path / "codes"),
     "SLURM_JOB_ID": "77",
+    "SLURM_CPUS_PER_TASK": "5",
   }
   write(folder / "scontrol", '#!/bin/sh\necho "scontrol $*" >> "$CALLS"\n')
   write(folder / "srun", SCRIPTED)
@@ -102,7 +104,41 @@ def test_shellcheck_finds_nothing(path):
 def test_where_to_run_says_nothing_of_what():
   names = ("slurm.sbatch", "tpu_pod.sh", "kubernetes.yaml", "processes.sh")
   for name in names:
-    assert "--config." not in (LAUNCH / name).read_text(), name
+    options = re.findall(r"--(config\.\w[\w.]*)", (LAUNCH / name).read_text())
+    # Where the data lie, and how many of a host's cores read them.
+    assert set(options) <= {"config.data.path", "config.data.workers"}, name
+
+
+@pytest.mark.parametrize(
+  ("answers", "extra"),
+  [
+    (["580.65.06, 9.0", "580.65.06, 8.9"], "cuda13"),
+    (["590.10, 12.0"], "cuda13"),
+    (["580.65.06, 7.5"], "cuda13"),
+    (["580.65.06, 7.0"], "cuda12"),  # V100
+    (["580.65.06, 9.0", "580.65.06, 7.0"], "cuda12"),
+    (["575.57.08, 9.0"], "cuda12"),
+    (['Field "compute_cap" is not a valid field to query.'], "cuda12"),
+    ([], "cuda12"),
+  ],
+)
+def test_the_extra_is_of_the_driver_and_the_gpus(tmp_path, answers, extra):
+  lines = "".join(f"echo '{answer}'\n" for answer in answers)
+  write(
+    tmp_path / "nvidia-smi",
+    f'#!/bin/sh\n[ "$1" = -L ] && exit 0\n{lines}exit {not answers:d}\n',
+  )
+  done = subprocess.run(
+    [
+      *("bash", "-euo", "pipefail", "-c", 'source "$1"; accelerator'),
+      *("-", LAUNCH / "install.sh"),
+    ],
+    env=dict(os.environ, PATH=f"{tmp_path}:{os.environ['PATH']}"),
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout == f"{extra}\n", done.stderr
+  assert f'"{extra}": ["jax[{extra}]' in (ROOT / "setup.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +149,9 @@ def test_slurm_puts_back_what_says_start_me_again(tools, ends, code, again):
   done = launch("slurm.sbatch", "item-jax", "train", "--a=b c", env=tools)
   assert done.returncode == code, done.stderr
   step, *rest = calls(tools)
-  assert step == "--kill-on-bad-exit=0 item-jax train --a=b c --distributed"
+  # A step has the cores of a task only where it is told.
+  options = "--kill-on-bad-exit=0 --cpus-per-task=5"
+  assert step == f"{options} item-jax train --a=b c --distributed"
   assert rest == ["scontrol requeue 77"] * again
 
 
@@ -141,6 +179,7 @@ def test_slurm_signals_the_tasks_in_time():
   text = (LAUNCH / "slurm.sbatch").read_text()
   (seconds,) = re.findall(r"^#SBATCH --signal=TERM@(\d+)$", text, re.M)
   assert int(seconds) > 30
+  assert re.search(r"^#SBATCH --cpus-per-task=\d+$", text, re.M)
   # Nothing that sbatch reads comes after what it takes for the script.
   body = text.index("set -euo pipefail")
   assert "#SBATCH" not in text[body:]
@@ -273,6 +312,7 @@ CONTAINER = fields(
   "name image",
   name=NAME,
   image=TEXT,
+  workingDir=TEXT,
   command=list_of(TEXT),
   args=list_of(TEXT),
   env=list_of(
@@ -406,5 +446,11 @@ def test_kubernetes_pods_know_how_many_and_which_they_are():
     f"--num_processes=$({count['name']})",
     f"--process_id=$({index['name']})",
   ]
+  given = dict(word.split("=", 1) for word in container["args"][1:])
+  assert (ROOT / given["--config"]).is_file()  # of a clone in the workingDir
+  assert container["workingDir"].startswith("/")
+  (disk,) = (m for m in container["volumeMounts"] if m["name"] == "shared")
+  for option in ("--config.data.path", "--workdir"):
+    assert given[option].startswith(disk["mountPath"] + "/"), option
   mounted = {mount["name"] for mount in container["volumeMounts"]}
   assert mounted == {volume["name"] for volume in pod["volumes"]}

@@ -142,8 +142,8 @@ def clip_flops(
   return float(image + title + patches_in + projections)
 
 
-# Dense bfloat16 FLOP/s by the makers' datasheets; the first whose name is
-# part of jax's device_kind.
+# Dense bfloat16 FLOP/s of a device by the makers' datasheets; the first whose
+# name is part of jax's device_kind.
 _PEAKS = (
   ("H200", 989e12),
   ("H100", 989e12),
@@ -152,17 +152,22 @@ _PEAKS = (
   ("A100", 312e12),
   ("L40S", 362e12),
   ("L4", 121e12),
-  ("V100", 125e12),
+  ("V100", 15.7e12),  # its matrix units know no bfloat16: float32's
+  ("TPU7", 1153e12),  # two devices a chip
   ("TPU v6", 918e12),
-  ("TPU v5p", 459e12),
-  ("TPU v5", 197e12),
+  ("TPU v5 lite", 197e12),
+  ("TPU v5e", 197e12),
+  ("TPU v5", 459e12),  # v5p, as jax calls it too
   ("TPU v4", 275e12),
 )
 
 
-def peak_flops(device_kind: str) -> float | None:
-  """The device's peak, None where it is not known."""
-  for name, peak in _PEAKS:
+_FLOAT32_PEAKS = (("V100", 15.7e12),)
+
+
+def peak_flops(device_kind: str, dtype: str) -> float | None:
+  """The device's peak in `model.dtype`, None where it is not known."""
+  for name, peak in _FLOAT32_PEAKS if dtype == "float32" else _PEAKS:
     if name.lower() in device_kind.lower():
       return peak
   return None

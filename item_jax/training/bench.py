@@ -31,7 +31,8 @@ def bench_step(
 
   Returns:
     samples_per_second, seconds_per_step (median), flops_per_sample,
-    flops_per_second, mfu (None where the device's peak is not known),
+    flops_per_second, mfu (None where the device's peak in model.dtype is not
+    known),
     peak_memory_bytes a device (the allocator's, or by the compiler's analysis
     where there is none), device, devices; with `profile` the folder also
     largest_costs, of one traced step.
@@ -67,7 +68,7 @@ def bench_step(
   median = sorted(times)[len(times) // 2]
   rate = config.batch_size / median
   device = jax.devices()[0]
-  peak = cost.peak_flops(device.device_kind)
+  peak = cost.peak_flops(device.device_kind, config.model.dtype)
   used = rate * setup.task.train_flops
   result = {
     "samples_per_second": rate,
@@ -83,7 +84,9 @@ def bench_step(
   }
   if costs is not None:
     result["largest_costs"] = costs
-  mfu = f"{result['mfu']:.1%} MFU" if peak else "peak of the device not known"
+  mfu = f"peak of the device in {config.model.dtype} not known"
+  if peak:
+    mfu = f"{result['mfu']:.1%} MFU"
   print(
     f"{rate:,.1f} samples/s, {1e3 * median:.1f} ms a step (median of"
     f" {len(times)}), {used / 1e12:.3f} TFLOP/s, {mfu},"
@@ -91,6 +94,8 @@ def bench_step(
   )
   for name, share in costs or []:
     print(f"  {share:6.1%}  {name}")
+  if costs == []:
+    print(f"  the trace in {profile} names no kernels")
   return _write(result, json_path)
 
 

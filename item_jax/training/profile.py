@@ -11,8 +11,9 @@ def largest_costs(folder: Path, most: int = 3) -> list[tuple[str, float]]:
   """[(kernel, share of the device's busy time)], the largest first.
 
   Kernels are named without their numbers, so that the twelve layers' equal
-  kernels count as one. On a CPU, where there are no kernels, the operations
-  of XLA's threads are counted.
+  kernels count as one. A GPU's are those of its streams, a TPU's XLA's
+  operations; on a CPU, where there are no kernels, the operations of XLA's
+  threads are counted. Empty where the trace has none of these.
   """
   traces = sorted(Path(folder).rglob("*.trace.json.gz"))
   if not traces:
@@ -27,14 +28,20 @@ def largest_costs(folder: Path, most: int = 3) -> list[tuple[str, float]]:
     if event.get("ph") == "M" and event["name"] == "thread_name":
       thread[event["pid"], event["tid"]] = event["args"]["name"]
   on_device = any("/device:" in name for name in process.values())
+  lanes = {
+    at: lane
+    for at, lane in thread.items()
+    if "/device:" in process.get(at[0], "")
+  }
+  # A GPU has a lane of operations too, beside its streams: the same work again.
+  kernels = {at for at, lane in lanes.items() if "Stream" in lane}
+  kernels = kernels or {at for at, lane in lanes.items() if lane == "XLA Ops"}
   total = collections.Counter()
   for event in events:
     if event.get("ph") != "X":
       continue
-    where = process.get(event["pid"], "")
-    lane = thread.get((event["pid"], event["tid"]), "")
     if on_device:
-      counts = "/device:" in where and "Stream" in lane
+      counts = (event["pid"], event["tid"]) in kernels
     else:
       counts = "hlo_op" in event.get("args", {})
     if counts:

@@ -26,7 +26,9 @@ class Watch:
     self._pending = None
     self._last_bad_ids: list[str] = []
     self._stopwatch = Stopwatch()
-    self._peak = cost.peak_flops(jax.devices()[0].device_kind)
+    self._peak = cost.peak_flops(
+      jax.devices()[0].device_kind, setup.config.model.dtype
+    )
 
   def see(self, step: int, report, waited: float) -> None:
     self.flush()
