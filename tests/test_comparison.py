@@ -442,14 +442,11 @@ def test_the_page_needs_nothing_else_and_escapes():
   assert f'width="{0.6 * page._WIDTH:.1f}"' in text
 
 
-@pytest.mark.parametrize(
-  ("low", "high", "bold"),
-  [(0.1, 0.3, True), (-0.3, -0.1, True), (-0.1, 0.2, False), (0, 0.2, False)],
-)
-def test_differences_that_leave_out_zero_are_bold(low, high, bold):
-  found = {"difference": 0.05, "interval": [low, high], "p": 0.04}
-  text = render.difference(found)
-  assert text.startswith("**+.050 [") == text.endswith("p .040**") == bold
+@pytest.mark.parametrize(("p", "bold"), [(0.002, True), (0.05, False)])
+def test_differences_that_are_sure_are_bold(p, bold):
+  found = {"difference": 0.05, "interval": [0.01, 0.09], "p": p}
+  text = f"+.050 [+.010, +.090], p {render.share(p)}"
+  assert render.difference(found) == (f"**{text}**" if bold else text)
 
 
 def test_numbers_are_written_as_shares():

@@ -210,9 +210,8 @@ def _spread(rows: Sequence[dict], base: str) -> list[str]:
     said.append(
       "Differences and their intervals: paired bootstrap over products (1,000"
       " resamples), each query's value averaged over seeds first; macro-F1 is"
-      " counted anew in each resample. In bold: zero lies outside the interval."
-      " p is two-sided, never below .002, and not corrected for the number of"
-      " rows."
+      " counted anew in each resample. p is two-sided, never below .002, and"
+      " not corrected for the number of rows; in bold: below .05."
     )
   elif base not in {row["system"] for row in rows}:
     said.append(f"No differences: they are to {base}, which is no row here.")

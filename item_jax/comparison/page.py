@@ -9,13 +9,14 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1a1a1a }
 table { border-collapse: collapse; margin: .5rem 0 2rem }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd }
+th { text-align: left; vertical-align: bottom }
 td + td, th + th { text-align: right; font-variant-numeric: tabular-nums }
 td { white-space: nowrap }
 tr > :first-child { position: sticky; left: 0; background: #fff }
 tr:hover td { background: #f0f4fa }
 li { max-width: 60rem }
 code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere }
-svg text { font: 13px system-ui, sans-serif }
+svg text { font: 12px system-ui, sans-serif }
 .wide { overflow-x: auto }
 """
 _BARS = (
@@ -23,7 +24,7 @@ _BARS = (
   ("image/recall@10", "image alone", "#d98324"),
   ("title/recall@10", "title alone", "#5b9a57"),
 )
-_LEFT, _WIDTH, _BAR = 210, 520, 9  # pixels
+_LEFT, _WIDTH, _BAR = 210, 520, 11  # pixels
 
 
 def page(rows: Sequence[dict], about: dict) -> str:

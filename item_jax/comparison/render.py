@@ -21,6 +21,7 @@ _HEADS = {
 }
 ABSENT = "-"
 STRONG = "**"  # around what is set in bold
+SURE = 0.05  # a difference's p, from below which it is
 
 
 def heads(rows: Sequence[dict]) -> dict[str, str]:
@@ -72,7 +73,7 @@ def difference(found: dict | None) -> str:
     f"{share(found['difference'], signed=True)} [{low}, {high}],"
     f" p {share(found['p'])}"
   )
-  return _strong(text, found["interval"][0] > 0 or found["interval"][1] < 0)
+  return _strong(text, found["p"] < SURE)
 
 
 def _strong(text: str, wanted: bool) -> str:
@@ -90,7 +91,7 @@ def named(row: dict) -> str:
 def tables(rows: Sequence[dict], base: str) -> list[tuple[str, list, list]]:
   """[(caption, header, lines)]: the scores, and what they are apart by.
 
-  In bold: each column's best, and differences whose interval leaves out zero.
+  In bold: each column's best, and differences with p below `SURE`.
   """
   wanted = heads(rows)
   best = {
