@@ -144,6 +144,23 @@ def test_the_stopwatch_begins_anew_with_each_look():
   assert watch.read()["samples_per_second"] == 0
 
 
+@pytest.mark.parametrize(
+  ("seconds", "said"),
+  [
+    (0, "0:00"),
+    (59 * 60 + 59, "59:59"),
+    (3_600, "1 h 00"),
+    (86_399, "23 h 59"),
+    (86_400, "1 d 0 h"),
+    (24_048 * 60, "16 d 16 h"),
+  ],
+)
+def test_time_left_is_told_in_what_people_count_in(seconds, said):
+  rates = {"samples_per_second": 1.0, "input_wait": 0.0}
+  line = progress_line(1, 2, {"loss": 1.0}, {}, rates, seconds)
+  assert line.endswith(f" {said} left")
+
+
 def test_a_loss_stands_before_its_floor():
   line = progress_line(
     5,

@@ -214,6 +214,14 @@ def progress_line(step, steps, means, floors, rates, seconds_left) -> str:
     parts.append(f"waiting {rates['input_wait']:.0%}")
   if "mfu" in rates:
     parts.append(f"mfu {rates['mfu']:.0%}")
-  minutes, seconds = divmod(int(seconds_left), 60)
-  parts.append(f"{minutes}:{seconds:02d} left")
+  parts.append(f"{_clock(seconds_left)} left")
   return "  ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+  """Minutes and seconds, "7:05"; hours, "3 h 07"; days, "16 d 16 h"."""
+  minutes, seconds = divmod(int(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours >= 24:
+    return f"{hours // 24} d {hours % 24} h"
+  return f"{hours} h {minutes:02d}" if hours else f"{minutes}:{seconds:02d}"
