@@ -58,7 +58,7 @@ def test_hosts_read_their_rows_of_the_same_batch(store, alone, hosts):
 
 
 def test_a_run_goes_on_with_other_hosts_and_workers(store, alone):
-  found = read(store, start=0, stop=2, workers=1, **RUN)
+  found = read(store, start=0, stop=2, **RUN)
   found += read_by_hosts(4, store, start=2, stop=3, **RUN)
   found += read_by_hosts(2, store, start=3, stop=4, workers=1, **RUN)
   assert_same([*found, *read(store, start=4, stop=5, **RUN)], alone)
