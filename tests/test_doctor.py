@@ -10,6 +10,7 @@ import pytest
 import shell
 import tiny_run
 
+from item_jax import config_flags
 from item_jax.__main__ import main
 from item_jax.training import doctor, doctor_input, doctor_room
 
@@ -151,17 +152,24 @@ def test_clocks_that_are_apart(apart, level):
   assert f"{apart:.2f} s between processes 0 and 1" in found.text
 
 
-def test_the_clocks_of_two_processes():
-  """The second one's is 90 s late."""
+def test_the_clocks_and_the_memory_of_two_processes():
+  """The second one's clock is 90 s late; they share one host's memory."""
+  config = f"{shell.CONFIG}:plain"
   code = (
     "import sys, time, jax; from item_jax.training import doctor;"
     " me = int(sys.argv[2]); jax.distributed.initialize(sys.argv[1], 2, me);"
-    " print(doctor.clocks(lambda: time.time() - 90 * me))"
+    " print(doctor.clocks(lambda: time.time() - 90 * me));"
+    " from item_jax import config_flags; from item_jax.training import"
+    " doctor_room; config = config_flags.parse(sys.argv[3],"
+    " ['--config.data.workers=2']);"
+    " print('memory', doctor_room.needs(config, 300)[1])"
   )
+  alone = config_flags.parse(config, ["--config.data.workers=2"])
+  whole = doctor_room.needs(alone, 300)[1]  # each has half of the batch
   address = f"localhost:{shell.free_port()}"
   processes = [
     subprocess.Popen(
-      [sys.executable, "-c", code, address, str(number)],
+      [sys.executable, "-c", code, address, str(number), config],
       env=shell.environment(),
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
@@ -176,6 +184,7 @@ def test_the_clocks_of_two_processes():
     apart = float(out.split("text='")[1].split(" s ")[0])
     assert 89.5 < apart < 92
     assert "between processes 1 and 0" in out
+    assert f"memory {whole}\n" in out
 
 
 @pytest.mark.slow
@@ -220,15 +229,23 @@ def test_a_folder_that_one_process_does_not_see(tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_a_photo_is_decoded_and_counted(tiny_data):
+def test_photos_that_take_long_are_a_warning(tiny_data):
   store, words, found = doctor_input.open_data(Path(tiny_data))
   assert found.level == doctor.OK
   assert f"{words.size} words" in found.text
-  for found in (
-    doctor_input.decode_rate(64),
-    doctor_input.decode_rate_of(store, 64),
+  for measure in (
+    doctor_input.decode_rate,
+    lambda size: doctor_input.decode_rate_of(store, size),
   ):
-    assert float(found.text.split(" ")[0].replace(",", "")) > 0
+    quick, slow = measure(32), measure(4_096)  # 50 MB a photo
+    rates = [
+      float(finding.text.split(" ")[0].replace(",", ""))
+      for finding in (quick, slow)
+    ]
+    assert slow.level == doctor.WARN
+    assert "photos/s a core at 4096 pixels" in slow.text
+    assert rates[0] > 3 * rates[1]
+    assert (quick.level == doctor.OK) == (rates[0] >= 300)
 
 
 def test_an_option_of_no_config_is_refused():

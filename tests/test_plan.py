@@ -273,7 +273,8 @@ def test_nothing_helps_where_the_state_alone_is_too_large():
   config = tiny_run.get_config()
   made = plan(config, MACHINE._replace(memory=1e4), words=300)
   assert plan_page.changes(made, words=300) == []
-  assert "more chips" in plan_page.describe(made, words=300)
+  said = plan_page.describe(made, words=300, decode_rate=1_400)
+  assert "more chips" in said
 
 
 def test_time_is_work_over_what_is_reached():
@@ -342,13 +343,41 @@ def test_a_plan_takes_no_device(tmp_path):
   assert "it does not fit" in done.stdout
 
 
-def test_the_table_has_each_run_on_each_machine(capsys):
-  assert main(["plan", f"--config={shell.CONFIG}:plain", "--table"]) == 0
+def test_the_table_is_of_the_config_on_each_machine(capsys):
+  """The generator that is not split, too, where the config has it."""
+  name = f"{shell.CONFIG}:plain"
+  options = [
+    *("--config.model.width=512", "--config.model.layers=2"),
+    *("--config.model.dropout=0.1", "--config.model.dropout_bits=rbg"),
+  ]
+  words = ["plan", f"--config={name}", "--table", "--words=300"]
+  assert main([*words, *options]) == 0
   rows = capsys.readouterr().out.splitlines()
-  rows = [row.split("|") for row in rows if row.startswith(("| 8", "| TPU"))]
-  assert len(rows) == 9
-  samples = [float(row[2].replace(",", "").split()[0]) for row in rows]
+  rows = [row.split(" | ") for row in rows if row.startswith(("| 8", "| TPU"))]
+  samples = [float(row[1].removesuffix(" M").replace(",", "")) for row in rows]
   assert samples == [51.2, 512.0, 5120.0] * 3
+  config = config_flags.parse(name, options)
+  config.batch_size, config.steps = 16_384, 312_500
+  for row, (_, machine, dtype) in zip(
+    rows[2::3], plan_page.MACHINES, strict=True
+  ):
+    made, other = (
+      plan(changed(config, {"model.dtype": dtype} | more), machine, words=300)
+      for more in ({}, {"model.dropout_bits": "threefry2x32"})
+    )
+    assert made.memory.total > other.memory.total + 1e8
+    needed = f"{made.memory.total / 1e9:.1f} of {machine.memory / 1e9:.0f}"
+    assert row[3:5] == [needed, "as it is"]
+
+
+def test_workers_are_as_many_as_a_process_needs():
+  made = plan(tiny_run.get_config(), MACHINE, words=300)
+  one = made.samples_per_second / 4
+  said = plan_page.describe(made, words=300, decode_rate=one / 2.5)
+  assert "data.workers: at least 3 a process of one chip, 10 of 4\n" in said
+  alone = plan(tiny_run.get_config(), MACHINE._replace(chips=1), words=300)
+  said = plan_page.describe(alone, words=300, decode_rate=one / 2.5)
+  assert "data.workers: at least 3 a process\n" in said
 
 
 @pytest.mark.parametrize("option", ["--chips=2", "--json=plan.json"])

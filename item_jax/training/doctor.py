@@ -101,7 +101,7 @@ def devices(root: Path = Path("/")) -> Finding:
     if asked:
       text = f"{said}; {names} not used, as JAX_PLATFORMS={asked} says"
       return Finding(WARN, "devices", text)
-    text = f"{said}; {names} not used: install the extra cuda or tpu"
+    text = f"{said}; {names} not used: install the extra cuda12, cuda13 or tpu"
     return Finding(BAD, "devices", text)
   return Finding(OK, "devices", said)
 

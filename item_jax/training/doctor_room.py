@@ -4,9 +4,11 @@ out."""
 
 import copy
 import os
+import platform
 import resource
 import shutil
 import time
+import zlib
 from pathlib import Path
 
 import jax
@@ -41,13 +43,22 @@ def options(config: Config) -> Finding:
 def needs(config: Config, words: int) -> tuple[int, int]:
   """Bytes (on disk for checkpoints, in shared memory for batches) of a run.
 
+  Of shared memory what all processes of this host need together.
   Checkpoints: the newest, the best, step 0's and the one under way.
   """
   kept = config.checkpoint.keep + 3
   row = sum(x.nbytes for x in tasks.example_batch(config))
-  rows = config.batch_size // jax.process_count()
+  rows = config.batch_size // jax.process_count() * processes_here()
   batches = config.data.workers * (config.data.ahead + 1)
   return kept * plan.checkpoint_bytes(config, words), batches * rows * row
+
+
+def processes_here() -> int:
+  """How many of the run's processes share this host, and its memory."""
+  if jax.process_count() == 1:
+    return 1
+  mine = np.uint32(zlib.crc32(platform.node().encode()))
+  return int((multihost_utils.process_allgather(mine) == mine).sum())
 
 
 def checkpoint(workdir: Path) -> Finding:

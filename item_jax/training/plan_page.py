@@ -11,10 +11,7 @@ from item_jax.training.plan import USABLE, Machine, Plan, changed, plan
 
 GB = 1e9
 _DAY = 86_400
-# Photos a second on one core, from the store to a batch: what
-# `item-jax bench input` printed on two cores of an AMD EPYC, 3,555 decoded and
-# resized, less what reading and handing over take.
-DECODE_RATE = 2_500.0
+_HOST = 8  # chips that one process drives at most, on the usual machines
 
 
 class Change(NamedTuple):
@@ -32,10 +29,7 @@ MACHINES = (
   ("8 H100", Machine(8, 80 * GB, 989e12), "bfloat16"),
   ("TPU v5e-256", Machine(256, 16 * GB, 197e12), "bfloat16"),
 )
-_ON_MANY_CHIPS = {
-  "model.attention": "xla",  # what all three have
-  "model.dropout_bits": "threefry2x32",  # the generator that is split
-}
+_ATTENTION = {"model.attention": "xla"}  # what all three have
 # times the samples, batch size, steps
 SCALES = ((1, 512, 100_000), (10, 4_096, 125_000), (100, 16_384, 312_500))
 
@@ -115,9 +109,7 @@ def _doubled(config: Config, name: str, most: int) -> list[dict]:
   return found
 
 
-def describe(
-  made: Plan, *, words: int, decode_rate: float = DECODE_RATE
-) -> str:
+def describe(made: Plan, *, words: int, decode_rate: float) -> str:
   """The plan as text; with what to change where it does not fit."""
   if not decode_rate > 0:
     raise UserError(f"decode_rate={decode_rate}: must be above 0")
@@ -135,6 +127,7 @@ def describe(
     f"time      {rate:,.0f} samples/s: {made.seconds / _DAY:.3g} days",
     f"input     {rate:,.0f} images/s:"
     f" {math.ceil(rate / decode_rate):,} cores, at {decode_rate:,.0f} each",
+    f"data.workers: at least {_workers(made, decode_rate)}",
     f"a checkpoint  {made.checkpoint / GB:.3f} GB",
     "memory of a chip, GB",
   ]
@@ -152,6 +145,15 @@ def describe(
   if not made.fits:
     lines += _advice(changes(made, words=words))
   return "\n".join(lines)
+
+
+def _workers(made: Plan, decode_rate: float) -> str:
+  rate, chips = made.samples_per_second / decode_rate, made.machine.chips
+  host = min(chips, _HOST)
+  text = f"{math.ceil(rate / chips):,} a process"
+  if host > 1:
+    text += f" of one chip, {math.ceil(rate * host / chips):,} of {host}"
+  return text
 
 
 def _advice(found: list[Change]) -> list[str]:
@@ -179,7 +181,7 @@ def table(config: Config, *, words: int, mfu: float) -> str:
   ]
   for name, machine, dtype in MACHINES:
     for times, batch, steps in SCALES:
-      run = changed(config, {"model.dtype": dtype} | _ON_MANY_CHIPS)
+      run = changed(config, {"model.dtype": dtype} | _ATTENTION)
       run.batch_size, run.steps = batch, steps
       made = plan(run, machine._replace(mfu=mfu), words=words)
       options = {}
@@ -207,7 +209,8 @@ def _arithmetic(made: Plan, mfu: float) -> str:
   return (
     f"seconds = samples x {made.flops_per_sample / 1e9:.1f} GFLOPs / (chips x"
     f" peak x {mfu:g} MFU)\n{peaks}\n"
-    + ", ".join(f"{k}={v}" for k, v in _ON_MANY_CHIPS.items())
+    f"for all of them model.attention={_ATTENTION['model.attention']}; all else"
+    " is the config's"
   )
 
 
