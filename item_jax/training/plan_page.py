@@ -209,8 +209,8 @@ def _arithmetic(made: Plan, mfu: float) -> str:
   return (
     f"seconds = samples x {made.flops_per_sample / 1e9:.1f} GFLOPs / (chips x"
     f" peak x {mfu:g} MFU)\n{peaks}\n"
-    f"model.attention={_ATTENTION['model.attention']} on all of them; what is not"
-    " named here is the config's"
+    f"model.attention={_ATTENTION['model.attention']} on all of them; what is"
+    " not named here is the config's"
   )
 
 
