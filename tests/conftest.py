@@ -1,7 +1,10 @@
 """What tests share: four pretend devices, a tiny model, a tiny catalogue."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,22 @@ os.environ["XLA_FLAGS"] = (
   "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def _share_programs() -> None:
+  """What one process compiles serves all others, those of pytest-xdist too."""
+  if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    return
+  folder = tempfile.mkdtemp(prefix="item-jax-programs-")
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": folder,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+  }
+
+
+_share_programs()
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -11,26 +11,21 @@ from pathlib import Path
 CONFIG = Path(__file__).parent / "tiny_run.py"
 # What differs from run to run in metrics.jsonl; all else repeats.
 TIMINGS = frozenset({"samples_per_second", "input_wait", "mfu", "seconds"})
-# Programs compiled by one run serve the next: the tests' time is compilation.
-CACHE = {
-  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 
 
-def environment(*, devices: int = 1, cache: Path | None = None) -> dict:
+def environment(*, devices: int = 1, cache: bool = True) -> dict:
   env = dict(os.environ)
   env["XLA_FLAGS"] = (
     f"--xla_force_host_platform_device_count={devices}"
     " --xla_backend_optimization_level=0"
   )
   env["JAX_PLATFORMS"] = "cpu"
-  if cache is not None:
-    env |= CACHE | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+  if not cache:
+    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"
   return env
 
 
-def start(*words, devices: int = 1, cache: Path | None = None):
+def start(*words, devices: int = 1, cache: bool = True):
   return subprocess.Popen(
     [sys.executable, "-m", "item_jax", *map(str, words)],
     env=environment(devices=devices, cache=cache),

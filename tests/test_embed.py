@@ -148,11 +148,11 @@ def test_an_interrupted_export_goes_on(
   out = tmp_path / "e"
   saved = []
 
-  def save_three(out, number, *shard):
+  def save_three(out, plan, number, *shard):
     if len(saved) == 3:
       raise KeyboardInterrupt
     saved.append(number)
-    keep(out, number, *shard)
+    keep(out, plan, number, *shard)
 
   keep = shards.save
   with monkeypatch.context() as patch:
@@ -162,7 +162,7 @@ def test_an_interrupted_export_goes_on(
   assert not (out / "meta.json").exists()
   kept = []
   monkeypatch.setattr(
-    shards, "save", lambda o, n, *s: (kept.append(n), keep(o, n, *s))
+    shards, "save", lambda o, p, n, *s: (kept.append(n), keep(o, p, n, *s))
   )
   rows_ND = export(workdir, tiny_data, out, batch_size=3)
   np.testing.assert_allclose(rows_ND, exported[1], atol=1e-5)

@@ -30,11 +30,6 @@ UNREADABLE, BROKEN = 3, 8  # rows: as a whole, or the photo alone
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-  return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def workdir(tiny_data, tmp_path_factory) -> Path:
   """A run with a checkpoint of what it would begin with."""
   folder = tmp_path_factory.mktemp("run")
@@ -69,10 +64,8 @@ def words(workdir, tiny_data) -> list[str]:
   ]
 
 
-def run(
-  words, script=small_shards, *, devices=1, cache, before=(), killed_at=""
-):
-  env = shell.environment(devices=devices, cache=cache)
+def run(words, script=small_shards, *, devices=1, before=(), killed_at=""):
+  env = shell.environment(devices=devices)
   return subprocess.Popen(
     [*before, sys.executable, script.__file__, *map(str, words)],
     env=env | {"KILLED_AT": killed_at},
@@ -89,10 +82,10 @@ def done(process) -> str:
 
 
 @pytest.fixture(scope="module")
-def expected(words, tmp_path_factory, cache) -> Path:
+def expected(words, tmp_path_factory) -> Path:
   """By one process on one device, undisturbed."""
   out = tmp_path_factory.mktemp("expected") / "e"
-  done(run([*words, f"--out={out}"], cache=cache))
+  done(run([*words, f"--out={out}"]))
   return out
 
 
@@ -100,7 +93,7 @@ def content(folder: Path) -> dict[str, bytes]:
   return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def run_two(words, *, cache, killed_at=("", "")) -> list:
+def run_two(words, *, killed_at=("", "")) -> list:
   """The command as two processes of two devices each."""
   port = shell.free_port()
   return [
@@ -112,7 +105,6 @@ def run_two(words, *, cache, killed_at=("", "")) -> list:
         f"--process_id={number}",
       ],
       devices=2,
-      cache=cache,
       killed_at=name,
     )
     for number, name in enumerate(killed_at)
@@ -124,14 +116,12 @@ def ended(process) -> int:
   return process.returncode
 
 
-def test_two_processes_go_on_where_one_was_killed(
-  words, expected, tmp_path, cache
-):
+def test_two_processes_go_on_where_one_was_killed(words, expected, tmp_path):
   out = tmp_path / "e"
   words = [*words, f"--out={out}"]
-  assert ended(run(words, cache=cache, killed_at="00001.json")) == -9
+  assert ended(run(words, killed_at="00001.json")) == -9
   assert (out / "parts" / "00000.json").exists()
-  outputs = [done(process) for process in run_two(words, cache=cache)]
+  outputs = [done(process) for process in run_two(words)]
   assert content(out) == content(expected)
   assert ["step 1" in output for output in outputs] == [True, False]
   # Each had a part of the rows, and none of those that were there already.
@@ -145,37 +135,33 @@ def test_two_processes_go_on_where_one_was_killed(
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_one_process_goes_on_where_one_of_two_was_killed(
-  words, expected, tmp_path, cache, lost
+  words, expected, tmp_path, lost
 ):
   out = tmp_path / "e"
   words = [*words, f"--out={out}", "--stall_seconds=10"]
   killed_at = ["", ""]
   killed_at[lost] = f"0000{lost + 2}.json"  # each one's second shard
-  both = run_two(words, cache=cache, killed_at=killed_at)
+  both = run_two(words, killed_at=killed_at)
   codes = [ended(process) for process in both]
   assert codes[lost] == -9
   assert codes[1 - lost] not in (0, -9)
   assert not (out / "meta.json").exists()
-  done(run(words, cache=cache))
+  done(run(words))
   assert content(out) == content(expected)
 
 
-def test_killed_anywhere_it_goes_on(words, expected, tmp_path, cache):
+def test_killed_anywhere_it_goes_on(words, expected, tmp_path):
   given = ["named", tmp_path / "e", expected, *words]
-  done(run(given, disturbed_export, cache=cache))
+  done(run(given, disturbed_export))
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments_it_goes_on(
-  words, expected, tmp_path, cache
-):
+def test_killed_at_twenty_random_moments_it_goes_on(words, expected, tmp_path):
   given = ["20", tmp_path / "e", expected, *words]
-  done(run(given, disturbed_export, cache=cache))
+  done(run(given, disturbed_export))
 
 
-def test_on_a_full_disk_it_says_so_and_goes_on(
-  words, expected, tmp_path, cache
-):
+def test_on_a_full_disk_it_says_so_and_goes_on(words, expected, tmp_path):
   before = ["unshare", "--map-root-user", "--mount"]
   if shutil.which("unshare") is None:
     pytest.skip("no unshare: nothing can be mounted without root")
@@ -183,7 +169,7 @@ def test_on_a_full_disk_it_says_so_and_goes_on(
   if subprocess.run(probe, capture_output=True).returncode:
     pytest.skip("this machine lets nobody mount")
   given = ["full", tmp_path / "e", expected, *words]
-  output = done(run(given, disturbed_export, cache=cache, before=before))
+  output = done(run(given, disturbed_export, before=before))
   assert output.count("No space left on device; the same command goes on") == 2
 
 

@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[1]
 def place(tmp_path_factory) -> Path:
   """A folder in which the whole way has been gone once."""
   folder = tmp_path_factory.mktemp("door")
-  cache = folder / "cache"
   shell.run(
     "synthesize", folder / "c", "--products=50", "--image_size=48", "--seed=3"
   )
@@ -30,7 +29,6 @@ def place(tmp_path_factory) -> Path:
   )
   shell.run(
     *shell.train_words(folder / "data", folder / "run", variant="short"),
-    cache=cache,
   )
   for side in ("both", "image", "title"):
     shell.run(
@@ -39,7 +37,6 @@ def place(tmp_path_factory) -> Path:
       f"--data={folder / 'data'}",
       f"--out={folder / side}",
       f"--modality={side}",
-      cache=cache,
     )
   return folder
 
@@ -54,7 +51,6 @@ def test_prepared_data_opens_with_tfds(place):
 def test_training_says_what_it_does(place, tiny_data, tmp_path):
   output = shell.run(
     *shell.train_words(tiny_data, tmp_path / "run", variant="short"),
-    cache=place / "cache",
   )
   for words in (
     "word_head/dense/kernel",
@@ -129,7 +125,6 @@ def test_bench(place, what, tmp_path):
     f"--config.data.path={place / 'data'}",
     "--seconds=1",
     f"--json={tmp_path / 'b.json'}",
-    cache=place / "cache",
   )
   result = json.loads((tmp_path / "b.json").read_text())
   if what == "step":
@@ -205,7 +200,6 @@ def test_a_catalogue_of_titles_alone(tmp_path, place):
   )
   shell.run(
     *shell.train_words(tmp_path / "data", tmp_path / "run", variant="short"),
-    cache=place / "cache",
   )
   text = (tmp_path / "run" / "metrics.jsonl").read_text()
   assert "NaN" not in text
@@ -241,7 +235,7 @@ def quickstart(place, *more):
   ]
   return subprocess.run(
     list(map(str, words)),
-    env=shell.environment(cache=place / "cache"),
+    env=shell.environment(),
     capture_output=True,
     text=True,
   )

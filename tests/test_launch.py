@@ -257,7 +257,7 @@ def test_processes_train_stop_and_go_on(tiny_data, tmp_path):
   words = ["bash", LAUNCH / "processes.sh", "2", sys.executable]
   words += ["-m", "item_jax", *shell.train_words(tiny_data, workdir)]
   words += ["--config.steps=200", "--config.eval_every=200"]
-  env = shell.environment(cache=tmp_path / "cache")
+  env = shell.environment()
 
   def logged() -> int:
     path = workdir / "metrics.jsonl"

@@ -24,15 +24,10 @@ SIGNALLED = Path(__file__).with_name("signalled.py")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-  return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_data, tmp_path_factory, cache) -> Path:
+def whole(tiny_data, tmp_path_factory) -> Path:
   """The workdir of a run that nothing disturbed."""
   workdir = tmp_path_factory.mktemp("whole") / "run"
-  shell.run(*shell.train_words(tiny_data, workdir), cache=cache)
+  shell.run(*shell.train_words(tiny_data, workdir))
   return workdir
 
 
@@ -86,18 +81,18 @@ def test_an_undisturbed_run_logs_each_step_once(whole):
 
 
 def test_killed_at_three_random_moments_ends_bitwise_equal(
-  tiny_data, tmp_path, whole, cache
+  tiny_data, tmp_path, whole
 ):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir)
   moments = random.Random(5)
   for first in (5, 25, 45):
-    process = shell.start(*words, cache=cache)
+    process = shell.start(*words)
     output = shell.interrupt_at(
       process, workdir, first + moments.randrange(10), signal.SIGKILL
     )
     assert process.returncode == -signal.SIGKILL, output
-  shell.run(*words, cache=cache)
+  shell.run(*words)
   assert_same_end(workdir, whole)
 
 
@@ -114,14 +109,14 @@ def kill_in_a_save(process, workdir: Path, step: int) -> None:
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_ends_bitwise_equal(
-  tiny_data, tmp_path, whole, cache
+  tiny_data, tmp_path, whole
 ):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir)
   moments = random.Random(20)
   inside = 0
   for first in range(2, 60, 3):
-    process = shell.start(*words, cache=cache)
+    process = shell.start(*words)
     if moments.random() < 0.5:
       kill_in_a_save(process, workdir, first)
     else:
@@ -132,7 +127,7 @@ def test_killed_at_twenty_random_moments_ends_bitwise_equal(
     saved = Checkpoints(workdir, read_only=True).steps()
     assert not saved or saved[-1] >= max(r["step"] for r in rows(workdir)) - 20
   assert inside >= 3
-  shell.run(*words, cache=cache)
+  shell.run(*words)
   assert_same_end(workdir, whole)
   names = [p.name for p in (workdir / "checkpoints").iterdir()]
   assert all(name.isdigit() for name in names), names  # no leftovers
@@ -140,12 +135,12 @@ def test_killed_at_twenty_random_moments_ends_bitwise_equal(
 
 @pytest.mark.slow
 def test_a_worker_process_that_is_killed_is_replaced(
-  tiny_data, tmp_path, whole, cache
+  tiny_data, tmp_path, whole
 ):
   """And a signal to all processes of the run stops it as it should."""
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir, "--config.data.workers=2")
-  process = shell.start(*words, cache=cache)
+  process = shell.start(*words)
   failing_disk.until(lambda: workers(process.pid))
   for worker in workers(process.pid)[:1]:
     os.kill(worker, signal.SIGKILL)
@@ -164,11 +159,11 @@ def workers(parent: int) -> list[int]:
   ]
 
 
-def signalled(words, *moment, cache: Path) -> tuple[int, str]:
+def signalled(words, *moment) -> tuple[int, str]:
   """Exit code and output of a run that gets a signal at one moment."""
   done = subprocess.run(
     [sys.executable, SIGNALLED, *map(str, (*moment, *words))],
-    env=shell.environment(cache=cache),
+    env=shell.environment(),
     capture_output=True,
     text=True,
     timeout=300,
@@ -177,7 +172,7 @@ def signalled(words, *moment, cache: Path) -> tuple[int, str]:
 
 
 def test_asked_to_stop_saves_and_goes_on_bitwise_equal(
-  tiny_data, tmp_path, whole, cache
+  tiny_data, tmp_path, whole
 ):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir)
@@ -187,25 +182,23 @@ def test_asked_to_stop_saves_and_goes_on_bitwise_equal(
     ("checkpoint", 40, "SIGTERM", 2, 41),
     ("evaluation", 60, "SIGTERM", 1, 60),
   ):
-    code, output = signalled(words, *moment, cache=cache)
+    code, output = signalled(words, *moment)
     assert code == 75, output
     assert f"stopped at step {saved}, saved; start again" in output
   # What was left is the evaluation of step 60 alone.
   assert (rows(workdir)[-1]["kind"], rows(workdir)[-1]["step"]) == ("train", 60)
-  assert "resumed at step 60" in shell.run(*words, cache=cache)
+  assert "resumed at step 60" in shell.run(*words)
   assert_same_end(workdir, whole)
   # What is done is not done again.
-  assert "resumed at step 60" in shell.run(*words, cache=cache)
+  assert "resumed at step 60" in shell.run(*words)
   assert_same_end(workdir, whole)
   best = Checkpoints(whole, read_only=True).best_step()
   assert Checkpoints(workdir, read_only=True).best_step() == best
 
 
-def test_asked_to_stop_in_its_last_save_a_run_is_done(
-  tiny_data, tmp_path, cache
-):
+def test_asked_to_stop_in_its_last_save_a_run_is_done(tiny_data, tmp_path):
   words = shell.train_words(tiny_data, tmp_path / "run", variant="short")
-  code, output = signalled(words, "checkpoint", 8, "SIGTERM", 2, cache=cache)
+  code, output = signalled(words, "checkpoint", 8, "SIGTERM", 2)
   assert code == 0, output
   Checkpoints(tmp_path / "run", read_only=True).verify(8)
 
@@ -216,7 +209,8 @@ def test_asked_to_stop_before_the_first_step_ends_at_once(
 ):
   """Without a cache of programs: it compiles for seconds."""
   workdir = tmp_path / "run"
-  process = shell.start(*shell.train_words(tiny_data, workdir))
+  words = shell.train_words(tiny_data, workdir)
+  process = shell.start(*words, cache=False)
   failing_disk.until((workdir / "lock").exists)
   process.send_signal(number)
   begin = time.monotonic()
@@ -284,16 +278,16 @@ def test_other_data_is_refused(tiny_data, whole, tmp_path):
   assert "fingerprint" in output
 
 
-def test_where_and_how_often_may_change(tiny_data, whole, tmp_path, cache):
+def test_where_and_how_often_may_change(tiny_data, whole, tmp_path):
   import shutil
 
   moved = tmp_path / "moved"
   shutil.copytree(tiny_data, moved)
   words = shell.train_words(moved, whole, "--config.checkpoint.every=7")
-  assert "resumed at step 60" in shell.run(*words, cache=cache)
+  assert "resumed at step 60" in shell.run(*words)
 
 
-def test_a_damaged_checkpoint_is_passed_over(tiny_data, tmp_path, whole, cache):
+def test_a_damaged_checkpoint_is_passed_over(tiny_data, tmp_path, whole):
   import shutil
 
   workdir = tmp_path / "run"
@@ -303,13 +297,13 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_data, tmp_path, whole, cache):
   content = bytearray(path.read_bytes())
   content[len(content) // 2] ^= 1
   path.write_bytes(content)
-  output = shell.run(*shell.train_words(tiny_data, workdir), cache=cache)
+  output = shell.run(*shell.train_words(tiny_data, workdir))
   assert f"{path.name} was altered" in output
   assert "resumed at step 50" in output
   assert_same_end(workdir, whole)
 
 
-def test_the_clock_saves_too(tiny_data, tmp_path, cache):
+def test_the_clock_saves_too(tiny_data, tmp_path):
   workdir = tmp_path / "run"
   words = shell.train_words(
     tiny_data,
@@ -318,16 +312,16 @@ def test_the_clock_saves_too(tiny_data, tmp_path, cache):
     "--config.checkpoint.every=1000",
     variant="short",
   )
-  shell.run(*words, cache=cache)
+  shell.run(*words)
   steps = {int(p.name) for p in (workdir / "checkpoints").iterdir()}
   assert steps == {6, 7, 8}  # every step was saved, the last three are kept
 
 
-def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path, cache):
+def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path):
   import socket
 
   alone, both = tmp_path / "alone", tmp_path / "both"
-  shell.run(*shell.train_words(tiny_data, alone, variant="short"), cache=cache)
+  shell.run(*shell.train_words(tiny_data, alone, variant="short"))
   with socket.socket() as probe:
     probe.bind(("localhost", 0))
     port = probe.getsockname()[1]
@@ -361,10 +355,10 @@ def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path, cache):
     np.testing.assert_allclose(x, y, atol=1e-3)
 
 
-def test_ten_bad_steps_in_a_row_end_the_run(tiny_data, tmp_path, cache):
+def test_ten_bad_steps_in_a_row_end_the_run(tiny_data, tmp_path):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir, variant="diverging")
-  output = shell.run(*words, code=4, cache=cache)
+  output = shell.run(*words, code=4)
   assert "10 steps in a row were skipped" in output
   bad = [r for r in rows(workdir) if r["kind"] == "bad"]
   assert [r["in_a_row"] for r in bad[-10:]] == list(range(1, 11))
