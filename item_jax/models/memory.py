@@ -10,9 +10,9 @@ of the MLP, H heads:
     S D c     what attention gives
   n S F c     the MLP, n = 4 with the exact GELU: what it reads, erfc and
               exp(-x^2) of it, what it gives; quick_gelu has no second function
-  2 S D r     dropout's bits: 4, where it drops any; of "rbg" 4 for each chip,
-              because XLA does not split that generator: every chip draws, and
-              keeps, the bits of all of them
+  2 S D r     where dropout drops any, what it gives, c, and its bits: 4; of
+              "rbg" 4 for each chip, because XLA does not split that generator:
+              every chip draws, and keeps, the bits of all of them
   2 S D c     attention by XLA: two operands laid out for its products
   H S S 4     the same: the softmax, in float32,
   H S S c     and as the products take it, where c is not 4
@@ -33,17 +33,17 @@ def block_bytes(
   itemsize: int,
   attention: str,
   activation: str,
-  drawn: int,
+  dropped: int,
 ) -> int:
   """What one block keeps of one sequence; see the head of this file.
 
   Args:
     itemsize: bytes of a number of the computation, 2 or 4.
     attention: "xla" or "cudnn".
-    drawn: bytes kept of each number that dropout draws; 0 for none.
+    dropped: bytes kept of each number that dropout sees; 0 for none.
   """
   S, D, c = places, width, itemsize
-  total = S * D * (2 * 4 + 6 * c + 2 * drawn)
+  total = S * D * (2 * 4 + 6 * c + 2 * dropped)
   total += S * mlp * c * {"gelu": 4, "quick_gelu": 3}[activation]
   if attention == "cudnn":
     return total + 4 * heads * S
@@ -51,7 +51,7 @@ def block_bytes(
 
 
 def encoder_bytes(
-  layers: int, *, remat: bool, drawn: int, **block
+  layers: int, *, remat: bool, dropped: int, **block
 ) -> tuple[int, int]:
   """(kept, beside it while the last block's gradients are taken).
 
@@ -59,12 +59,12 @@ def encoder_bytes(
   softmax; with remat the block's own, computed again.
   """
   S, D, c = block["places"], block["width"], block["itemsize"]
-  one = block_bytes(drawn=drawn, **block)
+  one = block_bytes(dropped=dropped, **block)
   working = c * S * (block["mlp"] + 2 * D)
   if block["attention"] != "cudnn":
     working += 4 * block["heads"] * S * S
   # What the first block reads, in float32, and its dropout.
-  kept = S * D * (4 + drawn)
+  kept = S * D * (4 + dropped)
   if remat:
     return kept + layers * S * D * c, working + one
   return kept + layers * one, working

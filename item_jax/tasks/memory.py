@@ -72,7 +72,8 @@ def _parts(config: Config, attention: str, chips: int) -> list[tuple[int, int]]:
   m, k = config.model, config.clip
   c = jnp.dtype(m.dtype).itemsize
   patches = (m.image_size // m.patch) ** 2
-  drawn = 4 * (chips if m.dropout_bits == "rbg" else 1) if m.dropout else 0
+  bits = 4 * (chips if m.dropout_bits == "rbg" else 1)
+  dropped = bits + c if m.dropout else 0
 
   def encoder(places, patches=0, **sizes):
     sizes = {
@@ -87,7 +88,7 @@ def _parts(config: Config, attention: str, chips: int) -> list[tuple[int, int]]:
       itemsize=c,
       attention=attention,
       activation=m.activation,
-      drawn=drawn,
+      dropped=dropped,
       remat=m.remat,
       **sizes,
     )
