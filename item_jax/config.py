@@ -200,6 +200,7 @@ FREE_ON_RESUME = frozenset(
     "mesh.data",
     "mesh.fsdp",
     "model.remat",
+    "eval_every",
     "max_bad_steps",
   }
 )

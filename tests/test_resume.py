@@ -283,7 +283,8 @@ def test_where_and_how_often_may_change(tiny_data, whole, tmp_path):
 
   moved = tmp_path / "moved"
   shutil.copytree(tiny_data, moved)
-  words = shell.train_words(moved, whole, "--config.checkpoint.every=7")
+  changed = ["--config.checkpoint.every=7", "--config.eval_every=7"]
+  words = shell.train_words(moved, whole, *changed)
   assert "resumed at step 60" in shell.run(*words)
 
 
