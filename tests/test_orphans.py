@@ -77,20 +77,6 @@ def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
     time.sleep(0.05)
 
 
-def test_prepare_leaves_no_workers(tmp_path):
-  from item_jax.data.synthetic import synthesize
-
-  catalogue = tmp_path / "catalogue"
-  synthesize(catalogue, products=60, seed=1, image_size=64, workers=1)
-  words = ("prepare", catalogue / "products.csv", f"--images={catalogue}")
-  parent = start(
-    *("-m", "item_jax", *words, f"--out={tmp_path / 'data'}", "--workers=2")
-  )
-  kill_and_watch(parent.pid, at_least=2, like="spawn_main")
-  parent.communicate()
-  assert not (tmp_path / "data").exists()
-
-
 def test_many_processes_end_with_what_started_them():
   loop = (sys.executable, HERE / "progress_loop.py", "--stall_seconds=60")
   parent = subprocess.Popen(
@@ -131,7 +117,7 @@ def test_export_leaves_no_workers(tiny_data, tmp_path):
 def test_compare_leaves_no_runs(tiny_data, tmp_path):
   parent = start(
     *("-m", "item_jax", "compare", f"--data={tiny_data}", "--seeds=1"),
-    *("--systems=item,tfidf", "--rates=1", "--budget=40steps"),
+    *("--systems=clip,tfidf", "--rates=1", "--budget=40steps"),
     f"--config={HERE / 'tiny_compare.py'}",
     f"--out={tmp_path / 'out'}",
   )
