@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 CONFIG = Path(__file__).parent / "tiny_run.py"
@@ -54,6 +55,14 @@ def start_together(*words, count: int = 2, **options) -> list:
     )
     for number in range(count)
   ]
+
+
+def outputs(processes, *, seconds: float = 300) -> list[str]:
+  """What each wrote until its end; read at once, as a full pipe stops it."""
+  with ThreadPoolExecutor(len(processes)) as pool:
+    return list(
+      pool.map(lambda p: p.communicate(timeout=seconds)[0], processes)
+    )
 
 
 def run(*words, code: int = 0, **options) -> str:

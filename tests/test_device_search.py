@@ -100,7 +100,7 @@ def test_two_processes_of_two_devices_say_what_one_says(files, tmp_path):
   words += ["--devices", "--bootstrap=10"]
   written = [f"--json={tmp_path / 'a'}", f"--per_query={tmp_path / 'b'}"]
   both = shell.start_together(*words, *written, devices=2)
-  outputs = [process.communicate(timeout=300)[0] for process in both]
+  outputs = shell.outputs(both)
   assert [process.returncode for process in both] == [0, 0], outputs
   assert "queries" in outputs[0]
   assert "queries" not in outputs[1]

@@ -191,7 +191,7 @@ def test_the_clocks_and_the_memory_of_two_processes():
 def test_two_processes_examine_together(tiny_data, tmp_path):
   words = ["doctor", f"--data={tiny_data}", f"--workdir={tmp_path}"]
   processes = shell.start_together(*words)
-  outputs = [process.communicate(timeout=280)[0] for process in processes]
+  outputs = shell.outputs(processes, seconds=280)
   assert [p.returncode for p in processes] == [0, 0], "\n".join(outputs)
   for number, output in enumerate(outputs):
     assert f"process {number} ok   checkpoint: saved" in output
@@ -222,7 +222,7 @@ def test_a_folder_that_one_process_does_not_see(tmp_path):
     )
     for number, before in enumerate(([], alone))
   ]
-  outputs = [process.communicate(timeout=280)[0] for process in processes]
+  outputs = shell.outputs(processes, seconds=280)
   assert [p.returncode for p in processes] == [1, 1], "\n".join(outputs)
   assert "process 1 does not see it" in outputs[0]
   assert "what process 0 makes is not seen here" in outputs[1]

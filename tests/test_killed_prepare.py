@@ -3,6 +3,7 @@ done bears the name, nothing is left over, the next call is as good."""
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -89,7 +90,8 @@ def members(group: int) -> list[int]:
 
 
 def shared_memory() -> set[str]:
-  """Entries of /dev/shm that no process has mapped: other tests run too."""
+  """Entries of /dev/shm that no process has mapped, nor bear the number of one
+  that lives: other tests run too."""
   held = set()
   for maps in Path("/proc").glob("[0-9]*/maps"):
     try:
@@ -98,7 +100,17 @@ def shared_memory() -> set[str]:
       }
     except OSError:
       continue
-  return {path.name for path in SHM.glob("*") if str(path) not in held}
+  return {
+    path.name
+    for path in SHM.glob("*")
+    if str(path) not in held and not owned(path.name)
+  }
+
+
+def owned(name: str) -> bool:
+  """Whether a training's workers are at it: the owner is in the name."""
+  owner = re.match("i([0-9a-f]{6})_", name)
+  return owner is not None and Path(f"/proc/{int(owner[1], 16)}").exists()
 
 
 def assert_gone(process: subprocess.Popen, before: set[str]) -> None:

@@ -337,7 +337,7 @@ def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path):
     )
     for number in range(2)
   ]
-  outputs = [process.communicate(timeout=240)[0] for process in processes]
+  outputs = shell.outputs(processes, seconds=240)
   assert [p.returncode for p in processes] == [0, 0], "\n".join(outputs)
   one, two = rows(alone), rows(both)
   assert [r["step"] for r in one] == [r["step"] for r in two]

@@ -160,7 +160,7 @@ def test_all_of_many_processes_fail_together(tiny_data, tmp_path):
   failing_disk.until((workdir / "checkpoints").exists)
   (workdir / "checkpoints").rmdir()
   (workdir / "checkpoints").write_text("")
-  outputs = [process.communicate(timeout=300)[0] for process in processes]
+  outputs = shell.outputs(processes)
   assert [p.returncode for p in processes] == [4, 4], "\n".join(outputs)
 
 
@@ -196,7 +196,7 @@ def test_all_of_many_processes_fail_where_one_cannot_write(tiny_data, tmp_path):
   words = shell.train_words(tiny_data, workdir, *options, variant="short")
   processes = shell.start_together(*words, "--stall_seconds=120")
   resource.prlimit(processes[1].pid, resource.RLIMIT_FSIZE, (4096, 4096))
-  outputs = [process.communicate(timeout=300)[0] for process in processes]
+  outputs = shell.outputs(processes)
   assert [p.returncode for p in processes] == [4, 4], "\n".join(outputs)
   assert "process 1: " in outputs[0]  # it says who
   assert "the last state, of step 8, is not on disk" in outputs[0]
