@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,9 +27,14 @@ def environment(*, devices: int = 1, cache: bool = True) -> dict:
   return env
 
 
-def start(*words, devices: int = 1, cache: bool = True):
+def start(
+  *words,
+  program: Sequence = ("-m", "item_jax"),
+  devices: int = 1,
+  cache: bool = True,
+):
   return subprocess.Popen(
-    [sys.executable, "-m", "item_jax", *map(str, words)],
+    [sys.executable, *map(str, (*program, *words))],
     env=environment(devices=devices, cache=cache),
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,

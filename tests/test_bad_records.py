@@ -11,6 +11,7 @@ import pytest
 import shell
 import tiny_run
 from batches import FORM, assert_same, join, read, read_by_hosts
+from lost_records import lose
 
 from item_jax.data import order as order_lib
 from item_jax.data import pipeline
@@ -53,21 +54,8 @@ def damaged(good, order, tmp_path_factory):
         record = record._replace(image=record.image[: len(record.image) // 2])
       writer.add(split, record)
   writer.close()
-  overwrite(folder, [good.source("train")[order[p]] for p in LOST])
+  lose(folder, "train", *(good.source("train")[order[p]] for p in LOST))
   return open_store(folder)
-
-
-def overwrite(folder, records):
-  """Zeros over the end of each photo, and a manifest that agrees."""
-  (shard,) = folder.glob("*-train.array_record-*")
-  content = bytearray(shard.read_bytes())
-  for record in records:
-    end = record.image[-64:]
-    assert content.count(end) == 1
-    at = content.index(end)
-    content[at : at + 64] = bytes(64)
-  shard.write_bytes(bytes(content))
-  write_manifest(folder)
 
 
 @pytest.fixture(scope="module")

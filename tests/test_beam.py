@@ -313,7 +313,7 @@ def test_without_the_extra_only_the_runner_is_missing(shop, tmp_path):
 
   done = prepare_with("--runner=DirectRunner")
   assert done.returncode == 2
-  assert "pip install 'item-jax[beam]'" in done.stderr
+  assert "pip install -e '.[beam]'" in done.stderr
   assert list(tmp_path.iterdir()) == []
   done = prepare_with("--workers=1")
   assert done.returncode == 0, done.stderr

@@ -167,22 +167,9 @@ def test_all_of_many_processes_fail_together(tiny_data, tmp_path):
 @pytest.mark.parametrize("who", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_what_one_of_two_processes_cannot_write_fails_in_both(tmp_path, who):
   script = Path(__file__).with_name("one_sided_save.py")
-  port = shell.free_port()
-  processes = [
-    subprocess.Popen(
-      [
-        *(sys.executable, script, tmp_path, str(who), "--num_processes=2"),
-        *(f"--coordinator=localhost:{port}", f"--process_id={i}"),
-      ],
-      env=shell.environment(),
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
-    for i in range(2)
-  ]
-  for process in processes:
-    output, _ = process.communicate(timeout=120)
+  processes = shell.start_together(tmp_path, who, program=(script,))
+  outputs = shell.outputs(processes, seconds=120)
+  for process, output in zip(processes, outputs, strict=True):
     assert process.returncode == 4, output
     assert "saved [10, 21]" in output
     assert "stopped: the last state, of step 30, is not on disk" in output

@@ -8,7 +8,6 @@ from item_jax.errors import UserError
 from item_jax.training import cluster
 
 EXIT_FAILED = 4  # another process failed
-_QUERIES = 8_192  # that are searched before the others hear where we are
 
 
 def add(command) -> None:
@@ -47,7 +46,7 @@ def run(args, rest) -> int:
       return hosts.together(
         lambda: _evaluate(
           args,
-          search=hosts.divided(_watched(_search(args), progress)),
+          search=hosts.divided(hosts.told(_search(args), progress.at)),
           report=jax.process_index() == 0,
         )
       )
@@ -63,23 +62,6 @@ def _search(args):
   else:
     from item_jax.evaluation.search import search
   return search
-
-
-def _watched(search, progress):
-  """The same search, a part of the queries after the other."""
-  import numpy as np
-
-  from item_jax.evaluation.ranking import Neighbours
-
-  def search_parts(vectors_ND, ids, *, queries, **options):
-    found = []
-    for first in range(0, max(len(queries), 1), _QUERIES):
-      progress.at("evaluation", first)
-      part = queries[first : first + _QUERIES]
-      found.append(search(vectors_ND, ids, queries=part, **options))
-    return Neighbours(*map(np.concatenate, zip(*found, strict=True)))
-
-  return search_parts
 
 
 def _evaluate(args, **how) -> int:

@@ -13,7 +13,6 @@ from pathlib import Path
 from item_jax.comparison import child
 from item_jax.errors import UserError
 
-EXIT_START_AGAIN = 75  # as `item-jax train` says: saved, not done
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _LINES = 12  # of a log that an error shows
 

@@ -15,13 +15,14 @@ from importlib import metadata
 from item_jax.comparison import describe as describe_lib
 from item_jax.comparison import files, notes, page, render, runs, score, table
 from item_jax.comparison import plan as plan_lib
-from item_jax.comparison.calls import EXIT_START_AGAIN, Commands
+from item_jax.comparison.calls import Commands
 from item_jax.comparison.job import Job, Request, settle
 from item_jax.comparison.runs import say
 from item_jax.comparison.tune import MORE_RATES, prepare
 from item_jax.comparison.work import score_row
 from item_jax.errors import UserError
 from item_jax.files import alone_in, write_json
+from item_jax.processes import EXIT_START_AGAIN
 
 EXIT_FAILED = 4  # some rows could not be made
 _PACKAGES = ("item-jax", "jax", "flax", "optax", "numpy", "scikit-learn")

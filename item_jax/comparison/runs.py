@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from item_jax.comparison import files, plan
-from item_jax.comparison.calls import EXIT_START_AGAIN, FailedError, failure
+from item_jax.comparison.calls import FailedError, failure
 from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.config import Config
 from item_jax.errors import UserError
 from item_jax.files import write_json
+from item_jax.processes import EXIT_START_AGAIN
 
 RESULT_FILE = "run.json"
 CHOICE_METRIC = "both/map@10"  # of validation; the same for every system

@@ -19,7 +19,8 @@ def open_parquet(path: Path):
     import pyarrow.parquet as pq
   except ImportError as error:
     raise UserError(
-      f"reading {path} takes pyarrow: pip install 'item-jax[parquet]'"
+      f"reading {path} takes pyarrow: pip install -e '.[parquet]' in item-jax's"
+      " clone"
     ) from error
   try:
     file = pq.ParquetFile(path)

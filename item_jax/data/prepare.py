@@ -153,7 +153,8 @@ def _make_pipeline(runner, options, workers):
     if (error.name or "").partition(".")[0] != "apache_beam":
       raise
     raise UserError(
-      f"--runner={runner} takes Apache Beam: pip install 'item-jax[beam]'"
+      f"--runner={runner} takes Apache Beam: pip install -e '.[beam]' in"
+      " item-jax's clone"
     ) from error
   options = beam.read_options(runner, options)
   return functools.partial(beam.write, runner=runner, options=options)

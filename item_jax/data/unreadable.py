@@ -1,7 +1,7 @@
 """Goes on where a record cannot be read: places and a way to read them in;
 what can be read out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from item_jax.data.images import BadImage
@@ -64,3 +64,9 @@ def readable(
     yield record
   if last and not found:
     raise TooManyBadRecordsError(f"no record can be read, the last: {last}")
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+  """Names for a message: the first ones, and how many more there are."""
+  more = f" and {len(names) - most:,} more" if len(names) > most else ""
+  return ", ".join(names[:most]) + more

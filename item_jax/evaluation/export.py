@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from item_jax.data.records import Store, open_store
+from item_jax.data.unreadable import listed
 from item_jax.errors import UserError
 from item_jax.evaluation import hosts, shards
 from item_jax.evaluation.embed import MODALITIES, Embedder, load
@@ -17,7 +18,6 @@ from item_jax.training.workdir import Run
 
 EXPORT_FORMAT = 2
 SHARD_ROWS = 8_192
-_NAMED = 10  # unreadable rows that are printed; meta.json names all
 
 
 def export(
@@ -172,11 +172,10 @@ def _finish(out: Path, plan: shards.Plan, workdir) -> None:
       " the embedding of nothing"
     )
   if unreadable:
-    named = [f"row {bad['row']} ({bad['id']})" for bad in unreadable[:_NAMED]]
-    named += ["..."] * (len(unreadable) > _NAMED)
+    named = [f"row {bad['row']} ({bad['id']})" for bad in unreadable]
     print(
       f"{len(unreadable)} of {plan.rows} rows could not be read and got the"
-      f" embedding of nothing: {', '.join(named)}"
+      f" embedding of nothing: {listed(named)}"
     )
   print(
     f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"

@@ -13,13 +13,12 @@ import numpy as np
 from item_jax.data import pipeline
 from item_jax.data.images import BadImage
 from item_jax.data.records import open_store
+from item_jax.data.unreadable import listed
 from item_jax.errors import UserError
 from item_jax.evaluation import labels, shards
 from item_jax.evaluation.embed import Embedder, load
 from item_jax.evaluation.export import check_data
 from item_jax.training.workdir import read_run
-
-_NAMED = 10  # listings that cannot be read
 
 
 class Predicted(NamedTuple):
@@ -71,11 +70,9 @@ def predict_split(
   write_csv(Path(out), found)
   print(f"{out}: {len(found.ids):,} listings, step {embedder.step}")
   if found.unreadable:
-    named = found.unreadable[:_NAMED]
-    named += ["..."] * (len(found.unreadable) > _NAMED)
     print(
       f"{len(found.unreadable):,} that cannot be read are left out:"
-      f" {', '.join(named)}"
+      f" {listed(found.unreadable)}"
     )
   if found.answers is None:
     print("no listing has a category that the model knows: nothing to score")

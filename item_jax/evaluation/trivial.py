@@ -13,6 +13,7 @@ import simplejpeg
 
 from item_jax.data.images import BadImage
 from item_jax.data.records import BadRecord, Record, Store
+from item_jax.data.unreadable import listed
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import (
@@ -24,7 +25,6 @@ from item_jax.evaluation.ranking import (
 from item_jax.evaluation.search import GRID, rounded
 
 SIDE = 16  # pixels of a thumbnail
-_NAMED = 10  # listings that cannot be read
 
 
 def read(
@@ -55,10 +55,9 @@ def read(
     for held, one in zip(found, made, strict=True):
       held.append(one)
   if unreadable:
-    named = unreadable[:_NAMED] + ["..."] * (len(unreadable) > _NAMED)
     print(
       f"split {split!r}: {len(unreadable)} of {len(source)} listings, or their"
-      f" photos, cannot be read: {', '.join(named)}"
+      f" photos, cannot be read: {listed(unreadable)}"
     )
   return items, found
 

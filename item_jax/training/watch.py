@@ -5,7 +5,7 @@ import jax
 import numpy as np
 
 from item_jax.data import order
-from item_jax.data.unreadable import TooManyBadRecordsError
+from item_jax.data.unreadable import TooManyBadRecordsError, listed
 from item_jax.models import cost
 from item_jax.training.metrics import Log, Stopwatch, progress_line
 from item_jax.training.setup import Setup
@@ -108,7 +108,7 @@ class Watch:
       )
       self._log.write(step, "bad_record", {"listing_ids": ids})
       self._last_bad_ids = [*self._last_bad_ids, *ids][-_NAMED:]
-      print(f"step {step}: cannot be read: {_list(ids)}", flush=True)
+      print(f"step {step}: cannot be read: {listed(ids, _NAMED)}", flush=True)
     bad, share = int(report.bad_records), config.data.max_bad_share
     rows_read = step * config.batch_size
     if bad > _allowed(
@@ -117,7 +117,7 @@ class Watch:
       raise TooManyBadRecordsError(
         f"{bad} of {rows_read} rows could not be read until step {step}, more"
         f" than data.max_bad_share={share} allows; the last:"
-        f" {_list(self._last_bad_ids)}; metrics.jsonl names the others"
+        f" {listed(self._last_bad_ids, _NAMED)}; metrics.jsonl names the others"
       )
 
   def _say_skipped(self, step: int, report) -> None:
@@ -162,8 +162,3 @@ def _allowed(share: float, rows_read: int, rows_of_split: int) -> float:
     return 0
   passes = -(-rows_read // rows_of_split)
   return max(share * max(rows_read, rows_of_split), passes)
-
-
-def _list(ids: list[str]) -> str:
-  more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-  return ", ".join(ids[:_NAMED]) + more
