@@ -24,6 +24,7 @@ COMMANDS = (
   "fuse",
   "predict",
   "report",
+  "variants",
   "compare",
   "bench",
   "verify",

@@ -107,8 +107,8 @@ def swapped(line, row):
   ("change", "says"),
   [
     (lambda line, row: line if row else None, "has 23 rows"),
-    (lambda line, row: [f"x{row}", *line[1:]], "row 0 is 'x0' there and 'l00'"),
-    (swapped, "row 5 is 'p6' there and 'p5' here"),
+    (lambda line, row: [f"x{row}", *line[1:]], "row 0 is listing 'x0' in"),
+    (swapped, "row 5 is of product 'p6' in"),
   ],
 )
 def test_exports_of_other_rows_are_refused(change, says, data, tmp_path):

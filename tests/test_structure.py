@@ -93,6 +93,7 @@ def test_nothing_imports_tensorflow():
     ("item_jax.commands.evaluate", {"jax", "tensorflow"}),
     ("item_jax.evaluation.report", {"jax", "tensorflow"}),
     ("item_jax.evaluation.trivial", {"jax", "tensorflow"}),
+    ("item_jax.evaluation.variants", {"jax", "tensorflow"}),
     ("item_jax.evaluation.probe", {"jax", "tensorflow", "matplotlib"}),
     ("item_jax.evaluation.fusion", {"jax", "tensorflow"}),
     ("item_jax.evaluation.embed", {"tensorflow"}),

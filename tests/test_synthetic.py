@@ -31,8 +31,8 @@ def _digests(folder):
   }
 
 
-def _rows(folder):
-  with open(folder / "products.csv", encoding="utf-8", newline="") as file:
+def _rows(folder, name="products.csv"):
+  with open(folder / name, encoding="utf-8", newline="") as file:
     return list(csv.DictReader(file))
 
 
@@ -92,7 +92,7 @@ def test_a_larger_catalogue_begins_with_the_smaller(catalogue, tmp_path):
   assert few == _rows(catalogue)[: len(few)]
   digests = _digests(catalogue)
   for name, digest in _digests(tmp_path / "few").items():
-    assert name == "products.csv" or digests[name] == digest
+    assert name.endswith(".csv") or digests[name] == digest
 
 
 def test_the_folder_is_laid_out_as_a_users_catalogue(catalogue):
@@ -152,6 +152,28 @@ def test_families_grow_by_one_attribute_at_a_time():
       assert len(differ) == 1
       changed |= set(differ)
   assert changed == set(invention.Product._fields) - {"kind", "brand"}
+
+
+def test_variants_are_all_pairs_that_differ_in_one_attribute(catalogue):
+  made = {
+    f"P{index:06d}": invention.invent_product(SMALL["seed"], index)
+    for index in range(SMALL["products"])
+  }
+  sides = dict.fromkeys(SHARED, "both")
+  sides |= dict.fromkeys(invention.PHOTO_ONLY, "photo")
+  sides |= dict.fromkeys(invention.TITLE_ONLY, "title")
+  expected = set()
+  for one, other in itertools.combinations(made, 2):
+    differ = [
+      name
+      for name in invention.Product._fields
+      if getattr(made[one], name) != getattr(made[other], name)
+    ]
+    if len(differ) == 1:
+      expected.add((one, other, f"{sides[differ[0]]} > {differ[0]}"))
+  rows = [tuple(row.values()) for row in _rows(catalogue, "variants.csv")]
+  assert len(rows) == len(expected)
+  assert set(rows) == expected
 
 
 def test_products_are_possible(products):

@@ -1,5 +1,6 @@
 """`item-jax report`: exports in, one table out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from item_jax.errors import UserError
@@ -18,10 +19,17 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.evaluation.report import report
 
-  exports = {}
-  for pair in args.exports:
+  report(args.data, args.split, read_exports(args.exports), args.out)
+
+
+def read_exports(pairs: Sequence[str]) -> dict[str, Path]:
+  """{NAME: FOLDER} of words NAME=FOLDER."""
+  exports: dict[str, Path] = {}
+  for pair in pairs:
     name, equals, folder = pair.partition("=")
     if not equals:
       raise UserError(f"export {pair!r}: expected NAME=FOLDER")
+    if name in exports:
+      raise UserError(f"export {pair!r}: {name!r} is {exports[name]} already")
     exports[name] = Path(folder)
-  report(args.data, args.split, exports, args.out)
+  return exports

@@ -19,6 +19,8 @@ from item_jax.errors import UserError
 from item_jax.processes import die_with_parent
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category")
+VARIANTS = ("product", "variant", "differs")
+_FILES = {"products.csv", "variants.csv", "images"}
 
 
 def synthesize(
@@ -31,6 +33,10 @@ def synthesize(
   workers: int | None = None,
 ) -> None:
   """Writes OUT/products.csv and OUT/images/*.jpg, 2 to 6 listings a product.
+
+  OUT/variants.csv has the pairs of products that differ in a single attribute,
+  and in which: "photo > form" is seen in photos alone, "title > size" said in
+  titles alone, "both > colour" both.
 
   A product and its listings are a function of (seed, its number, image_size):
   a larger catalogue begins with the smaller one, and the number of workers
@@ -56,6 +62,7 @@ def synthesize(
   _check("workers", workers, 1, 1024)
   with new_folder(out, overwrite=overwrite, replaceable=_is_ours) as draft:
     (draft.path / "images").mkdir()
+    _write_variants(draft.path / "variants.csv", products, seed)
     listings = _write(draft.path, products, seed, image_size, workers)
     draft.publish()
   print(f"{out}: {products:,} products, {listings:,} listings (seed {seed})")
@@ -94,7 +101,7 @@ def _check(name, number, least, most):
 
 def _is_ours(folder):
   """Whether a folder is a catalogue of this command and nothing besides."""
-  if set(os.listdir(folder)) != {"products.csv", "images"}:
+  if set(os.listdir(folder)) != _FILES:
     return False
   with open(folder / "products.csv", "rb") as file:
     file.readline()
@@ -124,6 +131,24 @@ def _write(folder: Path, products, seed, image_size, workers):
       listings += len(rows)
       bar.update(len(indices))
   return listings
+
+
+def _write_variants(path: Path, products, seed):
+  """Writes the pairs of each family whose two members are in the catalogue."""
+  with open(path, "w", encoding="utf-8", newline="") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(VARIANTS)
+    for first in range(0, products, invention.FAMILY):
+      pairs = invention.variants(seed, first // invention.FAMILY)
+      writer.writerows(
+        (_product_id(first + one), _product_id(first + other), differs)
+        for one, other, differs in pairs
+        if first + max(one, other) < products
+      )
+
+
+def _product_id(index):
+  return f"P{index:06d}"
 
 
 @contextlib.contextmanager
@@ -162,6 +187,6 @@ def _write_some(indices, *, images, seed, image_size):
       (images / f"{name}.jpg").write_bytes(photo)
       title = write_title(product, seed, index, number)
       rows.append(
-        (name, f"P{index:06d}", f"images/{name}.jpg", title, category)
+        (name, _product_id(index), f"images/{name}.jpg", title, category)
       )
   return rows

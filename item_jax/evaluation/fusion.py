@@ -23,6 +23,7 @@ from item_jax.evaluation.items import (
   Items,
   check_apart,
   check_one_system,
+  check_same_rows,
   open_export,
 )
 from item_jax.files import read_sealed, sha256, write_sealed
@@ -111,17 +112,7 @@ def open_sides(image: Path, title: Path) -> Sides:
       vectors_ND = np.where(has_N[:, None], vectors_ND, 0)
     opened.append((vectors_ND, items))
   (u_ND, items), (v_NE, other) = opened
-  if len(items.ids) != len(other.ids):
-    raise UserError(
-      f"{image} has {len(items.ids)} rows, {title} has {len(other.ids)}:"
-      " expected exports of the same split"
-    )
-  for row, pair in enumerate(zip(items.ids, other.ids, strict=True)):
-    if pair[0] != pair[1]:
-      raise UserError(
-        f"row {row} is listing {pair[0]!r} in {image} and {pair[1]!r} in"
-        f" {title}: expected exports of the same split"
-      )
+  check_same_rows(str(image), items, str(title), other)
   return Sides(u_ND, v_NE, items)
 
 

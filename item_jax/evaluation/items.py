@@ -41,16 +41,34 @@ def read_items(path: Path) -> Items:
   Raises:
     UserError: naming the line and what is wrong with it.
   """
-  columns: dict[str, list[str]] = {}
+  items = Items(*read_columns(path, (_ID, _PRODUCT), ("category", "role")))
+  check_items(items, path)
+  return items
+
+
+def read_columns(
+  path: Path, needed: Sequence[Sequence[str]], optional: Sequence[str] = ()
+) -> list[list[str] | None]:
+  """Reads columns of a CSV in UTF-8.
+
+  Args:
+    needed: of each column the names it may have; exactly one is there.
+    optional: names of columns that may be absent.
+
+  Returns:
+    The columns in this order, None for what is absent.
+
+  Raises:
+    UserError: naming the line and what is wrong with it.
+  """
   try:
     with open(path, encoding="utf-8-sig", newline="") as file:
       lines = csv.reader(_lines(file), strict=True)
       header = next(lines, [])
-      name_id = _column(header, _ID, path)
-      name_product = _column(header, _PRODUCT, path)
-      wanted = [name_id, name_product, "category", "role"]
-      places = {name: header.index(name) for name in wanted if name in header}
-      columns = {name: [] for name in places}
+      names = [_column(header, spellings, path) for spellings in needed]
+      names += [name for name in optional if name in header]
+      columns: dict[str, list[str]] = {name: [] for name in names}
+      places = [(header.index(name), columns[name]) for name in names]
       for line in lines:
         if not line:
           continue
@@ -59,18 +77,12 @@ def read_items(path: Path) -> Items:
             f"{path} line {lines.line_num}: {len(line)} fields, but the header"
             f" has {len(header)}"
           )
-        for name, place in places.items():
-          columns[name].append(line[place])
+        for place, column in places:
+          column.append(line[place])
   except (csv.Error, UnicodeDecodeError) as error:
     raise UserError(f"{path} is not a CSV in UTF-8: {error}") from error
-  items = Items(
-    columns[name_id],
-    columns[name_product],
-    columns.get("category"),
-    columns.get("role"),
-  )
-  check_items(items, path)
-  return items
+  found = [columns[name] for name in names[: len(needed)]]
+  return found + [columns.get(name) for name in optional]
 
 
 def _lines(file) -> Iterator[str]:
@@ -214,6 +226,25 @@ def check_one_system(folders: Sequence[Path]) -> None:
         f"{', '.join(map(str, folders))} are exports of different systems:"
         f" {name} is {', '.join(values)}"
       )
+
+
+def check_same_rows(name: str, items: Items, other: str, theirs: Items) -> None:
+  """Refuses items that are not row for row those of `other`."""
+  if len(items.ids) != len(theirs.ids):
+    raise UserError(
+      f"{name} has {len(items.ids)} rows, {other} has {len(theirs.ids)}:"
+      " expected the same listings"
+    )
+  for what, left_N, right_N in (
+    ("listing", items.ids, theirs.ids),
+    ("of product", items.products, theirs.products),
+  ):
+    for row, (left, right) in enumerate(zip(left_N, right_N, strict=True)):
+      if left != right:
+        raise UserError(
+          f"row {row} is {what} {left!r} in {name} and {right!r} in {other}:"
+          " expected the same listings"
+        )
 
 
 def check_apart(opened: Iterable[tuple[Path, Items]]) -> None:

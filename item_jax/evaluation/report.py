@@ -7,7 +7,7 @@ from pathlib import Path
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import trivial
-from item_jax.evaluation.items import open_export
+from item_jax.evaluation.items import check_same_rows, open_export
 from item_jax.evaluation.retrieval import Scored, score
 
 
@@ -45,7 +45,9 @@ def report(
     open_store(data), split, trivial.title, trivial.small_photo
   )
   for name, (_, other) in opened.items():
-    _check_same(f"export {name} ({exports[name]})", other, items, split)
+    check_same_rows(
+      f"export {name} ({exports[name]})", other, f"split {split!r}", items
+    )
   how = {"ks": ks, "bootstrap": bootstrap, "seed": seed}
   scored = {
     name: score(vectors_ND, items, **how)
@@ -65,23 +67,6 @@ def report(
   if out:
     Path(out).write_text(json.dumps(results, indent=2) + "\n", "utf-8")
   return results
-
-
-def _check_same(what, found, items, split):
-  """Refuses an export of other rows, naming the first that differs."""
-  if len(found.ids) != len(items.ids):
-    raise UserError(
-      f"{what} has {len(found.ids)} rows, split {split!r} of the data has"
-      f" {len(items.ids)}"
-    )
-  for name in ("ids", "products"):
-    pairs = zip(getattr(found, name), getattr(items, name), strict=True)
-    for row, (left, right) in enumerate(pairs):
-      if left != right:
-        raise UserError(
-          f"{what} is not of split {split!r} of the data: row {row} is"
-          f" {left!r} there and {right!r} here ({name})"
-        )
 
 
 def _table(scored: Mapping[str, Scored], ks) -> str:

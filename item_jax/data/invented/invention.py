@@ -7,6 +7,7 @@ that near misses are common.
 """
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -149,6 +150,32 @@ def grow_family(
       members.append(child)
       parents.append(parent)
   return tuple(members), tuple(parents)
+
+
+def variants(seed: int, family: int) -> list[tuple[int, int, str]]:
+  """Pairs of a family's members that differ in exactly one attribute.
+
+  Returns:
+    (one, other, "SIDE > ATTRIBUTE") by their numbers in the family; SIDE says
+    where the attribute shows: "photo", "title" or "both".
+  """
+  members, _ = grow_family(seed, family)
+  found = []
+  for one, other in itertools.combinations(range(FAMILY), 2):
+    differ = [
+      name
+      for name in Product._fields
+      if getattr(members[one], name) != getattr(members[other], name)
+    ]
+    if len(differ) == 1:
+      found.append((one, other, f"{_side(differ[0])} > {differ[0]}"))
+  return found
+
+
+def _side(name):
+  if name in PHOTO_ONLY:
+    return "photo"
+  return "title" if name in TITLE_ONLY else "both"
 
 
 def count_listings(seed: int, index: int) -> int:

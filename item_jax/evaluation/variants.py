@@ -1,0 +1,216 @@
+"""Asks how finely embeddings tell products apart: exports and pairs of products
+that differ in little in, how often a listing's own product is nearer out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from item_jax.errors import UserError
+from item_jax.evaluation import metrics
+from item_jax.evaluation.items import (
+  Items,
+  check_same_rows,
+  open_export,
+  read_columns,
+)
+from item_jax.evaluation.search import lengths
+
+ALL = "all"
+_LEVEL = " > "  # as in a category's path
+
+
+class Pair(NamedTuple):
+  """Two products that differ in one thing."""
+
+  product: str
+  variant: str
+  differs: str  # a path, as in "photo > form"; "" where nobody says
+
+
+class Asked(NamedTuple):
+  """What a listing is asked: is its own product nearer than that variant?"""
+
+  row: int
+  own: np.ndarray  # rows of its product, itself left out
+  other: np.ndarray  # rows of the variant
+  pair: Pair
+
+
+def compare_variants(
+  exports: Mapping[str, Path],
+  variants: Path,
+  *,
+  json_path: Path | None = None,
+  bootstrap: int = 1000,
+  seed: int = 0,
+) -> dict[str, dict]:
+  """Scores exports of the same rows on pairs of products; prints the table.
+
+  Args:
+    exports: name -> export folder; the names head the table's columns.
+    variants: CSV with the columns product, variant and optionally differs.
+    json_path: file for the result, if any.
+    bootstrap: resamples (of products) for the intervals.
+    seed: of the resamples.
+
+  Returns:
+    {what differs: {"pairs": of products, "questions": listings asked,
+    "share": {name: share}, "interval": {name: [low, high]}}}, for "all" and
+    for each level of each `differs`.
+
+  Raises:
+    UserError: exports of different rows, or no pair that can be asked.
+  """
+  if json_path and not Path(json_path).parent.is_dir():
+    raise FileNotFoundError(f"{json_path}: there is no folder to write it to")
+  if bootstrap < 1:
+    raise UserError(f"{bootstrap} resamples; expected 1 or more")
+  pairs = read_pairs(variants)
+  opened = {name: open_export(folder) for name, folder in exports.items()}
+  (first, (_, items)), *others = opened.items()
+  for name, (_, theirs) in others:
+    check_same_rows(f"export {first}", items, f"export {name}", theirs)
+  asked = questions(items, pairs)
+  if not asked:
+    raise UserError(
+      f"{variants}: of none of its {len(pairs)} pairs are there two listings of"
+      " one product and one of the other in the exports, whose first product"
+      f" is {items.products[0]!r}"
+    )
+  values = {
+    name: answer(vectors_ND, items, asked)
+    for name, (vectors_ND, _) in opened.items()
+  }
+  result = summarise(values, items, asked, resamples=bootstrap, seed=seed)
+  print(table(result, left_out=len(pairs) - result[ALL]["pairs"]))
+  if json_path:
+    Path(json_path).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+  return result
+
+
+def read_pairs(path: Path) -> list[Pair]:
+  """Reads a CSV with the columns product, variant and optionally differs.
+
+  Raises:
+    UserError: naming the row and what is wrong with it.
+  """
+  products, variants, differs = read_columns(
+    path, (("product",), ("variant",)), ("differs",)
+  )
+  pairs: dict[frozenset, Pair] = {}
+  for row, pair in enumerate(
+    map(Pair, products, variants, differs or [""] * len(products))
+  ):
+    both = frozenset(pair[:2])
+    if len(both) < 2 or "" in both:
+      raise UserError(
+        f"{path}: row {row} pairs {pair.product!r} with {pair.variant!r};"
+        " expected two products"
+      )
+    if both in pairs:
+      raise UserError(
+        f"{path}: row {row} pairs {pair.product!r} and {pair.variant!r} a"
+        " second time"
+      )
+    pairs[both] = pair
+  return list(pairs.values())
+
+
+def questions(items: Items, pairs: Sequence[Pair]) -> list[Asked]:
+  """Each listing of either product, with another of its own and one of the
+  variant to choose between."""
+  held: dict[str, list[int]] = {}
+  for row, product in enumerate(items.products):
+    held.setdefault(product, []).append(row)
+  rows = {product: np.array(found) for product, found in held.items()}
+  none = np.array([], int)
+  asked = []
+  for pair in pairs:
+    for one, variant in (pair[:2], pair[1::-1]):
+      own, other = rows.get(one, none), rows.get(variant, none)
+      if len(own) > 1 and len(other):
+        asked += [Asked(row, own[own != row], other, pair) for row in own]
+  return asked
+
+
+def answer(
+  vectors_ND: np.ndarray, items: Items, asked: Sequence[Asked]
+) -> np.ndarray:
+  """How often the own product is nearer, of all its listings against all of
+  the variant's; a tie counts half. By cosine in float32, as the search ranks.
+
+  Returns:
+    float64 [Q], .5 for who can't tell.
+  """
+  length_N = lengths(vectors_ND, items.ids)
+
+  def unit(rows):
+    return np.asarray(vectors_ND[rows], float) / length_N[rows, None]
+
+  share_Q = np.empty(len(asked))
+  for at, (row, own, other, _) in enumerate(asked):
+    (query_D,) = unit([row])
+    # Row by row, so that equal vectors are equally near to the last bit.
+    near = np.vecdot(unit(own), query_D).astype(np.float32)
+    far = np.sort(np.vecdot(unit(other), query_D).astype(np.float32))
+    beaten = np.searchsorted(far, near, "left")
+    not_above = np.searchsorted(far, near, "right")
+    share_Q[at] = (beaten + not_above).mean() / (2 * len(far))
+  return share_Q
+
+
+def summarise(
+  values: Mapping[str, np.ndarray],
+  items: Items,
+  asked: Sequence[Asked],
+  *,
+  resamples: int,
+  seed: int,
+) -> dict[str, dict]:
+  """Means of the answers by what differs, as `compare_variants` returns."""
+  groups: dict[str, list[int]] = {ALL: []}
+  for at, question in enumerate(asked):
+    groups[ALL].append(at)
+    levels = [part for part in question.pair.differs.split(_LEVEL) if part]
+    for depth in range(len(levels)):
+      groups.setdefault(_LEVEL.join(levels[: depth + 1]), []).append(at)
+  result = {}
+  for differs in [ALL, *sorted(groups.keys() - {ALL})]:
+    part = groups[differs]
+    mine = {name: value_Q[part] for name, value_Q in values.items()}
+    products = [items.products[asked[at].row] for at in part]
+    result[differs] = {
+      "pairs": len({asked[at].pair for at in part}),
+      "questions": len(part),
+      "share": metrics.mean(mine),
+      "interval": metrics.intervals(
+        mine, products, resamples=resamples, seed=seed
+      ),
+    }
+  return result
+
+
+def table(result: Mapping[str, dict], *, left_out: int) -> str:
+  """The result for people: a line for each thing that differs."""
+  width = max(map(len, result)) + 2
+  names = result[ALL]["share"]
+  lines = [
+    f"how often a listing's own product is nearer than its variant: chance .5,"
+    f" in brackets the 95 % interval; {left_out:,} pairs of the file left out"
+    " (no two listings and one here)",
+    f"{'differs':{width}}{'pairs':>7}{'asked':>8}  "
+    + "".join(f"{name:<24}" for name in names).rstrip(),
+  ]
+  for differs, one in result.items():
+    cells = []
+    for name in names:
+      low, high = one["interval"][name]
+      cells.append(f"{one['share'][name]:.4f} [{low:.4f}, {high:.4f}]")
+    lines.append(
+      f"{differs:{width}}{one['pairs']:7,}{one['questions']:8,}  "
+      + "".join(f"{cell:<24}" for cell in cells).rstrip()
+    )
+  return "\n".join(lines)
