@@ -4,12 +4,15 @@ without a last word."""
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import shared_memory
+
+from item_jax.errors import UserError
 
 # EX_TEMPFAIL: the same command, started again, goes on from where it was.
 EXIT_START_AGAIN = 75
@@ -142,3 +145,20 @@ _sweeper = None
 
 def _prefix(owner: int) -> str:
   return f"i{owner:06x}_"  # a name has 14 letters on some systems
+
+
+def allow_open_files(count: int) -> None:
+  """Raises this process's soft limit of open files where it is below `count`.
+
+  Raises:
+    UserError: its hard limit is lower.
+  """
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  if soft == resource.RLIM_INFINITY or count <= soft:
+    return
+  if hard != resource.RLIM_INFINITY and count > hard:
+    raise UserError(
+      f"{count:,} files are to be open at once, and this process may open"
+      f" {hard:,}: raise the limit (ulimit -n {count})"
+    )
+  resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -42,7 +42,7 @@ ROWS = [
 ]
 CLEAN = [
   Row(1, "l1", "p1", "a.jpg", 'Tisch, 5" "Bjørn"', "Home > Tables", "val"),
-  Row(2, "12", "12", "", "two lines ☃", "", "test"),
+  Row(2, "12", "listing:12", "", "two lines ☃", "", "test"),
 ]
 
 
@@ -100,7 +100,7 @@ def test_parquet_with_numbers_and_invalid_text(tmp_path):
   first, second, third = read_rows(tmp_path / "c.parquet")
   assert (first.title, first.product_id) == ("fine", "7")
   assert second == Rejected(2, "row-2", "title is not valid UTF-8")
-  assert (third.title, third.product_id) == ("also fine", "row-3")
+  assert (third.title, third.product_id) == ("also fine", "listing:row-3")
 
 
 def test_broken_parquet_is_an_error_of_its_own(tmp_path):
@@ -133,8 +133,14 @@ def test_other_names_of_columns(tmp_path):
 
 def test_what_is_absent_is_filled_in(tmp_path):
   first, second = read(tmp_path, "title,split\nRed,train\nBlue,\n")
-  assert first == Row(1, "row-1", "row-1", "", "Red", "", "train")
-  assert second.split == hash_split("row-2")
+  assert first == Row(1, "row-1", "listing:row-1", "", "Red", "", "train")
+  assert second.split == hash_split("listing:row-2")
+
+
+def test_a_listing_without_a_product_joins_no_other(tmp_path):
+  """Numbers of listings and of products are often the same."""
+  text = "listing_id,product_id,title\n101,7,red mug\n7,,blue chair\n"
+  assert len({row.product_id for row in read(tmp_path, text)}) == 2
 
 
 def test_the_product_decides_the_split(tmp_path):
@@ -191,7 +197,7 @@ BAD = {
   b"x,p\n": "wrong number of fields: 2, the header has 6",
   b'x,p,a.jpg,"5" nail",,\n': "not readable as CSV: ',' expected after '\"'",
   b'x,p,a.jpg,"never closed,,train\n': "not readable as CSV",
-  b"x,p,," + b"x" * 200_000 + b",,\n": "not readable as CSV: field larger",
+  b"x,p,," + b"x" * 1_100_000 + b",,\n": "not readable as CSV: field larger",
   b"x" * 4_100_000 + b"\n": "not readable as CSV: a line of more than",
 }
 
@@ -212,6 +218,11 @@ def test_a_bad_last_row_is_not_lost(tmp_path):
     assert rows[0] == ROW
     assert isinstance(rows[1], Rejected)
     assert len(rows) == 2
+
+
+def test_a_column_that_nobody_asked_for_may_be_long(tmp_path):
+  text = "title,html\nRed," + "x" * 500_000 + "\nBlue,y\n"
+  assert [row.title for row in read(tmp_path, text)] == ["Red", "Blue"]
 
 
 def test_10_000_characters_are_allowed(tmp_path):
@@ -238,7 +249,7 @@ BAD_LINES = {
 def test_a_bad_json_line_costs_itself_alone(tmp_path, line):
   good = b'{"title": "Red", "split": "train"}\n'
   first, bad, last = read(tmp_path, good + line + b"\n" + good, "c.jsonl")
-  assert first == Row(1, "row-1", "row-1", "", "Red", "", "train")
+  assert first == Row(1, "row-1", "listing:row-1", "", "Red", "", "train")
   assert bad.reason.startswith(BAD_LINES[line])
   assert last.number == 3
 

@@ -208,6 +208,28 @@ def test_a_catalogue_of_titles_alone(tmp_path, place):
   assert last["mlm"] > 0
 
 
+def test_a_catalogue_of_photos_alone(tmp_path, place):
+  """Likewise; the vocabulary is the special words."""
+  photos = sorted((place / "c" / "images").iterdir())
+  rows = ["listing_id,product_id,image,split"] + [
+    f"l{i},p{i // 2},{photo.name},{'val' if i % 10 > 7 else 'train'}"
+    for i, photo in enumerate(photos[:60])
+  ]
+  (tmp_path / "c.csv").write_text("\n".join(rows) + "\n")
+  shell.run(
+    *("prepare", tmp_path / "c.csv", f"--images={place / 'c' / 'images'}"),
+    f"--out={tmp_path / 'data'}",
+  )
+  shell.run(
+    *shell.train_words(tmp_path / "data", tmp_path / "run", variant="short"),
+  )
+  text = (tmp_path / "run" / "metrics.jsonl").read_text()
+  assert "NaN" not in text
+  last = json.loads(text.splitlines()[-2])
+  assert last["mlm"] is last["itm"] is None
+  assert last["mim"] > 0
+
+
 @pytest.mark.parametrize("split", ["val", "train"])
 def test_data_without_a_split_is_refused(place, tmp_path, split):
   field = {"val": "val_split", "train": "train_split"}[split]

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageOps
 
 from item_jax.data.images import BadImage, load_square, store_jpeg
@@ -236,6 +237,30 @@ def test_a_file_cut_short_is_refused(kind, options, share):
   data = encoded(scene(400, 500), kind, **options)
   with pytest.raises(BadImage):
     store_jpeg(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_damage_in_the_middle_is_refused(kind):
+  """No photo with a black or a made-up half; what no decoder can notice, as a
+  JPEG has no sums, is the exception."""
+  good = encoded(scene(400, 500), kind)
+  rng = np.random.default_rng(0)
+  refused = 0
+  for at in rng.integers(700, len(good) - 100, 40):
+    data = good[:at] + bytes(64) + good[at + 64 :]
+    try:
+      store_jpeg(data)
+    except BadImage:
+      refused += 1
+    else:
+      assert kind == "JPEG"
+      simplejpeg.decode_jpeg(data)  # raises at what it had to make up
+  assert refused > 30
+
+
+def test_padding_before_the_end_of_a_jpeg_is_overlooked():
+  good = encoded(scene(400, 500), "JPEG")
+  assert store_jpeg(good[:-2] + bytes(10) + good[-2:]) == store_jpeg(good)
 
 
 @pytest.mark.filterwarnings("error")  # nothing is told beside it either

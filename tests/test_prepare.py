@@ -126,6 +126,15 @@ def test_workers_that_all_die_are_an_error(shop, monkeypatch):
     list(photos.store_photos(shop / "images", wanted, workers=2))
 
 
+def test_a_killed_worker_blames_no_photo_that_is_missing(shop, monkeypatch):
+  """Those that cannot be read are not those that kill."""
+  monkeypatch.setattr(photos, "_stored_chunk", _dead)
+  wanted = [(n, f"gone{n}.jpg") for n in range(3)]
+  done = dict(photos.store_photos(shop / "images", wanted, workers=2))
+  for n, stored in done.items():
+    assert str(stored) == f"the image file is not there: gone{n}.jpg"
+
+
 def _dead(root, names):
   os.kill(os.getpid(), signal.SIGKILL)
 

@@ -85,6 +85,47 @@ def test_shards_are_bounded_and_read_as_one(tmp_path, splits, monkeypatch):
   assert list(store.source("train")) == splits["train"]
 
 
+MANY_SHARDS = """
+import resource, sys
+from item_jax.data.records import open_store
+
+def limit(soft, hard):
+  resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+store = open_store(sys.argv[1])
+limit(100, 500)
+print(len(list(store.source("train"))), "read")
+source = store.source("train")
+limit(50, 500)
+try:
+  list(source)
+except OSError as error:
+  print(error.strerror)
+limit(200, 200)
+try:
+  store.source("train")
+except ValueError as error:
+  print(error)
+"""
+
+
+def test_more_shards_than_a_process_may_open(tmp_path, monkeypatch):
+  """Of a file that it cannot open the library says that it is empty: no good
+  record may be called bad for it."""
+  monkeypatch.setattr(writer, "SHARD_BYTES", 1)
+  write(tmp_path / "data", {"train": some_records(120)})
+  done = subprocess.run(
+    [sys.executable, "-c", MANY_SHARDS, tmp_path / "data"],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  first, second, third = done.stdout.splitlines()
+  assert first == "120 read"
+  assert second == "Too many open files"
+  assert "this process may open 200: raise the limit (ulimit -n 376)" in third
+
+
 def test_tfds_opens_it(tmp_path, splits, monkeypatch):
   monkeypatch.setattr(writer, "SHARD_BYTES", 10_000)
   write(tmp_path / "data", splits)

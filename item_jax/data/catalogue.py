@@ -77,7 +77,8 @@ def _checked(number, fields):
   listing = texts["listing_id"] or f"row-{number}"
   if reason:
     return Rejected(number, listing, reason)
-  product = texts["product_id"] or listing
+  # Not the listing's id alone, which may well be another's product's.
+  product = texts["product_id"] or f"listing:{listing}"
   category = " > ".join(
     filter(None, map(_spaced, texts["category"].split(">")))
   )

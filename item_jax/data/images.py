@@ -1,6 +1,7 @@
 """A photo file's bytes in, what the store keeps out; and that, squared."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -22,6 +23,13 @@ MAX_BYTES = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 _ORIENTATION = 0x0112  # the EXIF tag
+# What libjpeg says of pixels that it had to make up; bytes too many before the
+# end of the file (marker d9) are padding.
+_DAMAGE = re.compile(
+  "premature end of data|bad .* code|found marker|inconsistent progression"
+  "|extraneous bytes before marker 0x(?!d9)",
+  re.IGNORECASE,
+)
 # What Pillow's parsers raise on broken files, as found by feeding them some.
 _BROKEN = (
   OSError,
@@ -109,17 +117,20 @@ def _decode(data):
   width, height = image.size
   if width * height > MAX_PIXELS:
     raise BadImage(f"the image has more than {MAX_PIXELS // 10**6} megapixels")
-  orientation = _orientation(image)
   if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
     high, wide = _stored_size(height, width)
     shrink = min(height / high, width / wide)
     try:
-      return _decode_jpeg(data, height, width, shrink), orientation
-    except ValueError:
-      pass  # also raised for blemishes that Pillow rightly overlooks
+      return _decode_jpeg(data, height, width, shrink), _orientation(image)
+    except ValueError as error:
+      # Also raised for blemishes that Pillow rightly overlooks.
+      if _DAMAGE.search(str(error)):
+        raise BadImage(f"the image file is broken: {error}") from error
   try:
+    # First of all: looking for a PNG's notes loads it too, and a second try
+    # finds no fault with a broken one.
     image.load()
-    return _rgb(image), orientation
+    return _rgb(image), _orientation(image)
   except _BROKEN as error:
     raise BadImage(f"the image file is broken or cut short: {error}") from error
   except MemoryError as error:

@@ -32,6 +32,8 @@ class Ledger:
 
   def __init__(self, path: str | os.PathLike):
     self._database = sqlite3.connect(path)
+    # What it sorts lies beside it: /var/tmp may be small.
+    self._temporary_in(os.path.dirname(os.path.abspath(path)))
     # Nothing of it outlives the run, so nothing need survive a crash.
     self._database.execute("PRAGMA journal_mode = OFF")
     self._database.execute("PRAGMA synchronous = OFF")
@@ -78,7 +80,16 @@ class Ledger:
     )
 
   def close(self) -> None:
+    self._temporary_in("")  # SQLite keeps the folder for the whole process
     self._database.close()
+
+  def _temporary_in(self, folder: str) -> None:
+    quoted = folder.replace("'", "''")
+    self._database.execute(f"PRAGMA temp_store_directory = '{quoted}'")
+
+  def has_titles(self) -> bool:
+    """Whether any listing of any split has a title."""
+    return self._one("SELECT COUNT(title) FROM rows")[0] > 0
 
   def train_titles(self) -> Iterator[str]:
     for (title,) in self._database.execute(

@@ -115,19 +115,20 @@ class _Pool:
     """Finds the photo that kills a process, and renews the pool."""
     self._pool.shutdown()
     lone = self._start(1)
-    stored = []
+    stored, deadly = [], 0
     for _, name in chunk:
-      photo = BadImage(f"reading the image kills the process: {name}")
       for _ in range(_DEATHS):
         try:
-          photo = lone.submit(store_photo, self._root, name).result()
+          stored.append(lone.submit(store_photo, self._root, name).result())
           break
         except BrokenProcessPool:
           lone.shutdown()
           lone = self._start(1)
-      stored.append(photo)
+      else:
+        deadly += 1
+        stored.append(BadImage(f"reading the image kills the process: {name}"))
     lone.shutdown()
-    if len(chunk) > 1 and all(isinstance(s, BadImage) for s in stored):
+    if deadly == len(chunk) > 1:
       raise RuntimeError(
         "worker processes die whatever they read: out of memory, or the"
         " calling script has no `if __name__ == '__main__':`"

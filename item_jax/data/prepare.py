@@ -28,10 +28,12 @@ from item_jax.data.rows import (
 from item_jax.data.summary import list_reasons, report
 from item_jax.data.tables import estimate_rows
 from item_jax.data.tokenizer import (
+  SPECIAL,
   Words,
   check_size,
   load_words,
   train_wordpiece,
+  wordpiece,
 )
 from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
@@ -196,6 +198,9 @@ def _wanted(rows) -> Iterator[tuple[Row | Rejected, str]]:
 
 
 def _train(ledger, vocab_size):
+  if not ledger.has_titles():
+    print("no listing has a title: the vocabulary is the special words alone")
+    return Words(wordpiece(SPECIAL).to_str(pretty=True))
   try:
     trained = train_wordpiece(ledger.train_titles(), vocab_size=vocab_size)
   except UserError as error:

@@ -7,6 +7,7 @@ noticed when what it belongs to is read, so records carry no sum of their own.
 """
 
 import bisect
+import errno
 import hashlib
 import itertools
 import os
@@ -20,6 +21,7 @@ from google.protobuf.message import DecodeError
 from item_jax.data.example import Example
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, DamagedError, check_manifest, read_json
+from item_jax.processes import allow_open_files
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong
 SPLITS = ("train", "val", "test")  # a catalogue may have others beside them
@@ -28,6 +30,7 @@ TOKENIZER = "tokenizer.json"
 REJECTED = "rejected.csv"
 HASHED_BYTES = 4 << 20  # files up to this are read whole when a store is opened
 NAME = "catalogue"
+_OTHER_FILES = 256  # that a process has open beside the shards of a split
 _INFO = "dataset_info.json"
 
 
@@ -199,6 +202,7 @@ class Source:
     # Before threads read: two that import one package can wait forever.
     from array_record.python import array_record_module  # noqa: F401
 
+    allow_open_files(len(self._shards) + _OTHER_FILES)
     self._readers = [None] * len(self._shards)
     self._lock = threading.Lock()
 
@@ -225,7 +229,8 @@ class Source:
     path, length = self._shards[shard]
     place = number - self._ends[shard] + length
     try:
-      return _parse(self._reader(shard).read([place])[0])
+      # As a range: by a list of places the library looks at the whole index.
+      return _parse(self._reader(shard).read(place, place + 1)[0])
     # What array_record raises is all of one kind.
     except (RuntimeError, ValueError, IndexError) as error:
       raise BadRecord(
@@ -245,9 +250,16 @@ class Source:
 
 
 def _open_shard(path: Path, length: int):
-  """Raises RuntimeError where the file is damaged or has another length."""
+  """Raises RuntimeError where the file is damaged or has another length,
+  OSError where this process has too many files open: the library would say
+  that there are no records."""
   from array_record.python import array_record_module
 
+  try:
+    open(path, "rb").close()
+  except OSError as error:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+      raise
   reader = array_record_module.ArrayRecordReader(
     os.fspath(path),
     options="readahead_buffer_size:0",  # the next record is somewhere else

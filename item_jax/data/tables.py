@@ -13,6 +13,7 @@ from item_jax.errors import UserError
 
 _LINE = 4_000_000  # characters; more is no row of a catalogue
 _PEEK = 100  # JSON lines looked at to learn the columns
+_FIELD = 1_000_000  # characters; an unclosed quote ends there
 _SHOWN = 40  # columns in an error, and letters of each
 
 
@@ -114,6 +115,7 @@ def _read_csv(path, wanted, columns):
       delimiter = ";" if ";" in first and "," not in first else ","
     # Strict: a stray quote must cost its own row, not swallow the next ones.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    csv.field_size_limit(_FIELD)  # of columns that nobody asked for, too
     try:
       names = [name.strip() for name in next(reader, [])]
     except csv.Error as error:

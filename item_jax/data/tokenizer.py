@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +75,15 @@ def train_wordpiece(
   learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
   learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
   learner.train_from_iterator(_repeated(counts), trainer=trainer)
-  vocabulary = learner.get_vocab(with_added_tokens=True)
-  tokenizer = uncased(models.WordPiece(vocabulary, unk_token="[UNK]"))
+  return wordpiece(learner.get_vocab(with_added_tokens=True))
+
+
+def wordpiece(words: Mapping[str, int] | Sequence[str]) -> Tokenizer:
+  """The uncased WordPiece tokenizer of these words, the special ones among
+  them: a number for each, or in order."""
+  if not isinstance(words, Mapping):
+    words = {word: number for number, word in enumerate(words)}
+  tokenizer = uncased(models.WordPiece(dict(words), unk_token="[UNK]"))
   tokenizer.add_special_tokens(list(SPECIAL))
   return tokenizer
 
