@@ -141,6 +141,7 @@ def _check_align(config: Config) -> None:
 def _check_run(config: Config) -> None:
   # No step at all: the parameters that are started from are the result.
   _at_least(0, "steps", config.steps)
+  _at_least(0, "seed", config.seed)
   for name in ("batch_size", "log_every", "eval_every", "max_bad_steps"):
     _at_least(1, name, getattr(config, name))
   _at_least(1, "checkpoint.every", config.checkpoint.every)

@@ -12,7 +12,7 @@ import pytest
 import shell
 from exports import finish_export
 
-from item_jax.comparison import category, score
+from item_jax.comparison import category, score, untaught
 from item_jax.comparison.category import Category
 from item_jax.comparison.compare import compare
 from item_jax.comparison.job import Request
@@ -22,6 +22,7 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.fusion import fuse_exports
 from item_jax.evaluation.items import open_export
 from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.verify import verify
 from item_jax.files import write_manifest
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -77,6 +78,9 @@ class Fake:
           return code
     if words[0] == "score":
       score.make(Path(words[1]), self.classify)
+    elif words[0] == "untaught":
+      folder, kind, data, *splits = words[1:]
+      untaught.make(Path(folder), kind, open_store(data), splits)
     elif words[0] == "fuse":
       at = words.index("--tune") + 1 if "--tune" in words else 0
       fuse_exports(
@@ -428,7 +432,7 @@ def test_a_run_half_done_is_gone_on_with(tiny_data, tmp_path):
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item", "seeds": 1, "rates": "1"}
   assert ask(tiny_data, out, fake, **how) == 0
-  for name in ("run.json", "scores.json", "values.npz"):
+  for name in ("result.json", "scores.json", "values.npz"):
     (out / "runs" / "item" / "seed-0" / name).unlink()
   shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports" / "test-image")
   again = Fake()
@@ -488,6 +492,34 @@ def test_other_data_is_refused_and_moved_data_is_not(
   with pytest.raises(UserError, match=r"data: was .*moved.* is .*000000"):
     ask(moved, out, fake)
   assert ask(tiny_data, out, fake) == 0
+
+
+def test_data_with_another_tokenizer_are_other_data(tiny_data, whole, tmp_path):
+  """Rows and photos are the same; what is trained on is not."""
+  moved = tmp_path / "moved"
+  shutil.copytree(tiny_data, moved)
+  catalogue = json.loads((moved / "catalogue.json").read_text())
+  catalogue["tokenizer"] = "0" * 64
+  (moved / "catalogue.json").write_text(json.dumps(catalogue))
+  write_manifest(moved)
+  fake = Fake()
+  with pytest.raises(UserError, match=r"data: was .*is .*'tokenizer': '0000"):
+    ask(moved, whole[0], fake)
+  assert fake.calls == []
+
+
+def test_a_table_names_what_made_its_rows(tiny_data, tmp_path):
+  """Whoever writes it: a row may be of another version."""
+  how = {"systems": "tfidf", "seeds": 1}
+  assert ask(tiny_data, tmp_path / "c", Fake(), **how) == 0
+  path = tmp_path / "c" / "runs" / "tfidf" / "seed-0" / "scores.json"
+  scores = json.loads(path.read_text())
+  now = scores["versions"]["scikit-learn"]
+  scores["versions"]["scikit-learn"] = "0.1"
+  path.write_text(json.dumps(scores))
+  ask(tiny_data, tmp_path / "c", Fake(), report_only=True, **how)
+  about = json.loads((tmp_path / "c" / "comparison.json").read_text())["about"]
+  assert about["versions"]["scikit-learn"] == "0.1" != now
 
 
 def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
@@ -735,7 +767,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   process.kill()
   process.communicate()
   assert not (out / "comparison.json").exists()
-  assert not (folder / "run.json").exists()
+  assert not (folder / "result.json").exists()
 
   output = shell.run(*words)
   text = log.read_text()
@@ -766,3 +798,9 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   assert compare(request) == 0  # there is nothing left to do
   assert log.read_text() == text
   assert numbers(out) == list(rows.values())
+  assert not [f for f in verify(out) if f.state != "whole"]
+  # Of a tuning run only the score is kept.
+  shutil.rmtree(folder / "workdir" / "checkpoints")
+  assert not [f for f in verify(out) if f.state != "whole"]
+  (folder / "result.json").unlink()
+  assert [f.state for f in verify(out) if f.state != "whole"] == ["unfinished"]

@@ -228,6 +228,11 @@ def test_the_rate_is_chosen_by_validation():
     run["evaluations"].insert(0, run["evaluations"][0] | {"both/map@10": first})
   assert tune.choose_rate({0.3: fallen, 1: risen}) == 1
   assert tune.choose_rate({0.3: fallen, 1: fallen}) == 0.3
+  # One that had risen before it was first looked at is no such one.
+  slow, quick = rated(0.15), rated(0.32)
+  for run, first in ((slow, 0.10), (quick, 0.30)):
+    run["evaluations"][0] = {runs.CHOICE_METRIC: first}
+  assert tune.choose_rate({0.3: slow, 1: quick}) == 1
   # A run that diverged is no candidate, whatever it scored on its way.
   both = {1: rated(0.1), 3: rated(0.9, diverged=True)}
   assert tune.choose_rate(both) == 1

@@ -172,9 +172,18 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
   fewer = write_export(tmp_path / "f", TITLES[:5], rows[:5])
   with pytest.raises(UserError, match=r"6 rows, .* has 5"):
     fusion.open_sides(image, fewer)
-  with pytest.raises(UserError, match="different systems: modality"):
+  with pytest.raises(UserError, match="the title alone; expected the image's"):
+    fusion.fuse_exports(title, image, out=tmp_path / "x")
+  val_other = write_export(
+    tmp_path / "v",
+    TITLES,
+    [{"id": f"val{n}", "product": p} for n, p in enumerate("AABBCC")],
+    modality="title",
+    checkpoint="another",
+  )
+  with pytest.raises(UserError, match="different systems: checkpoint"):
     fusion.fuse_exports(
-      image, title, out=tmp_path / "x", tune_on=(val_image, val_image)
+      image, title, out=tmp_path / "x", tune_on=(val_image, val_other)
     )
   with pytest.raises(UserError, match=r"listing 'test0' is in .* chosen by it"):
     fusion.fuse_exports(

@@ -65,6 +65,11 @@ def test_the_side_that_tells_the_category_finds_it(
   assert found["cells"]["category/macro_f1"] == pytest.approx(f1)
 
 
+def test_a_catalogue_without_titles_says_nothing(tmp_path):
+  assert untaught._words([""] * 8).shape == (8, 1)
+  assert not untaught._words([""] * 8).any()
+
+
 def test_a_catalogue_without_categories_is_searched_alone(tmp_path):
   found = scores(tmp_path, "tfidf", "title", ("test",))
   assert found["cells"].keys() == {

@@ -41,6 +41,8 @@ def run(args, rest) -> None:
   single = args.image is not None or args.title is not None
   if single == (args.data is not None):
     raise UserError("predict needs either --data or --image and --title")
+  if single and (args.out or args.json):
+    raise UserError("--out and --json are of a split: they need --data")
   if single:
     predict.predict_listings(
       args.workdir,

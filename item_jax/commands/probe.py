@@ -24,9 +24,7 @@ def add(command) -> None:
     help="folder for tables by category, confusion matrices and pictures",
   )
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument(
-    "--seed", type=int, default=0, help="of the classifiers and resamples"
-  )
+  sub.add_argument("--seed", type=int, default=0, help="of the resamples")
 
 
 def run(args, rest) -> None:

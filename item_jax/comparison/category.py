@@ -23,7 +23,7 @@ class Category(NamedTuple):
 
   accuracy: float
   macro_f1: float
-  counts: dict  # what was left out
+  counts: dict  # what was left out, and how the classifier was set
   # int [Q] each, where it is known listing by listing: which listing, its
   # class and the one it was given.
   rows_Q: object = ()
@@ -53,7 +53,8 @@ def _right(found: dict) -> Category:
   return Category(
     found["logistic"]["accuracy"],
     found["logistic"]["macro_f1"],
-    {name: found[name] for name in _COUNTS},
+    {name: found[name] for name in _COUNTS}
+    | {name: found["logistic"][name] for name in ("C", "converged")},
     answers.rows_Q,
     answers.true_Q,
     answers.said_Q,

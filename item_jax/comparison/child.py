@@ -3,8 +3,9 @@
 python -m item_jax.comparison.child PARENT_ID COMMAND ... [-- COMMAND ...]
 
 Several commands run one after the other, up to the first that fails: what
-takes seconds to import is imported once. One is not `item-jax`'s: score
-FOLDER, as `item_jax.comparison.score.make`.
+takes seconds to import is imported once. Two are not `item-jax`'s: score
+FOLDER, as `item_jax.comparison.score.make`, and untaught FOLDER KIND DATA
+SPLIT ..., as `item_jax.comparison.untaught.make`.
 """
 
 import os
@@ -17,6 +18,7 @@ from item_jax.processes import die_with_parent
 
 NEXT = "--"
 SCORE = "score"
+UNTAUGHT = "untaught"
 CORES = "ITEM_JAX_CORES"  # "0,2": those that it may use; all if not set
 
 
@@ -35,8 +37,8 @@ def main() -> int:
 
 
 def run(command: list[str]) -> int:
-  if command[0] == SCORE:
-    return _score(Path(command[1]))
+  if command[0] in (SCORE, UNTAUGHT):
+    return _ours(*command)
   print(f"$ item-jax {' '.join(command)}", flush=True)
   sys.argv = ["item-jax", *command]
   try:
@@ -46,12 +48,17 @@ def run(command: list[str]) -> int:
   return 0
 
 
-def _score(folder: Path) -> int:
-  from item_jax.comparison import score
+def _ours(what: str, folder: str, *more: str) -> int:
+  from item_jax.comparison import score, untaught
+  from item_jax.data.records import open_store
 
-  print(f"scores {folder}", flush=True)
+  print(f"{what} {folder}", flush=True)
   try:
-    score.make(folder)
+    if what == SCORE:
+      score.make(Path(folder))
+    else:
+      kind, data, *splits = more
+      untaught.make(Path(folder), kind, open_store(data), splits)
   except (UserError, FileNotFoundError) as error:
     print(f"error: {error}", flush=True)
     return 2

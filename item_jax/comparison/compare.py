@@ -10,7 +10,6 @@ import platform
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from importlib import metadata
 
 from item_jax.comparison import describe as describe_lib
 from item_jax.comparison import files, notes, page, render, runs, score, table
@@ -25,7 +24,6 @@ from item_jax.files import alone_in, write_json
 from item_jax.processes import EXIT_START_AGAIN
 
 EXIT_FAILED = 4  # some rows could not be made
-_PACKAGES = ("item-jax", "jax", "flax", "optax", "numpy", "scikit-learn")
 
 
 def compare(
@@ -200,8 +198,7 @@ def _report(job: Job, failures: dict, *, quiet: bool = False) -> None:
     "command": job.request.command,
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "device": _device(job),
-    "versions": {name: metadata.version(name) for name in _PACKAGES}
-    | {"python": platform.python_version()},
+    "versions": _versions(job),
     "notes": notes.footnotes(job, rows, failures),
     "failures": failures,
   }
@@ -213,6 +210,16 @@ def _report(job: Job, failures: dict, *, quiet: bool = False) -> None:
   files.write_text(out / "comparison.md", text)
   if not quiet:
     say(text)
+
+
+def _versions(job: Job) -> dict[str, str]:
+  """Of what trained and scored, whoever makes the table."""
+  found: dict[str, set] = {}
+  for name in (runs.RESULT_FILE, score.SCORES_FILE):
+    for path in job.out.glob(f"runs/*/*/{name}"):
+      for package, version in files.read_json(path)["versions"].items():
+        found.setdefault(package, set()).add(version)
+  return {name: " and ".join(sorted(held)) for name, held in found.items()}
 
 
 def _device(job: Job) -> str:

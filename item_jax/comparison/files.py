@@ -1,11 +1,22 @@
 """Results in, files out that are whole or not there."""
 
 import json
+import platform
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from item_jax.files import write_bytes
+
+_PACKAGES = ("item-jax", "jax", "flax", "optax", "numpy", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+  """Of what makes a result."""
+  return {name: metadata.version(name) for name in _PACKAGES} | {
+    "python": platform.python_version()
+  }
 
 
 def write_text(path: Path, text: str) -> None:

@@ -120,6 +120,18 @@ def _category(rows: Sequence[dict]) -> list[str]:
       f" {support['classes']:,} classes in training,"
       f" {support['classes_with_support']:,} of them scored."
     )
+  short = [
+    row["system"]
+    for row in rows
+    if not all(
+      one.get("category", {}).get("converged", True) for one in row["counts"]
+    )
+  ]
+  if short:
+    said.append(
+      "The regression did not converge, so that category and macro-F1 are"
+      f" floors: {', '.join(short)}."
+    )
   for why, systems in lacking.items():
     said.append(f"No category of {', '.join(systems)}: {why}.")
   return said
@@ -179,7 +191,8 @@ def _rates(job: Job) -> str:
   text = (
     f"Learning rate: of {tried} times the config's the one that ended with the"
     " best validation MAP@10 of both sides, in runs of"
-    f" {job.request.tune_share:g} of the steps at seed 0:"
+    f" {job.request.tune_share:g} of the steps at seed 0, rates left out that"
+    " are below every one that ended a tenth above its first evaluation:"
     f" {', '.join(chosen) or 'none chosen yet'}."
   )
   if more:

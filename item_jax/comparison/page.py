@@ -53,9 +53,10 @@ def _facts(about: dict) -> list[list[str]]:
     ["device", about["device"]],
     ["budget", about["budget"]],
   ]
-  for split, said in about["data"]["fingerprint"].items():
-    rows = about["data"]["rows"].get(split, 0)
-    facts.append([f"data, {split}", f"{rows:,} rows, {said}"])
+  for what, said in about["data"]["fingerprint"].items():
+    rows = about["data"]["rows"].get(what)
+    counted = "" if rows is None else f"{rows:,} rows, "
+    facts.append([f"data, {what}", f"{counted}{said}"])
   facts += [list(pair) for pair in about["versions"].items()]
   return facts
 

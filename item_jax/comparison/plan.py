@@ -9,14 +9,13 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from item_jax import __version__
 from item_jax.comparison import files
 from item_jax.config import Config
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 
 PLAN_FILE = "plan.json"
-FORMAT = 2
+FORMAT = 3
 EVALUATIONS = 3  # a run; more of them cost time that is not counted
 CHECKPOINTS = 10  # a run: what a kill may cost
 LEAST_STEPS = 10
@@ -80,7 +79,11 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def describe_data(path, split: str) -> dict:
-  """The path, fingerprints and rows of a store that has the scored split."""
+  """The path, fingerprints and rows of a store that has the scored split.
+
+  Its words and pixels have fingerprints too: rows and photos may be the same,
+  prepared with another tokenizer.
+  """
   store = open_store(path)
   if not store.sizes.get(split):
     raise UserError(
@@ -88,7 +91,12 @@ def describe_data(path, split: str) -> dict:
     )
   return {
     "path": str(path),
-    "fingerprint": dict(store.fingerprints),
+    "fingerprint": {
+      **store.fingerprints,
+      **{
+        name: store.catalogue[name] for name in ("tokenizer", "preprocessing")
+      },
+    },
     "rows": dict(store.sizes),
   }
 
@@ -107,7 +115,6 @@ def open_plan(folder, fixed: dict) -> dict:
   if plan is None:
     return {
       "format": FORMAT,
-      "version": __version__,
       "fixed": fixed,
       "systems": {},
     }

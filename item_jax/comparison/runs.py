@@ -15,10 +15,10 @@ from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.config import Config
 from item_jax.errors import UserError
+from item_jax.evaluation.verify import RESULT_FILE
 from item_jax.files import write_json
 from item_jax.processes import EXIT_START_AGAIN
 
-RESULT_FILE = "run.json"
 CHOICE_METRIC = "both/map@10"  # of validation; the same for every system
 _EXIT_FAILED = 4  # of `item-jax train`: it diverged, or could not save
 
@@ -63,7 +63,7 @@ def train(job: Job, run: Run, call: Callable) -> dict:
 
   Returns:
     {"steps", "seconds", "evaluations": [{"step", "both/map@10", ...}],
-    "diverged"}.
+    "diverged", ...}.
 
   Raises:
     FailedError: training failed in a way that is no result.
@@ -102,6 +102,7 @@ def train(job: Job, run: Run, call: Callable) -> dict:
     "seconds": seconds_of(rows, config.batch_size),
     "evaluations": evaluations(rows),
     "diverged": diverged,
+    "versions": files.versions(),
   }
   write_json(folder / RESULT_FILE, result)
   return result

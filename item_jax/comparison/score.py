@@ -173,6 +173,7 @@ def write(folder: Path, result: Result) -> None:
       "cells": result.cells,
       "counts": result.counts,
       "values": sha256(folder / _ARRAYS_FILE),
+      "versions": files.versions(),
     },
   )
 

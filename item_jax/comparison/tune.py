@@ -38,7 +38,7 @@ def prepare(job: Job, name: str, call: Callable) -> None:
   # still, and would be for ever.
   while len(results) < len(job.rates) + MORE_RATES:
     rate = plan_lib.beyond(results, factor)
-    if rate in (None, *results) or not rose(results[factor]["evaluations"]):
+    if rate in (None, *results) or not any_rose(results):
       break
     run = tuning[0]._replace(label=f"tune-{rate:g}", factor=rate)
     tuning.append(run)
@@ -66,7 +66,7 @@ def prepare(job: Job, name: str, call: Callable) -> None:
     f"{factor:g}": [row.get(CHOICE_METRIC) for row in result["evaluations"]]
     for factor, result in results.items()
   }
-  chosen["rose"] = any(rose(one["evaluations"]) for one in results.values())
+  chosen["rose"] = any_rose(results)
   kept = plan_lib.full_run(name, chosen, 0)
   for run in tuning:
     if run != kept:
@@ -96,7 +96,8 @@ def _measure(job: Job, name: str, call: Callable) -> dict:
 
 def choose_rate(results: dict[float, dict]) -> float:
   """The factor that ends with the best validation MAP@10; the smallest of
-  equals. Of those that rose, if any did.
+  equals. Where any rose, smaller ones than these stood still and are left out;
+  a larger one may have risen before it was first looked at.
 
   The last evaluation and not the best: of a short run the best is often the
   first, where the rate that moves least is ahead.
@@ -118,12 +119,17 @@ def choose_rate(results: dict[float, dict]) -> float:
       " of the validation split has two listings; with one --rates nothing is"
       " to be chosen"
     )
-  risen = {factor: rows for factor, rows in scored.items() if rose(rows)}
+  least = min([f for f, rows in scored.items() if rose(rows)], default=0)
   ends = {
     factor: rows[-1][CHOICE_METRIC]
-    for factor, rows in (risen or scored).items()
+    for factor, rows in scored.items()
+    if factor >= least
   }
   return min(ends, key=lambda factor: (-ends[factor], factor))
+
+
+def any_rose(results: dict[float, dict]) -> bool:
+  return any(rose(result["evaluations"]) for result in results.values())
 
 
 def rose(evaluations: Sequence[dict]) -> bool:

@@ -56,6 +56,8 @@ def _words(titles: Sequence[str]) -> np.ndarray:
   from sklearn.utils.extmath import randomized_svd
 
   count_NV = trivial.tfidf(titles)
+  if not count_NV.shape[1]:  # no title has a word
+    return np.zeros((len(titles), 1), np.float32)
   width = min(_DIRECTIONS, *count_NV.shape)
   left_ND, size_D, _ = randomized_svd(count_NV, width, random_state=0)
   return (left_ND * size_D).astype(np.float32)

@@ -7,9 +7,9 @@ interrupted anywhere is continued by the same call.
 from collections.abc import Callable
 from pathlib import Path
 
-from item_jax.comparison import files, runs, score, untaught
+from item_jax.comparison import files, runs, score
 from item_jax.comparison.calls import must
-from item_jax.comparison.child import SCORE
+from item_jax.comparison.child import SCORE, UNTAUGHT
 from item_jax.comparison.job import Job
 from item_jax.comparison.runs import finished, full_run, say, train
 from item_jax.comparison.systems import System
@@ -106,10 +106,12 @@ def _fused(job: Job, row: System, seed: int, folder: Path, call) -> None:
 
 
 def _untaught(job: Job, row: System, seed: int, folder: Path, call) -> None:
-  del seed, call
+  del seed
   *learnt, split = _splits(job)
   learnt = learnt if job.categorised else []
-  untaught.make(folder, row.kind, job.store, [*learnt, split])
+  say(f"{row.name}: scores")
+  words = [UNTAUGHT, folder, row.kind, job.request.data, *learnt, split]
+  must(call, words, log=folder / "log.txt")
 
 
 _MAKERS = {

@@ -42,7 +42,7 @@ def embed_unit(task: tasks.Task, params, batch: Batch, *, modality: str):
   norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
   # A model that sees one side has nothing to say of a row without it.
   nothing = g_BD.shape[-1] ** -0.5
-  return jnp.where(norm_B1 > 0, g_BD / jnp.maximum(norm_B1, 1e-30), nothing)
+  return jnp.where(norm_B1 == 0, nothing, g_BD / norm_B1)
 
 
 class Embedder:

@@ -105,9 +105,17 @@ def open_sides(image: Path, title: Path) -> Sides:
     UserError: they are not of the same rows, or don't say what is missing.
   """
   opened = []
-  for folder, name in ((image, "has_image"), (title, "has_title")):
+  for folder, side, other in (
+    (image, "image", "title"),
+    (title, "title", "image"),
+  ):
     vectors_ND, items = open_export(folder)
-    has_N = _read_flags(Path(folder) / "items.csv", name)
+    said = read_sealed(Path(folder) / "meta.json").get("modality")
+    if said == other:
+      raise UserError(
+        f"{folder} is an export of the {other} alone; expected the {side}'s"
+      )
+    has_N = _read_flags(Path(folder) / "items.csv", f"has_{side}")
     if not has_N.all():  # or it stays on disk
       vectors_ND = np.where(has_N[:, None], vectors_ND, 0)
     opened.append((vectors_ND, items))

@@ -76,7 +76,8 @@ def _table(scored: Mapping[str, Scored], ks) -> str:
   first = next(iter(scored.values())).summary
   lines = [
     f"{first['queries']:,} queries, {first['left_out']:,} left out, index"
-    f" {first['index']:,}; in brackets the 95 % interval",
+    f" {first['index']:,}, {first['share_over_k']:.1%} with more than {max(ks)}"
+    " relevant items; in brackets the 95 % interval",
     " " * width + "".join(f"{name:<26}" for name in names).rstrip(),
   ]
   for system, one in scored.items():

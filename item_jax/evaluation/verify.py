@@ -22,6 +22,8 @@ DAMAGED = "damaged"  # written to the end, and not that any more
 UNFINISHED = "unfinished"  # never written to the end, or it lost what says so
 NOT_WHOLE = 1  # exit code
 
+# `compare` writes it beside the workdir of a run that has ended.
+RESULT_FILE = "result.json"
 _CHECKPOINTS = "checkpoints"
 _META = "meta.json"
 
@@ -130,12 +132,7 @@ def _verify_records(path: Path) -> Iterator[Finding]:
 
 
 def _verify_run(path: Path) -> Iterator[Finding]:
-  try:
-    read_run(path)
-  except (UserError, FileNotFoundError) as error:
-    yield Finding(DAMAGED, str(error))
-  else:
-    yield Finding(WHOLE, f"{path / RUN_FILE} and its tokenizer")
+  yield from _verify_head(path)
   folder = path / _CHECKPOINTS
   # Others are saves that were cut off; the next start removes them.
   steps = [p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()]
@@ -143,6 +140,16 @@ def _verify_run(path: Path) -> Iterator[Finding]:
     yield from _verify_checkpoint(step)
   if not steps:
     yield Finding(UNFINISHED, f"{folder} has no checkpoint")
+
+
+def _verify_head(path: Path) -> Iterator[Finding]:
+  """A run's settings, without its checkpoints."""
+  try:
+    read_run(path)
+  except (UserError, FileNotFoundError) as error:
+    yield Finding(DAMAGED, str(error))
+  else:
+    yield Finding(WHOLE, f"{path / RUN_FILE} and its tokenizer")
 
 
 def _verify_checkpoint(path: Path) -> Iterator[Finding]:
@@ -173,7 +180,11 @@ def _verify_comparison(path: Path) -> Iterator[Finding]:
   homes |= {p.parent for p in folder.rglob(_CHECKPOINTS)}
   homes |= {p.parent for name in (_META, *EXPORTED) for p in folder.rglob(name)}
   for home in sorted(homes):
-    yield from verify(home)
+    ended = (home.parent / RESULT_FILE).exists()
+    if ended and not (home / _CHECKPOINTS).exists():
+      yield from _verify_head(home)  # of a tuning run only the score is kept
+    else:
+      yield from verify(home)
   if not homes:
     yield Finding(UNFINISHED, f"{folder} has no run and no export")
 
