@@ -10,6 +10,7 @@ import sys
 
 from item_jax import __version__, processes
 from item_jax.errors import UserError
+from item_jax.training import cluster
 
 EXIT_USER_ERROR = 2
 EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
@@ -71,9 +72,11 @@ def main(argv: list[str] | None = None) -> int:
   with ended:
     try:
       try:
-        return _run(argv)
+        with cluster.failing_at_once():
+          code = _run(argv)
       finally:
         sys.stdout.flush()
+      return cluster.end(code)
     except BrokenPipeError:
       if not _no_reader():
         raise
@@ -81,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
       nothing = os.open(os.devnull, os.O_WRONLY)
       os.dup2(nothing, sys.stdout.fileno())
       os.dup2(nothing, sys.stderr.fileno())
-      return EXIT_NO_READER
+      return cluster.end(EXIT_NO_READER)
 
 
 def _no_reader() -> bool:

@@ -16,6 +16,7 @@ from item_jax.errors import UserError
 
 # EX_TEMPFAIL: the same command, started again, goes on from where it was.
 EXIT_START_AGAIN = 75
+EXIT_STALLED = 6  # another process of the run, or this one, stood still or died
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -53,6 +54,8 @@ def ended_by_signals(code: int) -> Iterator[None]:
 
   def end(number: int, frame=None) -> None:
     del number, frame
+    if _farewell is not None:
+      _farewell()
     os._exit(code)
 
   def hear(number: int) -> None:
@@ -70,6 +73,15 @@ def ended_by_signals(code: int) -> Iterator[None]:
     finally:
       for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def before_end(say: Callable[[], None] | None) -> None:
+  """What `ended_by_signals` calls before it ends the process; None: nothing."""
+  global _farewell
+  _farewell = say
+
+
+_farewell = None
 
 
 def die_with_parent(parent: int) -> None:

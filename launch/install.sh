@@ -34,12 +34,25 @@ cuda() {
       END { print NR && !old ? "cuda13" : "cuda12" }'
 }
 
+# Whether one of Google's PCI devices is a TPU; others are network cards.
+tpu() {
+  local vendor
+  for vendor in /sys/bus/pci/devices/*/vendor; do
+    if grep -qsx 0x1ae0 "$vendor" && grep -qsx -E \
+      '0x00(27|56|5e|62|63|6f|76)' "${vendor%vendor}device"
+    then
+      return 0
+    fi
+  done
+  return 1
+}
+
 # The extra for this machine's accelerator, if it has one.
 accelerator() {
   if command -v nvidia-smi > /dev/null 2>&1 && nvidia-smi -L > /dev/null 2>&1
   then
     cuda
-  elif [ -e /dev/accel0 ] || [ -n "${TPU_WORKER_ID:-}" ]; then
+  elif [ -e /dev/accel0 ] || [ -n "${TPU_WORKER_ID:-}" ] || tpu; then
     echo tpu
   fi
 }

@@ -1,17 +1,24 @@
 """A loop that only waits for the other processes, watched as a run is.
 
 python progress_loop.py FLAGS... [--hang=PROCESS:STAGE:STEP] [--fail=...]
+  [--refuse=...] [--late=PROCESS:SECONDS] [--stops=early|together]
+
+--late: one process takes so long, in many steps, and the other waits for it.
+--stops: what SIGTERM is to do, as in `export` or in `train`'s set-up.
 """
 
 import argparse
+import contextlib
 import sys
 import time
 
 import jax
 
+from item_jax import processes
 from item_jax.errors import UserError
-from item_jax.training import cluster
+from item_jax.training import cluster, stall
 from item_jax.training.stall import Progress
+from item_jax.training.stopping import StopRequest
 
 
 def main() -> int:
@@ -21,14 +28,30 @@ def main() -> int:
   parser.add_argument("--fail", default="")
   parser.add_argument("--same", help="a value that processes must agree on")
   parser.add_argument("--steps", type=int, default=10**6)
+  parser.add_argument("--refuse", default="")
+  parser.add_argument("--late", default="")
+  parser.add_argument("--stops", default="")
   args = parser.parse_args()
   try:
-    cluster.join(args, {"lr": args.same})
+    with contextlib.ExitStack() as held:
+      if args.stops == "early":
+        held.enter_context(processes.ended_by_signals(75))
+      together = args.stops == "together"
+      cluster.join(args, {"lr": args.same}, stops_together=together)
+      return run(args)
   except UserError as error:
     print(f"item-jax: error: {error}")
     return 2
+
+
+def run(args) -> int:
   me = jax.process_index()
-  with Progress(args.stall_seconds) as progress:
+  with contextlib.ExitStack() as held:
+    progress = held.enter_context(Progress(args.stall_seconds))
+    if args.stops == "together":
+      held.enter_context(StopRequest())
+    if args.late:
+      be_late(progress, *args.late.split(":"))
     for step in range(args.steps):
       for stage in ("input", "step"):
         progress.at(stage, step)
@@ -36,6 +59,8 @@ def main() -> int:
           time.sleep(10**6)
         if args.fail == f"{me}:{stage}:{step}":
           raise OSError("no such photo")
+        if args.refuse == f"{me}:{stage}:{step}":
+          raise UserError("no such option")
       if cluster.store() is not None:
         cluster.store().wait_at_barrier(f"step {step}", 10**6)
       if step == min(100, args.steps - 1):  # all have heard of each other
@@ -44,5 +69,20 @@ def main() -> int:
   return 0
 
 
+def be_late(progress, who: str, seconds: str) -> None:
+  """One process goes from step to step while the others wait in theirs."""
+  stall.PATIENCE = 0
+  until = time.monotonic() + float(seconds)
+  progress.at("join" if jax.process_index() != int(who) else "step", 10**9)
+  step = 0
+  while jax.process_index() == int(who) and time.monotonic() < until:
+    step += 1
+    progress.at("step", step)
+    time.sleep(0.1)
+  cluster.store().wait_at_barrier("late", 10**6)
+
+
 if __name__ == "__main__":
-  sys.exit(main())
+  with cluster.failing_at_once():
+    code = main()
+  sys.exit(cluster.end(code))

@@ -174,6 +174,10 @@ def test_clip_flops_are_those_of_the_program():
   [
     ("NVIDIA H200", 989e12, None),
     ("Tesla V100-SXM2-16GB", 15.7e12, 15.7e12),
+    ("NVIDIA H100 PCIe", 756e12, None),
+    ("NVIDIA H100 NVL", 835e12, None),
+    ("NVIDIA L40", 181e12, None),
+    ("NVIDIA RTX A1000", None, None),  # no A100
     ("TPU v4", 275e12, None),
     # As jax calls them: v5e and, twice, v5p.
     ("TPU v5 lite", 197e12, None),

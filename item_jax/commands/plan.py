@@ -32,8 +32,8 @@ def add(command) -> None:
   sub.add_argument(
     "--decode_rate",
     type=float,
-    default=DECODE_RATE,
-    help="photos a second on a core, as `bench input` measures",
+    help=f"photos a second on a core, as `bench input` measures; default:"
+    f" {DECODE_RATE:g}",
   )
   sub.add_argument(
     "--table",
@@ -56,7 +56,7 @@ def run(args, rest) -> None:
   config = config_flags.parse(args.config, rest)
   words = _words(config) if args.words is None else args.words
   if args.table:
-    for name in ("chips", "memory", "peak", "json"):
+    for name in ("chips", "memory", "peak", "json", "decode_rate"):
       if getattr(args, name) is not None:
         raise UserError(f"--table is of machines of its own: not --{name}")
     print(plan_page.table(config, words=words, mfu=args.mfu))
@@ -66,10 +66,11 @@ def run(args, rest) -> None:
   machine = plan_lib.Machine(
     args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
   )
+  rate = DECODE_RATE if args.decode_rate is None else args.decode_rate
   made = plan_lib.plan(config, machine, words=words)
-  print(plan_page.describe(made, words=words, decode_rate=args.decode_rate))
+  print(plan_page.describe(made, words=words, decode_rate=rate))
   if args.json:
-    found = plan_page.as_json(made, words=words, decode_rate=args.decode_rate)
+    found = plan_page.as_json(made, words=words, decode_rate=rate)
     args.json.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -43,10 +43,12 @@ def _run(args, rest) -> int:
   fields = config_lib.flatten(config)
   same = {f"config.{k}": v for k, v in fields.items()}
   cluster.join(args, same, stops_together=True)
+  import jax
+
   from item_jax.data.unreadable import TooManyBadRecordsError
   from item_jax.evaluation.during import make_evaluate
   from item_jax.training.checkpoints import SaveError
-  from item_jax.training.loop import train
+  from item_jax.training.loop import ReadError, train
   from item_jax.training.stall import Progress
   from item_jax.training.watch import DivergedError
 
@@ -57,6 +59,16 @@ def _run(args, rest) -> int:
       )
   except (FileNotFoundError, FileExistsError, BrokenPipeError):
     raise
-  except (DivergedError, SaveError, TooManyBadRecordsError, OSError) as error:
+  except (
+    DivergedError,
+    SaveError,
+    TooManyBadRecordsError,
+    ReadError,
+    OSError,
+  ) as error:
     print(f"item-jax: stopped: {error}", file=sys.stderr)
+    return EXIT_FAILED
+  except jax.errors.JaxRuntimeError as error:  # out of memory, as a rule
+    sys.excepthook(type(error), error, error.__traceback__)
+    print(f"item-jax: stopped: {cluster.first_line(error)}", file=sys.stderr)
     return EXIT_FAILED

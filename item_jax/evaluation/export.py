@@ -59,6 +59,7 @@ def export(
     item_jax.evaluation.hosts.ElsewhereError: another process failed.
   """
   out = Path(out)
+  at = progress.at if progress else lambda stage, step: None
   embedder, store, plan = hosts.together(
     lambda: _open(workdir, data, split, modality, step, dtype)
   )
@@ -66,7 +67,9 @@ def export(
 
     def claim():
       held.enter_context(shards.alone(out))
-      return shards.claim(out, plan, overwrite=overwrite)
+      return shards.claim(
+        out, plan, overwrite=overwrite, at=lambda shard: at("set up", shard)
+      )
 
     missing = hosts.together(claim, first=True)
     if missing is None:
@@ -77,7 +80,6 @@ def export(
     mine = missing[jax.process_index() :: jax.process_count()]
 
     def write():
-      at = progress.at if progress else lambda stage, step: None
       parts = embed_parts(
         embedder,
         store.source(split),
@@ -93,7 +95,13 @@ def export(
       at("join", plan.rows)
 
     hosts.together(write)
-    hosts.together(lambda: _finish(out, plan, workdir), first=True)
+    # All shards are as many steps further than the last row.
+    hosts.together(
+      lambda: _finish(
+        out, plan, workdir, lambda shard: at("join", plan.rows + shard)
+      ),
+      first=True,
+    )
 
 
 def _open(
@@ -143,10 +151,10 @@ def check_data(run: Run, store: Store, workdir) -> None:
       )
 
 
-def _finish(out: Path, plan: shards.Plan, workdir) -> None:
+def _finish(out: Path, plan: shards.Plan, workdir, at) -> None:
   """Joins the shards, and writes, last, the meta data."""
   lacking, unreadable = 0, []
-  for row, item in enumerate(shards.join(out, plan)):
+  for row, item in enumerate(shards.join(out, plan, at)):
     if item.unreadable:
       unreadable.append({"row": row, "id": item.id})
       continue

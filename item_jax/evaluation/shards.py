@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,8 +99,17 @@ def alone(out: Path) -> Iterator[None]:
       (out / _LOCK).unlink(missing_ok=True)
 
 
-def claim(out: Path, plan: Plan, *, overwrite: bool) -> list[int] | None:
+def claim(
+  out: Path,
+  plan: Plan,
+  *,
+  overwrite: bool,
+  at: Callable[[int], None] = lambda number: None,
+) -> list[int] | None:
   """Takes the folder for this export.
+
+  Args:
+    at: told of each shard that is there already before it is read.
 
   Returns:
     The shards that are not there yet, or None where all is done already.
@@ -113,7 +122,7 @@ def claim(out: Path, plan: Plan, *, overwrite: bool) -> list[int] | None:
       continue
     odd = _differences(out / name, plan)
     if not odd and name == "plan.json":
-      return [n for n in range(count(plan)) if not _is_good(out, plan, n)]
+      return [n for n in range(count(plan)) if not _is_good(out, plan, n, at)]
     if not odd:
       tidy(out)  # in case the call that finished was killed before it could
       return None
@@ -215,7 +224,8 @@ def _load(out: Path, plan: Plan, number: int) -> tuple[np.ndarray, list[Item]]:
   return rows_ND, [Item(*item) for item in said["items"]]
 
 
-def _is_good(out: Path, plan: Plan, number: int) -> bool:
+def _is_good(out: Path, plan: Plan, number: int, at) -> bool:
+  at(number)
   try:
     _load(out, plan, number)
   except (FileNotFoundError, DamagedError):
@@ -223,8 +233,13 @@ def _is_good(out: Path, plan: Plan, number: int) -> bool:
   return True
 
 
-def join(out: Path, plan: Plan) -> Iterator[Item]:
+def join(
+  out: Path, plan: Plan, at: Callable[[int], None] = lambda number: None
+) -> Iterator[Item]:
   """Writes embeddings.npy and items.csv of all shards, and yields the items.
+
+  Args:
+    at: told of each shard before it is read.
 
   Raises:
     DamagedError: a shard was altered since it was written.
@@ -247,6 +262,7 @@ def join(out: Path, plan: Plan) -> Iterator[Item]:
     lines = csv.writer(table)
     lines.writerow(COLUMNS)
     for number in range(count(plan)):
+      at(number)
       rows_ND, items = _load(out, plan, number)
       vectors.write(rows_ND.tobytes())
       lines.writerows(item[: len(COLUMNS)] for item in items)

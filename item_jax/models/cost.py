@@ -1,5 +1,7 @@
 """Counts the work of a network: its sizes in, floating-point operations out."""
 
+import re
+
 
 def train_flops_per_sample(
   *,
@@ -143,21 +145,26 @@ def clip_flops(
 
 
 # Dense bfloat16 FLOP/s of a device by the makers' datasheets; the first whose
-# name is part of jax's device_kind.
+# name (a pattern) is among the words of jax's device_kind.
 _PEAKS = (
+  ("H200 NVL", 835e12),
   ("H200", 989e12),
+  ("H100 PCIe", 756e12),
+  ("H100 NVL", 835e12),
   ("H100", 989e12),
   ("GH200", 989e12),
+  ("GB200", 2500e12),
   ("B200", 2250e12),
   ("A100", 312e12),
   ("L40S", 362e12),
+  ("L40", 181e12),
   ("L4", 121e12),
   ("V100", 15.7e12),  # its matrix units know no bfloat16: float32's
-  ("TPU7", 1153e12),  # two devices a chip
+  ("TPU7x", 1153e12),  # two devices a chip
   ("TPU v6", 918e12),
   ("TPU v5 lite", 197e12),
   ("TPU v5e", 197e12),
-  ("TPU v5", 459e12),  # v5p, as jax calls it too
+  ("TPU v5p?", 459e12),  # v5p, as jax calls it too
   ("TPU v4", 275e12),
 )
 
@@ -168,6 +175,6 @@ _FLOAT32_PEAKS = (("V100", 15.7e12),)
 def peak_flops(device_kind: str, dtype: str) -> float | None:
   """The device's peak in `model.dtype`, None where it is not known."""
   for name, peak in _FLOAT32_PEAKS if dtype == "float32" else _PEAKS:
-    if name.lower() in device_kind.lower():
+    if re.search(rf"\b{name}\b", device_kind, re.IGNORECASE):
       return peak
   return None

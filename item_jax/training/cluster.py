@@ -3,16 +3,17 @@
 process ever works alone that is one of many."""
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from item_jax import __version__
 from item_jax.errors import UserError
-from item_jax.processes import on_abort
+from item_jax.processes import EXIT_STALLED, on_abort
 
 STALL_SECONDS = 600
 # Where the clock of stalls is off, joining and leaving still have an end.
@@ -202,6 +203,45 @@ def _initialize(args, seconds: int) -> None:
     )
   except (ValueError, RuntimeError, KeyError) as error:
     raise UserError(f"{hint} ({first_line(error)})") from error
+  on_abort(_lost)
+
+
+def _lost() -> None:
+  print(
+    "item-jax: stalled: another process of this run is gone, as jax says above",
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(EXIT_STALLED)
+
+
+def end(code: int) -> int:
+  """The exit code of a command, or where it failed as one of many the end.
+
+  Python's own end would wait for the other processes, and they for this one,
+  until jax aborts it with another code and another reason.
+  """
+  if code and store() is not None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  return code
+
+
+@contextlib.contextmanager
+def failing_at_once() -> Iterator[None]:
+  """The same for an error that nobody expects: its traceback and code 1."""
+  failed = True
+  try:
+    yield
+    failed = False
+  except (SystemExit, BrokenPipeError):
+    failed = False
+    raise
+  finally:
+    if failed and store() is not None:
+      sys.excepthook(*sys.exc_info())
+      end(1)
 
 
 def first_line(error: BaseException) -> str:
@@ -249,6 +289,8 @@ def _compare(what: str, facts: Mapping[str, Any], seconds: int) -> None:
   client.key_value_set(f"{keys}/differs/{me}", text if differing else "")
   client.wait_at_barrier(f"{keys}/compared", seconds * 1000)
   found = [t for _, t in client.key_value_dir_get(f"{keys}/differs") if t]
+  # With process 0 the store goes: not before all have read.
+  client.wait_at_barrier(f"{keys}/read", seconds * 1000)
   if found:
     raise UserError(
       "the processes of a run must be alike; process 0 has it otherwise:\n"

@@ -27,6 +27,10 @@ from item_jax.training.stopping import (
 from item_jax.training.watch import Watch
 
 
+class ReadError(RuntimeError):
+  """The data could not be read, tried anew; says at which step."""
+
+
 class Silent:
   """Is told where a run is, and does nothing about it."""
 
@@ -57,6 +61,7 @@ def train(
     UserError: the configuration, data or workdir cannot work.
     DivergedError: `max_bad_steps` steps in a row were skipped.
     SaveError: the last state is not on disk.
+    ReadError: the processes that read died twice at one step.
   """
   folder = Path(folder)
   progress = progress or Silent()
@@ -206,7 +211,11 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
       raise
     except RuntimeError as error:
       if broken_at == step:
-        raise
+        raise ReadError(
+          f"step {step}: reading failed twice: {error} (a reader that was"
+          " killed may have been out of memory: fewer data.workers, or less"
+          " data.ahead)"
+        ) from error
       print(f"step {step}: reading starts anew: {error}", flush=True)
       broken_at = step
     finally:

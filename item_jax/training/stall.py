@@ -14,10 +14,14 @@ import threading
 import time
 from typing import NamedTuple
 
-from item_jax.processes import on_abort
+from item_jax.processes import (
+  EXIT_STALLED,
+  EXIT_START_AGAIN,
+  before_end,
+  on_abort,
+)
 from item_jax.training import cluster
 
-EXIT_STALLED = 6
 # Seconds on top of `stall_seconds` for these stages, and for the first time in
 # any: programs are compiled and loaded, worker processes start.
 PATIENCE = 1800
@@ -26,6 +30,8 @@ PATIENT_STAGES = ("set up", "evaluation")
 _ORDER = ("set up", "input", "step", "evaluation", "checkpoint")
 _QUIET = 5  # s without a word: the first to suspect when all wait
 _FAREWELL = 3  # s in which the others read a last word
+_STOP = "a stop that was asked for"  # the last word of who starts again
+_HEARD_AT_ONCE = 128  # processes; more of them tell and hear less often
 _KEYS = "item_jax/progress"
 
 
@@ -50,6 +56,7 @@ class Place(NamedTuple):
 class _Peer(NamedTuple):
   place: Place
   changed: float  # when its beat was last another one, by our own clock
+  moved: float  # when its stage or step was
 
 
 class Progress:
@@ -58,8 +65,10 @@ class Progress:
   The process ends with EXIT_STALLED when it has been in one stage for longer
   than `stall_seconds` (PATIENCE more in PATIENT_STAGES and the first time in
   any), when nothing was heard of another process for `stall_seconds`,
-  or soon after another one failed. 0 watches nothing. Where there are many
-  processes, they have joined before.
+  or soon after another one failed. One that waits for another which moves is
+  not ended, however long. 0 watches nothing. Where there are many processes,
+  they have joined before; where a signal ends one before there is anything to
+  save (`processes.ended_by_signals`), all end with EXIT_START_AGAIN.
   """
 
   def __init__(self, stall_seconds: float):
@@ -91,10 +100,12 @@ class Progress:
       import jax
 
       self._me, self._count = jax.process_index(), jax.process_count()
-      unheard = _Peer(Place("unknown", "set up", 0), time.monotonic())
+      now = time.monotonic()
+      unheard = _Peer(Place("unknown", "set up", 0), now, now)
       self._peers = dict.fromkeys(range(self._count), unheard)
       del self._peers[self._me]
       on_abort(self._aborted)
+      before_end(self._say_stop)
       self._teller = threading.Thread(target=self._tell, daemon=True)
       self._teller.start()
     self._since = self._heard = time.monotonic()
@@ -104,6 +115,10 @@ class Progress:
   def __exit__(self, kind, error, trace) -> None:
     if not self._limit:
       return
+    if error is not None and self._stopping():
+      self._follow()  # what it fails of is that another one left
+    if self._store is not None:
+      before_end(None)
     reason = "" if error is None else cluster.first_line(error)
     self._place = self._place._replace(ended=reason)
     if reason and self._store is not None:
@@ -137,6 +152,8 @@ class Progress:
       faulthandler.dump_traceback_later(2 * self._limit + PATIENCE, exit=True)
       if self._place.ended is not None:
         continue
+      if self._stopping():
+        self._follow()
       waited = time.monotonic() - self._since
       cause = self._silent(self._limit)
       if slept > self._limit:
@@ -148,8 +165,27 @@ class Progress:
       if cause:
         self._end(cause)
 
+  def _say_stop(self) -> None:
+    """Tells the others that this process is asked to stop."""
+    self._place = self._place._replace(ended=_STOP)
+    time.sleep(_FAREWELL)
+
+  def _stopping(self) -> bool:
+    """Whether any process, this one too, was asked to stop."""
+    places = [self._place, *(peer.place for peer in self._peers.values())]
+    return any(place.ended == _STOP for place in places)
+
+  def _follow(self) -> None:
+    """Ends as another process does that was asked to stop."""
+    try:
+      print("stopped with another process; start again", flush=True)
+      self._say_stop()
+    finally:  # whether or not anybody reads that
+      os._exit(EXIT_START_AGAIN)
+
   def _slowest(self, waited: float) -> str:
-    """Whom all wait for, when this process has waited too long."""
+    """Whom all wait for, when this process has waited too long; "" while that
+    one moves."""
     cause = self._failed()
     if cause:
       return cause
@@ -162,8 +198,15 @@ class Progress:
         f"all {len(places)} processes have been {self._place} for"
         f" {waited:.0f} s"
       )
+    if self._me not in behind and all(self._moves(i) for i in behind):
+      return ""
     names = ", ".join(self._name(i) for i in behind)
     return f"{names} {places[behind[0]]} for about {waited:.0f} s"
+
+  def _moves(self, index: int) -> bool:
+    place, _, moved = self._peers[index]
+    patience = PATIENCE if place.stage in PATIENT_STAGES else 0
+    return time.monotonic() - moved <= self._limit + patience
 
   def _silent(self, seconds: float) -> str:
     """Names a process of which nothing was heard for so long."""
@@ -195,6 +238,8 @@ class Progress:
 
   def _aborted(self) -> None:
     """jax ends a process whose coordinator is gone."""
+    if self._stopping():
+      os._exit(EXIT_START_AGAIN)
     cause = self._failed() or self._silent(_QUIET)
     if not cause and self._me:
       cause = self._last_seen(0, "gone")
@@ -223,6 +268,8 @@ class Progress:
     import jax
 
     beat, over = 0, False
+    # Each asks for all places: so much the work of process 0 grows.
+    pause = max(1.0, self._count / _HEARD_AT_ONCE)
     while True:
       beat += 1
       text = json.dumps(self._place._replace(beat=beat))
@@ -234,11 +281,15 @@ class Progress:
         pass  # process 0 is gone, or does not answer: `_silent` counts
       if over:
         return
-      over = self._over.wait(1)
+      over = self._over.wait(pause)
 
   def _hear(self, found: list[tuple[str, str]]) -> None:
     self._heard = time.monotonic()
     for key, text in found:
       index, place = int(key.rpartition("/")[2]), Place(*json.loads(text))
-      if index != self._me and self._peers[index].place.beat != place.beat:
-        self._peers[index] = _Peer(place, self._heard)
+      if index == self._me or self._peers[index].place.beat == place.beat:
+        continue
+      before, _, moved = self._peers[index]
+      if (place.stage, place.step) != (before.stage, before.step):
+        moved = self._heard
+      self._peers[index] = _Peer(place, self._heard, moved)

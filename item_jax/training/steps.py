@@ -77,8 +77,15 @@ class Steps:
       print(f"a checkpoint could not be deleted: {error}", flush=True)
 
   def set_aside(self, step: int, *, unfinished: bool) -> None:
-    """Moves a damaged step out of the way, so that it can be saved again."""
+    """Moves a damaged step out of the way, so that it can be saved again.
+
+    Of saves that were cut off the latest is kept: there may be one at every
+    kill.
+    """
     self.damaged.mkdir(exist_ok=True)
+    if unfinished:
+      for before in self.damaged.glob(f"*.{_UNFINISHED}.*"):
+        shutil.rmtree(before, ignore_errors=True)
     number = len(list(self.damaged.iterdir()))
     kind = f".{_UNFINISHED}" if unfinished else ""
     self.path(step).rename(self.damaged / f"{step}{kind}.{number}")

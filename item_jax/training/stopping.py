@@ -10,11 +10,16 @@ import time
 import jax
 from jax.experimental import multihost_utils
 
-from item_jax.processes import ASK_TO_STOP, EXIT_START_AGAIN, heard
+from item_jax.processes import (
+  ASK_TO_STOP,
+  EXIT_START_AGAIN,
+  heard,
+  on_abort,
+)
 from item_jax.training import cluster
 
 _HANDLER_BYTES = 1024  # more than any system's struct sigaction
-_LEFT = "item_jax/left"
+_LEFT = "item_jax/left"  # and below it the process
 _FAREWELL = 3  # s in which the others hear that a process left
 
 
@@ -51,7 +56,9 @@ class StopRequest:
     self._theirs = _get_handler() if self._many else None
     self._heard.enter_context(heard(self._hear))
     for number in ASK_TO_STOP:
-      self._before[number] = signal.signal(number, self._ask)
+      # A shell has Ctrl-C ignored in what it runs in the background.
+      if signal.getsignal(number) is not signal.SIG_IGN:
+        self._before[number] = signal.signal(number, self._ask)
     self._over = threading.Event()
     if self._many:
       threading.Thread(target=self._hear_others, daemon=True).start()
@@ -120,7 +127,10 @@ class StopRequest:
     try:
       print(f"stopped{why} before the first step; start again", flush=True)
       if self._many:
-        self._store.key_value_set(_LEFT, "", allow_overwrite=True)
+        # Process 0 may be gone first, and jax aborts who misses it.
+        on_abort(lambda: os._exit(EXIT_START_AGAIN))
+        key = f"{_LEFT}/{jax.process_index()}"
+        self._store.key_value_set(key, "", allow_overwrite=True)
         time.sleep(_FAREWELL)
     finally:  # whether or not anybody reads that
       os._exit(EXIT_START_AGAIN)
