@@ -5,8 +5,32 @@ import dataclasses
 from item_jax.errors import UserError
 
 
+class _Typed:
+  """Takes its own fields and values of their types alone, so that a slip in a
+  config file is an error there, and not a run with the defaults."""
+
+  def __setattr__(self, name: str, value) -> None:
+    kinds = type(self).__annotations__
+    group = "" if "steps" in kinds else f"{type(self).__name__.lower()}."
+    if name not in kinds:
+      raise UserError(
+        f"no such option: {group}{name}; there are {', '.join(kinds)}"
+      )
+    kind = kinds[name]
+    if kind is float and type(value) is int:
+      value = float(value)
+    # True is an int to Python.
+    fits = kind is bool or not isinstance(value, bool)
+    if not (fits and isinstance(value, kind)):
+      raise UserError(
+        f"{group}{name}={value!r} is a {type(value).__name__}, expected"
+        f" {kind.__name__}"
+      )
+    super().__setattr__(name, value)
+
+
 @dataclasses.dataclass
-class Data:
+class Data(_Typed):
   path: str = ""  # folder written by `item-jax prepare`
   train_split: str = "train"
   val_split: str = "val"
@@ -23,7 +47,7 @@ class Data:
 
 
 @dataclasses.dataclass
-class Model:
+class Model(_Typed):
   # "item", "resnet50" (photo alone), "roberta" (title alone), "clip".
   name: str = "item"
   # 12 x 768 x 12 is BERT-base and ViT-B: 224 pixels and patches of 16 are the
@@ -58,7 +82,7 @@ class Model:
 
 
 @dataclasses.dataclass
-class Resnet:
+class Resnet(_Typed):
   width: int = 64  # channels of the first stage; the pool has 32 times as many
   # "batch" as published, reduced over the global batch; "group" is the same
   # for any batch and trains better on small ones.
@@ -69,7 +93,7 @@ class Resnet:
 
 
 @dataclasses.dataclass
-class Clip:
+class Clip(_Typed):
   # The photo's tower has model's layers, width, heads and mlp; these are the
   # text tower's and the common space's, of CLIP ViT-B.
   text_layers: int = 12
@@ -81,7 +105,7 @@ class Clip:
 
 
 @dataclasses.dataclass
-class Mask:
+class Mask(_Typed):
   title_rate: float = 0.15  # of the title's words, at least one
   patch_rate: float = 0.15  # of the patches; raise it if images are neglected
   # What a hidden word is replaced by: [MASK], another word, else itself.
@@ -90,7 +114,7 @@ class Mask:
 
 
 @dataclasses.dataclass
-class Loss:
+class Loss(_Typed):
   itm: float = 1.0  # weights of the five objectives
   mlm: float = 1.0
   mim: float = 1.0
@@ -107,7 +131,7 @@ class Loss:
 
 
 @dataclasses.dataclass
-class Align:
+class Align(_Typed):
   """Draws two views of a listing together, against the rest of the batch."""
 
   # "sides": the listing without its title against it without its photo, at
@@ -129,7 +153,7 @@ class Align:
 
 
 @dataclasses.dataclass
-class Optim:
+class Optim(_Typed):
   lr: float = 1e-4  # peak
   warmup: int = 10_000  # steps from 0 to the peak; then linear to 0
   b1: float = 0.9
@@ -145,13 +169,13 @@ class Optim:
 
 
 @dataclasses.dataclass
-class Mesh:
+class Mesh(_Typed):
   data: int = -1  # -1: whatever devices fsdp leaves
   fsdp: int = 1  # devices over which parameters and moments are split
 
 
 @dataclasses.dataclass
-class Checkpoint:
+class Checkpoint(_Typed):
   every: int = 1_000  # steps
   minutes: float = 15.0
   keep: int = 3  # the newest; the best is kept beside them
@@ -160,7 +184,7 @@ class Checkpoint:
 
 
 @dataclasses.dataclass
-class Config:
+class Config(_Typed):
   # "item" (the five objectives), "category" (leaf category, any model), "mlm"
   # (masked words, roberta), "contrastive" (photo against title, clip).
   task: str = "item"

@@ -24,7 +24,14 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   except KeyError as error:
     raise UserError(f"no such option: {error.args[0]}") from error
   except flags.Error as error:
+    if ":" in config and _takes_no_variant(error):
+      file, _, variant = config.rpartition(":")
+      raise UserError(f"{file} has no variants, {variant!r} among them") from (
+        error
+      )
     raise UserError(str(error)) from error
+  except SyntaxError as error:
+    raise UserError(f"config {config}: {error}") from error
   except OSError as error:
     raise UserError(f"config {config}: {error}") from error
   if left[1:]:
@@ -35,3 +42,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
       " item_jax.config.Config"
     )
   return holder.value
+
+
+def _takes_no_variant(error: flags.Error) -> bool:
+  return "get_config() takes 0 positional arguments" in str(error)

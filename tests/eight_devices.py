@@ -115,7 +115,12 @@ class Run:
       make_batch(config, 0),
     )
     step = step_lib.make_train_step(
-      task.objective, optimizer, seed=7, accumulate=1, log_every=10
+      task.objective,
+      optimizer,
+      seed=7,
+      accumulate=1,
+      log_every=10,
+      whole=sharding.replicated(mesh) if mesh.shape["fsdp"] > 1 else None,
     )
     step = jax.jit(step, out_shardings=(placed, sharding.replicated(mesh)))
     self.step = step.lower(self.shapes, batch).compile()
@@ -183,6 +188,7 @@ def main(folder: Path, name: str, meshes: dict) -> dict:
     found[mesh_name] = {
       "losses": losses + last,
       "untrained": untrained,
+      "moved_batch": run.step.as_text().count(" all-to-all("),
       **look_at(state),
     }
   # Each mesh's checkpoint goes on on the next mesh, and on one device.

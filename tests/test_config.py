@@ -135,3 +135,46 @@ def test_what_is_no_option_is_refused(file, words, named):
 def test_a_missing_file_is_named():
   with pytest.raises(UserError, match=r"no_such\.py"):
     config_flags.parse("no_such.py", [])
+
+
+SLIPS = """
+from item_jax.config import Config
+def get_config():
+  config = Config()
+  {line}
+  return config
+"""
+
+
+@pytest.mark.parametrize(
+  ("line", "says"),
+  [
+    ("config.stepz = 7", "no such option: stepz"),
+    ("config.mask.patchrate = 0.6", r"mask\.patchrate; there are title_rate"),
+    ("config.steps = 1e5", "steps=100000.0 is a float, expected int"),
+    ("config.steps = True", "steps=True is a bool, expected int"),
+    ("config.model.remat = 'False'", "remat='False' is a str, expected bool"),
+    ("config.optim.lr = '1e-4'", "lr='1e-4' is a str, expected float"),
+    ("config.model = None", "model=None is a NoneType, expected Model"),
+    ("config.steps = = 7", "invalid syntax"),
+  ],
+)
+def test_a_slip_in_a_file_is_no_run_with_the_defaults(tmp_path, line, says):
+  path = tmp_path / "run.py"
+  path.write_text(SLIPS.format(line=line))
+  with pytest.raises(UserError, match=says):
+    config_flags.parse(str(path), [])
+
+
+def test_a_whole_number_may_stand_for_a_float(tmp_path):
+  path = tmp_path / "run.py"
+  path.write_text(SLIPS.format(line="config.optim.lr = 1"))
+  lr = config_flags.parse(str(path), []).optim.lr
+  assert (lr, type(lr)) == (1.0, float)
+
+
+def test_a_file_without_variants_says_so(tmp_path):
+  path = tmp_path / "run.py"
+  path.write_text(SLIPS.format(line="pass"))
+  with pytest.raises(UserError, match=r"run\.py has no variants, 'small'"):
+    config_flags.parse(f"{path}:small", [])

@@ -61,6 +61,12 @@ def test_a_device_holds_its_share_of_what_is_large(found, mesh):
   assert part * int(mesh.partition("x")[2]) == whole
 
 
+@pytest.mark.parametrize("mesh", MESHES)
+def test_parameters_are_gathered_and_the_batch_stays(found, mesh):
+  """What the batch makes grows with it, the parameters do not."""
+  assert found[mesh]["moved_batch"] == 0
+
+
 @pytest.mark.parametrize("mesh", ["1x1", *MESHES])
 def test_a_checkpoint_goes_on_on_another_mesh(found, mesh):
   moved = found[mesh]["moved"]

@@ -180,13 +180,12 @@ def test_a_block_by_hand():
     "mlp": 3_072,
     "heads": 12,
     "itemsize": 2,
-    "activation": "gelu",
   }
   states, inside, squares = 256 * 768, 256 * 3_072, 12 * 256 * 256
   cudnn = memory.block_bytes(**sizes, attention="cudnn", dropped=0)
-  assert cudnn == states * (8 + 12) + inside * 8 + 4 * 12 * 256
+  assert cudnn == states * (8 + 12) + inside * 4 + 4 * 12 * 256
   xla = memory.block_bytes(**sizes, attention="xla", dropped=6)
-  assert xla == states * (8 + 16 + 12) + inside * 8 + squares * (4 + 2)
+  assert xla == states * (8 + 16 + 12) + inside * 4 + squares * (4 + 2)
 
 
 def test_what_is_split_and_what_is_not():

@@ -12,6 +12,7 @@ import pytest
 import tiny_run
 
 from item_jax import tasks
+from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
@@ -301,3 +302,14 @@ def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
   found = tasks.make_task(config, words).floors(store, "train", words)
   assert found["contrastive"] == pytest.approx(expected, rel=0.01)
   assert expected < math.log(16) - 0.005
+
+
+def test_every_length_that_attention_sees_is_timed():
+  config = Config()
+  (whole,) = networks.attention_shapes(config)
+  assert whole == (256, 12, 64, False)
+  config.loss.align = 1.0
+  lengths = [places for places, *_ in networks.attention_shapes(config)]
+  assert lengths == [256, 197, 60]
+  config.align.views = "twins"
+  assert networks.attention_shapes(config) == [whole]

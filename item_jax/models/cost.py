@@ -1,6 +1,7 @@
 """Counts the work of a network: its sizes in, floating-point operations out."""
 
 import re
+from collections.abc import Collection
 
 
 def train_flops_per_sample(
@@ -14,22 +15,36 @@ def train_flops_per_sample(
   word_slots: int,
   patch_slots: int,
   words: int,
+  trained: Collection[str] | None = None,
 ) -> float:
   """Forward and backward FLOPs of one pair; a multiply-add counts as two.
 
   3 x forward: the backward pass computes gradients of inputs and of weights.
   Recomputation (remat) is not counted: it is cost, not work.
+
+  Args:
+    trained: those of the five whose weight is not 0 (None: all); the others
+      are measured, and have no backward pass.
   """
   D = width
   encoder = _encoder(
     layers, places=1 + num_patches + title_places, width=D, mlp=mlp
   )
   patches_in = 2 * num_patches * patch_pixels * D
-  # Both word heads: one or two D x D transforms, then the tied decoder.
-  word_heads = word_slots * (3 * 2 * D * D + 2 * 2 * D * words)
-  patch_heads = patch_slots * (3 * 2 * D * D + 2 * 2 * D * patch_pixels)
-  pair_heads = 3 * 2 * D * D  # [CLS] into the two global heads, the pooler
-  return 3.0 * (encoder + patches_in + word_heads + patch_heads + pair_heads)
+  square = 2 * D * D
+  # A transform of a place, or two of [CLS] and a place; then the decoder.
+  heads = {
+    "itm": square,  # the pooler
+    "mlm": word_slots * (square + 2 * D * words),
+    "gmlm": square + word_slots * (2 * square + 2 * D * words),
+    "mim": patch_slots * (square + 2 * D * patch_pixels),
+    "gmim": square + patch_slots * (2 * square + 2 * D * patch_pixels),
+  }
+  backward = [name for name in heads if trained is None or name in trained]
+  total = encoder + patches_in + sum(heads.values())
+  if backward:
+    total += 2 * (encoder + patches_in + sum(heads[name] for name in backward))
+  return float(total)
 
 
 def embed_flops_per_sample(
@@ -42,20 +57,9 @@ def embed_flops_per_sample(
   title_places: int,
 ) -> float:
   """FLOPs of one embedding: the encoder forward, no heads."""
-  return (
-    train_flops_per_sample(
-      layers=layers,
-      width=width,
-      mlp=mlp,
-      num_patches=num_patches,
-      patch_pixels=patch_pixels,
-      title_places=title_places,
-      word_slots=0,
-      patch_slots=0,
-      words=0,
-    )
-    / 3.0
-  )
+  places = 1 + num_patches + title_places
+  encoder = _encoder(layers, places=places, width=width, mlp=mlp)
+  return float(encoder + 2 * num_patches * patch_pixels * width)
 
 
 def _encoder(layers: int, *, places: int, width: int, mlp: int) -> float:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from item_jax.errors import UserError
@@ -71,21 +72,47 @@ class GlobalTransform(nn.Module):
 
 
 class WordDecoder(nn.Module):
-  """Logits over the words: the word table, tied, and a bias of its own."""
+  """Logits over the words: the word table, tied, and a bias of its own.
+
+  Computed in the type of what comes in, summed in float32.
+  """
 
   words: int
-  dtype: Any
 
   @nn.compact
   def __call__(self, h_BKD, table_VD):
     bias_V = self.param("bias", nn.initializers.zeros, (self.words,))
-    logits_BKV = jnp.einsum(
-      "bkd,vd->bkv",
-      h_BKD,
-      table_VD.astype(self.dtype),
-      preferred_element_type=jnp.float32,
-    )
-    return logits_BKV + bias_V
+    return _against_all(h_BKD, table_VD) + bias_V
+
+
+@jax.custom_vjp
+def _against_all(h_BKD, table_VD):
+  """h times each row of the table, float32 [B,K,V].
+
+  Left to itself the gradient of float32 sums would make both of the backward
+  products, the step's largest of a single matrix, products of float32.
+  """
+  return _sum_float32("bkd,vd->bkv", h_BKD, table_VD.astype(h_BKD.dtype))
+
+
+def _against_all_backward(kept, slope_BKV):
+  h_BKD, table_VD = kept
+  slope_BKV = slope_BKV.astype(h_BKD.dtype)
+  taken_VD = table_VD.astype(h_BKD.dtype)
+  return (
+    _sum_float32("bkv,vd->bkd", slope_BKV, taken_VD).astype(h_BKD.dtype),
+    _sum_float32("bkv,bkd->vd", slope_BKV, h_BKD).astype(table_VD.dtype),
+  )
+
+
+_against_all.defvjp(
+  lambda h_BKD, table_VD: (_against_all(h_BKD, table_VD), (h_BKD, table_VD)),
+  _against_all_backward,
+)
+
+
+def _sum_float32(how, left, right):
+  return jnp.einsum(how, left, right, preferred_element_type=jnp.float32)
 
 
 class PixelDecoder(nn.Module):
@@ -97,10 +124,13 @@ class PixelDecoder(nn.Module):
 
   @nn.compact
   def __call__(self, h_BKD):
-    out = layers.dense(
-      self.pixels, std=self.std, dtype=self.dtype, name="dense"
+    return layers.dense(
+      self.pixels,
+      std=self.std,
+      dtype=self.dtype,
+      out=jnp.float32,
+      name="dense",
     )(h_BKD)
-    return out.astype(jnp.float32)
 
 
 class MatchHead(nn.Module):
@@ -115,7 +145,6 @@ class MatchHead(nn.Module):
     h = layers.dense(self.width, std=self.std, dtype=self.dtype, name="pooler")(
       g_BD
     )
-    out = layers.dense(2, std=self.std, dtype=self.dtype, name="dense")(
-      jnp.tanh(h)
-    )
-    return out.astype(jnp.float32)
+    return layers.dense(
+      2, std=self.std, dtype=self.dtype, out=jnp.float32, name="dense"
+    )(jnp.tanh(h))

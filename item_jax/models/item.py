@@ -109,9 +109,9 @@ class Item(nn.Module):
     }
     self.match_head = heads.MatchHead(**linear)
     self.word_head = heads.Transform(**transform)
-    self.word_decoder = heads.WordDecoder(self.words, self.dtype)
+    self.word_decoder = heads.WordDecoder(self.words)
     self.global_word_head = heads.GlobalTransform(**about_place)
-    self.global_word_decoder = heads.WordDecoder(self.words, self.dtype)
+    self.global_word_decoder = heads.WordDecoder(self.words)
     self.patch_head = heads.Transform(**transform)
     self.patch_decoder = heads.PixelDecoder(**pixels)
     self.global_patch_head = heads.GlobalTransform(**about_place)

@@ -1,5 +1,7 @@
 """The transformer's layers: states in, states out, padding left unseen."""
 
+import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -12,13 +14,21 @@ from item_jax.errors import UserError
 LAYER_NORM_EPSILON = 1e-6
 
 
-def dense(features, *, std: float, dtype, name: str, axis=-1):
-  """A linear layer with float32 parameters, computed in `dtype`."""
+def dense(features, *, std: float, dtype, name: str, axis=-1, out=None):
+  """A linear layer with float32 parameters, computed in `dtype`.
+
+  Args:
+    out: the type of the sums; `dtype` too where it is not given.
+  """
+  product = None
+  if out is not None:
+    product = functools.partial(jax.lax.dot_general, preferred_element_type=out)
   return nn.DenseGeneral(
     features,
     axis=axis,
     dtype=dtype,
     kernel_init=nn.initializers.truncated_normal(std),
+    dot_general=product,
     name=name,
   )
 
@@ -28,13 +38,47 @@ def layer_norm(*, name: str, epsilon: float = LAYER_NORM_EPSILON):
   return nn.LayerNorm(epsilon=epsilon, dtype=jnp.float32, name=name)
 
 
-def gelu(x):
+def _keeping_input_alone(function, slope):
+  """`function` of one array, whose gradient is computed from its input.
+
+  Reverse mode would keep what lies between as well: two more arrays for the
+  exact GELU, of the widest that a block has.
+
+  Args:
+    slope: the derivative, taken in float32.
+  """
+  kept = jax.custom_vjp(function)
+
+  def backward(x, given):
+    slope_x = slope(x.astype(jnp.float32))
+    return ((given.astype(jnp.float32) * slope_x).astype(x.dtype),)
+
+  kept.defvjp(lambda x: (function(x), x), backward)
+  return kept
+
+
+def _gelu(x):
   return nn.gelu(x, approximate=False)
 
 
-def quick_gelu(x):
-  """x sigmoid(1.702 x), with which the first CLIPs were trained."""
+def _gelu_slope(x):
+  """Phi(x) + x phi(x) of the normal distribution."""
+  bell = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+  return 0.5 * (1 + jax.lax.erf(x / math.sqrt(2))) + x * bell
+
+
+def _quick_gelu(x):
   return x * nn.sigmoid(1.702 * x)
+
+
+def _quick_gelu_slope(x):
+  s = nn.sigmoid(1.702 * x)
+  return s + 1.702 * x * s * (1 - s)
+
+
+gelu = _keeping_input_alone(_gelu, _gelu_slope)
+# x sigmoid(1.702 x), with which the first CLIPs were trained.
+quick_gelu = _keeping_input_alone(_quick_gelu, _quick_gelu_slope)
 
 
 ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}

@@ -8,8 +8,7 @@ of the MLP, H heads:
   2 S D c     what they give, which the next products read
   3 S D c     queries, keys and values
     S D c     what attention gives
-  n S F c     the MLP, n = 4 with the exact GELU: what it reads, erfc and
-              exp(-x^2) of it, what it gives; quick_gelu has no second function
+  2 S F c     the MLP: what its nonlinearity reads and gives
   2 S D r     where dropout drops any, what it gives, c, and its bits: 4; of
               "rbg" 4 for each chip, because XLA does not split that generator:
               every chip draws, and keeps, the bits of all of them
@@ -32,7 +31,6 @@ def block_bytes(
   heads: int,
   itemsize: int,
   attention: str,
-  activation: str,
   dropped: int,
 ) -> int:
   """What one block keeps of one sequence; see the head of this file.
@@ -44,7 +42,7 @@ def block_bytes(
   """
   S, D, c = places, width, itemsize
   total = S * D * (2 * 4 + 6 * c + 2 * dropped)
-  total += S * mlp * c * {"gelu": 4, "quick_gelu": 3}[activation]
+  total += 2 * S * mlp * c
   if attention == "cudnn":
     return total + 4 * heads * S
   return total + 2 * S * D * c + heads * S * S * (4 + (c if c < 4 else 0))
@@ -55,12 +53,13 @@ def encoder_bytes(
 ) -> tuple[int, int]:
   """(kept, beside it while the last block's gradients are taken).
 
-  The second: gradients of an MLP's inside and of two states, and of the
-  softmax; with remat the block's own, computed again.
+  The second: gradients of an MLP's inside, what is given and what is made of
+  it, in float32, of two states, and of the softmax; with remat the block's own,
+  computed again.
   """
   S, D, c = block["places"], block["width"], block["itemsize"]
   one = block_bytes(dropped=dropped, **block)
-  working = c * S * (block["mlp"] + 2 * D)
+  working = S * (2 * 4 * block["mlp"] + 2 * c * D)
   if block["attention"] != "cudnn":
     working += 4 * block["heads"] * S * S
   # What the first block reads, in float32, and its dropout.

@@ -61,7 +61,7 @@ class Roberta(nn.Module):
       self.activation,
     )
     self.word_head = heads.Transform(D, self.init_std, self.dtype, self.epsilon)
-    self.word_decoder = heads.WordDecoder(self.words, self.dtype)
+    self.word_decoder = heads.WordDecoder(self.words)
 
   def __call__(self, batch, places_BK):
     """Touches every parameter; for initialisation and parameter tables."""

@@ -87,7 +87,6 @@ def _parts(config: Config, attention: str, chips: int) -> list[tuple[int, int]]:
       places=places,
       itemsize=c,
       attention=attention,
-      activation=m.activation,
       dropped=dropped,
       remat=m.remat,
       **sizes,

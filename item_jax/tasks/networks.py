@@ -81,8 +81,13 @@ def attention_shapes(config: Config) -> list[tuple[int, int, int, bool]]:
   depth = m.width // m.heads
   patches = (m.image_size // m.patch) ** 2
   title = 1 + m.title_places
+  item = [(title + patches, m.heads, depth, False)]
+  views = config.align.views if config.task == "item" else "none"
+  if config.loss.align and views in ("sides", "both"):
+    item += [(1 + patches, m.heads, depth, False)]  # a side by itself
+    item += [(title, m.heads, depth, False)]
   return {
-    "item": [(title + patches, m.heads, depth, False)],
+    "item": item,
     "resnet50": [],
     "roberta": [(title, m.heads, depth, False)],
     "clip": [

@@ -73,6 +73,7 @@ def make_task(
         model.num_patches, config.mask.patch_rate
       ),
       words=word_rows(config, words),
+      trained=[name for name in pretrain.TERMS if getattr(config.loss, name)],
     )
     + 3 * _sixth_flops(config, model.num_patches),
     embed_flops=network.embed_flops,

@@ -80,17 +80,22 @@ def make_train_step(
   log_every: int,
   dropout_bits: str = "threefry2x32",
   spike: float = 0.0,
+  whole: Any = None,
 ):
   """A pure function (state, batch) -> (state, report), to be jitted.
 
   Denominators are counted over the whole global batch before the first
-  microbatch runs, so that accumulation and sharding don't change the loss.
+  microbatch runs, so that accumulation and sharding don't change the loss, but
+  for dropout: each microbatch draws bits of its own.
   A step whose loss, gradient or `carried` is not finite leaves parameters and
   moments as they were, and so does a spike.
 
   Args:
     spike: robust deviations from which on a gradient norm is a spike (see
       `spikes`); 0: none is, and nothing is computed for it.
+    whole: the sharding of a whole parameter, where the state holds parts.
+      Then the parts are gathered and the batch stays where it is; the compiler
+      by itself would rather move what the batch makes, which grows with it.
   """
   root = jax.random.key(seed)
   dropout_root = jax.random.key(seed, impl=dropout_bits)
@@ -100,7 +105,7 @@ def make_train_step(
     counts = objective.counts(view)
     key = key_for(dropout_root, state.step, "dropout")
     grads, (totals, carried) = _gradients(
-      objective, state.params, view, counts, key, parts=accumulate
+      objective, state.params, view, counts, key, parts=accumulate, whole=whole
     )
     loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
@@ -149,11 +154,13 @@ def make_train_step(
   return train_step
 
 
-def _gradients(objective, params, view, counts, key, *, parts: int):
+def _gradients(objective, params, view, counts, key, *, parts: int, whole):
   """(gradients, ({name: total}, carried)), a microbatch after the other."""
 
   def of(params, view, key):
     def loss_fn(params):
+      if whole is not None:
+        params = jax.lax.with_sharding_constraint(params, whole)
       totals, carried = objective.totals(params, view, key)
       return _weighted(objective, totals, counts), (totals, carried)
 

@@ -1,0 +1,90 @@
+"""What the layers keep and in which type they compute, beside their values."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from item_jax.models import heads, layers
+
+PLAIN = {
+  "gelu": lambda x: nn.gelu(x, approximate=False),
+  "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_activations_slope_is_that_of_autodiff(name):
+  x = jnp.concatenate([jnp.linspace(-12, 12, 4001), jnp.array([0.0, 1e-20])])
+  ours, plain = layers.activation(name), PLAIN[name]
+  np.testing.assert_array_equal(ours(x), plain(x))
+  slope = jax.vmap(jax.grad(ours))(x)
+  np.testing.assert_allclose(slope, jax.vmap(jax.grad(plain))(x), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_activation_keeps_its_input_alone(name):
+  x = jnp.ones((3, 5), jnp.bfloat16)
+  _, backward = jax.vjp(layers.activation(name), x)
+  (kept,) = jax.tree.leaves(backward)
+  assert (kept.shape, kept.dtype) == (x.shape, x.dtype)
+  assert backward(x)[0].dtype == jnp.bfloat16
+
+
+def products(function, *args) -> list:
+  """(types of the factors, type of the sums) of every matrix product."""
+  return [
+    ({str(v.aval.dtype) for v in eqn.invars}, str(eqn.outvars[0].aval.dtype))
+    for eqn in flat(jax.make_jaxpr(function)(*args).jaxpr)
+    if eqn.primitive.name == "dot_general"
+  ]
+
+
+def flat(jaxpr):
+  for eqn in jaxpr.eqns:
+    inner = [getattr(v, "jaxpr", v) for v in eqn.params.values()]
+    inner = [v for v in inner if hasattr(v, "eqns")]
+    if not inner:
+      yield eqn
+    for part in inner:
+      yield from flat(part)
+
+
+def test_the_decoders_slopes_are_those_of_a_plain_product():
+  keys = jax.random.split(jax.random.key(0), 3)
+  h = jax.random.normal(keys[0], (2, 3, 8))
+  table = jax.random.normal(keys[1], (11, 8))
+  given = jax.random.normal(keys[2], (2, 3, 11))
+
+  def plain(h, table):
+    return jnp.einsum("bkd,vd->bkv", h, table)
+
+  ours, back = jax.vjp(heads._against_all, h, table)
+  np.testing.assert_allclose(ours, plain(h, table), rtol=1e-6)
+  for got, want in zip(
+    back(given), jax.vjp(plain, h, table)[1](given), strict=True
+  ):
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_products_with_the_words_are_of_bfloat16_both_ways():
+  """And summed in float32; so is the gradient that the table is given."""
+  h = jnp.ones((2, 3, 8), jnp.bfloat16)
+  table = jnp.ones((11, 8))
+  slope = jax.grad(lambda *x: heads._against_all(*x).sum(), argnums=(0, 1))
+  assert products(slope, h, table) == [({"bfloat16"}, "float32")] * 3
+  assert [x.dtype.name for x in slope(h, table)] == ["bfloat16", "float32"]
+
+
+@pytest.mark.parametrize(
+  "head",
+  [
+    heads.MatchHead(width=8, std=0.1, dtype=jnp.bfloat16),
+    heads.PixelDecoder(pixels=5, std=0.1, dtype=jnp.bfloat16),
+  ],
+)
+def test_predictions_are_summed_in_float32(head):
+  x = jnp.ones((4, 8), jnp.bfloat16)
+  found = products(lambda key: head.init_with_output(key, x), jax.random.key(0))
+  assert found[-1] == ({"bfloat16"}, "float32")
