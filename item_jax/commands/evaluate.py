@@ -8,6 +8,9 @@ from item_jax.errors import UserError
 from item_jax.training import cluster
 
 EXIT_FAILED = 4  # another process failed
+# Queries that are searched before the other processes hear where we are. For
+# each part the devices are given the whole index again.
+_AT_ONCE, _AT_ONCE_ON_DEVICES = 8_192, 262_144
 
 
 def add(command) -> None:
@@ -46,7 +49,13 @@ def run(args, rest) -> int:
       return hosts.together(
         lambda: _evaluate(
           args,
-          search=hosts.divided(hosts.told(_search(args), progress.at)),
+          search=hosts.divided(
+            hosts.told(
+              _search(args),
+              progress.at,
+              at_once=_AT_ONCE_ON_DEVICES if args.devices else _AT_ONCE,
+            )
+          ),
           report=jax.process_index() == 0,
         )
       )

@@ -19,7 +19,6 @@ _KEYS = "item_jax/hosts"
 _FAILED = f"{_KEYS}/failed"
 # Work is shared out evenly, so nobody waits for more than part of it.
 _PATIENCE = 6 * 3600  # s
-_QUERIES = 8_192  # that are searched before the others hear where we are
 _meetings = itertools.count()  # all processes meet equally often
 
 
@@ -131,16 +130,19 @@ def divided(search: Callable[..., Neighbours]) -> Callable[..., Neighbours]:
 
 
 def told(
-  search: Callable[..., Neighbours], at: Callable[[str, int], None]
+  search: Callable[..., Neighbours],
+  at: Callable[[str, int], None],
+  *,
+  at_once: int,
 ) -> Callable[..., Neighbours]:
-  """The same search, a part of the queries after the other; `at` is told
-  ("evaluation", query) before each."""
+  """The same search, `at_once` queries after the other; `at` is told
+  ("evaluation", query) before each part."""
 
   def search_parts(vectors_ND, ids, *, queries, **options):
     found = []
-    for first in range(0, max(len(queries), 1), _QUERIES):
+    for first in range(0, max(len(queries), 1), at_once):
       at("evaluation", first)
-      part = queries[first : first + _QUERIES]
+      part = queries[first : first + at_once]
       found.append(search(vectors_ND, ids, queries=part, **options))
     return Neighbours(*map(np.concatenate, zip(*found, strict=True)))
 
