@@ -73,10 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
       try:
         with cluster.failing_at_once():
-          code = _run(argv)
+          return cluster.end(_run(argv))
       finally:
         sys.stdout.flush()
-      return cluster.end(code)
     except BrokenPipeError:
       if not _no_reader():
         raise

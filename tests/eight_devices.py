@@ -120,7 +120,7 @@ class Run:
       seed=7,
       accumulate=1,
       log_every=10,
-      whole=sharding.replicated(mesh) if mesh.shape["fsdp"] > 1 else None,
+      gather=sharding.make_gather(mesh, placed.params),
     )
     step = jax.jit(step, out_shardings=(placed, sharding.replicated(mesh)))
     self.step = step.lower(self.shapes, batch).compile()

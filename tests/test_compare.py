@@ -800,7 +800,10 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   assert numbers(out) == list(rows.values())
   assert not [f for f in verify(out) if f.state != "whole"]
   # Of a tuning run only the score is kept.
-  shutil.rmtree(folder / "workdir" / "checkpoints")
+  shutil.copytree(folder, folder.with_name("tune-3"))
+  shutil.rmtree(folder.with_name("tune-3") / "workdir" / "checkpoints")
   assert not [f for f in verify(out) if f.state != "whole"]
-  (folder / "result.json").unlink()
-  assert [f.state for f in verify(out) if f.state != "whole"] == ["unfinished"]
+  shutil.rmtree(folder / "workdir" / "checkpoints")
+  (lost,) = [f for f in verify(out) if f.state != "whole"]
+  assert lost.state == "unfinished"
+  assert str(folder) in lost.text

@@ -233,6 +233,8 @@ def test_the_rate_is_chosen_by_validation():
   for run, first in ((slow, 0.10), (quick, 0.30)):
     run["evaluations"][0] = {runs.CHOICE_METRIC: first}
   assert tune.choose_rate({0.3: slow, 1: quick}) == 1
+  # One that diverged after it rose says nothing of the others.
+  assert not tune.any_rose({3: rated(0.9, diverged=True), 1: rated(0.1)})
   # A run that diverged is no candidate, whatever it scored on its way.
   both = {1: rated(0.1), 3: rated(0.9, diverged=True)}
   assert tune.choose_rate(both) == 1

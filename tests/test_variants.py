@@ -65,7 +65,8 @@ def test_who_has_no_other_listing_is_not_asked(golden, tmp_path, capsys):
 
 
 def test_levels_are_the_means_of_what_is_below(golden, tmp_path):
-  pairs = ["P1,P2,photo > form", "P3,P2,photo > trim", "P3,P4,title > size"]
+  # Spaces are as free as in a catalogue.
+  pairs = ["P1,P2,photo>form", " P3,P2 , photo > trim", "P3,P4,title > size"]
   result = ask(tmp_path, {"e": golden}, *pairs)
   assert list(result) == [
     "all", "photo", "photo > form", "photo > trim", "title", "title > size",
@@ -148,6 +149,7 @@ def test_several_exports_as_a_user_types_it(golden, tmp_path, capsys):
     (["P1,,photo"], "row 0 pairs 'P1' with ''"),
     (["P1,P2,a", "P2,P1,b"], "row 1 pairs 'P2' and 'P1' a second time"),
     (["P1,P2"], "line 2: 2 fields"),
+    (["P1,P2,all > of it"], "row 0 differs in 'all'"),
     (["P7,P8,photo"], "of none of its 1 pairs"),
   ],
 )

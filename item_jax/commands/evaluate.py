@@ -8,8 +8,8 @@ from item_jax.errors import UserError
 from item_jax.training import cluster
 
 EXIT_FAILED = 4  # another process failed
-# Queries that are searched before the other processes hear where we are. For
-# each part the devices are given the whole index again.
+# Queries that are searched before the other processes hear where we are. An
+# accelerator is given the whole index again for each part, and searches more.
 _AT_ONCE, _AT_ONCE_ON_DEVICES = 8_192, 262_144
 
 
@@ -44,6 +44,7 @@ def run(args, rest) -> int:
   from item_jax.evaluation import hosts
   from item_jax.training.stall import Progress
 
+  quick = args.devices and jax.default_backend() != "cpu"
   try:
     with Progress(args.stall_seconds) as progress:
       return hosts.together(
@@ -53,7 +54,7 @@ def run(args, rest) -> int:
             hosts.told(
               _search(args),
               progress.at,
-              at_once=_AT_ONCE_ON_DEVICES if args.devices else _AT_ONCE,
+              at_once=_AT_ONCE_ON_DEVICES if quick else _AT_ONCE,
             )
           ),
           report=jax.process_index() == 0,

@@ -44,11 +44,12 @@ def add(command) -> None:
 
 
 def run(args, rest) -> int:
-  cluster.join(args)
+  # All before joining: from there on a signal is to be told to the others.
   from item_jax.evaluation.export import export
   from item_jax.evaluation.hosts import ElsewhereError
   from item_jax.training.stall import Progress
 
+  cluster.join(args)
   try:
     with Progress(args.stall_seconds) as progress:
       export(

@@ -37,14 +37,10 @@ def run(args, rest) -> int:
 
 
 def _run(args, rest) -> int:
-  from item_jax import config_flags
-
-  config = config_flags.parse(args.config, rest)
-  fields = config_lib.flatten(config)
-  same = {f"config.{k}": v for k, v in fields.items()}
-  cluster.join(args, same, stops_together=True)
+  # All before joining: from there on a signal is to be told to the others.
   import jax
 
+  from item_jax import config_flags
   from item_jax.data.unreadable import TooManyBadRecordsError
   from item_jax.evaluation.during import make_evaluate
   from item_jax.training.checkpoints import SaveError
@@ -52,6 +48,10 @@ def _run(args, rest) -> int:
   from item_jax.training.stall import Progress
   from item_jax.training.watch import DivergedError
 
+  config = config_flags.parse(args.config, rest)
+  fields = config_lib.flatten(config)
+  same = {f"config.{k}": v for k, v in fields.items()}
+  cluster.join(args, same, stops_together=True)
   try:
     with Progress(args.stall_seconds) as progress:
       return train(

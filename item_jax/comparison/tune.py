@@ -129,7 +129,11 @@ def choose_rate(results: dict[float, dict]) -> float:
 
 
 def any_rose(results: dict[float, dict]) -> bool:
-  return any(rose(result["evaluations"]) for result in results.values())
+  return any(
+    rose(result["evaluations"])
+    for result in results.values()
+    if not result["diverged"]
+  )
 
 
 def rose(evaluations: Sequence[dict]) -> bool:

@@ -23,13 +23,14 @@ MAX_BYTES = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 _ORIENTATION = 0x0112  # the EXIF tag
-# What libjpeg says of pixels that it had to make up; bytes too many before the
-# end of the file (marker d9) are padding.
+# What libjpeg says of pixels that it had to make up. Bytes too many are padding
+# but for those in scans or, as only progressive files have any, between them.
 _DAMAGE = re.compile(
   "premature end of data|bad .* code|found marker|inconsistent progression"
-  "|extraneous bytes before marker 0x(?!d9)",
+  "|extraneous bytes before marker 0xd[0-7]",
   re.IGNORECASE,
 )
+_BETWEEN_SCANS = re.compile("extraneous bytes before marker 0x(c4|da)")
 # What Pillow's parsers raise on broken files, as found by feeding them some.
 _BROKEN = (
   OSError,
@@ -124,7 +125,9 @@ def _decode(data):
       return _decode_jpeg(data, height, width, shrink), _orientation(image)
     except ValueError as error:
       # Also raised for blemishes that Pillow rightly overlooks.
-      if _DAMAGE.search(str(error)):
+      if _DAMAGE.search(str(error)) or (
+        image.info.get("progressive") and _BETWEEN_SCANS.search(str(error))
+      ):
         raise BadImage(f"the image file is broken: {error}") from error
   try:
     # First of all: looking for a PNG's notes loads it too, and a second try

@@ -62,7 +62,6 @@ def synthesize(
   _check("workers", workers, 1, 1024)
   with new_folder(out, overwrite=overwrite, replaceable=_is_ours) as draft:
     (draft.path / "images").mkdir()
-    _write_variants(draft.path / "variants.csv", products, seed)
     listings = _write(draft.path, products, seed, image_size, workers)
     draft.publish()
   print(f"{out}: {products:,} products, {listings:,} listings (seed {seed})")
@@ -101,7 +100,8 @@ def _check(name, number, least, most):
 
 def _is_ours(folder):
   """Whether a folder is a catalogue of this command and nothing besides."""
-  if set(os.listdir(folder)) != _FILES:
+  # An earlier version wrote no variants.csv.
+  if not _FILES - {"variants.csv"} <= set(os.listdir(folder)) <= _FILES:
     return False
   with open(folder / "products.csv", "rb") as file:
     file.readline()
@@ -120,31 +120,26 @@ def _write(folder: Path, products, seed, image_size, workers):
   ]
   listings = 0
   with (
-    open(folder / "products.csv", "w", encoding="utf-8", newline="") as file,
+    _table(folder / "products.csv", COLUMNS) as write_rows,
+    _table(folder / "variants.csv", VARIANTS) as write_pairs,
     tqdm(total=products, unit=" products", desc="drawing") as bar,
     _mapper(min(workers, len(tasks))) as each,
   ):
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for indices, rows in zip(tasks, each(draw, tasks), strict=True):
-      writer.writerows(rows)
+    for indices, (rows, pairs) in zip(tasks, each(draw, tasks), strict=True):
+      write_rows(rows)
+      write_pairs(pairs)
       listings += len(rows)
       bar.update(len(indices))
   return listings
 
 
-def _write_variants(path: Path, products, seed):
-  """Writes the pairs of each family whose two members are in the catalogue."""
+@contextlib.contextmanager
+def _table(path: Path, columns):
+  """Gives what writes lines to a CSV."""
   with open(path, "w", encoding="utf-8", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(VARIANTS)
-    for first in range(0, products, invention.FAMILY):
-      pairs = invention.variants(seed, first // invention.FAMILY)
-      writer.writerows(
-        (_product_id(first + one), _product_id(first + other), differs)
-        for one, other, differs in pairs
-        if first + max(one, other) < products
-      )
+    writer.writerow(columns)
+    yield writer.writerows
 
 
 def _product_id(index):
@@ -176,7 +171,16 @@ def _start_worker(parent):
 
 
 def _write_some(indices, *, images, seed, image_size):
-  """Writes the photos of these products; returns their rows."""
+  """Writes the photos of these products of a family; returns their rows and
+  the pairs of them that differ in a single attribute."""
+  first = indices[0]
+  pairs = [
+    (_product_id(first + one), _product_id(first + other), differs)
+    for one, other, differs in invention.variants(
+      seed, first // invention.FAMILY
+    )
+    if max(one, other) < len(indices)
+  ]
   rows = []
   for index in indices:
     product = invention.invent_product(seed, index)
@@ -189,4 +193,4 @@ def _write_some(indices, *, images, seed, image_size):
       rows.append(
         (name, _product_id(index), f"images/{name}.jpg", title, category)
       )
-  return rows
+  return rows, pairs

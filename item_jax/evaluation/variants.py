@@ -19,7 +19,6 @@ from item_jax.evaluation.items import (
 from item_jax.evaluation.search import lengths
 
 ALL = "all"
-_LEVEL = " > "  # as in a category's path
 
 
 class Pair(NamedTuple):
@@ -27,7 +26,7 @@ class Pair(NamedTuple):
 
   product: str
   variant: str
-  differs: str  # a path, as in "photo > form"; "" where nobody says
+  differs: tuple[str, ...]  # a path, as ("photo", "form"); () where none says
 
 
 class Asked(NamedTuple):
@@ -101,9 +100,16 @@ def read_pairs(path: Path) -> list[Pair]:
     path, (("product",), ("variant",)), ("differs",)
   )
   pairs: dict[frozenset, Pair] = {}
-  for row, pair in enumerate(
-    map(Pair, products, variants, differs or [""] * len(products))
+  for row, (product, variant, said) in enumerate(
+    zip(products, variants, differs or [""] * len(products), strict=True)
   ):
+    # As a catalogue's columns are read.
+    levels = (" ".join(level.split()) for level in said.split(">"))
+    pair = Pair(product.strip(), variant.strip(), tuple(filter(None, levels)))
+    if pair.differs[:1] == (ALL,):
+      raise UserError(
+        f"{path}: row {row} differs in {ALL!r}, which is all rows"
+      )
     both = frozenset(pair[:2])
     if len(both) < 2 or "" in both:
       raise UserError(
@@ -171,12 +177,11 @@ def summarise(
   seed: int,
 ) -> dict[str, dict]:
   """Means of the answers by what differs, as `compare_variants` returns."""
-  groups: dict[str, list[int]] = {ALL: []}
+  groups: dict[str, list[int]] = {ALL: list(range(len(asked)))}
   for at, question in enumerate(asked):
-    groups[ALL].append(at)
-    levels = [part for part in question.pair.differs.split(_LEVEL) if part]
+    levels = question.pair.differs
     for depth in range(len(levels)):
-      groups.setdefault(_LEVEL.join(levels[: depth + 1]), []).append(at)
+      groups.setdefault(" > ".join(levels[: depth + 1]), []).append(at)
   result = {}
   for differs in [ALL, *sorted(groups.keys() - {ALL})]:
     part = groups[differs]

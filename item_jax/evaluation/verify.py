@@ -180,7 +180,8 @@ def _verify_comparison(path: Path) -> Iterator[Finding]:
   homes |= {p.parent for p in folder.rglob(_CHECKPOINTS)}
   homes |= {p.parent for name in (_META, *EXPORTED) for p in folder.rglob(name)}
   for home in sorted(homes):
-    ended = (home.parent / RESULT_FILE).exists()
+    tuned = home.parent.name.startswith("tune-")
+    ended = tuned and (home.parent / RESULT_FILE).exists()
     if ended and not (home / _CHECKPOINTS).exists():
       yield from _verify_head(home)  # of a tuning run only the score is kept
     else:

@@ -8,16 +8,18 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from item_jax import __version__
 from item_jax.errors import UserError
-from item_jax.processes import EXIT_STALLED, on_abort
+from item_jax.processes import EXIT_STALLED, EXIT_START_AGAIN, on_abort
 
 STALL_SECONDS = 600
 # Where the clock of stalls is off, joining and leaving still have an end.
 _JOIN_SECONDS = 300
+_FAREWELL = 3  # s in which the other processes read what there is to read
 # What may differ between the processes of one run.
 _OWN_FLAGS = ("--process_id", "--coordinator")
 _KEYS = "item_jax/join"
@@ -219,13 +221,19 @@ def end(code: int) -> int:
   """The exit code of a command, or where it failed as one of many the end.
 
   Python's own end would wait for the other processes, and they for this one,
-  until jax aborts it with another code and another reason.
+  until jax aborts it with another code and another reason. It is to wait where
+  nothing failed: where all start again, or some have found something wrong (1).
   """
-  if code and store() is not None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+  if code not in (0, 1, EXIT_START_AGAIN) and store() is not None:
+    _leave(code)
   return code
+
+
+def _leave(code: int) -> None:
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError):  # a full disk changes no code
+      stream.flush()
+  os._exit(code)
 
 
 @contextlib.contextmanager
@@ -241,7 +249,7 @@ def failing_at_once() -> Iterator[None]:
   finally:
     if failed and store() is not None:
       sys.excepthook(*sys.exc_info())
-      end(1)
+      _leave(1)
 
 
 def first_line(error: BaseException) -> str:
@@ -289,9 +297,9 @@ def _compare(what: str, facts: Mapping[str, Any], seconds: int) -> None:
   client.key_value_set(f"{keys}/differs/{me}", text if differing else "")
   client.wait_at_barrier(f"{keys}/compared", seconds * 1000)
   found = [t for _, t in client.key_value_dir_get(f"{keys}/differs") if t]
-  # With process 0 the store goes: not before all have read.
-  client.wait_at_barrier(f"{keys}/read", seconds * 1000)
   if found:
+    if me == 0:  # with it the store goes, and jax aborts who misses that
+      time.sleep(_FAREWELL)
     raise UserError(
       "the processes of a run must be alike; process 0 has it otherwise:\n"
       + "\n".join(found)

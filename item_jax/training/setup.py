@@ -205,7 +205,7 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
     log_every=config.log_every,
     dropout_bits=config.model.dropout_bits,
     spike=o.spike,
-    whole=sharding.replicated(mesh) if mesh.shape["fsdp"] > 1 else None,
+    gather=sharding.make_gather(mesh, placed.params),
   )
   step = jax.jit(
     train_step,

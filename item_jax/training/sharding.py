@@ -55,6 +55,30 @@ def for_state(mesh: Mesh, shapes):
   return jax.tree.map(place, shapes)
 
 
+def make_gather(mesh: Mesh, parts):
+  """A function that makes parameters whole where they are used, or None where
+  none is split. Their gradients are parts again.
+
+  The compiler by itself would rather move what the batch makes, which grows
+  with it.
+
+  Args:
+    parts: their shardings, as of `for_state`.
+  """
+  if mesh.shape["fsdp"] == 1:
+    return None
+
+  def gather(params):
+    return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+  gathered = jax.custom_vjp(gather)
+  gathered.defvjp(
+    lambda params: (gather(params), None),
+    lambda _, slopes: (jax.lax.with_sharding_constraint(slopes, parts),),
+  )
+  return gathered
+
+
 def split_axis(shape: tuple[int, ...], fsdp: int) -> int | None:
   """Which axis of an array is split over `fsdp` devices; None for none."""
   axes = [i for i, n in enumerate(shape) if n % fsdp == 0]

@@ -25,11 +25,12 @@ from item_jax.training import cluster
 # Seconds on top of `stall_seconds` for these stages, and for the first time in
 # any: programs are compiled and loaded, worker processes start.
 PATIENCE = 1800
-PATIENT_STAGES = ("set up", "evaluation")
+PATIENT_STAGES = ("set up", "evaluation", "join")
 # Of two processes at one step, the one in the earlier stage is behind.
 _ORDER = ("set up", "input", "step", "evaluation", "checkpoint")
-_QUIET = 5  # s without a word: the first to suspect when all wait
-_FAREWELL = 3  # s in which the others read a last word
+# Of these many seconds, or of times that processes tell and hear, if longer:
+_QUIET = 5  # without a word: the first to suspect when all wait
+_FAREWELL = 3  # in which the others read a last word
 _STOP = "a stop that was asked for"  # the last word of who starts again
 _HEARD_AT_ONCE = 128  # processes; more of them tell and hear less often
 _KEYS = "item_jax/progress"
@@ -65,8 +66,8 @@ class Progress:
   The process ends with EXIT_STALLED when it has been in one stage for longer
   than `stall_seconds` (PATIENCE more in PATIENT_STAGES and the first time in
   any), when nothing was heard of another process for `stall_seconds`,
-  or soon after another one failed. One that waits for another which moves is
-  not ended, however long. 0 watches nothing. Where there are many processes,
+  or soon after another one failed. One that waits while another moves is not
+  ended, however long. 0 watches nothing. Where there are many processes,
   they have joined before; where a signal ends one before there is anything to
   save (`processes.ended_by_signals`), all end with EXIT_START_AGAIN.
   """
@@ -78,9 +79,10 @@ class Progress:
     self._patience = PATIENCE
     self._seen = {"set up"}
     self._store, self._me, self._count = None, 0, 1
+    self._pause = 1.0  # s between two words
     self._peers: dict[int, _Peer] = {}
     self._heard = time.monotonic()  # when the store last answered
-    self._over = threading.Event()
+    self._over, self._speak = threading.Event(), threading.Event()
     self._ending = threading.Lock()
     self._teller = None
 
@@ -100,6 +102,8 @@ class Progress:
       import jax
 
       self._me, self._count = jax.process_index(), jax.process_count()
+      # Each asks for all places: so much the work of process 0 grows.
+      self._pause = max(1.0, self._count / _HEARD_AT_ONCE)
       now = time.monotonic()
       unheard = _Peer(Place("unknown", "set up", 0), now, now)
       self._peers = dict.fromkeys(range(self._count), unheard)
@@ -124,6 +128,7 @@ class Progress:
     if reason and self._store is not None:
       self._find_cause(error)
     self._over.set()
+    self._speak.set()
     faulthandler.cancel_dump_traceback_later()
     if self._teller is not None:
       self._teller.join(_FAREWELL)
@@ -133,11 +138,11 @@ class Progress:
     import jax
 
     if not isinstance(error, jax.errors.JaxRuntimeError):
-      time.sleep(_FAREWELL)
+      self._say()
       return
-    until = time.monotonic() + 2 * _QUIET
+    until = time.monotonic() + 2 * self._quiet
     while time.monotonic() < until:
-      cause = self._failed() or self._silent(_QUIET)
+      cause = self._failed() or self._silent(self._quiet)
       if cause:
         sys.excepthook(type(error), error, error.__traceback__)
         self._end(cause)
@@ -161,14 +166,23 @@ class Progress:
       if waited > self._limit + self._patience:
         cause = cause or self._slowest(waited)
       # Where all fail alike, each is given time to say so itself.
-      cause = cause or self._failed(min(2 * _QUIET, self._limit))
+      cause = cause or self._failed(min(2 * self._quiet, self._limit))
       if cause:
         self._end(cause)
 
   def _say_stop(self) -> None:
     """Tells the others that this process is asked to stop."""
     self._place = self._place._replace(ended=_STOP)
-    time.sleep(_FAREWELL)
+    self._say()
+
+  def _say(self) -> None:
+    """Gives the others time to hear where this process is."""
+    self._speak.set()
+    time.sleep(max(_FAREWELL, 3 * self._pause))
+
+  @property
+  def _quiet(self) -> float:
+    return max(_QUIET, 5 * self._pause)
 
   def _stopping(self) -> bool:
     """Whether any process, this one too, was asked to stop."""
@@ -184,22 +198,22 @@ class Progress:
       os._exit(EXIT_START_AGAIN)
 
   def _slowest(self, waited: float) -> str:
-    """Whom all wait for, when this process has waited too long; "" while that
-    one moves."""
+    """Whom all wait for, when this process has waited too long; "" while
+    another one moves."""
     cause = self._failed()
     if cause:
       return cause
+    if any(self._moves(i) for i in self._peers):
+      return ""
     places = {i: peer.place for i, peer in self._peers.items()}
     places[self._me] = self._place
     least = min(place.rank for place in places.values())
     behind = [i for i in sorted(places) if places[i].rank == least]
     if len(behind) == len(places) > 1:
-      return self._silent(min(_QUIET, self._limit / 2)) or (
+      return self._silent(min(self._quiet, self._limit / 2)) or (
         f"all {len(places)} processes have been {self._place} for"
         f" {waited:.0f} s"
       )
-    if self._me not in behind and all(self._moves(i) for i in behind):
-      return ""
     names = ", ".join(self._name(i) for i in behind)
     return f"{names} {places[behind[0]]} for about {waited:.0f} s"
 
@@ -240,7 +254,9 @@ class Progress:
     """jax ends a process whose coordinator is gone."""
     if self._stopping():
       os._exit(EXIT_START_AGAIN)
-    cause = self._failed() or self._silent(_QUIET)
+    if self._place.ended:
+      time.sleep(10 * _FAREWELL)  # it is about to end of its own failure
+    cause = self._failed() or self._silent(self._quiet)
     if not cause and self._me:
       cause = self._last_seen(0, "gone")
     self._end(cause or "another process, as jax says above")
@@ -260,7 +276,7 @@ class Progress:
     finally:  # whether or not that can be written
       if self._store is not None:
         self._place = self._place._replace(ended=f"a stall: {cause}")
-        time.sleep(_FAREWELL)
+        self._say()
       os._exit(EXIT_STALLED)
 
   def _tell(self) -> None:
@@ -268,8 +284,6 @@ class Progress:
     import jax
 
     beat, over = 0, False
-    # Each asks for all places: so much the work of process 0 grows.
-    pause = max(1.0, self._count / _HEARD_AT_ONCE)
     while True:
       beat += 1
       text = json.dumps(self._place._replace(beat=beat))
@@ -281,7 +295,9 @@ class Progress:
         pass  # process 0 is gone, or does not answer: `_silent` counts
       if over:
         return
-      over = self._over.wait(pause)
+      self._speak.wait(self._pause)
+      self._speak.clear()
+      over = self._over.is_set()
 
   def _hear(self, found: list[tuple[str, str]]) -> None:
     self._heard = time.monotonic()

@@ -3,6 +3,7 @@
 Names no objective: it is handed one (`objectives.contract.Objective`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -80,7 +81,7 @@ def make_train_step(
   log_every: int,
   dropout_bits: str = "threefry2x32",
   spike: float = 0.0,
-  whole: Any = None,
+  gather: Callable | None = None,
 ):
   """A pure function (state, batch) -> (state, report), to be jitted.
 
@@ -93,9 +94,8 @@ def make_train_step(
   Args:
     spike: robust deviations from which on a gradient norm is a spike (see
       `spikes`); 0: none is, and nothing is computed for it.
-    whole: the sharding of a whole parameter, where the state holds parts.
-      Then the parts are gathered and the batch stays where it is; the compiler
-      by itself would rather move what the batch makes, which grows with it.
+    gather: makes the parameters whole where the state holds parts of them, as
+      `sharding.make_gather` does.
   """
   root = jax.random.key(seed)
   dropout_root = jax.random.key(seed, impl=dropout_bits)
@@ -105,7 +105,13 @@ def make_train_step(
     counts = objective.counts(view)
     key = key_for(dropout_root, state.step, "dropout")
     grads, (totals, carried) = _gradients(
-      objective, state.params, view, counts, key, parts=accumulate, whole=whole
+      objective,
+      state.params,
+      view,
+      counts,
+      key,
+      parts=accumulate,
+      gather=gather,
     )
     loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
@@ -154,13 +160,12 @@ def make_train_step(
   return train_step
 
 
-def _gradients(objective, params, view, counts, key, *, parts: int, whole):
+def _gradients(objective, params, view, counts, key, *, parts: int, gather):
   """(gradients, ({name: total}, carried)), a microbatch after the other."""
 
   def of(params, view, key):
     def loss_fn(params):
-      if whole is not None:
-        params = jax.lax.with_sharding_constraint(params, whole)
+      params = gather(params) if gather else params
       totals, carried = objective.totals(params, view, key)
       return _weighted(objective, totals, counts), (totals, carried)
 

@@ -7,7 +7,6 @@ that near misses are common.
 """
 
 import functools
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -160,15 +159,12 @@ def variants(seed: int, family: int) -> list[tuple[int, int, str]]:
     where the attribute shows: "photo", "title" or "both".
   """
   members, _ = grow_family(seed, family)
+  table = np.array(members, dtype=object)
+  differ = table[:, None] != table  # [member, member, attribute]
   found = []
-  for one, other in itertools.combinations(range(FAMILY), 2):
-    differ = [
-      name
-      for name in Product._fields
-      if getattr(members[one], name) != getattr(members[other], name)
-    ]
-    if len(differ) == 1:
-      found.append((one, other, f"{_side(differ[0])} > {differ[0]}"))
+  for one, other in np.argwhere(np.triu(differ.sum(-1) == 1)).tolist():
+    (name,) = np.array(Product._fields)[differ[one, other]].tolist()
+    found.append((one, other, f"{_side(name)} > {name}"))
   return found
 
 
