@@ -182,3 +182,18 @@ def test_an_old_step_is_not_taken_for_saved(filled):
     with pytest.raises(SaveError, match=f"step {step} .* step 6"):
       filled.save(step, STATE)
   assert filled.steps() == [2, 5, 6]
+
+
+def test_of_saves_that_were_cut_off_one_is_kept(tmp_path):
+  """There may be one at every kill, each of a whole State."""
+  for step in (1, 2, 3):
+    with_one = Checkpoints(tmp_path, keep=2)
+    with_one.save(step, STATE)
+    with_one.wait()
+    with_one.close()
+    (tmp_path / "checkpoints" / str(step) / MANIFEST).unlink()
+    again = Checkpoints(tmp_path, keep=2)
+    assert again.newest_good() is None
+    again.close()
+    (kept,) = (tmp_path / "damaged").iterdir()
+    assert kept.name.startswith(f"{step}.unfinished")

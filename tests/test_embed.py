@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import tiny_run
 from PIL import Image
 
@@ -18,7 +19,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
 from item_jax.evaluation import shards
 from item_jax.evaluation.during import make_evaluate
-from item_jax.evaluation.embed import Embedder
+from item_jax.evaluation.embed import Embedder, embed_unit
 from item_jax.training import loop
 from item_jax.training.restore import restore
 
@@ -319,3 +320,18 @@ def test_a_run_that_was_trained_with_cudnn_is_read_here_too(workdir, capsys):
   np.testing.assert_array_equal(
     moved.embed(titles=titles), here.embed(titles=titles)
   )
+
+
+def test_what_is_no_number_is_not_made_the_embedding_of_nothing():
+  """It is refused where it is scored; nothing itself has a place."""
+
+  class Task:
+    @staticmethod
+    def embed(params, batch):
+      del params, batch
+      return np.array([[np.nan, 1], [0, 0], [3, 4]], np.float32)
+
+  batch = tiny.make_batch(3)
+  found = np.asarray(embed_unit(Task, None, batch, modality="both"))
+  assert np.isnan(found[0]).any()
+  np.testing.assert_allclose(found[1:], [[0.5**0.5] * 2, [0.6, 0.8]], rtol=1e-6)

@@ -385,7 +385,9 @@ def test_workers_are_as_many_as_a_process_needs():
   assert "data.workers: at least 3 a process\n" in said
 
 
-@pytest.mark.parametrize("option", ["--chips=2", "--json=plan.json"])
+@pytest.mark.parametrize(
+  "option", ["--chips=2", "--json=plan.json", "--decode_rate=900"]
+)
 def test_the_table_takes_no_machine(option, capsys):
   words = ["plan", f"--config={shell.CONFIG}:plain", "--table", option]
   assert main(words) == 2

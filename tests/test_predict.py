@@ -11,6 +11,7 @@ import tiny_run
 from lost_records import lose
 
 import item_jax
+from item_jax.__main__ import main
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
@@ -134,6 +135,13 @@ def test_one_listing(workdir, tiny_data, embedder, records, capsys):
     share, name = line.split("%", 1)
     assert float(share) == pytest.approx(100 * np.exp(log_p_NC[0, c]), abs=0.02)
     assert name.split("  ") == ["", path.split(" > ")[-1], f"({path})"]
+
+
+def test_files_are_of_a_split(workdir, tmp_path, capsys):
+  words = ["predict", f"--workdir={workdir}", "--title=mug"]
+  for name in ("out", "json"):
+    assert main([*words, f"--{name}={tmp_path / 'x'}"]) == 2
+    assert "they need --data" in capsys.readouterr().err
 
 
 def test_what_cannot_be_asked_is_refused(workdir, tiny_data, tmp_path):

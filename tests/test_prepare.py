@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from shop import (
 
 from item_jax.data import photos
 from item_jax.data.images import store_jpeg
+from item_jax.data.ledger import Ledger
 from item_jax.data.prepare import prepare
 from item_jax.data.records import Record, open_store
 from item_jax.data.summary import report
@@ -379,3 +381,16 @@ def test_killed_between_two_renames_the_old_data_comes_back(shop):
     run(shop)
   assert contents(shop / "data") == before
   assert report(open_store(shop / "data").catalogue)
+
+
+def test_what_the_ledger_sorts_lies_beside_it(tmp_path):
+  """/var/tmp may be small; after it SQLite's own place is as it was."""
+  folder = tmp_path / "it's here"
+  folder.mkdir()
+  ledger = Ledger(folder / "ledger.sqlite")
+  (said,) = ledger._database.execute("PRAGMA temp_store_directory")
+  assert said == (str(folder),)
+  ledger.close()
+  other = sqlite3.connect(tmp_path / "other.sqlite")
+  assert other.execute("PRAGMA temp_store_directory").fetchall() == []
+  other.close()
