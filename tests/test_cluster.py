@@ -125,7 +125,9 @@ def test_nobody_there_and_a_number_used_twice_end_in_time():
 @pytest.mark.slow
 def test_a_number_used_twice_beside_the_coordinator_ends_all():
   port = shell.free_port()
-  processes = [plain(port, i, "--stall_seconds=20") for i in (0, 1, 1)]
+  # Steps enough for the last one to come while the others are at work.
+  words = ("--stall_seconds=20", "--steps=1000000")
+  processes = [plain(port, i, *words) for i in (0, 1, 1)]
   for process in processes:
     output, _ = process.communicate(timeout=90)
     assert process.returncode in (2, 6), output
