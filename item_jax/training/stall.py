@@ -32,6 +32,7 @@ _ORDER = ("set up", "input", "step", "evaluation", "checkpoint")
 _QUIET = 5  # without a word: the first to suspect when all wait
 _FAREWELL = 3  # in which the others read a last word
 _STOP = "a stop that was asked for"  # the last word of who starts again
+_STALL = "a stall: "  # how the last word of who ended of one begins
 _HEARD_AT_ONCE = 128  # processes; more of them tell and hear less often
 _KEYS = "item_jax/progress"
 
@@ -235,11 +236,14 @@ class Progress:
     return ""
 
   def _failed(self, seconds: float = 0) -> str:
-    """Names a process that failed, whose last word is so long ago."""
+    """Why another process ended, whose last word is so long ago."""
     now = time.monotonic()
     for index, peer in self._peers.items():
-      if peer.place.ended and now - peer.changed >= seconds:
-        return self._last_seen(index, f"ended by {peer.place.ended}")
+      ended = peer.place.ended
+      if ended and now - peer.changed >= seconds:
+        if ended.startswith(_STALL):  # all say the same of it
+          return ended.removeprefix(_STALL)
+        return self._last_seen(index, f"ended by {ended}")
     return ""
 
   def _name(self, index: int) -> str:
@@ -275,7 +279,7 @@ class Progress:
       faulthandler.dump_traceback(all_threads=True)
     finally:  # whether or not that can be written
       if self._store is not None:
-        self._place = self._place._replace(ended=f"a stall: {cause}")
+        self._place = self._place._replace(ended=_STALL + cause)
         self._say()
       os._exit(EXIT_STALLED)
 
