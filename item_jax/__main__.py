@@ -39,6 +39,13 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 _GO_ON = ("train", "export", "compare")
 
 
+_WRONG_PATHS = (
+  FileNotFoundError,
+  FileExistsError,
+  NotADirectoryError,
+  IsADirectoryError,
+  PermissionError,
+)
 _FIELDS = (
   "Options of the config follow as --config.NAME=VALUE, such as"
   " --config.optim.lr=1e-4; item_jax/config.py tells all of them, with units"
@@ -105,9 +112,14 @@ def _run(argv: list[str]) -> int:
   logging.set_verbosity(logging.ERROR)
   try:
     return args.run(args, rest) or 0
-  except (UserError, FileNotFoundError, FileExistsError) as error:
+  except (UserError, *_WRONG_PATHS) as error:
     print(f"item-jax: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR
+  except BrokenPipeError:
+    raise
+  except OSError as error:  # a full disk, as a rule
+    print(f"item-jax: stopped: {error}", file=sys.stderr)
+    return processes.EXIT_FAILED
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from item_jax.errors import UserError
 
 # EX_TEMPFAIL: the same command, started again, goes on from where it was.
 EXIT_START_AGAIN = 75
+EXIT_FAILED = 4  # the work went wrong on the way: of the disk, or of itself
 EXIT_STALLED = 6  # another process of the run, or this one, stood still or died
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>

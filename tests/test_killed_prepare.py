@@ -15,6 +15,7 @@ import pytest
 from shop import contents, make_shop, photo, write_catalogue
 
 from item_jax.data.prepare import prepare
+from item_jax.data.publish import new_folder
 from item_jax.data.records import open_store
 from item_jax.files import check_manifest
 
@@ -194,6 +195,40 @@ def test_killed_just_before_it_has_its_name(shop, undisturbed, tmp_path):
   assert draft.name.startswith("data.preparing-")
   assert contents(draft) == undisturbed  # it lacked nothing but the name
   assert again(shop, out) == undisturbed
+
+
+@pytest.mark.parametrize(
+  ("kilobytes", "named"), [(0, "ledger.sqlite"), (100, "train-0.part")]
+)
+def test_a_full_disk_is_named_and_leaves_nothing(
+  shop, tmp_path, kilobytes, named
+):
+  limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "-"]
+  words = command(shop, tmp_path / "data")
+  done = subprocess.run(
+    [*limited, sys.executable, "-m", "item_jax", *words],
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert done.returncode == 4, done.stderr
+  last = done.stderr.splitlines()[-1]
+  assert last.startswith("item-jax: stopped: "), done.stderr
+  assert named in last, done.stderr
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named_where_python_does_not_say(tmp_path):
+  def fill():
+    with (
+      new_folder(tmp_path / "data", overwrite=False, replaceable=bool),
+      open("/dev/full", "w") as file,
+    ):
+      file.write("more than it takes")
+
+  with pytest.raises(OSError, match="No space left on device") as raised:
+    fill()
+  assert str(tmp_path / "data") in str(raised.value)
+  assert not list(tmp_path.iterdir())
 
 
 def test_killed_workers_cost_nothing(shop, undisturbed, tmp_path):

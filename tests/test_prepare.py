@@ -21,7 +21,7 @@ from shop import (
 
 from item_jax.data import photos
 from item_jax.data.images import store_jpeg
-from item_jax.data.ledger import Ledger
+from item_jax.data.ledger import open_ledger
 from item_jax.data.prepare import prepare
 from item_jax.data.records import Record, open_store
 from item_jax.data.summary import report
@@ -387,10 +387,24 @@ def test_what_the_ledger_sorts_lies_beside_it(tmp_path):
   """/var/tmp may be small; after it SQLite's own place is as it was."""
   folder = tmp_path / "it's here"
   folder.mkdir()
-  ledger = Ledger(folder / "ledger.sqlite")
-  (said,) = ledger._database.execute("PRAGMA temp_store_directory")
-  assert said == (str(folder),)
-  ledger.close()
+  with open_ledger(folder / "ledger.sqlite") as ledger:
+    (said,) = ledger._database.execute("PRAGMA temp_store_directory")
+    assert said == (str(folder),)
   other = sqlite3.connect(tmp_path / "other.sqlite")
   assert other.execute("PRAGMA temp_store_directory").fetchall() == []
   other.close()
+
+
+def test_a_ledger_that_the_disk_does_not_take_is_named(tmp_path):
+  record = Record("1", "1", "mug " * 1000, "", b"")
+
+  def fill():
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+      ledger._database.execute("PRAGMA max_page_count = 8")
+      for n in range(100):
+        ledger.add("train", record._replace(listing_id=str(n)))
+
+  with pytest.raises(
+    OSError, match=r"ledger\.sqlite: database or disk is full"
+  ):
+    fill()

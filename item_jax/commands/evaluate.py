@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from item_jax.errors import UserError
+from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
 
-EXIT_FAILED = 4  # another process failed
 # Queries that are searched before the other processes hear where we are. An
 # accelerator is given the whole index again for each part, and searches more.
 _AT_ONCE, _AT_ONCE_ON_DEVICES = 8_192, 262_144

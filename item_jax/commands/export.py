@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
+from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
-
-EXIT_FAILED = 4  # it could not be written, or another process failed
 
 
 def add(command) -> None:

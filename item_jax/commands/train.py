@@ -4,11 +4,9 @@ import sys
 from pathlib import Path
 
 from item_jax import config as config_lib
+from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
 from item_jax.training.output import forgiving
-
-# The run itself failed: it diverged, could not be saved, or could not be read.
-EXIT_FAILED = 4
 
 
 def add(command) -> None:

@@ -21,9 +21,7 @@ from item_jax.comparison.tune import MORE_RATES, prepare
 from item_jax.comparison.work import score_row
 from item_jax.errors import UserError
 from item_jax.files import alone_in, write_json
-from item_jax.processes import EXIT_START_AGAIN
-
-EXIT_FAILED = 4  # some rows could not be made
+from item_jax.processes import EXIT_FAILED, EXIT_START_AGAIN
 
 
 def compare(

@@ -17,10 +17,9 @@ from item_jax.config import Config
 from item_jax.errors import UserError
 from item_jax.evaluation.verify import RESULT_FILE
 from item_jax.files import write_json
-from item_jax.processes import EXIT_START_AGAIN
+from item_jax.processes import EXIT_FAILED, EXIT_START_AGAIN
 
 CHOICE_METRIC = "both/map@10"  # of validation; the same for every system
-_EXIT_FAILED = 4  # of `item-jax train`: it diverged, or could not save
 
 
 def run_folder(out: Path, run: Run) -> Path:
@@ -92,7 +91,7 @@ def train(job: Job, run: Run, call: Callable) -> dict:
   while code == EXIT_START_AGAIN:  # stopped by somebody else than us
     code = call(words, log=log)
   rows = read_rows(folder / "workdir" / "metrics.jsonl")
-  diverged = code == _EXIT_FAILED and _diverged(rows, config)
+  diverged = code == EXIT_FAILED and _diverged(rows, config)
   if code and not diverged:
     raise FailedError(failure(words[0], code, log))
   result = {

@@ -23,7 +23,7 @@ from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.photos import store_photo
 from item_jax.data.records import serialize
 from item_jax.data.rows import make_record, reject_duplicate
-from item_jax.data.writer import open_writer
+from item_jax.data.writer import ShardWriter
 
 BLOCK = 256  # rows that a worker takes at once
 ROWS = "rows.jsonl"  # in the folder that all machines see
@@ -169,7 +169,7 @@ class _ShardFile:
 
 
 def _write_shard(path, examples):
-  shard = open_writer(path)
+  shard = ShardWriter(path)
   for _, data in examples:
     shard.write(data)
   shard.close()

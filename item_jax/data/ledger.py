@@ -1,5 +1,6 @@
 """Stored rows in, one by one; what one needs to know of all of them out."""
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -25,6 +26,23 @@ _TABLE = """
 _REJECTED = """
   CREATE TABLE rejected (number INTEGER PRIMARY KEY, listing TEXT, reason TEXT)
 """
+
+
+@contextlib.contextmanager
+def open_ledger(path: str | os.PathLike) -> Iterator["Ledger"]:
+  """A new `Ledger`, closed at the end of the block.
+
+  Raises:
+    OSError: the disk does not take it, now or later.
+  """
+  try:
+    ledger = Ledger(path)
+    try:
+      yield ledger
+    finally:
+      ledger.close()
+  except sqlite3.OperationalError as error:
+    raise OSError(f"{os.fspath(path)}: {error}") from error
 
 
 class Ledger:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from item_jax.data import records
 from item_jax.data.catalogue import Rejected, Row, read_rows
 from item_jax.data.images import PREPROCESSING
-from item_jax.data.ledger import Ledger
+from item_jax.data.ledger import open_ledger
 from item_jax.data.photos import store_photos
 from item_jax.data.publish import new_folder
 from item_jax.data.records import Record
@@ -112,8 +112,7 @@ def prepare(
     write = _make_pipeline(runner, runner_options, workers)
   aside = out.with_name(f"{out.name}.{records.REJECTED}")
   with new_folder(out, overwrite=overwrite, replaceable=_is_store) as draft:
-    ledger = Ledger(draft.path / "ledger.sqlite")
-    try:
+    with open_ledger(draft.path / "ledger.sqlite") as ledger:
       rows = few_splits(read_rows(catalogue, columns=columns))
       outcome = write(draft.path, rows, images, ledger)
       if not outcome["read"]:
@@ -128,8 +127,6 @@ def prepare(
         words = _train(ledger, vocab_size)
       words.save(draft.path / records.TOKENIZER)
       found = _describe(catalogue, words, outcome, ledger)
-    finally:
-      ledger.close()
     (draft.path / "ledger.sqlite").unlink()
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     (draft.path / records.CATALOGUE).write_text(text, encoding="utf-8")

@@ -1,11 +1,14 @@
 """A folder's name in, a temporary one to fill out, renamed when complete."""
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -38,6 +41,10 @@ def new_folder(
   draft.path.mkdir()
   try:
     yield draft
+  except OSError as error:
+    if error.errno in _FULL and error.filename is None:
+      error.filename = os.fspath(out)  # which of its files, Python did not say
+    raise
   finally:
     if draft.path.exists():
       shutil.rmtree(draft.path)

@@ -1,6 +1,7 @@
 """Records in, in the order given, out a folder that TFDS opens: array_record
 shards and what they are."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -110,7 +111,7 @@ class _SplitWriter:
     if self._writer is not None:
       self._writer.close()
     path = self._folder / f"{self.name}-{len(self.shard_lengths)}.part"
-    self._writer = open_writer(path)
+    self._writer = ShardWriter(path)
     self._room = SHARD_BYTES
     self.shard_lengths.append(0)
 
@@ -122,11 +123,34 @@ class _SplitWriter:
       part.rename(self._folder / shard_name(self.name, shard, shards))
 
 
-def open_writer(path: str | os.PathLike):
-  """A new shard with `write(bytes)` and `close()`."""
-  from array_record.python import array_record_module
+class ShardWriter:
+  """A new array_record file.
 
-  # One record a group for random access; JPEG doesn't compress further.
-  return array_record_module.ArrayRecordWriter(
-    os.fspath(path), "group_size:1,uncompressed"
-  )
+  Raises:
+    OSError: the disk does not take it, by any of its functions.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    from array_record.python import array_record_module
+
+    # One record a group for random access; JPEG doesn't compress further.
+    with _of_the_disk():
+      self._writer = array_record_module.ArrayRecordWriter(
+        os.fspath(path), "group_size:1,uncompressed"
+      )
+
+  def write(self, data: bytes) -> None:
+    with _of_the_disk():
+      self._writer.write(data)
+
+  def close(self) -> None:
+    with _of_the_disk():
+      self._writer.close()
+
+
+@contextlib.contextmanager
+def _of_the_disk():
+  try:
+    yield
+  except RuntimeError as error:  # array_record has no other
+    raise OSError(str(error)) from error
