@@ -342,7 +342,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(shop):
   _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, most))  # of a file
   try:
-    with pytest.raises(RuntimeError, match=r"File too large.*\.part"):
+    with pytest.raises(OSError, match=r"File too large.*\.part"):
       run(shop)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
