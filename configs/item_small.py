@@ -1,4 +1,4 @@
-"""One GPU, about ten minutes: 10,000 products at 224 pixels.
+"""Meant for ten minutes of one GPU: 10,000 products at 224 pixels.
 
 item-jax train --config=configs/item_small.py --config.data.path=DATA \
   --workdir=W

@@ -1,4 +1,5 @@
-"""Two CPU cores, about four minutes: the quickstart's run.
+"""Two CPU cores, a few minutes: the paper's five objectives at the size of the
+quickstart, whose own run is item_align.py:tiny.
 
 item-jax train --config=configs/item_tiny.py --config.data.path=DATA \
   --workdir=W

@@ -2,6 +2,9 @@
 
 item-jax train --config=configs/resnet50.py --config.data.path=DATA --workdir=W
 
+Its norm is a group norm, which any batch size suits; as published:
+  --config.resnet.norm=batch
+
 From weights of another project, untrained:
   --config=configs/resnet50.py:weights --config.start_from=FOLDER
 """

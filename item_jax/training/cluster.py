@@ -42,7 +42,8 @@ def add_flags(sub: argparse.ArgumentParser) -> None:
   sub.add_argument(
     "--distributed",
     action="store_true",
-    help="one of many processes, as Slurm, a TPU pod or Open MPI says",
+    help="one of many processes, as Slurm, a TPU pod, Kubernetes or Open MPI"
+    " says",
   )
   sub.add_argument(
     "--coordinator",
