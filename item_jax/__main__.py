@@ -9,8 +9,9 @@ import signal
 import sys
 
 from item_jax import __version__, processes
-from item_jax.errors import UserError
+from item_jax.errors import WRONG_PATHS, UserError
 from item_jax.training import cluster
+from item_jax.training.output import flush, forgiving
 
 EXIT_USER_ERROR = 2
 EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
@@ -39,13 +40,6 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 _GO_ON = ("train", "export", "compare")
 
 
-_WRONG_PATHS = (
-  FileNotFoundError,
-  FileExistsError,
-  NotADirectoryError,
-  IsADirectoryError,
-  PermissionError,
-)
 _FIELDS = (
   "Options of the config follow as --config.NAME=VALUE, such as"
   " --config.optim.lr=1e-4; item_jax/config.py tells all of them, with units"
@@ -79,10 +73,17 @@ def main(argv: list[str] | None = None) -> int:
   with ended:
     try:
       try:
-        with cluster.failing_at_once():
-          return cluster.end(_run(argv))
-      finally:
-        sys.stdout.flush()
+        # Results go to stdout and must not be lost without a word.
+        with forgiving("stderr"), cluster.failing_at_once():
+          code = cluster.end(_run(argv))
+      except BaseException:
+        flush(sys.stdout)
+        raise
+      lost = flush(sys.stdout)
+      if lost and not code:
+        print(f"item-jax: stopped: {lost}", file=sys.stderr)
+        code = processes.EXIT_FAILED
+      return code
     except BrokenPipeError:
       if not _no_reader():
         raise
@@ -112,7 +113,7 @@ def _run(argv: list[str]) -> int:
   logging.set_verbosity(logging.ERROR)
   try:
     return args.run(args, rest) or 0
-  except (UserError, *_WRONG_PATHS) as error:
+  except (UserError, *WRONG_PATHS) as error:
     print(f"item-jax: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR
   except BrokenPipeError:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from multiprocessing import shared_memory
 
@@ -19,6 +20,7 @@ EXIT_START_AGAIN = 75
 EXIT_FAILED = 4  # the work went wrong on the way: of the disk, or of itself
 EXIT_STALLED = 6  # another process of the run, or this one, stood still or died
 ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT)
+_LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
@@ -95,7 +97,7 @@ def die_with_parent(parent: int) -> None:
     parent: the parent's process id, as the parent saw it: it may have ended
       before this process could ask.
   """
-  if sys.platform != "linux":
+  if not _LINUX:
     return
   ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
   if os.getppid() != parent:
@@ -125,7 +127,7 @@ def name_shared_memory(owner: int) -> None:
 
   What Python calls its segments by has no public name (3.11 to 3.14).
   """
-  shared_memory._SHM_NAME_PREFIX = "/" + _prefix(owner)
+  shared_memory._SHM_NAME_PREFIX = "/" + shared_memory_prefix(owner)
 
 
 def sweep_shared_memory() -> None:
@@ -135,7 +137,7 @@ def sweep_shared_memory() -> None:
   had made, but not yet told of, when it was killed. So a shell waits for the
   end of this process, lets the tracker have its turn, and looks itself.
   """
-  if sys.platform != "linux":
+  if not _LINUX:
     return
   global _sweeper
   if _sweeper is None:
@@ -144,7 +146,7 @@ def sweep_shared_memory() -> None:
         "sh",
         "-c",
         'read -r _; sleep 2; rm -f "/dev/shm/$0"*',
-        _prefix(os.getpid()),
+        shared_memory_prefix(os.getpid()),
       ],
       stdin=subprocess.PIPE,  # ends with this process, however
       stdout=subprocess.DEVNULL,
@@ -156,8 +158,12 @@ def sweep_shared_memory() -> None:
 _sweeper = None
 
 
-def _prefix(owner: int) -> str:
-  return f"i{owner:06x}_"  # a name has 14 letters on some systems
+def shared_memory_prefix(owner: int) -> str:
+  """What the segments made for a process begin with."""
+  # Containers that share /dev/shm give the same numbers to their processes.
+  space = os.stat("/proc/self/ns/pid").st_ino if _LINUX else 0
+  whose = zlib.crc32(f"{space} {owner}".encode())
+  return f"i{whose & 0xFFFFFF:06x}_"  # a name has 14 letters on some systems
 
 
 def allow_open_files(count: int) -> None:

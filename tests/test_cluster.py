@@ -66,7 +66,9 @@ def test_one_of_many_does_not_start_alone(alone, name, value):
     ("--coordinator=a:1 --num_processes=2 --process_id=-1", "process_id=-1"),
     ("--coordinator=a --num_processes=2 --process_id=0", "HOST:PORT"),
     ("--distributed --process_id=0", "one or the other"),
-    ("--stall_seconds=-1", "below 0"),
+    ("--stall_seconds=-1", "a number of seconds"),
+    ("--stall_seconds=nan", "a number of seconds"),
+    ("--stall_seconds=inf", "0 to wait for ever"),
   ],
 )
 def test_flags_that_do_not_fit_are_refused(alone, words, named):

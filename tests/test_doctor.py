@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import tiny_run
 
 from item_jax import config_flags
 from item_jax.__main__ import main
+from item_jax.data.records import BadRecord
 from item_jax.training import doctor, doctor_input, doctor_room
 
 LINES = {
@@ -246,6 +248,21 @@ def test_photos_that_take_long_are_a_warning(tiny_data):
     assert "photos/s a core at 4096 pixels" in slow.text
     assert rates[0] > 3 * rates[1]
     assert (quick.level == doctor.OK) == (rates[0] >= 300)
+
+
+def test_a_record_that_cannot_be_read_is_a_warning():
+  """A run would bear it, and what else there is to examine is examined."""
+
+  class Bad:
+    def __len__(self):
+      return 3
+
+    def __getitem__(self, row):
+      raise BadRecord(f"record {row} cannot be read")
+
+  store = types.SimpleNamespace(sizes={"train": 3}, source=lambda split: Bad())
+  found = doctor_input.decode_rate_of(store)
+  assert (found.level, found.text) == (doctor.WARN, "record 0 cannot be read")
 
 
 def test_an_option_of_no_config_is_refused():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import shell
 
+from item_jax.processes import shared_memory_prefix
+
 HERE = Path(__file__).parent
 LAUNCH = HERE.parent / "launch"
 SECONDS = 5  # that a child may live longer than its parent
@@ -59,7 +61,10 @@ def alive(children: dict[int, str]) -> dict[int, str]:
 
 
 def segments(owner: int) -> list[str]:
-  return [path.name for path in Path("/dev/shm").glob(f"i{owner:06x}_*")]
+  return [
+    path.name
+    for path in Path("/dev/shm").glob(f"{shared_memory_prefix(owner)}*")
+  ]
 
 
 def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
@@ -67,7 +72,7 @@ def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
   assert reader.stdout.readline() == "running\n"
   assert segments(reader.pid)
   # As if a worker had been killed between making and telling of it.
-  untold = Path(f"/dev/shm/i{reader.pid:06x}_test")
+  untold = Path(f"/dev/shm/{shared_memory_prefix(reader.pid)}test")
   untold.write_bytes(b"0")
   kill_and_watch(reader.pid, at_least=3)  # two, who tracks and who sweeps
   reader.communicate()

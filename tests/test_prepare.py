@@ -365,6 +365,23 @@ def test_a_place_for_no_folder_is_named(shop, out):
     run(shop, out=shop / out)
 
 
+def test_a_link_stays_and_what_it_leads_to_is_made(shop):
+  (shop / "large_disk").mkdir()
+  (shop / "data").symlink_to(shop / "large_disk")
+  assert run(shop) == 0
+  assert (shop / "data").readlink() == shop / "large_disk"
+  assert open_store(shop / "large_disk").catalogue["read"] == 40
+  with pytest.raises(FileExistsError, match="--overwrite"):
+    run(shop)
+  assert run(shop, overwrite=True) == 0
+  assert (shop / "data").is_symlink()
+
+
+def test_a_mount_point_is_refused_before_the_work(shop):
+  with pytest.raises(FileExistsError, match="/proc is a mount point"):
+    run(shop, out=Path("/proc"))
+
+
 def test_no_such_image_folder(shop):
   with pytest.raises(FileNotFoundError, match="nowhere"):
     prepare(shop / "c.csv", images=shop / "nowhere", out=shop / "data")

@@ -105,11 +105,27 @@ def test_a_run_that_nobody_reads_ends_quietly(tiny_data, tmp_path):
 def test_a_disk_that_takes_no_output_costs_lines_alone(monkeypatch):
   with open("/dev/full", "w") as full, monkeypatch.context() as patch:
     patch.setattr(sys, "stdout", full)
-    with forgiving():
+    with forgiving("stdout"):
       for _ in range(3):
         print("x" * 100_000, flush=True)
       print("y")
     full.flush()  # what is left goes nowhere, and fails no more
+
+
+@pytest.mark.parametrize(("full", "code"), [("stdout", 4), ("stderr", 0)])
+def test_what_a_command_found_is_not_lost_without_a_word(tiny_data, full, code):
+  """But for its warnings and bars no command fails."""
+  with open("/dev/full", "w") as disk:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done = subprocess.run(
+      [sys.executable, "-m", "item_jax", "verify", str(tiny_data)],
+      text=True,
+      **streams | {full: disk},
+    )
+  assert done.returncode == code
+  if full == "stdout":
+    assert done.stderr.startswith("item-jax: stopped: [Errno 28]"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -8,9 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import shell
+
+from item_jax.training import stall
+from item_jax.training.stall import Progress
 
 LOOP = Path(__file__).parent / "progress_loop.py"
 STALL = 5
@@ -103,6 +107,24 @@ def test_a_host_that_stops_dies_hangs_or_fails_is_named_by_all(cases):
       assert named in line
     if what in ("hang", "fail"):
       assert "in stage 'input' at step 120" in line
+
+
+def test_who_fails_of_anothers_end_does_not_name_a_fellow(monkeypatch):
+  """Of three, 2 was killed; 0 fails of that, and so did 1, a moment earlier."""
+
+  def end(self, cause):
+    raise SystemExit(cause)
+
+  monkeypatch.setattr(Progress, "_end", end)
+  progress, now = Progress(60), time.monotonic()
+  here = stall.Place("a", "step", 7)
+  fellow = here._replace(ended="JaxRuntimeError: connection closed")
+  progress._peers = {
+    1: stall._Peer(fellow, now, now - 8),  # still telling, every second
+    2: stall._Peer(here, now - 8, now - 8),
+  }
+  with pytest.raises(SystemExit, match=r"process 2 of .* silent for 8 s"):
+    progress._find_cause(jax.errors.JaxRuntimeError("connection closed"))
 
 
 def test_who_waits_for_one_that_moves_waits_on():

@@ -4,6 +4,7 @@ import gzip
 import json
 import resource
 import struct
+import types
 
 import jax
 import numpy as np
@@ -200,6 +201,24 @@ def test_without_a_gpu_attention_is_xlas():
   assert why
   with pytest.raises(UserError, match="cudnn"):
     attention.choose("cudnn", **SHAPE, dtype="float32")
+
+
+@pytest.mark.parametrize(
+  ("platform", "version", "has"),
+  [
+    ("gpu", "PJRT C API\ncuda 12090", True),
+    ("gpu", "PJRT C API\nrocm 60204", False),
+    ("cpu", "cpu", False),
+  ],
+)
+def test_an_nvidia_gpu_is_known_by_its_platform(
+  monkeypatch, platform, version, has
+):
+  """Its name may leave that out, as "Tesla V100-SXM2-16GB" does."""
+  client = types.SimpleNamespace(platform_version=version)
+  device = types.SimpleNamespace(platform=platform, client=client)
+  monkeypatch.setattr(jax, "devices", lambda: [device])
+  assert attention.has_cudnn() == has
 
 
 def test_the_quicker_kernel_is_taken(monkeypatch):

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from item_jax.errors import WRONG_PATHS
 from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
 
@@ -64,7 +65,7 @@ def run(args, rest) -> int:
         overwrite=args.overwrite,
         progress=progress,
       )
-  except (FileNotFoundError, FileExistsError):
+  except WRONG_PATHS:
     raise
   except (OSError, ElsewhereError) as error:
     print(

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from item_jax import config as config_lib
+from item_jax.errors import WRONG_PATHS
 from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
 from item_jax.training.output import forgiving
@@ -30,7 +31,7 @@ def add(command) -> None:
 
 
 def run(args, rest) -> int:
-  with forgiving():
+  with forgiving("stdout", "stderr"):
     return _run(args, rest)
 
 
@@ -55,7 +56,7 @@ def _run(args, rest) -> int:
       return train(
         config, args.workdir, make_evaluate=make_evaluate, progress=progress
       )
-  except (FileNotFoundError, FileExistsError, BrokenPipeError):
+  except (*WRONG_PATHS, BrokenPipeError):
     raise
   except (
     DivergedError,

@@ -24,14 +24,14 @@ def new_folder(
   too. What a killed process left is removed by the next one.
 
   Args:
-    out: the folder to be.
+    out: the folder to be; a link stays, and what it leads to is made.
     overwrite: whether it may replace one that is there.
     replaceable: whether that folder is one of ours; others stay, always.
 
   Raises:
     FileExistsError: it is there and must stay.
   """
-  out = Path(os.path.abspath(out))
+  out = Path(os.path.realpath(out))
   if any(parent.is_file() for parent in out.parents):
     raise FileExistsError(f"{out} cannot be made: a file is in its way")
   out.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,9 @@ def new_folder(
   try:
     yield draft
   except OSError as error:
-    if error.errno in _FULL and error.filename is None:
-      error.filename = os.fspath(out)  # which of its files, Python did not say
+    if error.errno in _FULL and error.filename is None:  # Python did not say
+      why = f"{error.strerror}, while {out} was being made"
+      raise OSError(error.errno, why) from error
     raise
   finally:
     if draft.path.exists():
@@ -62,8 +63,8 @@ class Draft:
   def publish(self) -> None:
     # Once more: somebody else may have been quicker.
     _check(self._out, self._overwrite, self._replaceable)
-    if not self._out.exists():
-      self.path.rename(self._out)
+    if not self._out.exists() or not any(self._out.iterdir()):
+      self.path.rename(self._out)  # in the place of an empty folder, too
       return
     old = self._out.with_name(f"{self._out.name}.replaced-{_ours()}")
     self._out.rename(old)
@@ -74,11 +75,15 @@ class Draft:
 def _check(out, overwrite, replaceable):
   if not os.path.lexists(out):
     return
+  if os.path.ismount(out):
+    raise FileExistsError(
+      f"{out} is a mount point, which cannot be renamed: name a folder in it"
+    )
   if out.is_dir() and not any(out.iterdir()):
     return  # nothing is lost
   if not overwrite:
     raise FileExistsError(f"{out} is already there; --overwrite replaces it")
-  if not out.is_dir() or out.is_symlink() or not replaceable(out):
+  if not out.is_dir() or not replaceable(out):
     raise FileExistsError(
       f"{out} was not written by this command alone, so --overwrite leaves it"
       " alone"

@@ -14,7 +14,9 @@ from item_jax.models.layers import attend
 def has_cudnn() -> bool:
   """Whether the default device is an NVIDIA GPU."""
   device = jax.devices()[0]
-  return device.platform == "gpu" and "nvidia" in device.device_kind.lower()
+  # Not by its name: a "Tesla V100" does not say whose it is.
+  version = device.client.platform_version.lower()
+  return device.platform == "gpu" and "rocm" not in version
 
 
 def as_before(kernel: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ process ever works alone that is one of many."""
 import argparse
 import contextlib
 import json
+import math
 import os
 import platform
 import sys
@@ -119,8 +120,11 @@ def _state():
 
 def _check_flags(args) -> bool:
   """Whether there are many processes."""
-  if args.stall_seconds < 0:
-    raise UserError(f"--stall_seconds={args.stall_seconds} is below 0")
+  if not 0 <= args.stall_seconds < math.inf:
+    raise UserError(
+      f"--stall_seconds={args.stall_seconds}: expected a number of seconds, or"
+      " 0 to wait for ever"
+    )
   given = {
     "--coordinator": args.coordinator,
     "--num_processes": args.num_processes,

@@ -10,6 +10,7 @@ import numpy as np
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import Words, load_words
+from item_jax.data.unreadable import UNREADABLE
 from item_jax.errors import UserError
 from item_jax.training.doctor import BAD, OK, WARN, Finding
 
@@ -28,14 +29,17 @@ def decode_rate(size: int = 224) -> Finding:
 
 def decode_rate_of(store: Store, size: int = 224) -> Finding:
   """Of a data set's first photos."""
-  photos = []
-  for split in store.sizes:
-    source = store.source(split)
-    photos += [source[i].image for i in range(min(len(source), 64))]
-  photos = [photo for photo in photos if photo]
-  if not photos:
-    return Finding(OK, "decoding its photos", "it begins with none")
-  return _finding("decoding its photos", photos, size)
+  what, photos = "decoding its photos", []
+  try:
+    for split in store.sizes:
+      source = store.source(split)
+      photos += [source[i].image for i in range(min(len(source), 64))]
+    photos = [photo for photo in photos if photo]
+    if not photos:
+      return Finding(OK, what, "it begins with none")
+    return _finding(what, photos, size)
+  except UNREADABLE as error:  # of which a run bears some
+    return Finding(WARN, what, str(error))
 
 
 def open_data(path: Path) -> tuple[Store | None, Words | None, Finding]:

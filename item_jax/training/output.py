@@ -1,5 +1,5 @@
-"""Keeps a run from ending of what it prints: a context in which a disk that
-takes no more of its output costs lines, and nothing else."""
+"""Keeps work from ending of what it prints: a context in which a disk that
+takes no more of the output costs lines, and nothing else."""
 
 import contextlib
 import os
@@ -36,21 +36,30 @@ class _Forgiving:
 
 
 @contextlib.contextmanager
-def forgiving() -> Iterator[None]:
-  """Replaces stdout and stderr, whose disk may be full or a terminal gone."""
+def forgiving(*names: str) -> Iterator[None]:
+  """Replaces "stdout", "stderr": a disk may be full, a terminal gone."""
+  before = {name: getattr(sys, name) for name in names}
+  for name, stream in before.items():
+    setattr(sys, name, _Forgiving(stream))
   try:
-    with (
-      contextlib.redirect_stdout(_Forgiving(sys.stdout)),
-      contextlib.redirect_stderr(_Forgiving(sys.stderr)),
-    ):
-      yield
+    yield
   finally:
-    for stream in (sys.stdout, sys.stderr):
-      try:
-        stream.flush()
-      except BrokenPipeError:
-        raise
-      except OSError:
-        # What is left would make Python's last flush fail, and its exit code.
-        with open(os.devnull, "wb") as nothing:
-          os.dup2(nothing.fileno(), stream.fileno())
+    for name, stream in before.items():
+      setattr(sys, name, stream)
+      flush(stream)
+
+
+def flush(stream) -> str:
+  """Flushes a stream, or drops what it takes no more; "", or why it did not.
+
+  What is left would make Python's last flush fail, and its exit code.
+  """
+  try:
+    stream.flush()
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    with open(os.devnull, "wb") as nothing:
+      os.dup2(nothing.fileno(), stream.fileno())
+    return str(error)
+  return ""

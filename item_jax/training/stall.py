@@ -143,7 +143,8 @@ class Progress:
       return
     until = time.monotonic() + 2 * self._quiet
     while time.monotonic() < until:
-      cause = self._failed() or self._silent(self._quiet)
+      # Who fails of the same end tells so while it looks for the cause.
+      cause = self._silent(self._quiet) or self._failed(self._quiet)
       if cause:
         sys.excepthook(type(error), error, error.__traceback__)
         self._end(cause)
