@@ -76,6 +76,9 @@ class Fake:
         code = codes.pop(0)
         if code:
           return code
+    overwrite = "--overwrite" in words
+    if words[0] == "export" and overwrite:
+      shutil.rmtree(given["out"], ignore_errors=True)
     if words[0] == "score":
       score.make(Path(words[1]), self.classify)
     elif words[0] == "untaught":
@@ -88,6 +91,7 @@ class Fake:
         out=Path(given["out"]),
         share=float(given.get("share", 0.5)),
         tune_on=tuple(map(Path, words[at : at + 2])) if at else None,
+        overwrite=overwrite,
       )
     else:
       getattr(self, f"_{words[0]}")(given, system)
@@ -549,6 +553,9 @@ def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
     ({"split": "holdout"}, "holdout"),
     ({"split": "val"}, "split='val' is what learning rates and checkpoints"),
     ({"split": "train"}, "split='train' is what training reads too"),
+    ({"split": "train", "systems": "tfidf"}, "split='train' is what training"),
+    ({"split": "val", "systems": "thumbnail"}, "split='val' is what learning"),
+    ({"overrides": ("--config.steps=0",)}, "item: steps=0 trains nothing"),
     ({"config": "no.py"}, "no.py"),
     ({"overrides": ("--colour=red",)}, "--colour=red"),
     ({"overrides": ("--config.seed=3",)}, "seed: compare sets"),
@@ -670,6 +677,35 @@ def test_a_diverged_run_is_a_result_of_none(tiny_data, tmp_path):
   again = Fake()
   assert ask(tiny_data, out, again, **how) == 4
   assert again.calls == []
+
+
+def test_half_a_row_of_a_log_costs_no_table(tiny_data, tmp_path):
+  """A full disk leaves one: the run failed, and says so; the others go on."""
+  out, fake = tmp_path / "c", Fake()
+  workdir = out / "runs" / "item" / "seed-0" / "workdir"
+  workdir.mkdir(parents=True)
+  (workdir / "metrics.jsonl").write_text('{"step": 9, "ki')
+  fake.codes = {"train": [4]}
+  how = {"systems": "item,tfidf", "seeds": 1, "rates": "1"}
+  assert ask(tiny_data, out, fake, **how) == 4
+  assert "train ended with 4" in (out / "comparison.md").read_text()
+  assert [row["system"] for row in numbers(out)] == ["item", "tfidf"]
+
+
+def test_a_damaged_export_is_made_again(tiny_data, tmp_path):
+  out, how = tmp_path / "c", {"systems": "item", "seeds": 1, "rates": "1"}
+  assert ask(tiny_data, out, Fake(), **how) == 0
+  seed = out / "runs" / "item" / "seed-0"
+  vectors = seed / "exports" / "test-both" / "embeddings.npy"
+  data = bytearray(vectors.read_bytes())
+  data[-9] ^= 1
+  vectors.write_bytes(data)
+  (seed / score.SCORES_FILE).unlink()
+  again = Fake()
+  assert ask(tiny_data, out, again, **how) == 0
+  (export,) = (given for what, _, given in again.calls if what == "export")
+  assert export["out"] == str(vectors.parent)
+  assert score.read(seed) is not None
 
 
 def test_two_at_once_are_refused(tiny_data, tmp_path):

@@ -462,6 +462,8 @@ def test_numbers_are_written_as_shares():
   assert render.share(-0.0601, signed=True) == "-.060"
   assert render.share(-0.0001, signed=True) == "+.000"
   assert render.amount(139.7e9) == "140 G"
+  assert render.amount(7.15e18) == "7.15 E"
+  assert render.amount(999.6e6) == "1 G"
   assert render.amount(1234) == "1,234"
   assert render.amount(None) == "-"
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 import item_jax
 from item_jax import files
+from item_jax.config import Config
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
@@ -103,6 +104,25 @@ def test_the_python_door_equals_the_export(workdir, tiny_data, exported):
   )
   assert got.dtype == np.float32
   np.testing.assert_allclose(got, exported[1], atol=1e-5)
+
+
+def test_a_title_is_what_a_catalogue_makes_of_it():
+  """As some tokenizers tell one blank from two."""
+  seen = []
+
+  class Words:
+    pad = 0
+
+    @staticmethod
+    def encode(title, places):
+      seen.append(title)
+      return np.full(places, len(title), np.int32)
+
+  embedder = Embedder.__new__(Embedder)
+  embedder.words, embedder.config = Words, Config()
+  rows = [embedder._row(None, title) for title in (" red  mug\n", " ", None)]
+  assert seen == ["red mug", "", ""]
+  assert [bool(row.has_title_B) for row in rows] == [True, False, False]
 
 
 def test_photos_in_every_form(workdir, tmp_path):
@@ -334,4 +354,6 @@ def test_what_is_no_number_is_not_made_the_embedding_of_nothing():
   batch = tiny.make_batch(3)
   found = np.asarray(embed_unit(Task, None, batch, modality="both"))
   assert np.isnan(found[0]).any()
-  np.testing.assert_allclose(found[1:], [[0.5**0.5] * 2, [0.6, 0.8]], rtol=1e-6)
+  np.testing.assert_allclose(
+    found[1:], [[-(0.5**0.5)] * 2, [0.6, 0.8]], rtol=1e-6
+  )

@@ -14,6 +14,7 @@ import pytest
 import shell
 import small_shards
 import tiny_run
+from shop import contents
 
 from item_jax import tasks
 from item_jax.data.records import open_store
@@ -22,6 +23,7 @@ from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.evaluation import export as export_lib
 from item_jax.evaluation import shards
+from item_jax.evaluation.embed import load
 from item_jax.files import DamagedError, read_sealed, write_manifest
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.workdir import read_run, write_run
@@ -272,6 +274,31 @@ def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
   assert {row["title"] for row in read} == {items[0].title}
   found = np.load(tmp_path / "embeddings.npy", allow_pickle=False)
   np.testing.assert_array_equal(found, np.ones((5, 3), np.float32))
+
+
+def test_a_finished_export_that_was_altered_can_be_made_again(
+  workdir, tiny_data, tmp_path
+):
+  out = tmp_path / "e"
+  how = {"data": tiny_data, "split": "test", "out": out}
+  export_lib.export(workdir, **how)
+  before = contents(out)
+  data = bytearray(before["embeddings.npy"])
+  data[-9] ^= 1
+  (out / "embeddings.npy").write_bytes(data)
+  with pytest.raises(UserError, match=r"npy was altered.*; give --overwrite"):
+    export_lib.export(workdir, **how)
+  export_lib.export(workdir, **how, overwrite=True)
+  assert contents(out) == before
+
+
+def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):
+  with pytest.raises(UserError, match="batch_size=0"):
+    export_lib.export(
+      workdir, data=tiny_data, split="test", out=tmp_path / "e", batch_size=0
+    )
+  with pytest.raises(UserError, match="batch_size=-1"):
+    load(workdir).embed(titles=["red mug"], batch_size=-1)
 
 
 def test_a_shard_of_another_export_is_none_of_this(tmp_path):

@@ -139,6 +139,16 @@ def test_the_command(exports, tmp_path):
   assert (meta["rows"], meta["dims"]) == (6, 5)
 
 
+def test_what_is_there_is_said_before_a_share_is_sought(exports, tmp_path):
+  val_image, val_title, image, title = exports
+  fusion.fuse_exports(image, title, out=tmp_path / "f")
+  (val_image / "embeddings.npy").unlink()  # it is not looked at
+  with pytest.raises(FileExistsError):
+    fusion.fuse_exports(
+      image, title, out=tmp_path / "f", tune_on=(val_image, val_title)
+    )
+
+
 def test_a_folder_of_others_is_left_alone(exports, tmp_path):
   _, _, image, title = exports
   before = (image / "embeddings.npy").read_bytes()

@@ -125,6 +125,8 @@ def test_other_impossible_reports_are_refused(data, tmp_path):
     report(data, "val", {"both": good}, None)
   with pytest.raises(UserError, match="tfidf"):
     report(data, "test", {"tfidf": good}, None)
+  with pytest.raises(FileNotFoundError, match="no folder to write it to"):
+    report(data, "test", {"both": good}, tmp_path / "not there" / "r.json")
   (good / "meta.json").unlink()
   with pytest.raises(UserError, match="unfinished"):
     report(data, "test", {"both": good}, None)

@@ -104,7 +104,19 @@ def test_who_cannot_tell_gets_a_half(tmp_path):
   )
   result = ask(tmp_path, {"e": same}, "P,Q,")
   assert result["all"]["share"]["e"] == 0.5
-  assert result["all"]["interval"]["e"] == [0.5, 0.5]
+  assert result["all"]["interval"]["e"] is None  # of a single pair
+
+
+def test_intervals_draw_families_of_products(tmp_path):
+  """Four pairs, of which three are one family, told apart in the others: the
+  family is drawn twice, once or not at all."""
+  rows = [{"product": p} for p in "AABBCCDDXXYY"]
+  # A to D lie on one spot, X and Y far apart.
+  degrees = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 90, 91]
+  found = write_export(tmp_path / "e", at(np.array(degrees)), rows)
+  result = ask(tmp_path, {"e": found}, "A,B,", "B,C,", "C,D,", "X,Y,")
+  assert result["all"]["share"]["e"] == pytest.approx((12 * 0.5 + 4) / 16)
+  assert result["all"]["interval"]["e"] == [0.5, 1.0]
 
 
 def test_neither_order_nor_length_of_vectors_matters(golden, tmp_path):
@@ -126,7 +138,7 @@ def test_neither_order_nor_length_of_vectors_matters(golden, tmp_path):
 def test_several_exports_as_a_user_types_it(golden, tmp_path, capsys):
   noise = np.random.default_rng(0).standard_normal((len(ROWS), 5))
   write_export(tmp_path / "noise", noise, ROWS)
-  pairs = write_pairs(tmp_path / "pairs.csv", "P1,P2,photo", "P2,P3,title")
+  pairs = write_pairs(tmp_path / "pairs.csv", "P1,P2,photo", "P3,P4,title")
   words = ["variants", f"good={golden}", f"noise={tmp_path / 'noise'}"]
   words += [f"--variants={pairs}", f"--json={tmp_path / 'said.json'}"]
   assert main([*words, "--bootstrap=50"]) == 0
@@ -137,9 +149,13 @@ def test_several_exports_as_a_user_types_it(golden, tmp_path, capsys):
     found = said[differs]
     assert line.startswith(differs)
     for name in ("good", "noise"):
-      low, high = found["interval"][name]
-      assert f"{found['share'][name]:.4f} [{low:.4f}, {high:.4f}]" in line
-      assert low <= found["share"][name] <= high
+      assert f"{found['share'][name]:.4f}" in line
+      assert (found["interval"][name] is None) == (differs != "all")
+  for name in ("good", "noise"):
+    low, high = said["all"]["interval"][name]
+    share = said["all"]["share"][name]
+    assert f"{share:.4f} [{low:.4f}, {high:.4f}]" in lines[2]
+    assert low <= share <= high
 
 
 @pytest.mark.parametrize(

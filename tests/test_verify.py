@@ -1,6 +1,7 @@
 """One bit, one file: whatever is altered is refused by its name, by `verify`
 and by what would use it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -220,6 +221,21 @@ def test_a_comparison_is_its_runs_and_exports(made, tmp_path, capsys):
   assert main(["verify", str(tmp_path / "c")]) == 1
   output = capsys.readouterr().out
   assert f"damaged: {runs / 'exports' / 'title' / 'items.csv'}" in output
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_of_a_tuning_run_only_the_score_need_be_there(
+  made, tmp_path, dropped, capsys
+):
+  """But one that is scored itself keeps its checkpoints."""
+  run = tmp_path / "c" / "runs" / "item" / "tune-1"
+  shutil.copytree(made / "run", run / "workdir")
+  shutil.rmtree(run / "workdir" / "checkpoints")
+  (tmp_path / "c" / "plan.json").write_text("{}")
+  said = {"steps": 9} | ({"dropped": True} if dropped else {})
+  (run / "result.json").write_text(json.dumps(said))
+  assert main(["verify", str(tmp_path / "c")]) == (0 if dropped else 1)
+  assert ("unfinished" in capsys.readouterr().out) != dropped
 
 
 def test_lost_records_are_named(made, tmp_path, capsys):

@@ -152,7 +152,8 @@ def must(call, *commands: Sequence, log: Path) -> None:
   """Runs commands that have no excuse."""
   code = call(*commands, log=log)
   if code:
-    raise FailedError(failure(commands[0][0], code, log))
+    names = dict.fromkeys(str(words[0]) for words in commands)
+    raise FailedError(failure(" or ".join(names), code, log))
 
 
 def failure(name: str, code: int, log: Path) -> str:

@@ -46,6 +46,7 @@ class Job(NamedTuple):
   known: Known
   rows: tuple[System, ...]
   configs: dict[str, Config]  # of the trained rows
+  learnt: tuple[str, str]  # the splits of training and of validation
   store: Store
   plan: dict  # as in plan.json; grows
 
@@ -122,14 +123,30 @@ def settle(request: Request, describe: Callable) -> Job:
     if row.kind == "trained"
   }
   _check_configs(configs, request.data)
-  _check_split(request.split, configs)
+  # Of what is not trained the category is learnt as of the system that the
+  # others are held against.
+  untaught = config_flags.parse(
+    f"{path}:{known.base},{request.size}", list(request.overrides)
+  )
+  _check_split(request.split, [*configs.values(), untaught])
+  first = next(iter(configs.values()), untaught).data
   rows = _join_equal(rows, configs)
   configs = {r.name: configs[r.name] for r in rows if r.kind == "trained"}
   store = open_store(request.data)
   if len(rates) > 1 and configs:
     _check_validation(store, configs)
   _describe(plan, configs, describe, request.data)
-  return Job(request, budget, rates, known, rows, configs, store, plan)
+  return Job(
+    request,
+    budget,
+    rates,
+    known,
+    rows,
+    configs,
+    (first.train_split, first.val_split),
+    store,
+    plan,
+  )
 
 
 def _check_overrides(overrides) -> None:
@@ -155,6 +172,8 @@ def _check_configs(configs, data: Path) -> None:
     config.data.path = str(data)
     devices = max(1, config.mesh.data) * max(1, config.mesh.fsdp)  # at least
     try:
+      if not config.steps:
+        raise UserError("steps=0 trains nothing, so no budget is the same")
       validate(config, devices=devices)
     except UserError as error:
       raise UserError(f"{name}: {error}") from error
@@ -162,7 +181,7 @@ def _check_configs(configs, data: Path) -> None:
 
 def _check_split(split: str, configs) -> None:
   """What is trained on or chosen by must not be scored."""
-  for config in configs.values():
+  for config in configs:
     taken = {
       config.data.train_split: "training reads",
       config.data.val_split: "learning rates and checkpoints are chosen by",

@@ -138,6 +138,7 @@ def _category(rows: Sequence[dict]) -> list[str]:
 
 
 def _budget(job: Job, rows: Sequence[dict]) -> str:
+  best = dict.fromkeys(c.checkpoint.best for c in job.configs.values())
   text = f"Budget of a full run: {job.budget.text}."
   if job.request.jobs > 1:
     text += (
@@ -164,8 +165,9 @@ def _budget(job: Job, rows: Sequence[dict]) -> str:
   return text + (
     " seconds: training by its own log, input included. FLOPs: of the full"
     " run, forward and backward, tuning left out. parameters: of what makes"
-    " the vectors. The best of three checkpoints by validation MAP@10 is"
-    " scored."
+    " the vectors. Scored is the checkpoint, of"
+    f" {plan.EVALUATIONS}, that is best by {' or '.join(best)} on validation,"
+    " the last one where that could not be measured."
   )
 
 

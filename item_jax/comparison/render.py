@@ -20,6 +20,7 @@ _HEADS = {
   "own/macro_f1": "own macro-F1",
 }
 ABSENT = "-"
+_LETTERS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 STRONG = "**"  # around what is set in bold
 SURE = 0.05  # a difference's p, from below which it is
 
@@ -55,9 +56,10 @@ def amount(value: float | None) -> str:
   """1,234,567 as 1.23 M and so on, three digits; below a million in full."""
   if value is None:
     return ABSENT
-  for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
-    if value >= size:
-      return f"{value / size:.3g} {letter}"
+  rounded = float(f"{value:.3g}")
+  for size, letter in _LETTERS:
+    if rounded >= size:
+      return f"{rounded / size:.3g} {letter}"
   return f"{value:,.0f}"
 
 

@@ -4,7 +4,6 @@ A run without a result file is not finished, whatever its folder holds: the
 same `item-jax train` goes on from its newest checkpoint.
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation.verify import RESULT_FILE
 from item_jax.files import write_json
 from item_jax.processes import EXIT_FAILED, EXIT_START_AGAIN
+from item_jax.training.metrics import whole_rows
 
 CHOICE_METRIC = "both/map@10"  # of validation; the same for every system
 
@@ -110,7 +110,7 @@ def train(job: Job, run: Run, call: Callable) -> dict:
 def read_rows(path: Path) -> list[dict]:
   if not path.is_file():
     return []
-  return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+  return [row for row, _ in whole_rows(path)]
 
 
 def evaluations(rows: Sequence[dict]) -> list[dict]:

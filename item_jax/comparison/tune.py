@@ -10,6 +10,8 @@ from item_jax.comparison.calls import FailedError, must
 from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.comparison.runs import CHOICE_METRIC, run_folder, say, train
+from item_jax.evaluation.verify import DROPPED, RESULT_FILE
+from item_jax.files import write_json
 
 MORE_RATES = 4  # tried at most beyond the ends of the grid
 _RISE = 1.1
@@ -147,5 +149,7 @@ def rose(evaluations: Sequence[dict]) -> bool:
 
 def _drop_checkpoints(job: Job, run: Run) -> None:
   """Only the score of a run is wanted from here on; metrics.jsonl stays."""
-  folder = run_folder(job.out, run) / "workdir" / "checkpoints"
-  shutil.rmtree(folder, ignore_errors=True)
+  folder = run_folder(job.out, run)
+  result = files.read_json(folder / RESULT_FILE)
+  write_json(folder / RESULT_FILE, result | {DROPPED: True})
+  shutil.rmtree(folder / "workdir" / "checkpoints", ignore_errors=True)

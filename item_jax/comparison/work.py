@@ -13,7 +13,7 @@ from item_jax.comparison.child import SCORE, UNTAUGHT
 from item_jax.comparison.job import Job
 from item_jax.comparison.runs import finished, full_run, say, train
 from item_jax.comparison.systems import System
-from item_jax.config import Config
+from item_jax.evaluation.items import find_export_damage
 
 
 def score_row(job: Job, row: System, seed: int, call: Callable) -> None:
@@ -85,7 +85,8 @@ def _fused(job: Job, row: System, seed: int, folder: Path, call) -> None:
   def fuse(split: str, *how) -> list[list]:
     out = exports[split, "both"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    return [] if _done(out) else [["fuse", *sides(split), f"--out={out}", *how]]
+    words = ["fuse", *sides(split), f"--out={out}", "--overwrite", *how]
+    return [] if _done(out) else [words]
 
   exports = {
     (s, "both"): folder / "exports" / f"{s}-both"
@@ -125,10 +126,7 @@ _MAKERS = {
 
 def _splits(job: Job) -> tuple[str, str, str]:
   """Of training, of validation, and the one that is scored."""
-  # Without a system that is trained there is no config: the usual names.
-  config = next(iter(job.configs.values()), Config())
-  data = config.data
-  return data.train_split, data.val_split, job.request.split
+  return *job.learnt, job.request.split
 
 
 def _wanted(job: Job, facts: dict) -> list[tuple[str, str]]:
@@ -159,6 +157,7 @@ def _exports(
       f"--split={split}",
       f"--out={out}",
       f"--modality={side}",
+      "--overwrite",  # what is damaged
       *more,
     ]
     for (split, side), out in found.items()
@@ -168,7 +167,9 @@ def _exports(
 
 
 def _done(export: Path) -> bool:
-  return (export / "meta.json").is_file()
+  """Whether it is finished, and what was written."""
+  finished = (export / "meta.json").is_file()
+  return finished and not any(find_export_damage(export))
 
 
 def _score(job: Job, name, seed, call, commands, exports, **how) -> None:

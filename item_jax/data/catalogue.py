@@ -79,14 +79,12 @@ def _checked(number, fields):
     return Rejected(number, listing, reason)
   # Not the listing's id alone, which may well be another's product's.
   product = texts["product_id"] or f"listing:{listing}"
-  category = " > ".join(
-    filter(None, map(_spaced, texts["category"].split(">")))
-  )
+  category = " > ".join(filter(None, map(spaced, texts["category"].split(">"))))
   split = texts["split"].lower() or hash_split(product)
   split = _CALLED.get(split, split)
   if not _SPLIT.fullmatch(split) or split == "all":  # which stands for each
     return Rejected(number, listing, f"no name for a split: {split[:40]}")
-  title = _spaced(texts["title"])
+  title = spaced(texts["title"])
   if not title and not texts["image"]:
     return Rejected(number, listing, "neither title nor image")
   return Row(number, listing, product, texts["image"], title, category, split)
@@ -117,7 +115,8 @@ def _text(column, value):
   return value.strip()
 
 
-def _spaced(text):
+def spaced(text: str) -> str:
+  """A text as it is stored: its words with one blank between."""
   return " ".join(text.split())
 
 

@@ -16,6 +16,7 @@ from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import images as images_lib
 from item_jax.data import pipeline
+from item_jax.data.catalogue import spaced
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
@@ -41,8 +42,14 @@ def embed_unit(task: tasks.Task, params, batch: Batch, *, modality: str):
   g_BD = task.embed(params, keep_side(batch, modality))
   norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
   # A model that sees one side has nothing to say of a row without it.
-  nothing = g_BD.shape[-1] ** -0.5
+  # It is to be far from all photos, and those of a ReLU are never negative.
+  nothing = -(g_BD.shape[-1] ** -0.5)
   return jnp.where(norm_B1 == 0, nothing, g_BD / norm_B1)
+
+
+def check_batch_size(size: int) -> None:
+  if size < 1:
+    raise UserError(f"batch_size={size}: at least 1 is needed")
 
 
 class Embedder:
@@ -156,6 +163,7 @@ class Embedder:
       titles = [None] * len(images)
     if len(images) != len(titles):
       raise UserError(f"{len(images)} images but {len(titles)} titles")
+    check_batch_size(batch_size)
     devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices
     parts = []
@@ -180,7 +188,7 @@ class Embedder:
     except images_lib.BadImage as error:
       raise images_lib.BadImage(f"{_named(image)}: {error}") from error
     return pipeline.make_row(
-      Record("", "", title or "", "", jpeg),
+      Record("", "", spaced(title or ""), "", jpeg),
       words=self.words,
       image_size=self.config.model.image_size,
       title_places=self.config.model.title_places,

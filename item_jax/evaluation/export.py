@@ -10,7 +10,12 @@ from item_jax.data.records import Store, open_store
 from item_jax.data.unreadable import listed
 from item_jax.errors import UserError
 from item_jax.evaluation import hosts, shards
-from item_jax.evaluation.embed import MODALITIES, Embedder, load
+from item_jax.evaluation.embed import (
+  MODALITIES,
+  Embedder,
+  check_batch_size,
+  load,
+)
 from item_jax.evaluation.embed_parts import embed_parts
 from item_jax.evaluation.items import EXPORTED
 from item_jax.files import sha256, write_sealed
@@ -61,7 +66,7 @@ def export(
   out = Path(out)
   at = progress.at if progress else lambda stage, step: None
   embedder, store, plan = hosts.together(
-    lambda: _open(workdir, data, split, modality, step, dtype)
+    lambda: _open(workdir, data, split, modality, step, dtype, batch_size)
   )
   with contextlib.ExitStack() as held:
 
@@ -105,8 +110,9 @@ def export(
 
 
 def _open(
-  workdir, data, split, modality, step, dtype
+  workdir, data, split, modality, step, dtype, batch_size
 ) -> tuple[Embedder, Store, shards.Plan]:
+  check_batch_size(batch_size)
   if modality not in MODALITIES:
     raise UserError(f"modality={modality!r}: known are {', '.join(MODALITIES)}")
   embedder = load(workdir, step=step, dtype=dtype)

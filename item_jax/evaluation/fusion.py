@@ -145,17 +145,17 @@ def fuse_exports(
     UserError: also where those are of other systems, or share listings.
   """
   sides = open_sides(image, title)
-  if tune_on:
-    val = open_sides(*tune_on)
-    for ours, theirs in zip((image, title), tune_on, strict=True):
-      check_one_system([ours, theirs])
-    check_apart([(image, sides.items), (tune_on[0], val.items)])
-    scores = try_shares(*val)
-    for tried, score in scores.items():
-      print(f"photo's share {tried:.1f}: MAP@10 {score:.4f} on validation")
-    share = best_share(scores)
-  fused_NF = fuse(sides.u_ND, sides.v_NE, share)
   with new_folder(out, overwrite=overwrite, replaceable=_is_fusion) as draft:
+    if tune_on:
+      val = open_sides(*tune_on)
+      for ours, theirs in zip((image, title), tune_on, strict=True):
+        check_one_system([ours, theirs])
+      check_apart([(image, sides.items), (tune_on[0], val.items)])
+      scores = try_shares(*val)
+      for tried, score in scores.items():
+        print(f"photo's share {tried:.1f}: MAP@10 {score:.4f} on validation")
+      share = best_share(scores)
+    fused_NF = fuse(sides.u_ND, sides.v_NE, share)
     _write(draft.path, fused_NF, Path(image), Path(title), share)
     draft.publish()
   print(f"{out}: {len(fused_NF)} rows of {fused_NF.shape[1]}, share {share:g}")

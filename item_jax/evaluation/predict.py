@@ -11,12 +11,13 @@ import jax
 import numpy as np
 
 from item_jax.data import pipeline
+from item_jax.data.catalogue import spaced
 from item_jax.data.images import BadImage
 from item_jax.data.records import open_store
 from item_jax.data.unreadable import listed
 from item_jax.errors import UserError
 from item_jax.evaluation import labels, shards
-from item_jax.evaluation.embed import Embedder, load
+from item_jax.evaluation.embed import Embedder, check_batch_size, load
 from item_jax.evaluation.export import check_data
 from item_jax.training.workdir import read_run
 
@@ -63,6 +64,7 @@ def predict_split(
   for path in (out, json_path):  # now, not after the work
     if path and not Path(path).absolute().parent.is_dir():
       raise FileNotFoundError(f"{path}: there is no folder to write it to")
+  check_batch_size(batch_size)
   embedder = _load(workdir, step, top)
   store = open_store(data)
   check_data(embedder.run, store, workdir)
@@ -183,6 +185,7 @@ def predict_listings(
     UserError: a photo that cannot be read; a listing of which the model would
       see nothing.
   """
+  titles = titles and [spaced(title) for title in titles]
   embedder = _load(workdir, step, top)
   try:
     log_p_NC = embedder.predict(

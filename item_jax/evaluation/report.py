@@ -37,6 +37,8 @@ def report(
   Raises:
     UserError: an export's rows are not those of the split.
   """
+  if out and not Path(out).absolute().parent.is_dir():  # now, not at the end
+    raise FileNotFoundError(f"{out}: there is no folder to write it to")
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
     raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")

@@ -20,6 +20,7 @@ import numpy as np
 
 from item_jax.data.records import BadRecord, Source
 from item_jax.errors import UserError
+from item_jax.evaluation.items import find_export_damage
 from item_jax.files import (
   DamagedError,
   alone_in,
@@ -121,6 +122,8 @@ def claim(
     if not (out / name).exists():
       continue
     odd = _differences(out / name, plan)
+    if not odd and name == "meta.json":
+      odd = next(find_export_damage(out), "")
     if not odd and name == "plan.json":
       return [n for n in range(count(plan)) if not _is_good(out, plan, n, at)]
     if not odd:

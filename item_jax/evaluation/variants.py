@@ -52,13 +52,14 @@ def compare_variants(
     exports: name -> export folder; the names head the table's columns.
     variants: CSV with the columns product, variant and optionally differs.
     json_path: file for the result, if any.
-    bootstrap: resamples (of products) for the intervals.
+    bootstrap: resamples (of families of products) for the intervals.
     seed: of the resamples.
 
   Returns:
     {what differs: {"pairs": of products, "questions": listings asked,
     "share": {name: share}, "interval": {name: [low, high]}}}, for "all" and
-    for each level of each `differs`.
+    for each level of each `differs`. Families, products that pairs lead to
+    from one another, are what intervals draw; None where there is but one.
 
   Raises:
     UserError: exports of different rows, or no pair that can be asked.
@@ -83,7 +84,7 @@ def compare_variants(
     name: answer(vectors_ND, items, asked)
     for name, (vectors_ND, _) in opened.items()
   }
-  result = summarise(values, items, asked, resamples=bootstrap, seed=seed)
+  result = summarise(values, asked, resamples=bootstrap, seed=seed)
   print(table(result, left_out=len(pairs) - result[ALL]["pairs"]))
   if json_path:
     Path(json_path).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
@@ -170,7 +171,6 @@ def answer(
 
 def summarise(
   values: Mapping[str, np.ndarray],
-  items: Items,
   asked: Sequence[Asked],
   *,
   resamples: int,
@@ -182,20 +182,41 @@ def summarise(
     levels = question.pair.differs
     for depth in range(len(levels)):
       groups.setdefault(" > ".join(levels[: depth + 1]), []).append(at)
+  families = _families(asked)
   result = {}
   for differs in [ALL, *sorted(groups.keys() - {ALL})]:
     part = groups[differs]
     mine = {name: value_Q[part] for name, value_Q in values.items()}
-    products = [items.products[asked[at].row] for at in part]
+    drawn = [families[at] for at in part]
     result[differs] = {
       "pairs": len({asked[at].pair for at in part}),
       "questions": len(part),
       "share": metrics.mean(mine),
-      "interval": metrics.intervals(
-        mine, products, resamples=resamples, seed=seed
-      ),
+      "interval": dict.fromkeys(mine),
     }
+    if len(set(drawn)) > 1:
+      result[differs]["interval"] = metrics.intervals(
+        mine, drawn, resamples=resamples, seed=seed
+      )
   return result
+
+
+def _families(asked: Sequence[Asked]) -> list[str]:
+  """Of each question the family of its two products: those that pairs connect.
+
+  The listings of either side of a pair are asked about the same cosines, and
+  a product may be in several pairs: only families are independent.
+  """
+  leads: dict[str, str] = {}
+
+  def head(product: str) -> str:
+    while leads.setdefault(product, product) != product:
+      product = leads[product]
+    return product
+
+  for question in asked:
+    leads[head(question.pair.product)] = head(question.pair.variant)
+  return [head(question.pair.product) for question in asked]
 
 
 def table(result: Mapping[str, dict], *, left_out: int) -> str:
@@ -204,16 +225,20 @@ def table(result: Mapping[str, dict], *, left_out: int) -> str:
   names = result[ALL]["share"]
   lines = [
     f"how often a listing's own product is nearer than its variant: chance .5,"
-    f" in brackets the 95 % interval; {left_out:,} pairs of the file left out"
-    " (no two listings and one here)",
+    f" in brackets the 95 % interval, where there are two families of products"
+    f" or more; {left_out:,} pairs of the file left out (no two listings and"
+    " one here)",
     f"{'differs':{width}}{'pairs':>7}{'asked':>8}  "
     + "".join(f"{name:<24}" for name in names).rstrip(),
   ]
   for differs, one in result.items():
     cells = []
     for name in names:
-      low, high = one["interval"][name]
-      cells.append(f"{one['share'][name]:.4f} [{low:.4f}, {high:.4f}]")
+      cell = f"{one['share'][name]:.4f}"
+      if one["interval"][name]:
+        low, high = one["interval"][name]
+        cell += f" [{low:.4f}, {high:.4f}]"
+      cells.append(cell)
     lines.append(
       f"{differs:{width}}{one['pairs']:7,}{one['questions']:8,}  "
       + "".join(f"{cell:<24}" for cell in cells).rstrip()

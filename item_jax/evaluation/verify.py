@@ -14,7 +14,7 @@ from item_jax.data.records import (
 )
 from item_jax.errors import UserError
 from item_jax.evaluation.items import EXPORTED, find_export_damage
-from item_jax.files import MANIFEST, find_damage, read_json
+from item_jax.files import MANIFEST, DamagedError, find_damage, read_json
 from item_jax.training.workdir import RUN_FILE, read_run
 
 WHOLE = "whole"
@@ -24,6 +24,7 @@ NOT_WHOLE = 1  # exit code
 
 # `compare` writes it beside the workdir of a run that has ended.
 RESULT_FILE = "result.json"
+DROPPED = "dropped"  # there: of a tuning run only the score is kept
 _CHECKPOINTS = "checkpoints"
 _META = "meta.json"
 
@@ -180,14 +181,21 @@ def _verify_comparison(path: Path) -> Iterator[Finding]:
   homes |= {p.parent for p in folder.rglob(_CHECKPOINTS)}
   homes |= {p.parent for name in (_META, *EXPORTED) for p in folder.rglob(name)}
   for home in sorted(homes):
-    tuned = home.parent.name.startswith("tune-")
-    ended = tuned and (home.parent / RESULT_FILE).exists()
-    if ended and not (home / _CHECKPOINTS).exists():
-      yield from _verify_head(home)  # of a tuning run only the score is kept
+    dropped = _dropped(home.parent / RESULT_FILE)
+    if dropped and not (home / _CHECKPOINTS).exists():
+      yield from _verify_head(home)
     else:
       yield from verify(home)
   if not homes:
     yield Finding(UNFINISHED, f"{folder} has no run and no export")
+
+
+def _dropped(result: Path) -> bool:
+  try:
+    said = read_json(result)
+  except (FileNotFoundError, DamagedError):
+    return False
+  return isinstance(said, dict) and bool(said.get(DROPPED))
 
 
 def _of(path: Path, damage: Iterator[str]) -> Iterator[Finding]:

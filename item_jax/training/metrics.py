@@ -69,7 +69,7 @@ class Log:
     """Whether a row of a step is in the file."""
     if not self._active or not self._path.exists():
       return False
-    rows = (row for row, _ in _whole_rows(self._path))
+    rows = (row for row, _ in whole_rows(self._path))
     return any(row["step"] == step and row["kind"] == kind for row in rows)
 
   def _append(self, lines: bytes) -> None:
@@ -151,13 +151,13 @@ def drop_rows_after(path: Path, step: int) -> None:
   """
   if not path.exists():
     return
-  ends = [end for row, end in _whole_rows(path) if row["step"] <= step]
+  ends = [end for row, end in whole_rows(path) if row["step"] <= step]
   with path.open("r+b") as file:
     file.truncate(max(ends, default=0))
     os.fsync(file.fileno())
 
 
-def _whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
+def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
   """Each row with the byte at which it ends, but for what is no whole row.
 
   Steps never fall from one row to the next.
