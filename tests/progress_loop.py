@@ -2,6 +2,7 @@
 
 python progress_loop.py FLAGS... [--hang=PROCESS:STAGE:STEP] [--fail=...]
   [--refuse=...] [--late=PROCESS:SECONDS] [--stops=early|together]
+  [--join_seconds=S]
 
 --late: one process takes so long, in many steps, and the other waits for it.
 --stops: what SIGTERM is to do, as in `export` or in `train`'s set-up.
@@ -31,13 +32,16 @@ def main() -> int:
   parser.add_argument("--refuse", default="")
   parser.add_argument("--late", default="")
   parser.add_argument("--stops", default="")
+  parser.add_argument("--join_seconds", type=float)
   args = parser.parse_args()
   try:
     with contextlib.ExitStack() as held:
       if args.stops == "early":
         held.enter_context(processes.ended_by_signals(75))
       together = args.stops == "together"
-      cluster.join(args, {"lr": args.same}, stops_together=together)
+      joining = argparse.Namespace(**vars(args))
+      joining.stall_seconds = args.join_seconds or args.stall_seconds
+      cluster.join(joining, {"lr": args.same}, stops_together=together)
       return run(args)
   except UserError as error:
     print(f"item-jax: error: {error}")

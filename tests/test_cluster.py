@@ -192,7 +192,7 @@ def test_distributed_finds_the_others_by_the_environment(variables):
     for i in range(2)
   ]
   for process in processes:
-    assert "running\n" in end(process, 0)
+    assert "running" in end(process, 0)
 
 
 def test_a_command_is_the_same_whoever_says_it():

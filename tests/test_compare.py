@@ -797,7 +797,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   log = folder / "log.txt"
   process = shell.start(*words)
   deadline = time.monotonic() + 240
-  while in_progress(log) < 20 and time.monotonic() < deadline:
+  while in_progress(log) < 10 and time.monotonic() < deadline:
     assert process.poll() is None, process.stdout.read()
     time.sleep(0.02)
   process.kill()

@@ -184,7 +184,7 @@ def test_the_clocks_and_the_memory_of_two_processes():
     assert process.returncode == 0, err
     assert "level='BAD'" in out
     apart = float(out.split("text='")[1].split(" s ")[0])
-    assert 89.5 < apart < 92
+    assert 80 < apart < 100
     assert "between processes 1 and 0" in out
     assert f"memory {whole}\n" in out
 
@@ -247,7 +247,8 @@ def test_photos_that_take_long_are_a_warning(tiny_data):
     assert slow.level == doctor.WARN
     assert "photos/s a core at 4096 pixels" in slow.text
     assert rates[0] > 3 * rates[1]
-    assert (quick.level == doctor.OK) == (rates[0] >= 300)
+    # The text is rounded.
+    assert rates[0] == 300 or (quick.level == doctor.OK) == (rates[0] > 300)
 
 
 def test_a_record_that_cannot_be_read_is_a_warning():

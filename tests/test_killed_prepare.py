@@ -1,9 +1,9 @@
 """`item-jax prepare`, killed or interrupted, it or its workers: nothing half
 done bears the name, nothing is left over, the next call is as good."""
 
+import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +18,7 @@ from item_jax.data.prepare import prepare
 from item_jax.data.publish import new_folder
 from item_jax.data.records import open_store
 from item_jax.files import check_manifest
+from item_jax.processes import shared_memory_prefix
 
 SHM = Path("/dev/shm")
 # Just before the name is given; a moment that no clock would hit.
@@ -91,27 +92,23 @@ def members(group: int) -> list[int]:
 
 
 def shared_memory() -> set[str]:
-  """Entries of /dev/shm that no process has mapped, nor bear the number of one
-  that lives: other tests run too."""
-  held = set()
-  for maps in Path("/proc").glob("[0-9]*/maps"):
-    try:
-      held |= {
-        line.split()[-1] for line in maps.read_text().splitlines() if line
-      }
-    except OSError:
-      continue
-  return {
-    path.name
-    for path in SHM.glob("*")
-    if str(path) not in held and not owned(path.name)
-  }
-
-
-def owned(name: str) -> bool:
-  """Whether a training's workers are at it: the owner is in the name."""
-  owner = re.match("i([0-9a-f]{6})_", name)
-  return owner is not None and Path(f"/proc/{int(owner[1], 16)}").exists()
+  """Entries of /dev/shm that no process has mapped, and that are not called by
+  one that lives: other tests run too."""
+  held, called = set(), []
+  for process in Path("/proc").glob("[0-9]*"):
+    called.append(shared_memory_prefix(int(process.name)))
+    with contextlib.suppress(OSError):
+      for line in (process / "maps").read_text().splitlines():
+        # By inode: what made a semaphore knows it by another name.
+        fields = line.split()
+        if len(fields) > 5 and fields[5].startswith(f"{SHM}/"):
+          held.add(int(fields[4]))
+  found = set()
+  for path in SHM.glob("*"):
+    with contextlib.suppress(FileNotFoundError):
+      if path.stat().st_ino not in held:
+        found.add(path.name)
+  return {name for name in found if not name.startswith(tuple(called))}
 
 
 def assert_gone(process: subprocess.Popen, before: set[str]) -> None:
@@ -231,18 +228,26 @@ def test_a_full_disk_is_named_where_python_does_not_say(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def kill_a_worker(process) -> None:
+  """As soon as there is one: after a death it takes a moment to the next."""
+  deadline = time.monotonic() + 60
+  while True:
+    assert process.poll() is None, "it ended before a worker could be killed"
+    assert time.monotonic() < deadline
+    for pid in members(process.pid):
+      with contextlib.suppress(OSError):  # it has just ended
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+          os.kill(pid, signal.SIGKILL)
+          return
+    time.sleep(0.01)
+
+
 def test_killed_workers_cost_nothing(shop, undisturbed, tmp_path):
   out = tmp_path / "made" / "data"
   process = start(command(shop, out))
   wait_for(process, out, "*.part")
   for _ in range(2):
-    workers = [
-      pid
-      for pid in members(process.pid)
-      if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    assert workers
-    os.kill(workers[0], signal.SIGKILL)
+    kill_a_worker(process)
     time.sleep(0.2)
   assert process.wait(timeout=120) == 0
   assert os.listdir(out.parent) == ["data"]

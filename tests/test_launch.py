@@ -27,8 +27,9 @@ code="$(head -n 1 "$CODES")"
 sed -i 1d "$CODES"
 exec 9>&-
 if [ "$code" = wait ]; then
-  sleep 30 &
   trap 'kill $!; exit 75' TERM
+  sleep 30 &
+  echo >> "$CALLS.waiting"
   wait
 fi
 exit "$code"
@@ -71,6 +72,12 @@ def codes(env: dict, *values) -> None:
 def calls(env: dict) -> list[str]:
   path = Path(env["CALLS"])
   return path.read_text().splitlines() if path.exists() else []
+
+
+def waiting(env: dict) -> int:
+  """How many of these commands would hear a SIGTERM."""
+  path = Path(env["CALLS"] + ".waiting")
+  return len(path.read_text()) if path.exists() else 0
 
 
 def launch(name: str, *words, env: dict):
@@ -160,8 +167,7 @@ def test_slurm_lets_a_cancelled_run_save_and_go(tools):
   job = subprocess.Popen(
     ["bash", LAUNCH / "slurm.sbatch", "item-jax", "train"], env=tools
   )
-  wait_for(lambda: calls(tools))
-  time.sleep(0.2)
+  wait_for(lambda: waiting(tools) == 1)
   job.send_signal(signal.SIGTERM)
   assert job.wait(30) == 75
   assert len(calls(tools)) == 1
@@ -227,8 +233,7 @@ def test_processes_pass_a_sigterm_on_and_stop(tools):
   job = subprocess.Popen(
     ["bash", LAUNCH / "processes.sh", "2", "item-jax", "train"], env=tools
   )
-  wait_for(lambda: len(calls(tools)) == 2)
-  time.sleep(0.2)
+  wait_for(lambda: waiting(tools) == 2)
   job.send_signal(signal.SIGTERM)
   assert job.wait(30) == 75
   assert len(calls(tools)) == 2

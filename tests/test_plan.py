@@ -315,7 +315,7 @@ def test_the_papers_run_from_the_shell(tmp_path, monkeypatch, capsys):
   ]
   begin = time.process_time()
   assert main(words) == 0
-  assert time.process_time() - begin < 10
+  assert time.process_time() - begin < 30
   out = capsys.readouterr().out
   found = json.loads((tmp_path / "plan.json").read_text())
   assert found["samples"] == 51_200_000

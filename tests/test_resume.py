@@ -319,13 +319,9 @@ def test_the_clock_saves_too(tiny_data, tmp_path):
 
 
 def test_two_processes_of_two_devices_equal_one(tiny_data, tmp_path):
-  import socket
-
   alone, both = tmp_path / "alone", tmp_path / "both"
   shell.run(*shell.train_words(tiny_data, alone, variant="short"))
-  with socket.socket() as probe:
-    probe.bind(("localhost", 0))
-    port = probe.getsockname()[1]
+  port = shell.free_port()
   words = shell.train_words(tiny_data, both, variant="short")
   processes = [
     shell.start(

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import failing_disk
@@ -12,6 +13,7 @@ import pytest
 import shell
 
 from item_jax.config import Checkpoint
+from item_jax.training import saving
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.metrics import Log
 from item_jax.training.saving import Saver
@@ -56,13 +58,22 @@ def saver(tmp_path):
   log.close()
 
 
-def test_a_folder_that_goes_away_under_way(saver, tmp_path):
+def test_a_folder_that_goes_away_under_way(saver, tmp_path, monkeypatch):
   folder = tmp_path / "checkpoints"
   saver.save(10, failing_disk.STATE)
   saver.finish(10, failing_disk.STATE)
   shutil.rmtree(folder)  # between saves
-  saver.save(20, failing_disk.STATE)
-  folder.rename(tmp_path / "gone")  # in one
+  renamed, finish = threading.Event(), saver._checkpoints._finish
+
+  def after_it(*given):
+    renamed.wait()
+    finish(*given)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(saver._checkpoints, "_finish", after_it)
+    saver.save(20, failing_disk.STATE)
+    folder.rename(tmp_path / "gone")  # in one
+    renamed.set()
   saver.finish(20, failing_disk.STATE)
   reader = Checkpoints(tmp_path, read_only=True)
   assert reader.steps() == [20]
@@ -70,6 +81,7 @@ def test_a_folder_that_goes_away_under_way(saver, tmp_path):
   # A file in its place.
   folder.rename(tmp_path / "elsewhere")
   folder.write_text("")
+  monkeypatch.setattr(saving, "_FIRST_PAUSE", 3.0)
   saver.save(30, failing_disk.STATE)
   assert not saver.due(31)  # not again at once
   failing_disk.until(lambda: saver.due(32))

@@ -32,6 +32,7 @@ def start_loops(*words, count: int = 2) -> list[subprocess.Popen]:
         sys.executable,
         str(LOOP),
         f"--stall_seconds={STALL}",
+        "--join_seconds=60",
         *([*many, f"--process_id={i}"] if count > 1 else []),
         *words,
       ],
@@ -46,9 +47,12 @@ def start_loops(*words, count: int = 2) -> list[subprocess.Popen]:
 
 def run_up(processes) -> None:
   for process in processes:
-    for line in process.stdout:
-      if line == "running\n":
-        break
+    seen = b""
+    # Byte by byte: what a buffer has taken, `communicate` does not find.
+    while not seen.endswith(b"running"):
+      byte = os.read(process.stdout.fileno(), 1)
+      assert byte, seen
+      seen += byte
 
 
 def end(process, code: int = 6) -> str:
@@ -136,7 +140,9 @@ def test_who_waits_for_one_that_moves_waits_on():
 
 
 def test_what_is_refused_in_one_process_keeps_its_code():
-  refused, other = start_loops("--refuse=0:input:120")[::-1]
+  processes = start_loops("--refuse=0:input:120")
+  run_up(processes)
+  other, refused = processes
   assert "stalled: process 0 of 2" in end(refused)
   output, _ = other.communicate(timeout=WITHIN)
   assert other.returncode == 2, output
@@ -163,10 +169,11 @@ def test_all_start_again_where_one_was_asked_before_there_is_anything():
 
 
 def test_one_process_alone_names_itself():
-  (process,) = start_loops("--hang=0:step:30", count=1)
+  (process,) = start_loops("--hang=0:step:120", count=1)
+  run_up([process])
   line = end(process)
   assert "process 0 of 1" in line
-  assert "in stage 'step' at step 30" in line
+  assert "in stage 'step' at step 120" in line
 
 
 def start_training(data, workdir, *words) -> list[subprocess.Popen]:

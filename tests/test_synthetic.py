@@ -396,7 +396,7 @@ def _runs(pid):
   try:
     with open(f"/proc/{pid}/stat") as file:
       return file.read().rpartition(")")[2].split()[0] not in "ZX"
-  except FileNotFoundError:
+  except (FileNotFoundError, ProcessLookupError):
     return False
 
 

@@ -94,7 +94,8 @@ class _Pool:
     self._workers = workers
     # Spawned: threads of libraries already loaded would not survive a fork.
     self._context = multiprocessing.get_context("spawn")
-    self._stop = self._context.Event()
+    # No Event: who is killed while it asks one leaves its lock held.
+    self._stop = self._context.Semaphore(0)
     self._pool = self._start(workers)
 
   def _start(self, workers):
@@ -137,7 +138,7 @@ class _Pool:
     return stored
 
   def close(self):
-    self._stop.set()  # photos handed out but not begun are let be
+    self._stop.release()  # photos handed out but not begun are let be
     self._pool.shutdown(cancel_futures=True)
 
 
@@ -149,11 +150,18 @@ def _start_worker(stop, parent):
   cv2.setNumThreads(1)  # one process a core is enough
 
 
-_stop = None  # in a worker: the event that says that nobody waits any more
+_stop = None  # in a worker: above 0 where nobody waits any more
+
+
+def _stopped() -> bool:
+  if not _stop.acquire(block=False):
+    return False
+  _stop.release()
+  return True
 
 
 def _stored_chunk(root, names):
-  return [store_photo(root, name) for name in names if not _stop.is_set()]
+  return [store_photo(root, name) for name in names if not _stopped()]
 
 
 def store_photo(root: str, name: str) -> bytes | BadImage:
