@@ -44,20 +44,22 @@ def kill_and_watch(parent: int, *, at_least: int, like: str = "") -> None:
     wanted = [command for command in found.values() if like in command]
     return found if len(wanted) >= at_least else None
 
-  children = wait_for(family)
+  begun = {pid: began(pid) for pid in wait_for(family)}
   os.kill(parent, signal.SIGKILL)
   deadline = time.monotonic() + SECONDS
-  while left := alive(children):
+  while left := [p for p, at in begun.items() if at and began(p) == at]:
     assert time.monotonic() < deadline, left
     time.sleep(0.05)
 
 
-def alive(children: dict[int, str]) -> dict[int, str]:
-  """Those that are still what they were: numbers are given again."""
-  now = {}
-  for pid in children:
-    now |= shell.children(pid)
-  return {p: c for p, c in children.items() if now.get(p) == c}
+def began(pid: int) -> str:
+  """What tells a process from a later one of its number; "" for none."""
+  try:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+  except (FileNotFoundError, ProcessLookupError):
+    return ""
+  fields = stat.rpartition(")")[2].split()
+  return "" if fields[0] == "Z" else fields[19]  # starttime
 
 
 def segments(owner: int) -> list[str]:
