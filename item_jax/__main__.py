@@ -38,6 +38,8 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 # These go on where they stopped: a signal ends them with EXIT_START_AGAIN, from
 # here on, before what takes seconds to import.
 _GO_ON = ("train", "export", "compare")
+# With these a command has said on stdout what it found.
+_SAID_ON_STDOUT = (0, 1, 3)
 
 
 _FIELDS = (
@@ -80,9 +82,10 @@ def main(argv: list[str] | None = None) -> int:
         flush(sys.stdout)
         raise
       lost = flush(sys.stdout)
-      if lost and not code:
-        print(f"item-jax: stopped: {lost}", file=sys.stderr)
-        code = processes.EXIT_FAILED
+      if lost and code in _SAID_ON_STDOUT:
+        with forgiving("stderr"):  # it may be on the same full disk
+          print(f"item-jax: stopped: {lost}", file=sys.stderr)
+        code = code or processes.EXIT_FAILED
       return code
     except BrokenPipeError:
       if not _no_reader():

@@ -161,7 +161,9 @@ _sweeper = None
 def shared_memory_prefix(owner: int) -> str:
   """What the segments made for a process begin with."""
   # Containers that share /dev/shm give the same numbers to their processes.
-  space = os.stat("/proc/self/ns/pid").st_ino if _LINUX else 0
+  space = 0
+  with contextlib.suppress(OSError):  # none but Linux's have it
+    space = os.stat("/proc/self/ns/pid").st_ino
   whose = zlib.crc32(f"{space} {owner}".encode())
   return f"i{whose & 0xFFFFFF:06x}_"  # a name has 14 letters on some systems
 

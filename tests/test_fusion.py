@@ -55,9 +55,9 @@ def test_what_is_missing_stays_zero():
   np.testing.assert_allclose(np.linalg.norm(fused_NF, axis=1), 1, atol=1e-6)
   np.testing.assert_allclose(fused_NF[1], [0, 0, 0, 1, 0], atol=1e-6)
   np.testing.assert_allclose(fused_NF[2], [0.6, 0.8, 0, 0, 0], atol=1e-6)
-  np.testing.assert_allclose(fused_NF[3], [5**-0.5] * 5, atol=1e-6)
+  np.testing.assert_allclose(fused_NF[3], [-(5**-0.5)] * 5, atol=1e-6)
   # Nothing is left of a row whose only side has no share.
-  np.testing.assert_allclose(fusion.fuse(u_ND, v_NE, 0)[2], [5**-0.5] * 5)
+  np.testing.assert_allclose(fusion.fuse(u_ND, v_NE, 0)[2], [-(5**-0.5)] * 5)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])

@@ -124,20 +124,30 @@ def test_a_disk_that_takes_no_output_costs_lines_alone(monkeypatch):
     full.flush()  # what is left goes nowhere, and fails no more
 
 
-@pytest.mark.parametrize(("full", "code"), [("stdout", 4), ("stderr", 0)])
-def test_what_a_command_found_is_not_lost_without_a_word(tiny_data, full, code):
-  """But for its warnings and bars no command fails."""
+@pytest.mark.parametrize(
+  ("full", "code"),
+  [(["stdout"], 4), (["stderr"], 0), (["stdout", "stderr"], 4)],
+)
+def test_what_a_command_found_is_not_lost_without_a_word(
+  tiny_data, tmp_path, full, code
+):
+  """What it says at its end; but of its warnings and bars no command fails."""
+  catalogue = tiny_data.parent / "catalogue"
+  words = ["prepare", catalogue / "products.csv", f"--images={catalogue}"]
+  words += [f"--out={tmp_path / 'data'}", "--workers=1", "--vocab_size=300"]
   with open("/dev/full", "w") as disk:
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     done = subprocess.run(
-      [sys.executable, "-m", "item_jax", "verify", str(tiny_data)],
+      [sys.executable, "-m", "item_jax", *map(str, words)],
       text=True,
-      **streams | {full: disk},
+      **streams | dict.fromkeys(full, disk),
     )
   assert done.returncode == code
-  if full == "stdout":
-    assert done.stderr.startswith("item-jax: stopped: [Errno 28]"), done.stderr
-    assert len(done.stderr.splitlines()) == 1
+  if full == ["stdout"]:
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("item-jax: stopped: [Errno 28]"), done.stderr
+  if full == ["stderr"]:
+    assert "written to" in done.stdout
 
 
 @pytest.mark.slow

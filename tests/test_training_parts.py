@@ -204,19 +204,24 @@ def test_without_a_gpu_attention_is_xlas():
 
 
 @pytest.mark.parametrize(
-  ("platform", "version", "has"),
+  ("platform", "version", "capability", "has"),
   [
-    ("gpu", "PJRT C API\ncuda 12090", True),
-    ("gpu", "PJRT C API\nrocm 60204", False),
-    ("cpu", "cpu", False),
+    ("gpu", "PJRT C API\ncuda 12090", "8.0", True),
+    ("gpu", "PJRT C API\ncuda 13000", "10.0", True),
+    ("gpu", "PJRT C API\ncuda 12090", "7.0", False),  # V100
+    ("gpu", "PJRT C API\nrocm 60204", "gfx90a", False),
+    ("cpu", "cpu", None, False),
   ],
 )
-def test_an_nvidia_gpu_is_known_by_its_platform(
-  monkeypatch, platform, version, has
+def test_a_gpu_that_cudnn_knows(
+  monkeypatch, platform, version, capability, has
 ):
-  """Its name may leave that out, as "Tesla V100-SXM2-16GB" does."""
-  client = types.SimpleNamespace(platform_version=version)
-  device = types.SimpleNamespace(platform=platform, client=client)
+  """Not by its name, as "Tesla T4", which may leave out whose it is."""
+  device = types.SimpleNamespace(
+    platform=platform,
+    client=types.SimpleNamespace(platform_version=version),
+    compute_capability=capability,
+  )
   monkeypatch.setattr(jax, "devices", lambda: [device])
   assert attention.has_cudnn() == has
 

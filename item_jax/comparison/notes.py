@@ -162,13 +162,18 @@ def _budget(job: Job, rows: Sequence[dict]) -> str:
         " Seconds divided by the budget, where a tenth off or more:"
         f" {', '.join(apart)}."
       )
-  return text + (
+  text += (
     " seconds: training by its own log, input included. FLOPs: of the full"
     " run, forward and backward, tuning left out. parameters: of what makes"
-    " the vectors. Scored is the checkpoint, of"
-    f" {plan.EVALUATIONS}, that is best by {' or '.join(best)} on validation,"
-    " the last one where that could not be measured."
+    " the vectors."
   )
+  if best:
+    text += (
+      f" Scored is the checkpoint, of {plan.EVALUATIONS}, that is best by"
+      f" {' or '.join(best)} on validation, the last one where that could not"
+      " be measured."
+    )
+  return text
 
 
 def _rates(job: Job) -> str:

@@ -14,7 +14,7 @@ from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
 from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.evaluation.verify import RESULT_FILE
+from item_jax.evaluation.verify import DROPPED, RESULT_FILE
 from item_jax.files import write_json
 from item_jax.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.training.metrics import whole_rows
@@ -102,6 +102,7 @@ def train(job: Job, run: Run, call: Callable) -> dict:
     "evaluations": evaluations(rows),
     "diverged": diverged,
     "versions": files.versions(),
+    DROPPED: False,
   }
   write_json(folder / RESULT_FILE, result)
   return result

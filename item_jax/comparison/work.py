@@ -4,6 +4,7 @@ Each stage looks for its own finished result first, so that a call that was
 interrupted anywhere is continued by the same call.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,8 +86,11 @@ def _fused(job: Job, row: System, seed: int, folder: Path, call) -> None:
   def fuse(split: str, *how) -> list[list]:
     out = exports[split, "both"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    words = ["fuse", *sides(split), f"--out={out}", "--overwrite", *how]
-    return [] if _done(out) else [words]
+    if _done(out):
+      return []
+    # What is damaged: `fuse` replaces only what it can tell is its own.
+    shutil.rmtree(out, ignore_errors=True)
+    return [["fuse", *sides(split), f"--out={out}", *how]]
 
   exports = {
     (s, "both"): folder / "exports" / f"{s}-both"

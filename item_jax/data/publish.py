@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# numpy gives no number.
+_FULL = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -42,9 +43,9 @@ def new_folder(
   try:
     yield draft
   except OSError as error:
-    if error.errno in _FULL and error.filename is None:  # Python did not say
-      why = f"{error.strerror}, while {out} was being made"
-      raise OSError(error.errno, why) from error
+    if error.errno in _FULL and error.filename is None:  # nobody did say
+      why = f"{error.strerror or error}, while {out} was being made"
+      raise OSError(why) from error
     raise
   finally:
     if draft.path.exists():

@@ -21,7 +21,7 @@ from item_jax.evaluation.items import EXPORTED
 from item_jax.files import sha256, write_sealed
 from item_jax.training.workdir import Run
 
-EXPORT_FORMAT = 2
+EXPORT_FORMAT = 3
 SHARD_ROWS = 8_192
 
 

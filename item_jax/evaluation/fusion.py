@@ -46,7 +46,8 @@ def fuse(u_ND: np.ndarray, v_NE: np.ndarray, share: float) -> np.ndarray:
 
   Returns:
     float32 [N, D + E], rows of unit length. A missing side stays zero, the
-    other then counts alone; where nothing is left all values are the same.
+    other then counts alone; where nothing is left all values are the same,
+    below zero.
 
   Raises:
     UserError: another share, or different numbers of rows.
@@ -65,7 +66,8 @@ def fuse(u_ND: np.ndarray, v_NE: np.ndarray, share: float) -> np.ndarray:
       ],
       axis=1,
     )
-    joined_BF[~joined_BF.any(axis=1)] = 1
+    # As an export's embedding of nothing: far from what is never negative.
+    joined_BF[~joined_BF.any(axis=1)] = -1
     fused_NF[rows] = _unit(joined_BF)
   return fused_NF
 
@@ -144,7 +146,7 @@ def fuse_exports(
   Raises:
     UserError: also where those are of other systems, or share listings.
   """
-  sides = open_sides(image, title)
+  sides, scores = open_sides(image, title), {}
   with new_folder(out, overwrite=overwrite, replaceable=_is_fusion) as draft:
     if tune_on:
       val = open_sides(*tune_on)
@@ -152,12 +154,12 @@ def fuse_exports(
         check_one_system([ours, theirs])
       check_apart([(image, sides.items), (tune_on[0], val.items)])
       scores = try_shares(*val)
-      for tried, score in scores.items():
-        print(f"photo's share {tried:.1f}: MAP@10 {score:.4f} on validation")
       share = best_share(scores)
     fused_NF = fuse(sides.u_ND, sides.v_NE, share)
     _write(draft.path, fused_NF, Path(image), Path(title), share)
     draft.publish()
+  for tried, score in scores.items():
+    print(f"photo's share {tried:.1f}: MAP@10 {score:.4f} on validation")
   print(f"{out}: {len(fused_NF)} rows of {fused_NF.shape[1]}, share {share:g}")
   return share
 

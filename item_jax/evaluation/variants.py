@@ -211,6 +211,7 @@ def _families(asked: Sequence[Asked]) -> list[str]:
 
   def head(product: str) -> str:
     while leads.setdefault(product, product) != product:
+      leads[product] = leads[leads[product]]  # half the way for the next
       product = leads[product]
     return product
 

@@ -10,13 +10,18 @@ from jax.experimental import multihost_utils
 from item_jax.errors import UserError
 from item_jax.models.layers import attend
 
+_AMPERE = 8.0  # compute capability: cuDNN's attention knows none before
+
 
 def has_cudnn() -> bool:
-  """Whether the default device is an NVIDIA GPU."""
+  """Whether the default device is an NVIDIA GPU that is new enough."""
   device = jax.devices()[0]
-  # Not by its name: a "Tesla V100" does not say whose it is.
-  version = device.client.platform_version.lower()
-  return device.platform == "gpu" and "rocm" not in version
+  if device.platform != "gpu":
+    return False
+  # Not by its name: a "Tesla T4" does not say whose it is.
+  if "rocm" in device.client.platform_version.lower():
+    return False
+  return float(device.compute_capability) >= _AMPERE
 
 
 def as_before(kernel: str) -> tuple[str, str]:
@@ -45,7 +50,7 @@ def choose(asked: str, *, rows: int, shapes, dtype: str) -> tuple[str, str]:
       raise UserError(
         f"model.attention=cudnn, but the device is {jax.devices()[0]}"
       )
-    return "xla", "no NVIDIA GPU"
+    return "xla", "no NVIDIA GPU of Ampere or newer"
   if dtype != "bfloat16":
     if asked == "cudnn":
       raise UserError(

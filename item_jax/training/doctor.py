@@ -152,7 +152,9 @@ def attention(asked: str = "auto") -> Iterator[Finding]:
   level = BAD if asked == "cudnn" else WARN
   if not has_cudnn():
     yield Finding(
-      BAD if asked == "cudnn" else OK, "attention cudnn", "no NVIDIA GPU"
+      BAD if asked == "cudnn" else OK,
+      "attention cudnn",
+      "no NVIDIA GPU of Ampere or newer",
     )
     return
   try:

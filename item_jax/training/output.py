@@ -26,6 +26,9 @@ class _Forgiving:
   def flush(self) -> None:
     self._try(self._stream.flush)
 
+  def close(self) -> None:
+    """Not ours: absl closes at exit what is not sys.stderr itself."""
+
   def _try(self, do, *given) -> None:
     try:
       do(*given)

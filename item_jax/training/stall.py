@@ -144,7 +144,7 @@ class Progress:
     until = time.monotonic() + 2 * self._quiet
     while time.monotonic() < until:
       # Who fails of the same end tells so while it looks for the cause.
-      cause = self._silent(self._quiet) or self._failed(self._quiet)
+      cause = self._failed(self._quiet) or self._silent(self._quiet)
       if cause:
         sys.excepthook(type(error), error, error.__traceback__)
         self._end(cause)
