@@ -836,8 +836,12 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   assert numbers(out) == list(rows.values())
   assert not [f for f in verify(out) if f.state != "whole"]
   # Of a tuning run only the score is kept.
-  shutil.copytree(folder, folder.with_name("tune-3"))
-  shutil.rmtree(folder.with_name("tune-3") / "workdir" / "checkpoints")
+  tuned = folder.with_name("tune-3")
+  shutil.copytree(folder, tuned)
+  shutil.rmtree(tuned / "workdir" / "checkpoints")
+  assert [f.state for f in verify(out) if f.state != "whole"] == ["unfinished"]
+  result = json.loads((tuned / "result.json").read_text())
+  (tuned / "result.json").write_text(json.dumps(result | {"dropped": True}))
   assert not [f for f in verify(out) if f.state != "whole"]
   shutil.rmtree(folder / "workdir" / "checkpoints")
   (lost,) = [f for f in verify(out) if f.state != "whole"]
