@@ -15,7 +15,7 @@ from item_jax.data.records import open_store
 from item_jax.errors import UserError
 
 PLAN_FILE = "plan.json"
-FORMAT = 3
+FORMAT = 4
 EVALUATIONS = 3  # a run; more of them cost time that is not counted
 CHECKPOINTS = 10  # a run: what a kill may cost
 LEAST_STEPS = 10
