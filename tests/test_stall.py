@@ -189,6 +189,7 @@ def start_training(data, workdir, *words) -> list[subprocess.Popen]:
     assert time.monotonic() < deadline
     assert [p.poll() for p in processes] == [None, None]
     time.sleep(0.05)
+  time.sleep(2)  # in which each tells the other that it is past set-up
   return processes
 
 
