@@ -78,10 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         # Results go to stdout and must not be lost without a word.
         with forgiving("stderr"), cluster.failing_at_once():
           code = cluster.end(_run(argv))
-      except BaseException:
-        flush(sys.stdout)
-        raise
-      lost = flush(sys.stdout)
+      finally:
+        lost = flush(sys.stdout)
       if lost and code in _SAID_ON_STDOUT:
         with forgiving("stderr"):  # it may be on the same full disk
           print(f"item-jax: stopped: {lost}", file=sys.stderr)

@@ -69,6 +69,17 @@ def read_sealed(path: Path) -> dict[str, Any]:
   return value
 
 
+def check_folders(*paths: str | os.PathLike | None) -> None:
+  """Refuses files that could not be written: before the work, not after it.
+
+  Raises:
+    FileNotFoundError: a path, if it is one, lies in no folder.
+  """
+  for path in paths:
+    if path and not Path(path).parent.is_dir():
+      raise FileNotFoundError(f"{path}: there is no folder to write it to")
+
+
 def read_json(path: Path) -> Any:
   """Reads JSON of at most `MAX_JSON` bytes.
 

@@ -18,6 +18,7 @@ from item_jax.evaluation.items import (
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.retrieval import LISTED, Scored, score
 from item_jax.evaluation.search import search
+from item_jax.files import check_folders
 
 
 def evaluate_export(folder: Path, **options) -> dict:
@@ -63,9 +64,7 @@ def evaluate(
   Returns:
     The summary, as written to `json_path`.
   """
-  for path in (json_path, per_query):  # now, not after the search
-    if path and not Path(path).parent.is_dir():
-      raise FileNotFoundError(f"{path}: there is no folder to write it to")
+  check_folders(json_path, per_query)
   if bootstrap < 1:
     raise UserError(f"{bootstrap} resamples; expected 1 or more")
   if report and vectors_ND.dtype != np.float32:

@@ -19,6 +19,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import labels, shards
 from item_jax.evaluation.embed import Embedder, check_batch_size, load
 from item_jax.evaluation.export import check_data
+from item_jax.files import check_folders
 from item_jax.training.workdir import read_run
 
 
@@ -61,9 +62,7 @@ def predict_split(
     UserError: a model that predicts no category; data that were not prepared
       as its own.
   """
-  for path in (out, json_path):  # now, not after the work
-    if path and not Path(path).absolute().parent.is_dir():
-      raise FileNotFoundError(f"{path}: there is no folder to write it to")
+  check_folders(out, json_path)
   check_batch_size(batch_size)
   embedder = _load(workdir, step, top)
   store = open_store(data)

@@ -28,6 +28,7 @@ from item_jax.evaluation.items import (
 )
 from item_jax.evaluation.labels import score_labels
 from item_jax.evaluation.rows import Rows, make_rows, of_category, split
+from item_jax.files import check_folders
 
 __all__ = ["probe", "probe_exports", "score_labels"]
 
@@ -166,8 +167,7 @@ def probe_command(
     out: folder for each classifier's categories_NAME.csv, confusion_NAME.csv
       and confusion_NAME.png, and answers.csv.
   """
-  if json_path and not Path(json_path).parent.is_dir():
-    raise FileNotFoundError(f"{json_path}: there is no folder to write it to")
+  check_folders(json_path)
   if bootstrap < 1:
     raise UserError(f"{bootstrap} resamples; expected 1 or more")
   if out:

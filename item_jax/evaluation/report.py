@@ -9,6 +9,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import trivial
 from item_jax.evaluation.items import check_same_rows, open_export
 from item_jax.evaluation.retrieval import Scored, score
+from item_jax.files import check_folders
 
 
 def report(
@@ -37,8 +38,7 @@ def report(
   Raises:
     UserError: an export's rows are not those of the split.
   """
-  if out and not Path(out).absolute().parent.is_dir():  # now, not at the end
-    raise FileNotFoundError(f"{out}: there is no folder to write it to")
+  check_folders(out)
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
     raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")

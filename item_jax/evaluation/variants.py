@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from item_jax.data.catalogue import spaced
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 from item_jax.evaluation.items import (
@@ -17,6 +18,7 @@ from item_jax.evaluation.items import (
   read_columns,
 )
 from item_jax.evaluation.search import lengths
+from item_jax.files import check_folders
 
 ALL = "all"
 
@@ -64,8 +66,7 @@ def compare_variants(
   Raises:
     UserError: exports of different rows, or no pair that can be asked.
   """
-  if json_path and not Path(json_path).parent.is_dir():
-    raise FileNotFoundError(f"{json_path}: there is no folder to write it to")
+  check_folders(json_path)
   if bootstrap < 1:
     raise UserError(f"{bootstrap} resamples; expected 1 or more")
   pairs = read_pairs(variants)
@@ -105,7 +106,7 @@ def read_pairs(path: Path) -> list[Pair]:
     zip(products, variants, differs or [""] * len(products), strict=True)
   ):
     # As a catalogue's columns are read.
-    levels = (" ".join(level.split()) for level in said.split(">"))
+    levels = map(spaced, said.split(">"))
     pair = Pair(product.strip(), variant.strip(), tuple(filter(None, levels)))
     if pair.differs[:1] == (ALL,):
       raise UserError(
