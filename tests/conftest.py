@@ -90,7 +90,6 @@ def tiny_data(tmp_path_factory) -> Path:
     folder / "catalogue" / "products.csv",
     images=folder / "catalogue",
     out=folder / "data",
-    columns={},
     tokenizer=None,
     vocab_size=300,
     max_rejected=0.0,

@@ -311,7 +311,6 @@ def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
     tmp_path / "c.csv",
     images=tmp_path,
     out=tmp_path / "data",
-    columns={},
     tokenizer=workdir / "tokenizer.json",
     vocab_size=300,
     max_rejected=0.0,

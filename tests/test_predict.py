@@ -211,7 +211,6 @@ def test_a_catalogue_without_categories_is_predicted_and_not_scored(
     tmp_path / "c.csv",
     images=tmp_path,
     out=tmp_path / "data",
-    columns={},
     tokenizer=workdir / "tokenizer.json",
     vocab_size=300,
     max_rejected=0.0,

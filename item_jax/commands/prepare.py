@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+from item_jax.data.cells import MISSING
+from item_jax.data.delimited import QUOTING
 from item_jax.errors import UserError
 
 
 def add(command) -> None:
   sub = command("prepare", "turn a catalogue into a data set")
   sub.add_argument(
-    "catalogue", type=Path, help=".csv, .tsv, .jsonl or .parquet"
+    "catalogue",
+    nargs="+",
+    help=".csv, .tsv, .jsonl or .parquet, also packed as .gz or .zst; a folder"
+    " of such parts; or several of these",
   )
   sub.add_argument(
     "--images",
@@ -21,6 +26,33 @@ def add(command) -> None:
     action="append",
     metavar="OURS=THEIRS",
     help="where a column has another name, as in title=name; repeatable",
+  )
+  sub.add_argument(
+    "--quoting",
+    choices=QUOTING,
+    default="auto",
+    help="of CSV and TSV: csv, quoted fields may span lines; line, a quote"
+    " counts where a field begins and ends with one on a line; none; auto"
+    " tells the first two apart by the file",
+  )
+  sub.add_argument(
+    "--missing",
+    default=",".join(MISSING),
+    metavar="WORDS",
+    help="what stands for a missing value, in any case, with commas between;"
+    " '' for nothing but empty cells",
+  )
+  sub.add_argument(
+    "--category_separator",
+    default=">",
+    metavar="SIGN",
+    help="between the levels of a category",
+  )
+  sub.add_argument(
+    "--trust_ids",
+    action="store_true",
+    help="take ids as they are: also one that holds an implausible share of"
+    " the rows, and numbers that have lost digits",
   )
   sub.add_argument(
     "--tokenizer",
@@ -53,6 +85,7 @@ def run(args, rest) -> int:
     raise UserError(
       f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"
     )
+  from item_jax.data.catalogue import Reading
   from item_jax.data.prepare import prepare
 
   columns = {}
@@ -63,9 +96,15 @@ def run(args, rest) -> int:
     columns[ours] = theirs
   return prepare(
     args.catalogue,
-    images=args.images or args.catalogue.parent,
+    images=args.images or _beside(args.catalogue[0]),
     out=args.out,
-    columns=columns,
+    reading=Reading(
+      columns=columns,
+      missing=tuple(filter(None, map(str.strip, args.missing.split(",")))),
+      quoting=args.quoting,
+      category_separator=args.category_separator,
+      trust_ids=args.trust_ids,
+    ),
     tokenizer=args.tokenizer,
     vocab_size=args.vocab_size,
     max_rejected=args.max_rejected,
@@ -74,3 +113,11 @@ def run(args, rest) -> int:
     runner=args.runner,
     runner_options=rest,
   )
+
+
+def _beside(catalogue: str) -> Path:
+  """The folder where the paths of images start if none is named."""
+  folder = Path(catalogue).parent
+  while any(sign in folder.name for sign in "*?["):
+    folder = folder.parent
+  return folder

@@ -1,16 +1,20 @@
-"""A catalogue file in, its rows out: checked ones, and what is wrong else."""
+"""Reads a catalogue as checked rows, and says what is wrong with the others."""
 
 import hashlib
-import math
 import os
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from item_jax.data.tables import read_fields
+from item_jax.data import cells as cells_lib
+from item_jax.data.cells import LossyNumber, spaced, to_path, to_text
+from item_jax.data.tables import Table, match_columns, open_tables, read_cells
+from item_jax.errors import UserError
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
-MAX_CHARACTERS = 10_000  # of a title, and of any other field
+_IDS = ("listing_id", "product_id")
 _CALLED = {  # other names of the three splits
   "training": "train",
   "valid": "val",
@@ -18,15 +22,17 @@ _CALLED = {  # other names of the three splits
   "dev": "val",
 }
 _SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # becomes part of file names
+_PATH = 4_096  # bytes at most of a path that comes as bytes
 
 
 class Row(NamedTuple):
-  """One listing of the catalogue, its fields checked and cleaned."""
+  """A listing as its catalogue describes it, all fields checked."""
 
-  number: int  # 1 is the first after the header
+  number: int  # from 1, as rows of the table without its header
   listing_id: str
   product_id: str
-  image: str  # a path inside the image folder; "" when missing
+  # A path inside the image folder, or an image file's bytes; "" when missing.
+  image: str | bytes
   title: str  # "" when missing
   category: str
   split: str  # train, val, test, or the catalogue's own name for another
@@ -40,84 +46,179 @@ class Rejected(NamedTuple):
   reason: str
 
 
-def read_rows(
-  path: str | os.PathLike, *, columns: dict[str, str] | None = None
-) -> Iterator[Row | Rejected]:
-  """Reads a catalogue row by row; memory does not grow with its length.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+  """How a catalogue is read.
 
-  A row without listing_id is named `row-<number>`, one without product_id is
-  a product of its own, and one without split goes where the hash of its
-  product sends it (80 % train, 10 % val, 10 % test). Splits may have other
-  names than these three, of small letters, digits and underscores.
-
-  Args:
-    path: .csv, .tsv, .jsonl (also .ndjson) or .parquet.
-    columns: from a name of COLUMNS to the catalogue's own name for it.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    UserError: unknown kind of file, or its columns are not as expected.
+  columns: from a name of COLUMNS to the catalogue's own name for it.
+  missing: texts that stand for a missing value, in small letters.
+  quoting: of `delimited.QUOTING`.
+  category_separator: stands between the levels of a category.
+  trust_ids: whether ids are taken as they are, also those that look like
+    numbers which lost their digits, or like no ids at all.
   """
-  table = read_fields(path, known=COLUMNS, columns=columns or {})
-  for number, fields in enumerate(table, start=1):
-    if isinstance(fields, str):
-      yield Rejected(number, "", fields)
-    else:
-      yield _checked(number, fields)
+
+  columns: Mapping[str, str] = field(default_factory=dict)
+  missing: Sequence[str] = cells_lib.MISSING
+  quoting: str = "auto"
+  category_separator: str = ">"
+  trust_ids: bool = False
 
 
-def _checked(number, fields):
-  texts = dict.fromkeys(COLUMNS, "")
-  reason = None
-  for column, value in fields.items():
-    try:
-      texts[column] = _text(column, value)
-    except ValueError as error:
-      reason = reason or str(error)
-  listing = texts["listing_id"] or f"row-{number}"
-  if reason:
-    return Rejected(number, listing, reason)
-  # Not the listing's id alone, which may well be another's product's.
-  product = texts["product_id"] or f"listing:{listing}"
-  category = " > ".join(filter(None, map(spaced, texts["category"].split(">"))))
-  split = texts["split"].lower() or hash_split(product)
-  split = _CALLED.get(split, split)
-  if not _SPLIT.fullmatch(split) or split == "all":  # which stands for each
-    return Rejected(number, listing, f"no name for a split: {split[:40]}")
-  title = spaced(texts["title"])
-  if not title and not texts["image"]:
-    return Rejected(number, listing, "neither title nor image")
-  return Row(number, listing, product, texts["image"], title, category, split)
+class Catalogue:
+  """A catalogue's files, opened; its rows can be read any number of times.
 
+  missing: {column: {word: cells}}, of words that were read as missing, as
+  counted by the last reading of all rows.
+  """
 
-def _text(column, value):
-  """A field as text; raises ValueError with the reason it cannot be used."""
-  if value is None or (isinstance(value, float) and math.isnan(value)):
-    return ""
-  if isinstance(value, bytes):
-    value = value.decode("utf-8", "surrogateescape")
-  elif isinstance(value, (int, float)) and not isinstance(value, bool):
-    # Whole numbers in a column with gaps come as 12.0 where 12 was meant.
-    whole = isinstance(value, float) and value.is_integer()
-    value = str(int(value) if whole else value)
-  elif not isinstance(value, str):
-    raise ValueError(f"{column} is no text: {type(value).__name__}")
-  if len(value) > MAX_CHARACTERS:
-    raise ValueError(
-      f"{column} is longer than {MAX_CHARACTERS:,} characters: {len(value):,}"
+  def __init__(
+    self,
+    files: str | os.PathLike | Sequence[str | os.PathLike],
+    reading: Reading | None = None,
+  ):
+    """Opens the files and checks their headers.
+
+    Args:
+      files: .csv, .tsv, .jsonl, .ndjson or .parquet, also packed as .gz or
+        .zst; a folder of parts; or several of these.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: unknown kind of file, or its columns are not as expected.
+    """
+    self.reading = reading or Reading()
+    self.tables = open_tables(files, quoting=self.reading.quoting)
+    self._found = [self._match(table) for table in self.tables]
+    self._missing = frozenset(w.strip().lower() for w in self.reading.missing)
+    self.missing: dict[str, Counter] = {}
+
+  def _match(self, table: Table) -> dict[str, str]:
+    found = match_columns(
+      table.names, COLUMNS, self.reading.columns, table.path
     )
-  if "\0" in value:
-    raise ValueError(f"{column} holds a NUL byte")
-  try:
-    value.encode()
-  except UnicodeEncodeError:
-    raise ValueError(f"{column} is not valid UTF-8") from None
-  return value.strip()
+    table.check({c: n for c, n in found.items() if n not in table.beside})
+    return found
+
+  @property
+  def name(self) -> str:
+    """What it is called: the first file's name, which need be no valid text."""
+    return os.fsencode(self.tables[0].path.name).decode(errors="replace")
+
+  def quoting(self) -> list[str]:
+    """How quotes in the files were read, each way once."""
+    return sorted({table.quoting for table in self.tables} - {""})
+
+  def rows(
+    self, split_of: Callable[[str], str] | None = None
+  ) -> Iterator[Row | Rejected]:
+    """Reads row by row; memory does not grow with the catalogue's length.
+
+    A row without listing_id is named `row-<number>`, one without product_id is
+    a product of its own. Splits may have other names than the usual three, of
+    small letters, digits and underscores.
+
+    Args:
+      split_of: the split of a product whose row names none; None takes
+        `hash_split`.
+
+    Raises:
+      UserError: a file is broken, or an id has lost digits.
+    """
+    self.missing = {column: Counter() for column in COLUMNS}
+    for number, cells in enumerate(self._cells(), start=1):
+      if isinstance(cells, str):
+        yield Rejected(number, "", cells)
+      else:
+        yield self._check(number, cells, split_of or hash_split)
+
+  def _cells(self) -> Iterable[dict[str, Any] | str]:
+    for table, found in zip(self.tables, self._found, strict=True):
+      yield from read_cells(table, found)
+
+  def _check(self, number, cells, split_of) -> Row | Rejected:
+    texts = dict.fromkeys(COLUMNS, "")
+    reason = None
+    for column, value in cells.items():
+      try:
+        texts[column] = self._text(column, value)
+      except LossyNumber as error:
+        raise UserError(
+          f"{column} in row {number} {error}. --trust_ids takes ids as they are"
+        ) from None
+      except ValueError as error:
+        reason = reason or f"{column} {error}"
+    listing = texts["listing_id"] or f"row-{number}"
+    if reason:
+      return Rejected(number, listing, reason)
+    # Not the listing's id alone, which may well be another's product's.
+    product = texts["product_id"] or f"listing:{listing}"
+    split = texts["split"].lower() or split_of(product)
+    split = _CALLED.get(split, split)
+    if not _SPLIT.fullmatch(split) or split == "all":  # which stands for each
+      return Rejected(number, listing, f"no name for a split: {split[:40]}")
+    title = spaced(texts["title"])
+    if not title and not texts["image"]:
+      return Rejected(number, listing, "neither title nor image")
+    return Row(
+      number,
+      listing,
+      product,
+      texts["image"],
+      title,
+      texts["category"],
+      split,
+    )
+
+  def _text(self, column: str, value: Any) -> str | bytes:
+    """A cell as the row holds it; "" where it or its word says missing."""
+    if column == "category":
+      text = to_path(value, self.reading.category_separator)
+      if any(level.lower() in self._missing for level in text.split(" > ")):
+        text = self._without_missing(text)
+      return text
+    if column == "image":
+      value = _image(value)
+      if isinstance(value, bytes):
+        return value
+    text = to_text(value)
+    if text.lower() in self._missing and text:
+      self.missing[column][text] += 1
+      return ""
+    if column in _IDS and not self.reading.trust_ids:
+      cells_lib.check_id(text, value)
+    return text
+
+  def _without_missing(self, path: str) -> str:
+    """A category without the levels that a missing value was written to."""
+    levels = path.split(" > ") if path else []
+    words = [level for level in levels if level.lower() in self._missing]
+    self.missing["category"].update(words)
+    return " > ".join(level for level in levels if level not in words)
 
 
-def spaced(text: str) -> str:
-  """A text as it is stored: its words with one blank between."""
-  return " ".join(text.split())
+def _image(value: Any) -> Any:
+  """What an image's cell says: a path, or the file's bytes.
+
+  Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Bytes may be a
+  path too, where a writer knew of no text: no image file is valid UTF-8
+  without a NUL byte.
+  """
+  if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
+    value = value.get("bytes") or value.get("path")
+  if isinstance(value, bytes) and len(value) <= _PATH and b"\0" not in value:
+    try:
+      return value.decode()
+    except UnicodeDecodeError:
+      pass
+  return value
+
+
+def read_rows(
+  files: str | os.PathLike | Sequence[str | os.PathLike], **reading
+) -> Iterator[Row | Rejected]:
+  """Reads a catalogue row by row; see `Catalogue` and `Reading`."""
+  return Catalogue(files, Reading(**reading)).rows()
 
 
 def hash_split(product_id: str) -> str:

@@ -1,11 +1,14 @@
-"""A Parquet file in, the fields of its rows out; what is broken is an error of
-the whole file, for none of its parts can be trusted then."""
+"""Reads Parquet files; what is broken is an error of the whole file, for none
+of its parts can be trusted then."""
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from item_jax.errors import UserError
+
+_ROWS = 1024  # read at once
+_LEAST = 16  # of them, where rows hold whole images
 
 
 def open_parquet(path: Path):
@@ -30,42 +33,159 @@ def open_parquet(path: Path):
     raise UserError(f"{path} is no Parquet file: {error}") from error
 
 
-def read_parquet(
-  file, path: Path, found: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-  """Yields {column: value} of each row.
+def check_types(path: Path, columns: Mapping[str, str]) -> None:
+  """Refuses columns of a type that cannot hold what they are meant for.
 
   Args:
-    file: as `open_parquet` gave it.
-    path: for errors.
-    found: {column: its name in the file}.
+    columns: from what it is meant for, as "product_id", to its name.
+
+  Raises:
+    UserError: with the type that the file has and what was expected.
+  """
+  schema = open_parquet(path).schema_arrow
+  for column, name in columns.items():
+    kind = _value_type(schema.field(name).type)
+    if not _suits(column, kind):
+      raise UserError(
+        f"{path}: the column {name} is of the type {kind}, expected"
+        f" {_EXPECTED.get(column, 'text')}"
+      )
+
+
+_EXPECTED = {
+  "listing_id": "text, whole numbers, a date or a UUID",
+  "product_id": "text, whole numbers, a date or a UUID",
+  "image": "a path as text, the bytes of an image file, or a struct of bytes"
+  " and path; several images of a product are rows of their own",
+  "title": "text",
+  "category": "a path as text, or a list of its levels",
+  "split": "the name of a split as text",
+}
+
+
+def _value_type(kind):
+  """The type of the values themselves."""
+  import pyarrow as pa
+
+  if pa.types.is_dictionary(kind):
+    return _value_type(kind.value_type)
+  if isinstance(kind, pa.BaseExtensionType) and not _is_uuid(kind):
+    return _value_type(kind.storage_type)
+  return kind
+
+
+def _is_uuid(kind) -> bool:
+  return getattr(kind, "extension_name", "") == "arrow.uuid"
+
+
+def _suits(column: str, kind) -> bool:
+  import pyarrow as pa
+
+  t = pa.types
+  text = t.is_null(kind) or _is_text(kind)
+  number = t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
+  identity = (
+    t.is_date(kind)
+    or t.is_timestamp(kind)
+    or _is_uuid(kind)
+    or (t.is_fixed_size_binary(kind) and kind.byte_width == 16)
+  )
+  if column == "image":
+    return text or _is_bytes(kind) or _is_image_struct(kind)
+  if column == "category":
+    levels = kind.value_type if _is_list(kind) else kind
+    levels = levels.value_type if _is_list(levels) else levels
+    return text or number or _is_text(_value_type(levels))
+  if column in ("listing_id", "product_id"):
+    return text or _is_bytes(kind) or number or identity
+  if column == "split":
+    return text or number or t.is_boolean(kind)
+  return text or _is_bytes(kind) or number or identity
+
+
+def _is_text(kind) -> bool:
+  import pyarrow as pa
+
+  t = pa.types
+  return t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind)
+
+
+def _is_bytes(kind) -> bool:
+  import pyarrow as pa
+
+  t = pa.types
+  return t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind)
+
+
+def _is_list(kind) -> bool:
+  import pyarrow as pa
+
+  t = pa.types
+  return t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind)
+
+
+def _is_image_struct(kind) -> bool:
+  import pyarrow as pa
+
+  if not pa.types.is_struct(kind):
+    return False
+  names = {kind.field(place).name for place in range(kind.num_fields)}
+  return bool(names & {"bytes", "path"}) and names <= {"bytes", "path"}
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple]:
+  """Yields the values of each row, in the order of the columns.
+
+  Floats that are not Python's own come as numpy's, with their own digits.
 
   Raises:
     UserError: a part of the file is broken, or is not there.
   """
   import pyarrow as pa
 
-  left = file.metadata.num_rows
+  file = open_parquet(path)
+  rows = left = file.metadata.num_rows
+  types = [file.schema_arrow.field(name).type for name in columns]
+  large = any(_is_bytes(t) or _is_image_struct(t) for t in types)
   try:
-    for batch in file.iter_batches(1024, columns=list(found.values())):
-      values = {}
-      for column, name in found.items():
-        array = batch.column(batch.schema.get_field_index(name))
-        if pa.types.is_dictionary(array.type):
-          array = array.dictionary_decode()
-        if pa.types.is_string(array.type):
-          # As bytes: invalid UTF-8 must cost its row, not the batch.
-          array = array.cast(pa.binary())
-        elif pa.types.is_large_string(array.type):
-          array = array.cast(pa.large_binary())
-        values[column] = array.to_pylist()
-      for row in range(len(batch)):
-        yield {column: value[row] for column, value in values.items()}
+    for batch in file.iter_batches(
+      _LEAST if large else _ROWS, columns=list(columns)
+    ):
+      values = [_values(batch.column(name)) for name in columns]
+      yield from zip(*values, strict=True) if columns else [()] * len(batch)
       left -= len(batch)
   except (OSError, ValueError, pa.ArrowException) as error:
     raise UserError(f"{path} is broken or cut short: {error}") from error
   if left:
     raise UserError(
-      f"{path} is broken: it speaks of {file.metadata.num_rows:,} rows, its"
-      f" parts hold {file.metadata.num_rows - left:,}"
+      f"{path} is broken: it speaks of {rows:,} rows, its parts hold"
+      f" {rows - left:,}"
     )
+
+
+def _values(array) -> list:
+  """A column's values as Python holds them."""
+  import pyarrow as pa
+
+  t = pa.types
+  if t.is_dictionary(array.type):
+    array = array.dictionary_decode()
+  if isinstance(array.type, pa.BaseExtensionType) and not _is_uuid(array.type):
+    array = array.storage
+  kind = array.type
+  if _is_text(kind):
+    # By way of bytes: invalid UTF-8 must cost its row, not the batch.
+    raw = array.cast(pa.string()) if t.is_string_view(kind) else array
+    large = t.is_large_string(raw.type)
+    raw = raw.cast(pa.large_binary() if large else pa.binary())
+    return [
+      None if value is None else value.decode("utf-8", "surrogateescape")
+      for value in raw.to_pylist()
+    ]
+  if t.is_float16(kind) or t.is_float32(kind):
+    return list(array.to_numpy(zero_copy_only=False))
+  if t.is_timestamp(kind):  # Python has no nanoseconds
+    array = array.cast(pa.timestamp("us", kind.tz), safe=False)
+  if t.is_fixed_size_binary(kind) and kind.byte_width == 16:
+    return [v and uuid.UUID(bytes=v) for v in array.to_pylist()]
+  return array.to_pylist()

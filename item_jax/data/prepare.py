@@ -13,20 +13,15 @@ from etils import epath
 from tqdm import tqdm
 
 from item_jax.data import records
-from item_jax.data.catalogue import Rejected, Row, read_rows
+from item_jax.data.catalogue import Catalogue, Reading, Rejected, Row
 from item_jax.data.images import PREPROCESSING
 from item_jax.data.ledger import open_ledger
 from item_jax.data.photos import store_photos
 from item_jax.data.publish import new_folder
 from item_jax.data.records import Record
-from item_jax.data.rows import (
-  Rejections,
-  few_splits,
-  make_record,
-  reject_duplicate,
-)
+from item_jax.data.rows import Rejections, make_record, reject_duplicate
 from item_jax.data.summary import list_reasons, report
-from item_jax.data.tables import estimate_rows
+from item_jax.data.survey import Survey, survey
 from item_jax.data.tokenizer import (
   SPECIAL,
   Words,
@@ -51,11 +46,11 @@ _FILES = {  # beside the shards
 
 
 def prepare(
-  catalogue: str | os.PathLike,
+  catalogue: str | os.PathLike | Sequence[str | os.PathLike],
   *,
   images: str | os.PathLike,
   out: str | os.PathLike,
-  columns: dict[str, str] | None = None,
+  reading: Reading | None = None,
   tokenizer: str | os.PathLike | None = None,
   vocab_size: int = 30_522,
   max_rejected: float = 0.01,
@@ -70,11 +65,11 @@ def prepare(
   of workers, and for any runner.
 
   Args:
-    catalogue: .csv, .tsv, .jsonl or .parquet.
+    catalogue: as `Catalogue` takes it.
     images: the folder that paths of photos start from; may be of an object
       store, as in gs://bucket/photos.
     out: the folder to be.
-    columns: from item_jax.data.catalogue.COLUMNS to the catalogue's names.
+    reading: how the catalogue is read.
     tokenizer: a tokenizer.json or vocab.txt; None trains one on the titles.
     vocab_size: words at most of one trained.
     max_rejected: share of rows (0 to 1) that may be bad.
@@ -105,18 +100,21 @@ def prepare(
     check_size(vocab_size)
   else:
     words = load_words(tokenizer)
-  if runner is None:
-    total = estimate_rows(catalogue)
-    write = functools.partial(_write, workers=workers, total=total)
-  else:
-    write = _make_pipeline(runner, runner_options, workers)
+  write = _make_pipeline(runner, runner_options, workers) if runner else None
+  opened = Catalogue(catalogue, reading)
   aside = out.with_name(f"{out.name}.{records.REJECTED}")
   with new_folder(out, overwrite=overwrite, replaceable=_is_store) as draft:
+    found = survey(opened, train=words is None)
+    write = write or functools.partial(
+      _write, workers=workers, total=found.rows
+    )
     with open_ledger(draft.path / "ledger.sqlite") as ledger:
-      rows = few_splits(read_rows(catalogue, columns=columns))
-      outcome = write(draft.path, rows, images, ledger)
-      if not outcome["read"]:
-        raise UserError(f"{catalogue} has a header and no row")
+      outcome = write(draft.path, opened.rows(found.split_of), images, ledger)
+      if outcome["read"] != found.rows:
+        raise UserError(
+          f"{opened.name} was changed while it was read: {found.rows:,} rows,"
+          f" then {outcome['read']:,}"
+        )
       if not outcome["fingerprint"] or (
         outcome["rejected"] > max_rejected * outcome["read"]
       ):
@@ -126,14 +124,14 @@ def prepare(
       if words is None:
         words = _train(ledger, vocab_size)
       words.save(draft.path / records.TOKENIZER)
-      found = _describe(catalogue, words, outcome, ledger)
+      described = _describe(opened, found, words, outcome, ledger)
     (draft.path / "ledger.sqlite").unlink()
-    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     (draft.path / records.CATALOGUE).write_text(text, encoding="utf-8")
     write_manifest(draft.path)
     draft.publish()
   aside.unlink(missing_ok=True)  # of an earlier attempt
-  print(report(found))
+  print(report(described))
   print(f"written to {out}")
   return 0
 
@@ -185,7 +183,6 @@ def _write(folder, rows, images, ledger, *, workers, total) -> dict[str, Any]:
         rejections.add(made)
         bar.set_postfix(rejected=rejections.total(), refresh=False)
       bar.update()
-    bar.total = read  # it was estimated from the lines
   return rejections.outcome(read, writer.close())
 
 
@@ -205,11 +202,14 @@ def _train(ledger, vocab_size):
   return Words(trained.to_str(pretty=True))
 
 
-def _describe(catalogue, words, outcome, ledger):
+def _describe(opened: Catalogue, found: Survey, words, outcome, ledger):
   return {
     "format": records.FORMAT,
-    # A name on a disk need be no valid text.
-    "catalogue": os.fsencode(Path(catalogue).name).decode(errors="replace"),
+    "catalogue": opened.name,
+    "files": len(opened.tables),
+    "quoting": opened.quoting(),
+    "missing_words": found.missing,
+    "followed_split": found.followed,
     "fingerprint": outcome["fingerprint"],
     "preprocessing": PREPROCESSING,
     "tokenizer": words.fingerprint,

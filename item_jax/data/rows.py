@@ -6,7 +6,6 @@ a row what is said here.
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ from item_jax.data import records
 from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.images import BadImage
 from item_jax.data.records import Record
-from item_jax.errors import UserError
-
-MAX_SPLITS = 16  # a column with more of them is something else
 
 
 def make_record(
@@ -33,24 +29,6 @@ def make_record(
 def reject_duplicate(number: int, listing_id: str) -> Rejected:
   """For a row that could be stored, was not an earlier one of its id."""
   return Rejected(number, listing_id, "duplicate listing_id")
-
-
-def few_splits(rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
-  """The rows as they come.
-
-  Raises:
-    UserError: they name more splits than a catalogue can have.
-  """
-  splits = set()
-  for row in rows:
-    if isinstance(row, Row):
-      splits.add(row.split)
-      if len(splits) > MAX_SPLITS:
-        raise UserError(
-          f"more than {MAX_SPLITS} splits, among them"
-          f" {', '.join(sorted(splits)[:5])}: is that the right column?"
-        )
-    yield row
 
 
 class Rejections:

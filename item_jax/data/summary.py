@@ -14,6 +14,7 @@ def report(found: dict[str, Any]) -> str:
     f"rows        {found['read']:,} read, {rows['all']:,} stored,"
     f" {rejected.pop('all'):,} rejected",
     *([list_reasons(rejected)] if rejected else []),
+    *_reading(found),
     *(
       f"  {split:9} {rows[split]:,} rows of {products[split]:,} products;"
       f" missing: {found['missing_image'][split]:,} photos,"
@@ -44,6 +45,34 @@ def report(found: dict[str, Any]) -> str:
     f" {leaks['titles']['distinct']:,} titles in several splits",
   ]
   return "\n".join(lines)
+
+
+_QUOTING = {
+  "csv": "fields in quotes may span lines (--quoting=csv)",
+  "line": "quotes count where a field begins and ends with one on a line"
+  " (--quoting=line)",
+  "none": "quotes are signs like any other (--quoting=none)",
+}
+_WORDS = 5  # named of a column
+
+
+def _reading(found):
+  """How the table was read, where that was not beyond doubt."""
+  lines = [f"quotes      {_QUOTING[way]}" for way in found["quoting"]]
+  for column, words in found["missing_words"].items():
+    named = [f"{word!r} in {n:,} rows" for word, n in words.items()]
+    more = len(named) - _WORDS
+    lines.append(
+      f"missing     {column}: {', '.join(named[:_WORDS])}"
+      + (f" and {more:,} more words" if more > 0 else "")
+      + ", read as missing; --missing names other words, or none"
+    )
+  if found["followed_split"]:
+    lines.append(
+      f"splits      {found['followed_split']:,} rows without one got that of"
+      " their product's other rows"
+    )
+  return lines
 
 
 def list_reasons(reasons: dict[str, int]) -> str:

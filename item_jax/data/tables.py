@@ -1,218 +1,359 @@
-"""A table file in, the fields of its rows out, or what is wrong with one."""
+"""Opens catalogue files of any format as one table of named cells."""
 
-import csv
+import glob
+import io
 import json
+import lzma
 import os
+import unicodedata
+import urllib.parse
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from item_jax.data.parquet import open_parquet, read_parquet
+import fsspec.compression
+import fsspec.utils
+
+from item_jax.data import delimited, parquet
 from item_jax.errors import UserError
 
-_LINE = 4_000_000  # characters; more is no row of a catalogue
 _PEEK = 100  # JSON lines looked at to learn the columns
-_FIELD = 1_000_000  # characters; an unclosed quote ends there
 _SHOWN = 40  # columns in an error, and letters of each
+_NONE = "__HIVE_DEFAULT_PARTITION__"
+# What the libraries raise on packed files that are cut short or altered.
+_PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+Cells = dict[str, Any]
 
 
-def read_fields(
-  path: str | os.PathLike, *, known: tuple[str, ...], columns: dict[str, str]
-) -> Iterator[dict[str, Any] | str]:
-  """Reads a table row by row; memory does not grow with its length.
+class Table(NamedTuple):
+  """One file.
+
+  path: of the file. names: of its columns, in order. open: given a list of
+  these names, yields the cells of each row in that order, or the reason why
+  the row cannot be read.
+  whole: whether each row has all columns; lines of JSON may leave some out.
+  quoting: how quotes are read; "" where the format has no such question.
+  check: refuses columns whose types cannot hold what they are meant for, given
+  as {what for: name}; formats without types have no such question.
+  beside: columns that the folders' names hold, as in color=red/part-0.parquet.
+  """
+
+  path: Path
+  names: list[str]
+  open: Callable[[Sequence[str]], Iterator[Sequence | str]]
+  whole: bool = True
+  quoting: str = ""
+  check: Callable[[Mapping[str, str]], None] = lambda columns: None
+  beside: Mapping[str, str] = {}
+
+
+def find_files(catalogue: str | os.PathLike) -> list[tuple[Path, Cells]]:
+  """Lists the files of a catalogue, and the columns in their folders' names.
 
   Args:
-    path: .csv, .tsv, .jsonl (also .ndjson) or .parquet.
-    known: the columns wanted; at least a title or an image must be there.
-    columns: from one of these to the file's own name for it.
-
-  Yields:
-    {column: value} of the columns that are there, or the reason why a row
-    cannot be read.
+    catalogue: a file; a folder of parts, as Spark writes them; or a pattern
+      such as parts/*.csv.
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: unknown kind of file, or its columns are not as expected.
+    UserError: none of them is of a known kind.
   """
-  path = Path(path)
+  path = Path(catalogue)
+  if path.is_file():
+    find_kind(path)
+    return [(path, {})]
+  if path.is_dir():
+    found = [
+      (part, _partition(part.relative_to(path)))
+      for part in sorted(path.rglob("*"))
+      if part.is_file()
+      and part.name[0] not in "._"  # _SUCCESS, .crc
+      and delimited.suffix(part) in _READERS
+    ]
+    if not found:
+      raise UserError(
+        f"{path} is a folder without a file named {', '.join(_READERS)}"
+      )
+    return found
+  paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
+  if not paths:
+    find_kind(path)
+    raise FileNotFoundError(f"no catalogue {path}: there is no such file")
+  return [file for one in paths for file in find_files(one)]
+
+
+def find_kind(path: Path) -> str:
+  """The ending that tells the format of a file.
+
+  Raises:
+    UserError: it is of no known kind.
+  """
+  kind = delimited.suffix(path)
+  if kind not in _READERS:
+    raise UserError(
+      f"{path} is of an unknown kind; a catalogue is named"
+      f" {', '.join(sorted(_READERS))}, or such a name and .gz or .zst"
+    )
+  return kind
+
+
+def _partition(path: Path) -> Cells:
+  """The columns that the names of folders hold."""
+  pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
+  return {
+    name: None if value == _NONE else urllib.parse.unquote(value)
+    for name, _, value in pairs
+  }
+
+
+def open_tables(
+  catalogue: str | os.PathLike | Sequence[str | os.PathLike],
+  *,
+  quoting: str = "auto",
+) -> list[Table]:
+  """Opens the files of a catalogue; their headers are read.
+
+  Args:
+    catalogue: as `find_files` takes it, or several of them.
+    quoting: of `delimited.QUOTING`.
+
+  Raises:
+    FileNotFoundError, UserError: as the message says.
+  """
+  if quoting not in delimited.QUOTING:
+    raise UserError(
+      f"quoting={quoting!r}: known are {', '.join(delimited.QUOTING)}"
+    )
+  several = (
+    [catalogue] if isinstance(catalogue, (str, os.PathLike)) else (catalogue)
+  )
+  tables = []
+  for path, beside in [file for one in several for file in find_files(one)]:
+    table = _READERS[find_kind(path)](path, quoting)
+    both = sorted(set(beside) & set(table.names))
+    if both:
+      raise UserError(
+        f"{path} has the columns {_listed(both)} twice: in its folder's name"
+        " and inside"
+      )
+    tables.append(table._replace(names=[*table.names, *beside], beside=beside))
+  _check_alike(tables)
+  return tables
+
+
+def read_cells(
+  table: Table, columns: Mapping[str, str]
+) -> Iterator[Cells | str]:
+  """Reads a table row by row; memory does not grow with its length.
+
+  Args:
+    columns: {column: its name in the header}, as `match_columns` finds them.
+
+  Yields:
+    {column: cell} of each row, or the reason why it cannot be read.
+  """
+  inside = {c: n for c, n in columns.items() if n not in table.beside}
+  beside = {c: table.beside[n] for c, n in columns.items() if c not in inside}
+  for cells in table.open(list(inside.values())):
+    if isinstance(cells, str):
+      yield cells
+    else:
+      yield dict(zip(inside, cells, strict=True)) | beside
+
+
+def _check_alike(tables: Sequence[Table]) -> None:
+  """Refuses parts of a catalogue that have other columns than the first."""
+  whole = [table for table in tables if table.whole]
+  for table in whole[1:]:
+    if _forms(table) != _forms(whole[0]):
+      raise UserError(
+        f"{table.path} has the columns {_listed(table.names)}, but"
+        f" {whole[0].path} has {_listed(whole[0].names)}: expected parts of"
+        " one table"
+      )
+
+
+def _forms(table: Table) -> set[str]:
+  return {_composed(name) for name in table.names}
+
+
+def match_columns(
+  names: Sequence[str],
+  known: Sequence[str],
+  columns: Mapping[str, str],
+  source: str | os.PathLike,
+) -> dict[str, str]:
+  """Finds the wanted columns in a header.
+
+  Args:
+    names: the header.
+    known: the columns wanted; at least a title or an image must be there.
+    columns: from one of these to the file's own name for it.
+    source: for errors.
+
+  Returns:
+    {column: its name in the header} of those that are there.
+
+  Raises:
+    UserError: the columns are not as expected.
+  """
   strange = sorted(set(columns) - set(known))
   if strange:
     raise UserError(
       f"--column maps {', '.join(strange)}, known are {', '.join(known)}"
     )
-  wanted = {column: columns.get(column, column) for column in known}
-  return _READERS[_kind(path)](path, wanted, columns)
-
-
-def estimate_rows(path: str | os.PathLike) -> int:
-  """About how many rows there are, for showing the time left."""
-  path = Path(path)
-  if _kind(path) == "parquet":
-    return open_parquet(path).metadata.num_rows
-  lines = 0
-  with open(path, "rb") as file:
-    while block := file.read(1 << 20):
-      lines += block.count(b"\n")
-  return lines
-
-
-def _kind(path):
-  kind = _SUFFIXES.get(path.suffix.lower())
-  if kind is None:
-    raise UserError(
-      f"{path} is of an unknown kind; a catalogue is named"
-      f" {', '.join(sorted(_SUFFIXES))}"
-    )
-  if not path.is_file():
-    raise FileNotFoundError(f"no catalogue {path}: there is no such file")
-  return kind
-
-
-def _places(names, wanted, columns, path):
-  """The file's name of each column that is there, both sides checked."""
+  by_form: dict[str, str] = {}
+  for name in names:
+    by_form.setdefault(_composed(name), name)
+  columns = {
+    ours: by_form.get(_composed(theirs), theirs)
+    for ours, theirs in columns.items()
+  }
   absent = sorted(set(columns.values()) - set(names))
   if absent:
     raise UserError(
-      f"--column names {_listed(absent)}, but {path} has the columns"
+      f"--column names {_listed(absent)}, but {source} has the columns"
       f" {_listed(names)}"
     )
   counts = Counter(names)
+  wanted = {
+    column: columns.get(column, by_form.get(column, column)) for column in known
+  }
   twice = [name for name in wanted.values() if counts[name] > 1]
   if twice:
-    raise UserError(f"{path} has several columns named {_listed(twice)}")
+    raise UserError(f"{source} has several columns named {_listed(twice)}")
   found = {column: name for column, name in wanted.items() if name in counts}
   if "title" not in found and "image" not in found:
     raise UserError(
-      f"{path} has neither a column title nor image, it has"
+      f"{source} has neither a column title nor image, it has"
       f" {_listed(names)}; map others with --column title=NAME"
     )
   return found
+
+
+def _composed(name: str) -> str:
+  """A name in one Unicode form: what looks the same is the same."""
+  return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
 def _listed(names):
   """For an error, whatever file it was that was taken for a table."""
   texts = [
     (name if name.isprintable() else ascii(name)[1:-1])[:_SHOWN]
-    for name in names[:_SHOWN]
+    for name in list(names)[:_SHOWN]
   ]
   more = len(names) - len(texts)
   return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
-def _read_csv(path, wanted, columns):
-  with open(path, "rb") as file:
-    if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
-  with open(
-    path, newline="", encoding="utf-8-sig", errors="surrogateescape"
-  ) as file:
-    lines = _Lines(file)
-    if path.suffix.lower() == ".tsv":
-      delimiter = "\t"
-    else:
-      first = lines.peek()
-      delimiter = ";" if ";" in first and "," not in first else ","
-    # Strict: a stray quote must cost its own row, not swallow the next ones.
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    csv.field_size_limit(_FIELD)  # of columns that nobody asked for, too
-    try:
-      names = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-      raise UserError(f"{path}: its header cannot be read: {error}") from error
-    if not names:
-      raise UserError(f"{path} is empty, expected a header and rows")
-    found = _places(names, wanted, columns, path)
-    places = [(column, names.index(name)) for column, name in found.items()]
-    while True:
-      lines.start_row()
-      try:
-        row = next(reader)
-      except StopIteration:
-        return
-      except csv.Error as error:
-        lines.give_back()
-        yield f"not readable as CSV: {error}"
-        continue
-      if not row:
-        continue  # an empty line
-      if len(row) != len(names):
-        lines.give_back()
-        yield (
-          f"wrong number of fields: {len(row)}, the header has {len(names)}"
-        )
-        continue
-      yield {column: row[place] for column, place in places}
+def open_bytes(path: Path) -> io.IOBase:
+  """Opens a file, unpacked where its name ends with .gz, .zst and the like."""
+  file = path.open("rb")
+  packing = fsspec.utils.infer_compression(os.fspath(path))
+  if packing is None:
+    return file
+  return io.BufferedReader(fsspec.compression.compr[packing](file, mode="rb"))
 
 
-class _Lines:
-  """Lines for csv.reader, which can be given back but for a row's first.
-
-  An unclosed quote makes the reader take following rows for the rest of a
-  field. What it took is read again, so that the quote costs one row.
-  """
-
-  def __init__(self, file):
-    self._file = file
-    self._again: list[str] = []
-    self._taken: list[str] = []
-
-  def __iter__(self):
-    return self
-
-  def __next__(self):
-    line = self._again.pop() if self._again else self._file.readline(_LINE)
-    if not line:
-      raise StopIteration
-    if len(line) == _LINE:
-      while line and line[-1] not in "\r\n":
-        line = self._file.readline(_LINE)
-      raise csv.Error(f"a line of more than {_LINE:,} characters")
-    self._taken.append(line)
-    return line
-
-  def peek(self):
-    line = self._file.readline(_LINE)
-    self._again.append(line)
-    return line
-
-  def start_row(self):
-    self._taken = []
-
-  def give_back(self):
-    self._again.extend(reversed(self._taken[1:]))
+def _unbroken(rows: Iterator, path: Path) -> Iterator:
+  """The same rows; a packed file that is cut short is an error of its own."""
+  try:
+    yield from rows
+  except _PACKED as error:
+    raise UserError(f"{path} is broken or cut short: {error}") from error
 
 
-def _read_json(path, wanted, columns):
-  names: list[str] = []
-  with open(path, "rb") as file:
-    for _ in range(_PEEK):
-      value = _json(file.readline(_LINE))
-      if isinstance(value, dict):
-        names += [name for name in value if name not in names]
+# ---- CSV and TSV ----
+
+
+def _open_text(path: Path) -> io.TextIOWrapper:
+  return io.TextIOWrapper(
+    open_bytes(path), "utf-8-sig", "surrogateescape", newline=""
+  )
+
+
+def _open_delimited(path, quoting):
+  def read(header, quoting, columns):
+    with _open_text(path) as file:
+      lines = delimited.Lines(file)
+      delimited.read_header(lines, path, quoting)
+      places = [header.names.index(name) for name in columns]
+      for row in delimited.read_rows(lines, header, quoting):
+        if isinstance(row, str):
+          yield row
+        else:
+          yield [row[place] for place in places]
+
+  def begin():
+    with open_bytes(path) as file:
+      if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+    with _open_text(path) as file:
+      lines = delimited.Lines(file)
+      header = delimited.read_header(lines, path, quoting)
+      found = quoting
+      if quoting == "auto":
+        found = delimited.find_quoting(lines, header, path)
+      yield header, found
+
+  ((header, found),) = _unbroken(begin(), path)
+  return Table(
+    path,
+    header.names,
+    lambda columns: _unbroken(read(header, found, columns), path),
+    quoting=found,
+  )
+
+
+# ---- JSON lines ----
+
+
+def _open_json(path, quoting):
+  del quoting
+
+  def peek():
+    with open_bytes(path) as file:
+      if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+      for _ in range(_PEEK):
+        value = _parse(file.readline(delimited.MAX_LINE))
+        if isinstance(value, dict):
+          yield from value
+
+  names = list(dict.fromkeys(_unbroken(peek(), path)))
   if not names:
     raise UserError(
       f"{path}: none of the first lines is a JSON object, expected one a line"
     )
-  _places(names, wanted, columns, path)
-  with open(path, "rb") as file:
-    while line := file.readline(_LINE):
-      if len(line) == _LINE:
-        while line and not line.endswith(b"\n"):
-          line = file.readline(_LINE)
-        yield f"not readable as JSON: a line of more than {_LINE:,} bytes"
-        continue
-      if not line.strip():
-        continue
-      value = _json(line)
-      if isinstance(value, dict):
-        # Of all that are wanted: lines may leave out what they have not.
-        yield {column: value.get(name) for column, name in wanted.items()}
-      else:
-        yield f"not readable as JSON: {value}"
+
+  def read(columns):
+    with open_bytes(path) as file:
+      while line := file.readline(delimited.MAX_LINE):
+        if len(line) == delimited.MAX_LINE:
+          while line and not line.endswith(b"\n"):
+            line = file.readline(delimited.MAX_LINE)
+          yield (
+            "not readable as JSON: a line of more than"
+            f" {delimited.MAX_LINE:,} bytes"
+          )
+          continue
+        if not line.strip():
+          continue
+        value = _parse(line)
+        if isinstance(value, dict):
+          yield [value.get(name) for name in columns]
+        else:
+          yield f"not readable as JSON: {value}"
+
+  return Table(
+    path, names, lambda columns: _unbroken(read(columns), path), whole=False
+  )
 
 
-def _json(line: bytes) -> dict[str, Any] | str:
+def _parse(line: bytes) -> Cells | str:
   """The object on a line, or what is wrong with it."""
   text = line.decode("utf-8-sig", "surrogateescape")
   try:
@@ -224,17 +365,24 @@ def _json(line: bytes) -> dict[str, Any] | str:
   return value if isinstance(value, dict) else "the line is no object"
 
 
-def _read_parquet(path, wanted, columns):
-  file = open_parquet(path)
-  found = _places(file.schema_arrow.names, wanted, columns, path)
-  return read_parquet(file, path, found)
+# ---- Parquet ----
 
 
-_READERS = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}
-_SUFFIXES = {
-  ".csv": "csv",
-  ".tsv": "csv",
-  ".jsonl": "json",
-  ".ndjson": "json",
-  ".parquet": "parquet",
+def _open_parquet(path, quoting):
+  del quoting
+  file = parquet.open_parquet(path)
+  return Table(
+    path,
+    list(file.schema_arrow.names),
+    lambda columns: parquet.read_parquet(path, columns),
+    check=lambda columns: parquet.check_types(path, columns),
+  )
+
+
+_READERS = {
+  ".csv": _open_delimited,
+  ".tsv": _open_delimited,
+  ".jsonl": _open_json,
+  ".ndjson": _open_json,
+  ".parquet": _open_parquet,
 }

@@ -16,7 +16,7 @@ from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import images as images_lib
 from item_jax.data import pipeline
-from item_jax.data.catalogue import spaced
+from item_jax.data.cells import spaced
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError

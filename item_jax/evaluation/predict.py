@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from item_jax.data import pipeline
-from item_jax.data.catalogue import spaced
+from item_jax.data.cells import spaced
 from item_jax.data.images import BadImage
 from item_jax.data.records import open_store
 from item_jax.data.unreadable import listed

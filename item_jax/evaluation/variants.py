@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.data.catalogue import spaced
+from item_jax.data.cells import spaced
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 from item_jax.evaluation.items import (

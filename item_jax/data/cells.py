@@ -1,0 +1,181 @@
+"""Turns a cell of a table into text, the same for every format of file.
+
+One table comes as CSV, JSON lines or Parquet with other types for the same
+value: 12, 12.0, "12.0", Decimal("12.00"). What belongs together by an id must
+not hang on that, so each value has one text.
+"""
+
+import ast
+import datetime
+import decimal
+import json
+import math
+import re
+import uuid
+from typing import Any
+
+from item_jax.errors import UserError
+
+MAX_CHARACTERS = 10_000  # of any cell
+# What programs write for a value that is missing: pandas, numpy, R, SQL,
+# Excel, JSON cast to text. Compared without regard to case. `--missing` takes
+# another list.
+MISSING = (
+  "nan",
+  "none",
+  "null",
+  "na",
+  "n/a",
+  "#n/a",
+  "<na>",
+  "nat",
+  "\\n",
+  "-",
+)
+# A longer one is written with an exponent; 007.0 is no number's spelling.
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0+")
+# As spreadsheets show a long number and pandas writes a large float: 8.9E+12.
+_SCIENTIFIC = re.compile(r"[+-]?\d(\.\d+)?[eE]\+\d+")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*")
+# Beyond these a float holds no longer every whole number.
+_EXACT = {
+  "float": 2**53,
+  "float64": 2**53,
+  "float32": 2**24,
+  "float16": 2**11,
+}
+
+
+class LossyNumber(UserError):  # noqa: N818 - it is named by its caller
+  """An id is a number that has lost digits; others may have become equal."""
+
+
+def to_text(value: Any) -> str:
+  """Returns a cell's text; "" where it is missing.
+
+  Whole floats lose their ".0" and midnight is a date, in text too: another
+  file of the same table may hold the number or the time itself.
+
+  Raises:
+    ValueError: it is no text, or one that cannot be stored; the message goes
+      on after the column's name ("is no text: dict").
+  """
+  if isinstance(value, str):
+    text = value.strip()
+  elif value is None:
+    return ""
+  else:
+    text = _spell(value)
+  if len(text) > MAX_CHARACTERS:
+    raise ValueError(
+      f"is longer than {MAX_CHARACTERS:,} characters: {len(text):,}"
+    )
+  if not text.isascii():
+    try:
+      text.encode()
+    except UnicodeEncodeError:
+      raise ValueError("is not valid UTF-8") from None
+  if "\0" in text:
+    raise ValueError("holds a NUL byte")
+  # Cheap looks first: this is done for every cell of a catalogue.
+  if text[-1:] == "0" and "." in text and _WHOLE.fullmatch(text):
+    return str(int(text.partition(".")[0]))
+  if text[4:5] == "-" and _TIME.fullmatch(text):
+    return _spell_time(text)
+  return text
+
+
+def _spell(value) -> str:
+  """The text of a typed value, as CSV writers spell it."""
+  if isinstance(value, bytes):
+    return value.decode("utf-8", "surrogateescape").strip()
+  if isinstance(value, bool):
+    raise ValueError("is no text: bool")
+  if isinstance(value, int):
+    return str(value)
+  if type(value).__name__ in _EXACT:  # numpy's too: with their own digits
+    return "" if math.isnan(value) else str(value)
+  if isinstance(value, decimal.Decimal):
+    return "" if value.is_nan() else f"{value:f}"
+  if isinstance(value, datetime.datetime):
+    return value.isoformat(sep=" ")
+  if isinstance(value, (datetime.date, uuid.UUID)):
+    return str(value)
+  raise ValueError(f"is no text: {type(value).__name__}")
+
+
+def _spell_time(text):
+  """One spelling of a time; a day without one where it is midnight."""
+  try:
+    time = datetime.datetime.fromisoformat(text)
+  except ValueError:
+    return text
+  if time.tzinfo is None and time.time() == datetime.time():
+    return time.date().isoformat()
+  return time.isoformat(sep=" ")
+
+
+def check_id(text: str, value: Any) -> None:
+  """Refuses an id that is a number which has lost digits.
+
+  Args:
+    text: what `to_text` made of `value`.
+    value: the cell; a numpy float keeps its precision.
+
+  Raises:
+    LossyNumber: the message goes on after the column's name.
+  """
+  if text[-1:].isdigit() and "+" in text and _SCIENTIFIC.fullmatch(text):
+    raise LossyNumber(
+      f"holds {text}: a spreadsheet or a float has rounded it, and ids that"
+      " were different may have become one"
+    )
+  kind = type(value).__name__
+  if isinstance(value, str):
+    if value[-2:] != ".0" or not _WHOLE.fullmatch(value.strip()):
+      return
+    kind = "float"
+  limit = _EXACT.get(kind)
+  if limit and text and limit < abs(float(text)) < math.inf:
+    raise LossyNumber(
+      f"holds the {kind} {text}: beyond {limit:,} floats do not hold every"
+      " whole number, and ids that were different may have become one; store"
+      " ids as text or integers"
+    )
+
+
+def to_path(value: Any, separator: str = ">") -> str:
+  """Returns a category's path, as in "Home > Lamps"; "" where it is missing.
+
+  Args:
+    value: a text with separators, or a list of levels, also one that was
+      written as text ("['Home', 'Lamps']"). Of a list of paths the first.
+
+  Raises:
+    ValueError: as `to_text`.
+  """
+  if not isinstance(value, (list, tuple)):
+    text = to_text(value)
+    levels = _parse_list(text) if text[:1] == "[" else None
+    if levels is None:
+      return " > ".join(filter(None, map(spaced, text.split(separator))))
+    value = levels
+  if value and isinstance(value[0], (list, tuple)):
+    value = value[0]
+  return " > ".join(filter(None, (spaced(to_text(level)) for level in value)))
+
+
+def _parse_list(text) -> list | None:
+  """The list that a text in brackets stands for, in JSON or Python."""
+  for parse in (json.loads, ast.literal_eval):
+    try:
+      value = parse(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+      continue
+    return value if isinstance(value, list) else None
+  return None
+
+
+def spaced(text: str) -> str:
+  """Returns a text as it is stored: its words with one blank between."""
+  return " ".join(text.split())

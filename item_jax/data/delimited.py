@@ -1,0 +1,307 @@
+"""Reads CSV and TSV files so that each line becomes a row or a reason.
+
+Three readings of a quote sign are known:
+
+  csv   RFC 4180: a field that begins with a quote ends with one, maybe some
+        lines further on
+  line  a quote means something only where a field begins and ends with one
+        on the same line; elsewhere it is a sign like any other
+  none  a quote is a sign like any other
+
+Where quoted fields would span lines the two first differ, and the wrong one
+swallows rows. `find_quoting` looks at all such places before a row is used.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TextIO
+
+from item_jax.errors import UserError
+
+QUOTING = ("auto", "csv", "line", "none")
+MAX_LINE = 4_000_000  # characters; more is no row of a catalogue
+_SPAN = 1_000_000  # characters of a field over several lines
+_DELIMITERS = (",", ";", "\t", "|")
+_SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
+_NAMED = 5  # places in an error
+
+
+class Header(NamedTuple):
+  """How a file begins."""
+
+  names: list[str]
+  delimiter: str
+
+
+class Line(NamedTuple):
+  """One physical line, without its end, and its number from 1."""
+
+  text: str
+  number: int
+  too_long: bool = False
+
+
+class Lines:
+  """Lines of a file one by one; some can be given back."""
+
+  def __init__(self, file: TextIO):
+    self._file = file
+    self._again: list[Line] = []
+    self._number = 0
+
+  def __iter__(self):
+    return self
+
+  def __next__(self) -> Line:
+    if self._again:
+      return self._again.pop()
+    text = self._file.readline(MAX_LINE)
+    if not text:
+      raise StopIteration
+    self._number += 1
+    if len(text) < MAX_LINE:
+      return Line(text.rstrip("\r\n"), self._number)
+    while text and text[-1] not in "\r\n":
+      text = self._file.readline(MAX_LINE)
+    return Line("", self._number, too_long=True)
+
+  def give_back(self, lines: Sequence[Line]) -> None:
+    self._again.extend(reversed(lines))
+
+
+def read_header(
+  lines: Lines, path: str | os.PathLike, quoting: str = "auto"
+) -> Header:
+  """Reads up to the header, and finds the delimiter by it.
+
+  Blank lines and Excel's `sep=;` may stand before it. In a .tsv it is the tab,
+  else the sign of , ; tab | that is there most often outside quotes.
+
+  Raises:
+    UserError: there is no header, or it cannot be read.
+  """
+  delimiter = "\t" if suffix(path) == ".tsv" else None
+  for line in lines:
+    said = _SEP.fullmatch(line.text)
+    if said:
+      delimiter = said[1]
+    elif line.text.strip() or line.too_long:
+      break
+  else:
+    raise UserError(f"{path} is empty, expected a header and rows")
+  if line.too_long:
+    raise UserError(
+      f"{path}: its header cannot be read: a line of more than"
+      f" {MAX_LINE:,} characters"
+    )
+  if delimiter is None:
+    bare = re.sub('"[^"]*"', "", line.text)
+    delimiter = max(_DELIMITERS, key=bare.count)
+  cells = _cut(line.text, delimiter) if quoting != "none" else None
+  if cells is None and quoting in ("auto", "csv"):  # it may span lines
+    cells, _ = _span(line, lines, delimiter)
+  if cells is None and (line.text[:1] != '"' or quoting == "none"):
+    cells = line.text.split(delimiter)
+  if cells is None:
+    raise UserError(
+      f"{path}: its header cannot be read: a quote is opened and never closed"
+    )
+  return Header([" ".join(cell.split()) for cell in cells], delimiter)
+
+
+def find_quoting(lines: Lines, header: Header, path: str | os.PathLike) -> str:
+  """Tells "csv" from "line" by the fields that would span lines; "" is a file
+  without quotes.
+
+  Where each line of such a field is a row by itself, the file quotes nothing:
+  the field is two signs that happen to be there. Where none is, or the field
+  holds fewer delimiters than a row, it is a text of several lines.
+
+  Args:
+    lines: what follows the header; read to the end.
+
+  Raises:
+    UserError: it is neither, or both occur; with the lines' numbers.
+  """
+  width = len(header.names)
+  spanning, apart, unclear = [], [], []
+  quotes = False
+  for line in lines:
+    if '"' not in line.text:
+      continue
+    quotes = True
+    if _cut(line.text, header.delimiter) is not None:
+      continue
+    cells, taken = _span(line, lines, header.delimiter)
+    if cells is None or len(cells) != width:
+      lines.give_back(taken)
+      continue
+    place = f"{line.number}-{taken[-1].number}"
+    kind = _tell(cells, [line, *taken], header)
+    if kind == "rows":
+      apart.append(place)
+      lines.give_back(taken)
+    else:
+      (spanning if kind == "text" else unclear).append(place)
+  if unclear or (spanning and apart):
+    named = ", ".join((unclear or apart)[:_NAMED])
+    raise UserError(
+      f"{path}, lines {named}: a field that begins with a quote would span"
+      " these lines, and they hold rows of their own: say --quoting=csv if it"
+      " does, --quoting=line if quotes there are signs like any other"
+    )
+  if not quotes:
+    return ""
+  return "csv" if spanning else "line"
+
+
+def _tell(cells, lines, header) -> str:
+  """What lines are that one record could be: "rows", "text" or "unclear"."""
+  width = len(header.names)
+  alone = [_row(line.text, header.delimiter, width) for line in lines]
+  if width > 1 and None not in alone:
+    return "rows"
+  longest = max(cell.count(header.delimiter) for cell in cells)
+  if longest < width - 1 or not any(alone):
+    return "text"
+  return "unclear"
+
+
+def read_rows(
+  lines: Lines, header: Header, quoting: str
+) -> Iterator[list[str] | str]:
+  """Yields the cells of each row, or the reason why there are none.
+
+  Each line that is not blank is part of exactly one of them.
+
+  Args:
+    lines: what follows the header.
+    quoting: "csv", "line" or "none"; "" where there are no quotes.
+  """
+  delimiter, width = header.delimiter, len(header.names)
+  for line in lines:
+    text = line.text
+    plain = '"' not in text or quoting == "none"
+    cells = text.split(delimiter) if plain else _cut(text, delimiter)
+    if cells is None and quoting == "csv":
+      cells, taken = _span(line, lines, delimiter)
+      if cells is None or len(cells) != width:
+        cells = None
+        lines.give_back(taken)
+    if cells is None:
+      cells = _signs(text, delimiter, width)
+    if cells is not None and len(cells) == width and text:
+      yield cells
+    elif line.too_long:
+      yield f"not readable as CSV: a line of more than {MAX_LINE:,} characters"
+    elif cells is not None and text.strip():
+      yield f"wrong number of fields: {len(cells)}, the header has {width}"
+    elif text.strip():
+      yield "not readable as CSV: its quotes do not pair"
+
+
+def _row(text, delimiter, width) -> list[str] | None:
+  """The cells of a row on one line; None where it is none."""
+  cells = _cut(text, delimiter)
+  if cells is None:
+    return _signs(text, delimiter, width)
+  return cells if len(cells) == width else None
+
+
+def _signs(text, delimiter, width) -> list[str] | None:
+  """The cells where quotes that do not pair are signs like any other.
+
+  Only if that gives a row: else nobody knows what they were to hold together.
+  """
+  cells = text.split(delimiter)
+  return [_bare(cell) for cell in cells] if len(cells) == width else None
+
+
+def _bare(cell: str) -> str:
+  """A field without the quotes that it begins and ends with, if they pair."""
+  cells = _cut(cell, "") if cell[:1] == '"' else None
+  return cells[0] if cells else cell
+
+
+def _cut(text: str, delimiter: str) -> list[str] | None:
+  """The fields of a line by RFC 4180; None where its quotes do not pair."""
+  cells = []
+  begin, end = 0, len(text)
+  while True:
+    if text.startswith('"', begin):
+      close = _closing(text, begin + 1)
+      if close < 0:
+        return None
+      after = close + 1
+      if after < end and text[after] != delimiter:
+        return None
+      cells.append(text[begin + 1 : close].replace('""', '"'))
+    else:
+      after = text.find(delimiter, begin)
+      if after < 0:
+        after = end
+      cells.append(text[begin:after])
+    if after == end:
+      return cells
+    begin = after + 1
+
+
+def _closing(text: str, begin: int) -> int:
+  """Where the quote is that closes a field; doubled ones are passed over."""
+  place = text.find('"', begin)
+  while place >= 0 and text.startswith('"', place + 1):
+    place = text.find('"', place + 2)
+  return place
+
+
+def _span(
+  first: Line, lines: Lines, delimiter: str
+) -> tuple[list[str] | None, list[Line]]:
+  """The fields of a record that begins on `first` and goes on.
+
+  Returns:
+    The fields, None if there is no such record; and the lines taken for it.
+  """
+  text = first.text
+  taken: list[Line] = []
+  # Where its last field, the open one, begins.
+  while (begin := _open(text, delimiter)) is not None:
+    place = len(text)
+    while True:
+      line = next(lines, None)
+      if line is None or line.too_long or len(text) - begin > _SPAN:
+        lines.give_back([] if line is None else [line])
+        return None, taken
+      taken.append(line)
+      text += "\n" + line.text
+      if _closing(text, place + 1) >= 0:
+        break
+      place = len(text)
+  return (_cut(text, delimiter) if taken else None), taken
+
+
+def _open(text: str, delimiter: str) -> int | None:
+  """Where the field begins whose quote is not closed; None without one."""
+  begin = 0
+  while True:
+    if text.startswith('"', begin):
+      close = _closing(text, begin + 1)
+      if close < 0:
+        return begin
+      if close + 1 == len(text) or text[close + 1] != delimiter:
+        return None
+      begin = close + 2
+    else:
+      after = text.find(delimiter, begin)
+      if after < 0:
+        return None
+      begin = after + 1
+
+
+def suffix(path) -> str:
+  """The ending of a file's name, in small letters, that of packing aside."""
+  suffixes = [s.lower() for s in os.path.basename(path).split(".")[1:]]
+  if suffixes and suffixes[-1] in ("gz", "bz2", "xz", "zst", "zip"):
+    suffixes.pop()
+  return f".{suffixes[-1]}" if suffixes else ""

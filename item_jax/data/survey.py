@@ -1,0 +1,183 @@
+"""Looks at a whole catalogue before the first of its images is read."""
+
+import hashlib
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from item_jax.data.catalogue import Catalogue, Rejected, Row, hash_split
+from item_jax.errors import UserError
+
+MAX_SPLITS = 16  # a column with more of them is something else
+# Ids that programs and people write where they have none.
+_PLACEHOLDER = re.compile(
+  r"([0-9x?*.#_-])\1*|-1|un(known|defined|bekannt)|missing|default|others?|tb[ad]"
+  r"|todo|test|dummy|empty|blank|no|not[ _]available|ohne|keine",
+  re.IGNORECASE,
+)
+_SHOWN = 3  # products in an error, and titles of each
+
+
+class _Limit(NamedTuple):
+  """A product is too large that exceeds all three."""
+
+  listings: int
+  share: float  # of all rows
+  times: float  # as large as 99 % of the other products
+
+
+# On four real catalogues the largest product has 0.1 to 2.6 % of the rows and
+# 1.1 to 4.3 times the listings of 99 % of the others.
+_LIMITS = (_Limit(30, 0.1, 5), _Limit(1_000, 0, 50))
+_PLACEHOLDER_LIMITS = (_Limit(10, 0.01, 3), _Limit(100, 0, 10))
+
+
+class Survey(NamedTuple):
+  """What one needs to know of all rows before the first is stored.
+
+  rows: how many there are. split_of: the split of a product whose row names
+  none. followed: rows that got the split of another row of their product.
+  missing: {column: {word: cells}} of words that were read as missing.
+  """
+
+  rows: int
+  split_of: Callable[[str], str]
+  followed: int
+  missing: dict[str, dict[str, int]]
+
+
+def survey(catalogue: Catalogue, *, train: bool) -> Survey:
+  """Reads all rows once, without images: 9 bytes of memory a row.
+
+  Args:
+    train: whether a vocabulary is to be learnt from the titles of "train".
+
+  Raises:
+    UserError: there is no row; more splits than a catalogue can have, or no
+      row in the one needed; a product that holds too many rows.
+  """
+  keys, codes = array("Q"), array("B")  # of each row: product and split
+  names: dict[str, int] = {"": 0}  # splits; "" is none given
+  ungiven = []
+  rows = 0
+  titles = False
+  for row in catalogue.rows(lambda product: ungiven.append(product) or "train"):
+    rows += 1
+    if isinstance(row, Row):
+      keys.append(_key(row.product_id))
+      codes.append(names.setdefault("" if ungiven else row.split, len(names)))
+      titles = titles or bool(row.title)
+    ungiven.clear()
+    if len(names) > MAX_SPLITS + 1:
+      raise UserError(
+        f"more than {MAX_SPLITS} splits, among them"
+        f" {', '.join(sorted(names)[1:6])}: is that the right column?"
+      )
+  if not rows:
+    raise UserError(f"{catalogue.name} has a header and no row")
+  missing = {
+    c: dict(w.most_common()) for c, w in catalogue.missing.items() if w
+  }
+  keys_N, codes_N = np.frombuffer(keys, "Q"), np.frombuffer(codes, "B")
+  if train and titles and codes_N.all() and "train" not in names:
+    raise UserError(
+      "no row is in the split train, from whose titles the vocabulary is"
+      f" learnt; the splits are {', '.join(sorted(names)[1:])}. --tokenizer"
+      " FILE takes a ready one; a table without the column is divided by its"
+      " products"
+    )
+  if not catalogue.reading.trust_ids:
+    _check_sizes(catalogue, keys_N)
+  follow = _follow(keys_N, codes_N, [*names])
+  return Survey(
+    rows,
+    lambda product: follow.get(_key(product)) or hash_split(product),
+    int(np.isin(keys_N[codes_N == 0], np.fromiter(follow, "Q")).sum()),
+    missing,
+  )
+
+
+def _key(product: str) -> int:
+  digest = hashlib.blake2b(product.encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "little")
+
+
+def _follow(keys_N, codes_N, names) -> dict[int, str]:
+  """The split of products that some rows name one for, and others not.
+
+  Where several are named it is the first of them.
+  """
+  given = codes_N > 0
+  if given.all() or not given.any():
+    return {}
+  found, first = np.unique(keys_N[given], return_index=True)
+  both = np.isin(found, keys_N[~given])
+  codes = codes_N[given][first[both]]
+  pairs = zip(found[both].tolist(), codes.tolist(), strict=True)
+  return {key: names[code] for key, code in pairs}
+
+
+def _check_sizes(catalogue: Catalogue, keys_N) -> None:
+  """Refuses products that no catalogue has: an id that means "none"."""
+  found, sizes = np.unique(keys_N, return_counts=True)
+  largest = np.argsort(-sizes, kind="stable")[: 10 * _SHOWN]
+  limits = {
+    int(found[at]): _exceeded(sizes, at)
+    for at in largest
+    if sizes[at] >= _PLACEHOLDER_LIMITS[0].listings
+  }
+  suspects = {key for key, exceeded in limits.items() if any(exceeded)}
+  if not suspects:
+    return
+  titles: dict[str, list[str]] = {}
+  for row in _of(catalogue, suspects):
+    placeholder = bool(_PLACEHOLDER.fullmatch(row.product_id))
+    if limits[_key(row.product_id)][placeholder]:
+      shown = titles.setdefault(row.product_id, [])
+      if row.title and row.title not in shown and len(shown) < _SHOWN:
+        shown.append(row.title)
+  if titles:
+    raise UserError(_refusal(titles, dict(zip(found, sizes, strict=True))))
+
+
+def _exceeded(sizes, at) -> tuple[bool, bool]:
+  """Whether a product is too large; and whether as a placeholder."""
+  others = np.delete(sizes, at)
+  usual = np.percentile(others, 99) if len(others) else 1
+  size, share = sizes[at], sizes[at] / sizes.sum()
+
+  def exceeds(limit):
+    return (
+      size >= limit.listings
+      and share >= limit.share
+      and size >= limit.times * usual
+    )
+
+  return any(map(exceeds, _LIMITS)), any(map(exceeds, _PLACEHOLDER_LIMITS))
+
+
+def _of(catalogue, keys) -> Iterator[Row]:
+  """The rows of some products."""
+  for row in catalogue.rows():
+    if not isinstance(row, Rejected) and _key(row.product_id) in keys:
+      yield row
+
+
+def _refusal(titles, sizes) -> str:
+  rows = sum(sizes.values())
+  lines = []
+  for product, shown in list(titles.items())[:_SHOWN]:
+    size = sizes[_key(product)]
+    named = "; ".join(map(repr, shown)) or "none with a title"
+    lines.append(
+      f"product_id {product!r} holds {size:,} of {rows:,} listings"
+      f" ({size / rows:.1%}), among them {named}"
+    )
+  return (
+    f"{'. '.join(lines)}. That seems to be no product but a word for a missing"
+    " id, or an id that was cut: --missing names words that mean missing,"
+    " --trust_ids takes ids as they are"
+  )
