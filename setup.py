@@ -9,9 +9,12 @@ from setuptools import find_packages, setup
 CORE = [
   "absl-py>=2.1,<3",
   "array_record>=0.8,<0.9; sys_platform != 'win32'",
+  # Of the two that fsspec unpacks .zst by: zstandard passes over a cut end.
+  "backports.zstd>=1.6,<2; python_version < '3.14'",
   "clu>=0.0.12,<0.1",
   "etils[epath]>=1.12,<2",
   "flax>=0.12,<0.13",
+  "fsspec>=2026.4,<2028",
   "grain>=0.2.18,<0.2.20",
   "jax>=0.10,<0.12",
   "matplotlib>=3.10,<4",
@@ -43,7 +46,9 @@ EXTRAS = {
   "test": [
     BEAM,
     PARQUET,
+    "hypothesis>=6.150,<7",
     "jsonschema>=4.23,<5",
+    "pandas>=2.3,<4",
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
     "pytrec-eval-terrier>=0.5.6,<0.6",

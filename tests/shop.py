@@ -132,7 +132,7 @@ def make_corpus(shop: Path) -> dict[str, str | None]:
     b"novel", b"0.jpg", b"x" * 10_001, "title is longer than 10,000 characters"
   )
   add(b"comma", b"0.jpg", b"one, two", "wrong number of fields")
-  lines.append(b'quote,,0.jpg,"open,,train\n')
+  lines.append(b'quote,,0.jpg,"open,train\n')
   lines.append(b"l3,,0.jpg,known id,,train\n")
   # A duplicate of a rejected row is the first of its id that can be stored.
   lines.append(b"gone,,0.jpg,found again,,train\n")

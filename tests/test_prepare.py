@@ -22,6 +22,7 @@ from shop import (
 from item_jax.data import photos
 from item_jax.data.images import store_jpeg
 from item_jax.data.ledger import open_ledger
+from item_jax.data.catalogue import Reading
 from item_jax.data.prepare import prepare
 from item_jax.data.records import Record, open_store
 from item_jax.data.summary import report
@@ -311,12 +312,12 @@ def test_a_failing_overwrite_keeps_the_old_data(shop):
     (
       [("a", "", "0.jpg", "t", "", "val")],
       {},
-      "no training title.*--tokenizer",
+      "no row is in the split train.*the splits are val",
     ),
     ([], {}, "no row"),
     ([(n, "", "", "t", "", f"s{n}") for n in range(20)], {}, "16 splits"),
     (ROWS, {"max_rejected": 1.5}, "max_rejected"),
-    (ROWS, {"columns": {"titel": "title"}}, "maps titel"),
+    (ROWS, {"reading": Reading(columns={"titel": "title"})}, "maps titel"),
     (ROWS, {"vocab_size": 3}, "vocabulary of 3"),
     (ROWS, {"vocab_size": 10**20}, "expected 10 to 2,000,000"),
     (ROWS, {"workers": -1}, "not -1"),

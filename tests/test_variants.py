@@ -164,7 +164,7 @@ def test_several_exports_as_a_user_types_it(golden, tmp_path, capsys):
     (["P1,P1,photo"], "row 0 pairs 'P1' with 'P1'"),
     (["P1,,photo"], "row 0 pairs 'P1' with ''"),
     (["P1,P2,a", "P2,P1,b"], "row 1 pairs 'P2' and 'P1' a second time"),
-    (["P1,P2"], "line 2: 2 fields"),
+    (["P1,P2"], "row 0: wrong number of fields: 2"),
     (["P1,P2,all > of it"], "row 0 differs in 'all'"),
     (["P7,P8,photo"], "of none of its 1 pairs"),
   ],

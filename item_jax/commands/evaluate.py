@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from item_jax.commands.prepare import add_missing
 from item_jax.errors import UserError
 from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
@@ -18,8 +19,11 @@ def add(command) -> None:
   sub.add_argument("export", type=Path, nargs="?", help="an export folder")
   sub.add_argument("--embeddings", type=Path, help=".npy [N,D]")
   sub.add_argument(
-    "--items", type=Path, help="CSV: id, product, category, role"
+    "--items",
+    type=Path,
+    help="a CSV, or what else prepare reads: id, product, category, role",
   )
+  add_missing(sub)
   sub.add_argument("--k", type=_depths, default="1,5,10", help="depths")
   sub.add_argument("--json", type=Path, help="file for the scores")
   sub.add_argument(
@@ -88,7 +92,9 @@ def _evaluate(args, **how) -> int:
   if args.export is not None and args.embeddings is None and args.items is None:
     evaluate_lib.evaluate_export(args.export, **given)
   elif args.embeddings and args.items and args.export is None:
-    evaluate_lib.evaluate_files(args.embeddings, args.items, **given)
+    evaluate_lib.evaluate_files(
+      args.embeddings, args.items, missing=args.missing, **given
+    )
   else:
     raise UserError(
       "evaluate needs either an export folder or --embeddings and --items"

@@ -35,13 +35,7 @@ def add(command) -> None:
     " counts where a field begins and ends with one on a line; none; auto"
     " tells the first two apart by the file",
   )
-  sub.add_argument(
-    "--missing",
-    default=",".join(MISSING),
-    metavar="WORDS",
-    help="what stands for a missing value, in any case, with commas between;"
-    " '' for nothing but empty cells",
-  )
+  add_missing(sub)
   sub.add_argument(
     "--category_separator",
     default=">",
@@ -80,6 +74,18 @@ def add(command) -> None:
   )
 
 
+def add_missing(sub) -> None:
+  """The flag for words that mean nothing."""
+  sub.add_argument(
+    "--missing",
+    type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
+    default=",".join(MISSING),
+    metavar="WORDS",
+    help="what stands for a missing value, in any case, with commas between;"
+    " '' for nothing but empty cells",
+  )
+
+
 def run(args, rest) -> int:
   if rest and args.runner is None:
     raise UserError(
@@ -100,7 +106,7 @@ def run(args, rest) -> int:
     out=args.out,
     reading=Reading(
       columns=columns,
-      missing=tuple(filter(None, map(str.strip, args.missing.split(",")))),
+      missing=args.missing,
       quoting=args.quoting,
       category_separator=args.category_separator,
       trust_ids=args.trust_ids,

@@ -5,7 +5,6 @@ value: 12, 12.0, "12.0", Decimal("12.00"). What belongs together by an id must
 not hang on that, so each value has one text.
 """
 
-import ast
 import datetime
 import decimal
 import json
@@ -37,6 +36,8 @@ _WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0+")
 # As spreadsheets show a long number and pandas writes a large float: 8.9E+12.
 _SCIENTIFIC = re.compile(r"[+-]?\d(\.\d+)?[eE]\+\d+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*")
+_QUOTED = r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\""""
+_SHOWN_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s*,\s*(?:{_QUOTED}))*\s*\]")
 # Beyond these a float holds no longer every whole number.
 _EXACT = {
   "float": 2**53,
@@ -93,8 +94,9 @@ def _spell(value) -> str:
     raise ValueError("is no text: bool")
   if isinstance(value, int):
     return str(value)
-  if type(value).__name__ in _EXACT:  # numpy's too: with their own digits
-    return "" if math.isnan(value) else str(value)
+  if type(value).__name__ in _EXACT:
+    # By way of text: numpy's float32 of 0.1 is 0.10000000149 as a double.
+    return "" if math.isnan(value) else str(float(str(value)))
   if isinstance(value, decimal.Decimal):
     return "" if value.is_nan() else f"{value:f}"
   if isinstance(value, datetime.datetime):
@@ -166,14 +168,16 @@ def to_path(value: Any, separator: str = ">") -> str:
 
 
 def _parse_list(text) -> list | None:
-  """The list that a text in brackets stands for, in JSON or Python."""
-  for parse in (json.loads, ast.literal_eval):
-    try:
-      value = parse(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-      continue
-    return value if isinstance(value, list) else None
-  return None
+  """The list that a text in brackets stands for, in JSON or as Python shows
+  it; None where it is none."""
+  try:
+    value = json.loads(text)
+  except (ValueError, RecursionError):
+    if not _SHOWN_LIST.fullmatch(text):
+      return None
+    quoted = (a or b for a, b in re.findall(_QUOTED, text))
+    value = [re.sub(r"\\(.)", r"\1", level) for level in quoted]
+  return value if isinstance(value, list) else None
 
 
 def spaced(text: str) -> str:

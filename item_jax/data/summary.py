@@ -59,18 +59,25 @@ _WORDS = 5  # named of a column
 def _reading(found):
   """How the table was read, where that was not beyond doubt."""
   lines = [f"quotes      {_QUOTING[way]}" for way in found["quoting"]]
-  for column, words in found["missing_words"].items():
+  lines += describe_missing(found["missing_words"])
+  if found["followed_split"]:
+    lines.append(
+      f"splits      {found['followed_split']:,} rows without one got that of"
+      " their product's other rows"
+    )
+  return lines
+
+
+def describe_missing(found: dict[str, dict[str, int]]) -> list[str]:
+  """Says which words of which column were read as missing, a line a column."""
+  lines = []
+  for column, words in found.items():
     named = [f"{word!r} in {n:,} rows" for word, n in words.items()]
     more = len(named) - _WORDS
     lines.append(
       f"missing     {column}: {', '.join(named[:_WORDS])}"
       + (f" and {more:,} more words" if more > 0 else "")
-      + ", read as missing; --missing names other words, or none"
-    )
-  if found["followed_split"]:
-    lines.append(
-      f"splits      {found['followed_split']:,} rows without one got that of"
-      " their product's other rows"
+      + " read as missing (--missing names the words)"
     )
   return lines
 

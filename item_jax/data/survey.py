@@ -1,38 +1,18 @@
 """Looks at a whole catalogue before the first of its images is read."""
 
 import hashlib
-import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.data.catalogue import Catalogue, Rejected, Row, hash_split
+from item_jax.data.catalogue import Catalogue, Row, hash_split
+from item_jax.data.plausible import find_outsized
 from item_jax.errors import UserError
 
 MAX_SPLITS = 16  # a column with more of them is something else
-# Ids that programs and people write where they have none.
-_PLACEHOLDER = re.compile(
-  r"([0-9x?*.#_-])\1*|-1|un(known|defined|bekannt)|missing|default|others?|tb[ad]"
-  r"|todo|test|dummy|empty|blank|no|not[ _]available|ohne|keine",
-  re.IGNORECASE,
-)
 _SHOWN = 3  # products in an error, and titles of each
-
-
-class _Limit(NamedTuple):
-  """A product is too large that exceeds all three."""
-
-  listings: int
-  share: float  # of all rows
-  times: float  # as large as 99 % of the other products
-
-
-# On four real catalogues the largest product has 0.1 to 2.6 % of the rows and
-# 1.1 to 4.3 times the listings of 99 % of the others.
-_LIMITS = (_Limit(30, 0.1, 5), _Limit(1_000, 0, 50))
-_PLACEHOLDER_LIMITS = (_Limit(10, 0.01, 3), _Limit(100, 0, 10))
 
 
 class Survey(NamedTuple):
@@ -123,47 +103,22 @@ def _follow(keys_N, codes_N, names) -> dict[int, str]:
 def _check_sizes(catalogue: Catalogue, keys_N) -> None:
   """Refuses products that no catalogue has: an id that means "none"."""
   found, sizes = np.unique(keys_N, return_counts=True)
-  largest = np.argsort(-sizes, kind="stable")[: 10 * _SHOWN]
-  limits = {
-    int(found[at]): _exceeded(sizes, at)
-    for at in largest
-    if sizes[at] >= _PLACEHOLDER_LIMITS[0].listings
+  suspects = {
+    int(found[at]): outsized for at, outsized in find_outsized(sizes).items()
   }
-  suspects = {key for key, exceeded in limits.items() if any(exceeded)}
   if not suspects:
     return
   titles: dict[str, list[str]] = {}
-  for row in _of(catalogue, suspects):
-    placeholder = bool(_PLACEHOLDER.fullmatch(row.product_id))
-    if limits[_key(row.product_id)][placeholder]:
+  for row in catalogue.rows():
+    if not isinstance(row, Row):
+      continue
+    outsized = suspects.get(_key(row.product_id))
+    if outsized and outsized.implausible(row.product_id):
       shown = titles.setdefault(row.product_id, [])
       if row.title and row.title not in shown and len(shown) < _SHOWN:
         shown.append(row.title)
   if titles:
     raise UserError(_refusal(titles, dict(zip(found, sizes, strict=True))))
-
-
-def _exceeded(sizes, at) -> tuple[bool, bool]:
-  """Whether a product is too large; and whether as a placeholder."""
-  others = np.delete(sizes, at)
-  usual = np.percentile(others, 99) if len(others) else 1
-  size, share = sizes[at], sizes[at] / sizes.sum()
-
-  def exceeds(limit):
-    return (
-      size >= limit.listings
-      and share >= limit.share
-      and size >= limit.times * usual
-    )
-
-  return any(map(exceeds, _LIMITS)), any(map(exceeds, _PLACEHOLDER_LIMITS))
-
-
-def _of(catalogue, keys) -> Iterator[Row]:
-  """The rows of some products."""
-  for row in catalogue.rows():
-    if not isinstance(row, Rejected) and _key(row.product_id) in keys:
-      yield row
 
 
 def _refusal(titles, sizes) -> str:

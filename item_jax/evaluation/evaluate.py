@@ -3,17 +3,21 @@ and a line a query out."""
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from item_jax.data.cells import MISSING
+from item_jax.data.plausible import find_outsized
+from item_jax.data.summary import describe_missing
 from item_jax.errors import UserError
 from item_jax.evaluation.items import (
   Items,
   open_embeddings,
   open_export,
-  read_items,
+  read_listed,
 )
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.retrieval import LISTED, Scored, score
@@ -26,16 +30,42 @@ def evaluate_export(folder: Path, **options) -> dict:
   return evaluate(*open_export(folder), **options)
 
 
-def evaluate_files(embeddings: Path, items: Path, **options) -> dict:
-  """Scores any .npy of embeddings with a CSV of items.
+def evaluate_files(
+  embeddings: Path,
+  items: Path,
+  *,
+  missing: Sequence[str] = MISSING,
+  report: bool = True,
+  **options,
+) -> dict:
+  """Scores any .npy of embeddings with a table of items.
 
   Args:
     embeddings: .npy, float [N, D], one row an item.
-    items: CSV with the columns id, product and optionally category and role.
-    options: as of `evaluate`.
+    items: a CSV, or what else `prepare` reads, with the columns id, product
+      and optionally category and role.
+    missing: words that stand for a missing value.
+    report, options: as of `evaluate`.
   """
-  table = read_items(items)
-  return evaluate(open_embeddings(embeddings, table.ids), table, **options)
+  listed, words = read_listed(items, missing)
+  if report:
+    for line in [*describe_missing(words), *_describe_outsized(listed)]:
+      print(line)
+  vectors_ND = open_embeddings(embeddings, listed.ids)
+  return evaluate(vectors_ND, listed, report=report, **options)
+
+
+def _describe_outsized(items: Items) -> list[str]:
+  """A warning for each product that holds too many rows to be one."""
+  sizes = Counter(filter(None, items.products))
+  products = list(sizes)
+  found = find_outsized(np.fromiter(sizes.values(), np.int64))
+  return [
+    f"warning: product {products[at]!r} holds {sizes[products[at]]:,} of"
+    f" {len(items.ids):,} rows: is it a word for a missing id?"
+    for at, outsized in found.items()
+    if outsized.implausible(products[at])
+  ]
 
 
 def evaluate(

@@ -1,20 +1,22 @@
 """Reads what is scored: an .npy and a CSV in, checked rows out."""
 
-import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from item_jax.data.cells import MISSING, check_id, to_path, to_text
+from item_jax.data.tables import open_tables, read_cells
 from item_jax.errors import UserError
 from item_jax.files import DamagedError, read_sealed, sha256
 
 # The store's own spelling is accepted beside the export's.
 _ID = ("id", "listing_id")
 _PRODUCT = ("product", "product_id")
+_NEEDED, _OPTIONAL = (_ID, _PRODUCT), ("category", "role")
 ROLES = ("query", "index", "both")
-_LINE = 4_000_000  # characters; more is no row
 _HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
 EXPORTED = ("embeddings.npy", "items.csv")  # hashed in an export's meta.json
 
@@ -36,61 +38,91 @@ class Items(NamedTuple):
 
 
 def read_items(path: Path) -> Items:
-  """Reads a CSV with the columns id, product and optionally category, role.
+  """Reads an export's own items.csv, as it was written.
 
   Raises:
-    UserError: naming the line and what is wrong with it.
+    UserError: naming the row and what is wrong with it.
   """
-  items = Items(*read_columns(path, (_ID, _PRODUCT), ("category", "role")))
+  items = Items(*read_columns(path, _NEEDED, _OPTIONAL, quoting="csv"))
   check_items(items, path)
   return items
 
 
+def read_listed(
+  path: Path, missing: Sequence[str] = MISSING
+) -> tuple[Items, dict[str, dict[str, int]]]:
+  """Reads a user's table with the columns id, product and optionally category,
+  role, as `prepare` reads a catalogue.
+
+  Args:
+    missing: words that stand for a missing value.
+
+  Returns:
+    The items; and {column: {word: rows}} of words that were read as missing.
+
+  Raises:
+    UserError: naming the row and what is wrong with it.
+  """
+  found = read_columns(path, _NEEDED, _OPTIONAL)
+  words: dict[str, Counter] = {}
+  for name, column in zip(
+    ("id", "product", "category", "role"), found, strict=True
+  ):
+    spell = to_path if name == "category" else to_text
+    for row, value in enumerate(column or ()):
+      try:
+        text = spell(value)
+        if name in ("id", "product"):
+          check_id(text, value)
+      except ValueError as error:
+        raise UserError(f"{path}: row {row}: {name} {error}") from error
+      if text.lower() in missing:
+        words.setdefault(name, Counter())[text] += 1
+        text = ""
+      column[row] = text
+  items = Items(*found)
+  check_items(items, path)
+  return items, {name: dict(w.most_common()) for name, w in words.items()}
+
+
 def read_columns(
-  path: Path, needed: Sequence[Sequence[str]], optional: Sequence[str] = ()
-) -> list[list[str] | None]:
-  """Reads columns of a CSV in UTF-8.
+  path: Path,
+  needed: Sequence[Sequence[str]],
+  optional: Sequence[str] = (),
+  *,
+  quoting: str = "auto",
+) -> list[list | None]:
+  """Reads columns of a table of any format that `prepare` reads.
 
   Args:
     needed: of each column the names it may have; exactly one is there.
     optional: names of columns that may be absent.
+    quoting: of `delimited.QUOTING`.
 
   Returns:
-    The columns in this order, None for what is absent.
+    The columns' cells in this order, None for what is absent.
 
   Raises:
-    UserError: naming the line and what is wrong with it.
+    UserError: naming the row and what is wrong with it.
   """
-  try:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-      lines = csv.reader(_lines(file), strict=True)
-      header = next(lines, [])
-      names = [_column(header, spellings, path) for spellings in needed]
-      names += [name for name in optional if name in header]
-      columns: dict[str, list[str]] = {name: [] for name in names}
-      places = [(header.index(name), columns[name]) for name in names]
-      for line in lines:
-        if not line:
-          continue
-        if len(line) != len(header):
-          raise UserError(
-            f"{path} line {lines.line_num}: {len(line)} fields, but the header"
-            f" has {len(header)}"
-          )
-        for place, column in places:
-          column.append(line[place])
-  except (csv.Error, UnicodeDecodeError) as error:
-    raise UserError(f"{path} is not a CSV in UTF-8: {error}") from error
-  found = [columns[name] for name in names[: len(needed)]]
-  return found + [columns.get(name) for name in optional]
-
-
-def _lines(file) -> Iterator[str]:
-  """Its lines; one without an end must not fill the memory."""
-  while line := file.readline(_LINE):
-    if len(line) == _LINE:
-      raise csv.Error(f"a line of more than {_LINE:,} characters")
-    yield line
+  if not Path(path).exists():
+    raise FileNotFoundError(f"{path}: there is no such file")
+  columns: list[list | None] = [[] for _ in needed]
+  columns += [None] * len(optional)
+  row = 0
+  for table in open_tables(path, quoting=quoting):
+    names = [_column(table.names, spellings, path) for spellings in needed]
+    names += [name if name in table.names else None for name in optional]
+    wanted = {str(place): name for place, name in enumerate(names) if name}
+    for cells in read_cells(table, wanted):
+      if isinstance(cells, str):
+        raise UserError(f"{path}: row {row}: {cells}")
+      for place, cell in cells.items():
+        if columns[int(place)] is None:
+          columns[int(place)] = []
+        columns[int(place)].append(cell)
+      row += 1
+  return columns
 
 
 def check_items(items: Items, source: Path | str = "items") -> None:

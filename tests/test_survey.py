@@ -1,0 +1,149 @@
+"""Laws of the look at a whole catalogue before its images are read."""
+
+import pytest
+
+from item_jax.data.catalogue import Catalogue, Reading, hash_split
+from item_jax.data.survey import survey
+from item_jax.errors import UserError
+
+
+def look(tmp_path, rows, header="listing_id,product_id,title,split", **how):
+  path = tmp_path / "c.csv"
+  train = how.pop("train", False)
+  path.write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+  return survey(Catalogue(path, Reading(**how)), train=train)
+
+
+def shop(products, listings=3, **extra):
+  """Rows of so many products, and of others by name: {name: listings}."""
+  sizes = {f"p{n}": listings for n in range(products)} | extra
+  names = [name for name, size in sizes.items() for _ in range(size)]
+  return [(f"l{n}", name, f"title {n}", "") for n, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+  ("product", "share"),
+  [("unknown", 20), ("0", 100), ("0000000000000", 30), ("SKU-1", 200)],
+)
+def test_a_product_that_holds_too_much_is_refused(tmp_path, product, share):
+  rows = shop(100, **{product: share})
+  with pytest.raises(UserError) as caught:
+    look(tmp_path, rows)
+  message = str(caught.value)
+  assert f"product_id '{product}' holds {share} of {300 + share}" in message
+  assert f"({share / (300 + share):.1%})" in message
+  for n in range(300, 303):
+    assert f"'title {n}'" in message
+  assert "--trust_ids" in message
+  assert look(tmp_path, rows, trust_ids=True).rows == 300 + share
+  # As a word for missing it is the same catalogue without these ids.
+  assert look(tmp_path, rows, missing=(product.lower(),)).rows == len(rows)
+
+
+def test_two_placeholders_do_not_hide_each_other(tmp_path):
+  with pytest.raises(UserError, match=r"'unknown' holds 60.*'tbd' holds 50"):
+    look(tmp_path, shop(20, unknown=60, tbd=50))
+
+
+@pytest.mark.parametrize(
+  "rows",
+  [
+    shop(100, large=25),
+    shop(10, listings=40),
+    shop(5, listings=4, **{"0": 4}),
+    shop(1, listings=9),
+    shop(300, listings=1, best=29),
+    # As in a catalogue of classes: all are large, one the largest.
+    shop(80, listings=70, milk=140),
+  ],
+  ids=["large", "all large", "counted from 0", "one", "singles", "classes"],
+)
+def test_plausible_products_pass(tmp_path, rows):
+  assert look(tmp_path, rows).rows == len(rows)
+
+
+def test_a_spreadsheets_code_is_refused(tmp_path):
+  rows = [(f"l{n}", "8.9E+12", f"t{n}", "") for n in range(3)]
+  with pytest.raises(UserError, match=r"row 1 holds 8.9E\+12: a spreadsheet"):
+    look(tmp_path, rows)
+  # Part numbers look alike.
+  assert look(tmp_path, [("l1", "5E10", "t", "")]).rows == 1
+
+
+def test_rows_without_a_split_follow_their_product(tmp_path):
+  rows = [
+    ("a", "p1", "t", ""),
+    ("b", "p1", "t", "test"),
+    ("c", "p1", "t", "nan"),
+    ("d", "p2", "t", ""),
+    ("e", "p3", "t", "Valid"),
+    ("f", "p3", "t", "train"),
+    ("g", "p3", "t", ""),
+    ("h", "", "t", ""),
+  ]
+  found = look(tmp_path, rows)
+  assert [found.split_of(p) for p in ("p1", "p3")] == ["test", "val"]
+  assert found.split_of("p2") == hash_split("p2")
+  assert found.followed == 3
+  assert found.missing == {"split": {"nan": 1}}
+  splits = {
+    row.listing_id: row.split
+    for row in Catalogue(tmp_path / "c.csv").rows(found.split_of)
+  }
+  assert [splits[x] for x in "abcefg"] == ["test"] * 3 + ["val", "train", "val"]
+
+
+def test_no_split_given_at_all_follows_nothing(tmp_path):
+  found = look(tmp_path, shop(30))
+  assert found.followed == 0
+  assert {found.split_of(f"p{n}") for n in range(30)} >= {"train", "val"}
+
+
+def test_a_message_about_splits_speaks_of_splits(tmp_path):
+  rows = [(f"l{n}", f"p{n}", "t", str(n % 2 == 0)) for n in range(6)]
+  with pytest.raises(
+    UserError, match="no row is in the split train.*splits are false, true"
+  ):
+    look(tmp_path, rows, train=True)
+  assert look(tmp_path, rows).rows == 6  # with a tokenizer of one's own
+
+
+def test_memory_is_nine_bytes_a_row(tmp_path):
+  import tracemalloc
+
+  def peak(count):
+    rows = [(f"l{n}", f"p{n % 1000}", "t", "") for n in range(count)]
+    path = tmp_path / "c.csv"
+    head = "listing_id,product_id,title,split"
+    path.write_text("\n".join([head, *map(",".join, rows)]))
+    catalogue = Catalogue(path)
+    del rows
+    tracemalloc.start()
+    survey(catalogue, train=False)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return used
+
+  small, large = peak(1_000), peak(41_000)
+  # Sorting them takes some copies; a dict of strings takes above 100.
+  assert (large - small) / 40_000 < 60
+
+
+def test_missing_words_are_counted_by_column(tmp_path):
+  rows = [
+    ("l1", "nan", "NULL", "-"),
+    ("l2", "NaN", "null mug", ""),
+    ("l3", "<NA>", "t", "None"),
+    ("n/a", "p", "t", "train"),
+  ]
+  found = look(tmp_path, rows)
+  assert found.missing == {
+    "listing_id": {"n/a": 1},
+    "product_id": {"nan": 1, "NaN": 1, "<NA>": 1},
+    "title": {"NULL": 1},
+    "split": {"-": 1, "None": 1},
+  }
+  found = look(tmp_path, rows[1:2], missing=())
+  assert found.missing == {}
+  (row,) = Catalogue(tmp_path / "c.csv", Reading(missing=())).rows()
+  assert row.product_id == "NaN"
