@@ -178,8 +178,9 @@ def test_every_line_is_counted(tmp_path_factory, texts):
     try:
       (table,) = Catalogue(path, Reading(quoting=quoting)).tables
     except UserError as error:
-      assert quoting == "auto"
-      assert re.search(r"lines \d+-\d+.*--quoting", str(error))
+      refused = re.search(r"lines \d+-\d+.*--quoting", str(error))
+      if quoting != "auto" or not refused:
+        raise
       continue
     found = list(table.open(["title", "image", "body"]))
     counted = sum(

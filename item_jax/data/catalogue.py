@@ -22,6 +22,7 @@ _CALLED = {  # other names of the three splits
   "dev": "val",
 }
 _SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # becomes part of file names
+_PATHS = 100_000  # categories remembered
 _PATH = 4_096  # bytes at most of a path that comes as bytes
 
 
@@ -90,7 +91,10 @@ class Catalogue:
     self.reading = reading or Reading()
     self.tables = open_tables(files, quoting=self.reading.quoting)
     self._found = [self._match(table) for table in self.tables]
-    self._missing = frozenset(w.strip().lower() for w in self.reading.missing)
+    words = (word.strip().lower() for word in self.reading.missing)
+    self._missing = frozenset(filter(None, words))
+    self._paths: dict[str, str] = {}
+    self._longest = max(map(len, self._missing), default=0)
     self.missing: dict[str, Counter] = {}
 
   def _match(self, table: Table) -> dict[str, str]:
@@ -132,14 +136,44 @@ class Catalogue:
       else:
         yield self._check(number, cells, split_of or hash_split)
 
+  def products(self) -> Iterator[tuple[str, str, bool] | None]:
+    """Yields the product, the split and whether there is a title, of each row
+    that has these; "" where it has none. A quick look, without all checks.
+
+    Raises:
+      UserError: as `rows`.
+    """
+    self.missing = {column: Counter() for column in COLUMNS}
+    columns = (*_IDS, "split", "title")
+    for number, cells in enumerate(self._cells(), start=1):
+      if isinstance(cells, str):
+        yield None
+        continue
+      texts, reason = self._texts(
+        number, {name: cells.get(name) for name in columns}
+      )
+      split = texts["split"].lower()
+      yield (
+        None
+        if reason
+        else (
+          texts["product_id"],
+          _CALLED.get(split, split),
+          bool(texts["title"]),
+        )
+      )
+
   def _cells(self) -> Iterable[dict[str, Any] | str]:
     for table, found in zip(self.tables, self._found, strict=True):
       yield from read_cells(table, found)
 
-  def _check(self, number, cells, split_of) -> Row | Rejected:
+  def _texts(self, number, cells) -> tuple[dict[str, Any], str | None]:
+    """The cells of a row as they are stored, or the reason why they cannot."""
     texts = dict.fromkeys(COLUMNS, "")
     reason = None
     for column, value in cells.items():
+      if value is None or value == "":
+        continue
       try:
         texts[column] = self._text(column, value)
       except LossyNumber as error:
@@ -148,6 +182,10 @@ class Catalogue:
         ) from None
       except ValueError as error:
         reason = reason or f"{column} {error}"
+    return texts, reason
+
+  def _check(self, number, cells, split_of) -> Row | Rejected:
+    texts, reason = self._texts(number, cells)
     listing = texts["listing_id"] or f"row-{number}"
     if reason:
       return Rejected(number, listing, reason)
@@ -173,25 +211,35 @@ class Catalogue:
   def _text(self, column: str, value: Any) -> str | bytes:
     """A cell as the row holds it; "" where it or its word says missing."""
     if column == "category":
-      text = to_path(value, self.reading.category_separator)
-      if any(level.lower() in self._missing for level in text.split(" > ")):
-        text = self._without_missing(text)
-      return text
+      return self._path(value)
     if column == "image":
       value = _image(value)
       if isinstance(value, bytes):
         return value
     text = to_text(value)
-    if text.lower() in self._missing and text:
+    if len(text) <= self._longest and text.lower() in self._missing:
       self.missing[column][text] += 1
       return ""
     if column in _IDS and not self.reading.trust_ids:
       cells_lib.check_id(text, value)
     return text
 
+  def _path(self, value: Any) -> str:
+    """A category's path. Most cells repeat one that was seen before."""
+    known = isinstance(value, str) and self._paths.get(value)
+    if known:
+      return known
+    path = to_path(value, self.reading.category_separator)
+    levels = path.lower().split(" > ") if path else ()
+    if not self._missing.isdisjoint(levels):
+      return self._without_missing(path)
+    if isinstance(value, str) and len(self._paths) < _PATHS:
+      self._paths[value] = path
+    return path
+
   def _without_missing(self, path: str) -> str:
     """A category without the levels that a missing value was written to."""
-    levels = path.split(" > ") if path else []
+    levels = path.split(" > ")
     words = [level for level in levels if level.lower() in self._missing]
     self.missing["category"].update(words)
     return " > ".join(level for level in levels if level not in words)

@@ -61,12 +61,9 @@ def to_text(value: Any) -> str:
     ValueError: it is no text, or one that cannot be stored; the message goes
       on after the column's name ("is no text: dict").
   """
-  if isinstance(value, str):
-    text = value.strip()
-  elif value is None:
+  if not value and value in ("", None):
     return ""
-  else:
-    text = _spell(value)
+  text = value.strip() if isinstance(value, str) else _spell(value)
   if len(text) > MAX_CHARACTERS:
     raise ValueError(
       f"is longer than {MAX_CHARACTERS:,} characters: {len(text):,}"
@@ -127,6 +124,8 @@ def check_id(text: str, value: Any) -> None:
   Raises:
     LossyNumber: the message goes on after the column's name.
   """
+  if isinstance(value, str) and "+" not in text and ".0" not in value:
+    return  # as nearly all are
   if text[-1:].isdigit() and "+" in text and _SCIENTIFIC.fullmatch(text):
     raise LossyNumber(
       f"holds {text}: a spreadsheet or a float has rounded it, and ids that"
@@ -134,7 +133,7 @@ def check_id(text: str, value: Any) -> None:
     )
   kind = type(value).__name__
   if isinstance(value, str):
-    if value[-2:] != ".0" or not _WHOLE.fullmatch(value.strip()):
+    if not _WHOLE.fullmatch(value.strip()):
       return
     kind = "float"
   limit = _EXACT.get(kind)

@@ -25,7 +25,7 @@ class _Limit(NamedTuple):
 _USUAL = 0.9
 _LOOKED_AT = 30
 # On four real catalogues the largest product has 0.1 to 2.6 % of the rows.
-_LIMITS = (_Limit(30, 0.1, 5), _Limit(1_000, 0.01, 50))
+_LIMITS = (_Limit(50, 0.1, 5), _Limit(1_000, 0.01, 50))
 _PLACEHOLDER_LIMITS = (_Limit(10, 0.01, 3), _Limit(100, 0, 10))
 
 

@@ -208,7 +208,11 @@ def _describe(opened: Catalogue, found: Survey, words, outcome, ledger):
     "catalogue": opened.name,
     "files": len(opened.tables),
     "quoting": opened.quoting(),
-    "missing_words": found.missing,
+    "missing_words": {
+      column: dict(words.most_common())
+      for column, words in opened.missing.items()
+      if words
+    },
     "followed_split": found.followed,
     "fingerprint": outcome["fingerprint"],
     "preprocessing": PREPROCESSING,

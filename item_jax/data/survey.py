@@ -19,14 +19,12 @@ class Survey(NamedTuple):
   """What one needs to know of all rows before the first is stored.
 
   rows: how many there are. split_of: the split of a product whose row names
-  none. followed: rows that got the split of another row of their product.
-  missing: {column: {word: cells}} of words that were read as missing.
+  none. followed: rows that get the split of another row of their product.
   """
 
   rows: int
   split_of: Callable[[str], str]
   followed: int
-  missing: dict[str, dict[str, int]]
 
 
 def survey(catalogue: Catalogue, *, train: bool) -> Survey:
@@ -41,16 +39,17 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
   """
   keys, codes = array("Q"), array("B")  # of each row: product and split
   names: dict[str, int] = {"": 0}  # splits; "" is none given
-  ungiven = []
   rows = 0
   titles = False
-  for row in catalogue.rows(lambda product: ungiven.append(product) or "train"):
+  for row in catalogue.products():
     rows += 1
-    if isinstance(row, Row):
-      keys.append(_key(row.product_id))
-      codes.append(names.setdefault("" if ungiven else row.split, len(names)))
-      titles = titles or bool(row.title)
-    ungiven.clear()
+    if row is None:
+      continue
+    product, split, title = row
+    titles = titles or title
+    # A row without a product is one of its own: no hash is so large.
+    keys.append(_key(product) if product else 2**64 - rows)
+    codes.append(names.setdefault(split, len(names)))
     if len(names) > MAX_SPLITS + 1:
       raise UserError(
         f"more than {MAX_SPLITS} splits, among them"
@@ -58,9 +57,6 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
       )
   if not rows:
     raise UserError(f"{catalogue.name} has a header and no row")
-  missing = {
-    c: dict(w.most_common()) for c, w in catalogue.missing.items() if w
-  }
   keys_N, codes_N = np.frombuffer(keys, "Q"), np.frombuffer(codes, "B")
   if train and titles and codes_N.all() and "train" not in names:
     raise UserError(
@@ -76,7 +72,6 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
     rows,
     lambda product: follow.get(_key(product)) or hash_split(product),
     int(np.isin(keys_N[codes_N == 0], np.fromiter(follow, "Q")).sum()),
-    missing,
   )
 
 

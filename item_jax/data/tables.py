@@ -160,8 +160,10 @@ def read_cells(
   for cells in table.open(list(inside.values())):
     if isinstance(cells, str):
       yield cells
-    else:
+    elif beside:
       yield dict(zip(inside, cells, strict=True)) | beside
+    else:
+      yield dict(zip(inside, cells, strict=True))
 
 
 def _check_alike(tables: Sequence[Table]) -> None:
