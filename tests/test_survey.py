@@ -101,7 +101,7 @@ def test_no_split_given_at_all_follows_nothing(tmp_path):
 def test_a_message_about_splits_speaks_of_splits(tmp_path):
   rows = [(f"l{n}", f"p{n}", "t", str(n % 2 == 0)) for n in range(6)]
   with pytest.raises(
-    UserError, match="no row is in the split train.*splits are false, true"
+    UserError, match=r"no row is in the split train.*splits are false, true"
   ):
     look(tmp_path, rows, train=True)
   assert look(tmp_path, rows).rows == 6  # with a tokenizer of one's own

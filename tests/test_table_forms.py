@@ -282,7 +282,7 @@ def test_several_files_and_patterns_are_one_table(tmp_path):
     assert [row.listing_id for row in rows] == expected
     assert [row.number for row in rows] == [1, 2, 3, 4, 5, 6]
   (tmp_path / "part-9.csv").write_text("listing_id,name\nl9,x\n")
-  with pytest.raises(UserError, match="part-9.csv has the columns"):
+  with pytest.raises(UserError, match=r"part-9\.csv has the columns"):
     list(read_rows(tmp_path))
 
 
