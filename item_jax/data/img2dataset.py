@@ -9,6 +9,7 @@ shard's table says which address became which file, and what failed:
 """
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -21,14 +22,17 @@ from etils import epath
 
 from item_jax.errors import UserError
 
-_SHARD = re.compile(r"\d{4,}")
+_SHARD = re.compile(r"\d+")
+_NOTE = re.compile(r"\d+\.json")
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 _ADDRESS = re.compile(r"(?:https?:)?//\S", re.IGNORECASE)
-# A list as CSV: as plain text, img2dataset takes a comma for the address's end.
+# The list is CSV, as img2dataset fails at a comma in one of plain text. Images
+# are kept as they came: encoded anew they lose the note that says which way up.
 _COLUMN = "url"
 _COMMAND = (
-  "img2dataset --url_list={list} --input_format=csv --url_col=url"
+  f"img2dataset --url_list={{list}} --input_format=csv --url_col={_COLUMN}"
   " --output_format=files --output_folder={folder} --resize_mode=no"
+  " --skip_reencode=True"
 )
 
 
@@ -78,17 +82,67 @@ def list_names(address: str) -> list[str]:
 
   Without what follows "?" or "#": the whole path below the host's name, below
   the folder itself and then shorter, down to the file's name alone; each with
-  %20 and the like decoded, and as it is.
+  %20 and the like decoded, and as it is. None where the path does not end as
+  an image's name does: then the question ("?id=7") tells images apart.
   """
-  parts = urlsplit(address)
+  try:
+    parts = urlsplit(address.strip())
+  except ValueError:
+    return []
   path = f"{parts.netloc}/{parts.path.lstrip('/')}".split("/")
-  names = []
+  suffix = PurePosixPath(unquote(path[-1])).suffix.lower()
+  if len(path) < 2 or (parts.query and suffix not in _IMAGES):
+    return []
+  names: dict[str, None] = {}
   for start in range(len(path)):
-    # The host alone is no file, nor is a path that ends with a slash.
-    if path[-1] and len(path) > 1:
-      name = "/".join(path[start:])
-      names += [unquote(name), name]
-  return list(dict.fromkeys(names))
+    name = "/".join(path[start:])
+    names.update({unquote(name): None, name: None})
+  return [name for name in names if _stays_inside(name)]
+
+
+def _stays_inside(name):
+  parts = name.replace("\\", "/").split("/")
+  return "\0" not in name and not {"", ".", ".."} & set(parts)
+
+
+class Fetched:
+  """Finds the files of addresses in what somebody fetched: one a file."""
+
+  def __init__(self, folder: str | os.PathLike):
+    """Looks what the folder is.
+
+    Args:
+      folder: img2dataset's output, or one where the files have the names that
+        the addresses end with.
+
+    Raises:
+      UserError: as `open_index`.
+    """
+    self._root = epath.Path(folder)
+    self._index = open_index(folder)
+    self._owners: dict[str, str] = {}  # of files found by name: the address
+
+  def find(self, address: str) -> tuple[str, str]:
+    """Returns the address's file below the folder, or "" and the reason."""
+    if self._index is not None:
+      return self._index.find(address)
+    for name in list_names(address):
+      if not self._exists(name):
+        continue
+      # Two images of one name ("a/1.jpg", "b/1.jpg") in a folder without a and
+      # b: which one was kept there cannot be told.
+      path = address.partition("?")[0].partition("#")[0].strip()
+      owner = self._owners.setdefault(name, path)
+      if owner == path:
+        return name, ""
+      return "", f"two addresses for one image file: {name}: {owner}, {path}"
+    return "", f"the image is an address that was not fetched: {address}"
+
+  def _exists(self, name):
+    path = self._root / name
+    if "://" in os.fspath(self._root):
+      return path.exists()
+    return os.path.isfile(path)  # False for names that no file can have
 
 
 class Index:
@@ -124,7 +178,10 @@ class Index:
       "SELECT file, reason FROM files WHERE address = ?",
       (_valid(address),),
     ).fetchone()
-    return found or ("", f"the address was not fetched: {address}")
+    return found or (
+      "",
+      f"the image is an address that was not fetched: {address}",
+    )
 
 
 def _valid(address):
@@ -142,79 +199,76 @@ def open_index(folder: str | os.PathLike) -> Index | None:
   """
   root = epath.Path(folder)
   entries = {entry.name: entry for entry in root.iterdir()}
-  shards = sorted(
-    stem
-    for stem in {PurePosixPath(name).stem for name in entries}
-    if _SHARD.fullmatch(stem)
-    # Its own marks: folders of digits alone may be anybody's.
-    and entries.keys() & {f"{stem}.parquet", f"{stem}_stats.json"}
-  )
-  if not shards:
-    return None
-  index = Index()
-  for shard in shards:
-    packed = [s for s in (".tar", ".tfrecord") if f"{shard}{s}" in entries]
-    if packed or shard not in entries:
-      what = f"{shard}{packed[0]}" if packed else "no folder of that name"
+  index = None
+  stems = {PurePosixPath(name).stem.removesuffix("_stats") for name in entries}
+  for shard in sorted(filter(_SHARD.fullmatch, stems)):
+    if shard in entries and entries[shard].is_dir():
+      notes = list(_read_shard(entries[shard], entries.get(f"{shard}.parquet")))
+      if notes:
+        index = index or Index()
+        index.add(notes)
+    elif f"{shard}_stats.json" in entries:
       raise UserError(
-        f"{root} was written by img2dataset with its images packed: there is"
-        f" {shard}.parquet and {what}; expected --output_format=files"
+        f"{root} was written by img2dataset with its images packed, there is no"
+        f" folder {shard}: expected --output_format=files"
       )
-    table = entries.get(f"{shard}.parquet")
-    index.add(_read_shard(entries[shard], table))
   return index
 
 
 def _read_shard(folder, table) -> Iterator[tuple[str, str, str]]:
   """Yields (address, file, reason) of a shard, from its table or notes."""
-  names = {entry.name for entry in folder.iterdir()}
-  images = {
-    PurePosixPath(name).stem: f"{folder.name}/{name}"
-    for name in names
-    if PurePosixPath(name).suffix.lower() in _IMAGES
-  }
-  for note in _read_table(table) if table else _read_notes(folder, names):
+  names = _list(folder)
+  images = {}
+  for name in names:
+    key, suffix = os.path.splitext(name)
+    if suffix.lower() in _IMAGES:
+      images[key] = f"{folder.name}/{name}"
+  # The notes say the same, but for what failed; a million are slow to open.
+  if table and importlib.util.find_spec("pyarrow"):
+    notes = _read_table(table)
+  else:
+    notes = _read_notes(folder, names)
+  for note in notes:
     address, key = note.get("url"), note.get("key")
     if not isinstance(address, str) or not isinstance(key, str):
       continue
     file = images.get(key, "")
     said = note.get("error_message") or note.get("status") or "no reason given"
-    reason = "" if file else f"img2dataset could not fetch it: {said}"
+    reason = "" if file else f"the image could not be fetched: {said}"
     yield _valid(address), file, reason
 
 
+def _list(folder):
+  """Names in a folder; a shard's are thousands, whose paths take long."""
+  if "://" in os.fspath(folder):
+    return [entry.name for entry in folder.iterdir()]
+  return os.listdir(folder)
+
+
 def _read_table(table):
-  try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-  except ImportError as error:
-    raise UserError(
-      f"reading {table} takes pyarrow: pip install -e '.[parquet]' in"
-      " item-jax's clone"
-    ) from error
+  import pyarrow as pa
+  import pyarrow.parquet as pq
+
   wanted = {"url", "key", "status", "error_message"}
   try:
     with table.open("rb") as file:
       parquet = pq.ParquetFile(file)
       columns = [c for c in parquet.schema_arrow.names if c in wanted]
       if not {"url", "key"} <= set(columns):
-        raise UserError(
-          f"{table} has no columns url and key: img2dataset wrote other ones"
-        )
+        return  # somebody else's
       for batch in parquet.iter_batches(4096, columns=columns):
         yield from batch.to_pylist()
-  except (OSError, pa.ArrowException) as error:
+  except (OSError, ValueError, pa.ArrowException) as error:
     raise UserError(f"{table} is broken or cut short: {error}") from error
 
 
 def _read_notes(folder, names):
   """The same from the .json beside each image; failures have none."""
   for name in sorted(names):
-    if name.endswith(".json"):
-      path = folder / name
+    if _NOTE.fullmatch(name):
       try:
-        note = json.loads(path.read_text())
-      except (OSError, ValueError) as error:
-        raise UserError(f"{path} is broken: {error}") from error
+        note = json.loads((folder / name).read_text())
+      except ValueError:
+        continue  # its image is missed where it is wanted
       if isinstance(note, dict):
         yield note

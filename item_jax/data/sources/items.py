@@ -68,7 +68,7 @@ def list_products(
   """
   with tempfile.TemporaryFile("w+", encoding="utf-8") as aside:
     family = _Family()
-    for item in items:
+    for item in _name_all(items):
       if isinstance(item, Item):
         family.meet(item)
       aside.write(json.dumps((type(item).__name__, *item)) + "\n")
@@ -85,6 +85,19 @@ def list_products(
         counts.clear()
       row = item.row
       yield from family.list_item(item, counts)
+
+
+def _name_all(items):
+  """Gives ids to what has none, as a plain table's rows get theirs."""
+  row = place = 0
+  for item in items:
+    place = place + 1 if item.row == row else 1
+    row = item.row
+    if isinstance(item, Item):
+      own = item.listing_id or f"row-{row}" + (f".{place}" * (place > 1))
+      product = item.product_id or f"listing:{own}"
+      item = item._replace(listing_id=own, product_id=product)
+    yield item
 
 
 class _Family:
@@ -128,12 +141,12 @@ class _Family:
     if isinstance(new, str):
       yield (Bad if new == "neither title nor image" else Merged)(item.row, new)
       return
-    base = item.listing_id or f"row-{item.row}"
+    own = item.listing_id
     for image in new:
-      counts[base] = counts.get(base, 0) + 1
+      count = counts[own] = counts.get(own, 0) + 1
       fields = {
-        "listing_id": base if counts[base] == 1 else f"{base}#{counts[base]}",
-        "product_id": item.product_id or f"listing:{base}",
+        "listing_id": own if count == 1 else f"{own}#{count}",
+        "product_id": item.product_id,
         "image": image,
         "title": item.title,
         "category": item.category,
@@ -148,14 +161,14 @@ class _Family:
         return _NO_IMAGE
       if not title:
         return "neither title nor image"
-      if product and self._pictured & {hash((product, t)) for t in (title, "")}:
+      if self._pictured & {hash((product, t)) for t in (title, "")}:
         return _SAME
       self._listed.add(product)
     # A row of its own is no repetition of another whose title is different.
     own = () if item.is_variant else (title,)
     new = []
     for image in item.images or [""]:
-      key = hash((product or item.row, image, *own))
+      key = hash((product, image, *own))
       if key not in self._claimed:
         self._claimed.add(key)
         new.append(image)
