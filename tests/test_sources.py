@@ -104,6 +104,16 @@ def test_shopify_product_without_image_is_its_title():
   assert found[2].reason == "neither title nor image"
 
 
+def test_words_for_missing_values_are_none():
+  table = OLD + "lamp,Lamp,,Lamps,S,a.jpg,nan\nlamp,NaN,,nan,S,b.jpg,nan\n"
+  notes = Counter()
+  found = listings(table, missing=("nan",), notes=notes)
+  assert images(found) == {"lamp": "a.jpg", "lamp#2": "b.jpg"}
+  assert column(found, "title") == ["Lamp", "Lamp"]
+  assert notes["cells of Variant Image say 'nan': read as missing"] == 2
+  assert notes["cells of Title say 'NaN': read as missing"] == 1
+
+
 # WooCommerce
 
 WOO = "ID,Type,SKU,Name,Categories,Images,Parent\n"
@@ -534,6 +544,19 @@ def test_no_row_is_lost_whatever_is_in_it(name):
 )
 def test_titles_are_what_a_reader_sees(markup, seen):
   assert plain(markup) == seen
+
+
+def test_number_that_lost_digits_is_no_id():
+  names = ["id", "title", "image_link"]
+  rows = [
+    dict(zip(names, (i, "A", "a.jpg"), strict=True)) for i in (5.0, 9e15, 1e16)
+  ]
+  found = read((names, rows), "google")
+  assert found[0].fields["listing_id"] == "5"
+  assert found[1].fields["listing_id"] == "9000000000000000"
+  assert found[2] == Bad(
+    3, "id is a number that has lost digits: 10000000000000000"
+  )
 
 
 def test_what_is_suspect_in_a_plain_table_is_counted():

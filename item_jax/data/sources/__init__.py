@@ -7,7 +7,7 @@ from typing import Any
 from item_jax.data.sources import google, magento, schema, shopify, woocommerce
 from item_jax.data.sources.cells import Categories
 from item_jax.data.sources.items import Bad, Listing, Merged, list_products
-from item_jax.data.sources.source import Source
+from item_jax.data.sources.source import Cells, Source
 from item_jax.errors import UserError
 
 SOURCES = {
@@ -69,6 +69,7 @@ def read(
   *,
   category_separator: str | None = None,
   which_category: str = "first",
+  missing: Iterable[str] = (),
   notes: Counter | None = None,
 ) -> Iterator[Listing | Merged | Bad]:
   """Yields what becomes of each row: listings, or why there are none.
@@ -83,6 +84,8 @@ def read(
       cannot be read.
     category_separator: between the levels of a category; None: the source's.
     which_category: "first" or "deepest", where a cell holds several paths.
+    missing: words in small letters that stand for a missing value, as a whole
+      cell: a table that went through pandas has "nan" in place of a title.
     notes: is given what was decided, and for how many cells, for the report.
 
   Raises:
@@ -100,20 +103,20 @@ def read(
   categories = Categories(
     separator, which_category, Counter() if notes is None else notes
   )
-  items = _read_items(source, source.places(names), rows, categories)
+  items = _read_items(
+    source, rows, source.places(names), frozenset(missing), categories
+  )
   return list_products(items, one_count=source.one_count)
 
 
-def _read_items(source, places, rows, categories):
+def _read_items(source, rows, places, missing, categories):
   for number, row in enumerate(rows, start=1):
     if isinstance(row, str):
       yield Bad(number, row)
       continue
 
-    def cell(field, row=row):
-      return row.get(places.get(field))
-
+    cells = Cells(row, places, missing, categories.notes)
     try:
-      yield from source.read_row(number, cell, categories)
+      yield from source.read_row(number, cells, categories)
     except ValueError as error:
       yield Bad(number, str(error))

@@ -9,7 +9,8 @@ from html.entities import html5
 from typing import Any, NamedTuple
 
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,31});")
-_LONGEST = 20_000  # characters; longer ones are no text of a listing
+_EXACT = 2**53  # floats beyond do not hold every whole number
+_LONGEST = 10_000  # characters; longer ones are no text of a listing
 _TIMES = 3  # a text was escaped at most; each program on the way may do it
 # Only what is known is a tag: "Size <M>" and "3 < 4 > 2" are text.
 _INLINE = "a|abbr|b|big|code|del|em|font|i|ins|mark|q|small|span|strong|sub"
@@ -36,7 +37,7 @@ def text(value: Any) -> str:
   """Returns a cell's text; "" where there is none.
 
   Raises:
-    ValueError: it is no text; the message says what it is.
+    ValueError: it is no text; the message goes on after the column's name.
   """
   if isinstance(value, str):
     return value.strip()
@@ -44,10 +45,13 @@ def text(value: Any) -> str:
     return ""
   if isinstance(value, bytes):
     return value.decode("utf-8", "surrogateescape").strip()
+  if isinstance(value, float) and value.is_integer():
+    if abs(value) > _EXACT:
+      raise ValueError(f"is a number that has lost digits: {value:.0f}")
+    return str(int(value))
   if isinstance(value, (int, float)) and not isinstance(value, bool):
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole else value)
-  raise ValueError(f"no text: {type(value).__name__}")
+    return str(value)
+  raise ValueError(f"is no text: {type(value).__name__}")
 
 
 def plain(markup: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 from xml.parsers import expat
 
-from item_jax.data.sources.cells import plain, split_list, text
+from item_jax.data.sources.cells import plain, text
 from item_jax.data.sources.items import Item
 from item_jax.data.sources.source import Source, spell
 from item_jax.errors import UserError
@@ -49,31 +49,27 @@ def _detects(names):
   return names >= {"id", "title", "image_link"} and bool(names & _MARKS)
 
 
-def _read_row(row, cell, categories):
-  own = text(_first(cell("id")))
-  group = text(_first(cell("item_group_id")))
+def _read_row(row, cells, categories):
+  own = cells.text("id")
+  group = cells.text("item_group_id")
   images = [
     image
     for field in ("image_link", "additional_image_link")
-    for image in split_list(cell(field))
+    for image in cells.entries(field)
   ]
   # The shop's own categories first: Google's may be a mere number.
   category = categories.choose(
-    _split_types(cell("product_type"))
-  ) or categories.choose([text(_first(cell("google_product_category")))])
+    _split_types(cells.value("product_type"))
+  ) or categories.choose([cells.text("google_product_category")])
   yield Item(
     row,
     own,
     group or own,
     list(dict.fromkeys(images)),
-    plain(text(_first(cell("title")))),
+    plain(cells.text("title")),
     category,
     is_variant=bool(group),
   )
-
-
-def _first(value):
-  return value[0] if isinstance(value, list) and value else value or None
 
 
 def _split_types(value):

@@ -7,7 +7,7 @@ with commas between them; images start from `pub/media/catalog/product`.
 
 import re
 
-from item_jax.data.sources.cells import plain, split_list, text
+from item_jax.data.sources.cells import plain
 from item_jax.data.sources.items import Item
 from item_jax.data.sources.source import Source
 
@@ -38,36 +38,36 @@ def _detects(names):
   return names >= {"sku", "name"} and bool(names & _MARKS)
 
 
-def _read_row(row, cell, categories):
-  sku = text(cell("sku"))
+def _read_row(row, cells, categories):
+  sku = cells.text("sku")
   # A row of a store's view repeats the product in another language.
-  is_view = bool(text(cell("store")))
+  is_view = bool(cells.text("store"))
   yield Item(
     row,
     sku,
     sku,
-    [] if is_view else _images(cell),
-    plain(text(cell("name"))),
-    categories.choose(_split_paths(cell("categories"), categories.separator)),
+    [] if is_view else _images(cells),
+    plain(cells.text("name")),
+    categories.choose(_split_paths(cells, categories.separator)),
     is_variant=is_view,
     also=[
       variant.strip()
-      for variant in _VARIANT.findall(text(cell("variants")))
+      for variant in _VARIANT.findall(cells.text("variants"))
       if variant.strip() != sku
     ],
   )
 
 
-def _images(cell):
+def _images(cells):
   """The gallery with the main image first; or what stands for that."""
   main = next(
     filter(
       None,
-      (_named(text(cell(f))) for f in ("image", "small_image", "thumbnail")),
+      (_named(cells.text(f)) for f in ("image", "small_image", "thumbnail")),
     ),
     "",
   )
-  gallery = map(_named, split_list(cell("additional"), separators=",|"))
+  gallery = map(_named, cells.entries("additional", separators=",|"))
   return list(dict.fromkeys(filter(None, [main, *gallery])))
 
 
@@ -79,15 +79,14 @@ def _named(image):
   return "" if image == "no_selection" else image
 
 
-def _split_paths(value, separator):
+def _split_paths(cells, separator):
   """The paths of a cell, without the root of all categories.
 
   Magento joins paths with a bare comma and leaves commas of names as they
   are; people also write a blank after it. So a part after a comma and a blank
   is a path if it begins with the first one's root, else the rest of a name.
   """
-  cell = ",".join(split_list(value)) if isinstance(value, list) else text(value)
-  first, *others = re.split(r"[,|]", cell)
+  first, *others = re.split(r"[,|]", cells.text("categories"))
   root = first.partition(separator)[0].strip()
   paths = [first]
   for part in others:

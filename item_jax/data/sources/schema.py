@@ -46,8 +46,8 @@ def _detects(names):
   return bool(names & {"@type", "@graph"})
 
 
-def _read_row(row, cell, categories):
-  node = {field: cell(field) for field in _FIELDS}
+def _read_row(row, cells, categories):
+  node = {field: cells.value(field) for field in _FIELDS}
   yield from _read_node(row, node, categories, _DEPTH)
 
 

@@ -5,7 +5,7 @@ size or colour (a variant) and a further image each. Images are listings
 <handle>, <handle>#2, ... of the product <handle>.
 """
 
-from item_jax.data.sources.cells import plain, split_list, text
+from item_jax.data.sources.cells import plain
 from item_jax.data.sources.items import Item
 from item_jax.data.sources.source import Source
 
@@ -39,14 +39,14 @@ def _detects(names):
   return bool(handled and "Title" in names and names & _MARKS)
 
 
-def _read_row(row, cell, categories):
-  handle = text(cell("handle"))
-  title = plain(text(cell("title")))
-  images = [*split_list(cell("image")), *split_list(cell("variant_image"))]
+def _read_row(row, cells, categories):
+  handle = cells.text("handle")
+  title = plain(cells.text("title"))
+  images = [*cells.entries("image"), *cells.entries("variant_image")]
   category = ""
   for field in ("category", "type", "standard_type"):
     # Commas belong to names here: a product has one category and one type.
-    category = category or categories.choose([text(cell(field))])
+    category = category or categories.choose([cells.text(field)])
   images = list(dict.fromkeys(images))
   is_variant = bool(handle and not title)
   yield Item(row, handle, handle, images, title, category, is_variant)

@@ -1,15 +1,55 @@
 """Says what a reader of one shop's export consists of."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from item_jax.data.sources.cells import Categories
-from item_jax.data.sources.items import Bad, Item, Merged
+from item_jax.data.sources.cells import Categories, split_list, text
+from item_jax.data.sources.items import Item, Merged
 
-# Gives a cell of the row by its field, None where the file has no such column.
-Cells = Callable[[str], Any]
+
+@dataclass(frozen=True)
+class Cells:
+  """The cells of a row by field, whatever their columns are called.
+
+  A field without a column, and a word for a missing value, is None or "".
+  Errors (ValueError) name the column.
+  """
+
+  row: Mapping[str, Any]
+  places: Mapping[str, str]  # {field: column}
+  missing: Container[str]  # words in small letters
+  notes: Counter
+
+  def value(self, field: str) -> Any:
+    """Returns a cell as it is."""
+    column = self.places.get(field)
+    value = self.row.get(column)
+    if isinstance(value, str) and value.strip().lower() in self.missing:
+      if value.strip():
+        said = f"cells of {column} say {value.strip()!r}: read as missing"
+        self.notes[said] += 1
+      return None
+    return value
+
+  def text(self, field: str) -> str:
+    """Returns a cell's text; of a list the first."""
+    value = self.value(field)
+    if isinstance(value, list):
+      value = value[0] if value else None
+    return self._named(field, text, value)
+
+  def entries(self, field: str, separators: str = ",") -> list[str]:
+    """Returns the entries of a cell, as `cells.split_list` finds them."""
+    return self._named(field, split_list, self.value(field), separators)
+
+  def _named(self, field, function, *values):
+    try:
+      return function(*values)
+    except ValueError as error:
+      raise ValueError(f"{self.places[field]} {error}") from None
 
 
 @dataclass(frozen=True)
@@ -21,7 +61,7 @@ class Source:
   fields: dict[str, tuple[str, ...]]  # of each its columns, the first there is
   needs: tuple[tuple[str, ...], ...]  # fields, of each group one must be there
   detects: Callable[[set[str]], bool]  # from the columns, as they are written
-  read_row: Callable[[int, Cells, Categories], Iterable[Item | Merged | Bad]]
+  read_row: Callable[[int, Cells, Categories], Iterable[Item | Merged]]
   separator: str = ">"  # of a category's levels
   # Whether all rows of a product have one listing_id: see items.list_products.
   one_count: bool = False

@@ -5,7 +5,7 @@ A row is a product or a variation of one, named in `Parent` by its SKU or as
 written "\\,".
 """
 
-from item_jax.data.sources.cells import plain, split_list, text
+from item_jax.data.sources.cells import plain
 from item_jax.data.sources.items import Item
 from item_jax.data.sources.source import Source
 
@@ -37,19 +37,19 @@ def _detects(names):
   return bool("Name" in names and lists and len(names & _MARKS) >= 3)
 
 
-def _read_row(row, cell, categories):
-  number = text(cell("id"))
+def _read_row(row, cells, categories):
+  number = cells.text("id")
   by_number = f"id:{number}" if number else ""
-  own = _unguarded(text(cell("sku"))) or by_number
-  parent = _unguarded(text(cell("parent")))
-  types = split_list(cell("type"))
+  own = _unguarded(cells.text("sku")) or by_number
+  parent = _unguarded(cells.text("parent"))
+  types = cells.entries("type")
   yield Item(
     row,
     own,
     parent or own,
-    split_list(cell("images")),
-    plain(_unguarded(text(cell("name")))),
-    categories.choose(split_list(cell("categories"))),
+    cells.entries("images"),
+    plain(_unguarded(cells.text("name"))),
+    categories.choose(cells.entries("categories")),
     is_variant="variation" in types and bool(parent),
     # Variations may name it by its number although it has a SKU.
     also=[by_number] if "variable" in types and by_number != own else [],
