@@ -66,6 +66,7 @@ def test_second_try_takes_the_place_of_a_failure(tmp_path):
   rows = pq.read_table(tmp_path / "00001.parquet").to_pylist()
   rows[0]["url"] = "https://x/gone.jpg"
   pq.write_table(pa.Table.from_pylist(rows), tmp_path / "00001.parquet")
+  fetch(tmp_path, 2, ["https://x/gone.jpg"])
   index = img2dataset.open_index(tmp_path)
   assert index.find("https://x/gone.jpg") == ("00001/000010000.jpg", "")
 
@@ -107,12 +108,15 @@ def test_table_cut_short_is_refused(tmp_path, rest):
 
 def test_list_of_addresses_has_each_once(tmp_path):
   path = tmp_path / "addresses.csv"
-  images = [*ADDRESSES, ADDRESSES[0], "photos/a.jpg", "", "//x/d.jpg"]
-  assert img2dataset.write_addresses(path, images) == 4
+  images = [*ADDRESSES, ADDRESSES[0], "photos/a.jpg", "", "//x/d.jpg?a&amp;b"]
+  images += ["https://x/d.jpg?a&b", "https://x/c d.jpg", "https://x/c%20d.jpg"]
+  assert img2dataset.write_addresses(path, images) == 5
   with open(path, newline="", encoding="utf-8") as file:
     assert [r["url"] for r in csv.DictReader(file)] == [
-      *ADDRESSES,
-      "//x/d.jpg",
+      *ADDRESSES[:2],
+      "https://x/%C3%BC.jpg",
+      "https://x/d.jpg?a&b",
+      "https://x/c%20d.jpg",
     ]
   said = img2dataset.explain(4, ADDRESSES[0], path)
   assert f"--url_list={path}" in said

@@ -125,6 +125,7 @@ def test_woocommerce_lists_of_categories_and_images():
     "2,simple,b,B,Home &amp; Garden > Lamps,,\n"
     "3,simple,c,C,Home &gt; Garden &gt; Vases,,\n"
     '4,simple,d,D,"Wear, Wear > Shirts",,\n'
+    '8,simple,h,H,"Sale > A, Sale &gt; A",,\n'
     "5,simple,e,E,Home & Garden > Lamps,,\n"
     '6,simple,f,F,"Home\\, Bed & Bath > Towels, Sale",,\n'
     "7,simple,g,G,Uncategorized,,\n"
@@ -136,6 +137,7 @@ def test_woocommerce_lists_of_categories_and_images():
     "b": "Home & Garden > Lamps",
     "c": "Home > Garden > Vases",
     "d": "Wear",
+    "h": "Sale > A",
     "e": "Home & Garden > Lamps",
     "f": "Home, Bed & Bath > Towels",
     "g": "",
@@ -313,10 +315,10 @@ RSS = """<?xml version="1.0"?>
 <rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel>
 <title>Shop</title><link>https://x</link>
 <item><title>for readers</title><g:title>Lamp &amp;amp; co</g:title>
+<g:shipping><g:id>9</g:id><g:price>1</g:price></g:shipping>
 <g:id>1</g:id><g:image_link>https://x/a.jpg?a=1&amp;b=2</g:image_link>
 <g:additional_image_link>https://x/b.jpg</g:additional_image_link>
 <g:additional_image_link><![CDATA[https://x/c.jpg]]></g:additional_image_link>
-<g:shipping><g:id>9</g:id><g:price>1</g:price></g:shipping>
 <g:product_type>Home &gt; Lamps</g:product_type>
 <g:product_type>Sale</g:product_type></item>
 <item><g:id>2</g:id><title>Vase</title>

@@ -16,7 +16,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from etils import epath
 
@@ -39,6 +39,18 @@ _COMMAND = (
 def is_address(image: str) -> bool:
   """Returns whether an image is an address on the web, not a file's name."""
   return bool(_ADDRESS.match(image))
+
+
+def fetchable(address: str) -> str:
+  """Returns an address as programs that fetch want it: whole, in ASCII.
+
+  "//host/blue lamp.jpg?a=1&amp;b=2", as pages have it, is no such address.
+  """
+  address = address.strip().replace("&amp;", "&")
+  if address.startswith("//"):
+    address = f"https:{address}"
+  # All that addresses consist of is kept, escapes too.
+  return quote(address, safe="%/:=&?~#+!$,;'@()*[]", errors="surrogateescape")
 
 
 def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
@@ -64,16 +76,14 @@ def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
     How many they are.
   """
   seen: set[int] = set()
-  with open(
-    path, "w", newline="", encoding="utf-8", errors="backslashreplace"
-  ) as file:
+  with open(path, "w", newline="", encoding="utf-8") as file:
     lines = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
     lines.writerow([_COLUMN])
-    for image in images:
+    for address in map(fetchable, filter(is_address, images)):
       # A hash is all that must be kept of each.
-      if is_address(image) and hash(image) not in seen:
-        seen.add(hash(image))
-        lines.writerow([image])
+      if hash(address) not in seen:
+        seen.add(hash(address))
+        lines.writerow([address])
   return len(seen)
 
 
@@ -176,16 +186,12 @@ class Index:
     """Returns an address's file below the folder, or "" and the reason."""
     found = self._files.execute(
       "SELECT file, reason FROM files WHERE address = ?",
-      (_valid(address),),
+      (fetchable(address),),
     ).fetchone()
     return found or (
       "",
       f"the image is an address that was not fetched: {address}",
     )
-
-
-def _valid(address):
-  return address.strip().encode(errors="replace").decode()
 
 
 def open_index(folder: str | os.PathLike) -> Index | None:
@@ -235,7 +241,7 @@ def _read_shard(folder, table) -> Iterator[tuple[str, str, str]]:
     file = images.get(key, "")
     said = note.get("error_message") or note.get("status") or "no reason given"
     reason = "" if file else f"the image could not be fetched: {said}"
-    yield _valid(address), file, reason
+    yield fetchable(address), file, reason
 
 
 def _list(folder):

@@ -2,7 +2,7 @@
 
 A shop writes one product over several rows, in an order of its own. So the
 rows are looked at twice, from a file aside, and memory holds only what the
-products are called: a few hundred bytes for each.
+products and their images are called: about a kilobyte a product.
 """
 
 import json
@@ -163,7 +163,6 @@ class _Family:
         return "neither title nor image"
       if self._pictured & {hash((product, t)) for t in (title, "")}:
         return _SAME
-      self._listed.add(product)
     # A row of its own is no repetition of another whose title is different.
     own = () if item.is_variant else (title,)
     new = []

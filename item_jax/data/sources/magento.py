@@ -46,7 +46,7 @@ def _read_row(row, cells, categories):
     row,
     sku,
     sku,
-    [] if is_view else _images(cells),
+    _images(cells),
     plain(cells.text("name")),
     categories.choose(_split_paths(cells, categories.separator)),
     is_variant=is_view,
