@@ -315,7 +315,7 @@ RSS = """<?xml version="1.0"?>
 <rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel>
 <title>Shop</title><link>https://x</link>
 <item><title>for readers</title><g:title>Lamp &amp;amp; co</g:title>
-<g:shipping><g:id>9</g:id><g:price>1</g:price></g:shipping>
+<g:shipping><g:price>1</g:price><g:id>9</g:id></g:shipping>
 <g:id>1</g:id><g:image_link>https://x/a.jpg?a=1&amp;b=2</g:image_link>
 <g:additional_image_link>https://x/b.jpg</g:additional_image_link>
 <g:additional_image_link><![CDATA[https://x/c.jpg]]></g:additional_image_link>
@@ -421,6 +421,13 @@ def test_schema_lines_and_lists():
   )
   assert list(found) == ["row-1", "row-1.2", "https://x/c"]
   assert len(set(column(found, "product_id"))) == 3
+
+
+def test_columns_that_only_later_lines_have():
+  line = {"@type": "Product", "sku": "b", "name": "B", "productGroupID": "g"}
+  group = {**line, "@type": "ProductGroup", "sku": "a"}
+  lines = ["@type", "name"], [line, group]
+  assert column(listings(lines, whole=False), "product_id") == ["b", "g"]
 
 
 def test_json_that_is_no_catalogue_is_refused():

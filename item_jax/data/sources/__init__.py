@@ -67,6 +67,7 @@ def read(
   names: Sequence[str],
   rows: Iterable[dict[str, Any] | str],
   *,
+  whole: bool = True,
   category_separator: str | None = None,
   which_category: str = "first",
   missing: Iterable[str] = (),
@@ -80,8 +81,9 @@ def read(
   Args:
     source: as `find` gave it.
     names: the file's columns.
-    rows: cells of the columns that `source.places(names)` names, or why a row
-      cannot be read.
+    rows: cells of the columns that `source.places(names, whole=whole)` names,
+      or why a row cannot be read.
+    whole: whether `names` are all columns; of lines of JSON others may follow.
     category_separator: between the levels of a category; None: the source's.
     which_category: "first" or "deepest", where a cell holds several paths.
     missing: words in small letters that stand for a missing value, as a whole
@@ -104,7 +106,11 @@ def read(
     separator, which_category, Counter() if notes is None else notes
   )
   items = _read_items(
-    source, rows, source.places(names), frozenset(missing), categories
+    source,
+    rows,
+    source.places(names, whole=whole),
+    frozenset(missing),
+    categories,
   )
   return list_products(items, one_count=source.one_count)
 

@@ -132,6 +132,7 @@ def _parse(file, name):
       parser.Parse(block)
       yield from feed.take()
     parser.Parse(b"", True)
+    yield from feed.take()
   except expat.ExpatError as error:
     raise UserError(f"{name} is no whole XML file: {error}") from error
 

@@ -66,14 +66,24 @@ class Source:
   # Whether all rows of a product have one listing_id: see items.list_products.
   one_count: bool = False
 
-  def places(self, names: Sequence[str]) -> dict[str, str]:
-    """Returns {field: the file's column} of the fields that are there."""
+  def places(
+    self, names: Sequence[str], *, whole: bool = True
+  ) -> dict[str, str]:
+    """Returns {field: the file's column} of the fields that are there.
+
+    Args:
+      names: the file's columns.
+      whole: whether these are all; of lines of JSON only the first are known,
+        so that each field may come later, by its first name.
+    """
     there = {spell(name): name for name in reversed(names)}
     found = {}
     for field, columns in self.fields.items():
-      for column in map(spell, columns):
-        if column in there:
-          found.setdefault(field, there[column])
+      known = [c for c in map(spell, columns) if c in there]
+      if known:
+        found[field] = there[known[0]]
+      elif not whole:
+        found[field] = columns[0]
     return found
 
 
