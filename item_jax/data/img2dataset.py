@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -61,7 +62,9 @@ def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
     example: one of them.
     addresses: the file that `write_addresses` wrote them to.
   """
-  command = _COMMAND.format(list=os.fspath(addresses), folder="photos")
+  command = _COMMAND.format(
+    list=shlex.quote(os.fspath(addresses)), folder="photos"
+  )
   return (
     f"{count:,} images are addresses, as {example}, which are not fetched: they"
     f" are listed in {addresses}; fetch them with `{command}` and say"
@@ -92,8 +95,8 @@ def list_names(address: str) -> list[str]:
 
   Without what follows "?" or "#": the whole path below the host's name, below
   the folder itself and then shorter, down to the file's name alone; each with
-  %20 and the like decoded, and as it is. None where the path does not end as
-  an image's name does: then the question ("?id=7") tells images apart.
+  %20 and the like decoded, and as it is. No name where there is a "?" and the
+  path does not end as an image's name: then what follows tells images apart.
   """
   try:
     parts = urlsplit(address.strip())
