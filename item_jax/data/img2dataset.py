@@ -1,0 +1,283 @@
+"""Finds the files of images that a catalogue gives as addresses.
+
+Nothing is fetched here: img2dataset does that well, and what it writes is
+read. Its output folder (output_format=files) looks like this, where each
+shard's table says which address became which file, and what failed:
+
+  00000/000000000.jpg, 00000/000000000.json, ...
+  00000.parquet
+"""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from urllib.parse import quote, unquote, urlsplit
+
+from etils import epath
+
+from item_jax.errors import UserError
+
+_SHARD = re.compile(r"\d+")
+_NOTE = re.compile(r"\d+\.json")
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+_ADDRESS = re.compile(r"(?:https?:)?//\S", re.IGNORECASE)
+# The list is CSV, as img2dataset fails at a comma in one of plain text. Images
+# are kept as they came: encoded anew they lose the note that says which way up.
+_COLUMN = "url"
+_COMMAND = (
+  f"img2dataset --url_list={{list}} --input_format=csv --url_col={_COLUMN}"
+  " --output_format=files --output_folder={folder} --resize_mode=no"
+  " --skip_reencode=True"
+)
+
+
+def is_address(image: str) -> bool:
+  """Returns whether an image is an address on the web, not a file's name."""
+  return bool(_ADDRESS.match(image))
+
+
+def fetchable(address: str) -> str:
+  """Returns an address as programs that fetch want it: whole, in ASCII.
+
+  "//host/blue lamp.jpg?a=1&amp;b=2", as pages have it, is no such address.
+  """
+  address = address.strip().replace("&amp;", "&")
+  if address.startswith("//"):
+    address = f"https:{address}"
+  # All that addresses consist of is kept, escapes too.
+  return quote(address, safe="%/:=&?~#+!$,;'@()*[]", errors="surrogateescape")
+
+
+def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
+  """Returns the sentence that says what to do where images are addresses.
+
+  Args:
+    count: images that are.
+    example: one of them.
+    addresses: the file that `write_addresses` wrote them to.
+  """
+  command = _COMMAND.format(
+    list=shlex.quote(os.fspath(addresses)), folder="photos"
+  )
+  return (
+    f"{count:,} images are addresses, as {example}, which are not fetched: they"
+    f" are listed in {addresses}; fetch them with `{command}` and say"
+    " --images=photos"
+  )
+
+
+def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
+  """Writes each address among images once, as a CSV for img2dataset.
+
+  Returns:
+    How many they are.
+  """
+  seen: set[int] = set()
+  with open(path, "w", newline="", encoding="utf-8") as file:
+    lines = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    lines.writerow([_COLUMN])
+    for address in map(fetchable, filter(is_address, images)):
+      # A hash is all that must be kept of each.
+      if hash(address) not in seen:
+        seen.add(hash(address))
+        lines.writerow([address])
+  return len(seen)
+
+
+def list_names(address: str) -> list[str]:
+  """Returns where a fetched image may lie below a folder, likeliest first.
+
+  Without what follows "?" or "#": the whole path below the host's name, below
+  the folder itself and then shorter, down to the file's name alone; each with
+  %20 and the like decoded, and as it is. No name where there is a "?" and the
+  path does not end as an image's name: then what follows tells images apart.
+  """
+  try:
+    parts = urlsplit(address.strip())
+  except ValueError:
+    return []
+  path = f"{parts.netloc}/{parts.path.lstrip('/')}".split("/")
+  suffix = PurePosixPath(unquote(path[-1])).suffix.lower()
+  if len(path) < 2 or (parts.query and suffix not in _IMAGES):
+    return []
+  names: dict[str, None] = {}
+  for start in range(len(path)):
+    name = "/".join(path[start:])
+    names.update({unquote(name): None, name: None})
+  return [name for name in names if _stays_inside(name)]
+
+
+def _stays_inside(name):
+  parts = name.replace("\\", "/").split("/")
+  return "\0" not in name and not {"", ".", ".."} & set(parts)
+
+
+class Fetched:
+  """Finds the files of addresses in what somebody fetched: one a file."""
+
+  def __init__(self, folder: str | os.PathLike):
+    """Looks what the folder is.
+
+    Args:
+      folder: img2dataset's output, or one where the files have the names that
+        the addresses end with.
+
+    Raises:
+      UserError: as `open_index`.
+    """
+    self._root = epath.Path(folder)
+    self._index = open_index(folder)
+    self._owners: dict[str, str] = {}  # of files found by name: the address
+
+  def find(self, address: str) -> tuple[str, str]:
+    """Returns the address's file below the folder, or "" and the reason."""
+    if self._index is not None:
+      return self._index.find(address)
+    for name in list_names(address):
+      if not self._exists(name):
+        continue
+      # Two images of one name ("a/1.jpg", "b/1.jpg") in a folder without a and
+      # b: which one was kept there cannot be told.
+      path = address.partition("?")[0].partition("#")[0].strip()
+      owner = self._owners.setdefault(name, path)
+      if owner == path:
+        return name, ""
+      return "", f"two addresses for one image file: {name}: {owner}, {path}"
+    return "", f"the image is an address that was not fetched: {address}"
+
+  def _exists(self, name):
+    path = self._root / name
+    if "://" in os.fspath(self._root):
+      return path.exists()
+    return os.path.isfile(path)  # False for names that no file can have
+
+
+class Index:
+  """The files of the addresses that img2dataset was given.
+
+  It lies in a temporary file of SQLite's: a million addresses take no memory.
+  """
+
+  def __init__(self):
+    # The empty name is a file that is gone with the connection.
+    self._files = sqlite3.connect("", check_same_thread=False)
+    self._files.execute(
+      "CREATE TABLE files (address TEXT PRIMARY KEY, file TEXT, reason TEXT)"
+      " WITHOUT ROWID"
+    )
+
+  def __len__(self) -> int:
+    """How many addresses have a file."""
+    found = self._files.execute("SELECT COUNT(*) FROM files WHERE file != ''")
+    return found.fetchone()[0]
+
+  def add(self, entries: Iterable[tuple[str, str, str]]) -> None:
+    """Takes (address, file, reason); one with a file takes another's place."""
+    self._files.executemany(
+      "INSERT INTO files VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
+      " file = excluded.file, reason = excluded.reason WHERE file = ''",
+      entries,
+    )
+
+  def find(self, address: str) -> tuple[str, str]:
+    """Returns an address's file below the folder, or "" and the reason."""
+    found = self._files.execute(
+      "SELECT file, reason FROM files WHERE address = ?",
+      (fetchable(address),),
+    ).fetchone()
+    return found or (
+      "",
+      f"the image is an address that was not fetched: {address}",
+    )
+
+
+def open_index(folder: str | os.PathLike) -> Index | None:
+  """Opens an output folder of img2dataset; None where it is another folder.
+
+  Args:
+    folder: may be of an object store, as gs://bucket/photos.
+
+  Raises:
+    UserError: it has no single files, or is broken.
+  """
+  root = epath.Path(folder)
+  entries = {entry.name: entry for entry in root.iterdir()}
+  index = None
+  stems = {PurePosixPath(name).stem.removesuffix("_stats") for name in entries}
+  for shard in sorted(filter(_SHARD.fullmatch, stems)):
+    if shard in entries and entries[shard].is_dir():
+      notes = list(_read_shard(entries[shard], entries.get(f"{shard}.parquet")))
+      if notes:
+        index = index or Index()
+        index.add(notes)
+    elif f"{shard}_stats.json" in entries:
+      raise UserError(
+        f"{root} was written by img2dataset with its images packed, there is no"
+        f" folder {shard}: expected --output_format=files"
+      )
+  return index
+
+
+def _read_shard(folder, table) -> Iterator[tuple[str, str, str]]:
+  """Yields (address, file, reason) of a shard, from its table or notes."""
+  names = _list(folder)
+  images = {}
+  for name in names:
+    key, suffix = os.path.splitext(name)
+    if suffix.lower() in _IMAGES:
+      images[key] = f"{folder.name}/{name}"
+  # The notes say the same, but for what failed; a million are slow to open.
+  if table and importlib.util.find_spec("pyarrow"):
+    notes = _read_table(table)
+  else:
+    notes = _read_notes(folder, names)
+  for note in notes:
+    address, key = note.get("url"), note.get("key")
+    if not isinstance(address, str) or not isinstance(key, str):
+      continue
+    file = images.get(key, "")
+    said = note.get("error_message") or note.get("status") or "no reason given"
+    reason = "" if file else f"the image could not be fetched: {said}"
+    yield fetchable(address), file, reason
+
+
+def _list(folder):
+  """Names in a folder; a shard's are thousands, whose paths take long."""
+  if "://" in os.fspath(folder):
+    return [entry.name for entry in folder.iterdir()]
+  return os.listdir(folder)
+
+
+def _read_table(table):
+  import pyarrow as pa
+  import pyarrow.parquet as pq
+
+  wanted = {"url", "key", "status", "error_message"}
+  try:
+    with table.open("rb") as file:
+      parquet = pq.ParquetFile(file)
+      columns = [c for c in parquet.schema_arrow.names if c in wanted]
+      if not {"url", "key"} <= set(columns):
+        return  # somebody else's
+      for batch in parquet.iter_batches(4096, columns=columns):
+        yield from batch.to_pylist()
+  except (OSError, ValueError, pa.ArrowException) as error:
+    raise UserError(f"{table} is broken or cut short: {error}") from error
+
+
+def _read_notes(folder, names):
+  """The same from the .json beside each image; failures have none."""
+  for name in sorted(names):
+    if _NOTE.fullmatch(name):
+      try:
+        note = json.loads((folder / name).read_text())
+      except ValueError:
+        continue  # its image is missed where it is wanted
+      if isinstance(note, dict):
+        yield note
