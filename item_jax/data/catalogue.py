@@ -1,15 +1,18 @@
 """Reads a catalogue as checked rows, and says what is wrong with the others."""
 
 import hashlib
+import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from item_jax.data import cells as cells_lib
+from item_jax.data import sources
 from item_jax.data.cells import LossyNumber, spaced, to_path, to_text
+from item_jax.data.sources.cells import Suspects
 from item_jax.data.tables import Table, match_columns, open_tables, read_cells
 from item_jax.errors import UserError
 
@@ -54,7 +57,10 @@ class Reading:
   columns: from a name of COLUMNS to the catalogue's own name for it.
   missing: texts that stand for a missing value, in small letters.
   quoting: of `delimited.QUOTING`.
-  category_separator: stands between the levels of a category.
+  source: whose export it is, of `sources.NAMES`; "auto" tells by the header.
+  category_separator: stands between the levels of a category; None takes that
+    of the source, ">" in a plain table.
+  which_category: of `sources.WHICH`, where a shop names several.
   trust_ids: whether ids are taken as they are, also those that look like
     numbers which lost their digits, or like no ids at all.
   """
@@ -62,15 +68,20 @@ class Reading:
   columns: Mapping[str, str] = field(default_factory=dict)
   missing: Sequence[str] = cells_lib.MISSING
   quoting: str = "auto"
-  category_separator: str = ">"
+  source: str = "auto"
+  category_separator: str | None = None
+  which_category: str = "first"
   trust_ids: bool = False
 
 
 class Catalogue:
   """A catalogue's files, opened; its rows can be read any number of times.
 
-  missing: {column: {word: cells}}, of words that were read as missing, as
-  counted by the last reading of all rows.
+  source: the reader of a shop's export; None for a plain table.
+  missing: {column: {word: cells}}, of words that were read as missing.
+  notes: {what else there is to say: how often}.
+  merged: {why: rows}, of a shop's rows that added no listing.
+  The last three are counted anew by each reading of all rows.
   """
 
   def __init__(
@@ -90,14 +101,43 @@ class Catalogue:
     """
     self.reading = reading or Reading()
     self.tables = open_tables(files, quoting=self.reading.quoting)
+    self.source = self._find_source()
     self._found = [self._match(table) for table in self.tables]
     words = (word.strip().lower() for word in self.reading.missing)
     self._missing = frozenset(filter(None, words))
+    # Of a shop's it was made one already.
+    own = self.reading.category_separator if self.source is None else None
+    self._separator = own or ">"
     self._paths: dict[str, str] = {}
     self._longest = max(map(len, self._missing), default=0)
-    self.missing: dict[str, Counter] = {}
+    self._start_counting()
+
+  def _start_counting(self) -> None:
+    self.missing = {column: Counter() for column in COLUMNS}
+    self.notes: Counter = Counter()
+    self._suspects = Suspects()
+    self.merged: Counter = Counter()
+
+  def _find_source(self) -> sources.Source | None:
+    if self.reading.columns:
+      if self.reading.source not in ("auto", "table"):
+        raise UserError(
+          f"--column maps columns of a plain table, --source is"
+          f" {self.reading.source}: expected one of the two"
+        )
+      return None
+    found = [sources.find(t.names, self.reading.source) for t in self.tables]
+    if any(source is not found[0] for source in found):
+      raise UserError(
+        f"{self.name} and the files beside it are exports of different shops:"
+        " expected one, or --source"
+      )
+    return found[0]
 
   def _match(self, table: Table) -> dict[str, str]:
+    if self.source is not None:
+      places = self.source.places(table.names, whole=table.whole)
+      return {name: name for name in places.values()}
     found = match_columns(
       table.names, COLUMNS, self.reading.columns, table.path
     )
@@ -129,12 +169,13 @@ class Catalogue:
     Raises:
       UserError: a file is broken, or an id has lost digits.
     """
-    self.missing = {column: Counter() for column in COLUMNS}
-    for number, cells in enumerate(self._cells(), start=1):
+    self._start_counting()
+    for number, cells in self._cells():
       if isinstance(cells, str):
         yield Rejected(number, "", cells)
       else:
         yield self._check(number, cells, split_of or hash_split)
+    self.notes += self._suspects.counts
 
   def products(self) -> Iterator[tuple[str, str, bool] | None]:
     """Yields the product, the split and whether there is a title, of each row
@@ -143,9 +184,9 @@ class Catalogue:
     Raises:
       UserError: as `rows`.
     """
-    self.missing = {column: Counter() for column in COLUMNS}
+    self._start_counting()
     columns = (*_IDS, "split", "title")
-    for number, cells in enumerate(self._cells(), start=1):
+    for number, cells in self._cells():
       if isinstance(cells, str):
         yield None
         continue
@@ -163,9 +204,31 @@ class Catalogue:
         )
       )
 
-  def _cells(self) -> Iterable[dict[str, Any] | str]:
-    for table, found in zip(self.tables, self._found, strict=True):
-      yield from read_cells(table, found)
+  def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yields the number of each row and its cells, or what is wrong with it."""
+    rows = itertools.chain.from_iterable(
+      map(read_cells, self.tables, self._found)
+    )
+    if self.source is None:
+      yield from enumerate(rows, start=1)
+      return
+    first = self.tables[0]
+    for made in sources.read(
+      self.source,
+      first.names,
+      rows,
+      whole=first.whole,
+      category_separator=self.reading.category_separator,
+      which_category=self.reading.which_category,
+      missing=self._missing,
+      notes=self.notes,
+    ):
+      if isinstance(made, sources.Merged):
+        self.merged[made.reason] += 1
+      elif isinstance(made, sources.Bad):
+        yield made.row, made.reason
+      else:
+        yield made.row, made.fields
 
   def _texts(self, number, cells) -> tuple[dict[str, Any], str | None]:
     """The cells of a row as they are stored, or the reason why they cannot."""
@@ -196,6 +259,10 @@ class Catalogue:
     if not _SPLIT.fullmatch(split) or split == "all":  # which stands for each
       return Rejected(number, listing, f"no name for a split: {split[:40]}")
     title = spaced(texts["title"])
+    if self.source is None and not isinstance(texts["image"], bytes):
+      self._suspects.look(
+        title=title, category=texts["category"], image=texts["image"]
+      )
     if not title and not texts["image"]:
       return Rejected(number, listing, "neither title nor image")
     return Row(
@@ -229,7 +296,7 @@ class Catalogue:
     known = isinstance(value, str) and self._paths.get(value)
     if known:
       return known
-    path = to_path(value, self.reading.category_separator)
+    path = to_path(value, self._separator)
     levels = path.lower().split(" > ") if path else ()
     if not self._missing.isdisjoint(levels):
       return self._without_missing(path)

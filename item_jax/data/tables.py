@@ -17,6 +17,7 @@ import fsspec.compression
 import fsspec.utils
 
 from item_jax.data import delimited, parquet
+from item_jax.data.sources import google, schema
 from item_jax.errors import UserError
 
 _PEEK = 100  # JSON lines looked at to learn the columns
@@ -367,6 +368,39 @@ def _parse(line: bytes) -> Cells | str:
   return value if isinstance(value, dict) else "the line is no object"
 
 
+# ---- Feeds in XML, and JSON in one piece ----
+
+
+def _open_whole(read):
+  """A reader of what is no table: `read` gives its names and rows."""
+
+  def open_whole(path, quoting):
+    del quoting
+
+    def rows(columns):
+      with open_bytes(path) as file:
+        _, found = read(file, os.fspath(path))
+        for row in found:
+          if isinstance(row, str):
+            yield row
+          else:
+            yield [row.get(name) for name in columns]
+
+    def begin():
+      with open_bytes(path) as file:
+        yield read(file, os.fspath(path))[0]
+
+    (names,) = _unbroken(begin(), path)
+    return Table(
+      path,
+      names,
+      lambda columns: _unbroken(rows(columns), path),
+      whole=False,
+    )
+
+  return open_whole
+
+
 # ---- Parquet ----
 
 
@@ -387,4 +421,7 @@ _READERS = {
   ".jsonl": _open_json,
   ".ndjson": _open_json,
   ".parquet": _open_parquet,
+  ".json": _open_whole(schema.read_json),
+  ".jsonld": _open_whole(schema.read_json),
+  ".xml": _open_whole(google.read_xml),
 }
