@@ -75,9 +75,7 @@ def _columns(images: Any, titles: Any) -> dict[str, Iterable]:
 
 def _is_frame(given: Any) -> bool:
   """Whether it has named columns: of pandas, Polars, pyarrow and others."""
-  return hasattr(given, "__len__") and (
-    hasattr(given, "columns") or hasattr(given, "column_names")
-  )
+  return hasattr(given, "columns") or hasattr(given, "column_names")
 
 
 def _of_frame(frame: Any) -> tuple[Any, Any]:
@@ -88,7 +86,11 @@ def _of_frame(frame: Any) -> tuple[Any, Any]:
       "a data frame needs one column image and one column title; its columns"
       f" are: {listed([str(name) for name in names]) or 'none'}"
     )
-  return frame["image"], frame["title"]
+  try:
+    return frame["image"], frame["title"]
+  except TypeError as error:  # of a lazy one
+    name = type(frame).__name__
+    raise UserError(f"columns of a {name} cannot be read: {error}") from error
 
 
 def _rows(name: str, given: Any) -> Iterable:
@@ -108,7 +110,7 @@ def _rows(name: str, given: Any) -> Iterable:
     )
   if name == "images" and _is_array(given) and given.ndim > 1:
     try:
-      _check_shape(given, stacked=True)
+      _check_array(given, stacked=True)
     except BadImage as error:
       raise UserError(f"images is {_shown(given)}: {error}") from error
     return given if given.ndim == 4 else [given]
@@ -207,30 +209,31 @@ def _read(file: Any) -> bytes:
 
 def _pixels(value: Any) -> np.ndarray:
   """An array as Pillow takes it: uint8 [H,W] or [H,W,C], C from 2 to 4."""
-  _check_shape(value)
-  pixels = np.asarray(value)
-  if pixels.dtype.kind == "f":
-    raise BadImage(
-      "expected uint8 of 0 to 255, or uint16 of 0 to 65,535; (255 *"
-      " x).astype('uint8') makes them of 0 to 1"
-    )
-  if pixels.dtype.kind not in "bui":
-    raise BadImage("expected uint8 or uint16")
-  pixels = images_lib.to_8_bits(pixels)
+  array = np.asarray(value)
+  _check_array(array)
+  pixels = images_lib.to_8_bits(array)
   return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
 
 
-def _check_shape(value: Any, *, stacked: bool = False) -> None:
-  """Refuses a shape that is not an image's, or a stack's where it may be."""
-  *rest, last = shape = tuple(value.shape)
+def _check_array(array: Any, *, stacked: bool = False) -> None:
+  """Refuses what is not an image, or no stack of them where that may be."""
   ranks = (2, 3, 4) if stacked else (2, 3)
-  if len(shape) not in ranks or (len(rest) > 1 and last not in (1, 2, 3, 4)):
+  *outer, last = shape = tuple(array.shape)
+  if len(shape) not in ranks or (len(outer) > 1 and last not in (1, 2, 3, 4)):
     raise BadImage(
       "expected [H,W] or [H,W,C] for one image, C from 1 to 4, and [N,H,W,C]"
       " or a list for many"
     )
   if 0 in shape[-3:]:
     raise BadImage("the image has no pixels")
+  kind = getattr(array.dtype, "kind", "u")  # torch's have none
+  if kind == "f":
+    raise BadImage(
+      "expected uint8 of 0 to 255, or uint16 of 0 to 65,535; (255 *"
+      " x).astype('uint8') makes them of 0 to 1"
+    )
+  if kind not in "bui":
+    raise BadImage("expected uint8 or uint16")
 
 
 def _shown(value: Any) -> str:
@@ -243,4 +246,5 @@ def _shown(value: Any) -> str:
     return f"{len(value):,} bytes"
   if isinstance(value, (str, os.PathLike)):
     return _SHORT.repr(os.fspath(value))
-  return f"{_SHORT.repr(value)} ({type(value).__name__})"
+  text = " ".join(_SHORT.repr(value).split())  # some have many lines
+  return f"{text} ({type(value).__name__})"

@@ -146,7 +146,7 @@ def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
 
 
 def _check_header(path: Path) -> bytes:
-  """The start of an .npy; numpy takes as much memory as it says it is long."""
+  """Returns an .npy's header: numpy takes as much memory as it claims to be."""
   with open(path, "rb") as file:
     start = file.read(_HEADER)
   field = start[8:10] if start[6:7] == b"\x01" else start[8:12]
@@ -167,10 +167,14 @@ def check_embeddings(
     )
   dtype = vectors_ND.dtype
   if dtype != ml_dtypes.bfloat16 and (dtype.kind != "f" or dtype.itemsize > 8):
-    unknown = ", a type that numpy does not know," if dtype.kind == "V" else ""
+    lost = ""
+    if dtype.kind == "V":
+      lost = (
+        " (bytes without a type; x.view(ml_dtypes.bfloat16), if it was that)"
+      )
     raise UserError(
-      f"{source} holds {dtype}{unknown}; expected float32 (or float16, bfloat16"
-      " or float64, which are computed in float32), as x.astype(np.float32) is"
+      f"{source} holds {dtype}{lost}; expected float32 (or float16, bfloat16 or"
+      " float64, which are computed in float32), as x.astype(np.float32) is"
     )
   if len(vectors_ND) != len(ids):
     raise UserError(
