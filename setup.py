@@ -19,6 +19,7 @@ CORE = [
   "jax>=0.10,<0.12",
   "matplotlib>=3.10,<4",
   "ml-collections>=1.1,<2",
+  "ml_dtypes>=0.5,<0.7",
   "numpy>=2.0,<3",
   "opencv-python-headless>=4.10,<6",
   "optax>=0.2.8,<0.3",

@@ -179,7 +179,7 @@ def test_of_many_photos_the_bad_one_is_named(
 ):
   good = str(photos(tiny_data, records)[0])
   (tmp_path / "bad.jpg").write_bytes(b"no photo")
-  with pytest.raises(UserError, match=r"bad\.jpg: .* no JPEG") as caught:
+  with pytest.raises(UserError, match=r"bad\.jpg': .* no JPEG") as caught:
     predict.predict_listings(workdir, images=[good, str(tmp_path / "bad.jpg")])
   assert good not in str(caught.value)
 

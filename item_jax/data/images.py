@@ -66,7 +66,30 @@ def store_jpeg(data: bytes) -> bytes:
   """
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about metadata; sizes are checked
-    pixels, orientation = _decode(data)
+    return _encode(*_decode(data))
+
+
+def store_image(image: Image.Image) -> bytes:
+  """Makes of an image that Pillow holds what the store keeps of its file.
+
+  Args:
+    image: of any mode; values of the modes I and F as `to_8_bits` takes them.
+      It is turned as its EXIF notes say.
+
+  Returns:
+    A JPEG, as `store_jpeg`.
+
+  Raises:
+    BadImage: its file is broken, it has no pixels or too many, or its values
+      are of no known scale.
+  """
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    _check_size(image)
+    return _encode(*_load(image))
+
+
+def _encode(pixels, orientation):
   pixels = _resize(pixels, _stored_size(*pixels.shape[:2]))
   return simplejpeg.encode_jpeg(
     _upright(pixels, orientation), quality=QUALITY, colorsubsampling="420"
@@ -115,9 +138,8 @@ def _decode(data):
   if len(data) > MAX_BYTES:
     raise BadImage(f"the image file is larger than {MAX_BYTES // 10**6} MB")
   image = _open(data)
+  _check_size(image)
   width, height = image.size
-  if width * height > MAX_PIXELS:
-    raise BadImage(f"the image has more than {MAX_PIXELS // 10**6} megapixels")
   if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
     high, wide = _stored_size(height, width)
     shrink = min(height / high, width / wide)
@@ -129,11 +151,26 @@ def _decode(data):
         image.info.get("progressive") and _BETWEEN_SCANS.search(str(error))
       ):
         raise BadImage(f"the image file is broken: {error}") from error
+  return _load(image)
+
+
+def _check_size(image):
+  pixels = image.width * image.height
+  if not pixels:
+    raise BadImage("the image has no pixels")
+  if pixels > MAX_PIXELS:
+    raise BadImage(f"the image has more than {MAX_PIXELS // 10**6} megapixels")
+
+
+def _load(image):
+  """An image's pixels by Pillow, and how they are turned."""
   try:
     # First of all: looking for a PNG's notes loads it too, and a second try
     # finds no fault with a broken one.
     image.load()
     return _rgb(image), _orientation(image)
+  except BadImage:
+    raise
   except _BROKEN as error:
     raise BadImage(f"the image file is broken or cut short: {error}") from error
   except MemoryError as error:
@@ -198,15 +235,55 @@ def _rgb(image):
   """Any colour mode as uint8 [height, width, 3], transparency over white."""
   if image.mode.startswith("I") or image.mode == "F":
     deep = np.asarray(image)
-    grey = np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8)  # 65535 -> 255
+    grey = to_8_bits(deep, sixteen=image.format == "PNG")
     if "transparency" in image.info:
       grey[deep == image.info["transparency"]] = 255
     return np.repeat(grey[..., None], 3, axis=2)
+  if image.mode == "La":  # Pillow turns it into nothing else
+    image = image.convert("LA")
   if image.has_transparency_data:
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image)
   return np.asarray(image.convert("RGB"))
+
+
+def to_8_bits(values: np.ndarray, *, sixteen: bool = False) -> np.ndarray:
+  """Brings an image's values to the scale of 8 bits.
+
+  A type alone does not say the scale: Pillow and numpy copy a photo's 0 to 255
+  into wider types as they are. So values up to 255 are taken for 8 bits, and
+  higher ones for 16.
+
+  Args:
+    values: of any real dtype and any shape, not empty.
+    sixteen: they are of 16 bits, however dark the photo is.
+
+  Returns:
+    uint8 of the same shape; 65,535 and True become 255.
+
+  Raises:
+    BadImage: they fit neither scale, or are fractions of 0 to 1.
+  """
+  if values.dtype == np.uint8:
+    return values
+  if values.dtype == bool:
+    return values * np.uint8(255)
+  low, high = values.min(), values.max()
+  # Values a little above 255 are as a rule a photo of 8 bits after some
+  # arithmetic, unless their type is made for 16.
+  made_for_16 = values.dtype.kind == "u" and values.itemsize == 2
+  least = 0 if sixteen or made_for_16 else 4096
+  to_one = values.dtype.kind == "f" and 0 < high <= 1
+  if low >= 0 and not to_one:
+    if high <= 255 and not sixteen:
+      return values.astype(np.uint8)
+    if least <= high <= 65535:
+      return (values / 257 + 0.5).astype(np.uint8)
+  raise BadImage(
+    f"its values go from {low} to {high}; expected 0 to 255, or 0 to"
+    " 65,535 in 16 bits"
+  )
 
 
 def _upright(pixels, orientation):

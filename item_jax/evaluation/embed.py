@@ -2,24 +2,22 @@
 
 import copy
 import functools
-import io
-from collections.abc import Sequence
-from pathlib import Path
+import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from item_jax import tasks
 from item_jax.batch import Batch
 from item_jax.config import Config
-from item_jax.data import images as images_lib
 from item_jax.data import pipeline
 from item_jax.data.cells import spaced
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
+from item_jax.evaluation import inputs
 from item_jax.training import attention as attention_lib
 from item_jax.training import sharding
 from item_jax.training.restore import restore
@@ -102,93 +100,81 @@ class Embedder:
 
   def predict_batch(self, batch: Batch) -> np.ndarray:
     """float32 [B,C], log-probabilities of `categories`, as `embed_batch`."""
-    if self.task.predict is None:
-      raise UserError(
-        f"a model trained for task={self.config.task!r} predicts no category:"
-        " train one with --config.task=category"
-      )
+    self._check_predicts()
     placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
     return np.asarray(self._predict_batch(self._params, placed))
 
   def embed(
-    self,
-    images: Sequence | None = None,
-    titles: Sequence[str | None] | None = None,
-    *,
-    batch_size: int = 64,
+    self, images: Any = None, titles: Any = None, *, batch_size: int = 64
   ) -> np.ndarray:
-    """Embeds photos and titles, row for row.
+    """Embeds images and titles, row for row.
 
     Args:
-      images: paths, PIL images, uint8 arrays [H,W], [H,W,3] or [H,W,4], or
-        None where a photo is missing. Absent altogether: all missing.
-      titles: strings, or None (or "") where a title is missing.
+      images: one image, or many in anything that has an order: a list, an
+        array, a column of a data frame, a generator, which is read as it is
+        needed. An image is a path, the bytes of an image file, a file that is
+        open, a PIL image of any mode, or an array uint8 or uint16 [H,W] or
+        [H,W,C], C from 1 to 4; an array [N,H,W,C] is N images. None, NaN,
+        pandas' NA and "" are a missing one. Or a data frame alone, with the
+        columns image and title. None altogether: all are missing.
+      titles: one string, or many likewise; missing ones likewise, and those
+        of blanks. A word such as "nan" is a title as any other.
       batch_size: rows at a time; it does not change the result.
 
     Returns:
       float32 [N, D], unit rows, equal to what an export of the same listings
-      holds. A row with neither side has the embedding of nothing.
+      holds; [1, D] for one listing, [0, D] for none. A row with neither side
+      has the embedding of nothing.
 
     Raises:
-      UserError: the two lengths differ, or neither is given.
-      item_jax.data.images.BadImage: a photo cannot be read; it is named.
+      UserError: neither is given, or not as many of one as of the other; or a
+        row, counted from 0, holds what is no image or no title.
     """
     parts = self._in_batches(self.embed_batch, images, titles, batch_size)
     return np.concatenate([np.zeros((0, self.task.dims), np.float32), *parts])
 
   def predict(
-    self,
-    images: Sequence | None = None,
-    titles: Sequence[str | None] | None = None,
-    *,
-    batch_size: int = 64,
+    self, images: Any = None, titles: Any = None, *, batch_size: int = 64
   ) -> np.ndarray:
     """float32 [N,C]: log-probabilities of `categories`; otherwise as `embed`.
 
     Raises:
-      UserError: the model was not trained to predict categories.
+      UserError: as `embed`, or the model was not trained to predict
+        categories.
     """
+    self._check_predicts()
     parts = self._in_batches(self.predict_batch, images, titles, batch_size)
     return np.concatenate(
       [np.zeros((0, len(self.categories)), np.float32), *parts]
     )
 
+  def _check_predicts(self) -> None:
+    if self.task.predict is None:
+      raise UserError(
+        f"a model trained for task={self.config.task!r} predicts no category:"
+        " train one with --config.task=category"
+      )
+
   def _in_batches(self, run, images, titles, batch_size: int) -> list:
-    """What `run` gives for photos and titles, batch by batch."""
-    if images is None and titles is None:
-      raise UserError("photos, titles or both are needed; neither was given")
-    if images is None:
-      images = [None] * len(titles)
-    if titles is None:
-      titles = [None] * len(images)
-    if len(images) != len(titles):
-      raise UserError(f"{len(images)} images but {len(titles)} titles")
+    """What `run` gives for images and titles, batch by batch."""
     check_batch_size(batch_size)
     devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices
+    listings = inputs.listings(images, titles)
     parts = []
-    for first in range(0, len(images), batch_size):
-      rows = [
-        self._row(image, title)
-        for image, title in zip(
-          images[first : first + batch_size],
-          titles[first : first + batch_size],
-          strict=True,
-        )
-      ]
+    while rows := [
+      self._row(jpeg, title)
+      for jpeg, title in itertools.islice(listings, batch_size)
+    ]:
       real = len(rows)
       rows += [rows[-1]] * (batch_size - real)
       batch = Batch(*(np.stack(column) for column in zip(*rows, strict=True)))
       parts.append(run(batch)[:real])
     return parts
 
-  def _row(self, image, title: str | None) -> Batch:
-    try:
-      jpeg = b"" if image is None else images_lib.store_jpeg(_file_bytes(image))
-    except images_lib.BadImage as error:
-      raise images_lib.BadImage(f"{_named(image)}: {error}") from error
+  def _row(self, jpeg: bytes | None, title: str | None) -> Batch:
     return pipeline.make_row(
-      Record("", "", spaced(title or ""), "", jpeg),
+      Record("", "", spaced(title or ""), "", jpeg or b""),
       words=self.words,
       image_size=self.config.model.image_size,
       title_places=self.config.model.title_places,
@@ -213,35 +199,3 @@ def load(
   """
   found = restore(workdir, step=step)
   return Embedder(found.run, found.params, step=found.step, dtype=dtype)
-
-
-def _named(image) -> str:
-  """What a message calls a photo."""
-  if isinstance(image, (str, Path)):
-    return str(image)
-  return f"a photo given as {type(image).__name__}"
-
-
-def _file_bytes(image) -> bytes:
-  """A photo in any of the accepted forms as the bytes of a file."""
-  if isinstance(image, (str, Path)):
-    return Path(image).read_bytes()
-  if isinstance(image, np.ndarray):
-    if image.dtype != np.uint8 or not (
-      image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    ):
-      raise UserError(
-        "an array of a photo is uint8 [H,W], [H,W,3] or [H,W,4], not"
-        f" {image.dtype} {list(image.shape)}"
-      )
-    image = Image.fromarray(image)
-  if not isinstance(image, Image.Image):
-    raise UserError(
-      "a photo is a path, a PIL image, an array or None, not"
-      f" {type(image).__name__}"
-    )
-  if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
-    image = image.convert("RGB")  # PNG has no CMYK
-  file = io.BytesIO()
-  image.save(file, "PNG", exif=image.getexif(), compress_level=0)
-  return file.getvalue()

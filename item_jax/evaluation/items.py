@@ -1,10 +1,12 @@
 """Reads what is scored: an .npy and a CSV in, checked rows out."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from item_jax.data.cells import MISSING, check_id, to_path, to_text
@@ -18,6 +20,7 @@ _PRODUCT = ("product", "product_id")
 _NEEDED, _OPTIONAL = (_ID, _PRODUCT), ("category", "role")
 ROLES = ("query", "index", "both")
 _HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
+_BFLOAT16 = re.compile(rb"'descr': *'<V2'")  # what an .npy calls it
 EXPORTED = ("embeddings.npy", "items.csv")  # hashed in an export's meta.json
 
 
@@ -152,6 +155,9 @@ def check_items(items: Items, source: Path | str = "items") -> None:
 def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
   """Maps an .npy of one float row an id; its values are checked by the search.
 
+  numpy has no bfloat16 and writes it as two bytes of no kind, "<V2". Nothing
+  else is written so (its own two bytes are "|V2"), and it is read as bfloat16.
+
   Returns:
     float [N, D], on disk until it is read.
 
@@ -159,24 +165,27 @@ def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
     UserError: not an .npy, an object array, other shape, type or row count.
   """
   try:
-    _check_header(path)
+    header = _check_header(path)
     vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
   except (ValueError, EOFError, OverflowError) as error:
     raise UserError(f"{path} is not a plain .npy array: {error}") from error
   if not isinstance(vectors_ND, np.ndarray):
     raise UserError(f"{path} is an archive of arrays; expected one .npy array")
+  if _BFLOAT16.search(header):
+    vectors_ND = vectors_ND.view(ml_dtypes.bfloat16)
   check_embeddings(vectors_ND, ids, path)
   return vectors_ND
 
 
-def _check_header(path: Path) -> None:
-  """numpy takes as much memory as an .npy says that its header is long."""
+def _check_header(path: Path) -> bytes:
+  """Returns an .npy's header: numpy takes as much memory as it claims to be."""
   with open(path, "rb") as file:
-    start = file.read(12)
+    start = file.read(_HEADER)
   field = start[8:10] if start[6:7] == b"\x01" else start[8:12]
   length = int.from_bytes(field, "little")
   if start.startswith(b"\x93NUMPY") and length > _HEADER:
     raise ValueError(f"its header claims {length:,} bytes")
+  return start[: length + 12]
 
 
 def check_embeddings(
@@ -188,10 +197,16 @@ def check_embeddings(
       f"{source} has shape {vectors_ND.shape}; expected one row of values for"
       f" each of {len(ids)} items"
     )
-  if vectors_ND.dtype.kind != "f" or vectors_ND.dtype.itemsize > 8:
+  dtype = vectors_ND.dtype
+  if dtype != ml_dtypes.bfloat16 and (dtype.kind != "f" or dtype.itemsize > 8):
+    lost = ""
+    if dtype.kind == "V":
+      lost = (
+        " (bytes without a type; x.view(ml_dtypes.bfloat16), if it was that)"
+      )
     raise UserError(
-      f"{source} holds {vectors_ND.dtype}; expected float32 (or float16 or"
-      " float64, which are computed in float32)"
+      f"{source} holds {dtype}{lost}; expected float32 (or float16, bfloat16 or"
+      " float64, which are computed in float32), as x.astype(np.float32) is"
     )
   if len(vectors_ND) != len(ids):
     raise UserError(

@@ -12,7 +12,6 @@ import numpy as np
 
 from item_jax.data import pipeline
 from item_jax.data.cells import spaced
-from item_jax.data.images import BadImage
 from item_jax.data.records import open_store
 from item_jax.data.unreadable import listed
 from item_jax.errors import UserError
@@ -184,16 +183,14 @@ def predict_listings(
     UserError: a photo that cannot be read; a listing of which the model would
       see nothing.
   """
+  images = images and [image if image.strip() else "" for image in images]
   titles = titles and [spaced(title) for title in titles]
   embedder = _load(workdir, step, top)
-  try:
-    log_p_NC = embedder.predict(
-      images=None if images is None else [image or None for image in images],
-      titles=titles,
-      batch_size=min(64, max(len(images or ()), len(titles or ()))),
-    )
-  except (BadImage, OSError) as error:
-    raise UserError(str(error)) from error
+  log_p_NC = embedder.predict(
+    images=images,
+    titles=titles,
+    batch_size=min(64, max(len(images or ()), len(titles or ()))),
+  )
   _check_seen(embedder.task.side, images, titles, rows=len(log_p_NC))
   ranked_NK, probability_NK = rank(log_p_NC, top)
   for row, (line, shares) in enumerate(
