@@ -52,7 +52,7 @@ def titles_of(path, **reading):
 def test_signs_in_a_file_that_quotes_nothing_are_signs(tmp_path, name, titles):
   path = write(tmp_path, lines(**titles), name)
   assert titles_of(path) == [titles.get(f"l{n}", f"mug {n}") for n in range(9)]
-  assert Catalogue(path).quoting() == ["line"]
+  assert Catalogue(path).describe()["quoting"] == ["line"]
 
 
 def test_where_the_title_stands_does_not_matter(tmp_path):
@@ -100,7 +100,7 @@ def test_titles_over_several_lines_of_a_csv_that_quotes(tmp_path, quoting, end):
   path.write_bytes(text.encode())
   expected = [titles.get(f"l{n}", f"mug {n}") for n in range(9)]
   assert titles_of(path) == [" ".join(title.split()) for title in expected]
-  assert Catalogue(path).quoting() == ["csv"]
+  assert Catalogue(path).describe()["quoting"] == ["csv"]
 
 
 def test_a_description_full_of_delimiters_is_a_text(tmp_path):

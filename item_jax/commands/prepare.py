@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from item_jax.data import sources
 from item_jax.data.cells import MISSING
 from item_jax.data.delimited import QUOTING
 from item_jax.errors import UserError
@@ -12,8 +13,8 @@ def add(command) -> None:
   sub.add_argument(
     "catalogue",
     nargs="+",
-    help=".csv, .tsv, .jsonl or .parquet, also packed as .gz or .zst; a folder"
-    " of such parts; or several of these",
+    help=".csv, .tsv, .jsonl or .parquet, also packed as .gz or .zst; a shop's"
+    " export, also .xml or .json; a folder of such parts; or several of these",
   )
   sub.add_argument(
     "--images",
@@ -37,10 +38,21 @@ def add(command) -> None:
   )
   add_missing(sub)
   sub.add_argument(
+    "--source",
+    choices=sources.NAMES,
+    default="auto",
+    help="whose export the catalogue is; auto tells by the header",
+  )
+  sub.add_argument(
     "--category_separator",
-    default=">",
     metavar="SIGN",
-    help="between the levels of a category",
+    help="between the levels of a category; default: > or the source's own",
+  )
+  sub.add_argument(
+    "--which_category",
+    choices=sources.WHICH,
+    default="first",
+    help="where a shop's cell names several",
   )
   sub.add_argument(
     "--trust_ids",
@@ -108,7 +120,9 @@ def run(args, rest) -> int:
       columns=columns,
       missing=args.missing,
       quoting=args.quoting,
+      source=args.source,
       category_separator=args.category_separator,
+      which_category=args.which_category,
       trust_ids=args.trust_ids,
     ),
     tokenizer=args.tokenizer,

@@ -149,9 +149,22 @@ class Catalogue:
     """What it is called: the first file's name, which need be no valid text."""
     return os.fsencode(self.tables[0].path.name).decode(errors="replace")
 
-  def quoting(self) -> list[str]:
-    """How quotes in the files were read, each way once."""
-    return sorted({table.quoting for table in self.tables} - {""})
+  def describe(self) -> dict[str, Any]:
+    """How the catalogue was read, for the report; after all rows were."""
+    return {
+      "source": self.source.name if self.source else "table",
+      "told_by": sources.describe(self.source, self.tables[0].names)
+      if self.source
+      else "",
+      "quoting": sorted({table.quoting for table in self.tables} - {""}),
+      "missing": {
+        column: dict(words.most_common())
+        for column, words in self.missing.items()
+        if words
+      },
+      "merged": dict(self.merged.most_common()),
+      "notes": dict(self.notes.most_common()),
+    }
 
   def rows(
     self, split_of: Callable[[str], str] | None = None

@@ -10,17 +10,19 @@ shard's table says which address became which file, and what failed:
 
 import csv
 import importlib.util
+import itertools
 import json
 import os
 import re
 import shlex
 import sqlite3
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
 from etils import epath
 
+from item_jax.data.catalogue import Rejected, Row
 from item_jax.errors import UserError
 
 _SHARD = re.compile(r"\d+")
@@ -156,6 +158,57 @@ class Fetched:
     if "://" in os.fspath(self._root):
       return path.exists()
     return os.path.isfile(path)  # False for names that no file can have
+
+
+class Replaced:
+  """Rows whose images that are addresses became the files fetched for them.
+
+  unfetched: how many have none; their rows are rejected.
+  """
+
+  def __init__(self, folder: str | os.PathLike):
+    self._folder = folder
+    self._fetched: Fetched | None = None  # most catalogues have no address
+    self.unfetched = 0
+
+  def rows(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
+    """Yields the rows as they come, each image in its file's name."""
+    for row in rows:
+      if isinstance(row, Rejected) or not self._is_address(row):
+        yield row
+        continue
+      file, reason = self._find(row.image)
+      if file:
+        yield row._replace(image=file)
+      else:
+        self.unfetched += 1
+        yield Rejected(row.number, row.listing_id, reason)
+
+  def _is_address(self, row) -> bool:
+    return isinstance(row.image, str) and is_address(row.image)
+
+  def _find(self, address):
+    if self._fetched is None:
+      self._fetched = Fetched(self._folder)
+    return self._fetched.find(address)
+
+  def explain(self, rows: Iterable[Row | Rejected], path: Path) -> str:
+    """Lists the addresses without a file in a CSV; says what to do with it.
+
+    Args:
+      rows: of the catalogue, once more.
+      path: of the CSV.
+    """
+    wanted = (
+      row.image
+      for row in rows
+      if isinstance(row, Row)
+      and self._is_address(row)
+      and not self._find(row.image)[0]
+    )
+    first = next(wanted)
+    write_addresses(path, itertools.chain([first], wanted))
+    return explain(self.unfetched, first, path)
 
 
 class Index:

@@ -24,7 +24,7 @@ _TABLE = """
   )
 """
 _REJECTED = """
-  CREATE TABLE rejected (number INTEGER PRIMARY KEY, listing TEXT, reason TEXT)
+  CREATE TABLE rejected (number INTEGER, listing TEXT, reason TEXT)
 """
 
 
@@ -94,7 +94,10 @@ class Ledger:
     """What was rejected, in the catalogue's order."""
     return map(
       Rejected._make,
-      self._database.execute("SELECT * FROM rejected ORDER BY number"),
+      # A shop's row may make several listings: lamp, lamp#2, ..., lamp#10.
+      self._database.execute(
+        "SELECT * FROM rejected ORDER BY number, LENGTH(listing), listing"
+      ),
     )
 
   def close(self) -> None:

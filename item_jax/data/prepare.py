@@ -15,6 +15,7 @@ from tqdm import tqdm
 from item_jax.data import records
 from item_jax.data.catalogue import Catalogue, Reading, Rejected, Row
 from item_jax.data.images import PREPROCESSING
+from item_jax.data.img2dataset import Replaced
 from item_jax.data.ledger import open_ledger
 from item_jax.data.photos import store_photos
 from item_jax.data.publish import new_folder
@@ -108,8 +109,13 @@ def prepare(
     write = write or functools.partial(
       _write, workers=workers, total=found.rows
     )
+    replaced = Replaced(images)
     with open_ledger(draft.path / "ledger.sqlite") as ledger:
-      outcome = write(draft.path, opened.rows(found.split_of), images, ledger)
+      rows = replaced.rows(opened.rows(found.split_of))
+      outcome = write(draft.path, rows, images, ledger)
+      if replaced.unfetched:
+        listed = out.with_name(f"{out.name}.addresses.csv")
+        print(replaced.explain(opened.rows(), listed))
       if outcome["read"] != found.rows:
         raise UserError(
           f"{opened.name} was changed while it was read: {found.rows:,} rows,"
@@ -207,13 +213,7 @@ def _describe(opened: Catalogue, found: Survey, words, outcome, ledger):
     "format": records.FORMAT,
     "catalogue": opened.name,
     "files": len(opened.tables),
-    "quoting": opened.quoting(),
-    "missing_words": {
-      column: dict(words.most_common())
-      for column, words in opened.missing.items()
-      if words
-    },
-    "followed_split": found.followed,
+    "reading": opened.describe() | {"followed_split": found.followed},
     "fingerprint": outcome["fingerprint"],
     "preprocessing": PREPROCESSING,
     "tokenizer": words.fingerprint,

@@ -14,7 +14,7 @@ def report(found: dict[str, Any]) -> str:
     f"rows        {found['read']:,} read, {rows['all']:,} stored,"
     f" {rejected.pop('all'):,} rejected",
     *([list_reasons(rejected)] if rejected else []),
-    *_reading(found),
+    *_reading(found["reading"]),
     *(
       f"  {split:9} {rows[split]:,} rows of {products[split]:,} products;"
       f" missing: {found['missing_image'][split]:,} photos,"
@@ -56,14 +56,26 @@ _QUOTING = {
 _WORDS = 5  # named of a column
 
 
-def _reading(found):
+def _reading(how):
   """How the table was read, where that was not beyond doubt."""
-  lines = [f"quotes      {_QUOTING[way]}" for way in found["quoting"]]
-  lines += describe_missing(found["missing_words"])
-  if found["followed_split"]:
+  lines = [f"source      {how['told_by']}"] if how["told_by"] else []
+  lines += [
+    f"merged      {count:,} rows: {why}" for why, count in how["merged"].items()
+  ]
+  lines += [f"quotes      {_QUOTING[way]}" for way in how["quoting"]]
+  lines += describe_missing(how["missing"])
+  if how["followed_split"]:
     lines.append(
-      f"splits      {found['followed_split']:,} rows without one got that of"
+      f"splits      {how['followed_split']:,} rows without one got that of"
       " their product's other rows"
+    )
+  seen = "noted" if how["told_by"] else "warning"
+  lines += [
+    f"{seen:11} {count:,} {what}" for what, count in how["notes"].items()
+  ]
+  if how["notes"] and not how["told_by"]:
+    lines.append(
+      "            (is it a shop's export? --source=NAME says whose)"
     )
   return lines
 
