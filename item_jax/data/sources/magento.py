@@ -86,7 +86,8 @@ def _split_paths(cells, separator):
   are; people also write a blank after it. So a part after a comma and a blank
   is a path if it begins with the first one's root, else the rest of a name.
   """
-  first, *others = re.split(r"[,|]", cells.text("categories"))
+  between = ",|".replace(separator, "")
+  first, *others = re.split(f"[{between}]", cells.text("categories"))
   root = first.partition(separator)[0].strip()
   paths = [first]
   for part in others:
