@@ -49,6 +49,10 @@ def report(found: dict[str, Any]) -> str:
   return "\n".join(lines)
 
 
+def list_reasons(reasons: dict[str, int]) -> str:
+  return "\n".join(f"  {count:9,}  {kind}" for kind, count in reasons.items())
+
+
 def _image_lines(found):
   """Names of images that were not as written, and placeholders."""
   names = found["image_names"]
@@ -62,7 +66,3 @@ def _image_lines(found):
       f"placeholder {same['products']:,} products have one image{named}:"
       f" {same['listings']:,} listings, among them {some}"
     )
-
-
-def list_reasons(reasons: dict[str, int]) -> str:
-  return "\n".join(f"  {count:9,}  {kind}" for kind, count in reasons.items())
