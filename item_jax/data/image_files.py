@@ -1,6 +1,7 @@
 """Reads the file of an image, below a folder or an address and nowhere else."""
 
 import errno
+import itertools
 import os
 import posixpath
 import stat
@@ -16,6 +17,8 @@ from item_jax.data.image_names import (
   shorten,
 )
 from item_jax.data.images import MAX_BYTES, BadImage
+
+_TRIES = 64  # other spellings of a name
 
 
 def find_root(folder: str | os.PathLike) -> str:
@@ -59,7 +62,7 @@ def _find(root, name):
     return *inside(root, name), AS_WRITTEN
   except (BadImage, OSError) as error:
     reason = _reason(name, error)
-  for spelling, done in other_spellings(name):
+  for spelling, done in itertools.islice(other_spellings(name), _TRIES):
     try:
       return *inside(root, spelling), done
     except (BadImage, OSError) as error:

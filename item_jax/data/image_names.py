@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 AS_WRITTEN = "as written"
 _LONGEST = 200  # characters of a name in a message
+_LONGEST_PATH = 1024  # characters that are rewritten
 _FILE = re.compile("file:(?://(?:localhost)?(?=/))?", re.IGNORECASE)
 _WEB = re.compile(
   r"(?!file:)[a-z][a-z0-9+.-]*://|data:|//[^/]+\.[^/]+/|www\.[^/]+/",
@@ -28,12 +29,13 @@ def other_spellings(name: str) -> Iterator[tuple[str, str]]:
 
   What is tried is fixed: each of `_REWRITINGS` that changes the name, in
   their order, then two of them one after the other, and so on. An address of
-  the web has no other spelling: it never is the name of a file.
+  the web has no other spelling: it never is the name of a file. Nor has a name
+  that is longer than paths are.
 
   A spelling may lead out of the image folder where the name did not: whoever
   uses it must look.
   """
-  if is_address(name):
+  if is_address(name) or len(name) > _LONGEST_PATH:
     return
   seen = {name, ""}
   found = [(name, (), 0)]

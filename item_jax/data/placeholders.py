@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import threadpoolctl
 
 SIDE = 8  # pixels of a thumbnail
 _FINE = 64  # pixels that are looked at on the way to it
@@ -66,7 +67,8 @@ def group_alike(
   values, means, rows = values[order], means[order], np.asarray(rows)[order]
   begins = np.searchsorted(means, means - _MEAN)
   ends = np.searchsorted(means, means + _MEAN, side="right")
-  near = _count_near(values, rows, begins, ends)
+  with threadpoolctl.threadpool_limits(1):  # more would wait for each other
+    near = _count_near(values, rows, begins, ends)
   taken = np.zeros(len(values), bool)
   groups = []
   for leader in np.argsort(-near, kind="stable"):
