@@ -32,6 +32,7 @@ CORE = [
   "simplejpeg>=1.8,<2",
   "tensorboardX>=2.6,<3",
   "tensorflow-datasets>=4.9.9,<4.10",
+  "threadpoolctl>=3.5,<4",
   "tokenizers>=0.21,<0.24",
   "tqdm>=4.66,<5",
 ]

@@ -104,7 +104,7 @@ def make_corpus(shop: Path) -> dict[str, str | None]:
     file.truncate(50_000_001)
   add(b"large", b"large.jpg", kind="the image file is larger than 50 MB")
   add(b"gone", b"gone.jpg", kind="the image file is not there")
-  add(b"long", b"x" * 5000, kind="the image file cannot be read")
+  add(b"long", b"x" * 5000, kind="the image file is not there")
   (folder / "folder.jpg").mkdir()
   add(b"folder", b"folder.jpg", kind="the image is no regular file")
   os.mkfifo(folder / "pipe.jpg")

@@ -17,9 +17,12 @@ from shop import contents, make_corpus, make_shop, photo, write_catalogue
 from tensorflow_datasets.core.utils import shard_utils
 
 from item_jax.__main__ import main
-from item_jax.data import beam_workers
+from item_jax.data import beam, beam_workers
+from item_jax.data.catalogue import Row
+from item_jax.data.images import store_jpeg
+from item_jax.data.ledger import open_ledger
 from item_jax.data.prepare import prepare
-from item_jax.data.records import in_order, open_store
+from item_jax.data.records import Fingerprint, Record, in_order, open_store
 from item_jax.errors import UserError
 
 DIRECT = {"runner": "DirectRunner", "workers": None}
@@ -139,10 +142,13 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
 ):
   (tmp_path / "bucket" / "work").mkdir()
   (tmp_path / "secret.jpg").write_bytes(photo())
+  (few / "images" / "sub dir").mkdir()
+  (few / "images" / "sub dir" / "a.jpg").write_bytes(photo())
   with open(few / "c.csv", "a") as file:
     file.write("up,,../../secret.jpg,t,,train\n")
     file.write(f"root,,{tmp_path / 'secret.jpg'},t,,train\n")
-    file.write("other,,gs://bucket/shop/images/0.jpg,t,,train\n")
+    file.write("other,,gs://other/shop/images/0.jpg,t,,train\n")
+    file.write("spelt,,sub%20dir\\a.jpg,t,,train\n")
     file.write("gone,,gone.jpg,t,,train\n")
     file.write("inner,,x/../3.jpg,t,,train\n")
   assert run(few, out=tmp_path / "here") == 0
@@ -159,15 +165,34 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
   assert code == 0
   made, expected = contents(tmp_path / "data"), contents(tmp_path / "here")
   listed = made["rejected.csv"].decode()
-  assert listed.count("the image path leaves the image folder") == 3
+  assert listed.count("the image path leaves the image folder") == 2
   assert listed.count("the image file is not there: gone.jpg") == 2
-  assert {name for name in expected if made[name] != expected[name]} <= {
-    # What a folder of this machine says of gs://bucket/... is another reason.
-    "catalogue.json",
-    "rejected.csv",
-    "manifest.json",
-  }
+  assert listed.count("is an address and those are not fetched") == 1
+  assert made == expected
+  assert b"backslashes turned and percent-decoded" in made["catalogue.json"]
   assert list((tmp_path / "bucket" / "work").iterdir()) == []
+
+
+def test_photos_in_the_table_reach_the_workers(tmp_path):
+  files = [*(photo(n) for n in range(3)), photo(kind="GIF")]
+  rows = [
+    Row(n, f"l{n}", f"p{n}", data, f"mug {n}", "", "train")
+    for n, data in enumerate(files, start=1)
+  ]
+  with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+    options = beam.read_options("DirectRunner", [])
+    outcome = beam.write(
+      tmp_path, rows, tmp_path, ledger, runner="DirectRunner", options=options
+    )
+    names = ledger.image_names()
+  expected = Fingerprint()
+  for row, data in zip(rows[:3], files, strict=False):
+    expected.add(
+      Record(row.listing_id, row.product_id, row.title, "", store_jpeg(data))
+    )
+  assert outcome["fingerprint"] == {"train": expected.hexdigest()}
+  assert outcome["reasons"] == {"the file is no JPEG, PNG or WebP photo": 1}
+  assert names == {"in the table": 3}
 
 
 # ---- What may go wrong. ----

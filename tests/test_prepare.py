@@ -111,7 +111,7 @@ def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
 def _deadly(root, name):
   if name == "21.jpg":
     os.kill(os.getpid(), signal.SIGKILL)
-  return store_jpeg(photos.read_photo(root, name))
+  return store_jpeg(photos.read_image(root, name)[0])
 
 
 def _deadly_chunk(root, names):

@@ -33,12 +33,14 @@ from item_jax.data.beam_workers import (
   REJECTED,
   ROWS,
   connect,
+  dumps,
   move,
+  read_photos,
   shard_writer,
 )
 from item_jax.data.catalogue import Rejected, Row
+from item_jax.data.image_files import find_root
 from item_jax.data.ledger import Ledger
-from item_jax.data.photos import find_root
 from item_jax.data.records import Fingerprint, Source, in_order
 from item_jax.data.rows import Rejections
 from item_jax.data.writer import write_info
@@ -114,6 +116,8 @@ def write(
           for line in file:
             ledger.reject(Rejected(*json.loads(line)))
     fingerprint = _take_home(folder, place, writers, ledger)
+    for listing, stored in read_photos(place, blocks):
+      ledger.add_photo(listing, stored)
   with Rejections(folder) as rejections:
     for rejected in ledger.rejected():
       rejections.add(rejected)
@@ -156,7 +160,7 @@ def _stage(rows, path, ledger) -> tuple[int, list[int], list[str]]:
       if counts.total() % beam_workers.BLOCK == 0:
         blocks.append(end)
       # With its place among those of its split, by which TFDS orders them.
-      line = json.dumps((counts[row.split], *row)).encode() + b"\n"
+      line = dumps((counts[row.split], *row))
       file.write(line)
       end += len(line)
       counts[row.split] += 1

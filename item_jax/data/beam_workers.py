@@ -5,12 +5,13 @@ first is kept; TFDS sorts the records of a split by their places and writes its
 shards. Rejected rows come together in one file.
 """
 
+import base64
 import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -20,7 +21,7 @@ from tensorflow_datasets.core import naming, writer
 
 from item_jax.data import records
 from item_jax.data.catalogue import Rejected, Row
-from item_jax.data.photos import store_photo
+from item_jax.data.photos import Stored, store_photo
 from item_jax.data.records import serialize
 from item_jax.data.rows import make_record, reject_duplicate
 from item_jax.data.writer import ShardWriter
@@ -28,6 +29,8 @@ from item_jax.data.writer import ShardWriter
 BLOCK = 256  # rows that a worker takes at once
 ROWS = "rows.jsonl"  # in the folder that all machines see
 REJECTED = "rejected.jsonl"
+_BYTES = "base64"  # how JSON holds them
+_PHOTOS = "photos-{}.jsonl"  # of each block
 
 
 def connect(
@@ -52,7 +55,7 @@ def connect(
     | "Spread" >> beam.Reshuffle()
     | "MakeRecords"
     >> beam.FlatMap(
-      _make_records, rows=os.fspath(place / ROWS), root=root
+      _make_records, place=os.fspath(place), root=root
     ).with_outputs("rejected", main="records")
   )
   first = (
@@ -87,19 +90,57 @@ def _write_shards(found, split_writer):
   return split_writer.write_from_pcollection(found)
 
 
-def _make_records(begin: int, rows: str, root: str):
+def _make_records(begin: int, place: str, root: str):
   """One block of rows, each with its photo, by listing id."""
   cv2.setNumThreads(1)  # the runner has a process for each core
-  with epath.Path(rows).open("rb") as file:
+  folder = epath.Path(place)
+  photos = []
+  with (folder / ROWS).open("rb") as file:
     file.seek(begin)
     for line in itertools.islice(file, BLOCK):
-      place, *fields = json.loads(line)
+      number, *fields = _loads(line)
       row = Row(*fields)
-      made = make_record(row, store_photo(root, row.image))
+      stored = store_photo(root, row.image)
+      made = make_record(row, stored)
       if isinstance(made, Rejected):
         yield beam.pvalue.TaggedOutput("rejected", tuple(made))
       else:
-        yield row.listing_id, (row.number, row.split, place, serialize(made))
+        if stored.jpeg:
+          photos.append((row.listing_id, stored._replace(jpeg=b"")))
+        yield row.listing_id, (row.number, row.split, number, serialize(made))
+  # A block that is tried again writes the same once more.
+  with (folder / _PHOTOS.format(begin)).open("wb") as file:
+    file.writelines(map(dumps, photos))
+
+
+def read_photos(
+  place: epath.Path, blocks: Sequence[int]
+) -> Iterator[tuple[str, Stored]]:
+  """Reads what is known of the photos beside their JPEGs, by listing id.
+
+  They are in the table's order, those of duplicate ids among them.
+  """
+  for begin in blocks:
+    with (place / _PHOTOS.format(begin)).open("rb") as file:
+      for line in file:
+        listing, stored = _loads(line)
+        yield listing, Stored(*stored)
+
+
+def dumps(values: Sequence) -> bytes:
+  """A line of JSON in which values may be bytes."""
+  text = json.dumps(values, default=lambda v: {_BYTES: _base64(v)})
+  return text.encode() + b"\n"
+
+
+def _base64(data):
+  return base64.b64encode(data).decode()
+
+
+def _loads(line):
+  return json.loads(
+    line, object_hook=lambda found: base64.b64decode(found[_BYTES])
+  )
 
 
 def _first(listing):

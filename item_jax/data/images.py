@@ -11,6 +11,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from item_jax.data.file_kinds import name_kind
+
 # Named in every store and every checkpoint: to be counted up whenever the
 # pixels that come out of this module change.
 PREPROCESSING = "short256-jpeg90-white-pad/1"
@@ -64,6 +66,18 @@ def store_jpeg(data: bytes) -> bytes:
   Raises:
     BadImage: not such a file, broken, cut short, or too large to decode.
   """
+  return encode(shrink(data))
+
+
+def shrink(data: bytes) -> np.ndarray:
+  """Decodes a photo file to the pixels that `store_jpeg` encodes.
+
+  Returns:
+    uint8 [height, width, 3].
+
+  Raises:
+    BadImage: as `store_jpeg`.
+  """
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about metadata; sizes are checked
     return _encode(*_decode(data))
@@ -91,9 +105,12 @@ def store_image(image: Image.Image) -> bytes:
 
 def _encode(pixels, orientation):
   pixels = _resize(pixels, _stored_size(*pixels.shape[:2]))
-  return simplejpeg.encode_jpeg(
-    _upright(pixels, orientation), quality=QUALITY, colorsubsampling="420"
-  )
+  return _upright(pixels, orientation)
+
+
+def encode(pixels: np.ndarray) -> bytes:
+  """Encodes the pixels of a photo as the store keeps them."""
+  return simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="420")
 
 
 def load_square(jpeg: bytes, size: int) -> np.ndarray:
@@ -185,7 +202,9 @@ def _open(data):
       f"the image has more than {MAX_PIXELS // 10**6} megapixels"
     ) from error
   except _BROKEN as error:
-    raise BadImage("the file is no JPEG, PNG or WebP photo") from error
+    reason = "the file is no JPEG, PNG or WebP photo"
+    kind = name_kind(data)
+    raise BadImage(f"{reason}: it is {kind}" if kind else reason) from error
 
 
 def _orientation(image):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from item_jax.data.catalogue import Rejected
+from item_jax.data.photos import NO_PHOTO, Stored
+from item_jax.data.placeholders import find_placeholders
 from item_jax.data.records import Record, in_order
 from item_jax.data.tokenizer import Words
 
@@ -20,7 +22,8 @@ _LARGEST = 10  # categories named
 _TABLE = """
   CREATE TABLE rows (
     listing TEXT PRIMARY KEY, product TEXT, split TEXT, category TEXT,
-    title TEXT, folded TEXT, photo BLOB
+    title TEXT, folded TEXT, photo BLOB,
+    image TEXT, spelling TEXT, thumbnail BLOB
   )
 """
 _REJECTED = """
@@ -59,8 +62,12 @@ class Ledger:
     self._database.execute(_TABLE)
     self._database.execute(_REJECTED)
 
-  def add(self, split: str, record: Record) -> bool:
-    """Notes a record; False, and nothing noted, if its listing id is known."""
+  def add(self, split: str, record: Record, stored: Stored = NO_PHOTO) -> bool:
+    """Notes a record; False, and nothing noted, if its listing id is known.
+
+    Args:
+      stored: its photo, where that is known; else see `add_photo`.
+    """
     listing, product, title, category, image = record
     photo = hashlib.blake2b(image, digest_size=16).digest() if image else None
     values = (
@@ -71,11 +78,26 @@ class Ledger:
       title or None,
       title.casefold() or None,
       photo,
+      stored.name,
+      stored.spelling or None,
+      stored.thumbnail or None,
     )
+    places = ", ".join("?" * len(values))
     done = self._database.execute(
-      "INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", values
+      f"INSERT OR IGNORE INTO rows VALUES ({places})", values
     )
     return done.rowcount == 1
+
+  def add_photo(self, listing: str, stored: Stored) -> None:
+    """Notes what was not known when a listing's record was added.
+
+    Of several photos of a listing the first counts.
+    """
+    self._database.execute(
+      "UPDATE rows SET image = ?, spelling = ?, thumbnail = ?"
+      " WHERE listing = ? AND photo IS NOT NULL AND spelling IS NULL",
+      (stored.name, stored.spelling, stored.thumbnail, listing),
+    )
 
   def rows(self) -> int:
     """How many were added."""
@@ -118,6 +140,15 @@ class Ledger:
     ):
       yield title
 
+  def image_names(self) -> dict[str, int]:
+    """How many images were found by which spelling of their names."""
+    return dict(
+      self._database.execute(
+        "SELECT spelling, COUNT(*) AS n FROM rows WHERE spelling IS NOT NULL"
+        " GROUP BY spelling ORDER BY n DESC, spelling"
+      )
+    )
+
   def statistics(self, words: Words) -> dict[str, Any]:
     """Counts of everything; splits without rows are not named."""
     return {
@@ -126,6 +157,8 @@ class Ledger:
       "listings_per_product": self._listings_per_product(),
       "categories": self._categories(),
       "title_tokens": self._title_tokens(words),
+      "image_names": self.image_names(),
+      "placeholders": find_placeholders(self._database),
       "missing_image": self._by_split("SUM(photo IS NULL)"),
       "missing_title": self._by_split("SUM(title IS NULL)"),
       "under_several_products": {

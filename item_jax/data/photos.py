@@ -1,45 +1,58 @@
-"""Names of photo files in, what the store keeps of each out, in order."""
+"""Reads photos and shrinks them to what the store keeps, in order."""
 
 import multiprocessing
 import os
-import posixpath
 import signal
-import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
-from etils import epath
 
-from item_jax.data.images import MAX_BYTES, BadImage, store_jpeg
+from item_jax.data.image_files import find_root, read_image
+from item_jax.data.image_names import shorten
+from item_jax.data.images import BadImage, encode, shrink
+from item_jax.data.placeholders import thumbnail
 from item_jax.processes import die_with_parent
 
 T = TypeVar("T")
 _CHUNK = 16  # photos handed to a worker at once
 _DEATHS = 2  # of a process alone with it; one may have been killed from outside
 _AHEAD = 4  # chunks a worker may be ahead of the one waited for
+IN_TABLE = "in the table"  # in place of a name's spelling
+
+
+class Stored(NamedTuple):
+  """What is known of a photo once it can be stored."""
+
+  jpeg: bytes  # b"" for no photo
+  name: str = ""  # as the table writes it; "" where the photo lies in it
+  spelling: str = ""  # by which the file was found, or IN_TABLE
+  thumbnail: bytes = b""
+
+
+NO_PHOTO = Stored(b"")
 
 
 def store_photos(
   folder: str | os.PathLike,
-  wanted: Iterable[tuple[T, str]],
+  wanted: Iterable[tuple[T, str | bytes]],
   *,
   workers: int | None,
-) -> Iterator[tuple[T, bytes | BadImage]]:
+) -> Iterator[tuple[T, Stored | BadImage]]:
   """Reads and shrinks photos.
 
   Args:
     folder: where the names start; no photo outside is read.
-    wanted: pairs of anything and a photo's name; "" is no photo.
+    wanted: pairs of anything and a photo's name, or the bytes of its file
+      for one that lies in the table itself; "" is no photo.
     workers: processes; None takes one a core, 0 or 1 the calling process.
 
   Yields:
-    Each thing with the JPEG to store (b"" for no photo) or the reason why
-    there is none, in the order of `wanted` whatever the number of workers.
+    Each thing with its photo or the reason why there is none, in the order of
+    `wanted` whatever the number of workers.
   """
   root = find_root(folder)
   if workers is None:
@@ -127,7 +140,8 @@ class _Pool:
           lone = self._start(1)
       else:
         deadly += 1
-        stored.append(BadImage(f"reading the image kills the process: {name}"))
+        reason = f"reading the image kills the process: {shorten(name)}"
+        stored.append(BadImage(reason))
     lone.shutdown()
     if deadly == len(chunk) > 1:
       raise RuntimeError(
@@ -164,66 +178,16 @@ def _stored_chunk(root, names):
   return [store_photo(root, name) for name in names if not _stopped()]
 
 
-def store_photo(root: str, name: str) -> bytes | BadImage:
-  """The JPEG to store of a photo (b"" for no name), or why there is none."""
+def store_photo(root: str, name: str | bytes) -> Stored | BadImage:
+  """Reads and shrinks one photo, as `store_photos` does many."""
   if not name:
-    return b""
+    return NO_PHOTO
   try:
-    return store_jpeg(read_photo(root, name))
+    if isinstance(name, bytes):
+      data, spelling, name = name, IN_TABLE, ""
+    else:
+      data, spelling = read_image(root, name)
+    pixels = shrink(data)
   except BadImage as error:
     return error
-
-
-def find_root(folder: str | os.PathLike) -> str:
-  """An image folder as `read_photo` takes it: no link in it, or an address."""
-  folder = os.fspath(folder)
-  return folder if "://" in folder else os.path.realpath(folder)
-
-
-def read_photo(root: str, name: str) -> bytes:
-  """A photo file's bytes.
-
-  Args:
-    root: the image folder, as `find_root` gives it.
-    name: path of the file, relative to it.
-
-  Raises:
-    BadImage: outside the folder, not there, no file, or too large.
-  """
-  inside = _in_store if "://" in root else _in_folder
-  try:
-    path, size = inside(root, name)
-    if size > MAX_BYTES:
-      raise BadImage(
-        f"the image file is larger than {MAX_BYTES // 10**6} MB: {name}"
-      )
-    return path.read_bytes()
-  except FileNotFoundError:
-    raise BadImage(f"the image file is not there: {name}") from None
-  except OSError as error:
-    raise BadImage(
-      f"the image file cannot be read: {name}: {error.strerror}"
-    ) from error
-
-
-def _in_folder(root, name):
-  """The path of a photo in a folder, all links followed, and its bytes."""
-  path = os.path.realpath(os.path.join(root, name))
-  if os.path.commonpath([root, path]) != root:
-    raise BadImage(f"the image path leaves the image folder: {name}")
-  found = os.stat(path)
-  if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
-    raise BadImage(f"the image is no regular file: {name}")
-  return Path(path), found.st_size
-
-
-def _in_store(root, name):
-  """The same in an object store, where names are all there is."""
-  inner = posixpath.normpath(name)
-  if inner.startswith(("/", "../")) or inner == ".." or "://" in name:
-    raise BadImage(f"the image path leaves the image folder: {name}")
-  path = epath.Path(root) / inner
-  found = path.stat()
-  if found.is_directory:
-    raise BadImage(f"the image is no regular file: {name}")
-  return path, found.length
+  return Stored(encode(pixels), name, spelling, thumbnail(pixels))

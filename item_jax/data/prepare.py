@@ -181,7 +181,7 @@ def _write(folder, rows, images, ledger, *, workers, total) -> dict[str, Any]:
     for row, stored in store_photos(images, _wanted(rows), workers=workers):
       read += 1
       made = make_record(row, stored)
-      if isinstance(made, Record) and not ledger.add(row.split, made):
+      if isinstance(made, Record) and not ledger.add(row.split, made, stored):
         made = reject_duplicate(row.number, row.listing_id)
       if isinstance(made, Record):
         writer.add(row.split, made)

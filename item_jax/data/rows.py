@@ -12,18 +12,21 @@ from typing import Any
 from item_jax.data import records
 from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.images import BadImage
+from item_jax.data.photos import Stored
 from item_jax.data.records import Record
 
 
 def make_record(
-  row: Row | Rejected, stored: bytes | BadImage
+  row: Row | Rejected, stored: Stored | BadImage
 ) -> Record | Rejected:
   """What becomes of a row: `stored` is its photo, or why there is none."""
   if isinstance(row, Rejected):
     return row
   if isinstance(stored, BadImage):
     return Rejected(row.number, row.listing_id, str(stored))
-  return Record(row.listing_id, row.product_id, row.title, row.category, stored)
+  return Record(
+    row.listing_id, row.product_id, row.title, row.category, stored.jpeg
+  )
 
 
 def reject_duplicate(number: int, listing_id: str) -> Rejected:

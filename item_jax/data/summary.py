@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from item_jax.data.image_names import AS_WRITTEN
+
 
 def report(found: dict[str, Any]) -> str:
   """catalogue.json in lines for people."""
@@ -38,6 +40,7 @@ def report(found: dict[str, Any]) -> str:
       f" {tokens['cut_share']:.2%} cut at {tokens['places']} places"
     )
   lines += [
+    *_image_lines(found),
     f"shared      {several['photos']['distinct']:,} photos and"
     f" {several['titles']['distinct']:,} titles under several products",
     f"leakage     {leaks['products']['distinct']:,} products,"
@@ -96,3 +99,18 @@ def describe_missing(found: dict[str, dict[str, int]]) -> list[str]:
 
 def list_reasons(reasons: dict[str, int]) -> str:
   return "\n".join(f"  {count:9,}  {kind}" for kind, count in reasons.items())
+
+
+def _image_lines(found):
+  """Names of images that were not as written, and placeholders."""
+  names = found["image_names"]
+  others = [f"{n:,} {how}" for how, n in names.items() if how != AS_WRITTEN]
+  if others:
+    yield f"image names {', '.join(others)}"
+  for same in found["placeholders"]:
+    named = f", {same['image']}" if same["image"] else ""
+    some = ", ".join(same["listing_ids"][:3])
+    yield (
+      f"placeholder {same['products']:,} products have one image{named}:"
+      f" {same['listings']:,} listings, among them {some}"
+    )
