@@ -39,16 +39,20 @@ CORE = [
 
 BEAM = "apache-beam>=2.77,<3"
 PARQUET = "pyarrow>=18,<27"
+# Of docs/search_engines.md; hnswlib has no wheels.
+ENGINES = ["faiss-cpu>=1.15,<2", "usearch>=2.26,<3", "voyager>=2.2,<3"]
 
 EXTRAS = {
   "beam": [BEAM],
   "cuda12": ["jax[cuda12]>=0.10,<0.12"],
   "cuda13": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],
+  "engines": ENGINES,
   "test": [
     BEAM,
     PARQUET,
     "hypothesis>=6.150,<7",
+    *ENGINES,
     "jsonschema>=4.23,<5",
     "pandas>=2.3,<4",
     "pytest>=8.3,<10",

@@ -45,6 +45,21 @@ def test_the_newest_and_the_best_are_kept(filled):
   assert filled.best_step() == 2
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_score_that_is_nan_is_never_the_best(tmp_path, place):
+  scores = [0.2, 0.1]
+  scores.insert(place, float("nan"))
+  checkpoints = Checkpoints(tmp_path, keep=1)
+  for step, score in enumerate(scores, start=1):
+    checkpoints.save(step, STATE, metrics={"both/map@10": score})
+    checkpoints.wait()
+    known = [s for s in scores[:step] if s == s]
+    best = scores.index(max(known)) + 1 if known else None
+    assert checkpoints.best_step() == best
+    assert checkpoints.steps() == sorted({step, best} - {None})
+  checkpoints.close()
+
+
 def test_what_was_saved_comes_back(filled):
   for step in filled.steps():
     state = filled.restore(step, like(STATE))

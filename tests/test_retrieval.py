@@ -332,6 +332,26 @@ def test_same_call_same_figures(tmp_path):
   )
 
 
+@pytest.mark.parametrize(
+  "form",
+  [
+    np.asfortranarray,
+    lambda x: x.astype(">f4"),
+    lambda x: x.astype("<f8"),
+    lambda x: np.asfortranarray(x.astype(">f8")),
+    lambda x: x * np.float32(4),
+  ],
+)
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_form_of_npy_scores_alike(form, version, tmp_path):
+  vectors, items = clusters()
+  paths = write(tmp_path, vectors, items)
+  expected = evaluate_files(*paths, bootstrap=1)
+  with open(paths[0], "wb") as file:
+    np.lib.format.write_array(file, form(vectors), version=version)
+  assert evaluate_files(*paths, bootstrap=1) == expected
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_precision_is_said(dtype, tmp_path, capsys):
   vectors, items = golden_b()

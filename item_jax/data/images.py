@@ -80,7 +80,7 @@ def shrink(data: bytes) -> np.ndarray:
   """
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about metadata; sizes are checked
-    return _encode(*_decode(data))
+    return _reduce(*_decode(data))
 
 
 def store_image(image: Image.Image) -> bytes:
@@ -100,10 +100,12 @@ def store_image(image: Image.Image) -> bytes:
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     _check_size(image)
-    return _encode(*_load(image))
+    pixels = _reduce(*_load(image))
+  return encode(pixels)
 
 
-def _encode(pixels, orientation):
+def _reduce(pixels, orientation):
+  """Pixels of the stored size, upright."""
   pixels = _resize(pixels, _stored_size(*pixels.shape[:2]))
   return _upright(pixels, orientation)
 

@@ -192,7 +192,10 @@ def _read(file: Any) -> bytes:
   """The bytes of a path, or of a file that is open."""
   try:
     if hasattr(file, "read"):
-      return file.read()
+      data = file.read()
+      if isinstance(data, str):
+        raise BadImage("the file is open as text, expected mode 'rb'")
+      return data
     found = os.stat(file)
     if found.st_size > MAX_BYTES:
       raise BadImage(f"the image file is larger than {MAX_BYTES // 10**6} MB")

@@ -199,6 +199,8 @@ def save(
 ) -> None:
   """Writes a shard; until the second file is there, there is none."""
   file = io.BytesIO()
+  # Row after row, whatever order the array has in memory.
+  rows_ND = np.ascontiguousarray(rows_ND, np.float32)
   np.save(file, rows_ND, allow_pickle=False)
   content = file.getvalue()
   vectors, known = _paths(out, number)

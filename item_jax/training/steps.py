@@ -4,6 +4,7 @@ what they scored, and which of them are kept.
 A step that has no manifest is not a checkpoint: its save was cut off.
 """
 
+import math
 import shutil
 from pathlib import Path
 
@@ -48,9 +49,10 @@ class Steps:
     """The step that did best on validation; None before any evaluation."""
     scored = {}
     for step in self.steps():
-      metrics = self.metrics(step) or {}
-      if self._best in metrics:
-        scored[step] = metrics[self._best]
+      score = (self.metrics(step) or {}).get(self._best, math.nan)
+      # NaN is no score: beside it every number is neither more nor less.
+      if not math.isnan(score):
+        scored[step] = score
     # Of equals the later one.
     return max(scored, key=lambda s: (scored[s], s)) if scored else None
 
