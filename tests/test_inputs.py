@@ -229,7 +229,7 @@ CUT = png(NOISE)[:-300]
     (b"", "0 bytes: the image file is empty"),
     (b"<html>", "6 bytes: the file is no JPEG"),
     (CUT, "broken or cut short"),
-    (io.StringIO("text"), "StringIO.*: the file is no JPEG"),
+    (io.StringIO("text"), "StringIO.*: the file is open as text"),
     (Image.new("RGB", (0, 5)), "mode RGB .*no pixels"),
     (Image.open(io.BytesIO(CUT)), "broken or cut short"),
   ],
