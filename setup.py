@@ -51,6 +51,8 @@ EXTRAS = {
   "test": [
     BEAM,
     PARQUET,
+    # hnswlib has no wheels; this is its code, under its module's name.
+    "chroma-hnswlib>=0.7.6,<0.8; python_version < '3.13'",
     "hypothesis>=6.150,<7",
     *ENGINES,
     "jsonschema>=4.23,<5",
