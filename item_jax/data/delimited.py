@@ -220,7 +220,8 @@ def _signs(text, delimiter, width) -> list[str] | None:
 
 def _bare(cell: str) -> str:
   """A field without the quotes that it begins and ends with, if they pair."""
-  cells = _cut(cell, "") if cell[:1] == '"' else None
+  text = cell.strip()
+  cells = _cut(text, "") if text[:1] == '"' else None
   return cells[0] if cells else cell
 
 

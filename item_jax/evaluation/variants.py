@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.data.cells import spaced
+from item_jax.data.cells import to_path, to_text
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 from item_jax.evaluation.items import (
@@ -98,16 +98,20 @@ def read_pairs(path: Path) -> list[Pair]:
   Raises:
     UserError: naming the row and what is wrong with it.
   """
-  products, variants, differs = read_columns(
-    path, (("product",), ("variant",)), ("differs",)
-  )
+  columns = read_columns(path, (("product",), ("variant",)), ("differs",))
+  rows = len(columns[0])
   pairs: dict[frozenset, Pair] = {}
   for row, (product, variant, said) in enumerate(
-    zip(products, variants, differs or [""] * len(products), strict=True)
+    zip(*(column or [""] * rows for column in columns), strict=True)
   ):
     # As a catalogue's columns are read.
-    levels = map(spaced, said.split(">"))
-    pair = Pair(product.strip(), variant.strip(), tuple(filter(None, levels)))
+    try:
+      levels = to_path(said).split(" > ")
+      pair = Pair(
+        to_text(product), to_text(variant), tuple(filter(None, levels))
+      )
+    except ValueError as error:
+      raise UserError(f"{path}: row {row}: a cell {error}") from error
     if pair.differs[:1] == (ALL,):
       raise UserError(
         f"{path}: row {row} differs in {ALL!r}, which is all rows"
