@@ -2,6 +2,11 @@
 
 from typing import Any
 
+# Real catalogues of Latin script have less than a tenth of these: what is above
+# is a script or a form of words that the tokenizer does not know.
+UNKNOWN_LIMIT = 0.05  # of the titles have an unknown token
+ALIKE_LIMIT = 0.01  # of the titles cannot be told from a different one
+
 
 def report(found: dict[str, Any]) -> str:
   """catalogue.json in lines for people."""
@@ -36,6 +41,7 @@ def report(found: dict[str, Any]) -> str:
       f" 99 % up to {tokens['p99']}, at most {tokens['max']});"
       f" {tokens['cut_share']:.2%} cut at {tokens['places']} places"
     )
+    lines += _title_warnings(tokens)
   lines += [
     f"shared      {several['photos']['distinct']:,} photos and"
     f" {several['titles']['distinct']:,} titles under several products",
@@ -44,6 +50,30 @@ def report(found: dict[str, Any]) -> str:
     f" {leaks['titles']['distinct']:,} titles in several splits",
   ]
   return "\n".join(lines)
+
+
+def _title_warnings(tokens):
+  """What the tokenizer makes of titles; a warning where that is too little."""
+  unknown = tokens["titles_with_unknown_share"]
+  alike = tokens["titles_as_another_share"]
+  lines = [
+    f"            {tokens['unknown_share']:.2%} of the tokens are unknown, in"
+    f" {unknown:.2%} of the titles; {alike:.2%} have the tokens of a different"
+    " title"
+  ]
+  if unknown > UNKNOWN_LIMIT:
+    lines.append(
+      f"warning     {unknown:.2%} of the titles hold what the tokenizer does"
+      f" not know (more than {UNKNOWN_LIMIT:.0%}): it was made for, or learned"
+      " from, other titles"
+    )
+  if alike > ALIKE_LIMIT:
+    lines.append(
+      f"warning     {alike:.2%} of the titles have the same tokens as a"
+      f" different title (more than {ALIKE_LIMIT:.0%}): no model can tell them"
+      " apart by title"
+    )
+  return lines
 
 
 def list_reasons(reasons: dict[str, int]) -> str:

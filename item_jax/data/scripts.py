@@ -1,0 +1,121 @@
+# ruff: noqa: RUF001, RUF003 - letters of all scripts
+"""Folds and cuts titles of any script before a vocabulary is learned or used.
+
+Everything is built from the tokenizers library's own parts, so that a
+tokenizer.json holds all of it and means the same in any program that reads
+such files. Only tokenizers that we train use it: those of other projects keep
+the rules that their weights were trained with.
+"""
+
+from collections.abc import Collection
+
+from tokenizers import Regex, normalizers, pre_tokenizers
+
+# Titles are folded in decomposed form: a letter, then its marks.
+_ACCENT = r"[\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF]"
+# Signs that only Vietnamese and its like (Yoruba, Igbo) write: hook, horn, a
+# dot under a vowel, a tone on a vowel that has a mark already.
+_TONAL = (
+  r"[\u0309\u031B]|[AEIOUYaeiouy]\u0323"
+  r"|[AEOaeo][\u0302\u0306][\u0300\u0301\u0303]"
+)
+# An accent goes where the letter before it is Latin or Greek, and where there
+# is no letter before it. A title with a tonal sign keeps all: \K drops the
+# title from its match, which is then empty, and nothing is left to search.
+_LATIN_MARKS = (
+  rf"\A(?m:.*)(?:{_TONAL})(?m:.*)\K"
+  rf"|(?<=[\p{{Latin}}\p{{Greek}}]|[^\p{{L}}\p{{M}}]){_ACCENT}+"
+)
+_OTHER_MARKS = "|".join(
+  [
+    # Stress, on ї and ё too, but not what makes the letters ѓ and ќ.
+    r"(?<=[\p{Cyrillic}\u0308])(?<![ГгКк])\u0301",
+    r"(?<=[Ее])\u0308",  # ё, which most shops write е
+    r"[\u0591-\u05BD\u05BF\u05C1\u05C2\u05C4\u05C5\u05C7]",  # Hebrew points
+    # Arabic short vowels and the stroke that stretches a word; hamza stays.
+    r"[\u064B-\u0652\u0670\u0640]",
+    r"[\uFE00-\uFE0F\x{E0100}-\x{E01EF}]",  # a sign's look: ❤ and ❤️
+  ]
+)
+
+_SYLLABIC = (
+  r"\p{Han}\p{Katakana}\p{Hiragana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+)
+_LONGEST = 100  # letters of a word that WordPiece looks at
+_WORDS = "|".join(
+  [
+    r"\p{Han}\p{M}*",
+    # With the small kana, the long vowel, the n and the stop that end it.
+    r"[\p{Katakana}\p{Hiragana}ー][ぁぃぅぇぉっゃゅょゎんァィゥェォッャュョヮンー\p{M}]*",
+    # A vowel written first, a consonant, those under it, marks, a vowel after.
+    r"[เ-ไເ-ໄ]?[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}&&\p{L}]"
+    r"(?:[\u17D2\u1039]\p{L}|[\p{M}ะาๅะາຽ])*",
+    r"\p{Hangul}+",
+    r"\p{S}",
+    rf"[^{_SYLLABIC}\p{{Hangul}}\p{{S}}]{{{_LONGEST}}}",
+  ]
+)
+
+
+# Small letters that capitals have no other form of: a title in capitals is to
+# have the tokens of the same title in small letters.
+_ONE_CAPITAL = {"ς": "σ", "ß": "ss", "ı": "i"}
+
+
+def folding() -> normalizers.Normalizer:
+  """Makes spellings of one word equal, and leaves different words different.
+
+  Case, width, font and Unicode form are folded, and marks that are accents:
+  those of Latin and Greek letters, stress and ё in Cyrillic, Hebrew points and
+  Arabic short vowels. Marks that are letters or vowels to their readers stay,
+  as in Hindi, Thai, Japanese, Russian's й and Vietnamese.
+  """
+  return normalizers.Sequence(
+    [
+      normalizers.NFKD(),
+      normalizers.Replace(Regex(_OTHER_MARKS), ""),
+      normalizers.Replace(Regex(_LATIN_MARKS), ""),
+      normalizers.NFC(),
+      normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=False,
+        strip_accents=False,
+        lowercase=True,
+      ),
+      *(normalizers.Replace(*pair) for pair in _ONE_CAPITAL.items()),
+    ]
+  )
+
+
+def cutting(words: Collection[str] = ()) -> pre_tokenizers.PreTokenizer:
+  """Cuts at blanks and signs, and where no blanks are written by syllables.
+
+  A Chinese character, a Japanese or Thai syllable, is a word then. No word is
+  longer than WordPiece looks at.
+
+  Args:
+    words: a WordPiece vocabulary. A character that it has no piece for is cut
+      out of its word, which would be unknown as a whole otherwise.
+  """
+  parts = [
+    pre_tokenizers.BertPreTokenizer(),
+    pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+  ]
+  if first := {word for word in words if len(word) == 1}:
+    inside = {word[2] for word in words if len(word) == 3 and word[:2] == "##"}
+    unknown = rf"[^{_ranges(first)}]+"
+    if never_inside := first - inside:
+      unknown += rf"|(?<=.)[{_ranges(never_inside)}]"
+    parts.append(pre_tokenizers.Split(Regex(unknown), behavior="isolated"))
+  return pre_tokenizers.Sequence(parts)
+
+
+def _ranges(characters):
+  """Characters as a regular expression's class has them, ascending."""
+  codes = {ord(character) for character in characters}
+  starts = sorted(code for code in codes if code - 1 not in codes)
+  ends = sorted(code for code in codes if code + 1 not in codes)
+  return "".join(
+    rf"\x{{{start:X}}}-\x{{{end:X}}}"
+    for start, end in zip(starts, ends, strict=True)
+  )
