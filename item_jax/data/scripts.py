@@ -19,12 +19,12 @@ _TONAL = (
   r"[\u0309\u031B]|[AEIOUYaeiouy]\u0323"
   r"|[AEOaeo][\u0302\u0306][\u0300\u0301\u0303]"
 )
-# An accent goes where the letter before it is Latin or Greek, and where there
-# is no letter before it. A title with a tonal sign keeps all: \K drops the
+# An accent goes unless it follows a letter that is neither Latin nor Greek, or
+# such a letter's marks. A title with a tonal sign keeps all: \K drops the
 # title from its match, which is then empty, and nothing is left to search.
 _LATIN_MARKS = (
   rf"\A(?m:.*)(?:{_TONAL})(?m:.*)\K"
-  rf"|(?<=[\p{{Latin}}\p{{Greek}}]|[^\p{{L}}\p{{M}}]){_ACCENT}+"
+  rf"|(?<![[\p{{L}}\p{{M}}]&&[^\p{{Latin}}\p{{Greek}}]]){_ACCENT}+"
 )
 _OTHER_MARKS = "|".join(
   [
@@ -41,6 +41,7 @@ _OTHER_MARKS = "|".join(
 _SYLLABIC = (
   r"\p{Han}\p{Katakana}\p{Hiragana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 )
+_OTHER = rf"[^{_SYLLABIC}\p{{Hangul}}\p{{S}}]"
 _LONGEST = 100  # letters of a word that WordPiece looks at
 _WORDS = "|".join(
   [
@@ -50,9 +51,11 @@ _WORDS = "|".join(
     # A vowel written first, a consonant, those under it, marks, a vowel after.
     r"[เ-ไເ-ໄ]?[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}&&\p{L}]"
     r"(?:[\u17D2\u1039]\p{L}|[\p{M}ะาๅะາຽ])*",
-    r"\p{Hangul}+",
+    rf"\p{{Hangul}}{{1,{_LONGEST}}}",
     r"\p{S}",
-    rf"[^{_SYLLABIC}\p{{Hangul}}\p{{S}}]{{{_LONGEST}}}",
+    # Twenty letters off what is too long: it is rubbish, and pieces of a word
+    # are looked for in the square of its length.
+    rf"{_OTHER}{{20}}(?={_OTHER}{{{_LONGEST - 19}}})",
   ]
 )
 
