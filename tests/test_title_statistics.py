@@ -8,7 +8,7 @@ import pytest
 
 from item_jax.data.ledger import open_ledger
 from item_jax.data.records import Record
-from item_jax.data.summary import _title_warnings
+from item_jax.data.summary import token_lines
 from item_jax.data.tokenizer import load_words
 
 LISTED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "ハンタ"]
@@ -68,7 +68,7 @@ def test_without_a_title(tmp_path, bert):
   ],
 )
 def test_a_warning_above_a_limit(unknown, alike, warnings):
-  lines = _title_warnings(
+  lines = token_lines(
     {
       "unknown_share": 0.5,
       "titles_with_unknown_share": unknown,

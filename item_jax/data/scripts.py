@@ -38,24 +38,18 @@ _OTHER_MARKS = "|".join(
   ]
 )
 
+_LONGEST = 100  # letters of a word that WordPiece looks at
 _SYLLABIC = (
   r"\p{Han}\p{Katakana}\p{Hiragana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 )
-_OTHER = rf"[^{_SYLLABIC}\p{{Hangul}}\p{{S}}]"
-_LONGEST = 100  # letters of a word that WordPiece looks at
-_WORDS = "|".join(
+_SYLLABLES = "|".join(
   [
     r"\p{Han}\p{M}*",
     # With the small kana, the long vowel, the n and the stop that end it.
     r"[\p{Katakana}\p{Hiragana}ー][ぁぃぅぇぉっゃゅょゎんァィゥェォッャュョヮンー\p{M}]*",
     # A vowel written first, a consonant, those under it, marks, a vowel after.
     r"[เ-ไເ-ໄ]?[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}&&\p{L}]"
-    r"(?:[\u17D2\u1039]\p{L}|[\p{M}ะาๅะາຽ])*",
-    rf"\p{{Hangul}}{{1,{_LONGEST}}}",
-    r"\p{S}",
-    # Twenty letters off what is too long: it is rubbish, and pieces of a word
-    # are looked for in the square of its length.
-    rf"{_OTHER}{{20}}(?={_OTHER}{{{_LONGEST - 19}}})",
+    r"(?:[\u17D2\u1039]\p{L}|[\p{M}ะาๅະາຽ])*",
   ]
 )
 
@@ -100,22 +94,33 @@ def cutting(words: Collection[str] = ()) -> pre_tokenizers.PreTokenizer:
     words: a WordPiece vocabulary. A character that it has no piece for is cut
       out of its word, which would be unknown as a whole otherwise.
   """
+  first = inside = unknown = r"\S"
+  if known := {word for word in words if len(word) == 1}:
+    pieces = {word[2] for word in words if len(word) == 3 and word[:2] == "##"}
+    first, inside = _class(known), _class(pieces)
+    unknown = rf"[^\s{first}]+"
+  # A class without a member is no regular expression: a space is no letter.
+  letters = rf"[^\s\p{{P}}\p{{S}}\p{{Hangul}}{_SYLLABIC}]"
+  start, more = (rf"[{chars}&&{letters}]" for chars in (first, inside))
+  hangul = (rf"[{chars}&&\p{{Hangul}}]" for chars in (first, inside))
   parts = [
-    pre_tokenizers.BertPreTokenizer(),
-    pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+    # Twenty letters off what is too long: it is rubbish, and pieces of a word
+    # are looked for in the square of its length.
+    rf"{start}{more}{{19}}(?={more}{{{_LONGEST - 19}}})",
+    rf"{start}{more}{{0,{_LONGEST - 1}}}",
+    r"[\p{P}\p{S}]",
+    _SYLLABLES,
+    rf"{next(hangul)}{next(hangul)}{{0,{_LONGEST - 1}}}",
+    unknown,
   ]
-  if first := {word for word in words if len(word) == 1}:
-    inside = {word[2] for word in words if len(word) == 3 and word[:2] == "##"}
-    unknown = rf"[^{_ranges(first)}]+"
-    if never_inside := first - inside:
-      unknown += rf"|(?<=.)[{_ranges(never_inside)}]"
-    parts.append(pre_tokenizers.Split(Regex(unknown), behavior="isolated"))
-  return pre_tokenizers.Sequence(parts)
+  return pre_tokenizers.Split(
+    Regex("|".join(parts)), behavior="removed", invert=True
+  )
 
 
-def _ranges(characters):
-  """Characters as a regular expression's class has them, ascending."""
-  codes = {ord(character) for character in characters}
+def _class(characters):
+  """Characters as ranges of a regular expression's class."""
+  codes = {ord(character) for character in characters} | {ord(" ")}
   starts = sorted(code for code in codes if code - 1 not in codes)
   ends = sorted(code for code in codes if code + 1 not in codes)
   return "".join(

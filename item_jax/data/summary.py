@@ -41,7 +41,7 @@ def report(found: dict[str, Any]) -> str:
       f" 99 % up to {tokens['p99']}, at most {tokens['max']});"
       f" {tokens['cut_share']:.2%} cut at {tokens['places']} places"
     )
-    lines += _title_warnings(tokens)
+    lines += token_lines(tokens)
   lines += [
     f"shared      {several['photos']['distinct']:,} photos and"
     f" {several['titles']['distinct']:,} titles under several products",
@@ -52,7 +52,7 @@ def report(found: dict[str, Any]) -> str:
   return "\n".join(lines)
 
 
-def _title_warnings(tokens):
+def token_lines(tokens):
   """What the tokenizer makes of titles; a warning where that is too little."""
   unknown = tokens["titles_with_unknown_share"]
   alike = tokens["titles_as_another_share"]
