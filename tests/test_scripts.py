@@ -142,6 +142,20 @@ def test_where_titles_are_cut(title, expected):
   assert cut(title) == expected.split()
 
 
+def test_no_character_is_lost():
+  """Digits of Thai, marks without a letter, and whatever else there is."""
+  draw = random.Random(5)
+  seen = "".join([*DIFFERENT, "๑๒០၁", "\u0e49", *VIETNAMESE])
+  known = learned([" ".join(seen), seen])
+  for cutting in (scripts.cutting(), scripts.cutting(known.ids())):
+    for number in range(400):
+      characters = seen if number % 2 else list(map(chr, range(0x20, 0x3100)))
+      title = "".join(draw.choices(characters, k=30))
+      text = scripts.folding().normalize_str(title)
+      pieces = [piece for piece, _ in cutting.pre_tokenize_str(text)]
+      assert "".join(pieces) == "".join(text.split()), repr(title)
+
+
 def test_ascii_is_cut_as_berts_rules_do():
   """So that a vocabulary of ASCII titles is the one that they give."""
   folding = normalizers.BertNormalizer()

@@ -103,7 +103,7 @@ def cutting(words: Collection[str] = ()) -> pre_tokenizers.PreTokenizer:
   if known := {word for word in words if len(word) == 1}:
     pieces = {word[2] for word in words if len(word) == 3 and word[:2] == "##"}
     first, inside = _class(known), _class(pieces)
-    unknown = rf"[^\s{first}]+"
+    unknown = rf"[^\s{first}]+|\S"
   letters = rf"[^\s\p{{P}}\p{{S}}\p{{Hangul}}{_SYLLABIC}]"
   start, more = (rf"[{chars}&&{letters}]" for chars in (first, inside))
   start_hangul, more_hangul = (
