@@ -234,7 +234,8 @@ def test_statistics_by_hand(shop):
     "titles": {"distinct": 1, "rows": 3},
   }
   tokens = found["title_tokens"]
-  assert (tokens["max"], tokens["p50"]) == (59, 2)
+  # "blue" has letters that no training title has: "blu" unknown, "e".
+  assert (tokens["max"], tokens["p50"]) == (59, 3)
   # 59 places hold 58 tokens and [SEP].
   assert (tokens["cut"], tokens["cut_share"]) == (1, round(1 / 7, 6))
 

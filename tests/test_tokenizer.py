@@ -87,7 +87,8 @@ SCRIPT = """
 import hashlib, random, sys
 from item_jax.data.tokenizer import train_wordpiece
 draw = random.Random(5)
-letters = [chr(0x4e00 + i) for i in range(3000)] + list("abcdefgh") * 300
+letters = [chr(0xac00 + i) for i in range(2000)] + list("abcdefgh") * 300
+letters += [chr(0x4e00 + i) for i in range(1000)] + list("กขคงเอาีวี่") * 300
 titles = [
   " ".join("".join(draw.choices(letters, k=4)) for _ in range(5))
   for _ in range(2000)
@@ -232,6 +233,62 @@ def test_what_is_no_tokenizer(tmp_path, content, message):
   path.write_bytes(content)
   with pytest.raises(UserError, match=message):
     load_words(path)
+
+
+def changed(words, change):
+  """The text of a tokenizer.json after `change(content, vocabulary)`."""
+  content = json.loads(words._text)
+  change(content, content["model"]["vocab"])
+  return json.dumps(content)
+
+
+def two_of_an_id(content, vocabulary):
+  vocabulary["red"] = vocabulary["cotton"]
+
+
+def a_gap(content, vocabulary):
+  """The library gives an added word the number of words, which is in use."""
+  del vocabulary["[MASK]"]
+  content["added_tokens"][4]["id"] = len(vocabulary)
+
+
+def another_id_stated(content, vocabulary):
+  content["added_tokens"][4]["id"] = vocabulary["red"]
+
+
+def a_far_id_stated(content, vocabulary):
+  content["added_tokens"].append(
+    content["added_tokens"][4] | {"id": 500, "content": "<more>"}
+  )
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (two_of_an_id, "the id [0-9]+ to the words 'cotton' and 'red'"),
+    (a_gap, "the id [0-9]+ to the words '.MASK.' and '"),
+    (another_id_stated, "states the id [0-9]+ for the word '.MASK.'"),
+    (a_far_id_stated, "states the id 500 for the word '<more>'"),
+  ],
+)
+def test_ids_that_are_not_those_in_use(words, tmp_path, change, message):
+  path = tmp_path / "tokenizer.json"
+  path.write_text(changed(words, change))
+  with pytest.raises(UserError, match=message):
+    load_words(path)
+
+
+def test_ids_with_a_gap_and_more_words_added(words, tmp_path):
+  def change(content, vocabulary):
+    vocabulary["red"] = 500
+    mask = content["added_tokens"][4]
+    # A word that the vocabulary has keeps its id.
+    content["added_tokens"].append(mask | {"id": 500, "content": "red"})
+
+  path = tmp_path / "tokenizer.json"
+  path.write_text(changed(words, change))
+  loaded = load_words(path)
+  assert (loaded.size, loaded.special) == (501, (0, 1, 2, 3, 4, 500))
 
 
 def test_no_such_tokenizer(tmp_path):

@@ -1,12 +1,16 @@
 """Stored rows in, one by one; what one needs to know of all of them out."""
 
+import array
 import contextlib
 import hashlib
 import os
 import sqlite3
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from item_jax.data.catalogue import Rejected
 from item_jax.data.photos import NO_PHOTO, Stored
@@ -18,7 +22,7 @@ TITLE_PLACES = 59  # of the default model: 58 tokens and [SEP]
 _BATCH = 10_000  # titles tokenized at once
 _LARGEST = 10  # categories named
 
-# One row a listing. Photos by hash, titles as the uncased tokenizer sees them.
+# One row a listing. Photos by hash, titles with case folded.
 _TABLE = """
   CREATE TABLE rows (
     listing TEXT PRIMARY KEY, product TEXT, split TEXT, category TEXT,
@@ -223,18 +227,33 @@ class Ledger:
 
   def _title_tokens(self, words):
     lengths = Counter()
+    unknown, with_unknown = 0, 0
+    seen = array.array("q"), array.array("q")  # hashes of tokens and of titles
     cursor = self._database.execute(
       "SELECT title FROM rows WHERE title IS NOT NULL"
     )
     while batch := cursor.fetchmany(_BATCH):
-      lengths.update(words.counts([title for (title,) in batch]))
+      titles = [title for (title,) in batch]
+      for title, ids in zip(titles, words.tokens(titles), strict=True):
+        lengths[len(ids)] += 1
+        here = ids.count(words.unk)
+        unknown += here
+        with_unknown += here > 0
+        seen[0].append(hash(tuple(ids)))
+        seen[1].append(hash(_same_title(title)))
     total = lengths.total()
     cut = sum(c for n, c in lengths.items() if n > TITLE_PLACES - 1)
     return {
       **_summary(lengths),
       "places": TITLE_PLACES,
       "cut": cut,
-      "cut_share": round(cut / total, 6) if total else 0.0,
+      "cut_share": _share(cut, total),
+      "unknown": unknown,
+      "unknown_share": _share(unknown, sum(n * c for n, c in lengths.items())),
+      "titles_with_unknown": with_unknown,
+      "titles_with_unknown_share": _share(with_unknown, total),
+      "titles_as_another": (alike := _count_alike(*seen)),
+      "titles_as_another_share": _share(alike, total),
     }
 
   def _shared(self, what, over):
@@ -245,6 +264,34 @@ class Ledger:
       f" HAVING MIN({over}) <> MAX({over}))"
     )
     return {"distinct": values, "rows": rows or 0}
+
+
+def _same_title(title: str) -> str:
+  """A title without what nobody takes for a difference: case, blanks, width."""
+  folded = unicodedata.normalize("NFKC", title).casefold()
+  return " ".join(folded.split())
+
+
+def _count_alike(tokens: Iterable[int], titles: Iterable[int]) -> int:
+  """How many listings have the tokens of a listing with another title.
+
+  Args:
+    tokens, titles: hashes, one a listing; 64 bits, so that what differs among
+      ten million has the same with a chance of one in 300,000.
+  """
+  pairs, times = np.unique(
+    np.stack([np.asarray(tokens), np.asarray(titles)], axis=1),
+    axis=0,
+    return_counts=True,
+  )
+  _, group, titles_of = np.unique(
+    pairs[:, 0], return_inverse=True, return_counts=True
+  )
+  return int(times[titles_of[group] > 1].sum())
+
+
+def _share(part: int, whole: int) -> float:
+  return round(part / whole, 6) if whole else 0.0
 
 
 def _summary(counts: Counter) -> dict[str, float]:

@@ -4,6 +4,11 @@ from typing import Any
 
 from item_jax.data.image_names import AS_WRITTEN
 
+# Real catalogues of Latin script have less than a tenth of these: what is above
+# is a script or a form of words that the tokenizer does not know.
+UNKNOWN_LIMIT = 0.05  # of the titles have an unknown token
+ALIKE_LIMIT = 0.01  # of the titles cannot be told from a different one
+
 
 def report(found: dict[str, Any]) -> str:
   """catalogue.json in lines for people."""
@@ -39,6 +44,7 @@ def report(found: dict[str, Any]) -> str:
       f" 99 % up to {tokens['p99']}, at most {tokens['max']});"
       f" {tokens['cut_share']:.2%} cut at {tokens['places']} places"
     )
+    lines += token_lines(tokens)
   lines += [
     *_image_lines(found),
     f"shared      {several['photos']['distinct']:,} photos and"
@@ -93,6 +99,30 @@ def describe_missing(found: dict[str, dict[str, int]]) -> list[str]:
       f"missing     {column}: {', '.join(named[:_WORDS])}"
       + (f" and {more:,} more words" if more > 0 else "")
       + " read as missing (--missing names the words)"
+    )
+  return lines
+
+
+def token_lines(tokens):
+  """What the tokenizer makes of titles; a warning where that is too little."""
+  unknown = tokens["titles_with_unknown_share"]
+  alike = tokens["titles_as_another_share"]
+  lines = [
+    f"            {tokens['unknown_share']:.2%} of the tokens are unknown, in"
+    f" {unknown:.2%} of the titles; {alike:.2%} have the tokens of a different"
+    " title"
+  ]
+  if unknown > UNKNOWN_LIMIT:
+    lines.append(
+      f"warning     {unknown:.2%} of the titles hold what the tokenizer does"
+      f" not know (more than {UNKNOWN_LIMIT:.0%}): it was made for, or learned"
+      " from, other titles"
+    )
+  if alike > ALIKE_LIMIT:
+    lines.append(
+      f"warning     {alike:.2%} of the titles have the same tokens as a"
+      f" different title (more than {ALIKE_LIMIT:.0%}): no model can tell them"
+      " apart by title"
     )
   return lines
 

@@ -7,10 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import (
+  Tokenizer,
+  decoders,
+  models,
+  normalizers,
+  pre_tokenizers,
+  trainers,
+)
 
-from item_jax.data import vocabularies
-from item_jax.data.vocabularies import read_tokenizer, uncased
+from item_jax.data import scripts, vocabularies
+from item_jax.data.vocabularies import read_tokenizer
 from item_jax.errors import UserError
 
 SPECIAL = vocabularies.BERT  # ids 0 to 4
@@ -56,8 +63,7 @@ def train_wordpiece(
     UserError: there is no title, or `check_size` refuses.
   """
   check_size(vocab_size)
-  blank = uncased(models.WordPiece(unk_token="[UNK]"))
-  counts = _count_words(blank, titles)
+  counts = _count_words(titles)
   if not counts:
     raise UserError("no training title to learn a vocabulary from")
   single, inner = _alphabet(counts, (vocab_size - len(SPECIAL)) // 4)
@@ -83,16 +89,21 @@ def wordpiece(words: Mapping[str, int] | Sequence[str]) -> Tokenizer:
   them: a number for each, or in order."""
   if not isinstance(words, Mapping):
     words = {word: number for number, word in enumerate(words)}
-  tokenizer = uncased(models.WordPiece(dict(words), unk_token="[UNK]"))
+  tokenizer = Tokenizer(models.WordPiece(dict(words), unk_token="[UNK]"))
+  tokenizer.normalizer = scripts.folding()
+  tokenizer.pre_tokenizer = scripts.cutting(words)
+  tokenizer.decoder = decoders.WordPiece()
   tokenizer.add_special_tokens(list(SPECIAL))
   return tokenizer
 
 
-def _count_words(tokenizer, titles):
+def _count_words(titles):
+  folding, cutting = scripts.folding(), scripts.cutting()
+  plain = normalizers.BertNormalizer()  # for ASCII the same, in half the time
   counts = Counter()
   for title in titles:
-    text = tokenizer.normalizer.normalize_str(title)
-    pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    rule = plain if title.isascii() else folding
+    pieces = cutting.pre_tokenize_str(rule.normalize_str(title))
     counts.update(word for word, _ in pieces)
   return counts
 
@@ -205,10 +216,14 @@ class Words:
 
   def counts(self, titles: list[str]) -> list[int]:
     """`count` of many titles at once, on all cores."""
+    return list(map(len, self.tokens(titles)))
+
+  def tokens(self, titles: list[str]) -> list[list[int]]:
+    """Ids of many titles' tokens, none cut, at once and on all cores."""
     encoded = self._tokenizer.encode_batch_fast(
       titles, add_special_tokens=False
     )
-    return [len(encoding.ids) for encoding in encoded]
+    return [encoding.ids for encoding in encoded]
 
   def _ids(self, title):
     return self._tokenizer.encode(title, add_special_tokens=False).ids

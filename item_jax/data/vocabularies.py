@@ -69,11 +69,32 @@ def read_tokenizer(path: Path) -> str:
 
 
 def parse(text: str, origin: str) -> Tokenizer:
-  """The tokenizer that a tokenizer.json's text is, or UserError."""
+  """Opens a tokenizer.json's text.
+
+  Raises:
+    UserError: it is no tokenizer, two of its words share an id, or the ids it
+      states are not those that the library gives.
+  """
   try:
-    return Tokenizer.from_str(text)
+    tokenizer = Tokenizer.from_str(text)
   except Exception as error:  # the library raises nothing narrower
     raise UserError(f"{origin} is no tokenizer: {error}") from error
+  words = {}
+  for word, number in tokenizer.get_vocab(with_added_tokens=True).items():
+    if (other := words.setdefault(number, word)) != word:
+      raise UserError(
+        f"{origin} gives the id {number} to the words {min(word, other)!r} and"
+        f" {max(word, other)!r}; expected an id of its own for each"
+      )
+  for token in json.loads(text).get("added_tokens") or ():
+    given = tokenizer.token_to_id(token["content"])
+    if given != token["id"]:
+      raise UserError(
+        f"{origin} states the id {token['id']} for the word"
+        f" {token['content']!r}, to which the library gives {given}; expected"
+        " the next free ids, in order"
+      )
+  return tokenizer
 
 
 def uncased(model, **options) -> Tokenizer:
