@@ -1,5 +1,6 @@
 """Opens catalogue files of any format as one table of named cells."""
 
+import contextlib
 import glob
 import io
 import json
@@ -261,10 +262,11 @@ def open_bytes(path: Path) -> io.IOBase:
   return io.BufferedReader(fsspec.compression.compr[packing](file, mode="rb"))
 
 
-def _unbroken(rows: Iterator, path: Path) -> Iterator:
-  """The same rows; a packed file that is cut short is an error of its own."""
+@contextlib.contextmanager
+def _unbroken(path: Path) -> Iterator[None]:
+  """Makes an error of its own of a packed file that is cut short."""
   try:
-    yield from rows
+    yield
   except _PACKED as error:
     raise UserError(f"{path} is broken or cut short: {error}") from error
 
@@ -279,36 +281,25 @@ def _open_text(path: Path) -> io.TextIOWrapper:
 
 
 def _open_delimited(path, quoting):
-  def read(header, quoting, columns):
-    with _open_text(path) as file:
+  with _unbroken(path), open_bytes(path) as file:
+    if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+  with _unbroken(path), _open_text(path) as file:
+    lines = delimited.Lines(file)
+    header = delimited.read_header(lines, path, quoting)
+    found = quoting
+    if quoting == "auto":
+      found = delimited.find_quoting(lines, header, path)
+
+  def read(columns):
+    with _unbroken(path), _open_text(path) as file:
       lines = delimited.Lines(file)
-      delimited.read_header(lines, path, quoting)
+      delimited.read_header(lines, path, found)
       places = [header.names.index(name) for name in columns]
-      for row in delimited.read_rows(lines, header, quoting):
-        if isinstance(row, str):
-          yield row
-        else:
-          yield [row[place] for place in places]
+      for row in delimited.read_rows(lines, header, found):
+        yield row if isinstance(row, str) else [row[place] for place in places]
 
-  def begin():
-    with open_bytes(path) as file:
-      if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
-    with _open_text(path) as file:
-      lines = delimited.Lines(file)
-      header = delimited.read_header(lines, path, quoting)
-      found = quoting
-      if quoting == "auto":
-        found = delimited.find_quoting(lines, header, path)
-      yield header, found
-
-  ((header, found),) = _unbroken(begin(), path)
-  return Table(
-    path,
-    header.names,
-    lambda columns: _unbroken(read(header, found, columns), path),
-    quoting=found,
-  )
+  return Table(path, header.names, read, quoting=found)
 
 
 # ---- JSON lines ----
@@ -316,24 +307,21 @@ def _open_delimited(path, quoting):
 
 def _open_json(path, quoting):
   del quoting
-
-  def peek():
-    with open_bytes(path) as file:
-      if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
-      for _ in range(_PEEK):
-        value = _parse(file.readline(delimited.MAX_LINE))
-        if isinstance(value, dict):
-          yield from value
-
-  names = list(dict.fromkeys(_unbroken(peek(), path)))
+  names: dict[str, None] = {}
+  with _unbroken(path), open_bytes(path) as file:
+    if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+    for _ in range(_PEEK):
+      value = _parse(file.readline(delimited.MAX_LINE))
+      if isinstance(value, dict):
+        names.update(dict.fromkeys(value))
   if not names:
     raise UserError(
       f"{path}: none of the first lines is a JSON object, expected one a line"
     )
 
   def read(columns):
-    with open_bytes(path) as file:
+    with _unbroken(path), open_bytes(path) as file:
       while line := file.readline(delimited.MAX_LINE):
         if len(line) == delimited.MAX_LINE:
           while line and not line.endswith(b"\n"):
@@ -351,9 +339,7 @@ def _open_json(path, quoting):
         else:
           yield f"not readable as JSON: {value}"
 
-  return Table(
-    path, names, lambda columns: _unbroken(read(columns), path), whole=False
-  )
+  return Table(path, list(names), read, whole=False)
 
 
 def _parse(line: bytes) -> Cells | str:
@@ -376,9 +362,11 @@ def _open_whole(read):
 
   def open_whole(path, quoting):
     del quoting
+    with _unbroken(path), open_bytes(path) as file:
+      names, _ = read(file, os.fspath(path))
 
     def rows(columns):
-      with open_bytes(path) as file:
+      with _unbroken(path), open_bytes(path) as file:
         _, found = read(file, os.fspath(path))
         for row in found:
           if isinstance(row, str):
@@ -386,17 +374,7 @@ def _open_whole(read):
           else:
             yield [row.get(name) for name in columns]
 
-    def begin():
-      with open_bytes(path) as file:
-        yield read(file, os.fspath(path))[0]
-
-    (names,) = _unbroken(begin(), path)
-    return Table(
-      path,
-      names,
-      lambda columns: _unbroken(rows(columns), path),
-      whole=False,
-    )
+    return Table(path, names, rows, whole=False)
 
   return open_whole
 
