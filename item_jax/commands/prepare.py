@@ -1,21 +1,25 @@
 """`item-jax prepare`: flags in, a data set out."""
 
-from pathlib import Path
-
+from item_jax import places
 from item_jax.errors import UserError
 
 
 def add(command) -> None:
   sub = command("prepare", "turn a catalogue into a data set")
   sub.add_argument(
-    "catalogue", type=Path, help=".csv, .tsv, .jsonl or .parquet"
+    "catalogue",
+    type=places.CATALOGUE,
+    help=".csv, .tsv, .jsonl or .parquet",
   )
   sub.add_argument(
     "--images",
+    type=places.IMAGES,
     metavar="DIR",
     help="what paths of photos start from; default: the catalogue's folder",
   )
-  sub.add_argument("--out", type=Path, required=True, help="the folder to be")
+  sub.add_argument(
+    "--out", type=places.DATA_OUT, required=True, help="the folder to be"
+  )
   sub.add_argument(
     "--column",
     action="append",
@@ -24,7 +28,7 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--tokenizer",
-    type=Path,
+    type=places.TOKENIZER,
     help="a tokenizer's folder or file to use: tokenizer.json, vocab.txt, or"
     " vocab.json with merges.txt",
   )

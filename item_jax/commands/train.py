@@ -1,9 +1,9 @@
 """`item-jax train`: a config file and its overrides in, a workdir out."""
 
 import sys
-from pathlib import Path
 
 from item_jax import config as config_lib
+from item_jax import places
 from item_jax.errors import WRONG_PATHS
 from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
@@ -17,13 +17,14 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--config",
+    type=places.CONFIG,
     required=True,
     metavar="FILE[:VARIANT]",
     help="the run's: a Python file",
   )
   sub.add_argument(
     "--workdir",
-    type=Path,
+    type=places.WORKDIR,
     required=True,
     help="the run's folder; one that is there goes on",
   )

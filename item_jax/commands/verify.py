@@ -2,7 +2,8 @@
 thing of it out."""
 
 from collections import Counter
-from pathlib import Path
+
+from item_jax import places
 
 
 def add(command) -> None:
@@ -12,7 +13,7 @@ def add(command) -> None:
     " comparison with what was written: 0 whole, 1 damaged or unfinished, 2"
     " none of these",
   )
-  sub.add_argument("path", type=Path, help="the folder")
+  sub.add_argument("path", type=places.ANY_STATE, help="the folder")
   sub.add_argument(
     "--records",
     action="store_true",
