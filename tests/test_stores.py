@@ -4,6 +4,7 @@ when its marker is there, and never half of one and half of another."""
 import csv
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from exports import write_export
 from store import Bucket, objects, open_bucket
 
-from item_jax import copies, remote
+from item_jax import copies, places, remote
 from item_jax.__main__ import main
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
@@ -226,3 +227,68 @@ def test_what_killed_commands_left_is_removed(bucket, tmp_path):
       assert not dead.exists()
   assert list(home.iterdir()) == []
   shutil.rmtree(home)
+
+
+# ---- An export goes on, or is compared, as in a folder. ----
+
+
+def export(write, *, overwrite=False) -> int | None:
+  """What `write` does with the folder that stands for gs://bucket/e."""
+  args = Namespace(out=places.EXPORT_OUT("gs://bucket/e"), overwrite=overwrite)
+  return places.with_copies(args, lambda: write(args.out))
+
+
+def unfinished(folder: Path) -> int:
+  (folder / "parts").mkdir(parents=True)
+  (folder / "parts" / "00000.npy").write_bytes(b"x")
+  return 4
+
+
+def whole(folder: Path, vectors_ND=((1, 0), (0, 1))) -> None:
+  shutil.rmtree(folder, ignore_errors=True)
+  write_export(folder, vectors_ND, [{}, {}])
+
+
+def test_an_unfinished_export_stays_here_until_it_is_whole(bucket, capsys):
+  assert export(unfinished) == 4
+  assert "nothing is uploaded before it is complete" in capsys.readouterr().out
+  assert objects(bucket) == {}
+  seen = []
+
+  def go_on(folder):
+    seen.extend(path.name for path in folder.rglob("*"))
+    whole(folder)
+
+  export(go_on)
+  assert "00000.npy" in seen
+  assert sorted(objects(bucket / "e")) == [
+    *("embeddings.npy", "items.csv", "meta.json")
+  ]
+
+
+def test_a_finished_export_is_compared_and_stays(bucket):
+  export(whole)
+  before, seen = objects(bucket), []
+  Bucket.written.clear()
+  export(lambda folder: seen.append(objects(folder)))
+  assert seen == [objects(bucket / "e")]
+  assert [name for name in Bucket.written if "probe" not in name] == []
+
+  def refuse(folder):
+    raise UserError("another export")
+
+  with pytest.raises(UserError):
+    export(refuse)
+  assert objects(bucket) == before
+  export(lambda folder: whole(folder, np.ones((2, 2))), overwrite=True)
+  assert objects(bucket) != before
+
+
+def test_one_command_at_a_time_makes_what_goes_to_an_address(bucket):
+  def again(folder):
+    with pytest.raises(UserError, match="another command that writes to gs://"):
+      export(whole)
+    whole(folder)
+
+  export(again)
+  assert "meta.json" in objects(bucket / "e")
