@@ -247,7 +247,7 @@ def with_copies(
   Raises:
     UserError, FileExistsError: before any work, where an address cannot be
       used so.
-    StoreError: a store does not answer, or does not take the result.
+    StoreError: a store does not answer, or does not take the result; later.
   """
   given = {
     name: [one for one in _listed(value) if isinstance(one, Given)]
@@ -255,7 +255,10 @@ def with_copies(
   }
   for ones in given.values():
     for one in ones:
-      one.kind.check(one, args)
+      try:
+        one.kind.check(one, args)
+      except StoreError as error:  # nothing is begun
+        raise UserError(str(error)) from error
   made = []
   with contextlib.ExitStack() as stack:
     for name in [name for name, ones in given.items() if ones]:

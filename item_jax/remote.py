@@ -5,6 +5,7 @@ What a store offers is little: whole objects are written, read, listed and
 deleted. fsspec does it, with the client of each store (gcsfs, s3fs, adlfs).
 """
 
+import contextlib
 import os
 import posixpath
 import re
@@ -17,7 +18,7 @@ from item_jax.errors import WRONG_PATHS, UserError
 
 # Two letters at least: c:\ and c:/ are drives. With one slash, too, as Path()
 # makes of it; with "::" fsspec chains stores.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=[/:])(/*)(.*)", re.DOTALL)
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+._-]+):(?=[/:])(/*)(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
 # Their addresses may have no host: hdfs:///data.
 _HOSTLESS = ("hdfs", "viewfs", "arrow_hdfs")
@@ -98,9 +99,12 @@ def check_in_place(path: str | os.PathLike) -> None:
 def check_store(address: Address) -> None:
   """Raises UserError where an address is none that can be used here.
 
-  Nothing is asked of the store.
+  No object of the store is asked for.
   """
-  _open(address)
+  try:
+    _open(address)
+  except StoreError as error:
+    raise UserError(f"{error}: it cannot be used here") from error
 
 
 def list_files(address: Address) -> dict[str, int]:
@@ -108,23 +112,32 @@ def list_files(address: Address) -> dict[str, int]:
 
   Raises:
     UserError: a name would leave the folder that it is copied to.
+    StoreError: the store did not list all of them.
   """
   store, root = _open(address)
-  root = root.rstrip("/")
+
+  def walk(folder):
+    # Not by the client's own find(): it may take an error for "nothing".
+    for info in store.ls(folder, detail=True):
+      name = info["name"].rstrip("/")
+      if name.lstrip("/") == folder.strip("/"):
+        continue  # an object itself, or what stands for its folder
+      if info["type"] != "directory":
+        yield name.lstrip("/"), info["size"]
+        continue
+      with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+        yield from walk(name)
 
   def find():
     store.invalidate_cache()  # some clients remember what they saw once
-    return store.find(root, detail=True)
+    return dict(walk(root))
 
   found = {}
-  for path, info in _ask(address, find, absent={}).items():
-    name = path.removeprefix("/").removeprefix(root.removeprefix("/"))
-    if not name.startswith("/") or name.endswith("/"):
-      continue  # the address itself is an object; or what stands for a folder
-    name = name[1:]
+  for path, size in _ask(address, find, absent={}).items():
+    name = path.removeprefix(f"{root.strip('/')}/")
     if posixpath.normpath(name) != name or name.startswith(("/", "..")):
       raise UserError(f"{address}: an object has the odd name {name!r}")
-    found[name] = info["size"]
+    found[name] = size
   return found
 
 
@@ -187,8 +200,13 @@ def _open(address: Address):
     raise UserError(f"{address} chains file systems: expected a single one")
   try:
     return fsspec.core.url_to_fs(address)
-  except (ImportError, ValueError) as error:  # no client, no such scheme
-    raise UserError(f"{address} cannot be used here: {error}") from error
+  except OSError as error:  # no network, as a rule
+    raise StoreError(_say(address, error)) from error
+  # No client, no such scheme, or one that needs more than an address.
+  except (ImportError, ValueError, TypeError, AttributeError) as error:
+    raise UserError(
+      f"{address} cannot be used here: {_first(error)}"
+    ) from error
 
 
 _MUST_BE_THERE = object()
@@ -213,9 +231,18 @@ def _ask(address: Address, call: Callable[[], Any], absent=_MUST_BE_THERE):
     if absent is _MUST_BE_THERE:
       raise FileNotFoundError(f"{address}: there is nothing") from error
     return absent
-  said = f"{address}: {type(error).__name__}: {error}".splitlines()[0]
+  said = _say(address, error)
   if isinstance(error, WRONG_PATHS):
     raise type(error)(said) from error
   if isinstance(error, NotImplementedError):
     raise UserError(f"{address}: this kind of store cannot do that") from error
   raise StoreError(said) from error
+
+
+def _say(address: Address, error: BaseException) -> str:
+  return f"{address}: {type(error).__name__}: {_first(error)}"
+
+
+def _first(error: BaseException) -> str:
+  """An error's first line; some clients append a page."""
+  return str(error).partition("\n")[0]

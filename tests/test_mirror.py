@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 import shell
 import tiny_run
@@ -13,8 +14,8 @@ from store import Bucket, objects, open_bucket
 from item_jax.__main__ import main
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, find_damage, read_sealed, write_manifest
-from item_jax.remote import Address
-from item_jax.training.checkpoints import SaveError
+from item_jax.remote import Address, StoreError
+from item_jax.training.checkpoints import Checkpoints, SaveError
 from item_jax.training.loop import train
 from item_jax.training.mirror import Mirror, TakenOverError
 
@@ -158,6 +159,33 @@ def test_what_is_no_run_stays(machines, bucket):
   with pytest.raises(UserError, match="holds no run"):
     machines("a").begin()
   assert objects(bucket / "run") == {"notes.txt": b"mine"}
+
+
+class Refusing:
+  """A mirror whose store answers with an error."""
+
+  def __init__(self, error):
+    self.error = error
+
+  def send(self):
+    raise self.error
+
+
+@pytest.mark.parametrize(
+  ("error", "raised"),
+  [
+    (StoreError("the store is away"), SaveError),
+    (TakenOverError("it is another run's"), TakenOverError),
+  ],
+)
+def test_what_is_not_on_the_store_is_not_saved(error, raised, tmp_path):
+  checkpoints = Checkpoints(tmp_path, mirror=Refusing(error))
+  checkpoints.save(1, {"a": jnp.zeros(3)})
+  with pytest.raises(raised, match=str(error)):
+    checkpoints.wait()
+  if raised is SaveError:  # which is tried again
+    assert checkpoints.steps() == []
+  checkpoints.close()
 
 
 # ---- A real run. ----

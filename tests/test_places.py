@@ -40,6 +40,7 @@ WORDS = {
     (Path("hdfs:///data/x"), Address("hdfs:///data/x")),
     ("abfs://c@a.dfs.net/x", Address("abfs://c@a.dfs.net/x")),
     ("memory://x", Address("memory://x")),
+    ("arrow_hdfs://h/x", Address("arrow_hdfs://h/x")),
     ("simplecache::gs://b/x", Address("simplecache::gs://b/x")),
     ("file:///data/x", Path("/data/x")),
     ("file:/data/x", Path("/data/x")),

@@ -121,7 +121,7 @@ def test_an_upload_that_is_cut_off_is_no_data_set(
 
 def test_a_store_that_is_away_is_said_before_the_work(bucket, shop, capsys):
   Bucket.room = 0
-  assert prepare(shop, "--out=gs://bucket/d") == 4
+  assert prepare(shop, "--out=gs://bucket/d") == 2
   said = capsys.readouterr()
   assert "the store is away" in said.err
   assert said.err.count("\n") == 1  # no bar: no row was read
@@ -190,9 +190,27 @@ def test_scores_that_cannot_be_uploaded_are_kept(bucket, capsys):
 def test_names_that_leave_the_folder_are_refused(bucket, monkeypatch):
   (bucket / "e").mkdir(parents=True)
   (bucket / "e" / "x").write_bytes(b"x")
-  found = {"bucket/e/../../evil": {"size": 1}}
-  monkeypatch.setattr(Bucket, "find", lambda *_, **__: found)
+  found = [{"name": "bucket/e/../../evil", "size": 1, "type": "file"}]
+  monkeypatch.setattr(Bucket, "ls", lambda *_, **__: found)
   with pytest.raises(UserError, match="odd name"):
+    remote.list_files(Address("gs://bucket/e"))
+
+
+def test_a_store_that_does_not_list_is_not_empty(bucket, monkeypatch):
+  (bucket / "e" / "deep").mkdir(parents=True)
+  (bucket / "e" / "deep" / "x").write_bytes(b"x")
+  listed = Bucket.ls
+
+  def fail(self, path, **options):
+    if path.endswith("deep"):
+      raise ConnectionError("the store is away")
+    return listed(self, path, **options)
+
+  assert remote.list_files(Address("gs://bucket/e")) == {"deep/x": 1}
+  assert remote.list_files(Address("gs://bucket/e/deep/x")) == {}
+  assert remote.list_files(Address("gs://bucket/none")) == {}
+  monkeypatch.setattr(Bucket, "ls", fail)
+  with pytest.raises(StoreError, match="gs://bucket/e: ConnectionError"):
     remote.list_files(Address("gs://bucket/e"))
 
 
