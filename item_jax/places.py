@@ -6,16 +6,13 @@ copied here, written here and uploaded, or refused before any work.
 
 import argparse
 import contextlib
-import fnmatch
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from item_jax import copies, remote
-from item_jax.copies import UPLOADING
+from item_jax import copies, remote, uploads
 from item_jax.errors import UserError
-from item_jax.files import alone_in
 from item_jax.remote import Address, StoreError
+from item_jax.uploads import Layout
 
 
 class Given(Address):
@@ -45,8 +42,8 @@ class _Kind:
     """The path that the command works with instead."""
     raise NotImplementedError
 
-  def finish(self, given: Given, path, code: int) -> None:
-    """After the command has ended, with its exit code."""
+  def finish(self, given: Given, path, args) -> None:
+    """After the command has ended, without an error."""
 
 
 class Local(_Kind):
@@ -114,89 +111,44 @@ class Workdir(_Kind):
   """A run's workdir that is written; `training.mirror` copies it both ways."""
 
   def check(self, given, args) -> None:
-    _check_writable(given, args)
+    _check_alone(given, args)
+    uploads.check_writable(given)
 
   def enter(self, given, args, stack):
     return given
 
 
 class Out(_Kind):
-  """A file or a folder that is written: made here, uploaded when complete.
+  """A file or a folder that is written: made here, uploaded when complete."""
 
-  Args:
-    marker: the file of a folder that is written last; "" for a single file.
-    ours: patterns of all names that the command writes in a folder.
-    goes_on: whether the command goes on with what it left.
-  """
-
-  def __init__(self, marker: str = "", ours=(), *, goes_on: bool = False):
-    self._marker = marker
-    self._ours = (*ours, marker, UPLOADING)
-    self._goes_on = goes_on
+  def __init__(self, layout: Layout):
+    self._layout = layout
 
   def check(self, given, args) -> None:
-    _check_writable(given, args)
-    found = remote.list_files(given) if self._marker else {}
-    if not found:
-      return
-    odd = [
-      n for n in found if not any(fnmatch.fnmatch(n, p) for p in self._ours)
-    ]
-    if odd or not {self._marker, UPLOADING} & found.keys():
-      raise FileExistsError(
-        f"{given} holds what this command did not write"
-        f" ({(odd or sorted(found))[0]}): name another place"
-      )
-    if UPLOADING not in found and not args.overwrite and not self._goes_on:
-      raise FileExistsError(
-        f"{given} is already there; --overwrite replaces it"
-      )
+    _check_alone(given, args)
+    uploads.check_writable(given)
+    again = self._layout.goes_on or _overwrites(args)
+    uploads.check_room(given, self._layout, overwrite=again)
 
   def enter(self, given, args, stack):
-    made = copies.place_of("unfinished", given)
-    what = f"command that writes to {given}"
-    stack.enter_context(alone_in(made.parent, what=what))
-    found = remote.list_files(given) if self._goes_on else {}
-    there = self._marker in found and UPLOADING not in found
-    if not self._goes_on or (there and not args.overwrite):
-      _clear(made.parent)
-    if there and not args.overwrite:  # the command compares it, and says so
-      copies.fetch(given, made, found)
-    return made
+    return uploads.claim(
+      given, self._layout, stack, overwrite=_overwrites(args)
+    )
 
-  def finish(self, given, path, code) -> None:
-    try:
-      done = self._send(given, path)
-    except OSError as error:
-      raise StoreError(
-        f"{error}; what was made is in {path.parent}, until the same command is"
-        " given again"
-      ) from error
-    if done:
-      _clear(path.parent)
-    elif path.exists():
-      print(f"{given}: nothing is uploaded before it is complete: {path}")
+  def finish(self, given, path, args) -> None:
+    uploads.finish(given, self._layout, path, overwrite=_overwrites(args))
 
-  def _send(self, given, path) -> bool:
-    """Uploads what is complete; whether nothing is left to be done."""
-    for other in path.parent.iterdir():  # as data.rejected.csv beside data
-      if other.is_file() and other.name != "lock" and other != path:
-        remote.upload(
-          other, Address(given + other.name.removeprefix(path.name))
-        )
-        print(f"{other} is {given}{other.name.removeprefix(path.name)}")
-    if not self._marker:
-      if path.is_file():
-        remote.upload(path, given)
-      return True
-    if not (path / self._marker).is_file():
-      return not path.exists()
-    marker = (path / self._marker).read_bytes()
-    if remote.read(given / self._marker) != marker:
-      old = remote.list_files(given)
-      copies.send(path, given, last=self._marker, old=old)
-      print(f"{given}: uploaded, {self._marker} last")
-    return True
+
+def _overwrites(args) -> bool:
+  return getattr(args, "overwrite", False)
+
+
+def _check_alone(given: Given, args) -> None:
+  if getattr(args, "distributed", False) or getattr(args, "coordinator", None):
+    raise UserError(
+      f"{given} is on an object store, which one process alone can write to:"
+      " many need a folder that all of them see; copy it afterwards"
+    )
 
 
 class Exports(_Kind):
@@ -230,11 +182,26 @@ DATA = Data()
 RUN = Run()
 IMAGES = Images()
 WORKDIR = Workdir()
-FILE_OUT = Out()
-DATA_OUT = Out("manifest.json", ("catalogue-*", "*.json", "rejected.csv"))
-SHOP_OUT = Out("products.csv", ("variants.csv", "images/*.jpg"))
-FUSION_OUT = Out("meta.json", ("embeddings.npy", "items.csv"))
-EXPORT_OUT = Out("meta.json", ("embeddings.npy", "items.csv"), goes_on=True)
+FILE_OUT = Out(Layout())
+DATA_OUT = Out(
+  Layout(
+    "manifest.json",
+    (
+      *("catalogue-*.array_record-*", "catalogue.json", "tokenizer.json"),
+      *("rejected.csv", "dataset_info.json", "features.json"),
+    ),
+  )
+)
+SHOP_OUT = Out(
+  Layout(
+    "products.csv",
+    ("variants.csv", "images/*.jpg"),
+    sign=b"\n000000-0,P000000,images/000000-0.jpg,",
+  )
+)
+_EXPORTED = ("embeddings.npy", "items.csv")
+FUSION_OUT = Out(Layout("meta.json", _EXPORTED, sign=b'"share":'))
+EXPORT_OUT = Out(Layout("meta.json", _EXPORTED, goes_on=True))
 EXPORTS = Exports()
 CONFIG = Local("a config is a Python file of this machine", text=True)
 
@@ -272,34 +239,9 @@ def with_copies(
       setattr(args, name, paths if isinstance(value, list) else paths[0])
     code = work()
     for one, path in made:
-      one.kind.finish(one, path, code or 0)
+      one.kind.finish(one, path, args)
   return code
 
 
 def _listed(value) -> list:
   return value if isinstance(value, list) else [value]
-
-
-def _check_writable(given: Given, args) -> None:
-  """Refuses, before the work, what could not be written after it."""
-  remote.check_store(given)
-  if given.startswith("memory:"):
-    raise UserError(f"{given} would be gone with this process: name a store")
-  if given.is_bucket():
-    raise UserError(f"{given} is a whole store: name a folder or file in it")
-  if getattr(args, "distributed", False) or getattr(args, "coordinator", None):
-    raise UserError(
-      f"{given} is on an object store, which one process alone can write to:"
-      " many need a folder that all of them see; copy it afterwards"
-    )
-  probe = Address(f"{given}.item-jax-probe")
-  remote.write(probe, b"whether this can be written\n")
-  remote.delete(probe)
-
-
-def _clear(folder: Path) -> None:
-  for path in folder.iterdir():
-    if path.is_dir():
-      shutil.rmtree(path)
-    elif path.name != "lock":
-      path.unlink()

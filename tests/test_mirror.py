@@ -192,8 +192,9 @@ def test_what_is_not_on_the_store_is_not_saved(error, raised, tmp_path):
 
 
 def config_of(data):
-  config = tiny_run.get_config("short")
+  config = tiny_run.get_config("roberta")  # quickly compiled
   config.steps = 6
+  config.log_every = 1
   config.checkpoint.every = 2
   config.data.path = str(data)
   return config

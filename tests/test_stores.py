@@ -84,6 +84,11 @@ def test_what_is_there_is_replaced_only_when_asked(bucket, shop, capsys):
   assert prepare(shop, "--out=gs://bucket/d", "--overwrite") == 2
   assert "notes.txt" in capsys.readouterr().err
   (bucket / "d" / "notes.txt").unlink()
+  (bucket / "d" / "notes").mkdir()
+  (bucket / "d" / "notes" / "catalogue.json").write_text("mine")
+  assert prepare(shop, "--out=gs://bucket/d", "--overwrite") == 2
+  assert "notes/catalogue.json" in capsys.readouterr().err
+  shutil.rmtree(bucket / "d" / "notes")
   with shop.open("a") as file:
     file.write("one,more,,red mug,A > B\n")
   Bucket.written.clear()
@@ -93,6 +98,17 @@ def test_what_is_there_is_replaced_only_when_asked(bucket, shop, capsys):
   assert sum(open_store("gs://bucket/d").sizes.values()) == (
     len(list(csv.reader(shop.open()))) - 1
   )
+
+
+def test_a_shop_of_others_is_not_replaced(bucket, tmp_path, capsys):
+  (bucket / "shop" / "images").mkdir(parents=True)
+  (bucket / "shop" / "products.csv").write_text("id,image\n1,images/1.jpg\n")
+  (bucket / "shop" / "images" / "1.jpg").write_bytes(b"mine")
+  before = objects(bucket)
+  words = ["synthesize", "gs://bucket/shop", *SHOP, "--overwrite"]
+  assert main(words) == 2
+  assert "(products.csv): name another place" in capsys.readouterr().err
+  assert objects(bucket) == before
 
 
 def test_too_many_bad_rows_are_told_on_the_store(bucket, shop):
@@ -300,6 +316,19 @@ def test_a_finished_export_is_compared_and_stays(bucket):
   assert objects(bucket) == before
   export(lambda folder: whole(folder, np.ones((2, 2))), overwrite=True)
   assert objects(bucket) != before
+
+
+def test_what_another_machine_has_finished_meanwhile_stays(bucket):
+  def slow(folder):
+    write_export(bucket / "e", np.ones((2, 3)), [{}, {}])
+    whole(folder)
+
+  with pytest.raises(
+    StoreError, match=r"is already there; .* what was made is"
+  ):
+    export(slow)
+  assert np.load(bucket / "e" / "embeddings.npy").shape == (2, 3)
+  assert copies.UPLOADING not in objects(bucket / "e")
 
 
 def test_one_command_at_a_time_makes_what_goes_to_an_address(bucket):
