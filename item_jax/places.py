@@ -73,6 +73,14 @@ class Copy(_Kind):
     return stack.enter_context(copy)
 
 
+class AnyState(Copy):
+  """What is looked at, whole or not; `args.shown` is what it is called."""
+
+  def enter(self, given, args, stack):
+    args.shown = given
+    return super().enter(given, args, stack)
+
+
 class Catalogue(Copy):
   """A table; by default its photos lie beside it, on the store."""
 
@@ -174,7 +182,7 @@ class Exports(_Kind):
 
 
 COPY = Copy()
-ANY_STATE = Copy(finished=False)
+ANY_STATE = AnyState(finished=False)
 CATALOGUE = Catalogue()
 # A run's workdir may be given: its checkpoints are not wanted.
 TOKENIZER = Copy(wanted=lambda name: "/" not in name)

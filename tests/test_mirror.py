@@ -234,12 +234,13 @@ def test_a_run_goes_on_elsewhere_and_is_exported(
   assert main(words) == 2
   assert "steps: was 6, is 60" in capsys.readouterr().err
   assert main(["verify", RUN]) == 0
+  assert f"whole: {RUN}/checkpoints/6" in capsys.readouterr().out
 
   # The export of a run on the store, of data on the store, to the store.
   shutil.copytree(tiny_data, bucket / "data")
   ours = [f"--workdir={RUN}", "--data=gs://bucket/data", "--out=gs://bucket/e"]
   theirs = [f"--workdir={here}", f"--data={tiny_data}", f"--out={tmp_path}/e"]
-  fixed = ["export", "--stall_seconds=0", "--modality=title"]
+  fixed = ["export", "--stall_seconds=0"]
   assert main([*fixed, *theirs]) == 0
   assert main([*fixed, *ours]) == 0
   assert Bucket.written[-1] == "bucket/e/meta.json"

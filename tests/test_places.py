@@ -20,10 +20,10 @@ from item_jax.evaluation.probe import probe_command
 from item_jax.files import alone_in, check_folders, write_bytes
 from item_jax.remote import Address, locate
 
-# Flags whose words are no paths.
+# Flags whose words are no paths; all others have a type of item_jax.places.
 WORDS = {
-  *("budget", "column", "coordinator", "rates", "runner", "size", "split"),
-  *("systems", "title", "tune_share"),
+  *("budget", "category_separator", "column", "coordinator", "missing"),
+  *("rates", "runner", "size", "split", "systems", "title"),
 }
 
 
@@ -81,7 +81,8 @@ def test_every_flag_that_may_be_a_path_says_what_it_does(command):
   for action in flags(command):
     if takes_path(action) or action.choices or action.dest in WORDS:
       continue
-    # What is left are numbers.
+    # What is left are numbers; anything else takes an address for a word.
+    assert action.type is not None, action.dest
     with pytest.raises((ValueError, argparse.ArgumentTypeError)):
       action.type("gs://bucket/x")
 
