@@ -5,7 +5,9 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import shell
 import tiny_run
@@ -18,6 +20,8 @@ from item_jax.remote import Address, StoreError
 from item_jax.training.checkpoints import Checkpoints, SaveError
 from item_jax.training.loop import train
 from item_jax.training.mirror import Mirror, TakenOverError
+from item_jax.training.restore import restore
+from item_jax.training.start import starting_params
 
 RUN = "gs://bucket/run"
 
@@ -227,6 +231,8 @@ def test_a_run_goes_on_elsewhere_and_is_exported(
   assert 0 < max(saved) < 6
 
   monkeypatch.setenv("ITEM_JAX_CACHE", str(tmp_path / "another"))
+  shutil.copytree(tiny_data, bucket / "data")
+  config.data.path = "gs://bucket/data"
   assert train(config, RUN) == 0
   assert "resumed at step" in capsys.readouterr().out
   assert rows(bucket / "run") == rows(here)
@@ -236,8 +242,17 @@ def test_a_run_goes_on_elsewhere_and_is_exported(
   assert main(["verify", RUN]) == 0
   assert f"whole: {RUN}/checkpoints/6" in capsys.readouterr().out
 
+  # Its weights, opened and started from where they lie.
+  theirs, ours = restore(here), restore(RUN)
+  assert ours.step == theirs.step == 6
+  config.start_from = RUN
+  taken = starting_params(
+    config, ours.task, ours.run.words, (), jax.tree.map(np.zeros_like, ours[2])
+  )
+  for found in (ours.params, taken):
+    jax.tree.map(np.testing.assert_array_equal, found, theirs.params)
+
   # The export of a run on the store, of data on the store, to the store.
-  shutil.copytree(tiny_data, bucket / "data")
   ours = [f"--workdir={RUN}", "--data=gs://bucket/data", "--out=gs://bucket/e"]
   theirs = [f"--workdir={here}", f"--data={tiny_data}", f"--out={tmp_path}/e"]
   fixed = ["export", "--stall_seconds=0"]

@@ -14,7 +14,10 @@ from store import Bucket, objects, open_bucket
 
 from item_jax import copies, places, remote
 from item_jax.__main__ import main
+from item_jax.commands import plan
+from item_jax.config import Config
 from item_jax.data.records import open_store
+from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
 from item_jax.files import DamagedError
 from item_jax.remote import Address, StoreError
@@ -65,6 +68,9 @@ def test_a_shop_and_its_data_set_are_as_in_folders(bucket, tmp_path, capsys):
   assert list(ours.source("train")) == list(theirs.source("train"))
   assert open_store(Path("gs://bucket/d")).path == ours.path
   assert main(["verify", "gs://bucket/d", "--records"]) == 0
+  config = Config()
+  config.data.path = "gs://bucket/d"
+  assert plan._words(config) == load_words(tmp_path / "d").size
 
 
 @pytest.fixture
