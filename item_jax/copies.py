@@ -8,7 +8,6 @@ A folder on a store is finished when its marker, written last, is there and
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import socket
@@ -18,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from item_jax import remote
-from item_jax.data.publish import alive
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, check_manifest
+from item_jax.processes import alive
 from item_jax.remote import Address, StoreError
 
 CACHE = "ITEM_JAX_CACHE"  # the environment's variable that names the folder
@@ -28,7 +27,8 @@ UPLOADING = "item-jax-uploading"  # there while a folder is not complete
 _CATALOGUE = "catalogue.json"
 
 
-def _everything(name: str) -> bool:
+def everything(name: str) -> bool:
+  """Wants any file."""
   return True
 
 
@@ -72,7 +72,7 @@ def temporary() -> Iterator[Path]:
 def copied(
   path: str | os.PathLike,
   *,
-  wanted: Callable[[str], bool] = _everything,
+  wanted: Callable[[str], bool] = everything,
   finished: bool = True,
 ) -> Iterator[Path]:
   """A local path of what may lie on an object store: a file or a folder.
@@ -95,7 +95,7 @@ def copied(
     if remote.is_file(address):
       remote.download(address, copy)
     else:
-      found = _list(address, finished=finished)
+      found = list_finished(address, finished=finished)
       fetch(address, copy, {n: s for n, s in found.items() if wanted(n)})
     yield copy
 
@@ -129,7 +129,7 @@ def data_copy(address: Address) -> Path:
     FileNotFoundError: there is nothing finished.
     DamagedError: a file, named, is not what was written.
   """
-  found = _list(address)
+  found = list_finished(address)
   said = remote.read(address / MANIFEST)
   if said is None or _CATALOGUE not in found:
     raise FileNotFoundError(
@@ -191,51 +191,16 @@ def send(
   remote.delete(address / UPLOADING)
 
 
-@contextlib.contextmanager
-def copied_run(
-  path: str | os.PathLike, *, step: int | None = None
-) -> Iterator[Path]:
-  """As `copied`, of what is needed to use the weights of a run.
+def list_finished(address: Address, *, finished: bool = True) -> dict[str, int]:
+  """{name: bytes} of a folder that is not empty.
 
   Args:
-    path: a run's workdir; also a file or a flat folder of weights.
-    step: of the checkpoint; None for the one that is used by default.
+    finished: whether it must not be one that is being uploaded.
+
+  Raises:
+    FileNotFoundError: there is nothing.
+    UserError: an upload to it is under way or was cut off.
   """
-  address = remote.locate(path)
-  wanted = _everything
-  if isinstance(address, Address) and not remote.is_file(address):
-    wanted = _of_step(address, step)
-  with copied(address, wanted=wanted) as copy:
-    yield copy
-
-
-def _of_step(address: Address, step: int | None) -> Callable[[str], bool]:
-  """Tells the files of a run that the weights of a step need."""
-  from item_jax.training.steps import Steps
-
-  found = _list(address)
-  seals = {name: size for name, size in found.items() if _is_seal(name)}
-  if step is None and seals:
-    said = json.loads(remote.read(address / "run.json") or b"{}")
-    best = said.get("config", {}).get("checkpoint.best", "")
-    with temporary() as home:
-      for name in seals:
-        remote.download(address / name, home / name)
-      steps = Steps(home, keep=1, best=best)
-      step = steps.best_step()
-      step = max(steps.steps()) if step is None else step
-  return lambda name: (
-    "/" not in name or _is_seal(name) or name.startswith(f"checkpoints/{step}/")
-  )
-
-
-def _is_seal(name: str) -> bool:
-  """Whether a file of a run is a checkpoint's manifest."""
-  first, _, rest = name.partition("/")
-  return first == "checkpoints" and rest.partition("/")[2] == MANIFEST
-
-
-def _list(address: Address, *, finished: bool = True) -> dict[str, int]:
   found = remote.list_files(address)
   if not found:
     raise FileNotFoundError(f"{address}: there is nothing")

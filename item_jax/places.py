@@ -102,7 +102,9 @@ class Run(_Kind):
   """A run's workdir that is read: its settings and one checkpoint."""
 
   def enter(self, given, args, stack):
-    return stack.enter_context(copies.copied_run(given, step=args.step))
+    from item_jax.training.fetched import copied_run  # scoring needs no jax
+
+    return stack.enter_context(copied_run(given, step=args.step))
 
 
 class Images(_Kind):

@@ -155,6 +155,9 @@ def test_a_rank_is_sent_without_the_state(machines, bucket):
   assert Bucket.written == ["bucket/run/checkpoints/1/manifest.json"]
   seal = bucket / "run" / "checkpoints" / "1" / MANIFEST
   assert read_sealed(seal)["metrics"] == {"m": 1.0}
+  seal.write_bytes(b"[damaged]")
+  first.send()
+  assert list(find_damage(seal.parent)) == []
 
 
 def test_what_is_no_run_stays(machines, bucket):

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from item_jax.processes import alive
 from item_jax.remote import check_local
 
 # numpy gives no number.
@@ -113,16 +114,3 @@ def _clean(out):
         path.rename(out)  # killed between the two renames
       else:
         shutil.rmtree(path)
-
-
-def alive(pid: int) -> bool:
-  """Whether another process of this machine has that number."""
-  if pid == os.getpid():  # it had this number before us
-    return False
-  try:
-    os.kill(pid, 0)
-  except ProcessLookupError:
-    return False
-  except PermissionError:
-    pass  # somebody else's, but alive
-  return True

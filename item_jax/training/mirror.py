@@ -151,8 +151,7 @@ class Mirror:
       there = remote.read(self.address / place / MANIFEST)
       if there == seal:
         return
-      if there and json.loads(there)["files"] == json.loads(seal)["files"]:
-        # It was ranked since.
+      if _same_files(there, seal):  # it was ranked since
         remote.write(self.address / place / MANIFEST, seal)
         return
     old = [n.removeprefix(f"{place}/") for n in found if _step_of(n) == step]
@@ -164,6 +163,14 @@ class Mirror:
     seals = [name for name in names if name.endswith(f"/{MANIFEST}")]
     for some in (seals, set(names) - {*seals}):  # what is half there has none
       remote.each(lambda name: remote.delete(self.address / name), some)
+
+
+def _same_files(one: bytes | None, other: bytes) -> bool:
+  """Whether two manifests are of the same files."""
+  try:
+    return json.loads(one or b"{}")["files"] == json.loads(other)["files"]
+  except (ValueError, KeyError, TypeError):  # the store's may be damaged
+    return False
 
 
 def _empty(folder: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 
 from item_jax import tasks
-from item_jax.copies import copied_run
 from item_jax.data import images
 from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
+from item_jax.training.fetched import copied_run
 from item_jax.training.workdir import Run, read_run
 
 

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 from item_jax.config import Config, flatten
-from item_jax.copies import copied_run
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
 from item_jax.pretrained import changes, convert
 from item_jax.tasks import Task
+from item_jax.training.fetched import copied_run
 from item_jax.training.restore import Restored, restore
 from item_jax.training.workdir import RUN_FILE
 
