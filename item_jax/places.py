@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from item_jax import copies, remote, uploads
-from item_jax.errors import UserError
+from item_jax.errors import WRONG_PATHS, UserError
 from item_jax.remote import Address, StoreError
 from item_jax.uploads import Layout
 
@@ -41,6 +41,10 @@ class _Kind:
   def enter(self, given: Given, args, stack: contextlib.ExitStack):
     """The path that the command works with instead."""
     raise NotImplementedError
+
+  def before(self, given: Given) -> str:
+    """What stands before the address."""
+    return ""
 
   def finish(self, given: Given, path, args) -> None:
     """After the command has ended, without an error."""
@@ -171,16 +175,18 @@ class Exports(_Kind):
       return text
     return self._given(Address(text))
 
-  def _split(self, given):
-    name, _, folder = given.partition("=")
-    return name, remote.locate(folder)
+  def before(self, given) -> str:
+    return given.partition("=")[0] + "="
+
+  def _address(self, given) -> Address:
+    return remote.locate(given.removeprefix(self.before(given)))
 
   def check(self, given, args) -> None:
-    remote.check_store(self._split(given)[1])
+    remote.check_store(self._address(given))
 
   def enter(self, given, args, stack):
-    name, address = self._split(given)
-    return f"{name}={stack.enter_context(copies.copied(address))}"
+    copy = stack.enter_context(copies.copied(self._address(given)))
+    return f"{self.before(given)}{copy}"
 
 
 COPY = Copy()
@@ -247,10 +253,25 @@ def with_copies(
           one = path
         paths.append(one)
       setattr(args, name, paths if isinstance(value, list) else paths[0])
-    code = work()
+    try:
+      code = work()
+    except (UserError, *WRONG_PATHS) as error:
+      said = _called(str(error), made)
+      if said == str(error):
+        raise
+      raise UserError(said) from error
     for one, path in made:
       one.kind.finish(one, path, args)
   return code
+
+
+def _called(text: str, made) -> str:
+  """A message with the addresses that were given in place of the copies."""
+  for one, path in made:
+    before = one.kind.before(one)
+    here, there = (str(x).removeprefix(before) for x in (path, one))
+    text = text.replace(here, there)
+  return text
 
 
 def _listed(value) -> list:

@@ -191,9 +191,12 @@ def test_exports_are_read_and_scores_written(bucket, tmp_path, capsys):
   assert left_here(tmp_path) == []
 
   (bucket / "f" / "meta.json").unlink()
+  (bucket / "v.csv").write_text("product,variant,differs\np0,p1,a > b\n")
+  variants = ["variants", "x=gs://bucket/f", "--variants=gs://bucket/v.csv"]
   capsys.readouterr()
-  assert main(["evaluate", "gs://bucket/f"]) == 2
-  assert "unfinished" in capsys.readouterr().err
+  for words in (["evaluate", "gs://bucket/f"], variants):
+    assert main(words) == 2
+    assert "error: gs://bucket/f is unfinished" in capsys.readouterr().err
   assert main(["verify", "gs://bucket/f"]) == 1
 
 
