@@ -93,7 +93,8 @@ def check_in_place(path: str | os.PathLike) -> None:
         f" {', '.join(f'{scheme}://' for scheme in _IN_PLACE)} or from a folder"
         " of this machine: copy them there"
       )
-    check_store(address)
+    # etils asks fsspec for gcs where it is given gs.
+    check_store(Address(re.sub("^gs:", "gcs:", address)))
 
 
 def check_store(address: Address) -> None:
