@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 
-from item_jax import __version__, processes
+from item_jax import __version__, places, processes
 from item_jax.errors import WRONG_PATHS, UserError
 from item_jax.training import cluster
 from item_jax.training.output import flush, forgiving
@@ -113,7 +113,7 @@ def _run(argv: list[str]) -> int:
   # Orbax warns of metrics and metadata that are absent on purpose.
   logging.set_verbosity(logging.ERROR)
   try:
-    return args.run(args, rest) or 0
+    return places.with_copies(args, lambda: args.run(args, rest)) or 0
   except (UserError, *WRONG_PATHS) as error:
     print(f"item-jax: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR

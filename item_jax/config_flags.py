@@ -3,8 +3,12 @@
 from absl import flags
 from ml_collections import config_flags
 
-from item_jax.config import Config
+from item_jax.config import Config, flatten
 from item_jax.errors import UserError
+from item_jax.remote import check_local
+
+# Options that may be an address on an object store.
+ADDRESSES = ("data.path", "start_from")
 
 
 def parse(config: str | None, overrides: list[str]) -> Config:
@@ -41,6 +45,9 @@ def parse(config: str | None, overrides: list[str]) -> Config:
       f"{config}: get_config() gave a {type(holder.value).__name__}, not an"
       " item_jax.config.Config"
     )
+  for name, option in flatten(holder.value).items():
+    if isinstance(option, str) and name not in ADDRESSES:
+      check_local(option)
   return holder.value
 
 

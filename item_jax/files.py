@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from item_jax.errors import UserError
+from item_jax.remote import check_local
 
 MANIFEST = "manifest.json"
 MAX_JSON = 1 << 26  # bytes of a file of JSON that is read; none is near it
@@ -24,6 +25,7 @@ class DamagedError(UserError):
 
 def write_bytes(path: Path, content: bytes) -> None:
   """Writes all of it or nothing, and returns when the disk has it."""
+  check_local(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(path.name + _PART)
   with part.open("wb") as file:
@@ -74,7 +76,9 @@ def check_folders(*paths: str | os.PathLike | None) -> None:
 
   Raises:
     FileNotFoundError: a path, if it is one, lies in no folder.
+    UserError: it is on an object store.
   """
+  check_local(*paths)
   for path in paths:
     if path and not Path(path).parent.is_dir():
       raise FileNotFoundError(f"{path}: there is no folder to write it to")
@@ -197,8 +201,10 @@ def alone_in(folder: Path, *, what: str) -> Iterator[None]:
   """One `what` at a time in a folder; the kernel forgets a dead one's claim.
 
   Raises:
-    UserError: another is at work there, or the file system has no locks.
+    UserError: another is at work there, or the file system has no locks, as
+      no object store has.
   """
+  check_local(folder)
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "lock").open("w") as file:
     try:

@@ -183,3 +183,16 @@ def allow_open_files(count: int) -> None:
       f" {hard:,}: raise the limit (ulimit -n {count})"
     )
   resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+def alive(pid: int) -> bool:
+  """Whether another process of this machine has that number."""
+  if pid == os.getpid():  # it had this number before us
+    return False
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    pass  # somebody else's, but alive
+  return True

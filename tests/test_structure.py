@@ -17,6 +17,9 @@ LAYERS = (
     "errors",
     "files",
     "processes",
+    "remote",
+    "copies",
+    "uploads",
     "config",
     "config_check",
     "config_flags",
@@ -29,7 +32,7 @@ LAYERS = (
   {"training"},
   {"evaluation"},
   {"comparison"},
-  {"commands"},
+  {"commands", "places"},
   {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

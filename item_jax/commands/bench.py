@@ -1,8 +1,8 @@
 """`item-jax bench`: a config in, rates out."""
 
-from pathlib import Path
-
+from item_jax import places
 from item_jax.errors import UserError
+from item_jax.files import check_folders
 
 # What each of them takes, and the value where none is given.
 _TAKES = {
@@ -16,13 +16,18 @@ def add(command) -> None:
   sub = command("bench", "measure the step, the input or the search")
   sub.add_argument("what", choices=tuple(_TAKES), help="what is measured")
   sub.add_argument(
-    "--config", metavar="FILE[:VARIANT]", help="of step and input: the run's"
+    "--config",
+    type=places.CONFIG,
+    metavar="FILE[:VARIANT]",
+    help="of step and input: the run's",
   )
   sub.add_argument(
     "--seconds", type=float, help="of step and input: how long; default: 20"
   )
   sub.add_argument(
-    "--profile", type=Path, help="of step: folder for a trace of one"
+    "--profile",
+    type=places.Local("take a folder here for the trace, and copy it"),
+    help="of step: folder for a trace of one",
   )
   sub.add_argument(
     "--items", type=int, help="of search: rows searched; default: 100,000"
@@ -31,11 +36,12 @@ def add(command) -> None:
   sub.add_argument(
     "--queries", type=int, help="of search: how many; default: 2,000"
   )
-  sub.add_argument("--json", type=Path, help="file for the results")
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the results")
 
 
 def run(args, rest) -> None:
   given = _given(args, rest)
+  check_folders(args.json)
   if args.what == "search":
     from item_jax.evaluation.bench import bench_search
 

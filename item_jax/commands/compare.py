@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from pathlib import Path
+
+from item_jax import places
 
 
 def add(command) -> None:
@@ -11,9 +12,16 @@ def add(command) -> None:
     "train, export and score systems alike; one table of all."
     " --config.NAME=VALUE changes an option of every system",
   )
-  sub.add_argument("--data", type=Path, required=True, help="from prepare")
   sub.add_argument(
-    "--out", type=Path, required=True, help="goes on where it stopped"
+    "--data", type=places.DATA, required=True, help="from prepare"
+  )
+  sub.add_argument(
+    "--out",
+    type=places.Local(
+      "a comparison works in a folder of this machine; copy it when it is done"
+    ),
+    required=True,
+    help="goes on where it stopped",
   )
   sub.add_argument(
     "--systems",
@@ -22,6 +30,7 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--config",
+    type=places.CONFIG,
     metavar="FILE",
     help="with VARIANTS; default: configs/comparison.py, or ablation.py",
   )

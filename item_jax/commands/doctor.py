@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+from item_jax import places
 from item_jax.training import cluster
 
 EXIT_BAD = 1
@@ -12,10 +13,20 @@ def add(command) -> None:
   sub = command(
     "doctor", "what would spoil a run here: a line each, 1 where something is"
   )
-  sub.add_argument("--config", metavar="FILE[:VARIANT]", help="the run's")
-  sub.add_argument("--data", type=Path, help="the run's; else data.path")
   sub.add_argument(
-    "--workdir", type=Path, default=Path("."), help="where the run will write"
+    "--config",
+    type=places.CONFIG,
+    metavar="FILE[:VARIANT]",
+    help="the run's",
+  )
+  sub.add_argument("--data", type=places.DATA, help="the run's; else data.path")
+  sub.add_argument(
+    "--workdir",
+    type=places.Local(
+      "doctor looks at a disk; of such a run it is that of $ITEM_JAX_CACHE"
+    ),
+    default=Path("."),
+    help="where the run will write",
   )
   cluster.add_flags(sub)
 

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from item_jax import places
 from item_jax.commands.prepare import add_missing
 from item_jax.errors import UserError
 from item_jax.processes import EXIT_FAILED
@@ -16,18 +16,23 @@ _AT_ONCE, _AT_ONCE_ON_DEVICES = 8_192, 262_144
 
 def add(command) -> None:
   sub = command("evaluate", "score embeddings: same-product search")
-  sub.add_argument("export", type=Path, nargs="?", help="an export folder")
-  sub.add_argument("--embeddings", type=Path, help=".npy [N,D]")
+  sub.add_argument(
+    "export", type=places.COPY, nargs="?", help="an export folder"
+  )
+  sub.add_argument("--embeddings", type=places.COPY, help=".npy [N,D]")
   sub.add_argument(
     "--items",
-    type=Path,
+    type=places.COPY,
     help="a CSV, or what else prepare reads: id, product, category, role",
   )
   add_missing(sub)
   sub.add_argument("--k", type=_depths, default="1,5,10", help="depths")
-  sub.add_argument("--json", type=Path, help="file for the scores")
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the scores")
   sub.add_argument(
-    "--per_query", type=Path, metavar="FILE.csv", help="scores of each query"
+    "--per_query",
+    type=places.FILE_OUT,
+    metavar="FILE.csv",
+    help="scores of each query",
   )
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
   sub.add_argument("--seed", type=int, default=0, help="of the resamples")

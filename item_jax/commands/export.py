@@ -1,8 +1,8 @@
 """`item-jax export`: a workdir and data in, an export folder out."""
 
 import sys
-from pathlib import Path
 
+from item_jax import places
 from item_jax.errors import WRONG_PATHS
 from item_jax.processes import EXIT_FAILED
 from item_jax.training import cluster
@@ -10,11 +10,18 @@ from item_jax.training import cluster
 
 def add(command) -> None:
   sub = command("export", "write the embeddings of a split")
-  sub.add_argument("--workdir", type=Path, required=True, help="the run's")
-  sub.add_argument("--data", type=Path, required=True, help="from prepare")
+  sub.add_argument(
+    "--workdir", type=places.RUN, required=True, help="the run's"
+  )
+  sub.add_argument(
+    "--data", type=places.DATA, required=True, help="from prepare"
+  )
   sub.add_argument("--split", default="test", help="of the data")
   sub.add_argument(
-    "--out", type=Path, required=True, help="goes on where it stopped"
+    "--out",
+    type=places.EXPORT_OUT,
+    required=True,
+    help="goes on where it stopped",
   )
   sub.add_argument(
     "--modality",

@@ -1,14 +1,16 @@
 """`item-jax fuse`: exports of a photo's and a title's model in, one of both
 out."""
 
-from pathlib import Path
+from item_jax import places
 
 
 def add(command) -> None:
   sub = command("fuse", "late fusion of two exports of the same split")
-  sub.add_argument("image", type=Path, help="the photos' export")
-  sub.add_argument("title", type=Path, help="the titles' export")
-  sub.add_argument("--out", type=Path, required=True, help="the folder to be")
+  sub.add_argument("image", type=places.COPY, help="the photos' export")
+  sub.add_argument("title", type=places.COPY, help="the titles' export")
+  sub.add_argument(
+    "--out", type=places.FUSION_OUT, required=True, help="the folder to be"
+  )
   how = sub.add_mutually_exclusive_group()
   how.add_argument(
     "--share",
@@ -18,7 +20,7 @@ def add(command) -> None:
   )
   how.add_argument(
     "--tune",
-    type=Path,
+    type=places.COPY,
     nargs=2,
     metavar=("VAL_IMAGE", "VAL_TITLE"),
     help="exports of validation: take the share of 0, .1, ... 1 with the best"

@@ -2,7 +2,8 @@
 out."""
 
 import json
-from pathlib import Path
+
+from item_jax import places
 
 WORDS = 30_522  # BERT's, and what `prepare` learns at most by default
 # Photos a second of a worker on a core of its own, from the store to a batch:
@@ -16,7 +17,11 @@ def add(command) -> None:
     "plan", "what a run will need: no data and no device are looked at"
   )
   sub.add_argument(
-    "--config", required=True, metavar="FILE[:VARIANT]", help="the run's"
+    "--config",
+    type=places.CONFIG,
+    required=True,
+    metavar="FILE[:VARIANT]",
+    help="the run's",
   )
   sub.add_argument("--chips", type=int, metavar="N", help="GPUs or TPU chips")
   sub.add_argument("--memory", type=float, metavar="GB", help="of a chip")
@@ -40,7 +45,7 @@ def add(command) -> None:
     action="store_true",
     help="this run and 10 and 100 times its samples on machines that are known",
   )
-  sub.add_argument("--json", type=Path, help="file for the plan")
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the plan")
 
 
 def run(args, rest) -> None:
@@ -50,9 +55,11 @@ def run(args, rest) -> None:
   jax.config.update("jax_platforms", "cpu")
   from item_jax import config_flags
   from item_jax.errors import UserError
+  from item_jax.files import check_folders
   from item_jax.training import plan as plan_lib
   from item_jax.training import plan_page
 
+  check_folders(args.json)
   config = config_flags.parse(args.config, rest)
   words = _words(config) if args.words is None else args.words
   if args.table:
@@ -77,6 +84,9 @@ def run(args, rest) -> None:
 def _words(config) -> int:
   if not config.data.path:
     return WORDS
+  from item_jax.copies import copied
   from item_jax.data.tokenizer import load_words
+  from item_jax.remote import locate
 
-  return load_words(Path(config.data.path) / "tokenizer.json").size
+  with copied(locate(config.data.path) / "tokenizer.json") as file:
+    return load_words(file).size

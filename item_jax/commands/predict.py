@@ -1,8 +1,7 @@
 """`item-jax predict`: a model trained on the leaf category and listings in,
 their categories out."""
 
-from pathlib import Path
-
+from item_jax import places
 from item_jax.errors import UserError
 
 
@@ -12,15 +11,22 @@ def add(command) -> None:
     "a trained model's leaf categories: of a split, or of one listing",
   )
   sub.add_argument(
-    "--workdir", type=Path, required=True, help="of a run with task='category'"
+    "--workdir",
+    type=places.RUN,
+    required=True,
+    help="of a run with task='category'",
   )
-  sub.add_argument("--data", type=Path, help="from prepare; needs --out")
+  sub.add_argument("--data", type=places.DATA, help="from prepare; needs --out")
   sub.add_argument("--split", default="test", help="of the data")
   sub.add_argument(
-    "--out", type=Path, metavar="FILE.csv", help="a line for each listing"
+    "--out",
+    type=places.FILE_OUT,
+    metavar="FILE.csv",
+    help="a line for each listing",
   )
   sub.add_argument(
     "--image",
+    type=places.Local("copy the photo here", text=True),
     action="append",
     help="a photo instead of --data; repeatable; '' where one is missing",
   )
@@ -32,7 +38,7 @@ def add(command) -> None:
     "--step", type=int, help="checkpoint; default: the best; 0: untrained"
   )
   sub.add_argument("--batch_size", type=int, default=256, help="rows at a time")
-  sub.add_argument("--json", type=Path, help="scores of a split")
+  sub.add_argument("--json", type=places.FILE_OUT, help="scores of a split")
 
 
 def run(args, rest) -> None:

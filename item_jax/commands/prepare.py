@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from item_jax import places
 from item_jax.data import sources
 from item_jax.data.cells import MISSING
 from item_jax.data.delimited import QUOTING
@@ -12,16 +13,20 @@ def add(command) -> None:
   sub = command("prepare", "turn a catalogue into a data set")
   sub.add_argument(
     "catalogue",
+    type=places.CATALOGUE,
     nargs="+",
     help=".csv, .tsv, .jsonl or .parquet, also packed as .gz or .zst; a shop's"
     " export, also .xml or .json; a folder of such parts; or several of these",
   )
   sub.add_argument(
     "--images",
+    type=places.IMAGES,
     metavar="DIR",
     help="what paths of photos start from; default: the catalogue's folder",
   )
-  sub.add_argument("--out", type=Path, required=True, help="the folder to be")
+  sub.add_argument(
+    "--out", type=places.DATA_OUT, required=True, help="the folder to be"
+  )
   sub.add_argument(
     "--column",
     action="append",
@@ -62,7 +67,7 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--tokenizer",
-    type=Path,
+    type=places.TOKENIZER,
     help="a tokenizer's folder or file to use: tokenizer.json, vocab.txt, or"
     " vocab.json with merges.txt",
   )
@@ -135,9 +140,9 @@ def run(args, rest) -> int:
   )
 
 
-def _beside(catalogue: str) -> Path:
+def _beside(catalogue: Path) -> Path:
   """The folder where the paths of images start if none is named."""
-  folder = Path(catalogue).parent
+  folder = catalogue.parent
   while any(sign in folder.name for sign in "*?["):
     folder = folder.parent
   return folder

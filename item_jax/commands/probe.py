@@ -1,25 +1,28 @@
 """`item-jax probe`: exports of training and test in, what simple classifiers
 find of the leaf category out."""
 
-from pathlib import Path
+from item_jax import places
 
 
 def add(command) -> None:
   sub = command("probe", "score embeddings: leaf category")
-  sub.add_argument("export", type=Path, help="the export that is scored")
+  sub.add_argument("export", type=places.COPY, help="the export that is scored")
   sub.add_argument(
-    "--train", type=Path, required=True, help="the export that is learnt from"
+    "--train",
+    type=places.COPY,
+    required=True,
+    help="the export that is learnt from",
   )
   sub.add_argument(
     "--val",
-    type=Path,
+    type=places.COPY,
     help="the export that settings are chosen by; default: a tenth of the"
     " training products",
   )
-  sub.add_argument("--json", type=Path, help="file for the scores")
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the scores")
   sub.add_argument(
     "--out",
-    type=Path,
+    type=places.Local("take a folder here for the tables, and copy it"),
     metavar="DIR",
     help="folder for tables by category, confusion matrices and pictures",
   )

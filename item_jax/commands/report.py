@@ -3,17 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from item_jax import places
 from item_jax.errors import UserError
 
 
 def add(command) -> None:
   sub = command("report", "one table: exports beside the trivial baselines")
   sub.add_argument(
-    "exports", nargs="*", metavar="NAME=FOLDER", help="exports of the split"
+    "exports",
+    type=places.EXPORTS,
+    nargs="*",
+    metavar="NAME=FOLDER",
+    help="exports of the split",
   )
-  sub.add_argument("--data", type=Path, required=True, help="from prepare")
+  sub.add_argument(
+    "--data", type=places.DATA, required=True, help="from prepare"
+  )
   sub.add_argument("--split", default="test", help="of the data")
-  sub.add_argument("--out", type=Path, help="results.json")
+  sub.add_argument("--out", type=places.FILE_OUT, help="results.json")
 
 
 def run(args, rest) -> None:

@@ -1,11 +1,11 @@
 """`item-jax synthesize`: flags in, an invented catalogue out."""
 
-from pathlib import Path
+from item_jax import places
 
 
 def add(command) -> None:
   sub = command("synthesize", "invent a catalogue with photos")
-  sub.add_argument("out", type=Path, help="the folder to be")
+  sub.add_argument("out", type=places.SHOP_OUT, help="the folder to be")
   sub.add_argument("--products", type=int, default=2_000, help="how many")
   sub.add_argument("--seed", type=int, default=0, help="of what is drawn")
   sub.add_argument("--image_size", type=int, default=160, help="pixels")

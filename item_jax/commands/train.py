@@ -1,11 +1,13 @@
 """`item-jax train`: a config file and its overrides in, a workdir out."""
 
 import sys
-from pathlib import Path
 
 from item_jax import config as config_lib
+from item_jax import places
+from item_jax.copies import data_copy
 from item_jax.errors import WRONG_PATHS
 from item_jax.processes import EXIT_FAILED
+from item_jax.remote import Address, locate
 from item_jax.training import cluster
 from item_jax.training.output import forgiving
 
@@ -17,13 +19,14 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--config",
+    type=places.CONFIG,
     required=True,
     metavar="FILE[:VARIANT]",
     help="the run's: a Python file",
   )
   sub.add_argument(
     "--workdir",
-    type=Path,
+    type=places.WORKDIR,
     required=True,
     help="the run's folder; one that is there goes on",
   )
@@ -49,6 +52,9 @@ def _run(args, rest) -> int:
 
   config = config_flags.parse(args.config, rest)
   fields = config_lib.flatten(config)
+  data = locate(config.data.path)
+  if isinstance(data, Address):  # now: nobody waits for it yet
+    data_copy(data)
   same = {f"config.{k}": v for k, v in fields.items()}
   cluster.join(args, same, stops_together=True)
   try:

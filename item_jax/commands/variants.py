@@ -1,8 +1,7 @@
 """`item-jax variants`: exports and pairs of products in, how finely they are
 told apart out."""
 
-from pathlib import Path
-
+from item_jax import places
 from item_jax.commands.report import read_exports
 
 
@@ -12,16 +11,20 @@ def add(command) -> None:
     "how finely embeddings tell products apart that differ in little",
   )
   sub.add_argument(
-    "exports", nargs="+", metavar="NAME=FOLDER", help="exports of one split"
+    "exports",
+    type=places.EXPORTS,
+    nargs="+",
+    metavar="NAME=FOLDER",
+    help="exports of one split",
   )
   sub.add_argument(
     "--variants",
-    type=Path,
+    type=places.COPY,
     required=True,
     help="CSV: product, variant, differs (a path, as in a category); synthesize"
     " writes one",
   )
-  sub.add_argument("--json", type=Path, help="file for the result")
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
   sub.add_argument("--seed", type=int, default=0, help="of the resamples")
 

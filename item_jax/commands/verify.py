@@ -2,7 +2,8 @@
 thing of it out."""
 
 from collections import Counter
-from pathlib import Path
+
+from item_jax import places
 
 
 def add(command) -> None:
@@ -12,7 +13,7 @@ def add(command) -> None:
     " comparison with what was written: 0 whole, 1 damaged or unfinished, 2"
     " none of these",
   )
-  sub.add_argument("path", type=Path, help="the folder")
+  sub.add_argument("path", type=places.ANY_STATE, help="the folder")
   sub.add_argument(
     "--records",
     action="store_true",
@@ -23,11 +24,13 @@ def add(command) -> None:
 def run(args, rest) -> int:
   from item_jax.evaluation import verify
 
+  here = str(args.path)
+  shown = getattr(args, "shown", here)
   kind = verify.kind_of(args.path)
   seen = Counter()
   for finding in verify.verify(args.path, records=args.records):
-    print(f"{finding.state}: {finding.text}", flush=True)
+    print(f"{finding.state}: {finding.text.replace(here, shown)}", flush=True)
     seen[finding.state] += 1
   counts = ", ".join(f"{count} {state}" for state, count in seen.items())
-  print(f"{args.path}: {kind}, {counts}")
+  print(f"{shown}: {kind}, {counts}")
   return 0 if set(seen) == {verify.WHOLE} else verify.NOT_WHOLE

@@ -45,6 +45,7 @@ from item_jax.data.records import Fingerprint, Source, in_order
 from item_jax.data.rows import Rejections
 from item_jax.data.writer import write_info
 from item_jax.errors import UserError
+from item_jax.remote import check_in_place
 
 # Beam's DirectRunner would fetch a program from the network and start it; the
 # runner that it falls back on does the same inside Python.
@@ -75,6 +76,7 @@ def read_options(runner: str, words: Sequence[str]) -> PipelineOptions:
       f"neither prepare nor Beam has an option {' '.join(unknown)}"
     )
   options = PipelineOptions(list(words))
+  check_in_place(options.view_as(GoogleCloudOptions).temp_location or "")
   if options.view_as(DirectOptions).direct_running_mode == "multi_threading":
     # Its workers' buffers are emptied by a clock, without a lock: what is
     # written meanwhile is lost (Beam 2.77, TimeBasedBufferingClosableOutput-

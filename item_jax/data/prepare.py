@@ -34,6 +34,7 @@ from item_jax.data.tokenizer import (
 from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, write_manifest
+from item_jax.remote import check_in_place, check_local
 
 TOO_MANY_REJECTED = 3  # exit code
 _FILES = {  # beside the shards
@@ -91,6 +92,8 @@ def prepare(
     raise UserError(f"max_rejected is a share from 0 to 1, not {max_rejected}")
   if workers is not None and workers < 0:
     raise UserError(f"workers is a number of processes, not {workers}")
+  check_local(out)
+  check_in_place(images)
   out = Path(os.path.abspath(out))
   if not out.name:
     raise UserError(f"{out} has no name, expected a folder to be made")

@@ -8,6 +8,9 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from item_jax.processes import alive
+from item_jax.remote import check_local
+
 # numpy gives no number.
 _FULL = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -31,7 +34,9 @@ def new_folder(
 
   Raises:
     FileExistsError: it is there and must stay.
+    UserError: it is on an object store, which can rename nothing.
   """
+  check_local(out)
   out = Path(os.path.realpath(out))
   if any(parent.is_file() for parent in out.parents):
     raise FileExistsError(f"{out} cannot be made: a file is in its way")
@@ -103,21 +108,9 @@ def _clean(out):
       if not path.name.startswith(start):
         continue
       pid = path.name[len(start) :]
-      if not pid.isdecimal() or _alive(int(pid)):
+      if not pid.isdecimal() or alive(int(pid)):
         continue
       if stage == "replaced" and not out.exists():
         path.rename(out)  # killed between the two renames
       else:
         shutil.rmtree(path)
-
-
-def _alive(pid):
-  if pid == os.getpid():  # it had this number before us
-    return False
-  try:
-    os.kill(pid, 0)
-  except ProcessLookupError:
-    return False
-  except PermissionError:
-    pass  # somebody else's, but alive
-  return True

@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from item_jax.copies import data_copy
 from item_jax.data.example import Example
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, DamagedError, check_manifest, read_json
 from item_jax.processes import allow_open_files
+from item_jax.remote import Address, locate
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong
 SPLITS = ("train", "val", "test")  # a catalogue may have others beside them
@@ -105,14 +107,18 @@ def open_store(path: str | os.PathLike) -> "Store":
   """Opens what `item-jax prepare` wrote, if it is what was written.
 
   Files of up to `HASHED_BYTES` are compared with the manifest wholly, larger
-  ones by their size: a record of theirs is checked when it is read.
+  ones by their size: a record of theirs is checked when it is read. What lies
+  on an object store is copied to this machine first, as array_record reads no
+  other files, and compared wholly then.
 
   Raises:
     FileNotFoundError: no such folder, or nothing finished in it.
     UserError: it was written in another format, or (DamagedError) a file,
       named, is not what was written.
   """
-  path = Path(path)
+  path = locate(path)
+  if isinstance(path, Address):
+    path = data_copy(path)
   if not path.is_dir():
     raise FileNotFoundError(f"no prepared data {path}: there is no such folder")
   file = path / CATALOGUE

@@ -29,6 +29,7 @@ from item_jax.evaluation.items import (
 from item_jax.evaluation.labels import score_labels
 from item_jax.evaluation.rows import Rows, make_rows, of_category, split
 from item_jax.files import check_folders
+from item_jax.remote import check_local
 
 __all__ = ["probe", "probe_exports", "score_labels"]
 
@@ -168,6 +169,7 @@ def probe_command(
       and confusion_NAME.png, and answers.csv.
   """
   check_folders(json_path)
+  check_local(out)
   if bootstrap < 1:
     raise UserError(f"{bootstrap} resamples; expected 1 or more")
   if out:

@@ -15,6 +15,7 @@ from item_jax.data import images, pipeline
 from item_jax.data.unreadable import UNREADABLE, readable
 from item_jax.errors import UserError
 from item_jax.models import cost
+from item_jax.remote import check_local
 from item_jax.training import setup as setup_lib
 from item_jax.training import sharding
 from item_jax.training.profile import largest_costs
@@ -39,6 +40,7 @@ def bench_step(
     where there is none), device, devices; with `profile` the folder also
     largest_costs, of one traced step.
   """
+  check_local(profile)
   if not config.steps:
     raise UserError(
       "steps=0: there is no step to time; give --config.steps=1"

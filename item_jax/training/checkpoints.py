@@ -27,6 +27,7 @@ from item_jax.files import (
 )
 from item_jax.training import reading
 from item_jax.training.agreement import Meeting, as_first, one_line
+from item_jax.training.mirror import Mirror, TakenOverError
 from item_jax.training.steps import Steps
 
 _STATE = "default"  # orbax's name for what a step holds
@@ -53,10 +54,13 @@ class Checkpoints(Steps):
     keep: int = 3,
     best: str = "both/map@10",
     read_only: bool = False,
+    mirror: Mirror | None = None,
   ):
+    """`mirror`: where steps are copied to; there until then, none is saved."""
     super().__init__(workdir, keep=keep, best=best)
     self._first = jax.process_index() == 0
     self._read_only = read_only
+    self._mirror = mirror
     self._pool = futures.ThreadPoolExecutor(thread_name_prefix="save")
     self._meetings: list[Meeting] = []  # one a save
     self._pending: tuple[int, futures.Future] | None = None
@@ -109,11 +113,14 @@ class Checkpoints(Steps):
 
     Raises:
       SaveError: it is not; the same in every process.
+      TakenOverError: the workdir, on an object store, is another run's now.
     """
     if self._pending is None:
       return
     (step, future), self._pending = self._pending, None
     error = future.exception() if self._first else None
+    if isinstance(error, TakenOverError):
+      raise error
     if as_first(error is not None):
       # Where it went well until then, it may still be being written.
       futures.wait([future], timeout=_STRAGGLERS)
@@ -138,6 +145,8 @@ class Checkpoints(Steps):
     path = self.path(step, MANIFEST)
     if self._first:
       write_sealed(path, {**read_sealed(path), "metrics": metrics})
+      if self._mirror:
+        self._mirror.send()
 
   def restore(self, step: int, like):
     """The State of `step`, verified, laid out as the arrays `like`.
@@ -236,4 +245,6 @@ class Checkpoints(Steps):
       if not folder.is_dir():
         raise SaveError(f"{folder} is not there")
       write_manifest(folder, metrics=metrics)
+      if self._mirror:
+        self._mirror.send()
       self.forget()

@@ -46,7 +46,7 @@ def open_data(path: Path) -> tuple[Store | None, Words | None, Finding]:
   """The data set and its words, None where they cannot be opened."""
   try:
     store = open_store(path)
-    words = load_words(Path(path) / "tokenizer.json")
+    words = load_words(store.path / "tokenizer.json")
   except (UserError, FileNotFoundError) as error:
     return None, None, Finding(BAD, "data", str(error))
   rows = ", ".join(f"{n:,} {split}" for split, n in store.sizes.items())

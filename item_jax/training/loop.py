@@ -10,13 +10,16 @@ from pathlib import Path
 
 import jax
 
+from item_jax import remote
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.unreadable import TooManyBadRecordsError
+from item_jax.remote import Address
 from item_jax.training import sharding, workdir
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.metrics import Log
+from item_jax.training.mirror import Mirror
 from item_jax.training.saving import Saver
 from item_jax.training.setup import Setup, set_up
 from item_jax.training.stopping import (
@@ -48,6 +51,7 @@ def train(
   """Runs to `config.steps`, from the newest good checkpoint if there is one.
 
   Args:
+    folder: the workdir; on an object store it is made here and copied there.
     make_evaluate: Setup -> ((params, stop) -> {name: number}), called every
       `eval_every` steps; checkpoints are ranked by what it returns. It raises
       Interrupted where `stop()` says so.
@@ -62,14 +66,25 @@ def train(
     DivergedError: `max_bad_steps` steps in a row were skipped.
     SaveError: the last state is not on disk.
     ReadError: the processes that read died twice at one step.
+    StoreError: the object store of the workdir; TakenOverError where another
+      run was started on it.
   """
-  folder = Path(folder)
+  place = remote.locate(folder)
+  mirror = Mirror(place) if isinstance(place, Address) else None
+  folder = mirror.folder if mirror else place
   progress = progress or Silent()
   progress.at("set up", 0)
   with StopRequest() as stop, workdir.alone(folder):
+    if mirror:
+      mirror.begin()
     setup = set_up(config, folder)
+    if mirror:
+      mirror.claim()
     checkpoints = Checkpoints(
-      folder, keep=config.checkpoint.keep, best=config.checkpoint.best
+      folder,
+      keep=config.checkpoint.keep,
+      best=config.checkpoint.best,
+      mirror=mirror,
     )
     start = checkpoints.newest_good()
     log = Log(folder, start=start or 0, active=jax.process_index() == 0)
@@ -99,6 +114,8 @@ def train(
     finally:
       checkpoints.close()
       log.close()
+      if mirror:
+        mirror.end()
 
 
 class _Run:

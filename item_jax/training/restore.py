@@ -12,6 +12,7 @@ from item_jax.data import images
 from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
+from item_jax.training.fetched import copied_run
 from item_jax.training.workdir import Run, read_run
 
 
@@ -28,14 +29,18 @@ def restore(workdir: Path, *, step: int | None = None) -> Restored:
   """Opens a step of a run.
 
   Args:
-    workdir: where `item-jax train` wrote.
+    workdir: where `item-jax train` wrote; may be on an object store.
     step: which checkpoint; by default the best by validation, the newest
       where none was evaluated. 0 is what the run started from.
 
   Raises:
     UserError: no run, no such checkpoint, or a corrupt one.
   """
-  workdir = Path(workdir)
+  with copied_run(workdir, step=step) as folder:
+    return _restore(folder, step)
+
+
+def _restore(workdir: Path, step: int | None) -> Restored:
   run = read_run(workdir)
   if run.preprocessing != images.PREPROCESSING:
     raise UserError(

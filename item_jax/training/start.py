@@ -11,6 +11,7 @@ from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
 from item_jax.pretrained import changes, convert
 from item_jax.tasks import Task
+from item_jax.training.fetched import copied_run
 from item_jax.training.restore import Restored, restore
 from item_jax.training.workdir import RUN_FILE
 
@@ -37,9 +38,15 @@ def starting_params(
     UserError: the other run's words, options or sizes are not this one's;
       files that do not fit, both sides named.
   """
-  path = Path(config.start_from)
-  if not path.exists():
-    raise FileNotFoundError(f"start_from={config.start_from}: there is nothing")
+  with copied_run(config.start_from) as path:
+    if not path.exists():
+      raise FileNotFoundError(
+        f"start_from={config.start_from}: there is nothing"
+      )
+    return _read_params(path, config, task, words, categories, params)
+
+
+def _read_params(path: Path, config, task, words, categories, params):
   params = jax.tree.map(np.asarray, params)
   core = jax.eval_shape(task.core, jax.random.key(0)).keys()
   if (path / RUN_FILE).is_file():

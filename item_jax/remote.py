@@ -1,0 +1,249 @@
+"""Knows addresses on object stores, such as gs://bucket/data, and moves files
+to and from them.
+
+What a store offers is little: whole objects are written, read, listed and
+deleted. fsspec does it, with the client of each store (gcsfs, s3fs, adlfs).
+"""
+
+import contextlib
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+from item_jax.errors import WRONG_PATHS, UserError
+
+# Two letters at least: c:\ and c:/ are drives. With one slash, too, as Path()
+# makes of it; with "::" fsspec chains stores.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+._-]+):(?=[/:])(/*)(.*)", re.DOTALL)
+_LOCAL = ("file", "local")
+# Their addresses may have no host: hdfs:///data.
+_HOSTLESS = ("hdfs", "viewfs", "arrow_hdfs")
+_IN_PLACE = ("gs", "s3", "az", "hf")  # what etils.epath reads by itself
+_AT_ONCE = 16  # transfers
+
+
+class StoreError(OSError):
+  """An object store did not do what was asked; the message says which."""
+
+
+class Address(str):
+  """A folder or an object on a store, as SCHEME://REST."""
+
+  @property
+  def name(self) -> str:
+    return posixpath.basename(self)
+
+  @property
+  def parent(self) -> "Address":
+    return Address(posixpath.dirname(self))
+
+  def __truediv__(self, name: str) -> "Address":
+    return Address(f"{self}/{name}")
+
+  def is_bucket(self) -> bool:
+    """Whether it names all of a store, and nothing in it."""
+    return self.count("/") < 3
+
+
+def locate(path: str | os.PathLike) -> Path | Address:
+  """Tells a path of this machine from an address; `file:///x` is the path /x.
+
+  An address of one slash, as pathlib makes of two, is taken for what it was.
+  """
+  text = os.fspath(path)
+  found = _ADDRESS.match(text) if isinstance(text, str) else None
+  if found is None:
+    return Path(path)
+  scheme, slashes, rest = found[1].lower(), found[2], found[3]
+  if scheme in _LOCAL and slashes:
+    return Path("/" + rest if len(slashes) != 2 else rest)
+  if rest.startswith(":") and not slashes:  # fsspec's chain; refused by _open
+    return Address(text)
+  if len(slashes) < 2:
+    slashes = "///" if scheme in _HOSTLESS else "//"
+  return Address(f"{scheme}:{slashes}{rest.rstrip('/')}")
+
+
+def is_remote(path: str | os.PathLike | None) -> bool:
+  return path is not None and isinstance(locate(path), Address)
+
+
+def check_local(*paths: str | os.PathLike | None) -> None:
+  """Raises UserError where a path is an address: no folder `gs:` is made."""
+  for path in paths:
+    if is_remote(path):
+      raise UserError(
+        f"{locate(path)} is on an object store: expected a path of this"
+        " machine here (docs/object_stores.md says what takes an address)"
+      )
+
+
+def check_in_place(path: str | os.PathLike) -> None:
+  """Raises UserError where an address is of a store whose files cannot be read
+  one by one where they lie; nothing is asked of the store."""
+  address = locate(path)
+  if isinstance(address, Address):
+    if address.partition(":")[0] not in _IN_PLACE:
+      raise UserError(
+        f"{address}: files are read one by one from"
+        f" {', '.join(f'{scheme}://' for scheme in _IN_PLACE)} or from a folder"
+        " of this machine: copy them there"
+      )
+    # etils asks fsspec for gcs where it is given gs.
+    check_store(Address(re.sub("^gs:", "gcs:", address)))
+
+
+def check_store(address: Address) -> None:
+  """Raises UserError where an address is none that can be used here.
+
+  No object of the store is asked for.
+  """
+  try:
+    _open(address)
+  except StoreError as error:
+    raise UserError(f"{error}: it cannot be used here") from error
+
+
+def list_files(address: Address) -> dict[str, int]:
+  """{name below the address: bytes} of all objects there; {} where none is.
+
+  Raises:
+    UserError: a name would leave the folder that it is copied to.
+    StoreError: the store did not list all of them.
+  """
+  store, root = _open(address)
+
+  def walk(folder):
+    # Not by the client's own find(): it may take an error for "nothing".
+    for info in store.ls(folder, detail=True):
+      name = info["name"].rstrip("/")
+      if name.lstrip("/") == folder.strip("/"):
+        continue  # an object itself, or what stands for its folder
+      if info["type"] != "directory":
+        yield name.lstrip("/"), info["size"]
+        continue
+      with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+        yield from walk(name)
+
+  def find():
+    store.invalidate_cache()  # some clients remember what they saw once
+    return dict(walk(root))
+
+  found = {}
+  for path, size in _ask(address, find, absent={}).items():
+    name = path.removeprefix(f"{root.strip('/')}/")
+    if posixpath.normpath(name) != name or name.startswith(("/", "..")):
+      raise UserError(f"{address}: an object has the odd name {name!r}")
+    found[name] = size
+  return found
+
+
+def is_file(address: Address) -> bool:
+  store, path = _open(address)
+  return _ask(address, lambda: store.isfile(path), absent=False)
+
+
+def read(address: Address) -> bytes | None:
+  """All of an object; None where there is none."""
+  store, path = _open(address)
+  return _ask(address, lambda: store.cat_file(path), absent=None)
+
+
+def write(address: Address, content: bytes) -> None:
+  store, path = _open(address)
+  _ask(address, lambda: store.pipe_file(path, content))
+
+
+def download(address: Address, file: Path) -> None:
+  """Copies an object to a file.
+
+  Raises:
+    FileNotFoundError: there is none.
+  """
+  store, path = _open(address)
+  file.parent.mkdir(parents=True, exist_ok=True)
+  _ask(address, lambda: store.get_file(path, os.fspath(file)))
+
+
+def upload(file: Path, address: Address) -> None:
+  """Copies a file to an object, whatever was there."""
+  # No folder is made before: a client may take that for making a bucket.
+  store, path = _open(address)
+  _ask(address, lambda: store.put_file(os.fspath(file), path))
+
+
+def delete(address: Address) -> None:
+  """Deletes an object, if it is there."""
+  store, path = _open(address)
+  _ask(address, lambda: store.rm_file(path), absent=None)
+
+
+def each(work: Callable[[str], None], names: Iterable[str]) -> None:
+  """Calls `work` for every name, several at once; raises the first error."""
+  with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+    begun = [pool.submit(work, name) for name in names]
+    try:
+      for one in futures.as_completed(begun):
+        one.result()
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def _open(address: Address):
+  """(fsspec's file system, the path in it)."""
+  import fsspec
+
+  if "::" in address:
+    raise UserError(f"{address} chains file systems: expected a single one")
+  try:
+    return fsspec.core.url_to_fs(address)
+  except OSError as error:  # no network, as a rule
+    raise StoreError(_say(address, error)) from error
+  # No client, no such scheme, or one that needs more than an address.
+  except (ImportError, ValueError, TypeError, AttributeError) as error:
+    raise UserError(
+      f"{address} cannot be used here: {_first(error)}"
+    ) from error
+
+
+_MUST_BE_THERE = object()
+
+
+def _ask(address: Address, call: Callable[[], Any], absent=_MUST_BE_THERE):
+  """What a store answers; every client raises errors of classes of its own,
+  so it is called in a thread, which keeps any of them.
+
+  Args:
+    absent: the answer where there is nothing; else that is an error.
+  """
+  pool = futures.ThreadPoolExecutor(1)
+  try:
+    asked = pool.submit(call)
+    error = asked.exception()
+  finally:
+    pool.shutdown(wait=False)
+  if error is None:
+    return asked.result()
+  if isinstance(error, FileNotFoundError):
+    if absent is _MUST_BE_THERE:
+      raise FileNotFoundError(f"{address}: there is nothing") from error
+    return absent
+  said = _say(address, error)
+  if isinstance(error, WRONG_PATHS):
+    raise type(error)(said) from error
+  if isinstance(error, NotImplementedError):
+    raise UserError(f"{address}: this kind of store cannot do that") from error
+  raise StoreError(said) from error
+
+
+def _say(address: Address, error: BaseException) -> str:
+  return f"{address}: {type(error).__name__}: {_first(error)}"
+
+
+def _first(error: BaseException) -> str:
+  """An error's first line; some clients append a page."""
+  return str(error).partition("\n")[0]

@@ -1,0 +1,54 @@
+"""Copies of a run on an object store what the use of its weights needs."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from item_jax import remote
+from item_jax.copies import copied, everything, list_finished, temporary
+from item_jax.files import MANIFEST
+from item_jax.remote import Address
+from item_jax.training.steps import Steps
+
+
+@contextlib.contextmanager
+def copied_run(
+  path: str | os.PathLike, *, step: int | None = None
+) -> Iterator[Path]:
+  """As `copied`, of what is needed to use the weights of a run.
+
+  Args:
+    path: a run's workdir; also a file or a flat folder of weights.
+    step: of the checkpoint; None for the one that is used by default.
+  """
+  address = remote.locate(path)
+  wanted = everything
+  if isinstance(address, Address) and not remote.is_file(address):
+    wanted = _of_step(address, step)
+  with copied(address, wanted=wanted) as copy:
+    yield copy
+
+
+def _of_step(address: Address, step: int | None) -> Callable[[str], bool]:
+  """Tells the files of a run that the weights of a step need."""
+  seals = [name for name in list_finished(address) if _is_seal(name)]
+  if step is None and seals:
+    said = json.loads(remote.read(address / "run.json") or b"{}")
+    best = said.get("config", {}).get("checkpoint.best", "")
+    with temporary() as home:
+      for name in seals:
+        remote.download(address / name, home / name)
+      steps = Steps(home, keep=1, best=best)
+      step = steps.best_step()
+      step = max(steps.steps()) if step is None else step
+  return lambda name: (
+    "/" not in name or _is_seal(name) or name.startswith(f"checkpoints/{step}/")
+  )
+
+
+def _is_seal(name: str) -> bool:
+  """Whether a file of a run is a checkpoint's manifest."""
+  first, _, rest = name.partition("/")
+  return first == "checkpoints" and rest.partition("/")[2] == MANIFEST

@@ -1,0 +1,205 @@
+"""Keeps the workdir of a run on an object store: it is made on this machine and
+copied there as each checkpoint is complete.
+
+Orbax could write to gs:// alone, by a client of its own, and to no other store;
+nobody could lock, append or rename there. So a checkpoint counts as saved when
+all of it is on the store, its manifest last, and metrics.jsonl is copied whole.
+
+In place of a lock the store holds the name of the run that was started last:
+whoever finds another name than its own stops. A machine that was taken away is
+so replaced at once, and one that was cut off does no harm when it comes back.
+"""
+
+import json
+import shutil
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import jax
+
+from item_jax import copies, remote
+from item_jax.copies import UPLOADING
+from item_jax.errors import UserError
+from item_jax.files import MANIFEST, write_bytes
+from item_jax.remote import Address, StoreError
+
+_OWNER = "owner"  # holds the name of the run that was started last
+_STEPS = "checkpoints"
+_BOARD = "tensorboard"
+# In this order: run.json says that there is a run.
+_HEAD = ("tokenizer.json", "run.json", "metrics.jsonl")
+
+
+class TakenOverError(StoreError):
+  """Another run was started on the same workdir, and has it now."""
+
+
+class Mirror:
+  """A workdir on a store, and the folder of this machine that it is made in.
+
+  folder: of this machine; of one address always the same.
+  """
+
+  def __init__(self, address: Address):
+    if jax.process_count() > 1:
+      raise UserError(
+        f"{address} is on an object store, which a run of one process alone can"
+        f" write to, and there are {jax.process_count()}: many need a folder"
+        " that all of them see"
+      )
+    self.address = Address(address)
+    self.folder = copies.place_of("runs", self.address)
+    self._name = b""
+    self._sent: dict[str, tuple] = {}
+    self._sending = threading.Lock()
+
+  def begin(self) -> None:
+    """Makes the folder here what is on the store; nothing is written there.
+
+    What is here stays where nobody else wrote to the store since: it is the
+    same, or newer. To be called by the one who has the folder's lock.
+
+    Raises:
+      UserError: the store holds something else there.
+    """
+    found = remote.list_files(self.address)
+    if found and not {"run.json", _OWNER} & found.keys():
+      raise UserError(f"{self.address} is not empty and holds no run")
+    file = self.folder / _OWNER
+    self._name = file.read_bytes() if file.is_file() else b""
+    if not self._name or self._name != remote.read(self.address / _OWNER):
+      self._name = b""
+      _empty(self.folder)
+      self._fetch(found)
+
+  def claim(self) -> None:
+    """Takes the workdir from whoever had it, once this run can begin.
+
+    Raises:
+      StoreError: the store does not take it.
+    """
+    if not self._name:
+      self._name = uuid.uuid4().hex.encode()
+      remote.write(self.address / _OWNER, self._name)
+      # What another run has saved meanwhile.
+      self._fetch(remote.list_files(self.address))
+      write_bytes(self.folder / _OWNER, self._name)
+    print(f"{self.address} is written in {self.folder} first", flush=True)
+    self.send()
+
+  def _fetch(self, found: dict[str, int]) -> None:
+    """Copies a run's state and log that are whole on the store to here."""
+    whole = _whole_steps(found)
+    wanted = {
+      name: size
+      for name, size in found.items()
+      if (name in _HEAD or _step_of(name) in whole)
+      and not name.endswith(UPLOADING)
+    }
+    if wanted:
+      copies.fetch(self.address, self.folder, wanted)
+
+  def send(self) -> None:
+    """Copies to the store what it lacks, and deletes the steps that are not
+    kept any more.
+
+    Raises:
+      TakenOverError: another run was started there.
+      StoreError: the store does not take it.
+    """
+    with self._sending:
+      if remote.read(self.address / _OWNER) != self._name:
+        raise TakenOverError(
+          f"{self.address}: another run was started there and has it now"
+        )
+      found = remote.list_files(self.address)
+      kept = _whole_steps(_files(self.folder / _STEPS, self.folder))
+      for name in _HEAD[:2]:
+        self._send_file(name)
+      for step in sorted(kept):
+        self._send_step(step, found)
+      self._send_file(_HEAD[2])
+      for name in _files(self.folder / _BOARD, self.folder):
+        self._send_file(name)
+      self._delete([n for n in found if _step_of(n) not in {None, *kept}])
+
+  def end(self) -> None:
+    """Copies the last rows of the log; an error is told, and no more: the
+    states are there."""
+    try:
+      self.send()
+    except StoreError as error:
+      print(f"the last rows are in {self.folder}: {error}", file=sys.stderr)
+
+  def _send_file(self, name: str) -> None:
+    file = self.folder / name
+    if not file.is_file():
+      return
+    known = file.stat()
+    seen = (known.st_size, known.st_mtime_ns)
+    if self._sent.get(name) != seen:
+      # Its bytes of one moment: the log grows meanwhile.
+      remote.write(self.address / name, file.read_bytes())
+      self._sent[name] = seen
+
+  def _send_step(self, step: int, found: dict[str, int]) -> None:
+    place = f"{_STEPS}/{step}"
+    seal = (self.folder / place / MANIFEST).read_bytes()
+    if f"{place}/{MANIFEST}" in found:
+      there = remote.read(self.address / place / MANIFEST)
+      if there == seal:
+        return
+      if _same_files(there, seal):  # it was ranked since
+        remote.write(self.address / place / MANIFEST, seal)
+        return
+    old = [n.removeprefix(f"{place}/") for n in found if _step_of(n) == step]
+    copies.send(
+      self.folder / place, self.address / place, last=MANIFEST, old=old
+    )
+
+  def _delete(self, names: list[str]) -> None:
+    seals = [name for name in names if name.endswith(f"/{MANIFEST}")]
+    for some in (seals, set(names) - {*seals}):  # what is half there has none
+      remote.each(lambda name: remote.delete(self.address / name), some)
+
+
+def _same_files(one: bytes | None, other: bytes) -> bool:
+  """Whether two manifests are of the same files."""
+  try:
+    return json.loads(one or b"{}")["files"] == json.loads(other)["files"]
+  except (ValueError, KeyError, TypeError):  # the store's may be damaged
+    return False
+
+
+def _empty(folder: Path) -> None:
+  (folder / _OWNER).unlink(missing_ok=True)  # not whole from here on
+  for path in folder.iterdir():
+    if path.is_dir():
+      shutil.rmtree(path)
+    elif path.name != "lock":
+      path.unlink()
+
+
+def _files(folder: Path, root: Path) -> list[str]:
+  return [
+    p.relative_to(root).as_posix() for p in folder.rglob("*") if p.is_file()
+  ]
+
+
+def _step_of(name: str) -> int | None:
+  """The step whose checkpoint a file is of."""
+  first, _, rest = name.partition("/")
+  step = rest.partition("/")[0]
+  return int(step) if first == _STEPS and step.isdecimal() else None
+
+
+def _whole_steps(names) -> set[int]:
+  """Those that have a manifest."""
+  return {
+    step
+    for name in names
+    if (step := _step_of(name)) is not None
+    and name == f"{_STEPS}/{step}/{MANIFEST}"
+  }
