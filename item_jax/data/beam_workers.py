@@ -22,7 +22,7 @@ from tensorflow_datasets.core import naming, writer
 from item_jax.data import records
 from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.photos import Stored, store_photo
-from item_jax.data.records import serialize
+from item_jax.data.records import Serializer
 from item_jax.data.rows import make_record, reject_duplicate
 from item_jax.data.writer import ShardWriter
 
@@ -94,6 +94,7 @@ def _make_records(begin: int, place: str, root: str):
   """One block of rows, each with its photo, by listing id."""
   cv2.setNumThreads(1)  # the runner has a process for each core
   folder = epath.Path(place)
+  serialize = Serializer()
   photos = []
   with (folder / ROWS).open("rb") as file:
     file.seek(begin)

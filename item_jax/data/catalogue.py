@@ -18,6 +18,7 @@ from item_jax.errors import UserError
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 _IDS = ("listing_id", "product_id")
+_NOTHING = dict.fromkeys(COLUMNS, "")
 _CALLED = {  # other names of the three splits
   "training": "train",
   "valid": "val",
@@ -203,19 +204,13 @@ class Catalogue:
       if isinstance(cells, str):
         yield None
         continue
-      texts, reason = self._texts(
-        number, {name: cells.get(name) for name in columns}
-      )
+      texts, reason = self._texts(number, cells, columns)
+      if reason:
+        yield None
+        continue
       split = texts["split"].lower()
-      yield (
-        None
-        if reason
-        else (
-          texts["product_id"],
-          _CALLED.get(split, split),
-          bool(texts["title"]),
-        )
-      )
+      split = _CALLED.get(split, split)
+      yield texts["product_id"], split, bool(texts["title"])
 
   def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yields the number of each row and its cells, or what is wrong with it."""
@@ -243,11 +238,14 @@ class Catalogue:
       else:
         yield made.row, made.fields
 
-  def _texts(self, number, cells) -> tuple[dict[str, Any], str | None]:
+  def _texts(
+    self, number, cells, columns=COLUMNS
+  ) -> tuple[dict[str, Any], str | None]:
     """The cells of a row as they are stored, or the reason why they cannot."""
-    texts = dict.fromkeys(COLUMNS, "")
+    texts = _NOTHING.copy()
     reason = None
-    for column, value in cells.items():
+    for column in columns:
+      value = cells.get(column)
       if value is None or value == "":
         continue
       try:

@@ -15,6 +15,7 @@ swallows rows. `find_quoting` looks at all such places before a row is used.
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from item_jax.errors import UserError
@@ -22,6 +23,7 @@ from item_jax.errors import UserError
 QUOTING = ("auto", "csv", "line", "none")
 MAX_LINE = 4_000_000  # characters; more is no row of a catalogue
 _SPAN = 1_000_000  # characters of a field over several lines
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
 _NAMED = 5  # places in an error
@@ -305,7 +307,7 @@ def _open(text: str, delimiter: str) -> int | None:
 
 def suffix(path) -> str:
   """The ending of a file's name, in small letters, that of packing aside."""
-  suffixes = [s.lower() for s in os.path.basename(path).split(".")[1:]]
-  if suffixes and suffixes[-1] in ("gz", "bz2", "xz", "zst", "zip"):
+  suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+  if suffixes and suffixes[-1] in PACKED:
     suffixes.pop()
-  return f".{suffixes[-1]}" if suffixes else ""
+  return suffixes[-1] if suffixes else ""

@@ -30,6 +30,7 @@ _TABLE = """
     image TEXT, spelling TEXT, thumbnail BLOB
   )
 """
+_INSERT = f"INSERT OR IGNORE INTO rows VALUES ({', '.join('?' * 10)})"
 _REJECTED = """
   CREATE TABLE rejected (number INTEGER, listing TEXT, reason TEXT)
 """
@@ -86,10 +87,7 @@ class Ledger:
       stored.spelling or None,
       stored.thumbnail or None,
     )
-    places = ", ".join("?" * len(values))
-    done = self._database.execute(
-      f"INSERT OR IGNORE INTO rows VALUES ({places})", values
-    )
+    done = self._database.execute(_INSERT, values)
     return done.rowcount == 1
 
   def add_photo(self, listing: str, stored: Stored) -> None:
@@ -234,13 +232,13 @@ class Ledger:
     )
     while batch := cursor.fetchmany(_BATCH):
       titles = [title for (title,) in batch]
-      for title, ids in zip(titles, words.tokens(titles), strict=True):
-        lengths[len(ids)] += 1
-        here = ids.count(words.unk)
-        unknown += here
-        with_unknown += here > 0
-        seen[0].append(hash(tuple(ids)))
-        seen[1].append(hash(_same_title(title)))
+      tokens = words.tokens(titles)
+      lengths.update(map(len, tokens))
+      counts = [ids.count(words.unk) for ids in tokens]
+      unknown += sum(counts)
+      with_unknown += len(counts) - counts.count(0)
+      seen[0].extend(hash(tuple(ids)) for ids in tokens)
+      seen[1].extend(hash(_same_title(title)) for title in titles)
     total = lengths.total()
     cut = sum(c for n, c in lengths.items() if n > TITLE_PLACES - 1)
     return {
@@ -268,7 +266,9 @@ class Ledger:
 
 def _same_title(title: str) -> str:
   """A title without what nobody takes for a difference: case, blanks, width."""
-  folded = unicodedata.normalize("NFKC", title).casefold()
+  folded = title.lower()
+  if not title.isascii():
+    folded = unicodedata.normalize("NFKC", title).casefold()
   return " ".join(folded.split())
 
 

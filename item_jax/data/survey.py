@@ -1,6 +1,5 @@
 """Looks at a whole catalogue before the first of its images is read."""
 
-import hashlib
 from array import array
 from collections.abc import Callable
 from typing import NamedTuple
@@ -37,7 +36,7 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
     UserError: there is no row; more splits than a catalogue can have, or no
       row in the one needed; a product that holds too many rows.
   """
-  keys, codes = array("Q"), array("B")  # of each row: product and split
+  keys, codes = array("q"), array("B")  # of each row: product and split
   names: dict[str, int] = {"": 0}  # splits; "" is none given
   rows = 0
   titles = False
@@ -47,8 +46,8 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
       continue
     product, split, title = row
     titles = titles or title
-    # A row without a product is one of its own: no hash is so large.
-    keys.append(_key(product) if product else 2**64 - rows)
+    # A row without a product is one of its own: its number is no hash.
+    keys.append(hash(product) if product else rows)
     codes.append(names.setdefault(split, len(names)))
     if len(names) > MAX_SPLITS + 1:
       raise UserError(
@@ -57,7 +56,7 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
       )
   if not rows:
     raise UserError(f"{catalogue.name} has a header and no row")
-  keys_N, codes_N = np.frombuffer(keys, "Q"), np.frombuffer(codes, "B")
+  keys_N, codes_N = np.frombuffer(keys, "q"), np.frombuffer(codes, "B")
   if train and titles and codes_N.all() and "train" not in names:
     raise UserError(
       "no row is in the split train, from whose titles the vocabulary is"
@@ -70,14 +69,9 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
   follow = _follow(keys_N, codes_N, [*names])
   return Survey(
     rows,
-    lambda product: follow.get(_key(product)) or hash_split(product),
-    int(np.isin(keys_N[codes_N == 0], np.fromiter(follow, "Q")).sum()),
+    lambda product: follow.get(hash(product)) or hash_split(product),
+    int(np.isin(keys_N[codes_N == 0], np.fromiter(follow, "q")).sum()),
   )
-
-
-def _key(product: str) -> int:
-  digest = hashlib.blake2b(product.encode(), digest_size=8).digest()
-  return int.from_bytes(digest, "little")
 
 
 def _follow(keys_N, codes_N, names) -> dict[int, str]:
@@ -107,7 +101,7 @@ def _check_sizes(catalogue: Catalogue, keys_N) -> None:
   for row in catalogue.rows():
     if not isinstance(row, Row):
       continue
-    outsized = suspects.get(_key(row.product_id))
+    outsized = suspects.get(hash(row.product_id))
     if outsized and outsized.implausible(row.product_id):
       shown = titles.setdefault(row.product_id, [])
       if row.title and row.title not in shown and len(shown) < _SHOWN:
@@ -120,7 +114,7 @@ def _refusal(titles, sizes) -> str:
   rows = sum(sizes.values())
   lines = []
   for product, shown in list(titles.items())[:_SHOWN]:
-    size = sizes[_key(product)]
+    size = sizes[hash(product)]
     named = "; ".join(map(repr, shown)) or "none with a title"
     lines.append(
       f"product_id {product!r} holds {size:,} of {rows:,} listings"

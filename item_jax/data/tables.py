@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import importlib
 import io
 import json
 import lzma
@@ -14,11 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec.compression
-import fsspec.utils
-
 from item_jax.data import delimited, parquet
-from item_jax.data.sources import google, schema
 from item_jax.errors import UserError
 
 _PEEK = 100  # JSON lines looked at to learn the columns
@@ -253,12 +250,15 @@ def _listed(names):
   return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
-def open_bytes(path: Path) -> io.IOBase:
+def open_bytes(path: Path) -> io.BufferedIOBase:
   """Opens a file, unpacked where its name ends with .gz, .zst and the like."""
   file = path.open("rb")
-  packing = fsspec.utils.infer_compression(os.fspath(path))
-  if packing is None:
+  if path.suffix.lower() not in delimited.PACKED:
     return file
+  import fsspec.compression  # which takes a while
+  import fsspec.utils
+
+  packing = fsspec.utils.infer_compression(os.fspath(path).lower())
   return io.BufferedReader(fsspec.compression.compr[packing](file, mode="rb"))
 
 
@@ -357,11 +357,14 @@ def _parse(line: bytes) -> Cells | str:
 # ---- Feeds in XML, and JSON in one piece ----
 
 
-def _open_whole(read):
-  """A reader of what is no table: `read` gives its names and rows."""
+def _open_whole(module, function):
+  """A reader of what is no table: a function gives its names and rows."""
 
   def open_whole(path, quoting):
     del quoting
+    read = getattr(
+      importlib.import_module(f"item_jax.data.sources.{module}"), function
+    )
     with _unbroken(path), open_bytes(path) as file:
       names, _ = read(file, os.fspath(path))
 
@@ -399,7 +402,7 @@ _READERS = {
   ".jsonl": _open_json,
   ".ndjson": _open_json,
   ".parquet": _open_parquet,
-  ".json": _open_whole(schema.read_json),
-  ".jsonld": _open_whole(schema.read_json),
-  ".xml": _open_whole(google.read_xml),
+  ".json": _open_whole("schema", "read_json"),
+  ".jsonld": _open_whole("schema", "read_json"),
+  ".xml": _open_whole("google", "read_xml"),
 }

@@ -10,8 +10,8 @@ from item_jax.data.records import (
   NAME,
   Fingerprint,
   Record,
+  Serializer,
   in_order,
-  serialize,
   shard_name,
 )
 
@@ -94,11 +94,12 @@ class _SplitWriter:
     self.shard_lengths: list[int] = []
     self.num_bytes = 0
     self.fingerprint = Fingerprint()
+    self._serialize = Serializer()
     self._writer = None
     self._room = 0
 
   def add(self, record):
-    data = serialize(record)
+    data = self._serialize(record)
     if self._writer is None or self._room < len(data):
       self._open()
     self._writer.write(data)
