@@ -18,11 +18,11 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from item_jax.__main__ import main
 from item_jax.data import beam, beam_workers
-from item_jax.data.catalogue import Row
 from item_jax.data.images import store_jpeg
 from item_jax.data.ledger import open_ledger
 from item_jax.data.prepare import prepare
 from item_jax.data.records import Fingerprint, Record, in_order, open_store
+from item_jax.data.row import Row
 from item_jax.errors import UserError
 
 DIRECT = {"runner": "DirectRunner", "workers": None}

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from item_jax.data.catalogue import Rejected, Row, hash_split, read_rows
+from item_jax.data.catalogue import read_rows
+from item_jax.data.row import Rejected, Row, hash_split
 from item_jax.errors import UserError
 
 HEADER = "listing_id,product_id,image,title,category,split\n"

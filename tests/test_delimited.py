@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from item_jax.data.catalogue import Catalogue, Reading, Rejected, Row, read_rows
+from item_jax.data.catalogue import Catalogue, read_rows
+from item_jax.data.row import Reading, Rejected, Row
 from item_jax.errors import UserError
 
 HEADER = ("listing_id", "product_id", "title", "image")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from item_jax.data import img2dataset
+from item_jax.data import addresses, img2dataset
 from item_jax.errors import UserError
 
 ADDRESSES = ["https://x/a,b.jpg?v=1", "https://x/gone.jpg", "https://x/ü.jpg"]
@@ -110,7 +110,7 @@ def test_list_of_addresses_has_each_once(tmp_path):
   path = tmp_path / "addresses.csv"
   images = [*ADDRESSES, ADDRESSES[0], "photos/a.jpg", "", "//x/d.jpg?a&amp;b"]
   images += ["https://x/d.jpg?a&b", "https://x/c d.jpg", "https://x/c%20d.jpg"]
-  assert img2dataset.write_addresses(path, images) == 5
+  assert addresses.write_addresses(path, images) == 5
   with open(path, newline="", encoding="utf-8") as file:
     assert [r["url"] for r in csv.DictReader(file)] == [
       *ADDRESSES[:2],
@@ -118,7 +118,7 @@ def test_list_of_addresses_has_each_once(tmp_path):
       "https://x/d.jpg?a&b",
       "https://x/c%20d.jpg",
     ]
-  said = img2dataset.explain(4, ADDRESSES[0], path)
+  said = addresses.explain(4, ADDRESSES[0], path)
   assert f"--url_list={path}" in said
   assert "--output_format=files" in said
 
@@ -154,20 +154,20 @@ def test_list_of_addresses_has_each_once(tmp_path):
   ],
 )
 def test_names_below_a_folder_of_ones_own(address, names):
-  assert img2dataset.list_names(address) == names
+  assert addresses.list_names(address) == names
 
 
 def test_names_are_no_addresses():
-  assert img2dataset.is_address("HTTPS://x/a.jpg")
-  assert not img2dataset.is_address("photos/http/a.jpg")
-  assert not img2dataset.is_address("")
+  assert addresses.is_address("HTTPS://x/a.jpg")
+  assert not addresses.is_address("photos/http/a.jpg")
+  assert not addresses.is_address("")
 
 
 def test_files_of_ones_own_are_found_by_name(tmp_path):
   (tmp_path / "b").mkdir()
   (tmp_path / "b" / "1.jpg").write_bytes(b"")
   (tmp_path / "a 2.jpg").write_bytes(b"")
-  fetched = img2dataset.Fetched(tmp_path)
+  fetched = addresses.Fetched(tmp_path)
   assert fetched.find("https://x/b/1.jpg?v=1") == ("b/1.jpg", "")
   assert fetched.find("https://x/b/1.jpg?v=2") == ("b/1.jpg", "")
   assert fetched.find("https://x/c/a%202.jpg") == ("a 2.jpg", "")
@@ -181,4 +181,4 @@ def test_files_of_ones_own_are_found_by_name(tmp_path):
 def test_output_of_img2dataset_is_asked_alone(tmp_path):
   fetch(tmp_path, 0, ["https://x/gone.jpg"])
   (tmp_path / "gone.jpg").write_bytes(b"")
-  assert img2dataset.Fetched(tmp_path).find("https://x/gone.jpg")[0] == ""
+  assert addresses.Fetched(tmp_path).find("https://x/gone.jpg")[0] == ""

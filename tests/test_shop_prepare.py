@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from shop import photo, rejected
 
-from item_jax.data.catalogue import Reading
 from item_jax.data.prepare import prepare
 from item_jax.data.records import open_store
+from item_jax.data.row import Reading
 from item_jax.errors import UserError
 
 SHOPIFY = ("Handle", "Title", "Option1 Name", "Image Src", "Type")

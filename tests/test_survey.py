@@ -2,7 +2,8 @@
 
 import pytest
 
-from item_jax.data.catalogue import Catalogue, Reading, hash_split
+from item_jax.data.catalogue import Catalogue
+from item_jax.data.row import Reading, hash_split
 from item_jax.data.survey import survey
 from item_jax.errors import UserError
 

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from item_jax.data.catalogue import Row, read_rows
+from item_jax.data.catalogue import read_rows
+from item_jax.data.row import Row
 from item_jax.errors import UserError
 
 WORDS = ["mug", "red", '5"', '"red"', "a, b", "a;b", "new\nline", "Tür", "赤い"]

@@ -108,8 +108,8 @@ def run(args, rest) -> int:
     raise UserError(
       f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"
     )
-  from item_jax.data.catalogue import Reading
   from item_jax.data.prepare import prepare
+  from item_jax.data.row import Reading
 
   columns = {}
   for pair in args.column or ():

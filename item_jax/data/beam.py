@@ -38,10 +38,10 @@ from item_jax.data.beam_workers import (
   read_photos,
   shard_writer,
 )
-from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.image_files import find_root
 from item_jax.data.ledger import Ledger
 from item_jax.data.records import Fingerprint, Source, in_order
+from item_jax.data.row import Rejected, Row
 from item_jax.data.rows import Rejections
 from item_jax.data.writer import write_info
 from item_jax.errors import UserError

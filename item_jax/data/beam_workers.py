@@ -20,9 +20,9 @@ from etils import epath
 from tensorflow_datasets.core import naming, writer
 
 from item_jax.data import records
-from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.photos import Stored, store_photo
 from item_jax.data.records import Serializer
+from item_jax.data.row import Rejected, Row
 from item_jax.data.rows import make_record, reject_duplicate
 from item_jax.data.writer import ShardWriter
 

@@ -1,22 +1,20 @@
 """Reads a catalogue as checked rows, and says what is wrong with the others."""
 
-import hashlib
 import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from item_jax.data import cells as cells_lib
 from item_jax.data import sources
 from item_jax.data.cells import LossyNumber, spaced, to_path, to_text
+from item_jax.data.row import COLUMNS, Reading, Rejected, Row, hash_split
 from item_jax.data.sources.cells import Suspects
 from item_jax.data.tables import Table, match_columns, open_tables, read_cells
 from item_jax.errors import UserError
 
-COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 _IDS = ("listing_id", "product_id")
 _NOTHING = dict.fromkeys(COLUMNS, "")
 _CALLED = {  # other names of the three splits
@@ -28,51 +26,6 @@ _CALLED = {  # other names of the three splits
 _SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # becomes part of file names
 _PATHS = 100_000  # categories remembered
 _PATH = 4_096  # bytes at most of a path that comes as bytes
-
-
-class Row(NamedTuple):
-  """A listing as its catalogue describes it, all fields checked."""
-
-  number: int  # from 1, as rows of the table without its header
-  listing_id: str
-  product_id: str
-  # A path inside the image folder, or an image file's bytes; "" when missing.
-  image: str | bytes
-  title: str  # "" when missing
-  category: str
-  split: str  # train, val, test, or the catalogue's own name for another
-
-
-class Rejected(NamedTuple):
-  """A row that cannot be used; `reason` is `kind` or `kind: detail`."""
-
-  number: int
-  listing_id: str
-  reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-  """How a catalogue is read.
-
-  columns: from a name of COLUMNS to the catalogue's own name for it.
-  missing: texts that stand for a missing value, in small letters.
-  quoting: of `delimited.QUOTING`.
-  source: whose export it is, of `sources.NAMES`; "auto" tells by the header.
-  category_separator: stands between the levels of a category; None takes that
-    of the source, ">" in a plain table.
-  which_category: of `sources.WHICH`, where a shop names several.
-  trust_ids: whether ids are taken as they are, also those that look like
-    numbers which lost their digits, or like no ids at all.
-  """
-
-  columns: Mapping[str, str] = field(default_factory=dict)
-  missing: Sequence[str] = cells_lib.MISSING
-  quoting: str = "auto"
-  source: str = "auto"
-  category_separator: str | None = None
-  which_category: str = "first"
-  trust_ids: bool = False
 
 
 class Catalogue:
@@ -345,10 +298,3 @@ def read_rows(
 ) -> Iterator[Row | Rejected]:
   """Reads a catalogue row by row; see `Catalogue` and `Reading`."""
   return Catalogue(files, Reading(**reading)).rows()
-
-
-def hash_split(product_id: str) -> str:
-  """train, val or test (80/10/10), the same for all listings of a product."""
-  digest = hashlib.blake2b(product_id.encode(), digest_size=8).digest()
-  tenth = int.from_bytes(digest, "little") * 10 >> 64
-  return {8: "val", 9: "test"}.get(tenth, "train")

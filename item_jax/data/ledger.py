@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from item_jax.data.catalogue import Rejected
 from item_jax.data.photos import NO_PHOTO, Stored
 from item_jax.data.placeholders import find_placeholders
 from item_jax.data.records import Record, in_order
+from item_jax.data.row import Rejected
 from item_jax.data.tokenizer import Words
 
 TITLE_PLACES = 59  # of the default model: 58 tokens and [SEP]

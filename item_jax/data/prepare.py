@@ -13,13 +13,14 @@ from etils import epath
 from tqdm import tqdm
 
 from item_jax.data import records
-from item_jax.data.catalogue import Catalogue, Reading, Rejected, Row
+from item_jax.data.addresses import Replaced
+from item_jax.data.catalogue import Catalogue
 from item_jax.data.images import PREPROCESSING
-from item_jax.data.img2dataset import Replaced
 from item_jax.data.ledger import open_ledger
 from item_jax.data.photos import store_photos
 from item_jax.data.publish import new_folder
 from item_jax.data.records import Record
+from item_jax.data.row import Reading, Rejected, Row
 from item_jax.data.rows import Rejections, make_record, reject_duplicate
 from item_jax.data.summary import list_reasons, report
 from item_jax.data.survey import Survey, survey

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from item_jax.data import records
-from item_jax.data.catalogue import Rejected, Row
 from item_jax.data.images import BadImage
 from item_jax.data.photos import Stored
 from item_jax.data.records import Record
+from item_jax.data.row import Rejected, Row
 
 
 def make_record(

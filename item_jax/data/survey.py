@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.data.catalogue import Catalogue, Row, hash_split
+from item_jax.data.catalogue import Catalogue
 from item_jax.data.plausible import find_outsized
+from item_jax.data.row import Row, hash_split
 from item_jax.errors import UserError
 
 MAX_SPLITS = 16  # a column with more of them is something else
