@@ -1,0 +1,112 @@
+"""Laws of `evaluate --items`: a table means here what it means to `prepare`."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from item_jax.evaluation.evaluate import evaluate_files
+from item_jax.evaluation.items import read_items, read_listed
+
+COUNT = 40
+
+
+@pytest.fixture
+def vectors(tmp_path):
+  """Twenty products of two near listings each; every fifth has no product."""
+  rng = np.random.default_rng(0)
+  centres = rng.standard_normal((COUNT // 2, 8))
+  noise = rng.standard_normal((COUNT, 8)) * 0.7
+  path = tmp_path / "e.npy"
+  np.save(path, (np.repeat(centres, 2, axis=0) + noise).astype(np.float32))
+  return path
+
+
+def frame(missing="", products=None):
+  products = products or [f"P{n // 2:03}" for n in range(COUNT)]
+  return pd.DataFrame(
+    {
+      "id": [f"l{n}" for n in range(COUNT)],
+      "product": [
+        missing if n // 2 % 5 == 0 else product
+        for n, product in enumerate(products)
+      ],
+      "category": ["A" if n < 20 else "B > C" for n in range(COUNT)],
+    }
+  )
+
+
+def scores(vectors, path, **options):
+  return evaluate_files(vectors, path, bootstrap=20, **options)
+
+
+@pytest.fixture
+def expected(vectors, tmp_path):
+  frame().to_csv(tmp_path / "items.csv", index=False)
+  found = scores(vectors, tmp_path / "items.csv")
+  assert (found["queries"], found["left_out"]) == (32, 8)
+  return found
+
+
+@pytest.mark.parametrize("word", ["nan", "None", "NULL", "<NA>", "n/a", "-"])
+def test_words_for_missing_score_as_empty_cells(
+  vectors, expected, tmp_path, capsys, word
+):
+  path = tmp_path / "words.csv"
+  frame(word).to_csv(path, index=False)
+  assert scores(vectors, path) == expected
+  said = capsys.readouterr().out
+  assert f"missing     product: {word!r} in 8 rows read as missing" in said
+  # Of somebody who sells a brand of that name it is a product of eight.
+  other = scores(vectors, path, missing=())
+  assert other["queries"] == COUNT
+
+
+def test_a_product_that_holds_too_much_is_named(vectors, tmp_path, capsys):
+  path = tmp_path / "items.csv"
+  products = ["unknown" if n >= 20 else f"P{n // 2}" for n in range(COUNT)]
+  frame(products=products).to_csv(path, index=False)
+  scores(vectors, path)
+  said = capsys.readouterr().out
+  assert "warning: product 'unknown' holds 16 of 40 rows" in said
+
+
+FORMS = {
+  "items.tsv": lambda f, p: f.to_csv(p, index=False, sep="\t"),
+  "items.csv": lambda f, p: f.to_csv(p, index=False, sep=";"),
+  "items.csv.gz": lambda f, p: f.to_csv(p, index=False),
+  "items.jsonl": lambda f, p: f.to_json(p, orient="records", lines=True),
+  "items.parquet": lambda f, p: f.to_parquet(p),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_format_scores_alike(vectors, expected, tmp_path, name):
+  FORMS[name](frame(), tmp_path / name)
+  assert scores(vectors, tmp_path / name) == expected
+
+
+def test_blanks_and_spellings_of_one_number_are_one_product(
+  vectors, expected, tmp_path
+):
+  changed = frame()
+  changed.loc[::2, "product"] += "  "
+  changed.loc[::3, "id"] = " " + changed.loc[::3, "id"]
+  changed["category"] = changed["category"].str.replace(" > ", ">")
+  changed.columns = ["id ", " product", "category"]
+  changed.to_csv(tmp_path / "spaced.csv", index=False)
+  assert scores(vectors, tmp_path / "spaced.csv") == expected
+  numbers = [f"{n // 2}.0" if n % 2 else str(n // 2) for n in range(COUNT)]
+  mixed = tmp_path / "mixed.csv"
+  frame(products=numbers).to_csv(mixed, index=False)
+  assert scores(vectors, mixed)["recall@1"] == expected["recall@1"]
+
+
+def test_an_exports_own_items_are_taken_letter_by_letter(tmp_path):
+  path = tmp_path / "items.csv"
+  path.write_text('id,product\n" l1",nan\nl2,12.0\nl3,"a\nb"\n')
+  assert read_items(path).products == ["nan", "12.0", "a\nb"]
+  assert read_items(path).ids == [" l1", "l2", "l3"]
+  path.write_text("id,product\n l1,nan\nl2,12.0\n")
+  items, words = read_listed(path)
+  assert (items.ids, items.products) == (["l1", "l2"], ["", "12"])
+  assert words == {"product": {"nan": 1}}
