@@ -8,6 +8,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Random examples are the same in every run, so that a law that breaks does so
+# for who broke it. `--hypothesis-profile=random` looks further.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None, max_examples=2_000)
+settings.load_profile("same")
 
 # A shell starts background jobs with Ctrl-C ignored, and so would every program
 # be that tests start to interrupt it.
@@ -45,6 +52,7 @@ LONGEST = (
   "test_resume",
   "test_front_door",
   "test_compare",
+  "test_mirror",
   "test_stall",
   "test_cluster",
   "test_tasks",

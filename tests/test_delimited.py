@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from item_jax.data.catalogue import Catalogue, read_rows
@@ -169,7 +169,6 @@ PIECE = st.sampled_from(['"', '"', ",", ",", "a", "b", " ", '""', '",', ',"'])
 LINE = st.lists(PIECE, min_size=1, max_size=9).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(LINE.filter(str.strip), max_size=12))
 def test_every_line_is_counted(tmp_path_factory, texts):
   """Of any file: the lines of all rows and all reasons are all its lines."""
@@ -191,7 +190,6 @@ def test_every_line_is_counted(tmp_path_factory, texts):
     assert counted == len(texts), quoting
 
 
-@settings(max_examples=300, deadline=None)
 @given(
   st.lists(
     st.tuples(*[st.text('a";\n é', max_size=6)] * 3), min_size=1, max_size=6

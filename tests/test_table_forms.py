@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from item_jax.data.catalogue import read_rows
@@ -131,7 +131,6 @@ def read(path):
     return "an id has lost digits"
 
 
-@settings(max_examples=60, deadline=None)
 @given(frames())
 def test_every_form_of_a_table_gives_the_same_rows(tmp_path_factory, frame):
   paths = write_forms(frame, tmp_path_factory.mktemp("forms"))
