@@ -19,6 +19,7 @@ from item_jax.errors import WRONG_PATHS, UserError
 # Two letters at least: c:\ and c:/ are drives. With one slash, too, as Path()
 # makes of it; with "::" fsspec chains stores.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+._-]+):(?=[/:])(/*)(.*)", re.DOTALL)
+_INSIDE = re.compile(r"/[A-Za-z][A-Za-z0-9+._-]+://")
 _LOCAL = ("file", "local")
 # Their addresses may have no host: hdfs:///data.
 _HOSTLESS = ("hdfs", "viewfs", "arrow_hdfs")
@@ -55,8 +56,12 @@ def locate(path: str | os.PathLike) -> Path | Address:
   An address of one slash, as pathlib makes of two, is taken for what it was.
   """
   text = os.fspath(path)
-  found = _ADDRESS.match(text) if isinstance(text, str) else None
+  found = _ADDRESS.match(text.strip()) if isinstance(text, str) else None
   if found is None:
+    if isinstance(text, str) and _INSIDE.search(text):
+      raise UserError(
+        f"{text!r} holds an address inside a path: expected one or the other"
+      )
     return Path(path)
   scheme, slashes, rest = found[1].lower(), found[2], found[3]
   if scheme in _LOCAL and slashes:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import random
 import re
 
 import pytest
@@ -165,6 +166,62 @@ def test_a_field_too_few_in_quotes_is_not_cut_inside_them(tmp_path):
   assert bad == Rejected(1, "", "wrong number of fields: 2, the header has 3")
 
 
+QUOTED = {
+  "delimiters in quotes": ("title,product_id", '"Mug, red",p2', 2),
+  "doubled quotes": ("title,product_id", '"Mug ""blue""",p2', 2),
+  "all in quotes": ("title,product_id", '"Mug","p2"', 2),
+  "one column": ("title", '"Mug ""blue"""', 1),
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_a_file_that_quotes_by_rule_is_read_by_it(tmp_path, name):
+  """Lines of the field may look like rows."""
+  head, row, width = QUOTED[name]
+  path = tmp_path / "c.csv"
+  span = '"Red lamp, big\nwith cord",p1' if width > 1 else '"Red\nlamp"'
+  path.write_text(f"{head}\n{span}\n{row}\n")
+  found = list(read_rows(path))
+  assert len(found) == 2
+  assert found[0].title.startswith("Red lamp")
+  assert Catalogue(path).describe()["quoting"] == ["csv"]
+
+
+def test_a_file_with_signs_elsewhere_quotes_nothing(tmp_path):
+  """A row that is too short cannot hide in the next one."""
+  short = ("l20", "p", '"Sunny lamp')
+  rows = [*lines(20), short, ("l21", "p", 'lamp 12"', "")]
+  rows[3] = ("l3", "p1", '12" lamp', "3.jpg")
+  found = list(read_rows(write(tmp_path, rows)))
+  assert [type(row) for row in found[20:]] == [Rejected, Row]
+  assert found[21].title == 'lamp 12"'
+
+
+def test_ordinary_csv_is_read_or_refused_never_cut(tmp_path):
+  """Descriptions over lines, in tables of few columns: csv is the oracle."""
+  rng = random.Random(0)
+  words = ["red", "lamp,", "12 cm,", '"new"', "cord\n", "plug,\n", "x"]
+  refused = 0
+  for case in range(120):
+    width = 2 + case % 5
+    rows = [[f"c{n}" for n in range(width - 1)] + ["title"]]
+    for n in range(60):
+      text = "".join(rng.choices(words, k=rng.randint(1, 9)))
+      many = rng.random() < (0.02, 0.1, 0.5)[case % 3]
+      rows.append(
+        [f"a{n}"] * (width - 1) + [text if many else text.replace("\n", " ")]
+      )
+    path = tmp_path / "c.csv"
+    path.write_text(as_csv(rows))
+    try:
+      (table,) = Catalogue(path).tables
+    except UserError:
+      refused += 1
+    else:
+      assert list(table.open(table.names)) == rows[1:]
+  assert refused < 5
+
+
 PIECE = st.sampled_from(['"', '"', ",", ",", "a", "b", " ", '""', '",', ',"'])
 LINE = st.lists(PIECE, min_size=1, max_size=9).map("".join)
 
@@ -245,5 +302,8 @@ def test_the_delimiter_is_found_by_the_header(tmp_path, head, delimiter):
 
 def test_a_header_may_span_lines_too(tmp_path):
   path = tmp_path / "c.csv"
-  path.write_text('"title","image\nof it"\nred,x.jpg\n')
-  assert Catalogue(path).tables[0].names == ["title", "image of it"]
+  path.write_text('"title","image\na,b"\nred,x.jpg\nblue,y.jpg\n')
+  assert Catalogue(path).tables[0].names == ["title", "image a,b"]
+  assert titles_of(path) == ["red", "blue"]
+  path.write_text('title,"open\nred,x.jpg\nblue,y.jpg\n')
+  assert titles_of(path) == ["red", "blue"]

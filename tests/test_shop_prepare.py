@@ -209,3 +209,47 @@ def test_a_json_array_of_plain_rows_is_a_table(tmp_path):
   (tmp_path / "c.json").write_text(json.dumps(rows))
   assert run(tmp_path, catalogue=tmp_path / "c.json") == 0
   assert len(stored(tmp_path)) == 5
+
+
+def test_a_feed_may_call_its_namespace_as_it_likes(tmp_path):
+  images(tmp_path, ["0.jpg", "1.jpg"])
+  items = "".join(
+    f"<item><title>mug {n}</title><c:id>s{n}</c:id>"
+    f"<c:item_group_id>p</c:item_group_id><c:image_link>{n}.jpg"
+    "</c:image_link><c:product_type>Home &gt; Mugs</c:product_type></item>"
+    for n in range(2)
+  )
+  path = tmp_path / "c.xml"
+  path.write_text(
+    '<rss version="2.0" xmlns:c="http://base.google.com/ns/1.0">'
+    f"<channel>{items}</channel></rss>"
+  )
+  assert run(tmp_path, catalogue=path) == 0
+  found = stored(tmp_path)
+  assert sorted(found) == ["s0", "s1"]
+  assert {(r.product_id, r.category) for r in found.values()} == {
+    ("p", "Home > Mugs")
+  }
+  assert all(record.image for record in found.values())
+
+
+def test_a_variant_may_name_its_group_by_any_of_its_ids(tmp_path):
+  group = {
+    "@type": "ProductGroup",
+    "@id": "#coat",
+    "productGroupID": "44E",
+    "name": "Coat",
+    "category": "Wear > Coats",
+  }
+  variants = [
+    {"@type": "schema:Product", "sku": f"v{n}", "name": f"Coat {n}"}
+    | {"isVariantOf": {"@id": "#coat"}, "image": f"{n}.jpg"}
+    for n in range(2)
+  ]
+  images(tmp_path, ["0.jpg", "1.jpg"])
+  path = tmp_path / "c.jsonld"
+  path.write_text(json.dumps({"@graph": [*variants, group]}))
+  assert run(tmp_path, catalogue=path) == 0
+  found = stored(tmp_path).values()
+  assert {record.product_id for record in found} == {"44E"}
+  assert {record.category for record in found} == {"Wear > Coats"}

@@ -52,12 +52,17 @@ def test_two_placeholders_do_not_hide_each_other(tmp_path):
     shop(100, large=25),
     shop(10, listings=40),
     shop(5, listings=4, **{"0": 4}),
+    [(f"l{n}", str(n % 60 if n < 180 else 3), "t", "") for n in range(190)],
+    [(f"l{n}", str(int(n**0.5) // 4), "t", "") for n in range(400)],
     shop(1, listings=9),
     shop(300, listings=1, best=49),
     # As in a catalogue of classes: all are large, one the largest.
     shop(80, listings=70, milk=140),
   ],
-  ids=["large", "all large", "counted from 0", "one", "singles", "classes"],
+  ids=[
+    *("large", "all large", "0", "from 0", "0 is the largest"),
+    *("one", "singles", "classes"),
+  ],
 )
 def test_plausible_products_pass(tmp_path, rows):
   assert look(tmp_path, rows).rows == len(rows)
@@ -67,8 +72,17 @@ def test_a_spreadsheets_code_is_refused(tmp_path):
   rows = [(f"l{n}", "8.9E+12", f"t{n}", "") for n in range(3)]
   with pytest.raises(UserError, match=r"row 1 holds 8.9E\+12: a spreadsheet"):
     look(tmp_path, rows)
+  for id_ in ('"8,9E+12"', "8.9e12", "1E+05"):
+    with pytest.raises(UserError, match="row 1 holds"):
+      look(tmp_path, [("l1", id_, "t", "")])
   # Part numbers look alike.
   assert look(tmp_path, [("l1", "5E10", "t", "")]).rows == 1
+
+
+def test_products_that_are_true_and_false_are_none(tmp_path):
+  rows = [(f"l{n}", str(n % 3 == 0), "t", "") for n in range(30)]
+  with pytest.raises(UserError, match="nothing but true and false"):
+    look(tmp_path, rows)
 
 
 def test_rows_without_a_split_follow_their_product(tmp_path):

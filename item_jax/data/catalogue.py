@@ -96,6 +96,9 @@ class Catalogue:
       table.names, COLUMNS, self.reading.columns, table.path
     )
     table.check({c: n for c, n in found.items() if n not in table.beside})
+    if not table.whole:  # a later line may have what the first lines have not
+      known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
+      found = known | found
     return found
 
   @property
@@ -243,6 +246,8 @@ class Catalogue:
     """A cell as the row holds it; "" where it or its word says missing."""
     if column == "category":
       return self._path(value)
+    if column == "split" and isinstance(value, bool):
+      value = str(value)
     if column == "image":
       value = _image(value)
       if isinstance(value, bytes):

@@ -20,25 +20,25 @@ MAX_CHARACTERS = 10_000  # of any cell
 # Excel, JSON cast to text. Compared without regard to case. `--missing` takes
 # another list.
 MISSING = (
-  "nan",
-  "none",
-  "null",
-  "na",
-  "n/a",
-  "#n/a",
-  "<na>",
-  "nat",
-  "\\n",
-  "-",
+  *("nan", "-nan", "<na>", "na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a"),
+  *("none", "null", "(null)", "nil", "nat", "\\n", "1.#qnan", "1.#ind"),
+  *("#ref!", "#value!", "#name?", "#null!", "#div/0!"),
+  *("-", "\u2013", "\u2014"),
 )
 # A longer one is written with an exponent; 007.0 is no number's spelling.
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0+")
-# As spreadsheets show a long number and pandas writes a large float: 8.9E+12.
-_SCIENTIFIC = re.compile(r"[+-]?\d(\.\d+)?[eE]\+\d+")
+# As spreadsheets show a long number (8.9E+12, 8,9E+12) and pandas writes a
+# large float; not 5E10, which may be a part's number.
+_SCIENTIFIC = re.compile(r"[+-]?(\d([.,]\d+)?[eE]\+\d+|\d[.,]\d+[eE]\d\d+)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*")
-_QUOTED = r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\""""
-_SHOWN_LIST = re.compile(rf"\[\s*(?:{_QUOTED})(?:\s*,\s*(?:{_QUOTED}))*\s*\]")
-# Beyond these a float holds no longer every whole number.
+# A list as Python, numpy and JSON show it; of lists within one the first.
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None|nan"""
+_LIST = re.compile(
+  rf"[\[(]+\s*((?:{_QUOTED})(?:[\s,]+(?:{_QUOTED}))*),?\s*[\])]"
+)
+_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|.)", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
+# From these on a float may be another whole number, rounded.
 _EXACT = {
   "float": 2**53,
   "float64": 2**53,
@@ -109,7 +109,9 @@ def _spell_time(text):
     time = datetime.datetime.fromisoformat(text)
   except ValueError:
     return text
-  if time.tzinfo is None and time.time() == datetime.time():
+  if time.tzinfo is not None:
+    time = time.astimezone(datetime.UTC)
+  elif time.time() == datetime.time():
     return time.date().isoformat()
   return time.isoformat(sep=" ")
 
@@ -124,22 +126,20 @@ def check_id(text: str, value: Any) -> None:
   Raises:
     LossyNumber: the message goes on after the column's name.
   """
-  if isinstance(value, str) and "+" not in text and ".0" not in value:
-    return  # as nearly all are
-  if text[-1:].isdigit() and "+" in text and _SCIENTIFIC.fullmatch(text):
+  if ("e" in text or "E" in text) and _SCIENTIFIC.fullmatch(text):
     raise LossyNumber(
       f"holds {text}: a spreadsheet or a float has rounded it, and ids that"
       " were different may have become one"
     )
   kind = type(value).__name__
   if isinstance(value, str):
-    if not _WHOLE.fullmatch(value.strip()):
+    if ".0" not in value or not _WHOLE.fullmatch(value.strip()):
       return
     kind = "float"
   limit = _EXACT.get(kind)
-  if limit and text and limit < abs(float(text)) < math.inf:
+  if limit and text and limit <= abs(float(text)) < math.inf:
     raise LossyNumber(
-      f"holds the {kind} {text}: beyond {limit:,} floats do not hold every"
+      f"holds the {kind} {text}: from {limit:,} on floats do not hold every"
       " whole number, and ids that were different may have become one; store"
       " ids as text or integers"
     )
@@ -157,7 +157,7 @@ def to_path(value: Any, separator: str = ">") -> str:
   """
   if not isinstance(value, (list, tuple)):
     text = to_text(value)
-    levels = _parse_list(text) if text[:1] == "[" else None
+    levels = _parse_list(text) if text[:1] in ("[", "(") else None
     if levels is None:
       return " > ".join(filter(None, map(spaced, text.split(separator))))
     value = levels
@@ -167,16 +167,28 @@ def to_path(value: Any, separator: str = ">") -> str:
 
 
 def _parse_list(text) -> list | None:
-  """The list that a text in brackets stands for, in JSON or as Python shows
-  it; None where it is none."""
+  """The levels that a text in brackets stands for; None where it is no list."""
   try:
     value = json.loads(text)
   except (ValueError, RecursionError):
-    if not _SHOWN_LIST.fullmatch(text):
+    found = _LIST.match(text)
+    if not found or text[-1] not in ")]":
       return None
-    quoted = (a or b for a, b in re.findall(_QUOTED, text))
-    value = [re.sub(r"\\(.)", r"\1", level) for level in quoted]
+    levels = re.findall(_QUOTED, found[1])
+    return [_unescaped(level[1:-1]) for level in levels if level[0] in "'\""]
   return value if isinstance(value, list) else None
+
+
+def _unescaped(text: str) -> str:
+  """What stands between quotes, as Python reads it."""
+
+  def sign(found):
+    code = found[1]
+    if len(code) > 1:
+      return chr(int(code[1:], 16))
+    return _ESCAPED.get(code, code)
+
+  return _ESCAPE.sub(sign, text)
 
 
 def spaced(text: str) -> str:

@@ -14,6 +14,7 @@ swallows rows. `find_quoting` looks at all such places before a row is used.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -23,17 +24,19 @@ from item_jax.errors import UserError
 QUOTING = ("auto", "csv", "line", "none")
 MAX_LINE = 4_000_000  # characters; more is no row of a catalogue
 _SPAN = 1_000_000  # characters of a field over several lines
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
 _NAMED = 5  # places in an error
+_SURE = 6  # delimiters in the right number, beyond chance
 
 
 class Header(NamedTuple):
-  """How a file begins."""
+  """How a file begins. last: the number of the line where it ends."""
 
   names: list[str]
   delimiter: str
+  last: int
 
 
 class Line(NamedTuple):
@@ -104,69 +107,104 @@ def read_header(
     bare = re.sub('"[^"]*"', "", line.text)
     delimiter = max(_DELIMITERS, key=bare.count)
   cells = _cut(line.text, delimiter) if quoting != "none" else None
+  last = line
   if cells is None and quoting in ("auto", "csv"):  # it may span lines
-    cells, _ = _span(line, lines, delimiter)
+    cells, taken = _span(line, lines, delimiter)
+    if cells is None:
+      lines.give_back(taken)
+    else:
+      last = taken[-1]
   if cells is None and (line.text[:1] != '"' or quoting == "none"):
     cells = line.text.split(delimiter)
   if cells is None:
     raise UserError(
       f"{path}: its header cannot be read: a quote is opened and never closed"
     )
-  return Header([" ".join(cell.split()) for cell in cells], delimiter)
+  names = [" ".join(cell.split()) for cell in cells]
+  return Header(names, delimiter, last.number)
 
 
 def find_quoting(lines: Lines, header: Header, path: str | os.PathLike) -> str:
-  """Tells "csv" from "line" by the fields that would span lines; "" is a file
-  without quotes.
+  """Tells "csv" from "line" by the whole file; "" is a file without quotes.
 
-  Where each line of such a field is a row by itself, the file quotes nothing:
-  the field is two signs that happen to be there. Where none is, or the field
-  holds fewer delimiters than a row, it is a text of several lines.
+  They differ where a field in quotes would span lines. That it does is certain
+  where the file quotes as RFC 4180 says: delimiters are held together by
+  quotes, quotes are doubled, and no other field has one. That it does not is
+  certain where fields have quotes that do not pair. Where neither is seen, the
+  spans tell: lines that are all rows of the table are rows, and a text with
+  fewer delimiters than a row is a text.
 
   Args:
     lines: what follows the header; read to the end.
 
   Raises:
-    UserError: it is neither, or both occur; with the lines' numbers.
+    UserError: it remains open; with the lines' numbers.
   """
   width = len(header.names)
-  spanning, apart, unclear = [], [], []
-  quotes = False
+  seen: Counter = Counter()
+  spans: list[tuple[str, str]] = []
   for line in lines:
     if '"' not in line.text:
       continue
-    quotes = True
-    if _cut(line.text, header.delimiter) is not None:
+    cells = _cut(line.text, header.delimiter)
+    if cells is not None:
+      seen[_evidence(line.text, cells, header)] += 1
       continue
     cells, taken = _span(line, lines, header.delimiter)
     if cells is None or len(cells) != width:
+      seen["plain"] += 1
       lines.give_back(taken)
       continue
-    place = f"{line.number}-{taken[-1].number}"
-    kind = _tell(cells, [line, *taken], header)
-    if kind == "rows":
-      apart.append(place)
-      lines.give_back(taken)
-    else:
-      (spanning if kind == "text" else unclear).append(place)
-  if unclear or (spanning and apart):
-    named = ", ".join((unclear or apart)[:_NAMED])
-    raise UserError(
-      f"{path}, lines {named}: a field that begins with a quote would span"
-      " these lines, and they hold rows of their own: say --quoting=csv if it"
-      " does, --quoting=line if quotes there are signs like any other"
+    spans.append(
+      (
+        _tell(cells, [line, *taken], header),
+        f"{line.number}-{taken[-1].number}",
+      )
     )
-  if not quotes:
-    return ""
-  return "csv" if spanning else "line"
+    if any('"' in cell and "\n" in cell for cell in cells):
+      seen["csv"] += 1  # as the quotes in it are doubled
+  if not spans:
+    return "line" if seen else ""
+  if seen["plain"] and not seen["csv"]:
+    return "line"
+  kinds = {kind for kind, _ in spans}
+  if seen["csv"] and not seen["plain"]:
+    if "rows" not in kinds:
+      return "csv"
+  elif kinds == {"rows"}:
+    return "line"
+  elif kinds == {"text"}:
+    return "csv"
+  open_to_doubt = [place for kind, place in spans if kind != "text"]
+  raise UserError(
+    f"{path}, lines {', '.join(open_to_doubt[:_NAMED])}: a field that begins"
+    " with a quote would span these lines, and they may be rows of their own:"
+    " say --quoting=csv if it does, --quoting=line if quotes there are signs"
+    " like any other"
+  )
+
+
+def _evidence(text: str, cells: list[str], header: Header) -> str:
+  """What a line whose quotes pair says of the file: "csv", "plain" or ""."""
+  raw = text.split(header.delimiter)
+  width = len(header.names)
+  if len(raw) != len(cells):
+    return "csv" if len(cells) == width else ""
+  quoted = [cell for cell in raw if cell[:1] == '"']
+  if any('"' in cell for cell in raw if cell[:1] != '"'):
+    return "plain"  # 12" lamp
+  if any('""' in cell[1:-1] for cell in quoted):
+    return "csv"
+  return "csv" if len(quoted) == width > 1 else ""
 
 
 def _tell(cells, lines, header) -> str:
   """What lines are that one record could be: "rows", "text" or "unclear"."""
   width = len(header.names)
   alone = [_row(line.text, header.delimiter, width) for line in lines]
-  if width > 1 and None not in alone:
-    return "rows"
+  if None not in alone:
+    # A text of two lines may well have a comma in each.
+    return "rows" if (width - 1) * len(lines) >= _SURE else "unclear"
   longest = max(cell.count(header.delimiter) for cell in cells)
   if longest < width - 1 or not any(alone):
     return "text"
@@ -181,11 +219,13 @@ def read_rows(
   Each line that is not blank is part of exactly one of them.
 
   Args:
-    lines: what follows the header.
+    lines: of the whole file.
     quoting: "csv", "line" or "none"; "" where there are no quotes.
   """
   delimiter, width = header.delimiter, len(header.names)
   for line in lines:
+    if line.number <= header.last:
+      continue
     text = line.text
     plain = '"' not in text or quoting == "none"
     cells = text.split(delimiter) if plain else _cut(text, delimiter)

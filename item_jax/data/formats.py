@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,14 @@ from typing import Any, NamedTuple
 from item_jax.data import delimited, parquet
 from item_jax.errors import UserError
 
+if sys.version_info >= (3, 14):
+  from compression.zstd import ZstdError
+else:
+  from backports.zstd import ZstdError
+
 _PEEK = 100  # JSON lines looked at to learn the columns
 # What the libraries raise on packed files that are cut short or altered.
-_PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError)
+_PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError, ZstdError)
 
 
 class Table(NamedTuple):
@@ -85,7 +91,6 @@ def _open_delimited(path, quoting):
   def read(columns):
     with _unbroken(path), _open_text(path) as file:
       lines = delimited.Lines(file)
-      delimited.read_header(lines, path, found)
       places = [header.names.index(name) for name in columns]
       for row in delimited.read_rows(lines, header, found):
         yield row if isinstance(row, str) else [row[place] for place in places]

@@ -70,7 +70,9 @@ def _value_type(kind):
   if pa.types.is_dictionary(kind):
     return _value_type(kind.value_type)
   if isinstance(kind, pa.BaseExtensionType) and not _is_uuid(kind):
-    return _value_type(kind.storage_type)
+    # Of a number only its type knows what it means: a period, an enumeration.
+    storage = _value_type(kind.storage_type)
+    return storage if _is_text(storage) or _is_bytes(storage) else kind
   return kind
 
 
@@ -95,7 +97,8 @@ def _suits(column: str, kind) -> bool:
   if column == "category":
     levels = kind.value_type if _is_list(kind) else kind
     levels = levels.value_type if _is_list(levels) else levels
-    return text or number or _is_text(_value_type(levels))
+    levels = _value_type(levels)
+    return text or number or _is_text(levels) or t.is_integer(levels)
   if column in ("listing_id", "product_id"):
     return text or _is_bytes(kind) or number or identity
   if column == "split":

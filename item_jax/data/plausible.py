@@ -8,7 +8,7 @@ import numpy as np
 
 # Ids that programs and people write where they have none.
 _PLACEHOLDER = re.compile(
-  r"([0-9x?*.#_-])\1*|-1|un(known|defined|bekannt)|missing|default|others?|tb[ad]"
+  r"0+|([0-9x])\1{3,}|[x?*.#_-]+|-1|un(known|defined|bekannt)|missing|default|others?|tb[ad]"
   r"|todo|test|dummy|empty|blank|no|not[ _]available|ohne|keine",
   re.IGNORECASE,
 )
@@ -35,11 +35,15 @@ class Outsized(NamedTuple):
   any_id: bool
   placeholder: bool
 
-  def implausible(self, product: str) -> bool:
-    """Whether a product of this id cannot be so large."""
-    return self.any_id or (
-      self.placeholder and bool(_PLACEHOLDER.fullmatch(product))
-    )
+  def implausible(self, product: str, *, counted: bool) -> bool:
+    """Whether a product of this id cannot be so large.
+
+    Args:
+      counted: whether ids count from 0, so that 0 is one like any other.
+    """
+    if self.any_id or not self.placeholder or (counted and product == "0"):
+      return self.any_id
+    return bool(_PLACEHOLDER.fullmatch(product))
 
 
 def find_outsized(sizes: np.ndarray) -> dict[int, Outsized]:

@@ -12,6 +12,7 @@ from item_jax.data.row import Row, hash_split
 from item_jax.errors import UserError
 
 MAX_SPLITS = 16  # a column with more of them is something else
+_BOOLS = ("True", "False", "true", "false", "TRUE", "FALSE")
 _SHOWN = 3  # products in an error, and titles of each
 
 
@@ -66,6 +67,11 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
       " products"
     )
   if not catalogue.reading.trust_ids:
+    if set(np.unique(keys_N).tolist()) <= set(map(hash, _BOOLS)):
+      raise UserError(
+        "product_id holds nothing but true and false: expected the ids of"
+        " products"
+      )
     _check_sizes(catalogue, keys_N)
   follow = _follow(keys_N, codes_N, [*names])
   return Survey(
@@ -98,12 +104,13 @@ def _check_sizes(catalogue: Catalogue, keys_N) -> None:
   }
   if not suspects:
     return
+  counted = bool(np.isin(hash("1"), found))
   titles: dict[str, list[str]] = {}
   for row in catalogue.rows():
     if not isinstance(row, Row):
       continue
     outsized = suspects.get(hash(row.product_id))
-    if outsized and outsized.implausible(row.product_id):
+    if outsized and outsized.implausible(row.product_id, counted=counted):
       shown = titles.setdefault(row.product_id, [])
       if row.title and row.title not in shown and len(shown) < _SHOWN:
         shown.append(row.title)

@@ -4,7 +4,6 @@ import glob
 import os
 import unicodedata
 import urllib.parse
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,7 +147,7 @@ def _check_alike(tables: Sequence[Table]) -> None:
 
 
 def _forms(table: Table) -> set[str]:
-  return {_composed(name) for name in table.names}
+  return {composed(name) for name in table.names}
 
 
 def match_columns(
@@ -176,27 +175,19 @@ def match_columns(
     raise UserError(
       f"--column maps {', '.join(strange)}, known are {', '.join(known)}"
     )
-  by_form: dict[str, str] = {}
-  for name in names:
-    by_form.setdefault(_composed(name), name)
-  columns = {
-    ours: by_form.get(_composed(theirs), theirs)
-    for ours, theirs in columns.items()
-  }
+  columns = {ours: _named(names, theirs) for ours, theirs in columns.items()}
   absent = sorted(set(columns.values()) - set(names))
   if absent:
     raise UserError(
       f"--column names {_listed(absent)}, but {source} has the columns"
       f" {_listed(names)}"
     )
-  counts = Counter(names)
-  wanted = {
-    column: columns.get(column, by_form.get(column, column)) for column in known
-  }
-  twice = [name for name in wanted.values() if counts[name] > 1]
-  if twice:
-    raise UserError(f"{source} has several columns named {_listed(twice)}")
-  found = {column: name for column, name in wanted.items() if name in counts}
+  wanted = {c: columns.get(c) or _named(names, c) for c in known}
+  for name in wanted.values():
+    alike = [n for n in names if composed(n) == composed(name)]
+    if names.count(name) > 1 or (name not in names and len(alike) > 1):
+      raise UserError(f"{source} has several columns named {_listed(alike)}")
+  found = {column: name for column, name in wanted.items() if name in names}
   if "title" not in found and "image" not in found:
     raise UserError(
       f"{source} has neither a column title nor image, it has"
@@ -205,9 +196,15 @@ def match_columns(
   return found
 
 
-def _composed(name: str) -> str:
-  """A name in one Unicode form: what looks the same is the same."""
-  return unicodedata.normalize("NFC", " ".join(name.split()))
+def _named(names: Sequence[str], name: str) -> str:
+  """The name as a header spells it, where one column alone has it."""
+  alike = [n for n in names if composed(n) == composed(name)]
+  return alike[0] if name not in names and len(alike) == 1 else name
+
+
+def composed(name: str) -> str:
+  """A name in one form: blanks, case and Unicode's forms make no other."""
+  return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def _listed(names):

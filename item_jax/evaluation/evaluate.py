@@ -64,7 +64,7 @@ def _describe_outsized(items: Items) -> list[str]:
     f"warning: product {products[at]!r} holds {sizes[products[at]]:,} of"
     f" {len(items.ids):,} rows: is it a word for a missing id?"
     for at, outsized in found.items()
-    if outsized.implausible(products[at])
+    if outsized.implausible(products[at], counted="1" in sizes)
   ]
 
 

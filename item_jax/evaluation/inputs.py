@@ -95,6 +95,8 @@ def _of_frame(frame: Any) -> tuple[Any, Any]:
 
 def _rows(name: str, given: Any) -> Iterable:
   """The rows of what may be one of them."""
+  if isinstance(given, memoryview) and given.ndim > 1:
+    given = np.asarray(given)  # of pixels, no file's bytes
   one = isinstance(given, (str, os.PathLike, *_BYTES, Image.Image))
   if one or hasattr(given, "read"):
     return [given]

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from item_jax.data.cells import MISSING, check_id, to_path, to_text
-from item_jax.data.tables import open_tables, read_cells
+from item_jax.data.tables import composed, open_tables, read_cells
 from item_jax.errors import UserError
 from item_jax.files import DamagedError, read_sealed, sha256
 
@@ -115,7 +115,9 @@ def read_columns(
   row = 0
   for table in open_tables(path, quoting=quoting):
     names = [_column(table.names, spellings, path) for spellings in needed]
-    names += [name if name in table.names else None for name in optional]
+    names += [
+      _column(table.names, (name,), path, optional=True) for name in optional
+    ]
     wanted = {str(place): name for place, name in enumerate(names) if name}
     for cells in read_cells(table, wanted):
       if isinstance(cells, str):
@@ -307,10 +309,12 @@ def check_apart(opened: Iterable[tuple[Path, Items]]) -> None:
     home |= dict.fromkeys(items.ids, folder)
 
 
-def _column(header, names, path):
-  """The one of these names that the header has."""
-  found = [name for name in names if name in header]
-  if len(found) != 1 or header.count(found[0]) != 1:
+def _column(header, names, path, *, optional=False) -> str | None:
+  """The one column of these names that the header has, as it spells it."""
+  found = [name for name in header if composed(name) in names]
+  if not found and optional:
+    return None
+  if len(found) != 1:
     raise UserError(
       f"{path}: expected one column {' or '.join(names)}, but the header is"
       f" {','.join(header) or 'empty'}"

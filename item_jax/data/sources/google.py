@@ -41,7 +41,8 @@ _MARKS = {
 }
 _BLOCK = 1 << 16  # bytes of XML parsed at once
 _LONGEST = 100_000  # characters of a value; more is none of those wanted
-_ROOTS = ("rss", "feed", "channel", "rdf:RDF")
+_ROOTS = ("rss", "feed", "channel", "RDF")
+_GOOGLE = "http://base.google.com/"
 
 
 def _detects(names):
@@ -121,7 +122,7 @@ def read_xml(file: BinaryIO, name: str) -> tuple[list[str], Iterator[dict]]:
 
 def _parse(file, name):
   feed = _Feed(name)
-  parser = expat.ParserCreate()
+  parser = expat.ParserCreate(namespace_separator=" ")
   parser.buffer_text = True
   parser.StartElementHandler = feed.start
   parser.EndElementHandler = feed.end
@@ -151,6 +152,8 @@ class _Feed:
     self._done: list[dict] = []
 
   def start(self, tag, _):
+    # Of a namespace only whether it is Google's matters, not its prefix.
+    space, _, tag = tag.rpartition(" ")
     self._depth += 1
     if self._depth == 1 and tag not in _ROOTS:
       raise UserError(
@@ -162,7 +165,8 @@ class _Feed:
       self._values = {}
     elif self._item and self._depth == self._item + 1:
       # g:title is meant for Google, title for readers of news.
-      self._field = tag if spell(tag) in _FIELDS else ""
+      prefix = "g:" if space.startswith(_GOOGLE) else ""
+      self._field = prefix + tag if spell(tag) in _FIELDS else ""
       self._texts = []
       self._room = _LONGEST
 

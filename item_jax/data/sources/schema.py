@@ -5,6 +5,7 @@ A ProductGroup holds its variants in `hasVariant`, or they name it in
 """
 
 import json
+import re
 from typing import Any, BinaryIO
 
 from item_jax.data.sources.cells import plain, split_list, text
@@ -53,7 +54,7 @@ def _read_row(row, cells, categories):
 
 def _read_node(row, node, categories, depth):
   """Items of an object, or of those within it."""
-  kinds = {kind.rpartition("/")[2] for kind in _texts(node.get("@type"))}
+  kinds = {re.split("[/:]", kind)[-1] for kind in _texts(node.get("@type"))}
   if "ProductGroup" in kinds:
     yield from _read_group(row, node, categories)
   elif kinds & _PRODUCTS:
@@ -77,7 +78,10 @@ def _read_group(row, node, categories):
   own = _item(row, node, categories, "")
   variants = [v for v in _list(node.get("hasVariant")) if isinstance(v, dict)]
   if own.title or own.images or not variants:
-    yield own._replace(listing_id=group, product_id=group)
+    # A variant may name it by another of its ids, as {"@id": "#coat"}.
+    names = [name for field in _GROUP_IDS for name in _texts(node.get(field))]
+    also = [name for name in dict.fromkeys(names) if name != group]
+    yield own._replace(listing_id=group, product_id=group, also=also)
   for variant in variants:
     yield _item(row, variant, categories, group or f"group-{row}")
 
@@ -167,7 +171,9 @@ def read_json(file: BinaryIO, name: str) -> tuple[list[str], list[dict | str]]:
   try:
     value = json.loads(data.decode("utf-8-sig", "surrogateescape"))
   except (ValueError, RecursionError) as error:
-    raise UserError(f"{name} is no JSON: {error}") from error
+    raise UserError(
+      f"{name} is no JSON: {error}; with an object a line it is named .jsonl"
+    ) from error
   if isinstance(value, dict):
     graph = value.get("@graph")
     value = graph if isinstance(graph, list) else [value]
