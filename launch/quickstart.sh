@@ -5,14 +5,15 @@
 #   bash launch/quickstart.sh --catalogue products.csv --images DIR
 #
 # Options: --out DIR (default: quickstart), --config FILE[:VARIANT] and its
-# fields, such as --config.steps=500; --python FILE to use a Python that has
+# fields, such as --config.steps=500; --column, --source, --missing, --quoting
+# as `item-jax prepare` takes them; --python FILE to use a Python that has
 # item-jax already and install nothing. What is there already is used again.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 PYTHON="" catalogue="" images="" out="$here/quickstart"
 config="$here/configs/item_align.py:tiny"
-options=()
+options=() reading=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --catalogue | --images | --out | --python | --config)
@@ -26,8 +27,17 @@ while [ $# -gt 0 ]; do
       esac
       shift 2
       ;;
+    --column | --source | --missing | --quoting)
+      [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }
+      reading+=("$1=$2")
+      shift 2
+      ;;
+    --column=* | --source=* | --missing=* | --quoting=*)
+      reading+=("$1")
+      shift
+      ;;
     --config.* | --noconfig.*) options+=("$1"); shift ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit ;;
     *) echo "unknown option $1; see --help" >&2; exit 2 ;;
   esac
 done
@@ -51,7 +61,7 @@ if [ -z "$catalogue" ]; then
 fi
 # A store of another catalogue must not be taken for this one's.
 source_file="$out/source.txt"
-source_now="$(cksum < "$catalogue") $(cd "$images" && pwd)"
+source_now="$(cksum < "$catalogue") $(cd "$images" && pwd)${reading[*]:+ ${reading[*]}}"
 if [ -e "$out/data" ] && [ "$(cat "$source_file" 2> /dev/null)" != "$source_now" ]
 then
   echo "$out holds the results of another catalogue; give another --out" >&2

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from item_jax.data.catalogue import read_rows
+from item_jax.data.catalogue import Catalogue, read_rows
 from item_jax.data.row import Rejected, Row, hash_split
 from item_jax.errors import UserError
 
@@ -290,3 +290,10 @@ def test_another_kind_of_file_is_an_error(tmp_path, name, content, message):
 def test_no_such_file(tmp_path):
   with pytest.raises(FileNotFoundError, match="nowhere"):
     list(read_rows(tmp_path / "nowhere.csv"))
+
+
+def test_a_column_that_a_table_has_not_is_named(tmp_path):
+  """A table of images alone may be one whose titles are called otherwise."""
+  (tmp_path / "c.csv").write_text("name,image\nmug,a.jpg\n")
+  told = Catalogue(tmp_path / "c.csv").describe()["absent"]
+  assert told == ["no column title: the table has name, image"]

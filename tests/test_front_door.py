@@ -253,6 +253,7 @@ def quickstart(place, *more):
     *("--images", place / "c"),
     *("--out", place / "q"),
     *("--config", f"{shell.CONFIG}:short"),
+    *("--column", "title=title", "--quoting=line"),  # of the catalogue
     *more,
   ]
   return subprocess.run(

@@ -24,6 +24,7 @@ _CALLED = {  # other names of the three splits
   "dev": "val",
 }
 _SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # becomes part of file names
+_SHOWN = 40  # columns named
 _PATHS = 100_000  # categories remembered
 _PATH = 4_096  # bytes at most of a path that comes as bytes
 
@@ -113,6 +114,7 @@ class Catalogue:
       "told_by": sources.describe(self.source, self.tables[0].names)
       if self.source
       else "",
+      "absent": self._absent(),
       "quoting": sorted({table.quoting for table in self.tables} - {""}),
       "missing": {
         column: dict(words.most_common())
@@ -122,6 +124,17 @@ class Catalogue:
       "merged": dict(self.merged.most_common()),
       "notes": dict(self.notes.most_common()),
     }
+
+  def _absent(self) -> list[str]:
+    """What a plain table has no column for, and its columns beside it."""
+    if self.source is not None or not self.tables[0].whole:
+      return []
+    names = ", ".join(self.tables[0].names[:_SHOWN])
+    return [
+      f"no column {column}: the table has {names}"
+      for column in ("title", "image")
+      if column not in self._found[0]
+    ]
 
   def rows(
     self, split_of: Callable[[str], str] | None = None

@@ -72,6 +72,7 @@ def _reading(how):
     f"merged      {count:,} rows: {why}" for why, count in how["merged"].items()
   ]
   lines += [f"quotes      {_QUOTING[way]}" for way in how["quoting"]]
+  lines += [f"warning     {absent}" for absent in how["absent"]]
   lines += describe_missing(how["missing"])
   if how["followed_split"]:
     lines.append(
