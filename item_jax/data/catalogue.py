@@ -16,6 +16,7 @@ from item_jax.data.tables import Table, match_columns, open_tables, read_cells
 from item_jax.errors import UserError
 
 _IDS = ("listing_id", "product_id")
+_SURVEYED = (*_IDS, "split")
 _NOTHING = dict.fromkeys(COLUMNS, "")
 _CALLED = {  # other names of the three splits
   "training": "train",
@@ -168,18 +169,17 @@ class Catalogue:
       UserError: as `rows`.
     """
     self._start_counting()
-    columns = (*_IDS, "split", "title")
     for number, cells in self._cells():
       if isinstance(cells, str):
         yield None
         continue
-      texts, reason = self._texts(number, cells, columns)
+      texts, reason = self._texts(number, cells, _SURVEYED)
       if reason:
         yield None
         continue
       split = texts["split"].lower()
       split = _CALLED.get(split, split)
-      yield texts["product_id"], split, bool(texts["title"])
+      yield texts["product_id"], split, bool(cells.get("title"))
 
   def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yields the number of each row and its cells, or what is wrong with it."""

@@ -64,10 +64,11 @@ class Fingerprint:
     self._hash = hashlib.sha256()
 
   def add(self, record: Record) -> None:
+    parts = []
     for value in _values(record):
       # With its length, so that no two different records read the same.
-      self._hash.update(len(value).to_bytes(8, "little"))
-      self._hash.update(value)
+      parts += (len(value).to_bytes(8, "little"), value)
+    self._hash.update(b"".join(parts))
 
   def hexdigest(self) -> str:
     return self._hash.hexdigest()
