@@ -9,12 +9,12 @@ Three readings of a quote sign are known:
   none  a quote is a sign like any other
 
 Where quoted fields would span lines the two first differ, and the wrong one
-swallows rows. `find_quoting` looks at all such places before a row is used.
+swallows rows. `quoting.find_quoting` looks at all such places before a row is
+used.
 """
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -27,8 +27,6 @@ _SPAN = 1_000_000  # characters of a field over several lines
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 _DELIMITERS = (",", ";", "\t", "|")
 _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
-_NAMED = 5  # places in an error
-_SURE = 6  # delimiters in the right number, beyond chance
 
 
 class Header(NamedTuple):
@@ -106,10 +104,10 @@ def read_header(
   if delimiter is None:
     bare = re.sub('"[^"]*"', "", line.text)
     delimiter = max(_DELIMITERS, key=bare.count)
-  cells = _cut(line.text, delimiter) if quoting != "none" else None
+  cells = cut(line.text, delimiter) if quoting != "none" else None
   last = line
   if cells is None and quoting in ("auto", "csv"):  # it may span lines
-    cells, taken = _span(line, lines, delimiter)
+    cells, taken = span_lines(line, lines, delimiter)
     if cells is None:
       lines.give_back(taken)
     else:
@@ -122,93 +120,6 @@ def read_header(
     )
   names = [" ".join(cell.split()) for cell in cells]
   return Header(names, delimiter, last.number)
-
-
-def find_quoting(lines: Lines, header: Header, path: str | os.PathLike) -> str:
-  """Tells "csv" from "line" by the whole file; "" is a file without quotes.
-
-  They differ where a field in quotes would span lines. That it does is certain
-  where the file quotes as RFC 4180 says: delimiters are held together by
-  quotes, quotes are doubled, and no other field has one. That it does not is
-  certain where fields have quotes that do not pair. Where neither is seen, the
-  spans tell: lines that are all rows of the table are rows, and a text with
-  fewer delimiters than a row is a text.
-
-  Args:
-    lines: what follows the header; read to the end.
-
-  Raises:
-    UserError: it remains open; with the lines' numbers.
-  """
-  width = len(header.names)
-  seen: Counter = Counter()
-  spans: list[tuple[str, str]] = []
-  for line in lines:
-    if '"' not in line.text:
-      continue
-    cells = _cut(line.text, header.delimiter)
-    if cells is not None:
-      seen[_evidence(line.text, cells, header)] += 1
-      continue
-    cells, taken = _span(line, lines, header.delimiter)
-    if cells is None or len(cells) != width:
-      seen["plain"] += 1
-      lines.give_back(taken)
-      continue
-    spans.append(
-      (
-        _tell(cells, [line, *taken], header),
-        f"{line.number}-{taken[-1].number}",
-      )
-    )
-    if any('"' in cell and "\n" in cell for cell in cells):
-      seen["csv"] += 1  # as the quotes in it are doubled
-  if not spans:
-    return "line" if seen else ""
-  if seen["plain"] and not seen["csv"]:
-    return "line"
-  kinds = {kind for kind, _ in spans}
-  if seen["csv"] and not seen["plain"]:
-    if "rows" not in kinds:
-      return "csv"
-  elif kinds == {"rows"}:
-    return "line"
-  elif kinds == {"text"}:
-    return "csv"
-  open_to_doubt = [place for kind, place in spans if kind != "text"]
-  raise UserError(
-    f"{path}, lines {', '.join(open_to_doubt[:_NAMED])}: a field that begins"
-    " with a quote would span these lines, and they may be rows of their own:"
-    " say --quoting=csv if it does, --quoting=line if quotes there are signs"
-    " like any other"
-  )
-
-
-def _evidence(text: str, cells: list[str], header: Header) -> str:
-  """What a line whose quotes pair says of the file: "csv", "plain" or ""."""
-  raw = text.split(header.delimiter)
-  width = len(header.names)
-  if len(raw) != len(cells):
-    return "csv" if len(cells) == width else ""
-  quoted = [cell for cell in raw if cell[:1] == '"']
-  if any('"' in cell for cell in raw if cell[:1] != '"'):
-    return "plain"  # 12" lamp
-  if any('""' in cell[1:-1] for cell in quoted):
-    return "csv"
-  return "csv" if len(quoted) == width > 1 else ""
-
-
-def _tell(cells, lines, header) -> str:
-  """What lines are that one record could be: "rows", "text" or "unclear"."""
-  width = len(header.names)
-  alone = [_row(line.text, header.delimiter, width) for line in lines]
-  if None not in alone:
-    # A text of two lines may well have a comma in each.
-    return "rows" if (width - 1) * len(lines) >= _SURE else "unclear"
-  longest = max(cell.count(header.delimiter) for cell in cells)
-  if longest < width - 1 or not any(alone):
-    return "text"
-  return "unclear"
 
 
 def read_rows(
@@ -228,9 +139,9 @@ def read_rows(
       continue
     text = line.text
     plain = '"' not in text or quoting == "none"
-    cells = text.split(delimiter) if plain else _cut(text, delimiter)
+    cells = text.split(delimiter) if plain else cut(text, delimiter)
     if cells is None and quoting == "csv":
-      cells, taken = _span(line, lines, delimiter)
+      cells, taken = span_lines(line, lines, delimiter)
       if cells is None or len(cells) != width:
         cells = None
         lines.give_back(taken)
@@ -246,9 +157,9 @@ def read_rows(
       yield "not readable as CSV: its quotes do not pair"
 
 
-def _row(text, delimiter, width) -> list[str] | None:
+def one_row(text, delimiter, width) -> list[str] | None:
   """The cells of a row on one line; None where it is none."""
-  cells = _cut(text, delimiter)
+  cells = cut(text, delimiter)
   if cells is None:
     return _signs(text, delimiter, width)
   return cells if len(cells) == width else None
@@ -266,11 +177,11 @@ def _signs(text, delimiter, width) -> list[str] | None:
 def _bare(cell: str) -> str:
   """A field without the quotes that it begins and ends with, if they pair."""
   text = cell.strip()
-  cells = _cut(text, "") if text[:1] == '"' else None
+  cells = cut(text, "") if text[:1] == '"' else None
   return cells[0] if cells else cell
 
 
-def _cut(text: str, delimiter: str) -> list[str] | None:
+def cut(text: str, delimiter: str) -> list[str] | None:
   """The fields of a line by RFC 4180; None where its quotes do not pair."""
   cells = []
   begin, end = 0, len(text)
@@ -301,7 +212,7 @@ def _closing(text: str, begin: int) -> int:
   return place
 
 
-def _span(
+def span_lines(
   first: Line, lines: Lines, delimiter: str
 ) -> tuple[list[str] | None, list[Line]]:
   """The fields of a record that begins on `first` and goes on.
@@ -324,7 +235,7 @@ def _span(
       if _closing(text, place + 1) >= 0:
         break
       place = len(text)
-  return (_cut(text, delimiter) if taken else None), taken
+  return (cut(text, delimiter) if taken else None), taken
 
 
 def _open(text: str, delimiter: str) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from item_jax.data import delimited, parquet
+from item_jax.data.quoting import find_quoting
 from item_jax.errors import UserError
 
 if sys.version_info >= (3, 14):
@@ -86,7 +87,7 @@ def _open_delimited(path, quoting):
     header = delimited.read_header(lines, path, quoting)
     found = quoting
     if quoting == "auto":
-      found = delimited.find_quoting(lines, header, path)
+      found = find_quoting(lines, header, path)
 
   def read(columns):
     with _unbroken(path), _open_text(path) as file:
