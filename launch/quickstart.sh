@@ -69,7 +69,7 @@ then
 fi
 printf '%s\n' "$source_now" > "$source_file"
 [ -e "$out/data" ] || item prepare "$catalogue" --images "$images" \
-  --out "$out/data"
+  --out "$out/data" ${reading[@]+"${reading[@]}"}
 
 item train --config="$config" --workdir="$out/run" \
   --config.data.path="$out/data" ${options[@]+"${options[@]}"}

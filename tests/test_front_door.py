@@ -253,7 +253,7 @@ def quickstart(place, *more):
     *("--images", place / "c"),
     *("--out", place / "q"),
     *("--config", f"{shell.CONFIG}:short"),
-    *("--column", "title=title", "--quoting=line"),  # of the catalogue
+    *("--column", "title=title", "--quoting=none"),  # of the catalogue
     *more,
   ]
   return subprocess.run(
@@ -287,6 +287,8 @@ def test_the_quickstart_with_a_catalogue_of_ones_own(place, begun):
   # A second call takes the data as they are, and gets as far as an option
   # that is none.
   kept = place / "q" / "data" / "catalogue.json"
+  # How the catalogue is read was passed on: "auto" would find no quotes.
+  assert json.loads(kept.read_text())["reading"]["quoting"] == ["none"]
   time = kept.stat().st_mtime_ns
   second = quickstart(place, "--config.colour=red")
   assert second.returncode == 2
