@@ -9,7 +9,7 @@ from html.entities import html5
 from typing import Any, NamedTuple
 
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,31});")
-_EXACT = 2**53  # floats beyond do not hold every whole number
+_EXACT = 2**53  # from here on a float may be another whole number, rounded
 _LONGEST = 10_000  # characters; longer ones are no text of a listing
 _TIMES = 3  # a text was escaped at most; each program on the way may do it
 # Only what is known is a tag: "Size <M>" and "3 < 4 > 2" are text.
@@ -46,7 +46,7 @@ def text(value: Any) -> str:
   if isinstance(value, bytes):
     return value.decode("utf-8", "surrogateescape").strip()
   if isinstance(value, float) and value.is_integer():
-    if abs(value) > _EXACT:
+    if abs(value) >= _EXACT:
       raise ValueError(f"is a number that has lost digits: {value:.0f}")
     return str(int(value))
   if isinstance(value, (int, float)) and not isinstance(value, bool):
