@@ -19,7 +19,16 @@ class Bucket(DirFileSystem):
 
   def __init__(self, **_):
     files = LocalFileSystem(auto_mkdir=True)
-    super().__init__(path=str(self.folder), fs=files)
+    super().__init__(path="/", fs=files)
+
+  @property
+  def path(self) -> str:
+    """The folder of now: etils keeps the first one made of a scheme."""
+    return str(self.folder)
+
+  @path.setter
+  def path(self, _) -> None:
+    pass
 
   def _take(self, path):
     kind = type(self)

@@ -8,12 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import fsspec
 import pytest
 import shell
-from fsspec.implementations.dirfs import DirFileSystem
-from fsspec.implementations.local import LocalFileSystem
 from shop import contents, make_corpus, make_shop, photo, write_catalogue
+from store import open_bucket
 from tensorflow_datasets.core.utils import shard_utils
 
 from item_jax.__main__ import main
@@ -127,18 +125,8 @@ def test_too_many_bad_rows_leave_no_data(few, tmp_path):
   assert beam[0].read_bytes() == here[0].read_bytes()
 
 
-class Bucket(DirFileSystem):
-  """An object store that is a folder; s3:// leads to it."""
-
-  protocol = "s3"
-  folder: Path
-
-  def __init__(self, **_):
-    super().__init__(path=str(self.folder), fs=LocalFileSystem())
-
-
 def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
-  few, tmp_path, monkeypatch
+  few, tmp_path
 ):
   (tmp_path / "bucket" / "work").mkdir()
   (tmp_path / "secret.jpg").write_bytes(photo())
@@ -147,21 +135,19 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
   with open(few / "c.csv", "a") as file:
     file.write("up,,../../secret.jpg,t,,train\n")
     file.write(f"root,,{tmp_path / 'secret.jpg'},t,,train\n")
-    file.write("other,,gs://other/shop/images/0.jpg,t,,train\n")
+    file.write("other,,s3://other/shop/images/0.jpg,t,,train\n")
     file.write("spelt,,sub%20dir\\a.jpg,t,,train\n")
     file.write("gone,,gone.jpg,t,,train\n")
     file.write("inner,,x/../3.jpg,t,,train\n")
   assert run(few, out=tmp_path / "here") == 0
-  monkeypatch.setattr(Bucket, "folder", tmp_path, raising=False)
-  # etils keeps the first one of a scheme: gs:// is that of other tests.
-  fsspec.register_implementation("s3", Bucket, clobber=True)
+  open_bucket(tmp_path)
   code = prepare(
     few / "c.csv",
-    images="s3://bucket/shop/images",
+    images="gs://bucket/shop/images",
     out=tmp_path / "data",
     max_rejected=0.9,
     runner="DirectRunner",
-    runner_options=["--temp_location=s3://bucket/work"],
+    runner_options=["--temp_location=gs://bucket/work"],
   )
   assert code == 0
   made, expected = contents(tmp_path / "data"), contents(tmp_path / "here")

@@ -3,16 +3,13 @@
 import csv
 import io
 import json
-import os
 import unicodedata
 
-import fsspec
 import numpy as np
 import pytest
-from fsspec.implementations.dirfs import DirFileSystem
-from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageDraw
 from shop import photo
+from store import open_bucket
 
 from item_jax.data.file_kinds import name_kind
 from item_jax.data.image_files import find_root, read_image
@@ -74,29 +71,16 @@ SPELLINGS = [
 ]
 
 
-class Bucket(DirFileSystem):
-  """An object store that is a folder; az:// leads to it."""
-
-  protocol = ("az",)
-  folder: str
-
-  def __init__(self, **_):
-    super().__init__(path=self.folder, fs=LocalFileSystem())
-
-
 @pytest.fixture(params=["folder", "store"])
-def root(request, tmp_path, tmp_path_factory):
+def root(request, tmp_path):
   """How to call an image folder; and where it is."""
   folder = tmp_path / "photos"
   folder.mkdir()
   (tmp_path / "secret.jpg").write_bytes(b"secret")
   if request.param == "folder":
     return find_root(folder), folder
-  # The same for all tests: what is opened once is kept.
-  base = tmp_path_factory.getbasetemp()
-  Bucket.folder = os.fspath(base)
-  fsspec.register_implementation("az", Bucket, clobber=True)
-  return find_root(f"az://{folder.relative_to(base)}"), folder
+  open_bucket(tmp_path)
+  return find_root("gs://photos"), folder
 
 
 @pytest.mark.parametrize(("file", "name", "spelling"), SPELLINGS)
