@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from item_jax.data.tokenizer import train_wordpiece
-from item_jax.evaluation import trivial
+from item_jax.evaluation import baselines
 from item_jax.evaluation.items import Items
 
 THAI = {
@@ -130,7 +130,7 @@ def recall(tokens: list[list[str]], products: list[int]) -> float:
     [str(product) for product in products],
     [""] * len(products),
   )
-  found = trivial.score_titles([" ".join(row) for row in tokens], items)
+  found = baselines.score_titles([" ".join(row) for row in tokens], items)
   return found.summary["recall@10"]
 
 

@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def load(workdir, *, step=None, dtype="float32"):
-  """Opens a trained model; see `item_jax.evaluation.embed.load`."""
-  from item_jax.evaluation import embed  # jax is imported only when needed
+  """Opens a trained model; see `item_jax.inference.embedder.load`."""
+  from item_jax.inference import embedder  # jax is imported only when needed
 
-  return embed.load(workdir, step=step, dtype=dtype)
+  return embedder.load(workdir, step=step, dtype=dtype)

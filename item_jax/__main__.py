@@ -8,14 +8,15 @@ import select
 import signal
 import sys
 
-from item_jax import __version__, places, processes
+from item_jax import __version__
+from item_jax.cli import places
+from item_jax.cli.output import flush, forgiving
+from item_jax.distributed import cluster, processes
 from item_jax.errors import WRONG_PATHS, UserError
-from item_jax.training import cluster
-from item_jax.training.output import flush, forgiving
 
 EXIT_USER_ERROR = 2
 EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
-# A module of `item_jax.commands` each: `add` says what it takes, `run` does it.
+# A module of `item_jax.cli` each: `add` says what it takes, `run` does it.
 COMMANDS = (
   "synthesize",
   "prepare",
@@ -134,7 +135,7 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument("--version", action="version", version=__version__)
   commands = parser.add_subparsers(dest="command", required=True)
   for name in COMMANDS:
-    module = importlib.import_module(f"item_jax.commands.{name}")
+    module = importlib.import_module(f"item_jax.cli.{name}")
 
     def command(name, text, module=module):
       sub = commands.add_parser(

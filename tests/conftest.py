@@ -87,8 +87,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
   """60 invented products, prepared; for tests of what comes after."""
-  from item_jax.data.prepare import prepare
-  from item_jax.data.synthetic import synthesize
+  from item_jax.ingest.prepare import prepare
+  from item_jax.synthetic.synthesize import synthesize
 
   folder = tmp_path_factory.mktemp("tiny")
   synthesize(

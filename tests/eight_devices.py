@@ -16,11 +16,11 @@ import tiny_run
 
 from item_jax import tasks
 from item_jax.batch import Batch
+from item_jax.diagnostics.plan import Vocabulary
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.optimizer import make_optimizer
-from item_jax.training.plan import Vocabulary
 
 MESHES = {
   "1x1": (1, 1),

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from item_jax.config import Checkpoint
-from item_jax.training import saving
+from item_jax.training import saver
 from item_jax.training.checkpoints import Checkpoints, SaveError
-from item_jax.training.metrics import Log
+from item_jax.training.metric_log import Log
 
 # Noise does not compress: a checkpoint takes 1 MB of the disk's 4.
 STATE = {
@@ -54,38 +54,38 @@ def main(outside: Path, kind: str) -> None:
   mount(folder)
   # An open file of a log would keep the disk from being made read-only.
   logs = folder if kind == "full" else outside
-  saving.LAST_TRIES = (0, 0.05)
+  saver.LAST_TRIES = (0, 0.05)
   log = Log(logs, start=0)
   checkpoints = Checkpoints(folder)
-  saver = saving.Saver(
+  saves = saver.Saver(
     checkpoints, log, Checkpoint(every=10), log_every=5, saved=None
   )
   log.write(10, "train", {"loss": 1.0})
-  saver.save(10, STATE)
+  saves.save(10, STATE)
   until(checkpoints.ended)
-  assert not saver.due(11)
+  assert not saves.due(11)
 
   if kind == "full":
     fill(folder)
   else:
     mount(folder, "remount", "ro")
   log.write(20, "train", {"loss": 2.0})
-  saver.save(20, STATE)
-  until(lambda: saver.due(21))  # it failed, and is tried again: soon, not at 30
+  saves.save(20, STATE)
+  until(lambda: saves.due(21))  # it failed, and is tried again: soon, not at 30
   assert checkpoints.steps() == [10]
-  saver.save(21, STATE)
+  saves.save(21, STATE)
   with pytest.raises(SaveError, match=r"step 22, is not on disk; .* step 10"):
-    saver.finish(22, STATE)
+    saves.finish(22, STATE)
 
   if kind == "full":
     (folder / "filler").unlink()
   else:
     mount(folder, "remount", "rw")
-  until(lambda: saver.due(23))
-  saver.save(23, STATE)
+  until(lambda: saves.due(23))
+  saves.save(23, STATE)
   until(checkpoints.ended)
-  assert not saver.due(24)
-  saver.finish(23, STATE)
+  assert not saves.due(24)
+  saves.finish(23, STATE)
   # Nothing of what failed is left, and no row is lost.
   names = {path.name for path in checkpoints.folder.iterdir()}
   assert names == {"10", "23"}, names

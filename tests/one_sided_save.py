@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from item_jax.config import Checkpoint
-from item_jax.training import cluster, saving, sharding
+from item_jax.distributed import cluster
+from item_jax.distributed.watchdog import Progress
+from item_jax.training import saver, sharding
 from item_jax.training.checkpoints import Checkpoints, SaveError
-from item_jax.training.metrics import Log
-from item_jax.training.stall import Progress
+from item_jax.training.metric_log import Log
 
 
 def limit(size: int | None) -> None:
@@ -43,30 +44,30 @@ def main() -> int:
     )
   }
   me = jax.process_index()
-  saving.LAST_TRIES = (0, 0.05)
+  saver.LAST_TRIES = (0, 0.05)
   log = Log(args.folder, start=0, active=me == 0)
   checkpoints = Checkpoints(args.folder)
-  saver = saving.Saver(
+  saves = saver.Saver(
     checkpoints, log, Checkpoint(every=10), log_every=1, saved=None
   )
   try:
     with Progress(args.stall_seconds) as progress:
       progress.at("checkpoint", 10)
-      saver.save(10, state)
-      saver.finish(10, state)
+      saves.save(10, state)
+      saves.finish(10, state)
       if me == args.who:
         limit(4096)
-      saver.save(20, state)
-      while not saver.due(21):  # it failed, and is tried again
+      saves.save(20, state)
+      while not saves.due(21):  # it failed, and is tried again
         time.sleep(0.01)
       limit(None)
-      saver.save(21, state)
-      saver.finish(21, state)
+      saves.save(21, state)
+      saves.finish(21, state)
       checkpoints.verify(21)
       print(f"saved {checkpoints.steps()}", flush=True)
       if me == args.who:
         limit(4096)
-      saver.finish(30, state)
+      saves.finish(30, state)
   except SaveError as error:
     print(f"stopped: {error}", flush=True)
     return 4

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from item_jax.evaluation.inputs import listings
+from item_jax.inference.inputs import listings
 
 RAMP = np.arange(0, 256, 4, dtype=np.uint8)
 GREY = np.repeat(np.repeat(RAMP[None], 48, axis=0), 2, axis=1)  # [48,128]

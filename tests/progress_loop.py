@@ -15,11 +15,10 @@ import time
 
 import jax
 
-from item_jax import processes
+from item_jax.distributed import cluster, processes, watchdog
+from item_jax.distributed.preemption import StopRequest
+from item_jax.distributed.watchdog import Progress
 from item_jax.errors import UserError
-from item_jax.training import cluster, stall
-from item_jax.training.stall import Progress
-from item_jax.training.stopping import StopRequest
 
 
 def main() -> int:
@@ -75,7 +74,7 @@ def run(args) -> int:
 
 def be_late(progress, who: str, seconds: str) -> None:
   """One process goes from step to step while the others wait behind it."""
-  stall.PATIENCE = 0
+  watchdog.PATIENCE = 0
   until = time.monotonic() + float(seconds)
   progress.at("step", 0)
   step = 0

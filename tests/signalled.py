@@ -8,7 +8,7 @@ import signal
 import sys
 
 from item_jax import __main__, config_flags
-from item_jax.evaluation.during import make_evaluate
+from item_jax.inference.validation import make_evaluate
 from item_jax.training.loop import train
 
 

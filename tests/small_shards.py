@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from item_jax.__main__ import main
-from item_jax.evaluation import export
+from item_jax.inference import export
 
 ROWS = 16
 export.SHARD_ROWS = ROWS

@@ -17,9 +17,8 @@ from tokenizers import (
   trainers,
 )
 
-from item_jax.data import synthetic
-from item_jax.data.invented import invention
 from item_jax.data.tokenizer import train_wordpiece
+from item_jax.synthetic import products, synthesize
 
 LEARNED = 700  # words, those for single bytes included
 ODD = [
@@ -34,7 +33,7 @@ ODD = [
 
 def invented_titles(number: int) -> list[str]:
   return [
-    synthetic.write_title(invention.invent_product(7, i), 7, i, 0)
+    synthesize.write_title(products.invent_product(7, i), 7, i, 0)
     for i in range(number)
   ]
 

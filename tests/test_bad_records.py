@@ -18,12 +18,12 @@ from item_jax.data import pipeline
 from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.data.unreadable import TooManyBadRecordsError
-from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.files import write_manifest
+from item_jax.ingest.writer import StoreWriter
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.loop import train
-from item_jax.training.metrics import METRICS_FILE
+from item_jax.training.metric_log import METRICS_FILE
 
 SEED, SIZE, STEPS = 0, 16, 24
 RUN = {"seed": SEED, "size": SIZE}

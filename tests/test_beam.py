@@ -15,13 +15,13 @@ from store import open_bucket
 from tensorflow_datasets.core.utils import shard_utils
 
 from item_jax.__main__ import main
-from item_jax.data import beam, beam_workers
 from item_jax.data.images import store_jpeg
-from item_jax.data.ledger import open_ledger
-from item_jax.data.prepare import prepare
 from item_jax.data.records import Fingerprint, Record, in_order, open_store
-from item_jax.data.row import Row
 from item_jax.errors import UserError
+from item_jax.ingest import beam, beam_workers
+from item_jax.ingest.ledger import open_ledger
+from item_jax.ingest.prepare import prepare
+from item_jax.ingest.row import Row
 
 DIRECT = {"runner": "DirectRunner", "workers": None}
 TWO_WORKERS = (

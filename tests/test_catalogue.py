@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from item_jax.data.catalogue import Catalogue, read_rows
-from item_jax.data.row import Rejected, Row, hash_split
 from item_jax.errors import UserError
+from item_jax.ingest.catalogue import Catalogue, read_rows
+from item_jax.ingest.row import Rejected, Row, hash_split
 
 HEADER = "listing_id,product_id,image,title,category,split\n"
 GOOD = "l1,p1,a.jpg,Red shirt,Clothes > Shirts,train\n"

@@ -14,7 +14,7 @@ import tiny
 from item_jax.config import Config
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
-from item_jax.objectives import category, floors
+from item_jax.objectives import category, chance
 from item_jax.tasks.category import find_categories, make_task
 from item_jax.tasks.networks import Network
 
@@ -137,10 +137,10 @@ def test_classes_must_ascend(classes):
 
 
 def test_the_floor_is_the_entropy_of_the_classes():
-  assert floors.category_floor([2, 2]) == pytest.approx(math.log(2))
+  assert chance.category_floor([2, 2]) == pytest.approx(math.log(2))
   expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-  assert floors.category_floor([3, 0, 1]) == pytest.approx(expected)
-  assert floors.category_floor([]) == 0
+  assert chance.category_floor([3, 0, 1]) == pytest.approx(expected)
+  assert chance.category_floor([]) == 0
 
 
 def class_floor(store, names):
@@ -159,7 +159,7 @@ def test_what_prepare_counted_is_taken_and_no_record_is_read(
     shard.write_bytes(bytes(shard.stat().st_size))
   names = find_categories(store, "train")
   assert sorted(names) == sorted(times)
-  floor = floors.category_floor(list(times.values()))
+  floor = chance.category_floor(list(times.values()))
   assert class_floor(store, names) == pytest.approx(floor)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import shell
 
+from item_jax.distributed import cluster
 from item_jax.errors import UserError
-from item_jax.training import cluster
 
 LOOP = Path(__file__).parent / "progress_loop.py"
 

@@ -12,17 +12,17 @@ import pytest
 import shell
 from exports import finish_export
 
-from item_jax.comparison import category, score, untaught
+from item_jax.comparison import baselines, category, score
 from item_jax.comparison.category import Category
 from item_jax.comparison.compare import compare
-from item_jax.comparison.job import Request
+from item_jax.comparison.request import Request
 from item_jax.data.records import open_store
+from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.fusion import fuse_exports
 from item_jax.evaluation.items import open_export
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.verify import verify
 from item_jax.files import write_manifest
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -83,7 +83,7 @@ class Fake:
       score.make(Path(words[1]), self.classify)
     elif words[0] == "untaught":
       folder, kind, data, *splits = words[1:]
-      untaught.make(Path(folder), kind, open_store(data), splits)
+      baselines.make(Path(folder), kind, open_store(data), splits)
     elif words[0] == "fuse":
       at = words.index("--tune") + 1 if "--tune" in words else 0
       fuse_exports(

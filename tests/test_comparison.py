@@ -17,12 +17,12 @@ import pytest
 
 from item_jax import config_flags
 from item_jax.comparison import (
-  calls,
   page,
   plan,
   render,
   runs,
   score,
+  subprocesses,
   systems,
   tune,
 )
@@ -490,45 +490,49 @@ def test_numbers_are_written_as_shares():
 def test_side_by_side_each_has_its_place(
   monkeypatch, jobs, cores, listed, places
 ):
-  monkeypatch.setattr(calls.shutil, "which", lambda name: None)
+  monkeypatch.setattr(subprocesses.shutil, "which", lambda name: None)
   if cores:
     monkeypatch.setattr(
-      calls.os,
+      subprocesses.os,
       "sched_getaffinity",
       lambda pid: set(range(cores)),
       raising=False,
     )
   else:
-    monkeypatch.delattr(calls.os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(subprocesses.os, "sched_getaffinity", raising=False)
   monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
   if listed is not None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
   if isinstance(places, list):
-    assert calls._places(jobs) == places
+    assert subprocesses._places(jobs) == places
   else:
     with pytest.raises(UserError, match=re.escape(places)):
-      calls._places(jobs)
+      subprocesses._places(jobs)
 
 
 def test_devices_that_nobody_shared_out_are_refused(monkeypatch):
-  monkeypatch.setattr(calls.shutil, "which", lambda name: "/usr/bin/" + name)
+  monkeypatch.setattr(
+    subprocesses.shutil, "which", lambda name: "/usr/bin/" + name
+  )
   monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-  assert calls._places(1) == [{}]
+  assert subprocesses._places(1) == [{}]
   with pytest.raises(UserError, match=r"jobs=2.*CUDA_VISIBLE_DEVICES is not"):
-    calls._places(2)
+    subprocesses._places(2)
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
   monkeypatch.setattr(
-    calls.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False
+    subprocesses.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False
   )
-  assert [place[calls.child.CORES] for place in calls._places(2)] == ["0", "1"]
+  assert [
+    place[subprocesses.child.CORES] for place in subprocesses._places(2)
+  ] == ["0", "1"]
 
 
 def test_a_command_gives_its_code_and_its_output(tmp_path):
   log = tmp_path / "log.txt"
-  with calls.Commands() as call:
+  with subprocesses.Commands() as call:
     assert call(["--version"], ["train", "--help"], log=log) == 0
-    with pytest.raises(calls.FailedError) as caught:
-      calls.must(call, ["paint"], ["--version"], log=log)
+    with pytest.raises(subprocesses.FailedError) as caught:
+      subprocesses.must(call, ["paint"], ["--version"], log=log)
   text = log.read_text()
   assert text.count("$ item-jax --version") == 1  # not after a failure
   assert "$ item-jax train --help\nusage: item-jax train" in text
@@ -547,7 +551,7 @@ def test_ctrl_c_ends_the_command_and_then_the_comparison(tmp_path):
 
   before = signal.getsignal(signal.SIGINT)
   thread = threading.Thread(target=interrupt)
-  with calls.Commands() as call:
+  with subprocesses.Commands() as call:
     thread.start()
     with pytest.raises(KeyboardInterrupt):
       call(words, log=log)

@@ -13,7 +13,7 @@ from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import load_words
-from item_jax.objectives import contrastive, floors
+from item_jax.objectives import chance, contrastive
 from item_jax.training import sharding
 
 # Similarities of four rows: a_i is the i-th axis, so a_i . b_j = S[i, j].
@@ -251,7 +251,7 @@ def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
     said += float(found.nll)
     count += valid_B.sum()
   part = np.flatnonzero(image_B & title_B)
-  floor = floors.rival_floor(
+  floor = chance.rival_floor(
     [(product[n], title[n]) for n in part],
     share=len(part) / rows,
     batch_size=size,
@@ -264,12 +264,12 @@ def test_rivals_by_hand():
   rows = [("p", "a"), ("p", "a"), ("p", None), ("q", "a"), ("q", None)]
   # Alike: three of p, the two of q, and three titled "a", two of them p's.
   alike = 6 + 2 + 6 - 2
-  found = floors.rival_floor(rows, share=0.5, batch_size=9)
+  found = chance.rival_floor(rows, share=0.5, batch_size=9)
   assert found == pytest.approx(math.log(1 + 8 * 0.5 * (1 - alike / 20)))
-  assert floors.rival_floor([], share=0.0, batch_size=9) == 0
+  assert chance.rival_floor([], share=0.0, batch_size=9) == 0
 
 
 def test_whether_a_quarter_is_swapped_is_told_by_its_entropy():
-  assert floors.match_floor(0.25) == pytest.approx(0.5623, abs=1e-4)
-  assert floors.match_floor(0.5) == pytest.approx(math.log(2))
-  assert floors.match_floor(0.0) == 0
+  assert chance.match_floor(0.25) == pytest.approx(0.5623, abs=1e-4)
+  assert chance.match_floor(0.5) == pytest.approx(math.log(2))
+  assert chance.match_floor(0.0) == 0

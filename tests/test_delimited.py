@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from item_jax.data.catalogue import Catalogue, read_rows
-from item_jax.data.row import Reading, Rejected, Row
 from item_jax.errors import UserError
+from item_jax.ingest.catalogue import Catalogue, read_rows
+from item_jax.ingest.row import Reading, Rejected, Row
 
 HEADER = ("listing_id", "product_id", "title", "image")
 

@@ -11,8 +11,9 @@ import test_retrieval
 from test_search import crowded, gaussians, names, signs
 
 from item_jax.errors import UserError
-from item_jax.evaluation import device_search, retrieval, search
 from item_jax.evaluation import evaluate as evaluate_lib
+from item_jax.evaluation import retrieval, search
+from item_jax.inference import device_search
 
 
 def assert_same(vectors, ids, **options):

@@ -14,7 +14,7 @@ import tiny_run
 from item_jax import config_flags
 from item_jax.__main__ import main
 from item_jax.data.records import BadRecord
-from item_jax.training import doctor, doctor_input, doctor_room
+from item_jax.diagnostics import doctor, doctor_input, doctor_room
 
 LINES = {
   "versions",

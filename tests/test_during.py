@@ -9,15 +9,16 @@ import tiny_run
 
 from item_jax.data import pipeline
 from item_jax.data.records import Record, open_store
-from item_jax.data.writer import StoreWriter
-from item_jax.evaluation import during, retrieval
-from item_jax.evaluation.embed import embed_unit
+from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
+from item_jax.inference import validation
+from item_jax.inference.embedder import embed_unit
+from item_jax.ingest.writer import StoreWriter
 from item_jax.training.setup import set_up
 
 
 def test_of_a_large_split_whole_products_are_scored(tmp_path, monkeypatch):
-  monkeypatch.setattr(during, "MOST_ROWS", 20)
+  monkeypatch.setattr(validation, "MOST_ROWS", 20)
   rows = [Record(f"l{n}", f"p{n // 3}", "mug", "", b"") for n in range(180)]
   ids = []
   for seed in (0, 1):
@@ -29,7 +30,7 @@ def test_of_a_large_split_whole_products_are_scored(tmp_path, monkeypatch):
       writer.add("val", row)
     writer.close()
     source = pipeline.Source([(next(store.glob("*val*")), len(rows))])
-    numbers, listings, products, _ = during.scored_rows(source, "val")
+    numbers, listings, products, _ = validation.scored_rows(source, "val")
     assert numbers == sorted(numbers)
     assert [rows[n].listing_id for n in numbers] == listings
     assert set(Counter(products).values()) == {3}
@@ -39,13 +40,13 @@ def test_of_a_large_split_whole_products_are_scored(tmp_path, monkeypatch):
 
 
 def test_one_product_beyond_the_limit_is_cut(tmp_path, monkeypatch):
-  monkeypatch.setattr(during, "MOST_ROWS", 4)
+  monkeypatch.setattr(validation, "MOST_ROWS", 4)
   writer = StoreWriter(tmp_path)
   for n in range(9):
     writer.add("val", Record(f"l{n}", "p", "mug", "", b""))
   writer.close()
   source = pipeline.Source([(next(tmp_path.glob("*val*")), 9)])
-  assert during.scored_rows(source, "val")[0] == [0, 1, 2, 3]
+  assert validation.scored_rows(source, "val")[0] == [0, 1, 2, 3]
 
 
 def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
@@ -53,11 +54,11 @@ def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
   config.data.path = str(tiny_data)
   config.steps = 0  # no step is compiled
   store = open_store(tiny_data)
-  monkeypatch.setattr(during, "MOST_ROWS", store.sizes["val"] * 2 // 3)
+  monkeypatch.setattr(validation, "MOST_ROWS", store.sizes["val"] * 2 // 3)
   setup = set_up(config, None)
   params = setup.initialise().params
-  found = during.make_evaluate(setup)(params)
-  rows, ids, products, _ = during.scored_rows(store.source("val"), "val")
+  found = validation.make_evaluate(setup)(params)
+  rows, ids, products, _ = validation.scored_rows(store.source("val"), "val")
   assert len(rows) < store.sizes["val"]
   made = [
     pipeline.make_row(

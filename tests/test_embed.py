@@ -17,10 +17,10 @@ from item_jax import files
 from item_jax.config import Config
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
-from item_jax.evaluation import export as export_lib
-from item_jax.evaluation import shards
-from item_jax.evaluation.during import make_evaluate
-from item_jax.evaluation.embed import Embedder, embed_unit
+from item_jax.inference import export as export_lib
+from item_jax.inference import export_shards
+from item_jax.inference.embedder import Embedder, embed_unit
+from item_jax.inference.validation import make_evaluate
 from item_jax.training import loop
 from item_jax.training.restore import restore
 
@@ -175,15 +175,17 @@ def test_an_interrupted_export_goes_on(
     saved.append(number)
     keep(out, plan, number, *shard)
 
-  keep = shards.save
+  keep = export_shards.save
   with monkeypatch.context() as patch:
-    patch.setattr(shards, "save", save_three)
+    patch.setattr(export_shards, "save", save_three)
     with pytest.raises(KeyboardInterrupt):
       export(workdir, tiny_data, out, batch_size=3)
   assert not (out / "meta.json").exists()
   kept = []
   monkeypatch.setattr(
-    shards, "save", lambda o, p, n, *s: (kept.append(n), keep(o, p, n, *s))
+    export_shards,
+    "save",
+    lambda o, p, n, *s: (kept.append(n), keep(o, p, n, *s)),
   )
   rows_ND = export(workdir, tiny_data, out, batch_size=3)
   np.testing.assert_allclose(rows_ND, exported[1], atol=1e-5)
@@ -210,7 +212,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
 ):
   """Whatever was there, and whichever write or removal is the last one."""
   meta = json.loads((exported[0] / "meta.json").read_text())
-  plan = shards.Plan(**{k: meta[k] for k in shards.Plan._fields})
+  plan = export_shards.Plan(**{k: meta[k] for k in export_shards.Plan._fields})
   out = tmp_path / "e"
   if before != "nothing":
     (out / "parts").mkdir(parents=True)
@@ -225,8 +227,8 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   with monkeypatch.context() as patch:
     patch.setattr(*cut, killed)
     with contextlib.suppress(KeyboardInterrupt):
-      shards.claim(out, plan, overwrite=True)
-  assert shards.claim(out, plan, overwrite=True)
+      export_shards.claim(out, plan, overwrite=True)
+  assert export_shards.claim(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
   assert files.read_sealed(out / "plan.json") == plan._asdict()
@@ -270,7 +272,7 @@ def test_data_prepared_otherwise_is_refused(
 def test_step_zero_is_the_untrained_network(workdir, tiny_data, tmp_path):
   """The very parameters that training began with."""
   from item_jax import tasks
-  from item_jax.training.workdir import read_run
+  from item_jax.training.run import read_run
 
   run = read_run(workdir)
   task = tasks.make_task(run.config, run.words)
@@ -299,7 +301,7 @@ def test_a_missing_checkpoint_is_named(workdir, tmp_path):
 
 
 def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
-  from item_jax.data.prepare import prepare
+  from item_jax.ingest.prepare import prepare
 
   rows = [
     "listing_id,product_id,image,title,category,split",

@@ -19,14 +19,14 @@ from shop import contents
 from item_jax import tasks
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
-from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
-from item_jax.evaluation import export as export_lib
-from item_jax.evaluation import shards
-from item_jax.evaluation.embed import load
 from item_jax.files import DamagedError, read_sealed, write_manifest
+from item_jax.inference import export as export_lib
+from item_jax.inference import export_shards
+from item_jax.inference.embedder import load
+from item_jax.ingest.writer import StoreWriter
 from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.workdir import read_run, write_run
+from item_jax.training.run import read_run, write_run
 
 UNREADABLE, BROKEN = 3, 8  # rows: as a whole, or the photo alone
 
@@ -235,39 +235,43 @@ def test_rows_that_cannot_be_read_keep_their_place(
 def test_one_at_a_time(workdir, tiny_data, tmp_path):
   out = tmp_path / "e"
   at_work = pytest.raises(UserError, match="another export is at work")
-  with shards.alone(out), at_work:
+  with export_shards.alone(out), at_work:
     export_lib.export(workdir, data=tiny_data, split="train", out=out)
   assert not any(out.iterdir())
 
 
-def make_plan(**changes) -> shards.Plan:
-  text = dict.fromkeys(shards.Plan._fields, "x")
+def make_plan(**changes) -> export_shards.Plan:
+  text = dict.fromkeys(export_shards.Plan._fields, "x")
   numbers = {"format": 2, "step": 1, "rows": 5, "dims": 3, "shard_rows": 2}
-  return shards.Plan(**(text | numbers | changes))
+  return export_shards.Plan(**(text | numbers | changes))
 
 
-def save(out: Path, plan: shards.Plan, number: int) -> None:
-  rows = shards.rows_of(plan, number)
-  items = [shards.Item(f"i{r}", "p", "", 'a "b",\r\nc', 1, 0, 0) for r in rows]
-  shards.save(out, plan, number, np.ones((len(rows), 3), np.float32), items)
+def save(out: Path, plan: export_shards.Plan, number: int) -> None:
+  rows = export_shards.rows_of(plan, number)
+  items = [
+    export_shards.Item(f"i{r}", "p", "", 'a "b",\r\nc', 1, 0, 0) for r in rows
+  ]
+  export_shards.save(
+    out, plan, number, np.ones((len(rows), 3), np.float32), items
+  )
 
 
 @pytest.mark.parametrize("name", ["00001.npy", "00001.json"])
 def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
   plan = make_plan()
-  assert shards.claim(tmp_path, plan, overwrite=False) == [0, 1, 2]
+  assert export_shards.claim(tmp_path, plan, overwrite=False) == [0, 1, 2]
   for number in range(3):
     save(tmp_path, plan, number)
-  assert shards.claim(tmp_path, plan, overwrite=False) == []
+  assert export_shards.claim(tmp_path, plan, overwrite=False) == []
   path = tmp_path / "parts" / name
   data = bytearray(path.read_bytes())
   data[-9] ^= 1
   path.write_bytes(data)
   with pytest.raises(DamagedError, match=name):
-    list(shards.join(tmp_path, plan))
-  assert shards.claim(tmp_path, plan, overwrite=False) == [1]
+    list(export_shards.join(tmp_path, plan))
+  assert export_shards.claim(tmp_path, plan, overwrite=False) == [1]
   save(tmp_path, plan, 1)
-  items = list(shards.join(tmp_path, plan))
+  items = list(export_shards.join(tmp_path, plan))
   assert [item.id for item in items] == ["i0", "i1", "i2", "i3", "i4"]
   with (tmp_path / "items.csv").open(newline="") as file:
     read = list(csv.DictReader(file))
@@ -304,30 +308,30 @@ def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):
 def test_a_shard_of_another_export_is_none_of_this(tmp_path):
   """One that a process wrote that had outlived its call."""
   plan = make_plan()
-  shards.claim(tmp_path, plan, overwrite=False)
+  export_shards.claim(tmp_path, plan, overwrite=False)
   for number in range(3):
     save(tmp_path, make_plan(checkpoint="y") if number == 1 else plan, number)
   with pytest.raises(DamagedError, match=r"00001\.json is of another export"):
-    list(shards.join(tmp_path, plan))
-  assert shards.claim(tmp_path, plan, overwrite=False) == [1]
+    list(export_shards.join(tmp_path, plan))
+  assert export_shards.claim(tmp_path, plan, overwrite=False) == [1]
 
 
 def test_a_folder_that_is_not_shared_is_refused(tmp_path):
   plan = make_plan()
-  shards.claim(tmp_path, plan, overwrite=False)
-  shards.check_seen(tmp_path, plan)
+  export_shards.claim(tmp_path, plan, overwrite=False)
+  export_shards.check_seen(tmp_path, plan)
   for folder, asked in (
     (tmp_path / "not there", plan),
     (tmp_path, make_plan(step=2)),
   ):
     with pytest.raises(UserError, match=r"plan\.json.* on a disk that they"):
-      shards.check_seen(folder, asked)
+      export_shards.check_seen(folder, asked)
 
 
 def test_a_damaged_plan_is_no_plan(tmp_path):
   plan = make_plan()
-  shards.claim(tmp_path, plan, overwrite=False)
+  export_shards.claim(tmp_path, plan, overwrite=False)
   (tmp_path / "plan.json").write_text("{}")
   with pytest.raises(UserError, match=r"plan\.json.* --overwrite"):
-    shards.claim(tmp_path, plan, overwrite=False)
-  assert shards.claim(tmp_path, plan, overwrite=True) == [0, 1, 2]
+    export_shards.claim(tmp_path, plan, overwrite=False)
+  assert export_shards.claim(tmp_path, plan, overwrite=True) == [0, 1, 2]

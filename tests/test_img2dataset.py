@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from item_jax.data import addresses, img2dataset
 from item_jax.errors import UserError
+from item_jax.ingest.images import addresses, img2dataset
 
 ADDRESSES = ["https://x/a,b.jpg?v=1", "https://x/gone.jpg", "https://x/ü.jpg"]
 

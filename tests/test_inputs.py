@@ -19,10 +19,10 @@ from item_jax.data.images import store_jpeg
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
-from item_jax.evaluation.embed import Embedder
-from item_jax.evaluation.inputs import listings
+from item_jax.inference.embedder import Embedder
+from item_jax.inference.inputs import listings
 from item_jax.training.restore import restore
-from item_jax.training.workdir import write_run
+from item_jax.training.run import write_run
 
 TITLES = ["red mug", "blue vase", "oak chair"]
 STACK = np.stack([COLOURED, COLOURED[::-1], COLOURED // 2])

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from shop import contents, make_shop, photo, write_catalogue
 
-from item_jax.data.prepare import prepare
-from item_jax.data.publish import new_folder
 from item_jax.data.records import open_store
+from item_jax.distributed.processes import shared_memory_prefix
 from item_jax.files import check_manifest
-from item_jax.processes import shared_memory_prefix
+from item_jax.ingest.prepare import prepare
+from item_jax.new_folder import new_folder
 
 SHM = Path("/dev/shm")
 # Just before the name is given; a moment that no clock would hit.

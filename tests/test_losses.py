@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from item_jax.objectives import floors, losses
+from item_jax.objectives import chance, losses
 
 LOGITS = np.array(
   [
@@ -90,7 +90,7 @@ def test_word_floor_by_hand():
   words = np.array([[5, 7, 3], [5, 7, 3], [6, 3, 0], [6, 3, 0]])
   # Entropies weighted by words, with (m - 1) / 2n added at place 0.
   expected = (4 * (math.log(2) + 1 / 8) + 2 * 0.0) / 6
-  assert floors.word_floor(words, tiny.SPECIAL) == pytest.approx(expected)
+  assert chance.word_floor(words, tiny.SPECIAL) == pytest.approx(expected)
 
 
 def test_pixel_floor_is_the_error_of_the_mean_on_new_photos():
@@ -99,5 +99,5 @@ def test_pixel_floor_is_the_error_of_the_mean_on_new_photos():
   old = rng.normal(size=(500, 2, 2)) * spread
   new = rng.normal(size=(20_000, 2, 2)) * spread
   error = ((new - old.mean(0)) ** 2).mean()
-  assert floors.pixel_floor(old) == pytest.approx(error, rel=0.1)
-  assert floors.pixel_floor(old) == pytest.approx(14 / 4, rel=0.1)
+  assert chance.pixel_floor(old) == pytest.approx(error, rel=0.1)
+  assert chance.pixel_floor(old) == pytest.approx(14 / 4, rel=0.1)

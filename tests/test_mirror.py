@@ -18,10 +18,10 @@ from item_jax.errors import UserError
 from item_jax.files import MANIFEST, find_damage, read_sealed, write_manifest
 from item_jax.remote import Address, StoreError
 from item_jax.training.checkpoints import Checkpoints, SaveError
+from item_jax.training.init_from import starting_params
 from item_jax.training.loop import train
 from item_jax.training.mirror import Mirror, TakenOverError
 from item_jax.training.restore import restore
-from item_jax.training.start import starting_params
 
 RUN = "gs://bucket/run"
 
@@ -220,7 +220,7 @@ def rows(workdir: Path) -> list[dict]:
 def test_a_run_goes_on_elsewhere_and_is_exported(
   bucket, tiny_data, tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr("item_jax.training.saving.LAST_TRIES", (0, 0))
+  monkeypatch.setattr("item_jax.training.saver.LAST_TRIES", (0, 0))
   config, here = config_of(tiny_data), tmp_path / "run"
   assert train(config, here) == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import shell
 
-from item_jax.processes import shared_memory_prefix
+from item_jax.distributed.processes import shared_memory_prefix
 
 HERE = Path(__file__).parent
 LAUNCH = HERE.parent / "launch"

@@ -12,8 +12,7 @@ import spellings
 
 from item_jax.batch import Batch
 from item_jax.config import Config
-from item_jax.data import images, synthetic
-from item_jax.data.invented import invention
+from item_jax.data import images
 from item_jax.data.tokenizer import load_words
 from item_jax.models import layers
 from item_jax.models.clip import Clip
@@ -23,6 +22,7 @@ from item_jax.models.resnet import Bottleneck, ResNet
 from item_jax.models.roberta import Roberta
 from item_jax.pretrained import files
 from item_jax.pretrained.convert import fill
+from item_jax.synthetic import products, synthesize
 
 REASON = "the extra torchcheck is not installed"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -57,9 +57,9 @@ def photos_and_titles():
 
   photos, titles = [], []
   for i in range(ROWS):
-    product = invention.invent_product(3, i)
-    photos.append(synthetic.draw_photo(product, 3, i, 0, side=224))
-    titles.append(synthetic.write_title(product, 3, i, 0))
+    product = products.invent_product(3, i)
+    photos.append(synthesize.draw_photo(product, 3, i, 0, side=224))
+    titles.append(synthesize.write_title(product, 3, i, 0))
   titles[0] = " ".join(titles)  # as long as can be
   if SHARED_DATA.is_dir():
     found = sorted((SHARED_DATA / "hm" / "images").glob("*.jpg"))[:2]

@@ -12,11 +12,11 @@ from shop import photo
 from store import open_bucket
 
 from item_jax.data.file_kinds import name_kind
-from item_jax.data.image_files import find_root, read_image
 from item_jax.data.images import BadImage, store_jpeg
-from item_jax.data.photos import NO_PHOTO, store_photos
-from item_jax.data.placeholders import group_alike, thumbnail
-from item_jax.data.prepare import prepare
+from item_jax.ingest.images.files import find_root, read_image
+from item_jax.ingest.images.photos import NO_PHOTO, store_photos
+from item_jax.ingest.images.placeholders import group_alike, thumbnail
+from item_jax.ingest.prepare import prepare
 
 COMPOSED, DECOMPOSED = "caf\u00e9.jpg", "cafe\u0301.jpg"
 

@@ -9,18 +9,18 @@ import pytest
 import shell
 from store import open_bucket
 
-from item_jax import places
 from item_jax.__main__ import COMMANDS, _make_parser, main
+from item_jax.cli import places
 from item_jax.config import Config, flatten
 from item_jax.config_flags import ADDRESSES
-from item_jax.data.prepare import prepare
-from item_jax.data.synthetic import synthesize
 from item_jax.errors import UserError
 from item_jax.evaluation.probe import probe_command
 from item_jax.files import alone_in, check_folders, write_bytes
+from item_jax.ingest.prepare import prepare
 from item_jax.remote import Address, locate
+from item_jax.synthetic.synthesize import synthesize
 
-# Flags whose words are no paths; all others have a type of item_jax.places.
+# Flags whose words are no paths; all others have a type of item_jax.cli.places.
 WORDS = {
   *("budget", "category_separator", "column", "coordinator", "missing"),
   *("rates", "runner", "size", "split", "systems", "title"),

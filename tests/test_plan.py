@@ -13,10 +13,10 @@ import tiny_run
 
 from item_jax import config_flags, tasks
 from item_jax.__main__ import main
+from item_jax.diagnostics import plan_page
+from item_jax.diagnostics.plan import Machine, Vocabulary, changed, plan
 from item_jax.errors import UserError
 from item_jax.models import memory
-from item_jax.training import plan_page
-from item_jax.training.plan import Machine, Vocabulary, changed, plan
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CHILD = Path(__file__).with_name("compiled.py")

@@ -15,10 +15,10 @@ from item_jax.__main__ import main
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
-from item_jax.evaluation import predict
 from item_jax.evaluation.labels import score_labels
+from item_jax.inference import predict
 from item_jax.training import loop
-from item_jax.training.workdir import write_run
+from item_jax.training.run import write_run
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
 def test_a_catalogue_without_categories_is_predicted_and_not_scored(
   embedder, tiny_data, workdir, tmp_path, capsys
 ):
-  from item_jax.data.prepare import prepare
+  from item_jax.ingest.prepare import prepare
 
   rows = ["listing_id,image,title,split", "a,,red mug,test", "b,,mug,test"]
   (tmp_path / "c.csv").write_text("\n".join([*rows, "c,,mug,train"]) + "\n")

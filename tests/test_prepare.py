@@ -19,15 +19,15 @@ from shop import (
   write_catalogue,
 )
 
-from item_jax.data import photos
 from item_jax.data.images import store_jpeg
-from item_jax.data.ledger import open_ledger
-from item_jax.data.prepare import prepare
 from item_jax.data.records import Record, open_store
-from item_jax.data.row import Reading
-from item_jax.data.summary import report
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
+from item_jax.ingest.images import photos
+from item_jax.ingest.ledger import open_ledger
+from item_jax.ingest.prepare import prepare
+from item_jax.ingest.row import Reading
+from item_jax.ingest.summary import report
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 import tiny
 
-from item_jax.objectives import align, pretrain
+from item_jax.objectives import align, item
 from item_jax.training.step import init_state, make_train_step, metric_names
 
 
@@ -139,9 +139,7 @@ def test_a_sixth_objective_changes_nothing_of_the_five():
   alone, before = look(tiny.make_objective(model), params, batch, step=2)
   objective = tiny.make_objective(model, extra=make_align(model))
   beside, after = look(objective, params, batch, step=2)
-  assert objective.weights == dict.fromkeys(pretrain.TERMS, 1.0) | {
-    "align": 0.5
-  }
+  assert objective.weights == dict.fromkeys(item.TERMS, 1.0) | {"align": 0.5}
   jax.tree.map(
     np.testing.assert_array_equal, before, after._replace(extra=None)
   )
@@ -201,4 +199,4 @@ def test_eight_pairs_are_learnt_by_heart():
   assert means["gmlm"] < 0.5 * np.log(35)
   pixels = batch.image_BHWC / 127.5 - 1
   assert means["gmim"] < 0.8 * pixels.var(axis=0).mean()
-  assert set(pretrain.TERMS) <= set(means)
+  assert set(item.TERMS) <= set(means)

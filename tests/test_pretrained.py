@@ -22,7 +22,7 @@ from item_jax.models.clip import Clip
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
-from item_jax.pretrained import changes
+from item_jax.pretrained import transforms
 from item_jax.pretrained.convert import fill
 from item_jax.pretrained.files import open_tensors
 
@@ -313,25 +313,25 @@ def test_the_pixels_of_the_weights_are_folded_in(words, tmp_path, pixels):
 def test_a_grid_of_another_size_is_bicubic():
   rows = np.random.default_rng(0).normal(size=(14 * 14, 5)).astype(np.float32)
   for side in (4, 7, 14, 20):
-    ours = changes.fit_grid(rows, side * side)
+    ours = transforms.fit_grid(rows, side * side)
     theirs = cv2.resize(
       rows.reshape(14, 14, 5), (side, side), interpolation=cv2.INTER_CUBIC
     )
     # cv2 keeps its weights as float32.
     np.testing.assert_allclose(ours, theirs.reshape(-1, 5), atol=1e-4)
-  np.testing.assert_array_equal(changes.fit_grid(rows, 14 * 14), rows)
+  np.testing.assert_array_equal(transforms.fit_grid(rows, 14 * 14), rows)
   with pytest.raises(ValueError, match="12 places are no square"):
-    changes.fit_grid(rows, 12)
+    transforms.fit_grid(rows, 12)
 
 
 def test_a_title_of_another_length():
   rows = np.array([[0.0, 8.0], [2.0, 4.0], [6.0, 0.0]], np.float32)
-  np.testing.assert_array_equal(changes.fit_rows(rows, 2), rows[:2])
+  np.testing.assert_array_equal(transforms.fit_rows(rows, 2), rows[:2])
   np.testing.assert_array_equal(
-    changes.fit_rows(rows, 5), [[0, 8], [1, 6], [2, 4], [4, 2], [6, 0]]
+    transforms.fit_rows(rows, 5), [[0, 8], [1, 6], [2, 4], [4, 2], [6, 0]]
   )
   # The first place of a sequence stays its own.
-  longer = changes.sequence_from(0)([rows], np.zeros((4, 2)))
+  longer = transforms.sequence_from(0)([rows], np.zeros((4, 2)))
   np.testing.assert_array_equal(longer, [[0, 8], [2, 4], [4, 2], [6, 0]])
 
 

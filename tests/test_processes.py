@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import shell
 
-from item_jax.training.output import forgiving
+from item_jax.cli.output import forgiving
 
 
 def catches(process, number: signal.Signals) -> bool:

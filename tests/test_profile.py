@@ -3,7 +3,7 @@
 import gzip
 import json
 
-from item_jax.training.profile import largest_costs
+from item_jax.diagnostics.trace import largest_costs
 
 
 def name(what: str, said: str, **where) -> dict:

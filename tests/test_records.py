@@ -9,16 +9,17 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from item_jax.data import records, writer
+from item_jax.data import records
 from item_jax.data.records import (
   BadRecord,
   Record,
   in_order,
   open_store,
 )
-from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, DamagedError, write_manifest
+from item_jax.ingest import writer
+from item_jax.ingest.writer import StoreWriter
 
 
 def some_records(count, seed=0):
@@ -207,7 +208,7 @@ def test_neither_tensorflow_nor_jax_is_imported(tmp_path, splits):
   script = (
     "import sys; from item_jax.data.records import open_store\n"
     f"open_store({str(tmp_path / 'data')!r}).source('train')[0]\n"
-    "import item_jax.data.prepare\n"
+    "import item_jax.ingest.prepare\n"
     "print(sorted({'jax', 'tensorflow', 'torch'} & set(sys.modules)))"
   )
   done = subprocess.run(

@@ -10,11 +10,11 @@ from exports import finish_export
 from lost_records import lose
 
 from item_jax.data import records
-from item_jax.data.writer import StoreWriter
 from item_jax.errors import UserError
-from item_jax.evaluation import trivial
+from item_jax.evaluation import baselines
 from item_jax.evaluation.report import report
 from item_jax.files import write_manifest
+from item_jax.ingest.writer import StoreWriter
 
 COUNT = 24  # eight products of three listings; the first has lost its photo
 
@@ -146,8 +146,8 @@ def test_what_cannot_be_read_keeps_its_place_and_is_named(tmp_path, capsys):
   printed = capsys.readouterr().out
   assert "2 of 24 listings" in printed
   assert ": l04, test[7]\n" in printed
-  items, (titles, photos) = trivial.read(
-    records.open_store(folder), "test", trivial.title, trivial.small_photo
+  items, (titles, photos) = baselines.read(
+    records.open_store(folder), "test", baselines.title, baselines.small_photo
   )
   assert (items.ids[7], items.products[7], titles[7]) == ("test[7]", "", "")
   assert (items.ids[4], titles[4]) == ("l04", whole.title)

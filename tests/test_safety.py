@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from item_jax.data.records import Record, open_store
-from item_jax.data.writer import StoreWriter
 from item_jax.evaluation.items import open_embeddings
 from item_jax.files import write_manifest
+from item_jax.ingest.writer import StoreWriter
 
 PACKAGE = Path(__file__).parents[1] / "item_jax"
 

@@ -13,10 +13,10 @@ import pytest
 import shell
 
 from item_jax.config import Checkpoint
-from item_jax.training import saving
+from item_jax.training import saver as saver_module
 from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.metrics import Log
-from item_jax.training.saving import Saver
+from item_jax.training.metric_log import Log
+from item_jax.training.saver import Saver
 
 ALONE = ["unshare", "--map-root-user", "--mount"]
 
@@ -81,7 +81,7 @@ def test_a_folder_that_goes_away_under_way(saver, tmp_path, monkeypatch):
   # A file in its place.
   folder.rename(tmp_path / "elsewhere")
   folder.write_text("")
-  monkeypatch.setattr(saving, "_FIRST_PAUSE", 3.0)
+  monkeypatch.setattr(saver_module, "_FIRST_PAUSE", 3.0)
   saver.save(30, failing_disk.STATE)
   assert not saver.due(31)  # not again at once
   failing_disk.until(lambda: saver.due(32))

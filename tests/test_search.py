@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from item_jax.__main__ import main
+from item_jax.diagnostics.search_bench import bench_search
 from item_jax.errors import UserError
 from item_jax.evaluation import ranking
 from item_jax.evaluation import search as module
-from item_jax.evaluation.bench import bench_search
 from item_jax.evaluation.search import search
 
 

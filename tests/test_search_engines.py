@@ -9,9 +9,10 @@ import pytest
 from exports import write_export
 from pyarrow import csv as arrow_csv
 
-from item_jax.evaluation import fusion, shards
+from item_jax.evaluation import fusion
 from item_jax.evaluation.items import read_items
 from item_jax.evaluation.search import search
+from item_jax.inference import export_shards
 
 PAGE = Path(__file__).parents[1] / "docs" / "search_engines.md"
 ENGINES = ("faiss", "usearch", "voyager", "hnswlib")
@@ -34,26 +35,28 @@ def unit_rows() -> np.ndarray:
   return (x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)).astype(np.float32)
 
 
-def items(count: int) -> list[shards.Item]:
+def items(count: int) -> list[export_shards.Item]:
   """Ids out of order, and what readers of CSV stumble over."""
   titles = ('a "b",\r\nc', "NA", "007", " x ")
   return [
-    shards.Item(f"{(7 * n) % count:05}", f"p{n}", "", titles[n % 4], 1, 0, 0)
+    export_shards.Item(
+      f"{(7 * n) % count:05}", f"p{n}", "", titles[n % 4], 1, 0, 0
+    )
     for n in range(count)
   ]
 
 
-def export(out: Path, rows_ND) -> list[shards.Item]:
+def export(out: Path, rows_ND) -> list[export_shards.Item]:
   """Writes the two files by what `item-jax export` writes them with."""
-  plan = shards.Plan(
+  plan = export_shards.Plan(
     *(1,) * 2, *"abcdefg", rows=len(rows_ND), dims=DIMS, shard_rows=128
   )
   known = items(len(rows_ND))
-  for number in range(shards.count(plan)):
-    part = shards.rows_of(plan, number)
+  for number in range(export_shards.count(plan)):
+    part = export_shards.rows_of(plan, number)
     rows = slice(part.start, part.stop)
-    shards.save(out, plan, number, rows_ND[rows], known[rows])
-  return list(shards.join(out, plan))
+    export_shards.save(out, plan, number, rows_ND[rows], known[rows])
+  return list(export_shards.join(out, plan))
 
 
 def run(folder: Path, monkeypatch, *headings: str, **changes) -> dict:
@@ -184,11 +187,11 @@ def test_another_reader_sees_the_same_table(tmp_path):
     tmp_path / "items.csv",
     parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
     convert_options=arrow_csv.ConvertOptions(
-      column_types=dict.fromkeys(shards.COLUMNS, "string")
+      column_types=dict.fromkeys(export_shards.COLUMNS, "string")
     ),
   )
-  assert table.column_names == list(shards.COLUMNS)
-  for name in shards.COLUMNS:
+  assert table.column_names == list(export_shards.COLUMNS)
+  for name in export_shards.COLUMNS:
     values = [str(getattr(item, name)) for item in written]
     assert table[name].to_pylist() == values
   assert read_items(tmp_path / "items.csv").ids == table["id"].to_pylist()

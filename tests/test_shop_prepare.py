@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from shop import photo, rejected
 
-from item_jax.data.prepare import prepare
 from item_jax.data.records import open_store
-from item_jax.data.row import Reading
 from item_jax.errors import UserError
+from item_jax.ingest.prepare import prepare
+from item_jax.ingest.row import Reading
 
 SHOPIFY = ("Handle", "Title", "Option1 Name", "Image Src", "Type")
 

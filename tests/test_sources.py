@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from item_jax.data import sources
-from item_jax.data.sources import Bad, Listing, Merged, google, schema
-from item_jax.data.sources.cells import Suspects, plain
 from item_jax.errors import UserError
+from item_jax.ingest import sources
+from item_jax.ingest.sources import Bad, Listing, Merged, google, schema
+from item_jax.ingest.sources.cells import Suspects, plain
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 

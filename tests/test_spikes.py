@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from item_jax.config import FREE_ON_RESUME, Config, flatten
-from item_jax.objectives.contract import Objective
+from item_jax.objectives.base import Objective
 from item_jax.training import sharding, spikes
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.step import init_state, make_train_step

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import shell
 
-from item_jax.training import stall
-from item_jax.training.stall import Progress
+from item_jax.distributed import watchdog
+from item_jax.distributed.watchdog import Progress
 
 LOOP = Path(__file__).parent / "progress_loop.py"
 STALL = 5
@@ -132,11 +132,11 @@ def test_who_fails_of_anothers_end_does_not_name_a_fellow(monkeypatch):
 
   monkeypatch.setattr(Progress, "_end", end)
   progress, now = Progress(60), time.monotonic()
-  here = stall.Place("a", "step", 7)
+  here = watchdog.Place("a", "step", 7)
   fellow = here._replace(ended="JaxRuntimeError: connection closed")
   progress._peers = {
-    1: stall._Peer(fellow, now, now - 8),  # still telling, every second
-    2: stall._Peer(here, now - 8, now - 8),
+    1: watchdog._Peer(fellow, now, now - 8),  # still telling, every second
+    2: watchdog._Peer(here, now - 8, now - 8),
   }
   with pytest.raises(SystemExit, match=r"process 2 of .* silent for 8 s"):
     progress._find_cause(jax.errors.JaxRuntimeError("connection closed"))

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from item_jax.config import Config
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
-from item_jax.training import start
+from item_jax.training import init_from
 from item_jax.training.loop import train
 from item_jax.training.restore import Restored, restore
 
@@ -37,7 +37,7 @@ def zeros(*shape):
 
 def take(theirs, ours, core=("body",), *, categories=((), ())):
   there, here = categories
-  return start._take(P, source(theirs, there), core, here, ours)
+  return init_from._take(P, source(theirs, there), core, here, ours)
 
 
 def test_what_fits_is_taken_and_the_rest_is_named():
@@ -99,10 +99,10 @@ def test_options_and_words_that_mean_another_thing_are_refused():
   run = SimpleNamespace(config=other, words=words)
   theirs = Restored(run=run, task=None, params=None, step=0)
   with pytest.raises(UserError, match=r"epsilon: 1e-06 here, 1e-05 there"):
-    start._check_meaning(P, theirs, config, words)
+    init_from._check_meaning(P, theirs, config, words)
   own = SimpleNamespace(fingerprint="b" * 64)
   with pytest.raises(UserError, match=r"a{12}, .* b{12}:"):
-    start._check_meaning(P, theirs, config, own)
+    init_from._check_meaning(P, theirs, config, own)
 
 
 def test_weights_of_another_project_on_a_split_mesh(

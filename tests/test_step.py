@@ -10,7 +10,7 @@ import optax
 import pytest
 import tiny
 
-from item_jax.objectives.contract import Objective
+from item_jax.objectives.base import Objective
 from item_jax.training import sharding
 from item_jax.training.optimizer import decays, make_schedule
 from item_jax.training.step import init_state, make_train_step, metric_names

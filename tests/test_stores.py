@@ -12,14 +12,15 @@ import pytest
 from exports import write_export
 from store import Bucket, objects, open_bucket
 
-from item_jax import copies, places, remote
+from item_jax import remote
 from item_jax.__main__ import main
-from item_jax.commands import plan
+from item_jax.cli import places, plan
 from item_jax.config import Config
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
 from item_jax.files import DamagedError
+from item_jax.object_store import copies
 from item_jax.remote import Address, StoreError
 
 SHOP = ("--products=12", "--image_size=32", "--workers=1")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from item_jax.data.catalogue import Catalogue
-from item_jax.data.row import Reading, hash_split
-from item_jax.data.survey import survey
 from item_jax.errors import UserError
+from item_jax.ingest.catalogue import Catalogue
+from item_jax.ingest.row import Reading, hash_split
+from item_jax.ingest.survey import survey
 
 
 def look(tmp_path, rows, header="listing_id,product_id,title,split", **how):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from item_jax.data import synthetic
-from item_jax.data.invented import drawing, invention, shapes, titles
 from item_jax.errors import UserError
+from item_jax.synthetic import drawing, shapes, synthesize, titles
+from item_jax.synthetic import products as invention
 
 # What photo and title may both depend on.
 SHARED = ("kind", "brand", "colour", "second", "pattern")
@@ -39,7 +39,7 @@ def _rows(folder, name="products.csv"):
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory):
   out = tmp_path_factory.mktemp("synthetic") / "shop"
-  synthetic.synthesize(out, workers=1, **SMALL)
+  synthesize.synthesize(out, workers=1, **SMALL)
   return out
 
 
@@ -76,18 +76,18 @@ def _change(product, name):
 
 
 def test_the_number_of_workers_changes_no_byte(catalogue, tmp_path):
-  synthetic.synthesize(tmp_path / "two", workers=2, **SMALL)
+  synthesize.synthesize(tmp_path / "two", workers=2, **SMALL)
   assert _digests(tmp_path / "two") == _digests(catalogue)
 
 
 def test_another_seed_changes_every_photo(catalogue, tmp_path):
-  synthetic.synthesize(tmp_path / "other", workers=1, **{**SMALL, "seed": 4})
+  synthesize.synthesize(tmp_path / "other", workers=1, **{**SMALL, "seed": 4})
   one, other = _digests(catalogue), _digests(tmp_path / "other")
   assert not set(one.values()) & set(other.values())
 
 
 def test_a_larger_catalogue_begins_with_the_smaller(catalogue, tmp_path):
-  synthetic.synthesize(tmp_path / "few", workers=1, **{**SMALL, "products": 5})
+  synthesize.synthesize(tmp_path / "few", workers=1, **{**SMALL, "products": 5})
   few = _rows(tmp_path / "few")
   assert few == _rows(catalogue)[: len(few)]
   digests = _digests(catalogue)
@@ -313,11 +313,11 @@ def test_colour_thumbnails_do_not_settle_it(products):
 def test_what_is_there_is_not_replaced_unasked(catalogue, tmp_path):
   before = _digests(catalogue)
   with pytest.raises(FileExistsError, match="--overwrite"):
-    synthetic.synthesize(catalogue, products=1, seed=0, workers=1)
+    synthesize.synthesize(catalogue, products=1, seed=0, workers=1)
   assert _digests(catalogue) == before
   out = tmp_path / "shop"
-  synthetic.synthesize(out, workers=1, **{**SMALL, "products": 2})
-  synthetic.synthesize(
+  synthesize.synthesize(out, workers=1, **{**SMALL, "products": 2})
+  synthesize.synthesize(
     out, workers=1, overwrite=True, **{**SMALL, "products": 1}
   )
   assert {row["product_id"] for row in _rows(out)} == {"P000000"}
@@ -332,7 +332,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(tmp_path, strange):
   (out / strange).write_text("listing_id\nprecious\n")
   before = _digests(out)
   with pytest.raises(FileExistsError, match="not written by this command"):
-    synthetic.synthesize(out, products=1, seed=0, workers=1, overwrite=True)
+    synthesize.synthesize(out, products=1, seed=0, workers=1, overwrite=True)
   assert _digests(out) == before
 
 
@@ -349,7 +349,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(tmp_path, strange):
 def test_impossible_numbers_are_named(tmp_path, name, value):
   numbers = {"products": 1, "seed": 0, "workers": 1, name: value}
   with pytest.raises(UserError, match=rf"{name} .*{value:,}"):
-    synthetic.synthesize(tmp_path / "out", **numbers)
+    synthesize.synthesize(tmp_path / "out", **numbers)
   assert not list(tmp_path.iterdir())
 
 
@@ -360,7 +360,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path, number):
   script = tmp_path / "run.py"
   script.write_text(
     "import sys\n"
-    "from item_jax.data.synthetic import synthesize\n"
+    "from item_jax.synthetic.synthesize import synthesize\n"
     "if __name__ == '__main__':\n"
     "  synthesize(sys.argv[1], products=10**5, seed=0, workers=2)\n"
   )
@@ -383,7 +383,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path, number):
   assert not out.exists()
   if number == signal.SIGINT:
     assert [path.name for path in tmp_path.iterdir()] == ["run.py"]
-  synthetic.synthesize(out, products=1, seed=0, workers=1)
+  synthesize.synthesize(out, products=1, seed=0, workers=1)
   assert sorted(os.listdir(tmp_path)) == ["run.py", "shop"]
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from item_jax.data.catalogue import read_rows
-from item_jax.data.row import Row
 from item_jax.errors import UserError
+from item_jax.ingest.catalogue import read_rows
+from item_jax.ingest.row import Row
 
 WORDS = ["mug", "red", '5"', '"red"', "a, b", "a;b", "new\nline", "Tür", "赤い"]
 MISSING = ["nan", "NaN", "None", "NULL", "<NA>", "N/A", "-", "#N/A"]

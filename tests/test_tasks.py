@@ -17,9 +17,9 @@ from item_jax.data import pipeline
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
 from item_jax.errors import UserError
-from item_jax.evaluation.embed import embed_unit, load
-from item_jax.evaluation.export import export
-from item_jax.objectives import contrastive, floors
+from item_jax.inference.embedder import embed_unit, load
+from item_jax.inference.export import export
+from item_jax.objectives import chance, contrastive
 from item_jax.objectives.category import class_table
 from item_jax.tasks import networks
 from item_jax.training.loop import train
@@ -297,7 +297,7 @@ def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
   config.loss.swap_rate = 0.25
   found = tasks.make_task(config, words).floors(store, "train", words)
   assert found["align"] == pytest.approx(expected, rel=0.01)
-  assert found["itm"] == floors.match_floor(0.25)
+  assert found["itm"] == chance.match_floor(0.25)
   config = make_config(tiny_data, "clip")
   found = tasks.make_task(config, words).floors(store, "train", words)
   assert found["contrastive"] == pytest.approx(expected, rel=0.01)

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from item_jax.data.ledger import open_ledger
 from item_jax.data.records import Record
-from item_jax.data.summary import token_lines
 from item_jax.data.tokenizer import load_words
+from item_jax.ingest.ledger import open_ledger
+from item_jax.ingest.summary import token_lines
 
 LISTED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "ハンタ"]
 

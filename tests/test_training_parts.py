@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from item_jax.diagnostics.trace import largest_costs
 from item_jax.errors import UserError
-from item_jax.training import attention, sharding
-from item_jax.training.metrics import (
+from item_jax.training import attention_backend, sharding
+from item_jax.training.metric_log import (
   METRICS_FILE,
   Log,
   Stopwatch,
   drop_rows_after,
   progress_line,
 )
-from item_jax.training.profile import largest_costs
 
 
 def rows(folder) -> list[dict]:
@@ -195,12 +195,12 @@ SHAPE = {"rows": 2, "shapes": [(16, 2, 8, False), (5, 2, 4, True)]}
 
 
 def test_without_a_gpu_attention_is_xlas():
-  assert attention.has_cudnn() == (jax.devices()[0].platform == "gpu")
-  kernel, why = attention.choose("auto", **SHAPE, dtype="float32")
+  assert attention_backend.has_cudnn() == (jax.devices()[0].platform == "gpu")
+  kernel, why = attention_backend.choose("auto", **SHAPE, dtype="float32")
   assert kernel == "xla"
   assert why
   with pytest.raises(UserError, match="cudnn"):
-    attention.choose("cudnn", **SHAPE, dtype="float32")
+    attention_backend.choose("cudnn", **SHAPE, dtype="float32")
 
 
 @pytest.mark.parametrize(
@@ -223,45 +223,53 @@ def test_a_gpu_that_cudnn_knows(
     compute_capability=capability,
   )
   monkeypatch.setattr(jax, "devices", lambda: [device])
-  assert attention.has_cudnn() == has
+  assert attention_backend.has_cudnn() == has
 
 
 def test_the_quicker_kernel_is_taken(monkeypatch):
-  monkeypatch.setattr(attention, "has_cudnn", lambda: True)
+  monkeypatch.setattr(attention_backend, "has_cudnn", lambda: True)
   times = {"xla": 2.0, "cudnn": 1.0}
   monkeypatch.setattr(
-    attention, "_seconds", lambda rows, shape, dtype, kernel: times[kernel]
+    attention_backend,
+    "_seconds",
+    lambda rows, shape, dtype, kernel: times[kernel],
   )
-  assert attention.choose("auto", **SHAPE, dtype="bfloat16")[0] == "cudnn"
+  assert (
+    attention_backend.choose("auto", **SHAPE, dtype="bfloat16")[0] == "cudnn"
+  )
   times["cudnn"] = 3.0
-  assert attention.choose("auto", **SHAPE, dtype="bfloat16")[0] == "xla"
+  assert attention_backend.choose("auto", **SHAPE, dtype="bfloat16")[0] == "xla"
 
   def refuse(rows, shape, dtype, kernel):
     if kernel == "cudnn":
       raise ValueError("Unsupported head dim")
     return 1.0
 
-  monkeypatch.setattr(attention, "_seconds", refuse)
-  kernel, why = attention.choose("auto", **SHAPE, dtype="bfloat16")
+  monkeypatch.setattr(attention_backend, "_seconds", refuse)
+  kernel, why = attention_backend.choose("auto", **SHAPE, dtype="bfloat16")
   assert kernel == "xla"
   assert "Unsupported head dim" in why
 
 
 def test_a_resumed_run_keeps_its_kernel_where_the_device_has_it(monkeypatch):
-  assert attention.as_before("xla") == ("xla", "as before")
-  kernel, why = attention.as_before("cudnn")  # begun on a GPU, resumed here
+  assert attention_backend.as_before("xla") == ("xla", "as before")
+  kernel, why = attention_backend.as_before(
+    "cudnn"
+  )  # begun on a GPU, resumed here
   assert kernel == "xla"
   assert "it was cudnn; cpu has none" in why
-  monkeypatch.setattr(attention, "has_cudnn", lambda: True)
-  assert attention.as_before("cudnn") == ("cudnn", "as before")
+  monkeypatch.setattr(attention_backend, "has_cudnn", lambda: True)
+  assert attention_backend.as_before("cudnn") == ("cudnn", "as before")
 
 
 def test_attention_is_timed_on_this_device():
-  assert attention._seconds(2, (16, 2, 8, True), "float32", "xla") > 0
+  assert attention_backend._seconds(2, (16, 2, 8, True), "float32", "xla") > 0
 
 
 def test_a_network_without_attention_times_none():
-  assert attention.choose("cudnn", rows=2, shapes=[], dtype="float32") == (
+  assert attention_backend.choose(
+    "cudnn", rows=2, shapes=[], dtype="float32"
+  ) == (
     "xla",
     "the network has none",
   )

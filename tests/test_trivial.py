@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from item_jax.evaluation import trivial
+from item_jax.evaluation import baselines
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import score, score_found
 from item_jax.evaluation.search import search
@@ -17,7 +17,7 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def test_word_weights_by_hand():
-  matrix = trivial.tfidf(["red Red shoe", "shoe blue", "", "RED  tie\tx"])
+  matrix = baselines.tfidf(["red Red shoe", "shoe blue", "", "RED  tie\tx"])
   # Columns in order of first sight: red, shoe, blue, tie, x.
   both, once = math.log(5 / 3) + 1, math.log(5 / 2) + 1
   rows = np.array(
@@ -34,7 +34,7 @@ def test_word_weights_by_hand():
 
 @pytest.mark.parametrize("titles", [["", "", ""], ["a", "", "b"]])
 def test_titles_without_a_common_word_rank_by_id(titles):
-  found = trivial.search_sparse(trivial.tfidf(titles), ["c", "a", "b"], k=3)
+  found = baselines.search_sparse(baselines.tfidf(titles), ["c", "a", "b"], k=3)
   assert found.rows_QK.tolist() == [[1, 2, -1], [2, 0, -1], [1, 0, -1]]
   assert (found.scores_QK[:, :2] == 0).all()
 
@@ -48,14 +48,14 @@ def test_sparse_search_ranks_as_the_dense_one(tile):
   ]
   titles[20:40] = [titles[0]] * 20
   ids = [f"id{n}" for n in random.permutation(150)]
-  matrix = trivial.tfidf(titles)
+  matrix = baselines.tfidf(titles)
   index = np.arange(1, 150, 2)
-  found = trivial.search_sparse(matrix, ids, k=12, index=index, tile=tile)
+  found = baselines.search_sparse(matrix, ids, k=12, index=index, tile=tile)
   dense = search(matrix.toarray(), ids, k=12, index=index)
   # Dense rows are rounded to float32 first, so scores agree to its last bits.
   np.testing.assert_allclose(found.scores_QK, dense.scores_QK, atol=2e-7)
   assert (found.rows_QK != np.arange(150)[:, None]).all()
-  whole = trivial.search_sparse(matrix, ids, k=12, index=index)
+  whole = baselines.search_sparse(matrix, ids, k=12, index=index)
   np.testing.assert_array_equal(found.rows_QK, whole.rows_QK)
   np.testing.assert_array_equal(found.scores_QK, whole.scores_QK)
 
@@ -63,14 +63,14 @@ def test_sparse_search_ranks_as_the_dense_one(tile):
 def test_thumbnail_is_the_mean_of_what_a_pixel_covers():
   photo = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
   means = photo.reshape(16, 4, 16, 2, 3).mean(axis=(1, 3))
-  small = trivial.thumbnail(photo)
+  small = baselines.thumbnail(photo)
   assert small.dtype == np.uint8
   assert np.abs(small - means).max() <= 0.5
 
 
 def test_colours_are_apart_from_the_mean_and_missing_photos_match_none():
   grey = [np.full((16, 16, 3), value, np.uint8) for value in (10, 30, 20)]
-  vectors = trivial.colours([*grey, None])
+  vectors = baselines.colours([*grey, None])
   assert vectors.dtype == np.float32
   assert (vectors[0, :-1] == -10).all()
   assert (vectors[1, :-1] == 10).all()
@@ -78,7 +78,7 @@ def test_colours_are_apart_from_the_mean_and_missing_photos_match_none():
   assert vectors[:, -1].tolist() == [0, 0, 1, 1]
   found = search(vectors, list("abcd"), k=3)
   assert found.scores_QK[0].tolist() == [0, 0, -1]
-  assert trivial.colours([None, None]).any(axis=1).all()
+  assert baselines.colours([None, None]).any(axis=1).all()
 
 
 def real_rows(name):
@@ -100,10 +100,10 @@ def test_published_figures_of_real_catalogues(name, queries, words, colours):
   items = Items(
     [row["listing_id"] for row in rows], [row["product_id"] for row in rows]
   )
-  matrix = trivial.tfidf(row["title"] for row in rows)
-  found = trivial.search_sparse(matrix, items.ids, k=10)
+  matrix = baselines.tfidf(row["title"] for row in rows)
+  found = baselines.search_sparse(matrix, items.ids, k=10)
   photos = (cv2.imread(str(REAL / name / row["image"])) for row in rows)
-  vectors = trivial.colours(trivial.thumbnail(photo) for photo in photos)
+  vectors = baselines.colours(baselines.thumbnail(photo) for photo in photos)
   for scored, expected in (
     (score_found(found, items, bootstrap=1), words),
     (score(vectors, items, bootstrap=1), colours),

@@ -15,13 +15,13 @@ from exports import write_export
 from item_jax.__main__ import main
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_words
+from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation.fusion import fuse_exports
 from item_jax.evaluation.items import open_export
-from item_jax.evaluation.verify import verify
 from item_jax.files import DamagedError
 from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.workdir import read_run, write_run
+from item_jax.training.run import read_run, write_run
 
 STATE = {"params": {"kernel": jnp.ones((7, 5))}, "step": jnp.zeros((), int)}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from item_jax.objectives import words
+from item_jax.objectives import mlm
 
 V, D = tiny.WORDS, 6
 
@@ -20,7 +20,7 @@ def look():
     at_BKD = jnp.take_along_axis(states_BTD, places_BK[..., None], axis=1)
     return at_BKD @ params["table"].T + params["bias"]
 
-  objective = words.make_objective(
+  objective = mlm.make_objective(
     encode,
     predict,
     vocabulary=V,

@@ -11,7 +11,7 @@ import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.models.item import Item
-from item_jax.objectives import pretrain
+from item_jax.objectives import item
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
@@ -83,7 +83,7 @@ def predict(model: Item, params, states, places):
 
 def make_objective(model: Item, **changes):
   options = {
-    "weights": dict.fromkeys(pretrain.TERMS, 1.0),
+    "weights": dict.fromkeys(item.TERMS, 1.0),
     "vocabulary": WORDS,
     "special": SPECIAL,
     "mask_word": MASK,
@@ -95,4 +95,4 @@ def make_objective(model: Item, **changes):
     "keep_unmatched": False,
     "normalise_patches": False,
   }
-  return pretrain.make_objective(model, **(options | changes))
+  return item.make_objective(model, **(options | changes))

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from item_jax.comparison import files
+from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.probe import probe as probe_vectors
 from item_jax.evaluation.probe import probe_exports
-from item_jax.evaluation.rows import Rows
 
 _COUNTS = (
   "rows",

@@ -5,7 +5,7 @@ python -m item_jax.comparison.child PARENT_ID COMMAND ... [-- COMMAND ...]
 Several commands run one after the other, up to the first that fails: what
 takes seconds to import is imported once. Two are not `item-jax`'s: score
 FOLDER, as `item_jax.comparison.score.make`, and untaught FOLDER KIND DATA
-SPLIT ..., as `item_jax.comparison.untaught.make`.
+SPLIT ..., as `item_jax.comparison.baselines.make`.
 """
 
 import os
@@ -13,8 +13,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from item_jax.distributed.processes import die_with_parent
 from item_jax.errors import UserError
-from item_jax.processes import die_with_parent
 
 NEXT = "--"
 SCORE = "score"
@@ -49,7 +49,7 @@ def run(command: list[str]) -> int:
 
 
 def _ours(what: str, folder: str, *more: str) -> int:
-  from item_jax.comparison import score, untaught
+  from item_jax.comparison import baselines, score
   from item_jax.data.records import open_store
 
   print(f"{what} {folder}", flush=True)
@@ -58,7 +58,7 @@ def _ours(what: str, folder: str, *more: str) -> int:
       score.make(Path(folder))
     else:
       kind, data, *splits = more
-      untaught.make(Path(folder), kind, open_store(data), splits)
+      baselines.make(Path(folder), kind, open_store(data), splits)
   except (UserError, FileNotFoundError) as error:
     print(f"error: {error}", flush=True)
     return 2

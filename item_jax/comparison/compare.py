@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from item_jax.comparison import describe as describe_lib
 from item_jax.comparison import files, notes, page, render, runs, score, table
 from item_jax.comparison import plan as plan_lib
-from item_jax.comparison.calls import Commands
-from item_jax.comparison.job import Job, Request, settle
+from item_jax.comparison.request import Job, Request, settle
+from item_jax.comparison.rows import score_row
 from item_jax.comparison.runs import say
+from item_jax.comparison.subprocesses import Commands
 from item_jax.comparison.tune import MORE_RATES, prepare
-from item_jax.comparison.work import score_row
+from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.errors import UserError
 from item_jax.files import alone_in, write_json
-from item_jax.processes import EXIT_FAILED, EXIT_START_AGAIN
 
 
 def compare(

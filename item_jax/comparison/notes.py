@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from item_jax.comparison import files, plan, runs
-from item_jax.comparison.job import Job
+from item_jax.comparison.request import Job
 from item_jax.comparison.score import Result
 from item_jax.comparison.systems import System
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from item_jax.comparison import files, plan
-from item_jax.comparison.calls import FailedError, failure
-from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
+from item_jax.comparison.request import Job
+from item_jax.comparison.subprocesses import FailedError, failure
 from item_jax.config import Config
+from item_jax.diagnostics.verify import DROPPED, RESULT_FILE
+from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.errors import UserError
-from item_jax.evaluation.verify import DROPPED, RESULT_FILE
 from item_jax.files import write_json
-from item_jax.processes import EXIT_FAILED, EXIT_START_AGAIN
-from item_jax.training.metrics import whole_rows
+from item_jax.training.metric_log import whole_rows
 
 CHOICE_METRIC = "both/map@10"  # of validation; the same for every system
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from item_jax.comparison import files
 from item_jax.comparison import plan as plan_lib
-from item_jax.comparison.calls import FailedError, must
-from item_jax.comparison.job import Job
 from item_jax.comparison.plan import Run
+from item_jax.comparison.request import Job
 from item_jax.comparison.runs import CHOICE_METRIC, run_folder, say, train
-from item_jax.evaluation.verify import DROPPED, RESULT_FILE
+from item_jax.comparison.subprocesses import FailedError, must
+from item_jax.diagnostics.verify import DROPPED, RESULT_FILE
 from item_jax.files import write_json
 
 MORE_RATES = 4  # tried at most beyond the ends of the grid

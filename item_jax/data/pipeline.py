@@ -26,7 +26,7 @@ from item_jax.data.order import InOrder, Order
 from item_jax.data.records import Record, Source, Store
 from item_jax.data.tokenizer import Words
 from item_jax.data.unreadable import UNREADABLE, first_good
-from item_jax.processes import (
+from item_jax.distributed.processes import (
   die_with_parent,
   name_shared_memory,
   sweep_shared_memory,

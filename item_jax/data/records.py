@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from item_jax.copies import data_copy
 from item_jax.data.example import Example
+from item_jax.distributed.processes import allow_open_files
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, DamagedError, check_manifest, read_json
-from item_jax.processes import allow_open_files
+from item_jax.object_store.copies import data_copy
 from item_jax.remote import Address, locate
 
 FORMAT = 1  # of the folder; counted up when older readers would go wrong

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import TOP
-from item_jax.evaluation.rows import Rows
 from item_jax.evaluation.search import search
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)

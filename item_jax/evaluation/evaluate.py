@@ -9,9 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from item_jax.data.cells import MISSING
-from item_jax.data.plausible import find_outsized
-from item_jax.data.summary import describe_missing
 from item_jax.errors import UserError
 from item_jax.evaluation.items import (
   Items,
@@ -23,6 +20,9 @@ from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.retrieval import LISTED, Scored, score
 from item_jax.evaluation.search import search
 from item_jax.files import check_folders
+from item_jax.ingest.plausible import find_outsized
+from item_jax.ingest.readers.cells import MISSING
+from item_jax.ingest.summary import describe_missing
 
 
 def evaluate_export(folder: Path, **options) -> dict:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.data.publish import new_folder
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import (
@@ -27,6 +26,7 @@ from item_jax.evaluation.items import (
   open_export,
 )
 from item_jax.files import read_sealed, sha256, write_sealed
+from item_jax.new_folder import new_folder
 
 EVEN = 0.5
 SHARES = tuple(tenth / 10 for tenth in range(11))  # tried on validation

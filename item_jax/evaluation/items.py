@@ -9,10 +9,10 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from item_jax.data.cells import MISSING, check_id, to_path, to_text
-from item_jax.data.tables import composed, open_tables, read_cells
 from item_jax.errors import UserError
 from item_jax.files import DamagedError, read_sealed, sha256
+from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
+from item_jax.ingest.readers.tables import composed, open_tables, read_cells
 
 # The store's own spelling is accepted beside the export's.
 _ID = ("id", "listing_id")

@@ -26,8 +26,8 @@ from item_jax.evaluation.items import (
   open_export,
   read_items,
 )
+from item_jax.evaluation.labelled import Rows, make_rows, of_category, split
 from item_jax.evaluation.labels import score_labels
-from item_jax.evaluation.rows import Rows, make_rows, of_category, split
 from item_jax.files import check_folders
 from item_jax.remote import check_local
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
-from item_jax.evaluation import trivial
+from item_jax.evaluation import baselines
 from item_jax.evaluation.items import check_same_rows, open_export
 from item_jax.evaluation.retrieval import Scored, score
 from item_jax.files import check_folders
@@ -43,8 +43,8 @@ def report(
   if taken:
     raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")
   opened = {name: open_export(folder) for name, folder in exports.items()}
-  items, (titles, thumbnails) = trivial.read(
-    open_store(data), split, trivial.title, trivial.small_photo
+  items, (titles, thumbnails) = baselines.read(
+    open_store(data), split, baselines.title, baselines.small_photo
   )
   for name, (_, other) in opened.items():
     check_same_rows(
@@ -55,8 +55,8 @@ def report(
     name: score(vectors_ND, items, **how)
     for name, (vectors_ND, _) in opened.items()
   }
-  scored["tfidf"] = trivial.score_titles(titles, items, **how)
-  scored["thumbnail"] = trivial.score_photos(thumbnails, items, **how)
+  scored["tfidf"] = baselines.score_titles(titles, items, **how)
+  scored["thumbnail"] = baselines.score_photos(thumbnails, items, **how)
   print(_table(scored, ks))
   results = {
     name: {

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from item_jax.data.cells import to_path, to_text
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 from item_jax.evaluation.items import (
@@ -19,6 +18,7 @@ from item_jax.evaluation.items import (
 )
 from item_jax.evaluation.search import lengths
 from item_jax.files import check_folders
+from item_jax.ingest.readers.cells import to_path, to_text
 
 ALL = "all"
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from item_jax.batch import Batch
 from item_jax.models import layers
 from item_jax.objectives import contrastive, views
-from item_jax.objectives.contract import Objective
+from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 
 KINDS = {

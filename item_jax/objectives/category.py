@@ -11,7 +11,7 @@ import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.errors import UserError
-from item_jax.objectives.contract import Objective
+from item_jax.objectives.base import Objective
 
 
 class View(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from item_jax.batch import Batch
 from item_jax.models import layers
-from item_jax.objectives.contract import Objective
+from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 
 MAX_SCALE = 100.0  # one over the temperature; CLIP's

@@ -22,8 +22,8 @@ from item_jax.data.vocabularies import find_tokenizer
 from item_jax.errors import UserError
 from item_jax.pretrained import families
 from item_jax.pretrained.files import Tensors, open_tensors
+from item_jax.pretrained.mappings import TABLES
 from item_jax.pretrained.parts import About, Source, Table
-from item_jax.pretrained.tables import TABLES
 
 _SHOWN = 6  # names of each kind in a message
 _SPELLED = 300  # words that two tokenizers are compared on

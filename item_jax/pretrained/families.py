@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from item_jax.errors import UserError
 from item_jax.models.patches import STATISTICS
-from item_jax.pretrained.changes import Pixels
 from item_jax.pretrained.files import Tensors
+from item_jax.pretrained.transforms import Pixels
 
 HALF = Pixels((0.5,) * 3, (0.5,) * 3)
 _PIXELS = {"half": HALF} | {

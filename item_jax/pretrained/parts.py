@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from item_jax.pretrained import changes
-from item_jax.pretrained.changes import Change, Pixels
+from item_jax.pretrained import transforms
+from item_jax.pretrained.transforms import Change, Pixels
 
 
 class Source(NamedTuple):
@@ -73,15 +73,15 @@ class Names(NamedTuple):
 
 def norm(leaf: str, tensor: str) -> dict[str, Source]:
   return {
-    f"{leaf}/scale": Source((f"{tensor}.weight",), changes.same),
-    f"{leaf}/bias": Source((f"{tensor}.bias",), changes.same),
+    f"{leaf}/scale": Source((f"{tensor}.weight",), transforms.same),
+    f"{leaf}/bias": Source((f"{tensor}.bias",), transforms.same),
   }
 
 
 def dense(leaf: str, tensor: str) -> dict[str, Source]:
   return {
-    f"{leaf}/kernel": Source((f"{tensor}.weight",), changes.linear),
-    f"{leaf}/bias": Source((f"{tensor}.bias",), changes.same),
+    f"{leaf}/kernel": Source((f"{tensor}.weight",), transforms.linear),
+    f"{leaf}/bias": Source((f"{tensor}.bias",), transforms.same),
   }
 
 
@@ -96,15 +96,15 @@ def encoder(
     out = tensor + names.out
     sources |= {
       f"{leaf}/attention/qkv/kernel": Source(
-        tuple(f"{n}.weight" for n in read), changes.to_heads
+        tuple(f"{n}.weight" for n in read), transforms.to_heads
       ),
       f"{leaf}/attention/qkv/bias": Source(
-        tuple(f"{n}.bias" for n in read), changes.to_heads_bias
+        tuple(f"{n}.bias" for n in read), transforms.to_heads_bias
       ),
       f"{leaf}/attention/out/kernel": Source(
-        (f"{out}.weight",), changes.from_heads
+        (f"{out}.weight",), transforms.from_heads
       ),
-      f"{leaf}/attention/out/bias": Source((f"{out}.bias",), changes.same),
+      f"{leaf}/attention/out/bias": Source((f"{out}.bias",), transforms.same),
       **dense(f"{leaf}/mlp/up", tensor + names.up),
       **dense(f"{leaf}/mlp/down", tensor + names.down),
       **norm(f"{leaf}/norm1", tensor + names.norm1),

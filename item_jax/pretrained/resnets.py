@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from item_jax.pretrained import changes
+from item_jax.pretrained import transforms
 from item_jax.pretrained.parts import About, Source, Table
 
 
@@ -17,7 +17,7 @@ def _convolutions(leaves, name: Callable[[str], tuple[str, str]]):
     norm = re.sub(r"(stem|shortcut)_norm$", r"\1", at)
     conv = re.sub(r"(^|/)norm(\d)$", r"\1conv\2", norm)
     convolution, normalisation = name(conv)
-    change = changes.convolution if last == "kernel" else changes.same
+    change = transforms.convolution if last == "kernel" else transforms.same
     of = convolution if last == "kernel" else normalisation
     theirs = {
       "kernel": "weight",

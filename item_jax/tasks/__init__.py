@@ -10,8 +10,8 @@ from item_jax.config import Config
 from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
 from item_jax.errors import UserError
-from item_jax.tasks import category, contrastive, pretrain, words_alone
-from item_jax.tasks.contract import Task, count_parameters, initial_params
+from item_jax.tasks import category, contrastive, item, mlm
+from item_jax.tasks.base import Task, count_parameters, initial_params
 from item_jax.tasks.networks import (
   attention_shapes,
   example_batch,
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 _MAKERS = {
-  "item": pretrain.make_task,
+  "item": item.make_task,
   "category": category.make_task,
-  "mlm": words_alone.make_task,
+  "mlm": mlm.make_task,
   "contrastive": contrastive.make_task,
 }
 

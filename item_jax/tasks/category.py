@@ -10,8 +10,8 @@ from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
-from item_jax.objectives import category, floors
-from item_jax.tasks.contract import Task
+from item_jax.objectives import category, chance
+from item_jax.tasks.base import Task
 from item_jax.tasks.networks import Network
 
 HEAD = "category_head"
@@ -65,7 +65,7 @@ def make_task(
   def class_floor(store, split, words):
     del words
     times = _count(store, split).values()
-    return {"category": floors.category_floor(list(times))}
+    return {"category": chance.category_floor(list(times))}
 
   return Task(
     objective=category.make_objective(network.features, classes_C=classes_C),

@@ -4,7 +4,7 @@ from item_jax.config import Config
 from item_jax.data.tokenizer import Words
 from item_jax.objectives import contrastive
 from item_jax.tasks import samples
-from item_jax.tasks.contract import Task
+from item_jax.tasks.base import Task
 from item_jax.tasks.networks import Network
 
 

@@ -16,7 +16,7 @@ from item_jax.models.clip import Clip
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
-from item_jax.tasks.contract import STATISTICS
+from item_jax.tasks.base import STATISTICS
 
 STAGES = (3, 4, 6, 3)  # blocks of ResNet50
 

@@ -9,7 +9,7 @@ from item_jax.data.images import BadImage, load_square
 from item_jax.data.records import Store
 from item_jax.data.tokenizer import Words
 from item_jax.data.unreadable import readable
-from item_jax.objectives import floors
+from item_jax.objectives import chance
 
 _TITLES = 20_000
 _PHOTOS = 1_024
@@ -36,7 +36,7 @@ def rival_floor(
     sides = (bool(record.image), title is not None)
     if all(sides) if complete else any(sides):
       rows.append((record.product_id, title))
-  return floors.rival_floor(
+  return chance.rival_floor(
     rows, share=len(rows) / seen, batch_size=config.batch_size
   )
 

@@ -15,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.options import AsyncOptions, MultiprocessingOptions
 
+from item_jax.distributed.collectives import Meeting, as_first, one_line
 from item_jax.errors import UserError
 from item_jax.files import (
   MANIFEST,
@@ -25,10 +26,9 @@ from item_jax.files import (
   write_manifest,
   write_sealed,
 )
-from item_jax.training import reading
-from item_jax.training.agreement import Meeting, as_first, one_line
+from item_jax.training import orbax_read
+from item_jax.training.checkpoint_dir import Steps
 from item_jax.training.mirror import Mirror, TakenOverError
-from item_jax.training.steps import Steps
 
 _STATE = "default"  # orbax's name for what a step holds
 _FIRST_SAYS = "process 0 says why"
@@ -159,7 +159,7 @@ class Checkpoints(Steps):
       UserError: paths, shapes or dtypes differ from `like`.
     """
     self.verify(step)
-    return reading.read(self.path(step, _STATE), like)
+    return orbax_read.read(self.path(step, _STATE), like)
 
   def restore_params(self, step: int, like):
     """The parameters of `step` alone, verified, as arrays on this host.
@@ -171,7 +171,7 @@ class Checkpoints(Steps):
       As `restore`.
     """
     self.verify(step)
-    return reading.read_part(self.path(step, _STATE), "params", like)
+    return orbax_read.read_part(self.path(step, _STATE), "params", like)
 
   def verify(self, step: int) -> None:
     """Compares every file of a step with its manifest.

@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from item_jax import remote
-from item_jax.copies import copied, everything, list_finished, temporary
 from item_jax.files import MANIFEST
+from item_jax.object_store.copies import (
+  copied,
+  everything,
+  list_finished,
+  temporary,
+)
 from item_jax.remote import Address
-from item_jax.training.steps import Steps
+from item_jax.training.checkpoint_dir import Steps
 
 
 @contextlib.contextmanager

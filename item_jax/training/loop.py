@@ -15,19 +15,20 @@ from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.unreadable import TooManyBadRecordsError
-from item_jax.remote import Address
-from item_jax.training import sharding, workdir
-from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.metrics import Log
-from item_jax.training.mirror import Mirror
-from item_jax.training.saving import Saver
-from item_jax.training.setup import Setup, set_up
-from item_jax.training.stopping import (
+from item_jax.distributed.preemption import (
   EXIT_START_AGAIN,
   Interrupted,
   StopRequest,
 )
-from item_jax.training.watch import Watch
+from item_jax.remote import Address
+from item_jax.training import run as workdir
+from item_jax.training import sharding
+from item_jax.training.checkpoints import Checkpoints
+from item_jax.training.metric_log import Log
+from item_jax.training.mirror import Mirror
+from item_jax.training.monitor import Watch
+from item_jax.training.saver import Saver
+from item_jax.training.setup import Setup, set_up
 
 
 class ReadError(RuntimeError):

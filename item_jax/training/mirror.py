@@ -19,10 +19,11 @@ from pathlib import Path
 
 import jax
 
-from item_jax import copies, remote
-from item_jax.copies import UPLOADING
+from item_jax import remote
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, write_bytes
+from item_jax.object_store import copies
+from item_jax.object_store.copies import UPLOADING
 from item_jax.remote import Address, StoreError
 
 _OWNER = "owner"  # holds the name of the run that was started last

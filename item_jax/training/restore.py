@@ -13,7 +13,7 @@ from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.fetched import copied_run
-from item_jax.training.workdir import Run, read_run
+from item_jax.training.run import Run, read_run
 
 
 class Restored(NamedTuple):

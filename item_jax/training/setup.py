@@ -21,11 +21,12 @@ from item_jax.data.tokenizer import Words, load_words
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
 from item_jax.tasks import Task
-from item_jax.training import attention as attention_lib
-from item_jax.training import sharding, workdir
+from item_jax.training import attention_backend as attention_lib
+from item_jax.training import run as workdir
+from item_jax.training import sharding
 from item_jax.training import step as step_lib
+from item_jax.training.init_from import starting_params
 from item_jax.training.optimizer import make_optimizer, make_schedule
-from item_jax.training.start import starting_params
 
 # Titles from which the lengths printed at the start are taken.
 _SAMPLE = 20_000

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from clu.metrics import Average
 
-from item_jax.objectives.contract import Objective
+from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 from item_jax.training import spikes as spikes_lib
 

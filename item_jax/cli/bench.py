@@ -1,0 +1,68 @@
+"""`item-jax bench`: a config in, rates out."""
+
+from item_jax.cli import places
+from item_jax.errors import UserError
+from item_jax.files import check_folders
+
+# What each of them takes, and the value where none is given.
+_TAKES = {
+  "step": {"config": None, "seconds": 20.0, "profile": None},
+  "input": {"config": None, "seconds": 20.0},
+  "search": {"items": 100_000, "dim": 768, "queries": 2_000},
+}
+
+
+def add(command) -> None:
+  sub = command("bench", "measure the step, the input or the search")
+  sub.add_argument("what", choices=tuple(_TAKES), help="what is measured")
+  sub.add_argument(
+    "--config",
+    type=places.CONFIG,
+    metavar="FILE[:VARIANT]",
+    help="of step and input: the run's",
+  )
+  sub.add_argument(
+    "--seconds", type=float, help="of step and input: how long; default: 20"
+  )
+  sub.add_argument(
+    "--profile",
+    type=places.Local("take a folder here for the trace, and copy it"),
+    help="of step: folder for a trace of one",
+  )
+  sub.add_argument(
+    "--items", type=int, help="of search: rows searched; default: 100,000"
+  )
+  sub.add_argument("--dim", type=int, help="of search: width; default: 768")
+  sub.add_argument(
+    "--queries", type=int, help="of search: how many; default: 2,000"
+  )
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the results")
+
+
+def run(args, rest) -> None:
+  given = _given(args, rest)
+  check_folders(args.json)
+  if args.what == "search":
+    from item_jax.diagnostics.search_bench import bench_search
+
+    bench_search(**given, json_path=args.json)
+    return
+  from item_jax import config_flags
+  from item_jax.diagnostics import bench
+
+  config = config_flags.parse(given.pop("config"), rest)
+  measure = bench.bench_step if args.what == "step" else bench.bench_input
+  measure(config, **given, json_path=args.json)
+
+
+def _given(args, rest) -> dict:
+  """The options of what is measured; an option of another is refused."""
+  takes = _TAKES[args.what]
+  names = {name for options in _TAKES.values() for name in options}
+  said = {name for name in names if getattr(args, name) is not None}
+  odd = [f"--{name}" for name in sorted(said - takes.keys())]
+  if "config" not in takes:
+    odd += rest
+  if odd:
+    raise UserError(f"bench {args.what} does not take {' '.join(odd)}")
+  return takes | {name: getattr(args, name) for name in said}

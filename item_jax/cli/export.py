@@ -1,0 +1,83 @@
+"""`item-jax export`: a workdir and data in, an export folder out."""
+
+import sys
+
+from item_jax.cli import places
+from item_jax.distributed import cluster
+from item_jax.distributed.processes import EXIT_FAILED
+from item_jax.errors import WRONG_PATHS
+
+
+def add(command) -> None:
+  sub = command("export", "write the embeddings of a split")
+  sub.add_argument(
+    "--workdir", type=places.RUN, required=True, help="the run's"
+  )
+  sub.add_argument(
+    "--data", type=places.DATA, required=True, help="from prepare"
+  )
+  sub.add_argument("--split", default="test", help="of the data")
+  sub.add_argument(
+    "--out",
+    type=places.EXPORT_OUT,
+    required=True,
+    help="goes on where it stopped",
+  )
+  sub.add_argument(
+    "--modality",
+    choices=("both", "image", "title"),
+    default="both",
+    help="what the model is shown",
+  )
+  sub.add_argument(
+    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
+  )
+  sub.add_argument(
+    "--batch_size", type=int, default=256, help="rows a device takes at a time"
+  )
+  sub.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    default="float32",
+    help="of the computation; bfloat16 is good to about two digits",
+  )
+  sub.add_argument(
+    "--workers", type=int, default=0, help="processes that decode"
+  )
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace another export"
+  )
+  cluster.add_flags(sub)
+
+
+def run(args, rest) -> int:
+  # All before joining: from there on a signal is to be told to the others.
+  from item_jax.distributed.watchdog import Progress
+  from item_jax.inference.export import export
+  from item_jax.inference.hosts import ElsewhereError
+
+  cluster.join(args)
+  try:
+    with Progress(args.stall_seconds) as progress:
+      export(
+        args.workdir,
+        data=args.data,
+        split=args.split,
+        out=args.out,
+        modality=args.modality,
+        step=args.step,
+        batch_size=args.batch_size,
+        dtype=args.dtype,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        progress=progress,
+      )
+  except WRONG_PATHS:
+    raise
+  except (OSError, ElsewhereError) as error:
+    print(
+      f"item-jax: stopped: {args.out}: {error}; the same command goes on",
+      file=sys.stderr,
+    )
+    return EXIT_FAILED
+  return 0

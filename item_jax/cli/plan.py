@@ -1,0 +1,92 @@
+"""`item-jax plan`: a config and a machine in; memory, time and input rate
+out."""
+
+import json
+
+from item_jax.cli import places
+
+WORDS = 30_522  # BERT's, and what `prepare` learns at most by default
+# Photos a second of a worker on a core of its own, from the store to a batch:
+# `item-jax bench input` printed 2,871 with two of them on two cores of an AMD
+# EPYC.
+DECODE_RATE = 1_400.0
+
+
+def add(command) -> None:
+  sub = command(
+    "plan", "what a run will need: no data and no device are looked at"
+  )
+  sub.add_argument(
+    "--config",
+    type=places.CONFIG,
+    required=True,
+    metavar="FILE[:VARIANT]",
+    help="the run's",
+  )
+  sub.add_argument("--chips", type=int, metavar="N", help="GPUs or TPU chips")
+  sub.add_argument("--memory", type=float, metavar="GB", help="of a chip")
+  sub.add_argument(
+    "--peak", type=float, metavar="TFLOPS", help="of a chip, in model.dtype"
+  )
+  sub.add_argument(
+    "--mfu", type=float, default=0.4, help="share of the peak that is reached"
+  )
+  sub.add_argument(
+    "--words", type=int, help=f"of the vocabulary; data.path's, else {WORDS}"
+  )
+  sub.add_argument(
+    "--decode_rate",
+    type=float,
+    help=f"photos a second on a core, as `bench input` measures; default:"
+    f" {DECODE_RATE:g}",
+  )
+  sub.add_argument(
+    "--table",
+    action="store_true",
+    help="this run and 10 and 100 times its samples on machines that are known",
+  )
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the plan")
+
+
+def run(args, rest) -> None:
+  import jax
+
+  # Sizes of arrays are asked for, never an array: nobody's GPU is taken.
+  jax.config.update("jax_platforms", "cpu")
+  from item_jax import config_flags
+  from item_jax.diagnostics import plan as plan_lib
+  from item_jax.diagnostics import plan_page
+  from item_jax.errors import UserError
+  from item_jax.files import check_folders
+
+  check_folders(args.json)
+  config = config_flags.parse(args.config, rest)
+  words = _words(config) if args.words is None else args.words
+  if args.table:
+    for name in ("chips", "memory", "peak", "json", "decode_rate"):
+      if getattr(args, name) is not None:
+        raise UserError(f"--table is of machines of its own: not --{name}")
+    print(plan_page.table(config, words=words, mfu=args.mfu))
+    return
+  if None in (args.chips, args.memory, args.peak):
+    raise UserError("--chips, --memory and --peak are needed, or --table")
+  machine = plan_lib.Machine(
+    args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
+  )
+  rate = DECODE_RATE if args.decode_rate is None else args.decode_rate
+  made = plan_lib.plan(config, machine, words=words)
+  print(plan_page.describe(made, words=words, decode_rate=rate))
+  if args.json:
+    found = plan_page.as_json(made, words=words, decode_rate=rate)
+    args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _words(config) -> int:
+  if not config.data.path:
+    return WORDS
+  from item_jax.data.tokenizer import load_words
+  from item_jax.object_store.copies import copied
+  from item_jax.remote import locate
+
+  with copied(locate(config.data.path) / "tokenizer.json") as file:
+    return load_words(file).size

@@ -1,0 +1,148 @@
+"""`item-jax prepare`: flags in, a data set out."""
+
+from pathlib import Path
+
+from item_jax.cli import places
+from item_jax.errors import UserError
+from item_jax.ingest import sources
+from item_jax.ingest.readers.cells import MISSING
+from item_jax.ingest.readers.delimited import QUOTING
+
+
+def add(command) -> None:
+  sub = command("prepare", "turn a catalogue into a data set")
+  sub.add_argument(
+    "catalogue",
+    type=places.CATALOGUE,
+    nargs="+",
+    help=".csv, .tsv, .jsonl or .parquet, also packed as .gz or .zst; a shop's"
+    " export, also .xml or .json; a folder of such parts; or several of these",
+  )
+  sub.add_argument(
+    "--images",
+    type=places.IMAGES,
+    metavar="DIR",
+    help="what paths of photos start from; default: the catalogue's folder",
+  )
+  sub.add_argument(
+    "--out", type=places.DATA_OUT, required=True, help="the folder to be"
+  )
+  sub.add_argument(
+    "--column",
+    action="append",
+    metavar="OURS=THEIRS",
+    help="where a column has another name, as in title=name; repeatable",
+  )
+  sub.add_argument(
+    "--quoting",
+    choices=QUOTING,
+    default="auto",
+    help="of CSV and TSV: csv, quoted fields may span lines; line, a quote"
+    " counts where a field begins and ends with one on a line; none; auto"
+    " tells the first two apart by the file",
+  )
+  add_missing(sub)
+  sub.add_argument(
+    "--source",
+    choices=sources.NAMES,
+    default="auto",
+    help="whose export the catalogue is; auto tells by the header",
+  )
+  sub.add_argument(
+    "--category_separator",
+    metavar="SIGN",
+    help="between the levels of a category; default: > or the source's own",
+  )
+  sub.add_argument(
+    "--which_category",
+    choices=sources.WHICH,
+    default="first",
+    help="where a shop's cell names several",
+  )
+  sub.add_argument(
+    "--trust_ids",
+    action="store_true",
+    help="take ids as they are: also one that holds an implausible share of"
+    " the rows, and numbers that have lost digits",
+  )
+  sub.add_argument(
+    "--tokenizer",
+    type=places.TOKENIZER,
+    help="a tokenizer's folder or file to use: tokenizer.json, vocab.txt, or"
+    " vocab.json with merges.txt",
+  )
+  sub.add_argument(
+    "--vocab_size",
+    type=int,
+    default=30_522,
+    help="words at most, where a tokenizer is learnt",
+  )
+  sub.add_argument(
+    "--max_rejected", type=float, default=0.01, help="share of bad rows"
+  )
+  sub.add_argument("--workers", type=int, help="processes; default: cores")
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace an earlier data set"
+  )
+  sub.add_argument(
+    "--runner",
+    help="the Apache Beam runner that does it elsewhere, as DataflowRunner;"
+    " Beam's own options may follow, as --name=value",
+  )
+
+
+def add_missing(sub) -> None:
+  """The flag for words that mean nothing."""
+  sub.add_argument(
+    "--missing",
+    type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
+    default=",".join(MISSING),
+    metavar="WORDS",
+    help="what stands for a missing value, in any case, with commas between;"
+    " '' for nothing but empty cells",
+  )
+
+
+def run(args, rest) -> int:
+  if rest and args.runner is None:
+    raise UserError(
+      f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"
+    )
+  from item_jax.ingest.prepare import prepare
+  from item_jax.ingest.row import Reading
+
+  columns = {}
+  for pair in args.column or ():
+    ours, equals, theirs = pair.partition("=")
+    if not equals:
+      raise UserError(f"--column {pair!r}: expected OURS=THEIRS")
+    columns[ours] = theirs
+  return prepare(
+    args.catalogue,
+    images=args.images or _beside(args.catalogue[0]),
+    out=args.out,
+    reading=Reading(
+      columns=columns,
+      missing=args.missing,
+      quoting=args.quoting,
+      source=args.source,
+      category_separator=args.category_separator,
+      which_category=args.which_category,
+      trust_ids=args.trust_ids,
+    ),
+    tokenizer=args.tokenizer,
+    vocab_size=args.vocab_size,
+    max_rejected=args.max_rejected,
+    overwrite=args.overwrite,
+    workers=args.workers,
+    runner=args.runner,
+    runner_options=rest,
+  )
+
+
+def _beside(catalogue: Path) -> Path:
+  """The folder where the paths of images start if none is named."""
+  folder = catalogue.parent
+  while any(sign in folder.name for sign in "*?["):
+    folder = folder.parent
+  return folder

@@ -1,0 +1,79 @@
+"""`item-jax train`: a config file and its overrides in, a workdir out."""
+
+import sys
+
+from item_jax import config as config_lib
+from item_jax.cli import places
+from item_jax.cli.output import forgiving
+from item_jax.distributed import cluster
+from item_jax.distributed.processes import EXIT_FAILED
+from item_jax.errors import WRONG_PATHS
+from item_jax.object_store.copies import data_copy
+from item_jax.remote import Address, locate
+
+
+def add(command) -> None:
+  sub = command(
+    "train",
+    "train; any option of the config as --config.optim.lr=1e-4",
+  )
+  sub.add_argument(
+    "--config",
+    type=places.CONFIG,
+    required=True,
+    metavar="FILE[:VARIANT]",
+    help="the run's: a Python file",
+  )
+  sub.add_argument(
+    "--workdir",
+    type=places.WORKDIR,
+    required=True,
+    help="the run's folder; one that is there goes on",
+  )
+  cluster.add_flags(sub)
+
+
+def run(args, rest) -> int:
+  with forgiving("stdout", "stderr"):
+    return _run(args, rest)
+
+
+def _run(args, rest) -> int:
+  # All before joining: from there on a signal is to be told to the others.
+  import jax
+
+  from item_jax import config_flags
+  from item_jax.data.unreadable import TooManyBadRecordsError
+  from item_jax.distributed.watchdog import Progress
+  from item_jax.inference.validation import make_evaluate
+  from item_jax.training.checkpoints import SaveError
+  from item_jax.training.loop import ReadError, train
+  from item_jax.training.monitor import DivergedError
+
+  config = config_flags.parse(args.config, rest)
+  fields = config_lib.flatten(config)
+  data = locate(config.data.path)
+  if isinstance(data, Address):  # now: nobody waits for it yet
+    data_copy(data)
+  same = {f"config.{k}": v for k, v in fields.items()}
+  cluster.join(args, same, stops_together=True)
+  try:
+    with Progress(args.stall_seconds) as progress:
+      return train(
+        config, args.workdir, make_evaluate=make_evaluate, progress=progress
+      )
+  except (*WRONG_PATHS, BrokenPipeError):
+    raise
+  except (
+    DivergedError,
+    SaveError,
+    TooManyBadRecordsError,
+    ReadError,
+    OSError,
+  ) as error:
+    print(f"item-jax: stopped: {error}", file=sys.stderr)
+    return EXIT_FAILED
+  except jax.errors.JaxRuntimeError as error:  # out of memory, as a rule
+    sys.excepthook(type(error), error, error.__traceback__)
+    print(f"item-jax: stopped: {cluster.first_line(error)}", file=sys.stderr)
+    return EXIT_FAILED

@@ -1,0 +1,36 @@
+"""`item-jax verify`: a folder that another command wrote in, a line for each
+thing of it out."""
+
+from collections import Counter
+
+from item_jax.cli import places
+
+
+def add(command) -> None:
+  sub = command(
+    "verify",
+    "compare a data set, a run, a checkpoint, an export or the runs of a"
+    " comparison with what was written: 0 whole, 1 damaged or unfinished, 2"
+    " none of these",
+  )
+  sub.add_argument("path", type=places.ANY_STATE, help="the folder")
+  sub.add_argument(
+    "--records",
+    action="store_true",
+    help="of a data set read every record too, and name those that are lost",
+  )
+
+
+def run(args, rest) -> int:
+  from item_jax.diagnostics import verify
+
+  here = str(args.path)
+  shown = getattr(args, "shown", here)
+  kind = verify.kind_of(args.path)
+  seen = Counter()
+  for finding in verify.verify(args.path, records=args.records):
+    print(f"{finding.state}: {finding.text.replace(here, shown)}", flush=True)
+    seen[finding.state] += 1
+  counts = ", ".join(f"{count} {state}" for state, count in seen.items())
+  print(f"{shown}: {kind}, {counts}")
+  return 0 if set(seen) == {verify.WHOLE} else verify.NOT_WHOLE

@@ -1,0 +1,70 @@
+"""How a run would read here: a data set in; whether it opens and how quickly
+photos are decoded out."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from item_jax.data import images
+from item_jax.data.records import Store, open_store
+from item_jax.data.tokenizer import Words, load_words
+from item_jax.data.unreadable import UNREADABLE
+from item_jax.diagnostics.doctor import BAD, OK, WARN, Finding
+from item_jax.errors import UserError
+
+_SECONDS = 0.5
+_SLOW = 300  # photos a second on a core; a tenth of what is usual
+
+
+def decode_rate(size: int = 224) -> Finding:
+  """Of a photo that is drawn here."""
+  rng = np.random.default_rng(0)
+  pixels = cv2.resize(rng.integers(0, 256, (24, 24, 3), np.uint8), (400, 300))
+  kept, jpeg = cv2.imencode(".jpg", pixels)
+  assert kept
+  return _finding("decoding", [images.store_jpeg(jpeg.tobytes())], size)
+
+
+def decode_rate_of(store: Store, size: int = 224) -> Finding:
+  """Of a data set's first photos."""
+  what, photos = "decoding its photos", []
+  try:
+    for split in store.sizes:
+      source = store.source(split)
+      photos += [source[i].image for i in range(min(len(source), 64))]
+    photos = [photo for photo in photos if photo]
+    if not photos:
+      return Finding(OK, what, "it begins with none")
+    return _finding(what, photos, size)
+  except UNREADABLE as error:  # of which a run bears some
+    return Finding(WARN, what, str(error))
+
+
+def open_data(path: Path) -> tuple[Store | None, Words | None, Finding]:
+  """The data set and its words, None where they cannot be opened."""
+  try:
+    store = open_store(path)
+    words = load_words(store.path / "tokenizer.json")
+  except (UserError, FileNotFoundError) as error:
+    return None, None, Finding(BAD, "data", str(error))
+  rows = ", ".join(f"{n:,} {split}" for split, n in store.sizes.items())
+  return (
+    store,
+    words,
+    Finding(OK, "data", f"{path}: {rows}, {words.size} words"),
+  )
+
+
+def _finding(what: str, photos: list[bytes], size: int) -> Finding:
+  begin, done = time.perf_counter(), 0
+  while time.perf_counter() - begin < _SECONDS:
+    images.load_square(photos[done % len(photos)], size)
+    done += 1
+  rate = done / (time.perf_counter() - begin)
+  return Finding(
+    OK if rate >= _SLOW else WARN,
+    what,
+    f"{rate:,.0f} photos/s a core at {size} pixels",
+  )

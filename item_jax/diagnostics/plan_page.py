@@ -1,0 +1,239 @@
+"""Tells what a run will need: a Plan in; text, a table, and what to change
+where it does not fit out."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from item_jax.config import Config
+from item_jax.diagnostics.plan import USABLE, Machine, Plan, changed, plan
+from item_jax.errors import UserError
+
+GB = 1e9
+_DAY = 86_400
+_HOST = 8  # chips that one process drives at most, on the usual machines
+
+
+class Change(NamedTuple):
+  """Options that make a run smaller."""
+
+  options: dict[str, Any]
+  plan: Plan  # with them
+  slowdown: float  # how many times the products
+
+
+# name, machine, model.dtype. Peaks and memories by the makers' datasheets.
+MACHINES = (
+  # No bfloat16 in a V100's matrix units: XLA would compute in float32 anyhow.
+  ("8 V100", Machine(8, 32 * GB, 15.7e12), "float32"),
+  ("8 H100", Machine(8, 80 * GB, 989e12), "bfloat16"),
+  ("TPU v5e-256", Machine(256, 16 * GB, 197e12), "bfloat16"),
+)
+_ATTENTION = {"model.attention": "xla"}  # what all three have
+# times the samples, batch size, steps
+SCALES = ((1, 512, 100_000), (10, 4_096, 125_000), (100, 16_384, 312_500))
+
+_PARTS = {
+  "parameters": "parameters",
+  "moments": "moments",
+  "batch": "batch",
+  "accumulated": "in a pass: gradients summed so far",
+  "activations": "in a pass: activations",
+  "gathered": "in a pass: parameters gathered",
+  "cast": "in a pass: parameters in model.dtype",
+  "gradients": "in the update: gradients",
+  "update": "in the update: new beside old values",
+}
+
+
+def changes(made: Plan, *, words: int) -> list[Change]:
+  """Changes after which it fits, those that cost least first.
+
+  Of each kind the smallest that is enough; of several kinds together where no
+  single one is; empty where nothing but more chips or a smaller batch helps.
+  """
+  for group in (_single, _several):
+    found = []
+    for kind in group(made.config, made.machine.chips):
+      # The largest first: where it is not enough, none is.
+      if not kind or _with(made, kind[-1], words) is None:
+        continue
+      options = next(o for o in kind if _with(made, o, words) is not None)
+      other = _with(made, options, words)
+      found.append(Change(options, other, other.recompute / made.recompute))
+    if found:
+      return sorted(found, key=lambda change: change.slowdown)
+  return []
+
+
+def _with(made: Plan, options: dict, words: int) -> Plan | None:
+  """The plan with other options; None where it does not fit, or cannot be."""
+  try:
+    other = plan(changed(made.config, options), made.machine, words=words)
+  except UserError:
+    return None  # such as accumulation of a loss over the whole batch
+  return other if other.fits else None
+
+
+def _single(config: Config, chips: int) -> Iterator[list[dict]]:
+  """Options of one kind, from small to large."""
+  if config.model.dropout and config.model.dropout_bits == "rbg" and chips > 1:
+    yield [{"model.dropout_bits": "threefry2x32"}]
+  yield _doubled(config, "optim.accumulate", config.batch_size // chips)
+  yield _doubled(config, "mesh.fsdp", chips)
+  if not config.model.remat:
+    yield [{"model.remat": True}]
+
+
+def _several(config: Config, chips: int) -> Iterator[list[dict]]:
+  """Kinds together; the generator that is split is in all of them."""
+  split = {"model.dropout_bits": "threefry2x32"}
+  split = split if config.model.dropout_bits == "rbg" else {}
+  fsdp = (_doubled(config, "mesh.fsdp", chips) or [{}])[-1]
+  parts = _doubled(config, "optim.accumulate", config.batch_size // chips)
+  remat = {"model.remat": True}
+  if split:
+    yield [split | part for part in parts]
+  yield [split | fsdp | part for part in parts]
+  yield [split | remat | part for part in [{}, *parts]]
+  yield [split | fsdp | remat | part for part in [{}, *parts]]
+
+
+def _doubled(config: Config, name: str, most: int) -> list[dict]:
+  group, leaf = name.split(".")
+  value = 2 * getattr(getattr(config, group), leaf)
+  found = []
+  while value <= most:
+    found.append({name: value})
+    value *= 2
+  return found
+
+
+def describe(made: Plan, *, words: int, decode_rate: float) -> str:
+  """The plan as text; with what to change where it does not fit."""
+  if not decode_rate > 0:
+    raise UserError(f"decode_rate={decode_rate}: must be above 0")
+  c, m = made.config, made.machine
+  flops = made.flops_per_sample * made.recompute
+  again = ", remat's forward pass among them" if made.recompute > 1 else ""
+  rate = made.samples_per_second
+  lines = [
+    f"task {c.task}, model {c.model.name} of {made.parameters:,} parameters,"
+    f" {words:,} words",
+    f"{m.chips} chips of {m.memory / GB:g} GB and {m.peak / 1e12:g} TFLOP/s, of"
+    f" which {m.mfu:.0%} are reached",
+    f"work      {flops / 1e9:,.3f} GFLOPs a sample{again}; {c.steps:,} steps of"
+    f" {c.batch_size:,}: {made.samples * flops:.3g} FLOPs",
+    f"time      {rate:,.0f} samples/s: {made.seconds / _DAY:.3g} days",
+    f"input     {rate:,.0f} images/s:"
+    f" {math.ceil(rate / decode_rate):,} cores, at {decode_rate:,.0f} each",
+    f"data.workers: at least {_workers(made, decode_rate)}",
+    f"a checkpoint  {made.checkpoint / GB:.3f} GB",
+    "memory of a chip, GB",
+  ]
+  sizes = made.memory._asdict()
+  lines += [
+    f"  {text:44} {sizes[name] / GB:9.3f}"
+    for name, text in _PARTS.items()
+    if sizes[name]
+  ]
+  lines += [
+    f"  {'at once, at most':44} {made.memory.total / GB:9.3f}",
+    f"it {'fits' if made.fits else 'does not fit'}:"
+    f" {USABLE:.0%} of {m.memory / GB:g} GB are counted on",
+  ]
+  if not made.fits:
+    lines += _advice(changes(made, words=words))
+  return "\n".join(lines)
+
+
+def _workers(made: Plan, decode_rate: float) -> str:
+  rate, chips = made.samples_per_second / decode_rate, made.machine.chips
+  host = min(chips, _HOST)
+  text = f"{math.ceil(rate / chips):,} a process"
+  if host > 1:
+    text += f" of one chip, {math.ceil(rate * host / chips):,} of {host}"
+  return text
+
+
+def _advice(found: list[Change]) -> list[str]:
+  if not found:
+    return ["no option is enough: more chips, or a smaller batch_size"]
+  lines = ["it would with one of"]
+  for change in found:
+    cost = f", {change.slowdown:.2f} x the work" if change.slowdown > 1 else ""
+    lines.append(
+      f"  {spell(change.options)}: {change.plan.memory.total / GB:.3f} GB{cost}"
+    )
+  return lines
+
+
+def spell(options: dict[str, Any]) -> str:
+  return " ".join(f"--config.{k}={v}" for k, v in options.items())
+
+
+def table(config: Config, *, words: int, mfu: float) -> str:
+  """The run and 10 and 100 times its samples on three machines (Markdown)."""
+  lines = [
+    "| machine | samples | steps x batch | GB a chip | with | samples/s |"
+    " days |",
+    "|---|---|---|---|---|---|---|",
+  ]
+  for name, machine, dtype in MACHINES:
+    for times, batch, steps in SCALES:
+      run = changed(config, {"model.dtype": dtype} | _ATTENTION)
+      run.batch_size, run.steps = batch, steps
+      made = plan(run, machine._replace(mfu=mfu), words=words)
+      options = {}
+      if not made.fits:
+        found = changes(made, words=words)
+        if not found:
+          lines.append(f"| {name} | x {times} | does not fit | | | | |")
+          continue
+        options, made = found[0].options, found[0].plan
+      how = ", ".join(f"{k}={v}" for k, v in options.items()) or "as it is"
+      lines.append(
+        f"| {name} | {made.samples / 1e6:,.1f} M | {steps:,} x {batch:,}"
+        f" | {made.memory.total / GB:.1f} of {machine.memory / GB:.0f}"
+        f" | {how} | {made.samples_per_second:,.0f}"
+        f" | {made.seconds / _DAY:.3g} |"
+      )
+  return "\n".join([*lines, "", _arithmetic(made, mfu)])
+
+
+def _arithmetic(made: Plan, mfu: float) -> str:
+  peaks = "; ".join(
+    f"{name}: {machine.chips} x {machine.peak / 1e12:g} TFLOP/s ({dtype})"
+    for name, machine, dtype in MACHINES
+  )
+  return (
+    f"seconds = samples x {made.flops_per_sample / 1e9:.1f} GFLOPs / (chips x"
+    f" peak x {mfu:g} MFU)\n{peaks}\n"
+    f"model.attention={_ATTENTION['model.attention']} on all of them; what is"
+    " not named here is the config's"
+  )
+
+
+def as_json(made: Plan, *, words: int, decode_rate: float) -> dict:
+  """The same numbers under names, for a program."""
+  m = made.machine
+  return {
+    "machine": m._asdict(),
+    "words": words,
+    "parameters": made.parameters,
+    "flops_per_sample": made.flops_per_sample,
+    "flops_done_per_sample": made.flops_per_sample * made.recompute,
+    "samples": made.samples,
+    "samples_per_second": made.samples_per_second,
+    "days": made.seconds / _DAY,
+    "images_per_second": made.samples_per_second,
+    "decode_cores": math.ceil(made.samples_per_second / decode_rate),
+    "memory_bytes": made.memory._asdict() | {"total": made.memory.total},
+    "fits": made.fits,
+    "changes": []
+    if made.fits
+    else [
+      {"options": c.options, "bytes": c.plan.memory.total, "slow": c.slowdown}
+      for c in changes(made, words=words)
+    ],
+  }

@@ -1,0 +1,73 @@
+"""What one process knows, in every process."""
+
+import time
+from concurrent.futures import Future
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from item_jax.distributed import cluster
+
+_LONGEST_PAUSE = 1.0  # s between two looks at who has come
+
+
+def as_first(value: int) -> int:
+  """Process 0's value; every process must ask at the same moment.
+
+  Alone, it costs nothing; of many, each waits for the others.
+  """
+  if jax.process_count() == 1:
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+class Meeting:
+  """Where threads of all processes wait for each other, if none has failed."""
+
+  def __init__(self, name: str):
+    self._store = cluster.store()
+    self._key = f"item_jax/meeting/{name}"
+
+  def end(self, future: Future) -> None:
+    """Says why work has failed, if it has; as `future.add_done_callback`."""
+    error = future.exception()
+    if error is not None and self._store is not None:
+      self._say("failed", one_line(error))
+
+  def wait(self, *, key: str, timeout_ms: int) -> None:
+    """Returns when all processes wait for `key`.
+
+    Raises:
+      RuntimeError: one of them failed.
+      TimeoutError: one did not come.
+    """
+    if self._store is None:
+      return
+    self._say(key, "")
+    deadline = time.monotonic() + timeout_ms / 1000
+    pause = 0.01
+    while len(self._said(key)) < jax.process_count():
+      for name, why in self._said("failed"):
+        raise RuntimeError(f"process {name.rpartition('/')[2]}: {why}")
+      if time.monotonic() > deadline:
+        raise TimeoutError(f"not all processes came to {key}")
+      time.sleep(pause)
+      pause = min(_LONGEST_PAUSE, 2 * pause)
+
+  def forget(self) -> None:
+    """Frees what was said, once nobody waits any more."""
+    if self._store is not None and jax.process_index() == 0:
+      self._store.key_value_delete(f"{self._key}/")
+
+  def _say(self, what: str, text: str) -> None:
+    key = f"{self._key}/{what}/{jax.process_index()}"
+    self._store.key_value_set(key, text, allow_overwrite=True)
+
+  def _said(self, what: str) -> list[tuple[str, str]]:
+    return self._store.key_value_dir_get(f"{self._key}/{what}/")
+
+
+def one_line(error: BaseException) -> str:
+  """What it says, as one line of a log."""
+  return " ".join(str(error).split())[:500]

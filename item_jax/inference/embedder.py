@@ -1,0 +1,201 @@
+"""Makes embeddings: a workdir and photos and titles in, unit rows out."""
+
+import copy
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from item_jax import tasks
+from item_jax.batch import Batch
+from item_jax.config import Config
+from item_jax.data import pipeline
+from item_jax.data.records import Record
+from item_jax.data.tokenizer import Words
+from item_jax.errors import UserError
+from item_jax.inference import inputs
+from item_jax.ingest.readers.cells import spaced
+from item_jax.training import attention_backend as attention_lib
+from item_jax.training import sharding
+from item_jax.training.restore import restore
+from item_jax.training.run import Run
+
+MODALITIES = ("both", "image", "title")
+
+
+def keep_side(batch: Batch, modality: str) -> Batch:
+  """The batch with one side taken away: "both", "image" or "title"."""
+  if modality == "image":
+    return batch._replace(has_title_B=batch.has_title_B & False)
+  if modality == "title":
+    return batch._replace(has_image_B=batch.has_image_B & False)
+  return batch
+
+
+def embed_unit(task: tasks.Task, params, batch: Batch, *, modality: str):
+  """float32 [B,D], rows of unit length; to be jitted."""
+  g_BD = task.embed(params, keep_side(batch, modality))
+  norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
+  # A model that sees one side has nothing to say of a row without it.
+  # It is to be far from all photos, and those of a ReLU are never negative.
+  nothing = -(g_BD.shape[-1] ** -0.5)
+  return jnp.where(norm_B1 == 0, nothing, g_BD / norm_B1)
+
+
+def check_batch_size(size: int) -> None:
+  if size < 1:
+    raise UserError(f"batch_size={size}: at least 1 is needed")
+
+
+class Embedder:
+  """A trained model: photos and titles in, float32 [N, D] unit rows out."""
+
+  def __init__(self, run: Run, params, *, step: int, dtype: str):
+    self.run = run
+    self.step = step
+    self.dtype = dtype
+    self.words: Words = run.words
+    kernel, why = "xla", ""
+    if dtype == "bfloat16":  # cuDNN's attention has no float32
+      kernel, why = attention_lib.as_before(run.attention)
+    if kernel != run.attention and why:
+      print(f"attention: {kernel} ({why})")
+    config = copy.deepcopy(run.config)
+    config.model.dtype = dtype
+    self.config: Config = config
+    # Its own devices alone: of many processes each embeds rows of its own.
+    self.mesh = sharding.make_mesh(
+      jax.local_device_count(), 1, devices=jax.local_devices()
+    )
+    task = tasks.make_task(
+      config, run.words, categories=run.categories, attention=kernel
+    )
+    self.task = task
+    # What it tells apart, in the order of `predict`; () without categories.
+    self.categories = run.categories
+    self._params = jax.device_put(params, sharding.replicated(self.mesh))
+    precision = "highest" if dtype == "float32" else None
+
+    @functools.partial(jax.jit, static_argnames="modality")
+    def run_batch(params, batch, modality):
+      # A GPU's float32 product is TF32 unless told otherwise.
+      with jax.default_matmul_precision(precision):
+        return embed_unit(task, params, batch, modality=modality)
+
+    @jax.jit
+    def predict_batch(params, batch):
+      with jax.default_matmul_precision(precision):
+        return task.predict(params, batch)
+
+    self._run_batch = run_batch
+    self._predict_batch = predict_batch
+
+  def embed_batch(self, batch: Batch, *, modality: str = "both"):
+    """float32 [B,D] for a Batch of numpy; B divisible by the devices."""
+    placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
+    return np.asarray(self._run_batch(self._params, placed, modality))
+
+  def predict_batch(self, batch: Batch) -> np.ndarray:
+    """float32 [B,C], log-probabilities of `categories`, as `embed_batch`."""
+    self._check_predicts()
+    placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
+    return np.asarray(self._predict_batch(self._params, placed))
+
+  def embed(
+    self, images: Any = None, titles: Any = None, *, batch_size: int = 64
+  ) -> np.ndarray:
+    """Embeds images and titles, row for row.
+
+    Args:
+      images: one image, or many in anything that has an order: a list, an
+        array, a column of a data frame, a generator, which is read as it is
+        needed. An image is a path, the bytes of an image file, a file that is
+        open, a PIL image of any mode, or an array uint8 or uint16 [H,W] or
+        [H,W,C], C from 1 to 4; an array [N,H,W,C] is N images. None, NaN,
+        pandas' NA and "" are a missing one. Or a data frame alone, with the
+        columns image and title. None altogether: all are missing.
+      titles: one string, or many likewise; missing ones likewise, and those
+        of blanks. A word such as "nan" is a title as any other.
+      batch_size: rows at a time; it does not change the result.
+
+    Returns:
+      float32 [N, D], unit rows, equal to what an export of the same listings
+      holds; [1, D] for one listing, [0, D] for none. A row with neither side
+      has the embedding of nothing.
+
+    Raises:
+      UserError: neither is given, or not as many of one as of the other; or a
+        row, counted from 0, holds what is no image or no title.
+    """
+    parts = self._in_batches(self.embed_batch, images, titles, batch_size)
+    return np.concatenate([np.zeros((0, self.task.dims), np.float32), *parts])
+
+  def predict(
+    self, images: Any = None, titles: Any = None, *, batch_size: int = 64
+  ) -> np.ndarray:
+    """float32 [N,C]: log-probabilities of `categories`; otherwise as `embed`.
+
+    Raises:
+      UserError: as `embed`, or the model was not trained to predict
+        categories.
+    """
+    self._check_predicts()
+    parts = self._in_batches(self.predict_batch, images, titles, batch_size)
+    return np.concatenate(
+      [np.zeros((0, len(self.categories)), np.float32), *parts]
+    )
+
+  def _check_predicts(self) -> None:
+    if self.task.predict is None:
+      raise UserError(
+        f"a model trained for task={self.config.task!r} predicts no category:"
+        " train one with --config.task=category"
+      )
+
+  def _in_batches(self, run, images, titles, batch_size: int) -> list:
+    """What `run` gives for images and titles, batch by batch."""
+    check_batch_size(batch_size)
+    devices = jax.local_device_count()
+    batch_size = -(-batch_size // devices) * devices
+    listings = inputs.listings(images, titles)
+    parts = []
+    while rows := [
+      self._row(jpeg, title)
+      for jpeg, title in itertools.islice(listings, batch_size)
+    ]:
+      real = len(rows)
+      rows += [rows[-1]] * (batch_size - real)
+      batch = Batch(*(np.stack(column) for column in zip(*rows, strict=True)))
+      parts.append(run(batch)[:real])
+    return parts
+
+  def _row(self, jpeg: bytes | None, title: str | None) -> Batch:
+    return pipeline.make_row(
+      Record("", "", spaced(title or ""), "", jpeg or b""),
+      words=self.words,
+      image_size=self.config.model.image_size,
+      title_places=self.config.model.title_places,
+    )
+
+
+def load(
+  workdir, *, step: int | None = None, dtype: str = "float32"
+) -> Embedder:
+  """Opens a trained model.
+
+  Args:
+    workdir: where `item-jax train` wrote.
+    step: which checkpoint; the best by validation by default, the newest
+      where none was evaluated. 0 is what the run started from, the untrained
+      network as a rule.
+    dtype: of the computation; "bfloat16" is quicker on accelerators and
+      gives embeddings good to about two digits.
+
+  Raises:
+    UserError: no run, no such checkpoint, or a corrupt one.
+  """
+  found = restore(workdir, step=step)
+  return Embedder(found.run, found.params, step=found.step, dtype=dtype)

@@ -1,0 +1,227 @@
+"""Blocks of rows in, the shards of each split out: what Beam's workers do.
+
+A row and its photo become a record; of several rows with one listing id the
+first is kept; TFDS sorts the records of a split by their places and writes its
+shards. Rejected rows come together in one file.
+"""
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+import cv2
+from etils import epath
+from tensorflow_datasets.core import naming, writer
+
+from item_jax.data import records
+from item_jax.data.records import Serializer
+from item_jax.ingest.images.photos import Stored, store_photo
+from item_jax.ingest.row import Rejected, Row
+from item_jax.ingest.rows import make_record, reject_duplicate
+from item_jax.ingest.writer import ShardWriter
+
+BLOCK = 256  # rows that a worker takes at once
+ROWS = "rows.jsonl"  # in the folder that all machines see
+REJECTED = "rejected.jsonl"
+_BYTES = "base64"  # how JSON holds them
+_PHOTOS = "photos-{}.jsonl"  # of each block
+
+
+def connect(
+  pipeline: beam.Pipeline,
+  place: epath.Path,
+  blocks: Sequence[int],
+  *,
+  root: str,
+  writers: dict[str, writer.BeamWriter],
+) -> None:
+  """Tells the pipeline what becomes of the rows.
+
+  Args:
+    place: the folder where ROWS is, and REJECTED and the shards will be.
+    blocks: where in ROWS each `BLOCK` of rows begins, in bytes.
+    root: the photos', as `find_root` gives it.
+    writers: of each split.
+  """
+  made = (
+    pipeline
+    | "Blocks" >> beam.Create(blocks)
+    | "Spread" >> beam.Reshuffle()
+    | "MakeRecords"
+    >> beam.FlatMap(
+      _make_records, place=os.fspath(place), root=root
+    ).with_outputs("rejected", main="records")
+  )
+  first = (
+    made.records
+    | "ByListing" >> beam.GroupByKey()
+    | "FirstOfListing"
+    >> beam.FlatMap(_first).with_outputs("rejected", main="records")
+  )
+  _ = (
+    (made.rejected, first.rejected)
+    | "AllRejected" >> beam.Flatten()
+    | "Together" >> beam.Map(lambda rejected: (0, rejected))
+    | "OneList" >> beam.GroupByKey()
+    | "WriteRejected"
+    >> beam.Map(_write_rejected, path=os.fspath(place / REJECTED))
+  )
+  of_split = first.records | "BySplit" >> beam.Partition(
+    lambda record, _, splits: splits.index(record[0]),
+    len(writers),
+    list(writers),
+  )
+  for split, found in zip(writers, of_split, strict=True):
+    _ = (
+      found
+      | f"Records {split}" >> beam.Map(lambda record: record[1])
+      | f"Shards {split}" >> _write_shards(writers[split])
+    )
+
+
+@beam.ptransform_fn
+def _write_shards(found, split_writer):
+  return split_writer.write_from_pcollection(found)
+
+
+def _make_records(begin: int, place: str, root: str):
+  """One block of rows, each with its photo, by listing id."""
+  cv2.setNumThreads(1)  # the runner has a process for each core
+  folder = epath.Path(place)
+  serialize = Serializer()
+  photos = []
+  with (folder / ROWS).open("rb") as file:
+    file.seek(begin)
+    for line in itertools.islice(file, BLOCK):
+      number, *fields = _loads(line)
+      row = Row(*fields)
+      stored = store_photo(root, row.image)
+      made = make_record(row, stored)
+      if isinstance(made, Rejected):
+        yield beam.pvalue.TaggedOutput("rejected", tuple(made))
+      else:
+        if stored.jpeg:
+          photos.append((row.listing_id, stored._replace(jpeg=b"")))
+        yield row.listing_id, (row.number, row.split, number, serialize(made))
+  # A block that is tried again writes the same once more.
+  with (folder / _PHOTOS.format(begin)).open("wb") as file:
+    file.writelines(map(dumps, photos))
+
+
+def read_photos(
+  place: epath.Path, blocks: Sequence[int]
+) -> Iterator[tuple[str, Stored]]:
+  """Reads what is known of the photos beside their JPEGs, by listing id.
+
+  They are in the table's order, those of duplicate ids among them.
+  """
+  for begin in blocks:
+    with (place / _PHOTOS.format(begin)).open("rb") as file:
+      for line in file:
+        listing, stored = _loads(line)
+        yield listing, Stored(*stored)
+
+
+def dumps(values: Sequence) -> bytes:
+  """A line of JSON in which values may be bytes."""
+  text = json.dumps(values, default=lambda v: {_BYTES: _base64(v)})
+  return text.encode() + b"\n"
+
+
+def _base64(data):
+  return base64.b64encode(data).decode()
+
+
+def _loads(line):
+  return json.loads(
+    line, object_hook=lambda found: base64.b64decode(found[_BYTES])
+  )
+
+
+def _first(listing):
+  """Of the rows with one id the first that can be stored; its split."""
+  listing_id, found = listing
+  first = None
+  for record in found:
+    if first is None:
+      first = record
+      continue
+    first, later = sorted((first, record))  # by their numbers in the table
+    duplicate = reject_duplicate(later[0], listing_id)
+    yield beam.pvalue.TaggedOutput("rejected", tuple(duplicate))
+  _, split, place, data = first
+  yield split, (place, data)
+
+
+def _write_rejected(listed, path: str) -> None:
+  _, rejected = listed
+  with epath.Path(path).open("wb") as file:
+    for row in rejected:
+      file.write(json.dumps(row).encode() + b"\n")
+
+
+def shard_writer(place: epath.Path, split: str) -> writer.BeamWriter:
+  """Writes the shards of a split into a folder, as TFDS calls them."""
+  return _ShardsInOrder(
+    serializer=_Serialized(),
+    filename_template=naming.ShardedFileTemplate(
+      data_dir=place,
+      dataset_name=records.NAME,
+      split=split,
+      filetype_suffix="array_record",
+    ),
+    hash_salt=split,
+    disable_shuffling=True,
+    example_writer=_ShardFile(),
+  )
+
+
+class _ShardsInOrder(writer.BeamWriter):
+  """TFDS's writer, for which a split may turn out to have no record."""
+
+  def _check_num_examples(self, num_examples):
+    return num_examples
+
+
+class _Serialized:
+  """What TFDS asks to serialize; the records come as bytes already."""
+
+  def serialize_example(self, example: bytes) -> bytes:
+    return example
+
+
+class _ShardFile:
+  """What TFDS asks to write one shard."""
+
+  def write(self, path, examples: Iterable[tuple[int, bytes]]) -> None:
+    path = os.fspath(path)
+    if "://" not in path:
+      _write_shard(path, examples)
+      return
+    with tempfile.TemporaryDirectory() as folder:  # array_record needs a disk
+      local = Path(folder) / "shard"
+      _write_shard(local, examples)
+      move(epath.Path(local), epath.Path(path))
+
+
+def _write_shard(path, examples):
+  shard = ShardWriter(path)
+  for _, data in examples:
+    shard.write(data)
+  shard.close()
+
+
+def move(source: epath.Path, target: epath.Path) -> None:
+  """A file, between disks and object stores too."""
+  if "://" not in f"{source}{target}":
+    shutil.move(source, target)
+    return
+  with source.open("rb") as inside, target.open("wb") as outside:
+    shutil.copyfileobj(inside, outside, 1 << 20)
+  source.unlink()

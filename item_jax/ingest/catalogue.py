@@ -1,0 +1,323 @@
+"""Reads a catalogue as checked rows, and says what is wrong with the others."""
+
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from item_jax.errors import UserError
+from item_jax.ingest import sources
+from item_jax.ingest.readers import cells as cells_lib
+from item_jax.ingest.readers.cells import LossyNumber, spaced, to_path, to_text
+from item_jax.ingest.readers.tables import (
+  Table,
+  match_columns,
+  open_tables,
+  read_cells,
+)
+from item_jax.ingest.row import COLUMNS, Reading, Rejected, Row, hash_split
+from item_jax.ingest.sources.cells import Suspects
+
+_IDS = ("listing_id", "product_id")
+_SURVEYED = (*_IDS, "split")
+_NOTHING = dict.fromkeys(COLUMNS, "")
+_CALLED = {  # other names of the three splits
+  "training": "train",
+  "valid": "val",
+  "validation": "val",
+  "dev": "val",
+}
+_SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # becomes part of file names
+_SHOWN = 40  # columns named
+_PATHS = 100_000  # categories remembered
+_PATH = 4_096  # bytes at most of a path that comes as bytes
+
+
+class Catalogue:
+  """A catalogue's files, opened; its rows can be read any number of times.
+
+  source: the reader of a shop's export; None for a plain table.
+  missing: {column: {word: cells}}, of words that were read as missing.
+  notes: {what else there is to say: how often}.
+  merged: {why: rows}, of a shop's rows that added no listing.
+  The last three are counted anew by each reading of all rows.
+  """
+
+  def __init__(
+    self,
+    files: str | os.PathLike | Sequence[str | os.PathLike],
+    reading: Reading | None = None,
+  ):
+    """Opens the files and checks their headers.
+
+    Args:
+      files: .csv, .tsv, .jsonl, .ndjson or .parquet, also packed as .gz or
+        .zst; a folder of parts; or several of these.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: unknown kind of file, or its columns are not as expected.
+    """
+    self.reading = reading or Reading()
+    self.tables = open_tables(files, quoting=self.reading.quoting)
+    self.source = self._find_source()
+    self._found = [self._match(table) for table in self.tables]
+    words = (word.strip().lower() for word in self.reading.missing)
+    self._missing = frozenset(filter(None, words))
+    # Of a shop's it was made one already.
+    own = self.reading.category_separator if self.source is None else None
+    self._separator = own or ">"
+    self._paths: dict[str, str] = {}
+    self._longest = max(map(len, self._missing), default=0)
+    self._start_counting()
+
+  def _start_counting(self) -> None:
+    self.missing = {column: Counter() for column in COLUMNS}
+    self.notes: Counter = Counter()
+    self._suspects = Suspects()
+    self.merged: Counter = Counter()
+
+  def _find_source(self) -> sources.Source | None:
+    if self.reading.columns:
+      if self.reading.source not in ("auto", "table"):
+        raise UserError(
+          f"--column maps columns of a plain table, --source is"
+          f" {self.reading.source}: expected one of the two"
+        )
+      return None
+    found = [sources.find(t.names, self.reading.source) for t in self.tables]
+    if any(source is not found[0] for source in found):
+      raise UserError(
+        f"{self.name} and the files beside it are exports of different shops:"
+        " expected one, or --source"
+      )
+    return found[0]
+
+  def _match(self, table: Table) -> dict[str, str]:
+    if self.source is not None:
+      places = self.source.places(table.names, whole=table.whole)
+      return {name: name for name in places.values()}
+    found = match_columns(
+      table.names, COLUMNS, self.reading.columns, table.path
+    )
+    table.check({c: n for c, n in found.items() if n not in table.beside})
+    if not table.whole:  # a later line may have what the first lines have not
+      known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
+      found = known | found
+    return found
+
+  @property
+  def name(self) -> str:
+    """What it is called: the first file's name, which need be no valid text."""
+    return os.fsencode(self.tables[0].path.name).decode(errors="replace")
+
+  def describe(self) -> dict[str, Any]:
+    """How the catalogue was read, for the report; after all rows were."""
+    return {
+      "source": self.source.name if self.source else "table",
+      "told_by": sources.describe(self.source, self.tables[0].names)
+      if self.source
+      else "",
+      "absent": self._absent(),
+      "quoting": sorted({table.quoting for table in self.tables} - {""}),
+      "missing": {
+        column: dict(words.most_common())
+        for column, words in self.missing.items()
+        if words
+      },
+      "merged": dict(self.merged.most_common()),
+      "notes": dict(self.notes.most_common()),
+    }
+
+  def _absent(self) -> list[str]:
+    """What a plain table has no column for, and its columns beside it."""
+    if self.source is not None or not self.tables[0].whole:
+      return []
+    names = ", ".join(self.tables[0].names[:_SHOWN])
+    return [
+      f"no column {column}: the table has {names}"
+      for column in ("title", "image")
+      if column not in self._found[0]
+    ]
+
+  def rows(
+    self, split_of: Callable[[str], str] | None = None
+  ) -> Iterator[Row | Rejected]:
+    """Reads row by row; memory does not grow with the catalogue's length.
+
+    A row without listing_id is named `row-<number>`, one without product_id is
+    a product of its own. Splits may have other names than the usual three, of
+    small letters, digits and underscores.
+
+    Args:
+      split_of: the split of a product whose row names none; None takes
+        `hash_split`.
+
+    Raises:
+      UserError: a file is broken, or an id has lost digits.
+    """
+    self._start_counting()
+    for number, cells in self._cells():
+      if isinstance(cells, str):
+        yield Rejected(number, "", cells)
+      else:
+        yield self._check(number, cells, split_of or hash_split)
+    self.notes += self._suspects.counts
+
+  def products(self) -> Iterator[tuple[str, str, bool] | None]:
+    """Yields the product, the split and whether there is a title, of each row
+    that has these; "" where it has none. A quick look, without all checks.
+
+    Raises:
+      UserError: as `rows`.
+    """
+    self._start_counting()
+    for number, cells in self._cells():
+      if isinstance(cells, str):
+        yield None
+        continue
+      texts, reason = self._texts(number, cells, _SURVEYED)
+      if reason:
+        yield None
+        continue
+      split = texts["split"].lower()
+      split = _CALLED.get(split, split)
+      yield texts["product_id"], split, bool(cells.get("title"))
+
+  def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yields the number of each row and its cells, or what is wrong with it."""
+    rows = itertools.chain.from_iterable(
+      map(read_cells, self.tables, self._found)
+    )
+    if self.source is None:
+      yield from enumerate(rows, start=1)
+      return
+    first = self.tables[0]
+    for made in sources.read(
+      self.source,
+      first.names,
+      rows,
+      whole=first.whole,
+      category_separator=self.reading.category_separator,
+      which_category=self.reading.which_category,
+      missing=self._missing,
+      notes=self.notes,
+    ):
+      if isinstance(made, sources.Merged):
+        self.merged[made.reason] += 1
+      elif isinstance(made, sources.Bad):
+        yield made.row, made.reason
+      else:
+        yield made.row, made.fields
+
+  def _texts(
+    self, number, cells, columns=COLUMNS
+  ) -> tuple[dict[str, Any], str | None]:
+    """The cells of a row as they are stored, or the reason why they cannot."""
+    texts = _NOTHING.copy()
+    reason = None
+    for column in columns:
+      value = cells.get(column)
+      if value is None or value == "":
+        continue
+      try:
+        texts[column] = self._text(column, value)
+      except LossyNumber as error:
+        raise UserError(
+          f"{column} in row {number} {error}. --trust_ids takes ids as they are"
+        ) from None
+      except ValueError as error:
+        reason = reason or f"{column} {error}"
+    return texts, reason
+
+  def _check(self, number, cells, split_of) -> Row | Rejected:
+    texts, reason = self._texts(number, cells)
+    listing = texts["listing_id"] or f"row-{number}"
+    if reason:
+      return Rejected(number, listing, reason)
+    # Not the listing's id alone, which may well be another's product's.
+    product = texts["product_id"] or f"listing:{listing}"
+    split = texts["split"].lower() or split_of(product)
+    split = _CALLED.get(split, split)
+    if not _SPLIT.fullmatch(split) or split == "all":  # which stands for each
+      return Rejected(number, listing, f"no name for a split: {split[:40]}")
+    title = spaced(texts["title"])
+    if self.source is None and not isinstance(texts["image"], bytes):
+      self._suspects.look(
+        title=title, category=texts["category"], image=texts["image"]
+      )
+    if not title and not texts["image"]:
+      return Rejected(number, listing, "neither title nor image")
+    return Row(
+      number,
+      listing,
+      product,
+      texts["image"],
+      title,
+      texts["category"],
+      split,
+    )
+
+  def _text(self, column: str, value: Any) -> str | bytes:
+    """A cell as the row holds it; "" where it or its word says missing."""
+    if column == "category":
+      return self._path(value)
+    if column == "split" and isinstance(value, bool):
+      value = str(value)
+    if column == "image":
+      value = _image(value)
+      if isinstance(value, bytes):
+        return value
+    text = to_text(value)
+    if len(text) <= self._longest and text.lower() in self._missing:
+      self.missing[column][text] += 1
+      return ""
+    if column in _IDS and not self.reading.trust_ids:
+      cells_lib.check_id(text, value)
+    return text
+
+  def _path(self, value: Any) -> str:
+    """A category's path. Most cells repeat one that was seen before."""
+    known = isinstance(value, str) and self._paths.get(value)
+    if known:
+      return known
+    path = to_path(value, self._separator)
+    levels = path.lower().split(" > ") if path else ()
+    if not self._missing.isdisjoint(levels):
+      return self._without_missing(path)
+    if isinstance(value, str) and len(self._paths) < _PATHS:
+      self._paths[value] = path
+    return path
+
+  def _without_missing(self, path: str) -> str:
+    """A category without the levels that a missing value was written to."""
+    levels = path.split(" > ")
+    words = [level for level in levels if level.lower() in self._missing]
+    self.missing["category"].update(words)
+    return " > ".join(level for level in levels if level not in words)
+
+
+def _image(value: Any) -> Any:
+  """What an image's cell says: a path, or the file's bytes.
+
+  Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Bytes may be a
+  path too, where a writer knew of no text: no image file is valid UTF-8
+  without a NUL byte.
+  """
+  if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
+    value = value.get("bytes") or value.get("path")
+  if isinstance(value, bytes) and len(value) <= _PATH and b"\0" not in value:
+    try:
+      return value.decode()
+    except UnicodeDecodeError:
+      pass
+  return value
+
+
+def read_rows(
+  files: str | os.PathLike | Sequence[str | os.PathLike], **reading
+) -> Iterator[Row | Rejected]:
+  """Reads a catalogue row by row; see `Catalogue` and `Reading`."""
+  return Catalogue(files, Reading(**reading)).rows()

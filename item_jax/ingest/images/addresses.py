@@ -1,0 +1,189 @@
+"""Finds the files of images that a catalogue gives as addresses.
+
+Nothing is fetched here: img2dataset does that well, and what it writes is
+read, or a folder where somebody keeps what was fetched.
+"""
+
+import csv
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from etils import epath
+
+from item_jax.ingest.images.img2dataset import IMAGES, fetchable, open_index
+from item_jax.ingest.row import Rejected, Row
+
+_ADDRESS = re.compile(r"(?:https?:)?//\S", re.IGNORECASE)
+# The list is CSV, as img2dataset fails at a comma in one of plain text. Images
+# are kept as they came: encoded anew they lose the note that says which way up.
+_COLUMN = "url"
+_COMMAND = (
+  f"img2dataset --url_list={{list}} --input_format=csv --url_col={_COLUMN}"
+  " --output_format=files --output_folder={folder} --resize_mode=no"
+  " --skip_reencode=True"
+)
+
+
+def is_address(image: str) -> bool:
+  """Returns whether an image is an address on the web, not a file's name."""
+  return bool(_ADDRESS.match(image))
+
+
+def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
+  """Returns the sentence that says what to do where images are addresses.
+
+  Args:
+    count: images that are.
+    example: one of them.
+    addresses: the file that `write_addresses` wrote them to.
+  """
+  command = _COMMAND.format(
+    list=shlex.quote(os.fspath(addresses)), folder="photos"
+  )
+  return (
+    f"{count:,} images are addresses, as {example}, which are not fetched: they"
+    f" are listed in {addresses}; fetch them with `{command}` and say"
+    " --images=photos"
+  )
+
+
+def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
+  """Writes each address among images once, as a CSV for img2dataset.
+
+  Returns:
+    How many they are.
+  """
+  seen: set[int] = set()
+  with open(path, "w", newline="", encoding="utf-8") as file:
+    lines = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    lines.writerow([_COLUMN])
+    for address in map(fetchable, filter(is_address, images)):
+      # A hash is all that must be kept of each.
+      if hash(address) not in seen:
+        seen.add(hash(address))
+        lines.writerow([address])
+  return len(seen)
+
+
+def list_names(address: str) -> list[str]:
+  """Returns where a fetched image may lie below a folder, likeliest first.
+
+  Without what follows "?" or "#": the whole path below the host's name, below
+  the folder itself and then shorter, down to the file's name alone; each with
+  %20 and the like decoded, and as it is. No name where there is a "?" and the
+  path does not end as an image's name: then what follows tells images apart.
+  """
+  try:
+    parts = urlsplit(address.strip())
+  except ValueError:
+    return []
+  path = f"{parts.netloc}/{parts.path.lstrip('/')}".split("/")
+  suffix = PurePosixPath(unquote(path[-1])).suffix.lower()
+  if len(path) < 2 or (parts.query and suffix not in IMAGES):
+    return []
+  names: dict[str, None] = {}
+  for start in range(len(path)):
+    name = "/".join(path[start:])
+    names.update({unquote(name): None, name: None})
+  return [name for name in names if _stays_inside(name)]
+
+
+def _stays_inside(name):
+  parts = name.replace("\\", "/").split("/")
+  return "\0" not in name and not {"", ".", ".."} & set(parts)
+
+
+class Fetched:
+  """Finds the files of addresses in what somebody fetched: one a file."""
+
+  def __init__(self, folder: str | os.PathLike):
+    """Looks what the folder is.
+
+    Args:
+      folder: img2dataset's output, or one where the files have the names that
+        the addresses end with.
+
+    Raises:
+      UserError: as `open_index`.
+    """
+    self._root = epath.Path(folder)
+    self._index = open_index(folder)
+    self._owners: dict[str, str] = {}  # of files found by name: the address
+
+  def find(self, address: str) -> tuple[str, str]:
+    """Returns the address's file below the folder, or "" and the reason."""
+    if self._index is not None:
+      return self._index.find(address)
+    for name in list_names(address):
+      if not self._exists(name):
+        continue
+      # Two images of one name ("a/1.jpg", "b/1.jpg") in a folder without a and
+      # b: which one was kept there cannot be told.
+      path = address.partition("?")[0].partition("#")[0].strip()
+      owner = self._owners.setdefault(name, path)
+      if owner == path:
+        return name, ""
+      return "", f"two addresses for one image file: {name}: {owner}, {path}"
+    return "", f"the image is an address that was not fetched: {address}"
+
+  def _exists(self, name):
+    path = self._root / name
+    if "://" in os.fspath(self._root):
+      return path.exists()
+    return os.path.isfile(path)  # False for names that no file can have
+
+
+class Replaced:
+  """Rows whose images that are addresses became the files fetched for them.
+
+  unfetched: how many have none; their rows are rejected.
+  """
+
+  def __init__(self, folder: str | os.PathLike):
+    self._folder = folder
+    self._fetched: Fetched | None = None  # most catalogues have no address
+    self.unfetched = 0
+
+  def rows(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
+    """Yields the rows as they come, each image in its file's name."""
+    for row in rows:
+      if isinstance(row, Rejected) or not self._is_address(row):
+        yield row
+        continue
+      file, reason = self._find(row.image)
+      if file:
+        yield row._replace(image=file)
+      else:
+        self.unfetched += 1
+        yield Rejected(row.number, row.listing_id, reason)
+
+  def _is_address(self, row) -> bool:
+    return isinstance(row.image, str) and is_address(row.image)
+
+  def _find(self, address):
+    if self._fetched is None:
+      self._fetched = Fetched(self._folder)
+    return self._fetched.find(address)
+
+  def explain(self, rows: Iterable[Row | Rejected], path: Path) -> str:
+    """Lists the addresses without a file in a CSV; says what to do with it.
+
+    Args:
+      rows: of the catalogue, once more.
+      path: of the CSV.
+    """
+    wanted = (
+      row.image
+      for row in rows
+      if isinstance(row, Row)
+      and self._is_address(row)
+      and not self._find(row.image)[0]
+    )
+    first = next(wanted)
+    write_addresses(path, itertools.chain([first], wanted))
+    return explain(self.unfetched, first, path)

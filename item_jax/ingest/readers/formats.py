@@ -1,0 +1,205 @@
+"""Opens one file of each format that a catalogue may have."""
+
+import contextlib
+import importlib
+import io
+import json
+import lzma
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from item_jax.errors import UserError
+from item_jax.ingest.readers import delimited, parquet
+from item_jax.ingest.readers.quoting import find_quoting
+
+if sys.version_info >= (3, 14):
+  from compression.zstd import ZstdError
+else:
+  from backports.zstd import ZstdError
+
+_PEEK = 100  # JSON lines looked at to learn the columns
+# What the libraries raise on packed files that are cut short or altered.
+_PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError, ZstdError)
+
+
+class Table(NamedTuple):
+  """One file.
+
+  path: of the file. names: of its columns, in order. open: given a list of
+  these names, yields the cells of each row in that order, or the reason why
+  the row cannot be read.
+  whole: whether each row has all columns; lines of JSON may leave some out.
+  quoting: how quotes are read; "" where the format has no such question.
+  check: refuses columns whose types cannot hold what they are meant for, given
+  as {what for: name}; formats without types have no such question.
+  beside: columns that the folders' names hold, as in color=red/part-0.parquet.
+  """
+
+  path: Path
+  names: list[str]
+  open: Callable[[Sequence[str]], Iterator[Sequence | str]]
+  whole: bool = True
+  quoting: str = ""
+  check: Callable[[Mapping[str, str]], None] = lambda columns: None
+  beside: Mapping[str, str] = {}
+
+
+def open_bytes(path: Path) -> io.BufferedIOBase:
+  """Opens a file, unpacked where its name ends with .gz, .zst and the like."""
+  file = path.open("rb")
+  if path.suffix.lower() not in delimited.PACKED:
+    return file
+  import fsspec.compression  # which takes a while
+  import fsspec.utils
+
+  packing = fsspec.utils.infer_compression(os.fspath(path).lower())
+  return io.BufferedReader(fsspec.compression.compr[packing](file, mode="rb"))
+
+
+@contextlib.contextmanager
+def _unbroken(path: Path) -> Iterator[None]:
+  """Makes an error of its own of a packed file that is cut short."""
+  try:
+    yield
+  except _PACKED as error:
+    raise UserError(f"{path} is broken or cut short: {error}") from error
+
+
+# ---- CSV and TSV ----
+
+
+def _open_text(path: Path) -> io.TextIOWrapper:
+  return io.TextIOWrapper(
+    open_bytes(path), "utf-8-sig", "surrogateescape", newline=""
+  )
+
+
+def _open_delimited(path, quoting):
+  with _unbroken(path), open_bytes(path) as file:
+    if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+  with _unbroken(path), _open_text(path) as file:
+    lines = delimited.Lines(file)
+    header = delimited.read_header(lines, path, quoting)
+    found = quoting
+    if quoting == "auto":
+      found = find_quoting(lines, header, path)
+
+  def read(columns):
+    with _unbroken(path), _open_text(path) as file:
+      lines = delimited.Lines(file)
+      places = [header.names.index(name) for name in columns]
+      for row in delimited.read_rows(lines, header, found):
+        yield row if isinstance(row, str) else [row[place] for place in places]
+
+  return Table(path, header.names, read, quoting=found)
+
+
+# ---- JSON lines ----
+
+
+def _open_json(path, quoting):
+  del quoting
+  names: dict[str, None] = {}
+  with _unbroken(path), open_bytes(path) as file:
+    if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+    for _ in range(_PEEK):
+      value = _parse(file.readline(delimited.MAX_LINE))
+      if isinstance(value, dict):
+        names.update(dict.fromkeys(value))
+  if not names:
+    raise UserError(
+      f"{path}: none of the first lines is a JSON object, expected one a line"
+    )
+
+  def read(columns):
+    with _unbroken(path), open_bytes(path) as file:
+      while line := file.readline(delimited.MAX_LINE):
+        if len(line) == delimited.MAX_LINE:
+          while line and not line.endswith(b"\n"):
+            line = file.readline(delimited.MAX_LINE)
+          yield (
+            "not readable as JSON: a line of more than"
+            f" {delimited.MAX_LINE:,} bytes"
+          )
+          continue
+        if not line.strip():
+          continue
+        value = _parse(line)
+        if isinstance(value, dict):
+          yield [value.get(name) for name in columns]
+        else:
+          yield f"not readable as JSON: {value}"
+
+  return Table(path, list(names), read, whole=False)
+
+
+def _parse(line: bytes) -> dict[str, Any] | str:
+  """The object on a line, or what is wrong with it."""
+  text = line.decode("utf-8-sig", "surrogateescape")
+  try:
+    value = json.loads(text)
+  except RecursionError:
+    return "nested too deeply"
+  except ValueError as error:
+    return str(error)
+  return value if isinstance(value, dict) else "the line is no object"
+
+
+# ---- Feeds in XML, and JSON in one piece ----
+
+
+def _open_whole(module, function):
+  """A reader of what is no table: a function gives its names and rows."""
+
+  def open_whole(path, quoting):
+    del quoting
+    read = getattr(
+      importlib.import_module(f"item_jax.ingest.sources.{module}"), function
+    )
+    with _unbroken(path), open_bytes(path) as file:
+      names, _ = read(file, os.fspath(path))
+
+    def rows(columns):
+      with _unbroken(path), open_bytes(path) as file:
+        _, found = read(file, os.fspath(path))
+        for row in found:
+          if isinstance(row, str):
+            yield row
+          else:
+            yield [row.get(name) for name in columns]
+
+    return Table(path, names, rows, whole=False)
+
+  return open_whole
+
+
+# ---- Parquet ----
+
+
+def _open_parquet(path, quoting):
+  del quoting
+  file = parquet.open_parquet(path)
+  return Table(
+    path,
+    list(file.schema_arrow.names),
+    lambda columns: parquet.read_parquet(path, columns),
+    check=lambda columns: parquet.check_types(path, columns),
+  )
+
+
+READERS = {
+  ".csv": _open_delimited,
+  ".tsv": _open_delimited,
+  ".jsonl": _open_json,
+  ".ndjson": _open_json,
+  ".parquet": _open_parquet,
+  ".json": _open_whole("schema", "read_json"),
+  ".jsonld": _open_whole("schema", "read_json"),
+  ".xml": _open_whole("google", "read_xml"),
+}

@@ -1,0 +1,217 @@
+"""Opens catalogue files of any format as one table of named cells."""
+
+import glob
+import os
+import unicodedata
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from item_jax.errors import UserError
+from item_jax.ingest.readers import delimited
+from item_jax.ingest.readers.formats import READERS, Table
+
+_SHOWN = 40  # columns in an error, and letters of each
+_NONE = "__HIVE_DEFAULT_PARTITION__"
+
+Cells = dict[str, Any]
+
+
+def find_files(catalogue: str | os.PathLike) -> list[tuple[Path, Cells]]:
+  """Lists the files of a catalogue, and the columns in their folders' names.
+
+  Args:
+    catalogue: a file; a folder of parts, as Spark writes them; or a pattern
+      such as parts/*.csv.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    UserError: none of them is of a known kind.
+  """
+  path = Path(catalogue)
+  if path.is_file():
+    find_kind(path)
+    return [(path, {})]
+  if path.is_dir():
+    found = [
+      (part, _partition(part.relative_to(path)))
+      for part in sorted(path.rglob("*"))
+      if part.is_file()
+      and part.name[0] not in "._"  # _SUCCESS, .crc
+      and delimited.suffix(part) in READERS
+    ]
+    if not found:
+      raise UserError(
+        f"{path} is a folder without a file named {', '.join(READERS)}"
+      )
+    return found
+  paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
+  if not paths:
+    find_kind(path)
+    raise FileNotFoundError(f"no catalogue {path}: there is no such file")
+  return [file for one in paths for file in find_files(one)]
+
+
+def find_kind(path: Path) -> str:
+  """The ending that tells the format of a file.
+
+  Raises:
+    UserError: it is of no known kind.
+  """
+  kind = delimited.suffix(path)
+  if kind not in READERS:
+    raise UserError(
+      f"{path} is of an unknown kind; a catalogue is named"
+      f" {', '.join(sorted(READERS))}, or such a name and .gz or .zst"
+    )
+  return kind
+
+
+def _partition(path: Path) -> Cells:
+  """The columns that the names of folders hold."""
+  pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
+  return {
+    name: None if value == _NONE else urllib.parse.unquote(value)
+    for name, _, value in pairs
+  }
+
+
+def open_tables(
+  catalogue: str | os.PathLike | Sequence[str | os.PathLike],
+  *,
+  quoting: str = "auto",
+) -> list[Table]:
+  """Opens the files of a catalogue; their headers are read.
+
+  Args:
+    catalogue: as `find_files` takes it, or several of them.
+    quoting: of `delimited.QUOTING`.
+
+  Raises:
+    FileNotFoundError, UserError: as the message says.
+  """
+  if quoting not in delimited.QUOTING:
+    raise UserError(
+      f"quoting={quoting!r}: known are {', '.join(delimited.QUOTING)}"
+    )
+  several = (
+    [catalogue] if isinstance(catalogue, (str, os.PathLike)) else (catalogue)
+  )
+  tables = []
+  for path, beside in [file for one in several for file in find_files(one)]:
+    table = READERS[find_kind(path)](path, quoting)
+    both = sorted(set(beside) & set(table.names))
+    if both:
+      raise UserError(
+        f"{path} has the columns {_listed(both)} twice: in its folder's name"
+        " and inside"
+      )
+    tables.append(table._replace(names=[*table.names, *beside], beside=beside))
+  _check_alike(tables)
+  return tables
+
+
+def read_cells(
+  table: Table, columns: Mapping[str, str]
+) -> Iterator[Cells | str]:
+  """Reads a table row by row; memory does not grow with its length.
+
+  Args:
+    columns: {column: its name in the header}, as `match_columns` finds them.
+
+  Yields:
+    {column: cell} of each row, or the reason why it cannot be read.
+  """
+  inside = {c: n for c, n in columns.items() if n not in table.beside}
+  beside = {c: table.beside[n] for c, n in columns.items() if c not in inside}
+  for cells in table.open(list(inside.values())):
+    if isinstance(cells, str):
+      yield cells
+    elif beside:
+      yield dict(zip(inside, cells, strict=True)) | beside
+    else:
+      yield dict(zip(inside, cells, strict=True))
+
+
+def _check_alike(tables: Sequence[Table]) -> None:
+  """Refuses parts of a catalogue that have other columns than the first."""
+  whole = [table for table in tables if table.whole]
+  for table in whole[1:]:
+    if _forms(table) != _forms(whole[0]):
+      raise UserError(
+        f"{table.path} has the columns {_listed(table.names)}, but"
+        f" {whole[0].path} has {_listed(whole[0].names)}: expected parts of"
+        " one table"
+      )
+
+
+def _forms(table: Table) -> set[str]:
+  return {composed(name) for name in table.names}
+
+
+def match_columns(
+  names: Sequence[str],
+  known: Sequence[str],
+  columns: Mapping[str, str],
+  source: str | os.PathLike,
+) -> dict[str, str]:
+  """Finds the wanted columns in a header.
+
+  Args:
+    names: the header.
+    known: the columns wanted; at least a title or an image must be there.
+    columns: from one of these to the file's own name for it.
+    source: for errors.
+
+  Returns:
+    {column: its name in the header} of those that are there.
+
+  Raises:
+    UserError: the columns are not as expected.
+  """
+  strange = sorted(set(columns) - set(known))
+  if strange:
+    raise UserError(
+      f"--column maps {', '.join(strange)}, known are {', '.join(known)}"
+    )
+  columns = {ours: _named(names, theirs) for ours, theirs in columns.items()}
+  absent = sorted(set(columns.values()) - set(names))
+  if absent:
+    raise UserError(
+      f"--column names {_listed(absent)}, but {source} has the columns"
+      f" {_listed(names)}"
+    )
+  wanted = {c: columns.get(c) or _named(names, c) for c in known}
+  for name in wanted.values():
+    alike = [n for n in names if composed(n) == composed(name)]
+    if names.count(name) > 1 or (name not in names and len(alike) > 1):
+      raise UserError(f"{source} has several columns named {_listed(alike)}")
+  found = {column: name for column, name in wanted.items() if name in names}
+  if "title" not in found and "image" not in found:
+    raise UserError(
+      f"{source} has neither a column title nor image, it has"
+      f" {_listed(names)}; map others with --column title=NAME"
+    )
+  return found
+
+
+def _named(names: Sequence[str], name: str) -> str:
+  """The name as a header spells it, where one column alone has it."""
+  alike = [n for n in names if composed(n) == composed(name)]
+  return alike[0] if name not in names and len(alike) == 1 else name
+
+
+def composed(name: str) -> str:
+  """A name in one form: blanks, case and Unicode's forms make no other."""
+  return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
+
+
+def _listed(names):
+  """For an error, whatever file it was that was taken for a table."""
+  texts = [
+    (name if name.isprintable() else ascii(name)[1:-1])[:_SHOWN]
+    for name in list(names)[:_SHOWN]
+  ]
+  more = len(names) - len(texts)
+  return ", ".join(texts) + (f" and {more:,} more" if more else "")

@@ -1,0 +1,62 @@
+"""Says what a row of a catalogue becomes, and how a catalogue is to be read."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from item_jax.ingest.readers.cells import MISSING
+
+COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
+
+
+class Row(NamedTuple):
+  """A listing as its catalogue describes it, all fields checked."""
+
+  number: int  # from 1, as rows of the table without its header
+  listing_id: str
+  product_id: str
+  # A path inside the image folder, or an image file's bytes; "" when missing.
+  image: str | bytes
+  title: str  # "" when missing
+  category: str
+  split: str  # train, val, test, or the catalogue's own name for another
+
+
+class Rejected(NamedTuple):
+  """A row that cannot be used; `reason` is `kind` or `kind: detail`."""
+
+  number: int
+  listing_id: str
+  reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+  """How a catalogue is read.
+
+  columns: from a name of COLUMNS to the catalogue's own name for it.
+  missing: texts that stand for a missing value, in small letters.
+  quoting: of `delimited.QUOTING`.
+  source: whose export it is, of `sources.NAMES`; "auto" tells by the header.
+  category_separator: stands between the levels of a category; None takes that
+    of the source, ">" in a plain table.
+  which_category: of `sources.WHICH`, where a shop names several.
+  trust_ids: whether ids are taken as they are, also those that look like
+    numbers which lost their digits, or like no ids at all.
+  """
+
+  columns: Mapping[str, str] = field(default_factory=dict)
+  missing: Sequence[str] = MISSING
+  quoting: str = "auto"
+  source: str = "auto"
+  category_separator: str | None = None
+  which_category: str = "first"
+  trust_ids: bool = False
+
+
+def hash_split(product_id: str) -> str:
+  """train, val or test (80/10/10), the same for all listings of a product."""
+  digest = hashlib.blake2b(product_id.encode(), digest_size=8).digest()
+  tenth = int.from_bytes(digest, "little") * 10 >> 64
+  return {8: "val", 9: "test"}.get(tenth, "train")

@@ -1,0 +1,134 @@
+"""Reads the exports of shop systems: each form has a reader in a file here."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from item_jax.errors import UserError
+from item_jax.ingest.sources import (
+  google,
+  magento,
+  schema,
+  shopify,
+  woocommerce,
+)
+from item_jax.ingest.sources.cells import Categories
+from item_jax.ingest.sources.items import Bad, Listing, Merged, list_products
+from item_jax.ingest.sources.source import Cells, Source
+
+SOURCES = {
+  module.SOURCE.name: module.SOURCE
+  for module in (shopify, woocommerce, magento, google, schema)
+}
+NAMES = ("auto", "table", *SOURCES)  # what --source takes
+WHICH = ("first", "deepest")  # what --which_category takes
+# With one of these columns it is a plain table, whatever else it has.
+_OURS = {"listing_id", "product_id"}
+_SHOWN = 40  # columns in an error
+
+
+def find(names: Sequence[str], source: str = "auto") -> Source | None:
+  """Returns the reader for a file with these columns; None: a plain table.
+
+  Args:
+    names: the file's columns.
+    source: one of NAMES; "auto" tells by the columns.
+
+  Raises:
+    UserError: there is no such source, or its columns are not there.
+  """
+  if source not in NAMES:
+    raise UserError(f"--source={source}: expected one of {', '.join(NAMES)}")
+  if source == "table":
+    return None
+  if source == "auto":
+    there = set(names)
+    if there & _OURS:
+      return None
+    return next((s for s in SOURCES.values() if s.detects(there)), None)
+  found = SOURCES[source]
+  places = found.places(names)
+  for group in found.needs:
+    if not any(field in places for field in group):
+      columns = [column for field in group for column in found.fields[field]]
+      more = " and more" if len(names) > _SHOWN else ""
+      raise UserError(
+        f"--source={source} expects a column {' or '.join(columns)}, the file"
+        f" has {', '.join(names[:_SHOWN])}{more}"
+      )
+  return found
+
+
+def describe(source: Source, names: Sequence[str]) -> str:
+  """Returns the line that says what a file is taken for, and why."""
+  columns = ", ".join(source.places(names).values())
+  return (
+    f"read as {source.called} (columns {columns}); --source=table reads it as a"
+    " plain table"
+  )
+
+
+def read(
+  source: Source,
+  names: Sequence[str],
+  rows: Iterable[dict[str, Any] | str],
+  *,
+  whole: bool = True,
+  category_separator: str | None = None,
+  which_category: str = "first",
+  missing: Iterable[str] = (),
+  notes: Counter | None = None,
+) -> Iterator[Listing | Merged | Bad]:
+  """Yields what becomes of each row: listings, or why there are none.
+
+  The rows are read to their end before the first comes out, for a variant may
+  stand before its product.
+
+  Args:
+    source: as `find` gave it.
+    names: the file's columns.
+    rows: cells of the columns that `source.places(names, whole=whole)` names,
+      or why a row cannot be read.
+    whole: whether `names` are all columns; of lines of JSON others may follow.
+    category_separator: between the levels of a category; None: the source's.
+    which_category: "first" or "deepest", where a cell holds several paths.
+    missing: words in small letters that stand for a missing value, as a whole
+      cell: a table that went through pandas has "nan" in place of a title.
+    notes: is given what was decided, and for how many cells, for the report.
+
+  Raises:
+    UserError: an option has no such value.
+  """
+  if which_category not in WHICH:
+    raise UserError(
+      f"--which_category={which_category}: expected {' or '.join(WHICH)}"
+    )
+  if category_separator is not None and not category_separator.strip():
+    raise UserError(
+      "--category_separator is blank: expected > or / or the like"
+    )
+  separator = (category_separator or source.separator).strip()
+  categories = Categories(
+    separator, which_category, Counter() if notes is None else notes
+  )
+  items = _read_items(
+    source,
+    rows,
+    source.places(names, whole=whole),
+    frozenset(missing),
+    categories,
+  )
+  return list_products(items, one_count=source.one_count)
+
+
+def _read_items(source, rows, places, missing, categories):
+  for number, row in enumerate(rows, start=1):
+    if isinstance(row, str):
+      yield Bad(number, row)
+      continue
+
+    cells = Cells(row, places, missing, categories.notes)
+    try:
+      yield from source.read_row(number, cells, categories)
+    except ValueError as error:
+      yield Bad(number, str(error))

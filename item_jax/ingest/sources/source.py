@@ -1,0 +1,93 @@
+"""Says what a reader of one shop's export consists of."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from item_jax.ingest.sources.cells import Categories, split_list, text
+from item_jax.ingest.sources.items import Item, Merged
+
+
+@dataclass(frozen=True)
+class Cells:
+  """The cells of a row by field, whatever their columns are called.
+
+  A field without a column, and a word for a missing value, is None or "".
+  Errors (ValueError) name the column.
+  """
+
+  row: Mapping[str, Any]
+  places: Mapping[str, str]  # {field: column}
+  missing: Container[str]  # words in small letters
+  notes: Counter
+
+  def value(self, field: str) -> Any:
+    """Returns a cell as it is."""
+    column = self.places.get(field)
+    value = self.row.get(column)
+    if isinstance(value, str) and value.strip().lower() in self.missing:
+      if value.strip():
+        said = f"cells of {column} say {value.strip()!r}: read as missing"
+        self.notes[said] += 1
+      return None
+    return value
+
+  def text(self, field: str) -> str:
+    """Returns a cell's text; of a list the first."""
+    value = self.value(field)
+    if isinstance(value, list):
+      value = value[0] if value else None
+    return self._named(field, text, value)
+
+  def entries(self, field: str, separators: str = ",") -> list[str]:
+    """Returns the entries of a cell, as `cells.split_list` finds them."""
+    return self._named(field, split_list, self.value(field), separators)
+
+  def _named(self, field, function, *values):
+    try:
+      return function(*values)
+    except ValueError as error:
+      raise ValueError(f"{self.places[field]} {error}") from None
+
+
+@dataclass(frozen=True)
+class Source:
+  """A shop system's export: how it is known, and how a row of it is read."""
+
+  name: str  # what --source takes
+  called: str  # for people
+  fields: dict[str, tuple[str, ...]]  # of each its columns, the first there is
+  needs: tuple[tuple[str, ...], ...]  # fields, of each group one must be there
+  detects: Callable[[set[str]], bool]  # from the columns, as they are written
+  read_row: Callable[[int, Cells, Categories], Iterable[Item | Merged]]
+  separator: str = ">"  # of a category's levels
+  # Whether all rows of a product have one listing_id: see items.list_products.
+  one_count: bool = False
+
+  def places(
+    self, names: Sequence[str], *, whole: bool = True
+  ) -> dict[str, str]:
+    """Returns {field: the file's column} of the fields that are there.
+
+    Args:
+      names: the file's columns.
+      whole: whether these are all; of lines of JSON only the first are known,
+        so that each field may come later, by its first name.
+    """
+    there = {spell(name): name for name in reversed(names)}
+    found = {}
+    for field, columns in self.fields.items():
+      known = [c for c in map(spell, columns) if c in there]
+      if known:
+        found[field] = there[known[0]]
+      elif not whole:
+        found[field] = columns[0]
+    return found
+
+
+def spell(name: str) -> str:
+  """Returns a column's name as it is compared: "g:Image Link" as image_link."""
+  name = name.strip().lower().removeprefix("g:")
+  return re.sub(r"[\s_]+", "_", name)
