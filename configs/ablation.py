@@ -35,7 +35,7 @@ def _patches(rate: float):
 
 
 def _keep_unmatched(config: Config) -> None:
-  config.loss.keep_unmatched = True
+  config.loss.keep_negatives = True
 
 
 def _sum_heads(config: Config) -> None:
@@ -74,7 +74,7 @@ CHANGES = {
   "patch30": _patches(0.30),
   "patch50": _patches(0.50),
   "patch75": _patches(0.75),
-  "keep_unmatched": _keep_unmatched,
+  "keep_negatives": _keep_unmatched,
   "sum_heads": _sum_heads,
   "post_norm": _norm("post"),
   "pre_norm": _norm("pre"),

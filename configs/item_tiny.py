@@ -20,7 +20,7 @@ def get_config() -> Config:
   config.checkpoint.every = 250
   config.model.image_size = 32
   config.model.patch = 8
-  config.model.title_places = 22
+  config.model.max_title_tokens = 22
   config.model.layers = 3
   config.model.width = 128
   config.model.heads = 4
@@ -38,5 +38,5 @@ def get_config() -> Config:
   # sees long before it can infer what it does not. After 1,000 steps recall@10
   # is .51 on validation, .19 with BERT's 80/10/10; of the photo alone it is
   # .19 and .22. Copying lowers MLM and GMLM, so their floors say less here.
-  config.mask.mask_share = 0.5
+  config.mask.mask_fraction = 0.5
   return config

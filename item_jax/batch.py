@@ -23,7 +23,7 @@ class Batch(NamedTuple):
   """
 
   image_BHWC: Array  # uint8
-  words_BT: Array  # int32
+  tokens_BT: Array  # int32
   has_image_B: Array  # bool
   has_title_B: Array  # bool
   product_B: Array  # uint32, hash of the product id

@@ -1,8 +1,26 @@
 """Every option of a run: typed fields with unit and reason."""
 
 import dataclasses
+import warnings
 
 from item_jax.errors import UserError
+
+# What an option was called in version 0.1, and is called now.
+RENAMED = {
+  "max_bad_steps": "max_skipped_steps",
+  "data.threads": "data.read_threads",
+  "data.ahead": "data.prefetch",
+  "data.max_bad_share": "data.max_bad_fraction",
+  "model.title_places": "model.max_title_tokens",
+  "model.word_multiple": "model.vocab_pad_multiple",
+  "clip.share": "clip.image_weight",
+  "mask.mask_share": "mask.mask_fraction",
+  "mask.random_share": "mask.random_fraction",
+  "loss.swap_rate": "loss.negative_rate",
+  "loss.keep_unmatched": "loss.keep_negatives",
+  "align.word_drop": "align.token_drop",
+  "align.side_drop": "align.modality_drop",
+}
 
 
 class _Typed:
@@ -11,7 +29,9 @@ class _Typed:
 
   def __setattr__(self, name: str, value) -> None:
     kinds = type(self).__annotations__
-    group = "" if "steps" in kinds else f"{type(self).__name__.lower()}."
+    group = self._group()
+    if group + name in RENAMED:
+      name = present_name(group + name).removeprefix(group)
     if name not in kinds:
       raise UserError(
         f"no such option: {group}{name}; there are {', '.join(kinds)}"
@@ -28,6 +48,30 @@ class _Typed:
       )
     super().__setattr__(name, value)
 
+  def __getattr__(self, name: str):
+    """Looks up an option by its former name; called for absent fields alone."""
+    full = self._group() + name
+    if full not in RENAMED:
+      raise AttributeError(f"no such option: {full}")
+    return getattr(self, present_name(full).rpartition(".")[2])
+
+  @classmethod
+  def _group(cls) -> str:
+    """Its name and a dot; nothing for the whole of the options."""
+    return "" if "steps" in cls.__annotations__ else f"{cls.__name__.lower()}."
+
+
+def present_name(name: str) -> str:
+  """The present name of an option, with a warning."""
+  new = RENAMED[name]
+  warnings.warn(
+    f"config.{name} is now called config.{new}; the former name goes with"
+    " version 0.3",
+    FutureWarning,
+    stacklevel=3,
+  )
+  return new
+
 
 @dataclasses.dataclass
 class Data(_Typed):
@@ -38,12 +82,12 @@ class Data(_Typed):
   workers: int = 0
   # Threads a process reads with. Grain's own default of 16 halves the rate
   # on two cores.
-  threads: int = 2
-  ahead: int = 4  # batches held ready
+  read_threads: int = 2
+  prefetch: int = 4  # batches held ready
   # A record that cannot be read is replaced and counted; a run stops when
   # more than this share of the rows were such. One a pass never stops it,
   # unless this is 0.
-  max_bad_share: float = 0.001
+  max_bad_fraction: float = 0.001
 
 
 @dataclasses.dataclass
@@ -55,7 +99,7 @@ class Model(_Typed):
   image_size: int = 224  # pixels
   patch: int = 16  # pixels
   # Places for the title, [SEP] included: 1 + 196 + 59 = 256 places in all.
-  title_places: int = 59
+  max_title_tokens: int = 59
   layers: int = 12
   width: int = 768
   heads: int = 12
@@ -78,7 +122,7 @@ class Model(_Typed):
   remat: bool = False  # recompute each layer in the backward pass: less memory
   # The word table is padded to a multiple of this many rows, for the matrix
   # units and for splitting it over devices.
-  word_multiple: int = 128
+  vocab_pad_multiple: int = 128
 
 
 @dataclasses.dataclass
@@ -101,7 +145,7 @@ class Clip(_Typed):
   text_heads: int = 8
   text_mlp: int = 2_048
   projection: int = 512
-  share: float = 0.5  # of the photo in the fused score
+  image_weight: float = 0.5  # in the fused score; the title has the rest
 
 
 @dataclasses.dataclass
@@ -109,8 +153,8 @@ class Mask(_Typed):
   title_rate: float = 0.15  # of the title's words, at least one
   patch_rate: float = 0.15  # of the patches; raise it if images are neglected
   # What a hidden word is replaced by: [MASK], another word, else itself.
-  mask_share: float = 0.8
-  random_share: float = 0.1
+  mask_fraction: float = 0.8
+  random_fraction: float = 0.1
 
 
 @dataclasses.dataclass
@@ -120,9 +164,9 @@ class Loss(_Typed):
   mim: float = 1.0
   gmlm: float = 1.0
   gmim: float = 1.0
-  swap_rate: float = 0.5  # share of pairs given another title
+  negative_rate: float = 0.5  # share of pairs given another title
   # True: unmatched pairs count in the mask losses too.
-  keep_unmatched: bool = False
+  keep_negatives: bool = False
   # Standardise each target patch, its variance floored (see losses.py).
   normalise_patches: bool = False
   # Weight of a sixth objective, beyond the paper: `Align` says how. At 0 none
@@ -144,8 +188,8 @@ class Align(_Typed):
   changed: int = 2  # of the two twins; 1 leaves the other as it is
   crop: float = 0.5  # smallest share of the photo's area; 1 keeps all of it
   light: float = 0.2  # most that brightness and contrast change, as a share
-  word_drop: float = 0.4  # of the title's words, at least one stays
-  side_drop: float = 0.25  # share of complete listings that lose one side
+  token_drop: float = 0.4  # of the title's words, at least one stays
+  modality_drop: float = 0.25  # share of complete listings that lose one side
   temperature: float = 0.07  # at the start; learnt, as in CLIP
   # Width of a two-layer head between [CLS] and the loss; 0: none, so that
   # what is drawn together is the embedding itself.
@@ -196,7 +240,7 @@ class Config(_Typed):
   seed: int = 0
   log_every: int = 50  # steps
   eval_every: int = 5_000  # steps
-  max_bad_steps: int = 10  # skipped steps in a row before the run stops
+  max_skipped_steps: int = 10  # skipped steps in a row before the run stops
   data: Data = dataclasses.field(default_factory=Data)
   model: Model = dataclasses.field(default_factory=Model)
   resnet: Resnet = dataclasses.field(default_factory=Resnet)
@@ -215,9 +259,9 @@ FREE_ON_RESUME = frozenset(
   {
     "data.path",
     "data.workers",
-    "data.threads",
-    "data.ahead",
-    "data.max_bad_share",
+    "data.read_threads",
+    "data.prefetch",
+    "data.max_bad_fraction",
     "checkpoint.every",
     "checkpoint.minutes",
     "checkpoint.keep",
@@ -225,7 +269,7 @@ FREE_ON_RESUME = frozenset(
     "mesh.fsdp",
     "model.remat",
     "eval_every",
-    "max_bad_steps",
+    "max_skipped_steps",
   }
 )
 
@@ -246,9 +290,14 @@ def flatten(config: Config) -> dict[str, object]:
 
 
 def from_flat(flat: dict[str, object]) -> Config:
-  """The inverse of `flatten`; ValueError where the names are not ours."""
+  """Makes a Config of what `flatten` gave, in this version or in 0.1.
+
+  Raises:
+    UserError: the names are not those of a Config.
+  """
   config = Config()
   ours = flatten(config)
+  flat = {RENAMED.get(name, name): value for name, value in flat.items()}
   if ours.keys() != flat.keys():
     raise UserError(
       f"the saved config lacks {sorted(ours.keys() - flat.keys())} and has"

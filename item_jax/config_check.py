@@ -55,12 +55,12 @@ def _check_model(config: Config) -> None:
     raise UserError(
       f"model.patch={m.patch} does not divide model.image_size={m.image_size}"
     )
-  if m.title_places < 3:
+  if m.max_title_tokens < 3:
     raise UserError(
-      f"model.title_places={m.title_places}: at least 3 are needed, two words"
-      " and [SEP]"
+      f"model.max_title_tokens={m.max_title_tokens}: at least 3 are needed,"
+      " two tokens and [SEP]"
     )
-  for name in ("layers", "width", "heads", "mlp", "word_multiple"):
+  for name in ("layers", "width", "heads", "mlp", "vocab_pad_multiple"):
     _at_least(1, f"model.{name}", getattr(m, name))
   _divides("model.heads", m.heads, "model.width", m.width)
   _one_of("model.norm", m.norm, ("post", "pre"))
@@ -82,8 +82,10 @@ def _check_baselines(config: Config) -> None:
     _at_least(1, f"clip.{name}", getattr(c, name))
   _divides("clip.text_heads", c.text_heads, "clip.text_width", c.text_width)
   _at_least(1, "clip.projection", c.projection)
-  if not 0 < c.share < 1:
-    raise UserError(f"clip.share={c.share}: a share above 0 and below 1")
+  if not 0 < c.image_weight < 1:
+    raise UserError(
+      f"clip.image_weight={c.image_weight}: a share above 0 and below 1"
+    )
 
 
 def _check_mask(config: Config) -> None:
@@ -91,12 +93,12 @@ def _check_mask(config: Config) -> None:
     rate = getattr(config.mask, name)
     if not 0 < rate <= 1:
       raise UserError(f"mask.{name}={rate}: a share above 0, at most 1")
-  _share("mask.mask_share", config.mask.mask_share)
-  _share("mask.random_share", config.mask.random_share)
-  if config.mask.mask_share + config.mask.random_share > 1:
+  _share("mask.mask_fraction", config.mask.mask_fraction)
+  _share("mask.random_fraction", config.mask.random_fraction)
+  if config.mask.mask_fraction + config.mask.random_fraction > 1:
     raise UserError(
-      f"mask.mask_share={config.mask.mask_share} and mask.random_share="
-      f"{config.mask.random_share} make more than 1"
+      f"mask.mask_fraction={config.mask.mask_fraction} and"
+      f" mask.random_fraction={config.mask.random_fraction} make more than 1"
     )
 
 
@@ -110,7 +112,7 @@ def _check_loss(config: Config) -> None:
       raise UserError(f"loss.{name}={weight}: 0 or more, and finite")
   if config.task == "item" and not any(weights.values()):
     raise UserError(f"every loss weight is zero: {weights}")
-  _share("loss.swap_rate", config.loss.swap_rate)
+  _share("loss.negative_rate", config.loss.negative_rate)
 
 
 def _check_align(config: Config) -> None:
@@ -125,9 +127,9 @@ def _check_align(config: Config) -> None:
     raise UserError(f"align.changed={a.changed}: 1 or 2 of the two twins")
   if not 0 < a.crop <= 1:
     raise UserError(f"align.crop={a.crop}: a share above 0, at most 1")
-  for name in ("light", "word_drop"):
+  for name in ("light", "token_drop"):
     _share(f"align.{name}", getattr(a, name), below_one=True)
-  _share("align.side_drop", a.side_drop)
+  _share("align.modality_drop", a.modality_drop)
   # 0.01 is where the learnt temperature is stopped.
   if not 0.01 <= a.temperature < math.inf:
     raise UserError(f"align.temperature={a.temperature}: at least 0.01")
@@ -142,7 +144,7 @@ def _check_run(config: Config) -> None:
   # No step at all: the parameters that are started from are the result.
   _at_least(0, "steps", config.steps)
   _at_least(0, "seed", config.seed)
-  for name in ("batch_size", "log_every", "eval_every", "max_bad_steps"):
+  for name in ("batch_size", "log_every", "eval_every", "max_skipped_steps"):
     _at_least(1, name, getattr(config, name))
   _at_least(1, "checkpoint.every", config.checkpoint.every)
   _at_least(1, "checkpoint.keep", config.checkpoint.keep)
@@ -163,9 +165,9 @@ def _check_run(config: Config) -> None:
   _share("optim.b1", config.optim.b1, below_one=True)
   _share("optim.b2", config.optim.b2, below_one=True)
   _at_least(0, "data.workers", config.data.workers)
-  _at_least(1, "data.threads", config.data.threads)
-  _at_least(1, "data.ahead", config.data.ahead)
-  _share("data.max_bad_share", config.data.max_bad_share)
+  _at_least(1, "data.read_threads", config.data.read_threads)
+  _at_least(1, "data.prefetch", config.data.prefetch)
+  _share("data.max_bad_fraction", config.data.max_bad_fraction)
   if not config.data.path:
     raise UserError("data.path is empty: give --config.data.path=DATA")
 

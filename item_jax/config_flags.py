@@ -3,7 +3,7 @@
 from absl import flags
 from ml_collections import config_flags
 
-from item_jax.config import Config, flatten
+from item_jax.config import RENAMED, Config, flatten, present_name
 from item_jax.errors import UserError
 from item_jax.remote import check_local
 
@@ -18,7 +18,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   """
   if config is None:
     raise UserError("--config=FILE[:VARIANT] is needed")
-  words = ["item-jax", f"--config={config}", *overrides]
+  words = ["item-jax", f"--config={config}", *map(_present, overrides)]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(
     "config", flag_values=values, lock_config=False, sys_argv=words
@@ -49,6 +49,15 @@ def parse(config: str | None, overrides: list[str]) -> Config:
     if isinstance(option, str) and name not in ADDRESSES:
       check_local(option)
   return holder.value
+
+
+def _present(override: str) -> str:
+  """Turns `--config.FORMER_NAME=...` into the option's present name."""
+  flag, equals, value = override.partition("=")
+  start, _, name = flag.partition("config.")
+  if start in ("--", "-", "--no", "-no") and name in RENAMED:
+    return f"{start}config.{present_name(name)}{equals}{value}"
+  return override
 
 
 def _takes_no_variant(error: flags.Error) -> bool:

@@ -19,7 +19,7 @@ _SEAL = "seal"  # the field of a sealed file that holds the rest's SHA-256
 _PART = ".part"  # ends the name of what is being written
 
 
-class DamagedError(UserError):
+class CorruptError(UserError):
   """A file is not what was written; the message begins with its path."""
 
 
@@ -45,29 +45,29 @@ def _spell(value: Any) -> bytes:
   return text.encode("utf-8", "surrogatepass")  # as json reads it
 
 
-def write_sealed(path: Path, value: dict[str, Any]) -> None:
+def write_checksummed(path: Path, value: dict[str, Any]) -> None:
   """Writes JSON with a field more, the SHA-256 of the others."""
   write_json(path, {**value, _SEAL: _seal(value)})
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-  """Reads what `write_sealed` wrote, without its seal.
+def read_checksummed(path: Path) -> dict[str, Any]:
+  """Reads what `write_checksummed` wrote, without its seal.
 
   Raises:
     FileNotFoundError: it is not there.
-    DamagedError: a byte of it was altered, or it was never sealed.
+    CorruptError: a byte of it was altered, or it was never sealed.
   """
   content = _read(path)
   value = _parse(content, path)
   if not isinstance(value, dict) or _SEAL not in value:
-    raise DamagedError(
+    raise CorruptError(
       f"{path} has no seal: it was altered, or written by an earlier version"
     )
   # What is no part of the value, as the last line's end, must be there too.
   as_written = content == _spell(value)
   seal = value.pop(_SEAL)
   if not as_written or seal != _seal(value):
-    raise DamagedError(f"{path} was altered: its seal does not fit")
+    raise CorruptError(f"{path} was altered: its seal does not fit")
   return value
 
 
@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
 
   Raises:
     FileNotFoundError: it is not there.
-    DamagedError: it is larger, or not JSON.
+    CorruptError: it is larger, or not JSON.
   """
   return _parse(_read(path), path)
 
@@ -98,7 +98,7 @@ def _read(path: Path) -> bytes:
   with Path(path).open("rb") as file:
     content = file.read(MAX_JSON + 1)
   if len(content) > MAX_JSON:
-    raise DamagedError(f"{path} is larger than {MAX_JSON // 2**20} MiB")
+    raise CorruptError(f"{path} is larger than {MAX_JSON // 2**20} MiB")
   return content
 
 
@@ -107,7 +107,7 @@ def _parse(content: bytes, path: Path) -> Any:
     return json.loads(content)
   # Python gives up on deep nesting with a RecursionError.
   except (ValueError, RecursionError) as error:
-    raise DamagedError(f"{path} was altered: {error!r}") from error
+    raise CorruptError(f"{path} was altered: {error!r}") from error
 
 
 def _seal(value: dict[str, Any]) -> str:
@@ -136,7 +136,7 @@ def write_manifest(folder: Path, **beside: Any) -> None:
     name: {"bytes": (folder / name).stat().st_size, "sha256": hashed}
     for name, hashed in hash_files(folder).items()
   }
-  write_sealed(folder / MANIFEST, {"files": found, **beside})
+  write_checksummed(folder / MANIFEST, {"files": found, **beside})
 
 
 def check_manifest(folder: Path, *, largest: int | None = None) -> None:
@@ -147,11 +147,11 @@ def check_manifest(folder: Path, *, largest: int | None = None) -> None:
       all of every file.
 
   Raises:
-    DamagedError: naming the first file that was altered, is missing or was
+    CorruptError: naming the first file that was altered, is missing or was
       added since; the manifest itself among them.
   """
   for damage in find_damage(folder, largest=largest):
-    raise DamagedError(damage)
+    raise CorruptError(damage)
 
 
 def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
@@ -161,9 +161,9 @@ def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
     yield f"{path} is missing"
     return
   try:
-    held = read_sealed(path)["files"]
+    held = read_checksummed(path)["files"]
     expected = {name: (f["bytes"], f["sha256"]) for name, f in held.items()}
-  except DamagedError as error:
+  except CorruptError as error:
     yield str(error)
     return
   except (KeyError, TypeError, AttributeError) as error:
@@ -197,7 +197,7 @@ def _names(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, *, what: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, *, what: str) -> Iterator[None]:
   """One `what` at a time in a folder; the kernel forgets a dead one's claim.
 
   Raises:

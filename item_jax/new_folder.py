@@ -21,7 +21,7 @@ def new_folder(
   *,
   overwrite: bool,
   replaceable: Callable[[Path], bool],
-) -> Iterator["Draft"]:
+) -> Iterator["AtomicDirectory"]:
   """Gives a draft of `out`, beside it; nothing half done bears its name.
 
   The draft is removed when the block ends without `publish`, by an exception
@@ -43,7 +43,7 @@ def new_folder(
   out.parent.mkdir(parents=True, exist_ok=True)
   _clean(out)
   _check(out, overwrite, replaceable)
-  draft = Draft(out, overwrite, replaceable)
+  draft = AtomicDirectory(out, overwrite, replaceable)
   draft.path.mkdir()
   try:
     yield draft
@@ -57,7 +57,7 @@ def new_folder(
       shutil.rmtree(draft.path)
 
 
-class Draft:
+class AtomicDirectory:
   """path: the folder to fill; publish(): gives it its name."""
 
   def __init__(self, out, overwrite, replaceable):

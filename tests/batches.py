@@ -6,9 +6,9 @@ import numpy as np
 from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 
-FORM = {"image_size": 16, "title_places": 10}
+FORM = {"image_size": 16, "max_title_tokens": 10}
 
 
 def read(store: Store, *, size: int, **options) -> list[Batch]:
@@ -17,7 +17,7 @@ def read(store: Store, *, size: int, **options) -> list[Batch]:
     pipeline.training_batches(
       store,
       "train",
-      load_words(store.path / "tokenizer.json"),
+      load_tokenizer(store.path / "tokenizer.json"),
       batch_size=size,
       **FORM,
       **options,

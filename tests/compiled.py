@@ -32,7 +32,7 @@ def main(data: str) -> None:
       "arguments": memory.argument_size_in_bytes,
       "temporary": memory.temp_size_in_bytes,
       "flops": made.step.cost_analysis()["flops"],
-      "words": made.words.size,
+      "words": made.tokenizer.size,
       "classes": len(made.categories),
       "devices": jax.device_count(),
     }

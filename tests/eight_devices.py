@@ -65,12 +65,12 @@ def make_batch(config, seed: int) -> Batch:
   """Random photos and titles, one of each missing, eight categories."""
   rng = np.random.default_rng(seed)
   batch = tasks.example_batch(config, ROWS)
-  words_BT = rng.integers(5, WORDS, batch.words_BT.shape, np.int32)
+  tokens_BT = rng.integers(5, WORDS, batch.tokens_BT.shape, np.int32)
   has_image_B, has_title_B = batch.has_image_B.copy(), batch.has_title_B.copy()
   has_image_B[3] = has_title_B[9] = False
   return batch._replace(
     image_BHWC=rng.integers(0, 256, batch.image_BHWC.shape, np.uint8),
-    words_BT=words_BT,
+    tokens_BT=tokens_BT,
     has_image_B=has_image_B,
     has_title_B=has_title_B,
     category_B=np.array([*HASHES.values()] * 2, np.uint32),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from item_jax.files import sha256, write_sealed
+from item_jax.files import sha256, write_checksummed
 
 COLUMNS = ("id", "product", "category", "title", "has_image", "has_title")
 
@@ -36,5 +36,5 @@ def finish_export(folder: Path, **meta) -> Path:
   """Writes meta.json of the embeddings.npy and items.csv that are there."""
   names = ("embeddings.npy", "items.csv")
   hashes = {name: sha256(folder / name) for name in names}
-  write_sealed(folder / "meta.json", {**meta, "files": hashes})
+  write_checksummed(folder / "meta.json", {**meta, "files": hashes})
   return folder

@@ -16,7 +16,7 @@ import time
 import jax
 
 from item_jax.distributed import cluster, processes, watchdog
-from item_jax.distributed.preemption import StopRequest
+from item_jax.distributed.preemption import PreemptionHandler
 from item_jax.distributed.watchdog import Progress
 from item_jax.errors import UserError
 
@@ -52,7 +52,7 @@ def run(args) -> int:
   with contextlib.ExitStack() as held:
     progress = held.enter_context(Progress(args.stall_seconds))
     if args.stops == "together":
-      held.enter_context(StopRequest())
+      held.enter_context(PreemptionHandler())
     if args.late:
       be_late(progress, *args.late.split(":"))
     for step in range(args.steps):

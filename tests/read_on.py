@@ -8,7 +8,7 @@ from pathlib import Path
 
 from item_jax.data import pipeline
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 
 
 def main() -> None:
@@ -16,9 +16,9 @@ def main() -> None:
   batches = pipeline.training_batches(
     store,
     "train",
-    load_words(Path(store.path) / "tokenizer.json"),
+    load_tokenizer(Path(store.path) / "tokenizer.json"),
     image_size=16,
-    title_places=12,
+    max_title_tokens=12,
     batch_size=4,
     seed=0,
     start=0,

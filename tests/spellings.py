@@ -33,7 +33,7 @@ ODD = [
 
 def invented_titles(number: int) -> list[str]:
   return [
-    synthesize.write_title(products.invent_product(7, i), 7, i, 0)
+    synthesize.write_title(products.sample_product(7, i), 7, i, 0)
     for i in range(number)
   ]
 

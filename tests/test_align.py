@@ -25,7 +25,7 @@ def embed(params, batch, *, side, key):
   CALLS.append(side)
   rows = batch.image_BHWC.reshape(len(batch.image_BHWC), -1)
   photo_BD = rows.astype(jnp.float32) / 255 @ params["pixels"]
-  title_BD = params["words"][batch.words_BT].sum(1)
+  title_BD = params["words"][batch.tokens_BT].sum(1)
   seen_photo_B = batch.has_image_B & (side != "title")
   seen_title_B = batch.has_title_B & (side != "image")
   return jnp.where(seen_photo_B[:, None], photo_BD, 0) + jnp.where(
@@ -41,8 +41,8 @@ def make(**changes):
     "changed": 2,
     "crop": 0.5,
     "light": 0.2,
-    "word_drop": 0.4,
-    "side_drop": 0.25,
+    "token_drop": 0.4,
+    "modality_drop": 0.25,
     "special": tiny.SPECIAL,
     "pad": tiny.PAD,
   }
@@ -76,8 +76,8 @@ def program(**changes):
     counts = objective.counts(view)
 
     def loss(params):
-      totals, carried = objective.totals(params, view, jax.random.key(1))
-      assert carried == {}
+      totals, batch_stats = objective.totals(params, view, jax.random.key(1))
+      assert batch_stats == {}
       means = {n: totals[n] / jnp.maximum(counts[n], 1) for n in totals}
       return means["align"], means
 
@@ -177,17 +177,17 @@ def test_twins_differ_from_the_listing_and_from_each_other(both):
     assert look.image_BHWC.dtype == np.uint8
     differ = (look.image_BHWC != batch.image_BHWC).mean((1, 2, 3))
     assert (differ > 0.5).all()
-    lost = (look.words_BT != tiny.PAD).sum(-1) - (
-      batch.words_BT != tiny.PAD
+    lost = (look.tokens_BT != tiny.PAD).sum(-1) - (
+      batch.tokens_BT != tiny.PAD
     ).sum(-1)
-    words = (batch.words_BT != tiny.PAD).sum(-1) - 1
+    words = (batch.tokens_BT != tiny.PAD).sum(-1) - 1
     np.testing.assert_array_equal(-lost, np.round(words * 0.4))
     whole = look.has_image_B & look.has_title_B
     assert whole.sum() == 6  # a quarter of eight lost a side
     np.testing.assert_array_equal(look.product_B, batch.product_B)
   assert (one.image_BHWC != other.image_BHWC).any((1, 2, 3)).all()
   np.testing.assert_array_equal(view.batch.image_BHWC, batch.image_BHWC)
-  np.testing.assert_array_equal(view.batch.words_BT, batch.words_BT)
+  np.testing.assert_array_equal(view.batch.tokens_BT, batch.tokens_BT)
 
 
 def test_one_twin_may_stay_as_it_is(both):
@@ -205,8 +205,8 @@ def test_unchanged_twins_are_one_vector():
     kinds="twins",
     crop=1.0,
     light=0.0,
-    word_drop=0.0,
-    side_drop=0.0,
+    token_drop=0.0,
+    modality_drop=0.0,
   )
   assert float(means["align_accuracy"]) == 1
   params, batch = make_params(), tiny.make_batch()
@@ -282,8 +282,8 @@ def test_a_head_between_the_embedding_and_the_loss():
     ({"views": "twins", "fused": True}, ["align.fused", "twins"]),
     ({"changed": 3}, ["align.changed=3"]),
     ({"crop": 0.0}, ["align.crop=0.0"]),
-    ({"word_drop": 1.0}, ["align.word_drop=1.0"]),
-    ({"side_drop": 1.5}, ["align.side_drop=1.5"]),
+    ({"token_drop": 1.0}, ["align.token_drop=1.0"]),
+    ({"modality_drop": 1.5}, ["align.modality_drop=1.5"]),
     ({"temperature": 0.001}, ["align.temperature=0.001", "0.01"]),
     ({"projection": -1}, ["align.projection=-1"]),
   ],

@@ -16,7 +16,7 @@ from lost_records import lose
 from item_jax.data import order as order_lib
 from item_jax.data import pipeline
 from item_jax.data.records import Store, open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.errors import UserError
 from item_jax.files import write_manifest
@@ -66,7 +66,7 @@ def bad(order):
 @pytest.fixture(scope="module")
 def expected(good, order, bad):
   """The law, from the undamaged store: the next good one takes the place."""
-  words = load_words(good.path / "tokenizer.json")
+  tokenizer = load_tokenizer(good.path / "tokenizer.json")
   batches = []
   for step in range(STEPS):
     rows = []
@@ -76,7 +76,7 @@ def expected(good, order, bad):
         further += 1
       row = pipeline.make_row(
         good.source("train")[order[place + further]],
-        words=words,
+        tokenizer=tokenizer,
         **FORM,
       )
       rows.append(row._replace(bad_B=np.bool_(further)))
@@ -106,7 +106,7 @@ def test_in_a_splits_own_order_it_keeps_its_place(damaged, good, bad):
     batches = pipeline.ordered_batches(
       store,
       "train",
-      load_words(store.path / "tokenizer.json"),
+      load_tokenizer(store.path / "tokenizer.json"),
       batch_size=SIZE,
       **FORM,
     )
@@ -138,13 +138,13 @@ def config_of(store):
   """Spikes are looked for too, so narrowly that every other step is one."""
   config = tiny_run.get_config("roberta")  # compiles in the least time
   config.data.path = str(store.path)
-  config.data.max_bad_share = 0.05
+  config.data.max_bad_fraction = 0.05
   config.steps = STEPS
   config.log_every = 4
   config.checkpoint.every = 6
   config.optim.spike = 0.1
   config.optim.spike_history = 16
-  config.max_bad_steps = 1_000
+  config.max_skipped_steps = 1_000
   return config
 
 
@@ -240,9 +240,9 @@ def test_too_many_end_the_run(damaged, tmp_path):
   words = shell.train_words(
     damaged.path,
     tmp_path / "run",
-    "--config.data.max_bad_share=0",
+    "--config.data.max_bad_fraction=0",
     variant="roberta",
   )
   output = shell.run(*words, code=4)
-  assert "data.max_bad_share=0" in output
+  assert "data.max_bad_fraction=0" in output
   assert "train[" in output

@@ -44,14 +44,14 @@ def with_logits(logits_BC, category_B, classes_C):
     counts = objective.counts(view)
 
     def loss(params):
-      totals, carried = objective.totals(params, view, jax.random.key(0))
-      return totals["category"], (totals, carried)
+      totals, batch_stats = objective.totals(params, view, jax.random.key(0))
+      return totals["category"], (totals, batch_stats)
 
-    slopes, (totals, carried) = jax.grad(loss, has_aux=True)(params)
-    return slopes, totals, carried, counts
+    slopes, (totals, batch_stats) = jax.grad(loss, has_aux=True)(params)
+    return slopes, totals, batch_stats, counts
 
-  slopes, totals, carried, counts = jax.device_get(run(params, batch))
-  assert carried == {"statistics": sum(range(len(logits_BC)))}
+  slopes, totals, batch_stats, counts = jax.device_get(run(params, batch))
+  assert batch_stats == {"statistics": sum(range(len(logits_BC)))}
   means = {n: float(totals[n] / max(counts[n], 1)) for n in totals}
   return means, counts, slopes
 
@@ -137,13 +137,13 @@ def test_classes_must_ascend(classes):
 
 
 def test_the_floor_is_the_entropy_of_the_classes():
-  assert chance.category_floor([2, 2]) == pytest.approx(math.log(2))
+  assert chance.category_chance([2, 2]) == pytest.approx(math.log(2))
   expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-  assert chance.category_floor([3, 0, 1]) == pytest.approx(expected)
-  assert chance.category_floor([]) == 0
+  assert chance.category_chance([3, 0, 1]) == pytest.approx(expected)
+  assert chance.category_chance([]) == 0
 
 
-def class_floor(store, names):
+def class_chance(store, names):
   network = Network(**dict.fromkeys(Network._fields, 0))
   task = make_task(Config(), None, network, names)
   return task.floors(store, "train", None)["category"]
@@ -159,14 +159,14 @@ def test_what_prepare_counted_is_taken_and_no_record_is_read(
     shard.write_bytes(bytes(shard.stat().st_size))
   names = find_categories(store, "train")
   assert sorted(names) == sorted(times)
-  floor = chance.category_floor(list(times.values()))
-  assert class_floor(store, names) == pytest.approx(floor)
+  floor = chance.category_chance(list(times.values()))
+  assert class_chance(store, names) == pytest.approx(floor)
 
 
 def test_data_prepared_before_there_were_counts_are_counted(tiny_data):
   store = open_store(tiny_data)
   names = find_categories(store, "train")
-  floor = class_floor(store, names)
+  floor = class_chance(store, names)
   del store.catalogue["categories"]["rows"]
   assert find_categories(store, "train") == names
-  assert class_floor(store, names) == pytest.approx(floor)
+  assert class_chance(store, names) == pytest.approx(floor)

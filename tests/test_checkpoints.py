@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from item_jax.errors import UserError
-from item_jax.files import MANIFEST, DamagedError
+from item_jax.files import MANIFEST, CorruptError
 from item_jax.training.checkpoints import (
   Checkpoints,
   SaveError,
@@ -82,11 +82,11 @@ def test_every_file_is_in_the_manifest_and_watched(filled):
       flipped = bytearray(content)
       flipped[len(flipped) // 2] ^= 4
       path.write_bytes(flipped)
-      with pytest.raises(DamagedError, match="was altered") as error:
+      with pytest.raises(CorruptError, match="was altered") as error:
         filled.verify(6)
       assert str(path) in str(error.value)
     path.unlink()
-    with pytest.raises(DamagedError, match="is missing"):
+    with pytest.raises(CorruptError, match="is missing"):
       filled.verify(6)
     path.write_bytes(content)
   filled.verify(6)
@@ -111,7 +111,7 @@ def test_whatever_is_damaged_the_one_before_is_taken(filled, tmp_path, capsys):
       if not (intact / name).stat().st_size and damage in (flip, truncate):
         continue
       damage(folder / name)
-      with pytest.raises(DamagedError):
+      with pytest.raises(CorruptError):
         filled.restore(6, like(STATE))
       assert filled.newest_good() == 5
       assert str(folder / name) in capsys.readouterr().out

@@ -22,7 +22,7 @@ def make_model(**changes) -> Clip:
     "sep": tiny.SEP,
     "image_size": tiny.IMAGE,
     "patch": tiny.PATCH,
-    "title_places": tiny.PLACES,
+    "max_title_tokens": tiny.PLACES,
     "layers": 2,
     "width": 24,
     "heads": 2,
@@ -108,11 +108,11 @@ def test_missing_sides_are_not_looked_at_and_nothing_is_nan(params):
     has_image_B=has_image, has_title_B=has_title
   )
   other = tiny.make_batch(seed=1)
-  words = np.where(has_title[:, None], batch.words_BT, other.words_BT)
+  words = np.where(has_title[:, None], batch.tokens_BT, other.tokens_BT)
   words[3] = tiny.PAD  # nor is a row without a word
   image = batch.image_BHWC.copy()
   image[~has_image] = other.image_BHWC[~has_image]
-  changed = batch._replace(words_BT=words, image_BHWC=image)
+  changed = batch._replace(tokens_BT=words, image_BHWC=image)
 
   @jax.jit
   def run(params, batch):
@@ -140,9 +140,9 @@ def test_missing_sides_are_not_looked_at_and_nothing_is_nan(params):
 
 def test_a_later_word_changes_no_earlier_state(params):
   batch = tiny.make_batch(lengths=[6] * 8)
-  words = batch.words_BT.copy()
+  words = batch.tokens_BT.copy()
   words[:, 4] = np.where(words[:, 4] == 7, 8, 7)
-  changed = batch._replace(words_BT=words)
+  changed = batch._replace(tokens_BT=words)
   for causal in (True, False):
     model = make_model(causal=causal)
     a = title_states(model, params, batch)[0]
@@ -165,9 +165,9 @@ def test_the_title_is_read_at_its_end(params):
   at_end = np.stack([states[i, 1 + n] for i, n in enumerate(lengths)])
   want = at_end @ np.asarray(params["title_projection"]["kernel"])
   np.testing.assert_allclose(got, want, atol=1e-5)
-  ended = np.where(batch.words_BT == tiny.PAD, tiny.SEP, batch.words_BT)
+  ended = np.where(batch.tokens_BT == tiny.PAD, tiny.SEP, batch.tokens_BT)
   again = both(
-    make_model(pad=tiny.SEP), params, batch._replace(words_BT=ended)
+    make_model(pad=tiny.SEP), params, batch._replace(tokens_BT=ended)
   )[1]
   np.testing.assert_allclose(got, again, atol=1e-5)
 
@@ -180,11 +180,11 @@ def test_longer_padding_changes_nothing(params):
     "title_tower": tower
     | {"position": jnp.concatenate([tower["position"], more])}
   }
-  padded = batch._replace(words_BT=np.pad(batch.words_BT, [(0, 0), (0, 5)]))
+  padded = batch._replace(tokens_BT=np.pad(batch.tokens_BT, [(0, 0), (0, 5)]))
   model = make_model(causal=False)  # where a causal one could not look anyway
   np.testing.assert_allclose(
     both(model, params, batch)[1],
-    both(model.clone(title_places=tiny.PLACES + 5), longer, padded)[1],
+    both(model.clone(max_title_tokens=tiny.PLACES + 5), longer, padded)[1],
     atol=1e-5,
   )
 
@@ -221,10 +221,10 @@ def test_units_have_a_slope_at_zero():
 def test_parameters_of_vit_b_32():
   """151,277,313 are CLIP's; ours gives the patch projection a bias."""
   model = make_model(
-    words=49_408,
+    vocab_size=49_408,
     image_size=224,
     patch=32,
-    title_places=76,
+    max_title_tokens=76,
     layers=12,
     width=768,
     heads=12,
@@ -237,7 +237,7 @@ def test_parameters_of_vit_b_32():
   )
   batch = tiny.make_batch(1)._replace(
     image_BHWC=np.zeros((1, 224, 224, 3), np.uint8),
-    words_BT=np.zeros((1, 76), np.int32),
+    tokens_BT=np.zeros((1, 76), np.int32),
   )
   shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
   count = sum(x.size for x in jax.tree.leaves(shapes))

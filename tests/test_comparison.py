@@ -92,7 +92,7 @@ def test_each_ablation_changes_one_thing():
   for rate in (30, 50, 75):
     assert changes[f"patch{rate}"] == {"mask.patch_rate": rate / 100}
   assert changes["sum_heads"] == {"model.global_head": "sum"}
-  assert changes["keep_unmatched"] == {"loss.keep_unmatched": True}
+  assert changes["keep_negatives"] == {"loss.keep_negatives": True}
   assert changes["pre_norm"] == {"model.norm": "pre"}
   assert changes["align"] == {"loss.align": 1.0}
   # What base does anyway.

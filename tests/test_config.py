@@ -26,7 +26,7 @@ def make(**fields) -> Config:
     ({"model.patch": 15}, 1, ["patch=15", "image_size=224"]),
     ({"batch_size": 510}, 4, ["batch_size=510", "4 devices"]),
     ({"optim.accumulate": 3}, 1, ["batch_size=512", "accumulate=3"]),
-    ({"model.title_places": 2}, 1, ["title_places=2", "3"]),
+    ({"model.max_title_tokens": 2}, 1, ["max_title_tokens=2", "3"]),
     ({"model.heads": 5}, 1, ["heads=5", "width=768"]),
     (
       {f"loss.{n}": 0.0 for n in ("itm", "mlm", "mim", "gmlm", "gmim")},
@@ -38,7 +38,7 @@ def make(**fields) -> Config:
     ({"mesh.fsdp": 3}, 4, ["mesh.fsdp=3", "4 devices"]),
     ({"mesh.data": 2}, 4, ["mesh.data=2", "4 devices"]),
     ({"mask.title_rate": 0.0}, 1, ["title_rate=0.0"]),
-    ({"mask.mask_share": 0.95}, 1, ["0.95", "0.1"]),
+    ({"mask.mask_fraction": 0.95}, 1, ["0.95", "0.1"]),
     ({"model.norm": "rms"}, 1, ["'rms'", "post, pre"]),
     ({"steps": -1}, 1, ["steps=-1"]),
     ({"steps": 2_000}, 1, ["steps=2000", "warmup=10000", "warmup=200 "]),
@@ -47,7 +47,7 @@ def make(**fields) -> Config:
     ({"task": "sorting"}, 1, ["'sorting'", "category"]),
     ({"model.name": "vgg"}, 1, ["'vgg'", "resnet50"]),
     ({"clip.text_heads": 7}, 1, ["text_heads=7", "text_width=512"]),
-    ({"clip.share": 1.0}, 1, ["clip.share=1.0"]),
+    ({"clip.image_weight": 1.0}, 1, ["clip.image_weight=1.0"]),
     ({"checkpoint.best": "loss"}, 1, ["'loss'", "both/map@10"]),
     ({"loss.align": 1.0, "batch_size": 1}, 1, ["batch_size=1"]),
     (
@@ -178,3 +178,24 @@ def test_a_file_without_variants_says_so(tmp_path):
   path.write_text(SLIPS.format(line="pass"))
   with pytest.raises(UserError, match=r"run\.py has no variants, 'small'"):
     config_flags.parse(f"{path}:small", [])
+
+
+@pytest.mark.parametrize(("former", "present"), config_lib.RENAMED.items())
+def test_an_option_keeps_its_former_name(former, present, tmp_path):
+  """In a config file, in a flag and in what a run has saved; with a warning."""
+  value = flatten(Config())[present]
+  text = str(value) if not isinstance(value, bool) else str(value).lower()
+  file = tmp_path / "config.py"
+  file.write_text(
+    "from item_jax.config import Config\n"
+    "def get_config():\n"
+    "  config = Config()\n"
+    f"  config.{former} = config.{former}\n"
+    "  return config\n"
+  )
+  with pytest.warns(FutureWarning, match=rf"config\.{present}\b"):
+    config = config_flags.parse(str(file), [f"--config.{former}={text}"])
+  assert config == Config()
+  saved = flatten(Config())
+  saved[former] = saved.pop(present)
+  assert from_flat(saved) == Config()

@@ -12,7 +12,7 @@ import tiny
 from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Record
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.objectives import chance, contrastive
 from item_jax.training import sharding
 
@@ -28,7 +28,9 @@ _similar = jax.jit(contrastive.similar_nll)
 
 
 def similar(a=A, b=B, log_scale=0.0, alike=ALONE, valid=(True,) * 4):
-  return _similar(a, b, log_scale, alike_BB=alike, valid_B=np.array(valid))
+  return _similar(
+    a, b, log_scale, same_item_mask_BB=alike, valid_B=np.array(valid)
+  )
 
 
 def plain(logits, allowed):
@@ -125,7 +127,9 @@ def test_who_is_alike():
 
 def test_the_input_says_who_is_alike(tmp_path):
   """By product id, and by the words that are left of a title."""
-  words = load_words(spellings.write_bert(tmp_path, ["red mug", "blue vase"]))
+  tokenizer = load_tokenizer(
+    spellings.write_bert(tmp_path, ["red mug", "blue vase"])
+  )
   listings = [
     ("a", "p1", "Red Mug"),
     ("b", "p2", "red  mug"),  # the same words
@@ -137,9 +141,9 @@ def test_the_input_says_who_is_alike(tmp_path):
   rows = [
     pipeline.make_row(
       Record(listing, product, title, "", b""),
-      words=words,
+      tokenizer=tokenizer,
       image_size=4,
-      title_places=tiny.PLACES,
+      max_title_tokens=tiny.PLACES,
     )
     for listing, product, title in listings
   ]
@@ -163,7 +167,7 @@ def towers():
     return rows.astype(jnp.float32) / 255 @ params["pixels"]
 
   def title(params, batch, key):
-    return params["words"][batch.words_BT].sum(1)
+    return params["words"][batch.tokens_BT].sum(1)
 
   return contrastive.make_objective(image, title), params
 
@@ -172,7 +176,7 @@ def planted():
   """16 rows: 3 is a listing of 12's product, 5 has the title of 8."""
   batch = tiny.make_batch(16)
   batch.product_B[3] = batch.product_B[12]
-  batch.words_BT[5] = batch.words_BT[8]
+  batch.tokens_BT[5] = batch.tokens_BT[8]
   batch.title_B[5] = batch.title_B[8]
   batch.has_image_B[7] = False
   batch.has_title_B[10] = False
@@ -188,8 +192,8 @@ def run(towers, batch):
     counts = objective.counts(view)
 
     def loss(params):
-      totals, carried = objective.totals(params, view, jax.random.key(1))
-      assert carried == {}
+      totals, batch_stats = objective.totals(params, view, jax.random.key(1))
+      assert batch_stats == {}
       return totals["contrastive"] / counts["contrastive"], totals
 
     return *jax.value_and_grad(loss, has_aux=True)(params), counts
@@ -246,12 +250,18 @@ def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
     )
     valid_B = image_B[some] & title_B[some]
     zero_BD = np.zeros((size, 4), np.float32)
-    alike_BB = contrastive.alike(batch)
-    found = _similar(zero_BD, zero_BD, 0.0, alike_BB=alike_BB, valid_B=valid_B)
+    same_item_mask_BB = contrastive.alike(batch)
+    found = _similar(
+      zero_BD,
+      zero_BD,
+      0.0,
+      same_item_mask_BB=same_item_mask_BB,
+      valid_B=valid_B,
+    )
     said += float(found.nll)
     count += valid_B.sum()
   part = np.flatnonzero(image_B & title_B)
-  floor = chance.rival_floor(
+  floor = chance.rival_chance(
     [(product[n], title[n]) for n in part],
     share=len(part) / rows,
     batch_size=size,
@@ -264,12 +274,12 @@ def test_rivals_by_hand():
   rows = [("p", "a"), ("p", "a"), ("p", None), ("q", "a"), ("q", None)]
   # Alike: three of p, the two of q, and three titled "a", two of them p's.
   alike = 6 + 2 + 6 - 2
-  found = chance.rival_floor(rows, share=0.5, batch_size=9)
+  found = chance.rival_chance(rows, share=0.5, batch_size=9)
   assert found == pytest.approx(math.log(1 + 8 * 0.5 * (1 - alike / 20)))
-  assert chance.rival_floor([], share=0.0, batch_size=9) == 0
+  assert chance.rival_chance([], share=0.0, batch_size=9) == 0
 
 
 def test_whether_a_quarter_is_swapped_is_told_by_its_entropy():
-  assert chance.match_floor(0.25) == pytest.approx(0.5623, abs=1e-4)
-  assert chance.match_floor(0.5) == pytest.approx(math.log(2))
-  assert chance.match_floor(0.0) == 0
+  assert chance.match_chance(0.25) == pytest.approx(0.5623, abs=1e-4)
+  assert chance.match_chance(0.5) == pytest.approx(math.log(2))
+  assert chance.match_chance(0.0) == 0

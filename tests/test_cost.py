@@ -62,10 +62,10 @@ def test_counted_flops_are_those_of_the_program(trained):
     mlp=40,
     num_patches=tiny.N,
     patch_pixels=27,
-    title_places=tiny.PLACES,
-    word_slots=masking.word_slots(tiny.PLACES, 0.15),
-    patch_slots=masking.patch_slots(tiny.N, 0.5),
-    words=tiny.WORDS,
+    max_title_tokens=tiny.PLACES,
+    max_masked_tokens=masking.max_masked_tokens(tiny.PLACES, 0.15),
+    num_masked_patches=masking.num_masked_patches(tiny.N, 0.5),
+    vocab_size=tiny.WORDS,
     trained=trained,
   )
   # Counted by convention, though not computed: the gradient of the pixels.
@@ -81,7 +81,7 @@ def test_the_encoder_by_hand():
     mlp=3072,
     num_patches=196,
     patch_pixels=768,
-    title_places=59,
+    max_title_tokens=59,
   )
   encoder = 12 * (24 * 256 * 768**2 + 4 * 256**2 * 768)
   assert flops == pytest.approx(encoder + 2 * 196 * 768**2, rel=1e-3)
@@ -117,10 +117,10 @@ def test_resnet50_by_its_known_work_and_by_xla():
 
 def test_roberta_flops_are_those_of_the_program():
   model = Roberta(
-    words=tiny.WORDS,
+    vocab_size=tiny.WORDS,
     pad=tiny.PAD,
     cls=tiny.CLS,
-    title_places=tiny.PLACES,
+    max_title_tokens=tiny.PLACES,
     layers=3,
     width=24,
     heads=2,
@@ -130,14 +130,16 @@ def test_roberta_flops_are_those_of_the_program():
     dtype=np.float32,
     attention="xla",
   )
-  places_BK = np.zeros((2, 3), np.int32)
+  positions_BK = np.zeros((2, 3), np.int32)
 
   def run(key):
-    return model.init_with_output(key, tiny.make_batch(2), places_BK)[0]
+    return model.init_with_output(key, tiny.make_batch(2), positions_BK)[0]
 
   found = program_flops(jax.make_jaxpr(run)(jax.random.key(0)).jaxpr) / 2
-  sizes = {"layers": 3, "width": 24, "mlp": 40, "title_places": tiny.PLACES}
-  assert found == cost.roberta_flops(**sizes, word_slots=3, words=tiny.WORDS)
+  sizes = {"layers": 3, "width": 24, "mlp": 40, "max_title_tokens": tiny.PLACES}
+  assert found == cost.roberta_flops(
+    **sizes, max_masked_tokens=3, vocab_size=tiny.WORDS
+  )
   head = 3 * (2 * 24 * 24 + 2 * 24 * tiny.WORDS)
   assert found - head == cost.roberta_flops(**sizes)
 
@@ -150,11 +152,11 @@ def test_clip_flops_are_those_of_the_program():
     "text_layers": 2,
     "text_width": 16,
     "text_mlp": 36,
-    "title_places": tiny.PLACES,
+    "max_title_tokens": tiny.PLACES,
     "projection": 10,
   }
   model = Clip(
-    words=tiny.WORDS,
+    vocab_size=tiny.WORDS,
     pad=tiny.PAD,
     cls=tiny.CLS,
     sep=tiny.SEP,
@@ -201,7 +203,7 @@ def test_peaks(kind, bfloat16, float32):
 
 
 def test_words_of_a_title_that_are_hidden():
-  assert masking.word_slots(59, 0.15) == 9
-  assert masking.word_slots(3, 0.15) == 1
-  assert masking.patch_slots(196, 0.15) == 29
-  assert np.isclose(masking.patch_slots(196, 0.75), 147)
+  assert masking.max_masked_tokens(59, 0.15) == 9
+  assert masking.max_masked_tokens(3, 0.15) == 1
+  assert masking.num_masked_patches(196, 0.15) == 29
+  assert np.isclose(masking.num_masked_patches(196, 0.75), 147)

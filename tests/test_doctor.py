@@ -158,11 +158,12 @@ def test_the_clocks_and_the_memory_of_two_processes():
   """The second one's clock is 90 s late; they share one host's memory."""
   config = f"{shell.CONFIG}:plain"
   code = (
-    "import sys, time, jax; from item_jax.training import doctor;"
+    "import sys, time, jax; from item_jax.diagnostics import doctor;"
     " me = int(sys.argv[2]); jax.distributed.initialize(sys.argv[1], 2, me);"
     " print(doctor.clocks(lambda: time.time() - 90 * me));"
-    " from item_jax import config_flags; from item_jax.training import"
-    " doctor_room; config = config_flags.parse(sys.argv[3],"
+    " from item_jax import config_flags;"
+    " from item_jax.diagnostics import doctor_room;"
+    " config = config_flags.parse(sys.argv[3],"
     " ['--config.data.workers=2']);"
     " print('memory', doctor_room.needs(config, 300)[1])"
   )

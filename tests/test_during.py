@@ -63,9 +63,9 @@ def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
   made = [
     pipeline.make_row(
       store.source("val")[row],
-      words=setup.words,
+      tokenizer=setup.tokenizer,
       image_size=config.model.image_size,
-      title_places=config.model.title_places,
+      max_title_tokens=config.model.max_title_tokens,
     )
     for row in rows
   ]

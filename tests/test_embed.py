@@ -110,7 +110,7 @@ def test_a_title_is_what_a_catalogue_makes_of_it():
   """As some tokenizers tell one blank from two."""
   seen = []
 
-  class Words:
+  class Tokenizer:
     pad = 0
 
     @staticmethod
@@ -119,7 +119,7 @@ def test_a_title_is_what_a_catalogue_makes_of_it():
       return np.full(places, len(title), np.int32)
 
   embedder = Embedder.__new__(Embedder)
-  embedder.words, embedder.config = Words, Config()
+  embedder.tokenizer, embedder.config = Tokenizer, Config()
   rows = [embedder._row(None, title) for title in (" red  mug\n", " ", None)]
   assert seen == ["red mug", "", ""]
   assert [bool(row.has_title_B) for row in rows] == [True, False, False]
@@ -219,7 +219,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
     (out / "parts" / "00000.npy").write_bytes(b"of another plan")
     (out / "embeddings.npy").write_bytes(b"of another plan")
     name = "meta.json" if before == "finished" else "plan.json"
-    files.write_sealed(out / name, plan._replace(step=99)._asdict())
+    files.write_checksummed(out / name, plan._replace(step=99)._asdict())
 
   def killed(*given, **options):
     raise KeyboardInterrupt
@@ -231,7 +231,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   assert export_shards.claim(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
-  assert files.read_sealed(out / "plan.json") == plan._asdict()
+  assert files.read_checksummed(out / "plan.json") == plan._asdict()
 
 
 def test_what_a_killed_one_left_beside_a_finished_export_goes(
@@ -275,7 +275,7 @@ def test_step_zero_is_the_untrained_network(workdir, tiny_data, tmp_path):
   from item_jax.training.run import read_run
 
   run = read_run(workdir)
-  task = tasks.make_task(run.config, run.words)
+  task = tasks.make_task(run.config, run.tokenizer)
   import jax
 
   params = jax.jit(lambda: tasks.initial_params(task, run.config.seed))()

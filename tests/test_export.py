@@ -18,9 +18,9 @@ from shop import contents
 
 from item_jax import tasks
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.files import DamagedError, read_sealed, write_manifest
+from item_jax.files import CorruptError, read_checksummed, write_manifest
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import load
@@ -39,13 +39,13 @@ def workdir(tiny_data, tmp_path_factory) -> Path:
     folder,
     tiny_run.get_config(),
     open_store(tiny_data),
-    load_words(tiny_data),
+    load_tokenizer(tiny_data),
     attention="xla",
     floors={},
     categories=[],
   )
   run = read_run(folder)
-  task = tasks.make_task(run.config, run.words, categories=run.categories)
+  task = tasks.make_task(run.config, run.tokenizer, categories=run.categories)
   checkpoints = Checkpoints(folder)
   params = jax.jit(lambda: tasks.initial_params(task, 0))()
   checkpoints.save(1, {"params": params})
@@ -127,7 +127,7 @@ def test_two_processes_go_on_where_one_was_killed(words, expected, tmp_path):
   assert content(out) == content(expected)
   assert ["step 1" in output for output in outputs] == [True, False]
   # Each had a part of the rows, and none of those that were there already.
-  rows = read_sealed(out / "meta.json")["rows"]
+  rows = read_checksummed(out / "meta.json")["rows"]
   assert rows > 4 * small_shards.ROWS
   shares = [int(re.findall(r"(\d+)/\1 \[", text)[-1]) for text in outputs]
   assert sum(shares) == rows - small_shards.ROWS
@@ -209,13 +209,13 @@ def test_rows_that_cannot_be_read_keep_their_place(
   said = capsys.readouterr().out
   assert f"row {UNREADABLE} (train[{UNREADABLE}])" in said
   assert f"row {BROKEN} ({broken})" in said
-  meta = read_sealed(bad / "meta.json")
+  meta = read_checksummed(bad / "meta.json")
   assert meta["unreadable"] == [
     {"row": UNREADABLE, "id": f"train[{UNREADABLE}]"},
     {"row": BROKEN, "id": broken},
   ]
   assert meta["rows_without_this_side"] == 0
-  assert read_sealed(good / "meta.json")["unreadable"] == []
+  assert read_checksummed(good / "meta.json")["unreadable"] == []
   tables, vectors = [], []
   for folder in (good, bad):
     with (folder / "items.csv").open(newline="") as file:
@@ -267,7 +267,7 @@ def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
   data = bytearray(path.read_bytes())
   data[-9] ^= 1
   path.write_bytes(data)
-  with pytest.raises(DamagedError, match=name):
+  with pytest.raises(CorruptError, match=name):
     list(export_shards.join(tmp_path, plan))
   assert export_shards.claim(tmp_path, plan, overwrite=False) == [1]
   save(tmp_path, plan, 1)
@@ -311,7 +311,7 @@ def test_a_shard_of_another_export_is_none_of_this(tmp_path):
   export_shards.claim(tmp_path, plan, overwrite=False)
   for number in range(3):
     save(tmp_path, make_plan(checkpoint="y") if number == 1 else plan, number)
-  with pytest.raises(DamagedError, match=r"00001\.json is of another export"):
+  with pytest.raises(CorruptError, match=r"00001\.json is of another export"):
     list(export_shards.join(tmp_path, plan))
   assert export_shards.claim(tmp_path, plan, overwrite=False) == [1]
 

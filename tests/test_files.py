@@ -15,15 +15,15 @@ from item_jax import files
 from item_jax.errors import UserError
 from item_jax.files import (
   MANIFEST,
-  DamagedError,
-  alone_in,
+  CorruptError,
   check_manifest,
+  exclusive_lock,
   find_damage,
+  read_checksummed,
   read_json,
-  read_sealed,
   write_bytes,
+  write_checksummed,
   write_manifest,
-  write_sealed,
 )
 
 VALUE = {"name": "Täschchen ☃ \ud800", "steps": [1, 2.5, None], "on": True}
@@ -31,23 +31,23 @@ VALUE = {"name": "Täschchen ☃ \ud800", "steps": [1, 2.5, None], "on": True}
 
 def test_what_was_sealed_is_read(tmp_path):
   path = tmp_path / "a" / "x.json"
-  write_sealed(path, VALUE)
-  assert read_sealed(path) == VALUE
-  assert list(read_sealed(path)) == list(VALUE)
+  write_checksummed(path, VALUE)
+  assert read_checksummed(path) == VALUE
+  assert list(read_checksummed(path)) == list(VALUE)
   assert [file.name for file in path.parent.iterdir()] == ["x.json"]
 
 
 def test_any_bit_of_a_sealed_file_counts(tmp_path):
   path = tmp_path / "x.json"
-  write_sealed(path, VALUE)
+  write_checksummed(path, VALUE)
   data = path.read_bytes()
   for place in range(len(data)):
     for bit in range(place % 3, 8, 3):
       changed = bytearray(data)
       changed[place] ^= 1 << bit
       path.write_bytes(changed)
-      with pytest.raises(DamagedError) as error:
-        read_sealed(path)
+      with pytest.raises(CorruptError) as error:
+        read_checksummed(path)
       assert str(error.value).startswith(str(path))
 
 
@@ -71,15 +71,15 @@ def test_any_bit_of_a_sealed_file_counts(tmp_path):
 )
 def test_another_sealed_file_is_refused(tmp_path, change):
   path = tmp_path / "x.json"
-  write_sealed(path, VALUE)
+  write_checksummed(path, VALUE)
   path.write_bytes(change(path.read_bytes()))
-  with pytest.raises(DamagedError, match=r"x\.json (was altered|has no seal)"):
-    read_sealed(path)
+  with pytest.raises(CorruptError, match=r"x\.json (was altered|has no seal)"):
+    read_checksummed(path)
 
 
 def test_what_is_absent_is_not_damaged(tmp_path):
   with pytest.raises(FileNotFoundError):
-    read_sealed(tmp_path / "x.json")
+    read_checksummed(tmp_path / "x.json")
 
 
 def test_json_is_read_up_to_a_size(tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_json_is_read_up_to_a_size(tmp_path, monkeypatch):
   monkeypatch.setattr(files, "MAX_JSON", 100)
   assert read_json(path) == "x" * 98
   monkeypatch.setattr(files, "MAX_JSON", 99)
-  with pytest.raises(DamagedError, match="larger"):
+  with pytest.raises(CorruptError, match="larger"):
     read_json(path)
 
 
@@ -140,7 +140,7 @@ def test_one_bit_in_any_file_is_named(folder):
         changed = bytearray(data)
         changed[place] ^= 1 << bit
         file.write_bytes(changed)
-        with pytest.raises(DamagedError) as error:
+        with pytest.raises(CorruptError) as error:
           check_manifest(folder)
         assert str(error.value).startswith(f"{file} ")
     file.write_bytes(data)
@@ -161,7 +161,7 @@ def test_any_other_change_of_any_file_is_named(folder, change):
       file.write_bytes(data[:-1])
     if change == "folder":
       file.mkdir()
-    with pytest.raises(DamagedError) as error:
+    with pytest.raises(CorruptError) as error:
       check_manifest(folder)
     assert str(error.value).startswith(f"{file} ")
     if change == "folder":
@@ -172,7 +172,7 @@ def test_any_other_change_of_any_file_is_named(folder, change):
 
 def test_what_was_added_is_named(folder):
   write_bytes(folder / "deep" / "c", b"")
-  with pytest.raises(DamagedError, match=r"deep/c was added"):
+  with pytest.raises(CorruptError, match=r"deep/c was added"):
     check_manifest(folder)
 
 
@@ -181,10 +181,10 @@ def test_of_large_files_the_size_alone_counts(folder):
   size = large.stat().st_size
   large.write_bytes(bytes(size))
   check_manifest(folder, largest=size - 1)
-  with pytest.raises(DamagedError, match="SHA-256"):
+  with pytest.raises(CorruptError, match="SHA-256"):
     check_manifest(folder, largest=size)
   large.write_bytes(bytes(size - 1))
-  with pytest.raises(DamagedError, match=f"{size - 1} bytes, were {size}"):
+  with pytest.raises(CorruptError, match=f"{size - 1} bytes, were {size}"):
     check_manifest(folder, largest=0)
 
 
@@ -203,8 +203,8 @@ def test_all_damage_is_found_not_just_the_first(folder):
   "made_up", [{}, {"files": 3}, {"files": {"a": 3}}, {"files": {"a": {}}}]
 )
 def test_a_manifest_of_another_kind_is_refused(folder, made_up):
-  write_sealed(folder / MANIFEST, made_up)
-  with pytest.raises(DamagedError, match="is no manifest"):
+  write_checksummed(folder / MANIFEST, made_up)
+  with pytest.raises(CorruptError, match="is no manifest"):
     check_manifest(folder)
 
 
@@ -212,16 +212,16 @@ def test_a_manifest_reaches_no_file_outside(folder):
   outside = folder.with_name("outside")
   outside.write_bytes(b"x")
   said = {"bytes": 1, "sha256": files.sha256(outside)}
-  write_sealed(folder / MANIFEST, {"files": {"../outside": said}})
-  with pytest.raises(DamagedError):
+  write_checksummed(folder / MANIFEST, {"files": {"../outside": said}})
+  with pytest.raises(CorruptError):
     check_manifest(folder)
 
 
 def test_one_at_a_time_and_the_dead_have_no_claim(tmp_path):
   script = (
     "import sys, time; from pathlib import Path\n"
-    "from item_jax.files import alone_in\n"
-    f"with alone_in(Path({str(tmp_path / 'w')!r}), what='run'):\n"
+    "from item_jax.files import exclusive_lock\n"
+    f"with exclusive_lock(Path({str(tmp_path / 'w')!r}), what='run'):\n"
     "  print('in', flush=True); time.sleep(60)"
   )
   other = subprocess.Popen(
@@ -231,13 +231,13 @@ def test_one_at_a_time_and_the_dead_have_no_claim(tmp_path):
     assert other.stdout.readline() == b"in\n"
     with (
       pytest.raises(UserError, match="another run is at work"),
-      alone_in(tmp_path / "w", what="run"),
+      exclusive_lock(tmp_path / "w", what="run"),
     ):
       pytest.fail("two at a time")
   finally:
     other.kill()
     other.communicate()
-  with alone_in(tmp_path / "w", what="run"):
+  with exclusive_lock(tmp_path / "w", what="run"):
     pass
 
 
@@ -250,6 +250,6 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     pytest.raises(
       UserError, match=f"{tmp_path}: this file system has no locks"
     ),
-    alone_in(tmp_path, what="run"),
+    exclusive_lock(tmp_path, what="run"),
   ):
     pytest.fail("nothing keeps another out")

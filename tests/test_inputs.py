@@ -17,7 +17,7 @@ from PIL import Image
 from item_jax import tasks
 from item_jax.data.images import store_jpeg
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.inference.embedder import Embedder
 from item_jax.inference.inputs import listings
@@ -46,13 +46,13 @@ def embedder(tiny_data, tmp_path_factory):
   folder.mkdir()
   config = tiny_run.get_config("category")
   config.data.path = str(tiny_data)
-  words = load_words(tiny_data / "tokenizer.json")
+  tokenizer = load_tokenizer(tiny_data / "tokenizer.json")
   store = open_store(tiny_data)
   write_run(
     folder,
     config,
     store,
-    words,
+    tokenizer,
     attention="xla",
     floors={},
     categories=tasks.find_categories(config, store, "train"),

@@ -63,11 +63,11 @@ def test_longer_padding_leaves_g_unchanged(net):
   _, params = net
   batch = tiny.make_batch()
   short = tiny.make_model(norm="post" if "embed_norm" in params else "pre")
-  long = short.clone(title_places=tiny.PLACES + 5)
+  long = short.clone(max_title_tokens=tiny.PLACES + 5)
   more = jax.random.normal(jax.random.key(9), (5, tiny.WIDTH))
   longer = dict(params)
   longer["title_position"] = jnp.concatenate([params["title_position"], more])
-  padded = batch._replace(words_BT=np.pad(batch.words_BT, [(0, 0), (0, 5)]))
+  padded = batch._replace(tokens_BT=np.pad(batch.tokens_BT, [(0, 0), (0, 5)]))
   np.testing.assert_allclose(
     encode(short, params, batch)[:, 0],
     encode(long, longer, padded)[:, 0],
@@ -81,11 +81,11 @@ def test_words_and_patches_both_reach_g(net):
   before = encode(model, params, batch)[:, 0]
   image = batch.image_BHWC.copy()
   image[:, 0, 0] ^= 128
-  words = batch.words_BT.copy()
+  words = batch.tokens_BT.copy()
   words[:, 0] = np.where(words[:, 0] == 7, 8, 7)
   for changed in (
     batch._replace(image_BHWC=image),
-    batch._replace(words_BT=words),
+    batch._replace(tokens_BT=words),
   ):
     moved = np.abs(encode(model, params, changed)[:, 0] - before).max(-1)
     assert (moved > 1e-4).all()
@@ -102,7 +102,7 @@ def test_a_missing_side_is_not_looked_at(net, side):
     kept = [0, *range(1 + tiny.N, 1 + tiny.N + 2)]
   else:
     first = batch._replace(has_title_B=gone)
-    second = first._replace(words_BT=other.words_BT)
+    second = first._replace(tokens_BT=other.tokens_BT)
     kept = list(range(1 + tiny.N))
   a, b = encode(model, params, first), encode(model, params, second)
   np.testing.assert_allclose(a[:, kept], b[:, kept], atol=1e-5)
@@ -115,7 +115,7 @@ def test_a_missing_photo_is_as_if_the_title_stood_alone(net):
   model, params = net
   batch = tiny.make_batch()._replace(has_image_B=np.zeros(8, bool))
   got = encode(model, params, batch)
-  x = params["word"][batch.words_BT] + (
+  x = params["word"][batch.tokens_BT] + (
     params["title_position"] + params["segment"][1]
   )
   cls = jnp.broadcast_to(params["cls"], (8, 1, tiny.WIDTH))
@@ -123,7 +123,7 @@ def test_a_missing_photo_is_as_if_the_title_stood_alone(net):
   bound = model.bind({"params": params})
   if model.norm == "post":
     x = bound.embed_norm(x)
-  lengths = 1 + (batch.words_BT != tiny.PAD).sum(-1)
+  lengths = 1 + (batch.tokens_BT != tiny.PAD).sum(-1)
   want = np.asarray(bound.encoder(x, jnp.asarray(lengths), deterministic=True))
   np.testing.assert_allclose(got[:, 0], want[:, 0], atol=1e-5)
   for row in range(8):
@@ -224,7 +224,7 @@ def test_rows_do_not_mix(net):
   batch = tiny.make_batch()
   whole = encode(model, params, batch)
   first = encode(model, params, Batch(*(x[:1] for x in batch)))
-  real = 1 + tiny.N + int((batch.words_BT[0] != 0).sum())
+  real = 1 + tiny.N + int((batch.tokens_BT[0] != 0).sum())
   np.testing.assert_allclose(whole[0, :real], first[0, :real], atol=1e-5)
 
 

@@ -25,8 +25,8 @@ SHM = Path("/dev/shm")
 KILLED_WHEN_READY = """
 import os, signal, sys
 from item_jax.__main__ import main
-from item_jax.data import publish
-publish.Draft.publish = lambda draft: os.kill(os.getpid(), signal.SIGKILL)
+from item_jax import new_folder
+new_folder.AtomicDirectory.publish = lambda _: os.kill(os.getpid(), 9)
 if __name__ == "__main__":
   sys.exit(main())
 """

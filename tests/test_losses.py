@@ -23,7 +23,7 @@ MASKED = np.array([[1.0, 0, 1], [1, 0, 0]])
 )
 def test_masked_cross_entropy(gate, mean):
   weights = MASKED * np.array(gate)[:, None]
-  total = losses.word_nll(LOGITS, LABELS, weights)
+  total = losses.token_nll(LOGITS, LABELS, weights)
   assert float(total) / weights.sum() == pytest.approx(mean, abs=1e-6)
 
 
@@ -35,7 +35,7 @@ def test_cross_entropy_of_each_token():
   ):
     weights = np.zeros((2, 3))
     weights[place] = 1
-    total = float(losses.word_nll(LOGITS, LABELS, weights))
+    total = float(losses.token_nll(LOGITS, LABELS, weights))
     assert total == pytest.approx(expected, abs=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_pixel_error_is_a_mean_over_patches_not_over_photos():
 def test_what_does_not_count_may_be_anything():
   logits = LOGITS.copy()
   logits[0, 1] = np.inf
-  assert np.isfinite(losses.word_nll(logits, LABELS, MASKED))
+  assert np.isfinite(losses.token_nll(logits, LABELS, MASKED))
   pixels = np.full((1, 2, 3), np.nan)
   pixels[0, 0] = 0
   weights = np.array([[1.0, 0]])
@@ -90,7 +90,7 @@ def test_word_floor_by_hand():
   words = np.array([[5, 7, 3], [5, 7, 3], [6, 3, 0], [6, 3, 0]])
   # Entropies weighted by words, with (m - 1) / 2n added at place 0.
   expected = (4 * (math.log(2) + 1 / 8) + 2 * 0.0) / 6
-  assert chance.word_floor(words, tiny.SPECIAL) == pytest.approx(expected)
+  assert chance.token_chance(words, tiny.SPECIAL) == pytest.approx(expected)
 
 
 def test_pixel_floor_is_the_error_of_the_mean_on_new_photos():
@@ -99,5 +99,5 @@ def test_pixel_floor_is_the_error_of_the_mean_on_new_photos():
   old = rng.normal(size=(500, 2, 2)) * spread
   new = rng.normal(size=(20_000, 2, 2)) * spread
   error = ((new - old.mean(0)) ** 2).mean()
-  assert chance.pixel_floor(old) == pytest.approx(error, rel=0.1)
-  assert chance.pixel_floor(old) == pytest.approx(14 / 4, rel=0.1)
+  assert chance.pixel_chance(old) == pytest.approx(error, rel=0.1)
+  assert chance.pixel_chance(old) == pytest.approx(14 / 4, rel=0.1)

@@ -9,14 +9,16 @@ from item_jax.objectives import masking
 from item_jax.objectives.keys import key_for
 
 
-def hide(words_BT, seed=0, **options):
+def hide(tokens_BT, seed=0, **options):
   given = {
     "rate": 0.15,
     "vocabulary": tiny.WORDS,
     "special": tiny.SPECIAL,
-    "mask_word": tiny.MASK,
+    "mask_id": tiny.MASK,
   }
-  out = masking.hide_words(jax.random.key(seed), words_BT, **(given | options))
+  out = masking.mask_tokens(
+    jax.random.key(seed), tokens_BT, **(given | options)
+  )
   return jax.tree.map(np.asarray, out)
 
 
@@ -24,45 +26,45 @@ def hide(words_BT, seed=0, **options):
 def test_hides_the_exact_number_and_at_least_one(rate):
   lengths = [1, 2, 3, 4, 5, 6, 7, 7]
   batch = tiny.make_batch(8, lengths=lengths)
-  out = hide(batch.words_BT, rate=rate)
+  out = hide(batch.tokens_BT, rate=rate)
   for row, length in enumerate(lengths):
-    places = out.places_BK[row][out.valid_BK[row]]
+    places = out.positions_BK[row][out.valid_BK[row]]
     assert len(places) == max(1, round(length * rate))
     assert len(set(places)) == len(places)
     assert (places < length).all()  # neither [SEP] nor padding
 
 
 def test_special_words_are_never_hidden():
-  words_BT = np.array([[7, tiny.UNK, tiny.MASK, tiny.CLS, 8, tiny.SEP, 0, 0]])
+  tokens_BT = np.array([[7, tiny.UNK, tiny.MASK, tiny.CLS, 8, tiny.SEP, 0, 0]])
   for seed in range(20):
-    out = hide(words_BT, seed, rate=1.0)
-    assert sorted(out.places_BK[0][out.valid_BK[0]]) == [0, 4]
+    out = hide(tokens_BT, seed, rate=1.0)
+    assert sorted(out.positions_BK[0][out.valid_BK[0]]) == [0, 4]
     assert out.seen_BT[0, [1, 2, 3, 5, 6, 7]].tolist() == [1, 4, 2, 3, 0, 0]
 
 
 def test_a_title_of_special_words_alone_has_none_hidden():
-  words_BT = np.array([[tiny.UNK, tiny.SEP, 0, 0, 0, 0, 0, 0]])
-  out = hide(words_BT)
+  tokens_BT = np.array([[tiny.UNK, tiny.SEP, 0, 0, 0, 0, 0, 0]])
+  out = hide(tokens_BT)
   assert not out.valid_BK.any()
-  np.testing.assert_array_equal(out.seen_BT, words_BT)
+  np.testing.assert_array_equal(out.seen_BT, tokens_BT)
 
 
 def test_targets_are_what_stood_there_and_all_else_is_untouched():
   batch = tiny.make_batch(8)
-  out = hide(batch.words_BT, rate=0.5)
+  out = hide(batch.tokens_BT, rate=0.5)
   rebuilt = out.seen_BT.copy()
   for row in range(8):
-    places = out.places_BK[row][out.valid_BK[row]]
+    places = out.positions_BK[row][out.valid_BK[row]]
     rebuilt[row, places] = out.targets_BK[row][out.valid_BK[row]]
-  np.testing.assert_array_equal(rebuilt, batch.words_BT)
+  np.testing.assert_array_equal(rebuilt, batch.tokens_BT)
 
 
 def test_eighty_ten_ten():
   rng = np.random.default_rng(0)
-  words_BT = rng.integers(5, tiny.WORDS, (4_000, 8), np.int32)
-  words_BT[:, -1] = tiny.SEP
-  out = hide(words_BT, rate=0.5)
-  shown = np.take_along_axis(out.seen_BT, out.places_BK, 1)[out.valid_BK]
+  tokens_BT = rng.integers(5, tiny.WORDS, (4_000, 8), np.int32)
+  tokens_BT[:, -1] = tiny.SEP
+  out = hide(tokens_BT, rate=0.5)
+  shown = np.take_along_axis(out.seen_BT, out.positions_BK, 1)[out.valid_BK]
   target = out.targets_BK[out.valid_BK]
   n = len(target)  # 16,000: three standard errors are about 0.01
   assert abs((shown == tiny.MASK).mean() - 0.8) < 0.01
@@ -75,31 +77,31 @@ def test_eighty_ten_ten():
 
 def test_random_words_pass_over_scattered_special_ids():
   special = (0, 10, 11, 39)
-  words_BT = np.full((2_000, 8), 20, np.int32)
+  tokens_BT = np.full((2_000, 8), 20, np.int32)
   out = hide(
-    words_BT,
+    tokens_BT,
     rate=0.5,
     special=special,
-    mask_word=10,
-    mask_share=0.0,
-    random_share=1.0,
+    mask_id=10,
+    mask_fraction=0.0,
+    random_fraction=1.0,
   )
-  shown = np.take_along_axis(out.seen_BT, out.places_BK, 1)[out.valid_BK]
+  shown = np.take_along_axis(out.seen_BT, out.positions_BK, 1)[out.valid_BK]
   assert set(shown) == set(range(40)) - set(special)
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.3, 0.5, 0.6, 0.75])
 def test_patches_are_hidden_in_the_exact_number(rate):
   has_image_B = np.array([True, False, True])
-  out = masking.hide_patches(
+  out = masking.mask_patches(
     jax.random.key(0), has_image_B, num_patches=196, rate=rate
   )
-  hidden_BN = np.asarray(out.hidden_BN)
-  assert hidden_BN.sum(-1).tolist() == [round(196 * rate), 0, round(196 * rate)]
+  masked_BN = np.asarray(out.masked_BN)
+  assert masked_BN.sum(-1).tolist() == [round(196 * rate), 0, round(196 * rate)]
   assert np.asarray(out.valid_BK).all(-1).tolist() == [True, False, True]
   for row in (0, 2):
-    marked = np.flatnonzero(hidden_BN[row])
-    assert sorted(np.asarray(out.places_BK)[row]) == marked.tolist()
+    marked = np.flatnonzero(masked_BN[row])
+    assert sorted(np.asarray(out.positions_BK)[row]) == marked.tolist()
 
 
 def test_masks_are_a_function_of_seed_step_and_purpose():
@@ -108,13 +110,13 @@ def test_masks_are_a_function_of_seed_step_and_purpose():
 
   def at(root, step, purpose):
     key = key_for(root, step, purpose)
-    out = masking.hide_words(
+    out = masking.mask_tokens(
       key,
-      batch.words_BT,
+      batch.tokens_BT,
       rate=0.5,
       vocabulary=tiny.WORDS,
       special=tiny.SPECIAL,
-      mask_word=tiny.MASK,
+      mask_id=tiny.MASK,
     )
     return np.asarray(out.seen_BT)
 
@@ -128,13 +130,13 @@ def test_masks_are_a_function_of_seed_step_and_purpose():
 def test_half_of_the_pairs_get_a_title_of_another_product():
   batch = tiny.make_batch(8)
   for seed in range(10):
-    swapped, matched_B = masking.swap_titles(
+    swapped, is_match_B = masking.draw_negatives(
       jax.random.key(seed), batch, rate=0.5
     )
-    matched_B = np.asarray(matched_B)
-    assert matched_B.sum() == 4
-    same_B = (np.asarray(swapped.words_BT) == batch.words_BT).all(-1)
-    np.testing.assert_array_equal(same_B, matched_B)
+    is_match_B = np.asarray(is_match_B)
+    assert is_match_B.sum() == 4
+    same_B = (np.asarray(swapped.tokens_BT) == batch.tokens_BT).all(-1)
+    np.testing.assert_array_equal(same_B, is_match_B)
     np.testing.assert_array_equal(swapped.image_BHWC, batch.image_BHWC)
     np.testing.assert_array_equal(swapped.product_B, batch.product_B)
 
@@ -146,12 +148,12 @@ def test_no_donor_of_the_same_product_or_with_the_same_title():
     title_B=np.array([1, 2, 3, 3, 3, 6], np.uint32),
   )
   for seed in range(50):
-    swapped, matched_B = masking.swap_titles(
+    swapped, is_match_B = masking.draw_negatives(
       jax.random.key(seed), batch, rate=1.0
     )
-    words = np.asarray(swapped.words_BT)
-    for row in np.flatnonzero(~np.asarray(matched_B)):
-      donor = np.flatnonzero((batch.words_BT == words[row]).all(-1))[0]
+    words = np.asarray(swapped.tokens_BT)
+    for row in np.flatnonzero(~np.asarray(is_match_B)):
+      donor = np.flatnonzero((batch.tokens_BT == words[row]).all(-1))[0]
       assert batch.product_B[donor] != batch.product_B[row]
       assert batch.title_B[donor] != batch.title_B[row]
 
@@ -160,9 +162,9 @@ def test_donors_are_drawn_uniformly():
   batch = tiny.make_batch(4)
   times = np.zeros((4, 4))
   for seed in range(600):
-    swapped, _ = masking.swap_titles(jax.random.key(seed), batch, rate=1.0)
+    swapped, _ = masking.draw_negatives(jax.random.key(seed), batch, rate=1.0)
     for row in range(4):
-      same = (batch.words_BT == np.asarray(swapped.words_BT)[row]).all(-1)
+      same = (batch.tokens_BT == np.asarray(swapped.tokens_BT)[row]).all(-1)
       times[row, np.flatnonzero(same)[0]] += 1
   assert (np.diag(times) == 0).all()
   off = times[~np.eye(4, dtype=bool)]  # 200 each, standard deviation 11.5
@@ -172,9 +174,11 @@ def test_donors_are_drawn_uniformly():
 
 def test_where_there_is_no_donor_the_pair_stays_matched():
   batch = tiny.make_batch(4)._replace(product_B=np.ones(4, np.uint32))
-  swapped, matched_B = masking.swap_titles(jax.random.key(0), batch, rate=0.5)
-  assert np.asarray(matched_B).all()
-  np.testing.assert_array_equal(swapped.words_BT, batch.words_BT)
+  swapped, is_match_B = masking.draw_negatives(
+    jax.random.key(0), batch, rate=0.5
+  )
+  assert np.asarray(is_match_B).all()
+  np.testing.assert_array_equal(swapped.tokens_BT, batch.tokens_BT)
 
 
 def test_pairs_that_lack_a_side_neither_get_nor_give_titles():
@@ -183,12 +187,12 @@ def test_pairs_that_lack_a_side_neither_get_nor_give_titles():
     has_image_B=np.array([False, False] + [True] * 6),
   )
   for seed in range(20):
-    swapped, matched_B = masking.swap_titles(
+    swapped, is_match_B = masking.draw_negatives(
       jax.random.key(seed), batch, rate=0.5
     )
-    matched_B = np.asarray(matched_B)
-    assert matched_B[[0, 1, 6, 7]].all()
-    assert matched_B.sum() == 6  # two of the four complete ones
-    for row in np.flatnonzero(~matched_B):
-      donor = (batch.words_BT == np.asarray(swapped.words_BT)[row]).all(-1)
+    is_match_B = np.asarray(is_match_B)
+    assert is_match_B[[0, 1, 6, 7]].all()
+    assert is_match_B.sum() == 6  # two of the four complete ones
+    for row in np.flatnonzero(~is_match_B):
+      donor = (batch.tokens_BT == np.asarray(swapped.tokens_BT)[row]).all(-1)
       assert batch.has_title_B[np.flatnonzero(donor)[0]]

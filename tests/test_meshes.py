@@ -13,7 +13,7 @@ import shell
 
 from item_jax.data import pipeline
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.training import sharding
 
 CHILD = Path(__file__).with_name("eight_devices.py")
@@ -112,7 +112,7 @@ class Counted:
 def read_by(tiny_data, monkeypatch):
   """rows of a batch -> numbers of the records that three batches read."""
   store = open_store(tiny_data)
-  words = load_words(Path(tiny_data) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
 
   def read(rows: slice) -> list[int]:
     source = Counted(store.source("train"))
@@ -121,16 +121,16 @@ def read_by(tiny_data, monkeypatch):
       batches = pipeline.training_batches(
         store,
         "train",
-        words,
+        tokenizer,
         image_size=16,
-        title_places=12,
+        max_title_tokens=12,
         batch_size=8,
         seed=3,
         start=0,
         stop=3,
         host_rows=rows,
       )
-      assert [len(b.words_BT) for b in batches] == [rows.stop - rows.start] * 3
+      assert [len(b.tokens_BT) for b in batches] == [rows.stop - rows.start] * 3
     return source.read
 
   return read

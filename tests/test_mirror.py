@@ -15,7 +15,12 @@ from store import Bucket, objects, open_bucket
 
 from item_jax.__main__ import main
 from item_jax.errors import UserError
-from item_jax.files import MANIFEST, find_damage, read_sealed, write_manifest
+from item_jax.files import (
+  MANIFEST,
+  find_damage,
+  read_checksummed,
+  write_manifest,
+)
 from item_jax.remote import Address, StoreError
 from item_jax.training.checkpoints import Checkpoints, SaveError
 from item_jax.training.init_from import starting_params
@@ -154,7 +159,7 @@ def test_a_rank_is_sent_without_the_state(machines, bucket):
   first.send()
   assert Bucket.written == ["bucket/run/checkpoints/1/manifest.json"]
   seal = bucket / "run" / "checkpoints" / "1" / MANIFEST
-  assert read_sealed(seal)["metrics"] == {"m": 1.0}
+  assert read_checksummed(seal)["metrics"] == {"m": 1.0}
   seal.write_bytes(b"[damaged]")
   first.send()
   assert list(find_damage(seal.parent)) == []
@@ -250,7 +255,11 @@ def test_a_run_goes_on_elsewhere_and_is_exported(
   assert ours.step == theirs.step == 6
   config.start_from = RUN
   taken = starting_params(
-    config, ours.task, ours.run.words, (), jax.tree.map(np.zeros_like, ours[2])
+    config,
+    ours.task,
+    ours.run.tokenizer,
+    (),
+    jax.tree.map(np.zeros_like, ours[2]),
   )
   for found in (ours.params, taken):
     jax.tree.map(np.testing.assert_array_equal, found, theirs.params)

@@ -13,7 +13,7 @@ import spellings
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import images
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.models import layers
 from item_jax.models.clip import Clip
 from item_jax.models.item import Item
@@ -57,7 +57,7 @@ def photos_and_titles():
 
   photos, titles = [], []
   for i in range(ROWS):
-    product = products.invent_product(3, i)
+    product = products.sample_product(3, i)
     photos.append(synthesize.draw_photo(product, 3, i, 0, side=224))
     titles.append(synthesize.write_title(product, 3, i, 0))
   titles[0] = " ".join(titles)  # as long as can be
@@ -78,7 +78,7 @@ def make_batch(photos_and_titles, words=None, **has) -> Batch:
     assert lengths.min() < PLACES - 3
   return Batch(
     image_BHWC=np.stack(photos),
-    words_BT=rows,
+    tokens_BT=rows,
     has_image_B=np.full(ROWS, has.get("image", True)),
     has_title_B=np.full(ROWS, has.get("title", True)),
     product_B=np.arange(ROWS, dtype=np.uint32),
@@ -158,7 +158,7 @@ def check(ours, theirs, real=slice(None)):
 
 def sequence(words, batch):
   """Ids and what is real of them, with the first word."""
-  ids = np.pad(batch.words_BT, ((0, 0), (1, 0)), constant_values=words.cls)
+  ids = np.pad(batch.tokens_BT, ((0, 0), (1, 0)), constant_values=words.cls)
   return torch.tensor(ids), torch.tensor(ids != words.pad)
 
 
@@ -166,7 +166,7 @@ def to_torch(pixels_BHWC):
   return torch.tensor(np.asarray(pixels_BHWC)).permute(0, 3, 1, 2)
 
 
-def check_masked_words(batch, words, model, module, params, predict):
+def check_masked_tokens(batch, words, model, module, params, predict):
   """Titles alone: what every layer gives out, and the logits of the words."""
   ids, real = sequence(words, batch)
   with torch.no_grad():
@@ -174,8 +174,8 @@ def check_masked_words(batch, words, model, module, params, predict):
 
   def everything(self, batch):
     states_BSD = self.encode(batch)
-    places_BK = jnp.broadcast_to(jnp.arange(PLACES), (ROWS, PLACES))
-    return predict(self, states_BSD, places_BK)
+    positions_BK = jnp.broadcast_to(jnp.arange(PLACES), (ROWS, PLACES))
+    return predict(self, states_BSD, positions_BK)
 
   logits, captured = states(module, params, batch, everything)
   real = real.numpy()
@@ -188,38 +188,38 @@ def check_masked_words(batch, words, model, module, params, predict):
 
 
 def test_bert_fills_item(photos_and_titles, tmp_path):
-  words = load_words(
+  tokenizer = load_tokenizer(
     spellings.write_bert(tmp_path, photos_and_titles[1] * 2, 30_522)
   )
   torch.manual_seed(1)
   model = disturb(transformers.BertForMaskedLM(transformers.BertConfig()))
   save(model, tmp_path, listings.bert())
   module = Item(
-    words=30_592,
-    pad=words.pad,
+    vocab_size=30_592,
+    pad=tokenizer.pad,
     image_size=32,
     patch=16,
-    title_places=PLACES,
+    max_title_tokens=PLACES,
     norm="post",
     epsilon=1e-12,
     **SIZES,
   )
   photos, titles = photos_and_titles
   batch = make_batch(
-    ([p[:32, :32] for p in photos], titles), words, image=False
+    ([p[:32, :32] for p in photos], titles), tokenizer, image=False
   )
   config = run_config("item", epsilon=1e-12)
   no_patch = jnp.zeros((ROWS, 1), jnp.int32)
 
-  def predict(self, states_BSD, places_BK):
-    return self.predict(states_BSD, places_BK, no_patch).mlm_BKV
+  def predict(self, states_BSD, positions_BK):
+    return self.predict(states_BSD, positions_BK, no_patch).mlm_BKV
 
-  params = filled(module, batch, tmp_path, config, words)
-  check_masked_words(batch, words, model, module, params, predict)
+  params = filled(module, batch, tmp_path, config, tokenizer)
+  check_masked_tokens(batch, tokenizer, model, module, params, predict)
 
 
 def test_roberta(photos_and_titles, tmp_path):
-  words = load_words(
+  tokenizer = load_tokenizer(
     spellings.write_roberta(tmp_path, photos_and_titles[1] * 2, 50_265)
   )
   torch.manual_seed(2)
@@ -232,18 +232,18 @@ def test_roberta(photos_and_titles, tmp_path):
   model = disturb(transformers.RobertaForMaskedLM(options))
   save(model, tmp_path, listings.roberta())
   module = Roberta(
-    words=50_304,
-    pad=words.pad,
-    cls=words.cls,
-    title_places=PLACES,
+    vocab_size=50_304,
+    pad=tokenizer.pad,
+    cls=tokenizer.cls,
+    max_title_tokens=PLACES,
     epsilon=1e-5,
     **SIZES,
   )
   config = run_config("roberta", epsilon=1e-5)
-  batch = make_batch(photos_and_titles, words)
-  params = filled(module, batch, tmp_path, config, words)
-  last, real = check_masked_words(
-    batch, words, model, module, params, Roberta.predict
+  batch = make_batch(photos_and_titles, tokenizer)
+  params = filled(module, batch, tmp_path, config, tokenizer)
+  last, real = check_masked_tokens(
+    batch, tokenizer, model, module, params, Roberta.predict
   )
   mean = module.apply({"params": params}, batch, method="embed")
   share = torch.tensor(real / real.sum(1, keepdims=True), dtype=torch.float32)
@@ -251,7 +251,9 @@ def test_roberta(photos_and_titles, tmp_path):
 
 
 def test_vit_fills_item(photos_and_titles, tmp_path):
-  words = load_words(spellings.write_bert(tmp_path, photos_and_titles[1] * 2))
+  tokenizer = load_tokenizer(
+    spellings.write_bert(tmp_path, photos_and_titles[1] * 2)
+  )
   (tmp_path / "vocab.txt").unlink()  # a ViT has none
   torch.manual_seed(3)
   model = disturb(transformers.ViTModel(transformers.ViTConfig()))
@@ -259,24 +261,24 @@ def test_vit_fills_item(photos_and_titles, tmp_path):
   config = run_config("item", epsilon=1e-12, norm="pre")
   for image_size in (224, 96):  # their own grid, then a smaller one
     module = Item(
-      words=words.size,
-      pad=words.pad,
+      vocab_size=tokenizer.size,
+      pad=tokenizer.pad,
       image_size=image_size,
       patch=16,
-      title_places=PLACES,
+      max_title_tokens=PLACES,
       norm="pre",
       epsilon=1e-12,
       **SIZES,
     )
     photos = [photo[:image_size, :image_size] for photo in photos_and_titles[0]]
-    batch = make_batch((photos, photos_and_titles[1]), words, title=False)
+    batch = make_batch((photos, photos_and_titles[1]), tokenizer, title=False)
     with torch.no_grad():
       out = model(
         to_torch(normalise(batch.image_BHWC)),
         output_hidden_states=True,
         interpolate_pos_encoding=image_size != 224,
       )
-    params = filled(module, batch, tmp_path, config, words)
+    params = filled(module, batch, tmp_path, config, tokenizer)
     last, captured = states(module, params, batch, Item.encode)
     S = 1 + module.num_patches
     for ours, theirs in zip(
@@ -288,22 +290,22 @@ def test_vit_fills_item(photos_and_titles, tmp_path):
 
 @pytest.mark.parametrize("patch", [16, 32])
 def test_clip(photos_and_titles, tmp_path, patch):
-  words = load_words(
+  tokenizer = load_tokenizer(
     spellings.write_clip(tmp_path, photos_and_titles[1] * 2, 49_408)
   )
   torch.manual_seed(4)
   options = transformers.CLIPConfig(vision_config={"patch_size": patch})
-  assert options.text_config.eos_token_id == words.sep
+  assert options.text_config.eos_token_id == tokenizer.sep
   model = disturb(transformers.CLIPModel(options))
   save(model, tmp_path, listings.clip(patch=patch))
   module = Clip(
-    words=49_536,
-    pad=words.pad,
-    cls=words.cls,
-    sep=words.sep,
+    vocab_size=49_536,
+    pad=tokenizer.pad,
+    cls=tokenizer.cls,
+    sep=tokenizer.sep,
     image_size=224,
     patch=patch,
-    title_places=PLACES,
+    max_title_tokens=PLACES,
     text_layers=12,
     text_width=512,
     text_heads=8,
@@ -313,18 +315,18 @@ def test_clip(photos_and_titles, tmp_path, patch):
     activation="quick_gelu",
     **SIZES,
   )
-  batch = make_batch(photos_and_titles, words)
-  ids, real = sequence(words, batch)
+  batch = make_batch(photos_and_titles, tokenizer)
+  ids, real = sequence(tokenizer, batch)
   with torch.no_grad():
     out = model(
       # It pads with its end, which ours knows from a padding of its own.
-      input_ids=torch.where(real, ids, words.sep),
+      input_ids=torch.where(real, ids, tokenizer.sep),
       attention_mask=real.long(),
       pixel_values=to_torch(normalise(batch.image_BHWC, "clip")),
       output_hidden_states=True,
     )
   config = run_config("clip", epsilon=1e-5, activation="quick_gelu")
-  params = filled(module, batch, tmp_path, config, words)
+  params = filled(module, batch, tmp_path, config, tokenizer)
   (image, title, scale), captured = states(module, params, batch, Clip.__call__)
   for tower, theirs, places in (
     ("image_tower", out.vision_model_output, slice(None)),
@@ -362,8 +364,10 @@ def test_resnet50(photos_and_titles, tmp_path):
     lambda key: module.init(key, batch, train=False), jax.random.key(0)
   )
   tree = {**tree["params"], "statistics": tree["batch_stats"]}
-  words = load_words(spellings.write_bert(tmp_path, photos_and_titles[1] * 2))
-  params = fill(tree, tmp_path, config, words).params
+  tokenizer = load_tokenizer(
+    spellings.write_bert(tmp_path, photos_and_titles[1] * 2)
+  )
+  params = fill(tree, tmp_path, config, tokenizer).params
   statistics = params.pop("statistics")
 
   def forward(self, batch):

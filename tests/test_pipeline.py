@@ -12,7 +12,7 @@ from batches import FORM, assert_same, read, read_by_hosts
 
 from item_jax.data import order, pipeline
 from item_jax.data.records import Record, open_store
-from item_jax.data.tokenizer import Words, load_words, train_wordpiece
+from item_jax.data.tokenizer import Tokenizer, load_tokenizer, train_wordpiece
 from item_jax.training import sharding
 
 SIZE = 8
@@ -25,8 +25,8 @@ def store(tiny_data):
 
 
 @pytest.fixture(scope="module")
-def words(tiny_data):
-  return load_words(tiny_data / "tokenizer.json")
+def tokenizer(tiny_data):
+  return load_tokenizer(tiny_data / "tokenizer.json")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def alone(store):
 def test_shapes_and_kinds(alone):
   batch = alone[0]
   assert batch.image_BHWC.shape == (SIZE, 16, 16, 3)
-  assert batch.words_BT.shape == (SIZE, 10)
+  assert batch.tokens_BT.shape == (SIZE, 10)
   kinds = [x.dtype.name for x in batch]
   assert kinds == ["uint8", "int32", "bool", "bool", *["uint32"] * 3, "bool"]
 
@@ -65,13 +65,13 @@ def test_a_run_goes_on_with_other_hosts_and_workers(store, alone):
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(4, 1), (2, 2)])
-def test_masks_do_not_depend_on_the_devices(words, alone, data, fsdp):
+def test_masks_do_not_depend_on_the_devices(tokenizer, alone, data, fsdp):
   """What is hidden and swapped is drawn over the whole global batch."""
   objective = tiny.make_objective(
     tiny.make_model(),
-    vocabulary=words.size,
-    special=words.special,
-    mask_word=words.mask,
+    vocabulary=tokenizer.size,
+    special=tokenizer.special,
+    mask_id=tokenizer.mask,
   )
 
   @jax.jit
@@ -115,13 +115,13 @@ def test_listing_ids_are_those_of_the_batch(store, alone):
     assert hashes == alone[step].product_B.tolist()
 
 
-def test_in_order_every_row_once_and_the_last_batch_filled(store, words):
+def test_in_order_every_row_once_and_the_last_batch_filled(store, tokenizer):
   size = store.sizes["train"]
   found = list(
     pipeline.ordered_batches(
       store,
       "train",
-      words,
+      tokenizer,
       batch_size=7,
       chosen=range(3, size),
       **FORM,
@@ -135,17 +135,20 @@ def test_in_order_every_row_once_and_the_last_batch_filled(store, words):
 
 
 def test_a_missing_side_is_marked():
-  words = Words(train_wordpiece(["red red mug mug"]).to_str())
+  tokenizer = Tokenizer(train_wordpiece(["red red mug mug"]).to_str())
   row = pipeline.make_row(
-    Record("a", "p", "", "", b""), words=words, image_size=8, title_places=4
+    Record("a", "p", "", "", b""),
+    tokenizer=tokenizer,
+    image_size=8,
+    max_title_tokens=4,
   )
   assert not row.has_image_B
   assert not row.has_title_B
   row = pipeline.make_row(
     Record("a", "p", "red mug", "", b""),
-    words=words,
+    tokenizer=tokenizer,
     image_size=8,
-    title_places=4,
+    max_title_tokens=4,
   )
   assert row.has_title_B
 

@@ -15,7 +15,7 @@ from item_jax.config import Config, flatten
 from item_jax.config_flags import ADDRESSES
 from item_jax.errors import UserError
 from item_jax.evaluation.probe import probe_command
-from item_jax.files import alone_in, check_folders, write_bytes
+from item_jax.files import check_folders, exclusive_lock, write_bytes
 from item_jax.ingest.prepare import prepare
 from item_jax.remote import Address, locate
 from item_jax.synthetic.synthesize import synthesize
@@ -161,7 +161,7 @@ def test_functions_that_write_refuse_an_address(path, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
 
   def lock():
-    with alone_in(Path(path), what="run"):
+    with exclusive_lock(Path(path), what="run"):
       pass
 
   for call in (

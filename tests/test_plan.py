@@ -45,7 +45,7 @@ def planned(found: dict):
   config = config_flags.parse(name, [f"--config.{x}" for x in options])
   machine = MACHINE._replace(chips=found["devices"])
   return plan(
-    config, machine, words=found["words"], classes=max(2, found["classes"])
+    config, machine, vocab_size=found["words"], classes=max(2, found["classes"])
   )
 
 
@@ -155,10 +155,10 @@ def test_remat_keeps_a_blocks_input_and_no_more():
   deep = [tiny_run.get_config() for _ in range(2)]
   for layers, config in enumerate(deep, 1):
     config.model.layers, config.model.remat = layers, True
-  plans = [plan(config, MACHINE, words=300) for config in deep]
+  plans = [plan(config, MACHINE, vocab_size=300) for config in deep]
   block = 4 * (plans[1].parameters - plans[0].parameters)
   m = deep[0].model
-  places = 1 + (m.image_size // m.patch) ** 2 + m.title_places
+  places = 1 + (m.image_size // m.patch) ** 2 + m.max_title_tokens
   state = deep[0].batch_size * places * m.width * 4
   one, two = (residuals(config) for config in deep)
   assert two - one == pytest.approx(state + block, rel=0.02)
@@ -167,7 +167,7 @@ def test_remat_keeps_a_blocks_input_and_no_more():
   assert grown == state / 4
   # Work: the forward pass of the encoder once more.
   plain = changed(deep[1], {"model.remat": False})
-  again = plan(plain, MACHINE, words=300)
+  again = plan(plain, MACHINE, vocab_size=300)
   assert again.recompute == 1 < plans[1].recompute < 4 / 3
   assert again.memory.activations > plans[1].memory.activations
 
@@ -191,15 +191,17 @@ def test_a_block_by_hand():
 def test_what_is_split_and_what_is_not():
   config = tiny_run.get_config()
   config.model.width, config.model.mlp, config.batch_size = 128, 512, 64
-  whole = plan(config, MACHINE, words=1_000).memory
-  split = plan(changed(config, {"mesh.fsdp": 4}), MACHINE, words=1_000).memory
+  whole = plan(config, MACHINE, vocab_size=1_000).memory
+  split = plan(
+    changed(config, {"mesh.fsdp": 4}), MACHINE, vocab_size=1_000
+  ).memory
   for name in ("parameters", "moments", "gradients"):
     a, b = getattr(whole, name), getattr(split, name)
     assert a / 4 < b < a / 2, name  # biases and norms are copied
   assert split.batch == whole.batch
   assert (whole.gathered, split.gathered) == (0, whole.parameters)
   halved = plan(
-    changed(config, {"optim.accumulate": 2}), MACHINE, words=1_000
+    changed(config, {"optim.accumulate": 2}), MACHINE, vocab_size=1_000
   ).memory
   table = 2 * 4 * 1_024 * 128  # gradients by two decoders, of 1,024 rows
   assert halved.activations - table == (whole.activations - table) / 2
@@ -210,10 +212,10 @@ def test_what_is_split_and_what_is_not():
 def test_every_task_has_a_plan(variant):
   config = tiny_run.get_config(variant)
   config.model.layers = config.clip.text_layers = 4
-  made = plan(config, MACHINE, words=300)
+  made = plan(config, MACHINE, vocab_size=300)
   assert made.fits
   assert min(made.flops_per_sample, made.memory.activations) > 0
-  again = plan(changed(config, {"model.remat": True}), MACHINE, words=300)
+  again = plan(changed(config, {"model.remat": True}), MACHINE, vocab_size=300)
   if config.model.name == "resnet50":  # it has no blocks to compute again
     assert again.memory == made.memory
     assert again.recompute == 1
@@ -227,12 +229,12 @@ def test_what_to_change_is_the_least_that_is_enough(variant):
   config = tiny_run.get_config(variant)
   config.model.layers = config.clip.text_layers = 4
   config.batch_size = 512
-  m = plan(config, MACHINE, words=300).memory
+  m = plan(config, MACHINE, vocab_size=300).memory
   state = m.parameters + m.moments + m.batch
   tight = MACHINE._replace(memory=(state + 0.6 * m.activations) / 0.9)
-  small = plan(config, tight, words=300)
+  small = plan(config, tight, vocab_size=300)
   assert not small.fits
-  found = plan_page.changes(small, words=300)
+  found = plan_page.changes(small, vocab_size=300)
   assert found
   for change in found:
     assert change.plan.fits
@@ -240,7 +242,7 @@ def test_what_to_change_is_the_least_that_is_enough(variant):
     for name, value in change.options.items():
       if value is not True and value > 2:
         less = changed(config, change.options | {name: value // 2})
-        assert not plan(less, tight, words=300).fits, change.options
+        assert not plan(less, tight, vocab_size=300).fits, change.options
   offered = {name for change in found for name in change.options}
   # A loss over the whole batch cannot be taken in parts.
   assert ("optim.accumulate" in offered) == (variant == "plain")
@@ -254,12 +256,16 @@ def test_a_generator_that_is_not_split_is_replaced_first():
   config = tiny_run.get_config()
   config.model.dropout_bits, config.batch_size = "rbg", 64
   one, four = (
-    plan(config, MACHINE._replace(chips=chips), words=300).memory.activations
+    plan(
+      config, MACHINE._replace(chips=chips), vocab_size=300
+    ).memory.activations
     for chips in (1, 4)
   )
   threefry = changed(config, {"model.dropout_bits": "threefry2x32"})
   alone, split = (
-    plan(threefry, MACHINE._replace(chips=chips), words=300).memory.activations
+    plan(
+      threefry, MACHINE._replace(chips=chips), vocab_size=300
+    ).memory.activations
     for chips in (1, 4)
   )
   table = 2 * 4 * 384 * config.model.width  # gradients by two decoders
@@ -268,23 +274,23 @@ def test_a_generator_that_is_not_split_is_replaced_first():
   # Two draws a block and one before them: 64 rows, 17 places, 32 wide.
   assert four - split == (4 * 64 - 4 * 16) * 3 * (1 + 4 + 12) * 32
   tight = MACHINE._replace(
-    memory=plan(threefry, MACHINE, words=300).memory.total / 0.89
+    memory=plan(threefry, MACHINE, vocab_size=300).memory.total / 0.89
   )
-  found = plan_page.changes(plan(config, tight, words=300), words=300)
+  found = plan_page.changes(plan(config, tight, vocab_size=300), vocab_size=300)
   assert found[0].options == {"model.dropout_bits": "threefry2x32"}
 
 
 def test_nothing_helps_where_the_state_alone_is_too_large():
   config = tiny_run.get_config()
-  made = plan(config, MACHINE._replace(memory=1e4), words=300)
-  assert plan_page.changes(made, words=300) == []
-  said = plan_page.describe(made, words=300, decode_rate=1_400)
+  made = plan(config, MACHINE._replace(memory=1e4), vocab_size=300)
+  assert plan_page.changes(made, vocab_size=300) == []
+  said = plan_page.describe(made, vocab_size=300, decode_rate=1_400)
   assert "more chips" in said
 
 
 def test_time_is_work_over_what_is_reached():
   config = tiny_run.get_config()
-  made = plan(config, Machine(4, 1e9, 1e12, mfu=0.5), words=300)
+  made = plan(config, Machine(4, 1e9, 1e12, mfu=0.5), vocab_size=300)
   work = made.flops_per_sample * config.steps * config.batch_size
   assert made.seconds == pytest.approx(work / (4 * 1e12 * 0.5))
   assert made.samples == 60 * 16
@@ -295,13 +301,13 @@ def test_time_is_work_over_what_is_reached():
 )
 def test_machines_that_cannot_be(change):
   with pytest.raises(UserError):
-    plan(tiny_run.get_config(), MACHINE._replace(**change), words=300)
+    plan(tiny_run.get_config(), MACHINE._replace(**change), vocab_size=300)
 
 
 @pytest.mark.parametrize("count", [-7, 0, 5])
 def test_vocabularies_that_cannot_be(count):
-  with pytest.raises(UserError, match=f"words={count}"):
-    plan(tiny_run.get_config(), MACHINE, words=count)
+  with pytest.raises(UserError, match=f"vocab_size={count}"):
+    plan(tiny_run.get_config(), MACHINE, vocab_size=count)
 
 
 def test_the_papers_run_from_the_shell(tmp_path, monkeypatch, capsys):
@@ -367,7 +373,9 @@ def test_the_table_is_of_the_config_on_each_machine(capsys):
     rows[2::3], plan_page.MACHINES, strict=True
   ):
     made, other = (
-      plan(changed(config, {"model.dtype": dtype} | more), machine, words=300)
+      plan(
+        changed(config, {"model.dtype": dtype} | more), machine, vocab_size=300
+      )
       for more in ({}, {"model.dropout_bits": "threefry2x32"})
     )
     assert made.memory.total > other.memory.total + 1e8
@@ -376,12 +384,12 @@ def test_the_table_is_of_the_config_on_each_machine(capsys):
 
 
 def test_workers_are_as_many_as_a_process_needs():
-  made = plan(tiny_run.get_config(), MACHINE, words=300)
+  made = plan(tiny_run.get_config(), MACHINE, vocab_size=300)
   one = made.samples_per_second / 4
-  said = plan_page.describe(made, words=300, decode_rate=one / 2.5)
+  said = plan_page.describe(made, vocab_size=300, decode_rate=one / 2.5)
   assert "data.workers: at least 3 a process of one chip, 10 of 4\n" in said
-  alone = plan(tiny_run.get_config(), MACHINE._replace(chips=1), words=300)
-  said = plan_page.describe(alone, words=300, decode_rate=one / 2.5)
+  alone = plan(tiny_run.get_config(), MACHINE._replace(chips=1), vocab_size=300)
+  said = plan_page.describe(alone, vocab_size=300, decode_rate=one / 2.5)
   assert "data.workers: at least 3 a process\n" in said
 
 

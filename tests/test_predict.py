@@ -13,7 +13,7 @@ from lost_records import lose
 import item_jax
 from item_jax.__main__ import main
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.labels import score_labels
 from item_jax.inference import predict
@@ -191,7 +191,7 @@ def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
     tmp_path,
     config,
     open_store(tiny_data),
-    load_words(tiny_data / "tokenizer.json"),
+    load_tokenizer(tiny_data / "tokenizer.json"),
     attention="xla",
     floors={},
     categories=(),

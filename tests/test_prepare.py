@@ -21,7 +21,7 @@ from shop import (
 
 from item_jax.data.images import store_jpeg
 from item_jax.data.records import Record, open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.ingest.images import photos
 from item_jax.ingest.ledger import open_ledger
@@ -161,10 +161,10 @@ def test_records_are_the_rows_in_order(shop):
     assert list(store.source(split)) == expected
     seen += len(ids)
   assert seen == 40
-  words = load_words(shop / "data" / "tokenizer.json")
-  assert words.fingerprint == store.catalogue["tokenizer"]
-  assert words.count("red shirt size") == 3
-  assert words.size == store.catalogue["vocabulary"]["size"]
+  tokenizer = load_tokenizer(shop / "data" / "tokenizer.json")
+  assert tokenizer.fingerprint == store.catalogue["tokenizer"]
+  assert tokenizer.count("red shirt size") == 3
+  assert tokenizer.size == store.catalogue["vocabulary"]["size"]
 
 
 def test_the_same_bytes_for_any_number_of_workers(shop):

@@ -21,8 +21,10 @@ def look(objective, params, batch, step=0, seed=0):
   """({name: mean}, view) of one batch."""
   view = objective.corrupt(jax.random.key(seed), step, batch)
   counts = objective.counts(view)
-  totals, carried = jax.jit(objective.totals)(params, view, jax.random.key(1))
-  assert carried == {}
+  totals, batch_stats = jax.jit(objective.totals)(
+    params, view, jax.random.key(1)
+  )
+  assert batch_stats == {}
   means = {n: float(totals[n] / jnp.maximum(counts[n], 1)) for n in totals}
   return means, view
 
@@ -32,7 +34,7 @@ def test_the_photo_of_an_unmatched_pair_counts_for_matching_only(net):
   objective = tiny.make_objective(model)
   batch = tiny.make_batch()
   before, view = look(objective, params, batch)
-  foreign = np.flatnonzero(~np.asarray(view.matched_B))
+  foreign = np.flatnonzero(~np.asarray(view.is_match_B))
   assert len(foreign) == 4
   image = batch.image_BHWC.copy()
   image[foreign] = 255 - image[foreign]
@@ -44,36 +46,36 @@ def test_the_photo_of_an_unmatched_pair_counts_for_matching_only(net):
 
 def test_unmatched_pairs_count_where_asked_for(net):
   model, params = net
-  objective = tiny.make_objective(model, keep_unmatched=True)
+  objective = tiny.make_objective(model, keep_negatives=True)
   _, view = look(objective, params, tiny.make_batch())
   counts = objective.counts(view)
   assert int(counts["mim"]) == 8 * round(tiny.N * 0.3)
   dropped = tiny.make_objective(model).counts(
-    view._replace(recover_B=view.matched_B)
+    view._replace(recover_B=view.is_match_B)
   )
   assert int(dropped["mim"]) == 4 * round(tiny.N * 0.3)
 
 
 def test_a_hidden_word_cannot_change_its_own_prediction(net):
   model, params = net
-  objective = tiny.make_objective(model, mask_share=1.0, random_share=0.0)
+  objective = tiny.make_objective(model, mask_fraction=1.0, random_fraction=0.0)
   batch = tiny.make_batch()
   _, view = look(objective, params, batch)
-  words = batch.words_BT.copy()
-  row = np.flatnonzero(np.asarray(view.matched_B))[0]
-  place = int(view.words.places_BK[row, 0])
+  words = batch.tokens_BT.copy()
+  row = np.flatnonzero(np.asarray(view.is_match_B))[0]
+  place = int(view.words.positions_BK[row, 0])
   assert view.words.valid_BK[row, 0]
   words[row, place] = 5 if words[row, place] != 5 else 6
-  _, other = look(objective, params, batch._replace(words_BT=words))
+  _, other = look(objective, params, batch._replace(tokens_BT=words))
   assert other.words.targets_BK[row, 0] != view.words.targets_BK[row, 0]
-  np.testing.assert_array_equal(other.batch.words_BT, view.batch.words_BT)
+  np.testing.assert_array_equal(other.batch.tokens_BT, view.batch.tokens_BT)
 
 
 def test_all_losses_are_finite_when_no_pair_matches(net):
   model, params = net
-  objective = tiny.make_objective(model, swap_rate=1.0)
+  objective = tiny.make_objective(model, negative_rate=1.0)
   means, view = look(objective, params, tiny.make_batch())
-  assert not np.asarray(view.matched_B).any()
+  assert not np.asarray(view.is_match_B).any()
   assert np.isfinite(list(means.values())).all()
   for name in ("mlm", "mim", "gmlm", "gmim"):
     assert means[name] == 0
@@ -89,7 +91,7 @@ def test_all_losses_are_finite_when_no_pair_matches(net):
 
 def test_a_missing_side_is_neither_asked_for_nor_matched(net):
   model, params = net
-  objective = tiny.make_objective(model, swap_rate=0.0)
+  objective = tiny.make_objective(model, negative_rate=0.0)
   batch = tiny.make_batch()._replace(
     has_image_B=np.array([False] * 3 + [True] * 5),
     has_title_B=np.array([True] * 6 + [False] * 2),
@@ -123,8 +125,8 @@ def make_align(model, weight=0.5):
     changed=2,
     crop=0.5,
     light=0.2,
-    word_drop=0.4,
-    side_drop=0.25,
+    token_drop=0.4,
+    modality_drop=0.25,
     special=tiny.SPECIAL,
     pad=tiny.PAD,
   )
@@ -147,8 +149,8 @@ def test_a_sixth_objective_changes_nothing_of_the_five():
   for name, mean in alone.items():
     assert beside[name] == pytest.approx(mean, rel=1e-5), name
   # It sees the batch before anything was hidden or swapped.
-  np.testing.assert_array_equal(after.extra.batch.words_BT, batch.words_BT)
-  assert (np.asarray(after.batch.words_BT) != batch.words_BT).any()
+  np.testing.assert_array_equal(after.extra.batch.tokens_BT, batch.tokens_BT)
+  assert (np.asarray(after.batch.tokens_BT) != batch.tokens_BT).any()
   assert np.isfinite(beside["align"])
   assert beside["align"] > 0
 

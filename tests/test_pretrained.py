@@ -15,7 +15,7 @@ import tiny
 from safetensors.numpy import save_file
 
 from item_jax.config import Config
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.models import patches
 from item_jax.models.clip import Clip
@@ -35,22 +35,26 @@ HEADS = 2
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory):
+def tokenizer(tmp_path_factory):
   folder = tmp_path_factory.mktemp("words")
-  return load_words(spellings.write_bert(folder, ["red mug", "a red shirt"]))
+  return load_tokenizer(
+    spellings.write_bert(folder, ["red mug", "a red shirt"])
+  )
 
 
 @pytest.fixture(scope="module")
 def clip_words(tmp_path_factory):
   folder = tmp_path_factory.mktemp("clip")
-  return load_words(spellings.write_clip(folder, ["red mug", "a red shirt"]))
+  return load_tokenizer(
+    spellings.write_clip(folder, ["red mug", "a red shirt"])
+  )
 
 
-def common(words, **changed):
+def common(tokenizer, **changed):
   fields = SIZES | {
-    "words": words.size + 5,  # rows beyond the vocabulary
-    "pad": words.pad,
-    "title_places": PLACES,
+    "words": tokenizer.size + 5,  # rows beyond the vocabulary
+    "pad": tokenizer.pad,
+    "max_title_tokens": PLACES,
     "heads": HEADS,
     "dropout": 0.0,
     "init_std": 0.2,
@@ -66,32 +70,38 @@ def shapes_of(module, *arguments):
   )
 
 
-def item_tree(words, *, norm, **changed):
-  fields = common(words) | {"image_size": IMAGE, "patch": PATCH, "norm": norm}
+def item_tree(tokenizer, *, norm, **changed):
+  fields = common(tokenizer) | {
+    "image_size": IMAGE,
+    "patch": PATCH,
+    "norm": norm,
+  }
   module = Item(**(fields | changed))
   place = jnp.zeros((1, 1), jnp.int32)
   batch = tiny.make_batch(1)._replace(
     image_BHWC=np.zeros((1, module.image_size, module.image_size, 3), np.uint8),
-    words_BT=np.zeros((1, module.title_places), np.int32),
+    tokens_BT=np.zeros((1, module.max_title_tokens), np.int32),
   )
   return shapes_of(module, batch, place, place)["params"]
 
 
-def roberta_tree(words, **changed):
-  module = Roberta(**(common(words) | {"cls": words.cls} | changed))
+def roberta_tree(tokenizer, **changed):
+  module = Roberta(**(common(tokenizer) | {"cls": tokenizer.cls} | changed))
   batch = tiny.make_batch(1)._replace(
-    words_BT=np.zeros((1, module.title_places), np.int32)
+    tokens_BT=np.zeros((1, module.max_title_tokens), np.int32)
   )
   return shapes_of(module, batch, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
-def clip_tree(words, **changed):
-  fields = common(words) | TEXT | {"text_heads": 5}
+def clip_tree(tokenizer, **changed):
+  fields = common(tokenizer) | TEXT | {"text_heads": 5}
   fields |= {"image_size": IMAGE, "patch": PATCH}
-  module = Clip(**(fields | {"cls": words.cls, "sep": words.sep} | changed))
+  module = Clip(
+    **(fields | {"cls": tokenizer.cls, "sep": tokenizer.sep} | changed)
+  )
   batch = tiny.make_batch(1)._replace(
     image_BHWC=np.zeros((1, module.image_size, module.image_size, 3), np.uint8),
-    words_BT=np.zeros((1, module.title_places), np.int32),
+    tokens_BT=np.zeros((1, module.max_title_tokens), np.int32),
   )
   return shapes_of(module, batch)["params"]
 
@@ -142,15 +152,15 @@ def write(folder, tensors, name="model.safetensors", **config):
 
 
 @pytest.fixture
-def bert(words):
-  return tensors_of(listings.bert(words=words.size, **BERT))
+def bert(tokenizer):
+  return tensors_of(listings.bert(words=tokenizer.size, **BERT))
 
 
 # Full size, by shapes alone.
 
 
 BASE = {"layers": 12, "width": 768, "heads": 12, "mlp": 3072}
-FULL_ITEM = BASE | {"image_size": 224, "patch": 16, "title_places": 59}
+FULL_ITEM = BASE | {"image_size": 224, "patch": 16, "max_title_tokens": 59}
 FULL_CLIP = FULL_ITEM | {
   "text_layers": 12,
   "text_width": 512,
@@ -171,7 +181,7 @@ def full_words(folder, family):
     "clip": (spellings.write_clip, 49_408),
   }.get(family, (spellings.write_bert, None))
   folder.mkdir()
-  return load_words(write(folder, ["red mug", "a red shirt"], size))
+  return load_tokenizer(write(folder, ["red mug", "a red shirt"], size))
 
 
 # Listing of the file, our tree for the words, the run's config.
@@ -188,7 +198,7 @@ FULL = {
   ),
   "roberta": (
     listings.roberta(),
-    lambda words: roberta_tree(words, **BASE, title_places=63),
+    lambda words: roberta_tree(words, **BASE, max_title_tokens=63),
     ROBERTA_CONFIG,
   ),
   "clip/16": (
@@ -244,23 +254,25 @@ def test_tables_fill_every_leaf_at_full_size(name, tmp_path):
 # Values: what a leaf holds of which tensor.
 
 
-def test_bert_values(bert, words, tmp_path):
-  initial = start(item_tree(words, norm="post"))
-  done = fill(initial, write(tmp_path, bert), BERT_CONFIG, words)
+def test_bert_values(bert, tokenizer, tmp_path):
+  initial = start(item_tree(tokenizer, norm="post"))
+  done = fill(initial, write(tmp_path, bert), BERT_CONFIG, tokenizer)
   p = done.params
   name = "bert.embeddings.{}_embeddings.weight"
   word, place, kind = (
     bert[name.format(n)] for n in ("word", "position", "token_type")
   )
-  np.testing.assert_array_equal(p["word"][: words.size], word)
+  np.testing.assert_array_equal(p["word"][: tokenizer.size], word)
   np.testing.assert_array_equal(
-    p["word"][words.size :], initial["word"][words.size :]
+    p["word"][tokenizer.size :], initial["word"][tokenizer.size :]
   )
-  np.testing.assert_array_equal(p["cls"], word[words.cls] + place[0] + kind[0])
+  np.testing.assert_array_equal(
+    p["cls"], word[tokenizer.cls] + place[0] + kind[0]
+  )
   np.testing.assert_array_equal(p["title_position"], place[1 : 1 + PLACES])
   np.testing.assert_array_equal(p["segment"], kind[[1, 0]])
   np.testing.assert_array_equal(
-    p["word_decoder"]["bias"][: words.size], bert["cls.predictions.bias"]
+    p["word_decoder"]["bias"][: tokenizer.size], bert["cls.predictions.bias"]
   )
   qkv = p["encoder"]["layer_1"]["attention"]["qkv"]["kernel"]
   for i, part in enumerate(("query", "key", "value")):
@@ -276,26 +288,26 @@ def test_bert_values(bert, words, tmp_path):
   assert "made new: " in text
 
 
-def test_vit_leaves_the_title_as_it_was(words, tmp_path):
+def test_vit_leaves_the_title_as_it_was(tokenizer, tmp_path):
   tensors = tensors_of(listings.vit(IMAGE, PATCH, **SIZES))
-  initial = start(item_tree(words, norm="pre"))
-  done = fill(initial, write(tmp_path, tensors), VIT_CONFIG, words).params
+  initial = start(item_tree(tokenizer, norm="pre"))
+  done = fill(initial, write(tmp_path, tensors), VIT_CONFIG, tokenizer).params
   np.testing.assert_array_equal(done["segment"][0], np.zeros(24))
   np.testing.assert_array_equal(done["segment"][1], initial["segment"][1])
   np.testing.assert_array_equal(done["word"], initial["word"])
 
 
 @pytest.mark.parametrize("pixels", ["half", "imagenet"])
-def test_the_pixels_of_the_weights_are_folded_in(words, tmp_path, pixels):
+def test_the_pixels_of_the_weights_are_folded_in(tokenizer, tmp_path, pixels):
   """A convolution of normalised pixels is our projection of pixels."""
   tensors = tensors_of(listings.vit(IMAGE, PATCH, **SIZES))
   write(tmp_path, tensors)
   if pixels != "half":
-    mean, std = patches.STATISTICS[pixels]
+    mean, std = patches.BATCH_STATS[pixels]
     said = {"image_mean": mean, "image_std": std, "do_normalize": True}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
-  tree = item_tree(words, norm="pre")
-  project = fill(tree, tmp_path, VIT_CONFIG, words).params["project"]
+  tree = item_tree(tokenizer, norm="pre")
+  project = fill(tree, tmp_path, VIT_CONFIG, tokenizer).params["project"]
   image = tiny.make_batch(2).image_BHWC
   ours = patches.to_patches(patches.normalise(image), PATCH)
   ours = ours @ project["kernel"] + project["bias"]
@@ -335,12 +347,12 @@ def test_a_title_of_another_length():
   np.testing.assert_array_equal(longer, [[0, 8], [2, 4], [4, 2], [6, 0]])
 
 
-def test_roberta_counts_its_positions_from_two(tmp_path, words):
-  listed = listings.roberta(words=words.size, **BERT)
+def test_roberta_counts_its_positions_from_two(tmp_path, tokenizer):
+  listed = listings.roberta(words=tokenizer.size, **BERT)
   tensors = tensors_of(listed)
-  tree = roberta_tree(words)
+  tree = roberta_tree(tokenizer)
   path = write(tmp_path, tensors)
-  done = fill(tree, path, ROBERTA_CONFIG, words).params
+  done = fill(tree, path, ROBERTA_CONFIG, tokenizer).params
   place = tensors["roberta.embeddings.position_embeddings.weight"]
   kind = tensors["roberta.embeddings.token_type_embeddings.weight"]
   np.testing.assert_array_equal(
@@ -348,12 +360,12 @@ def test_roberta_counts_its_positions_from_two(tmp_path, words):
   )
 
 
-def test_halves_become_float32(bert, words, tmp_path):
-  tree = item_tree(words, norm="post")
-  whole = fill(tree, write(tmp_path, bert), BERT_CONFIG, words).params
+def test_halves_become_float32(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
+  whole = fill(tree, write(tmp_path, bert), BERT_CONFIG, tokenizer).params
   for kind, atol in ((np.float16, 2e-3), (ml_dtypes.bfloat16, 2e-2)):
     short = {name: x.astype(kind) for name, x in bert.items()}
-    done = fill(tree, write(tmp_path, short), BERT_CONFIG, words).params
+    done = fill(tree, write(tmp_path, short), BERT_CONFIG, tokenizer).params
     for ours, before in zip(
       jax.tree.leaves(done), jax.tree.leaves(whole), strict=True
     ):
@@ -379,23 +391,23 @@ def same(one, other):
     ),
   ],
 )
-def test_other_spellings_of_the_names(bert, words, tmp_path, rename):
-  tree = item_tree(words, norm="post")
-  plain = fill(tree, write(tmp_path, bert), BERT_CONFIG, words)
+def test_other_spellings_of_the_names(bert, tokenizer, tmp_path, rename):
+  tree = item_tree(tokenizer, norm="post")
+  plain = fill(tree, write(tmp_path, bert), BERT_CONFIG, tokenizer)
   renamed = {rename(name): x for name, x in bert.items()}
-  done = fill(tree, write(tmp_path, renamed), BERT_CONFIG, words)
+  done = fill(tree, write(tmp_path, renamed), BERT_CONFIG, tokenizer)
   assert done.family == "bert"
   same(done.params, plain.params)
 
 
-def test_a_sharded_index(bert, words, tmp_path):
-  tree = item_tree(words, norm="post")
-  whole = fill(tree, write(tmp_path, bert), BERT_CONFIG, words).params
+def test_a_sharded_index(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
+  whole = fill(tree, write(tmp_path, bert), BERT_CONFIG, tokenizer).params
   folder = tmp_path / "sharded"
   folder.mkdir()
   index = shard(folder, bert)
-  same(fill(tree, folder, BERT_CONFIG, words).params, whole)
-  same(fill(tree, index, BERT_CONFIG, words).params, whole)
+  same(fill(tree, folder, BERT_CONFIG, tokenizer).params, whole)
+  same(fill(tree, index, BERT_CONFIG, tokenizer).params, whole)
 
 
 def shard(folder, tensors):
@@ -415,12 +427,12 @@ def shard(folder, tensors):
 # What does not fit.
 
 
-def refused(match, tree, path, config, words):
+def refused(match, tree, path, config, tokenizer):
   with pytest.raises(UserError, match=match):
-    fill(tree, path, config, words)
+    fill(tree, path, config, tokenizer)
 
 
-def test_an_index_that_disagrees(bert, words, tmp_path):
+def test_an_index_that_disagrees(bert, tokenizer, tmp_path):
   index = shard(tmp_path, bert)
   said = json.loads(index.read_text())
   first = min(bert)
@@ -485,20 +497,20 @@ def test_nothing_there(tmp_path):
     open_tensors(tmp_path)
 
 
-def test_a_value_that_is_no_number(bert, words, tmp_path):
+def test_a_value_that_is_no_number(bert, tokenizer, tmp_path):
   bert["bert.embeddings.LayerNorm.bias"][3] = np.nan
-  tree = item_tree(words, norm="post")
+  tree = item_tree(tokenizer, norm="post")
   refused(
     r"LayerNorm\.bias holds a NaN",
     tree,
     write(tmp_path, bert),
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
 
 
-def test_an_unknown_and_a_missing_tensor(bert, words, tmp_path):
-  tree = item_tree(words, norm="post")
+def test_an_unknown_and_a_missing_tensor(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
   lost = "bert.encoder.layer.1.output.dense.bias"
   bert["bert.encoder.layer.1.adapter.bias"] = bert.pop(lost)
   refused(
@@ -507,60 +519,60 @@ def test_an_unknown_and_a_missing_tensor(bert, words, tmp_path):
     tree,
     write(tmp_path, bert),
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
 
 
-def test_a_leaf_without_a_source(bert, words, tmp_path):
-  tree = item_tree(words, norm="post") | {"extra": {"kernel": np.ones(3)}}
+def test_a_leaf_without_a_source(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post") | {"extra": {"kernel": np.ones(3)}}
   path = write(tmp_path, bert)
   refused(
-    "leaves without a source: extra/kernel", tree, path, BERT_CONFIG, words
+    "leaves without a source: extra/kernel", tree, path, BERT_CONFIG, tokenizer
   )
-  done = fill(tree, path, BERT_CONFIG, words, new=["extra"])
+  done = fill(tree, path, BERT_CONFIG, tokenizer, new=["extra"])
   np.testing.assert_array_equal(done.params["extra"]["kernel"], np.ones(3))
 
 
 @pytest.mark.parametrize(
   ("layers", "side"), [(1, "without a leaf"), (3, "are not there")]
 )
-def test_another_number_of_layers(bert, words, tmp_path, layers, side):
-  tree = item_tree(words, norm="post", layers=layers)
-  refused(side, tree, write(tmp_path, bert), BERT_CONFIG, words)
+def test_another_number_of_layers(bert, tokenizer, tmp_path, layers, side):
+  tree = item_tree(tokenizer, norm="post", layers=layers)
+  refused(side, tree, write(tmp_path, bert), BERT_CONFIG, tokenizer)
 
 
-def test_another_width_of_the_mlp(bert, words, tmp_path):
-  tree = item_tree(words, norm="post", mlp=44)
+def test_another_width_of_the_mlp(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post", mlp=44)
   refused(
     r"mlp/down/kernel \(44, 24\) can't be made of"
     r" bert\.encoder\.layer\.0\.output\.dense\.weight \(24, 40\)",
     tree,
     write(tmp_path, bert),
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
 
 
-def test_heads_may_be_missing_on_either_side(bert, words, tmp_path):
-  tree = item_tree(words, norm="post")
+def test_heads_may_be_missing_on_either_side(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
   alone = {n: x for n, x in bert.items() if not n.startswith("cls.")}
-  done = fill(tree, write(tmp_path, alone), BERT_CONFIG, words)
+  done = fill(tree, write(tmp_path, alone), BERT_CONFIG, tokenizer)
   assert "word_head/dense/kernel" in done.new
   del tree["word_head"], tree["word_decoder"]
-  done = fill(tree, write(tmp_path, bert), BERT_CONFIG, words)
+  done = fill(tree, write(tmp_path, bert), BERT_CONFIG, tokenizer)
   assert done.ignored["cls.predictions.bias"] == "the run has no word_decoder"
   # A part of a head is no head.
   del bert["cls.predictions.transform.dense.bias"]
   refused(
     r"transform\.dense\.bias",
-    item_tree(words, norm="post"),
+    item_tree(tokenizer, norm="post"),
     write(tmp_path, bert),
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
 
 
-def test_what_is_passed_over_on_purpose(bert, words, tmp_path):
+def test_what_is_passed_over_on_purpose(bert, tokenizer, tmp_path):
   bert |= {
     "bert.pooler.dense.weight": np.ones((24, 24), np.float32),
     "bert.embeddings.position_ids": np.arange(30)[None],
@@ -569,8 +581,8 @@ def test_what_is_passed_over_on_purpose(bert, words, tmp_path):
       "bert.embeddings.word_embeddings.weight"
     ],
   }
-  tree = item_tree(words, norm="post")
-  done = fill(tree, write(tmp_path, bert), BERT_CONFIG, words)
+  tree = item_tree(tokenizer, norm="post")
+  done = fill(tree, write(tmp_path, bert), BERT_CONFIG, tokenizer)
   assert set(done.ignored) == set(list(bert)[-4:])
   bert["cls.predictions.decoder.weight"] = (
     bert["cls.predictions.decoder.weight"] + 1
@@ -580,19 +592,19 @@ def test_what_is_passed_over_on_purpose(bert, words, tmp_path):
     tree,
     write(tmp_path, bert),
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
 
 
-def test_options_that_the_weights_want(bert, words, tmp_path):
-  tree = item_tree(words, norm="post")
+def test_options_that_the_weights_want(bert, tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
   path = write(tmp_path, bert)
   refused(
     r"model\.epsilon=1e-12 \(the run: 1e-06\)",
     tree,
     path,
     make_config("item"),
-    words,
+    tokenizer,
   )
   wrong = make_config(
     "item", epsilon=1e-12, norm="pre", activation="quick_gelu"
@@ -602,75 +614,83 @@ def test_options_that_the_weights_want(bert, words, tmp_path):
     tree,
     path,
     wrong,
-    words,
+    tokenizer,
   )
   # config.json says more than the family.
   path = write(tmp_path, bert, layer_norm_eps=1e-6)
-  fill(tree, path, make_config("item"), words)
+  fill(tree, path, make_config("item"), tokenizer)
   refused(
     r"heads of encoder=2 \(the run: 4\)",
-    item_tree(words, norm="post", heads=4),
+    item_tree(tokenizer, norm="post", heads=4),
     path,
     make_config("item"),
-    words,
+    tokenizer,
   )
   # Without one, heads are as wide as in all published models.
   (path / "config.json").unlink()
-  refused("heads of encoder=0", tree, path, BERT_CONFIG, words)
+  refused("heads of encoder=0", tree, path, BERT_CONFIG, tokenizer)
 
 
-def test_a_model_and_a_family_that_do_not_meet(bert, words, tmp_path):
+def test_a_model_and_a_family_that_do_not_meet(bert, tokenizer, tmp_path):
   path = write(tmp_path, bert)
   refused(
     r"weights of bert don't fill model\.name=clip",
-    item_tree(words, norm="post"),
+    item_tree(tokenizer, norm="post"),
     path,
     make_config("clip"),
-    words,
+    tokenizer,
   )
   path = write(tmp_path, bert, model_type="t5")
   refused(
-    "model_type 't5'", item_tree(words, norm="post"), path, BERT_CONFIG, words
+    "model_type 't5'",
+    item_tree(tokenizer, norm="post"),
+    path,
+    BERT_CONFIG,
+    tokenizer,
   )
   path = write(tmp_path, {"a": np.ones(2, np.float32)})
   refused(
     "the tensors are of none of",
-    item_tree(words, norm="post"),
+    item_tree(tokenizer, norm="post"),
     path,
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
 
 
-def test_another_vocabulary(words, tmp_path):
-  tree = item_tree(words, norm="post")
-  larger = tensors_of(listings.bert(words=words.size + 1, **BERT))
+def test_another_vocabulary(tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
+  larger = tensors_of(listings.bert(words=tokenizer.size + 1, **BERT))
   refused(
-    f"has {words.size + 1} words, the run's tokenizer {words.size}",
+    f"has {tokenizer.size + 1} words, the run's tokenizer {tokenizer.size}",
     tree,
     write(tmp_path, larger),
     BERT_CONFIG,
-    words,
+    tokenizer,
   )
   # As many words, but others.
-  path = write(tmp_path, tensors_of(listings.bert(words=words.size, **BERT)))
-  listed = sorted(words.ids(), key=words.ids().get)
+  path = write(
+    tmp_path, tensors_of(listings.bert(words=tokenizer.size, **BERT))
+  )
+  listed = sorted(tokenizer.ids(), key=tokenizer.ids().get)
   (path / "vocab.txt").write_text("\n".join(listed))
-  fill(tree, path, BERT_CONFIG, words)
+  fill(tree, path, BERT_CONFIG, tokenizer)
   listed[-2:] = listed[:-3:-1]
   (path / "vocab.txt").write_text("\n".join(listed))
-  refused("gives 2 words another id", tree, path, BERT_CONFIG, words)
+  refused("gives 2 words another id", tree, path, BERT_CONFIG, tokenizer)
 
 
-def test_the_same_words_cut_in_another_way(words, tmp_path):
-  tree = item_tree(words, norm="post")
-  path = write(tmp_path, tensors_of(listings.bert(words=words.size, **BERT)))
-  words.save(path / "tokenizer.json")
-  fill(tree, path, BERT_CONFIG, words)
+def test_the_same_words_cut_in_another_way(tokenizer, tmp_path):
+  tree = item_tree(tokenizer, norm="post")
+  path = write(
+    tmp_path, tensors_of(listings.bert(words=tokenizer.size, **BERT))
+  )
+  tokenizer.save(path / "tokenizer.json")
+  fill(tree, path, BERT_CONFIG, tokenizer)
   content = json.loads((path / "tokenizer.json").read_text())
   content["normalizer"]["lowercase"] = False
   (path / "tokenizer.json").write_text(json.dumps(content))
-  refused("cuts '.*' into", tree, path, BERT_CONFIG, words)
+  refused("cuts '.*' into", tree, path, BERT_CONFIG, tokenizer)
 
 
 def test_clip_words_of_our_own_keep_their_rows(clip_words, tmp_path):

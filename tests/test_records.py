@@ -17,7 +17,7 @@ from item_jax.data.records import (
   open_store,
 )
 from item_jax.errors import UserError
-from item_jax.files import MANIFEST, DamagedError, write_manifest
+from item_jax.files import MANIFEST, CorruptError, write_manifest
 from item_jax.ingest import writer
 from item_jax.ingest.writer import StoreWriter
 
@@ -366,14 +366,14 @@ def test_of_large_files_only_the_size_is_compared(
   with pytest.raises(BadRecord):
     source[3]
   shard.write_bytes(shard.read_bytes()[:-1])
-  with pytest.raises(DamagedError, match=rf"{shard.name} was altered"):
+  with pytest.raises(CorruptError, match=rf"{shard.name} was altered"):
     open_store(store.path)
 
 
 def test_data_without_a_manifest_are_of_an_earlier_version(tmp_path, splits):
   store = write(tmp_path / "data", splits)
   (store.path / MANIFEST).unlink()
-  with pytest.raises(DamagedError, match=rf"{MANIFEST} is missing.*again"):
+  with pytest.raises(CorruptError, match=rf"{MANIFEST} is missing.*again"):
     open_store(store.path)
 
 

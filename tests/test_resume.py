@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 import shell
 
-from item_jax.files import alone_in, write_manifest
+from item_jax.files import exclusive_lock, write_manifest
 from item_jax.training.checkpoints import Checkpoints
 
 SIGNALLED = Path(__file__).with_name("signalled.py")
@@ -223,7 +223,7 @@ def test_asked_to_stop_before_the_first_step_ends_at_once(
 
 def test_a_second_run_in_a_workdir_is_refused(tiny_data, tmp_path):
   workdir = tmp_path / "run"
-  with alone_in(workdir, what="run"):
+  with exclusive_lock(workdir, what="run"):
     output = shell.run(*shell.train_words(tiny_data, workdir), code=2)
   assert f"another run is at work in {workdir}" in output
 

@@ -18,7 +18,7 @@ def make_model(**changes) -> Roberta:
     "words": tiny.WORDS,
     "pad": tiny.PAD,
     "cls": tiny.CLS,
-    "title_places": tiny.PLACES,
+    "max_title_tokens": tiny.PLACES,
     "layers": 2,
     "width": WIDTH,
     "heads": 2,
@@ -63,10 +63,10 @@ def test_longer_padding_changes_nothing(params):
   batch = tiny.make_batch()
   more = jax.random.normal(jax.random.key(9), (5, WIDTH))
   longer = params | {"position": jnp.concatenate([params["position"], more])}
-  padded = batch._replace(words_BT=np.pad(batch.words_BT, [(0, 0), (0, 5)]))
+  padded = batch._replace(tokens_BT=np.pad(batch.tokens_BT, [(0, 0), (0, 5)]))
   np.testing.assert_allclose(
     read(make_model(), params, batch)[1],
-    read(make_model(title_places=tiny.PLACES + 5), longer, padded)[1],
+    read(make_model(max_title_tokens=tiny.PLACES + 5), longer, padded)[1],
     atol=1e-5,
   )
 
@@ -75,10 +75,10 @@ def test_a_missing_title_is_not_looked_at(params):
   model, gone = make_model(), np.array([True, False] * 4)
   batch = tiny.make_batch()._replace(has_title_B=gone)
   words = np.where(
-    gone[:, None], batch.words_BT, tiny.make_batch(seed=1).words_BT
+    gone[:, None], batch.tokens_BT, tiny.make_batch(seed=1).tokens_BT
   )
   states, pooled = read(model, params, batch)
-  again = read(model, params, batch._replace(words_BT=words))[1]
+  again = read(model, params, batch._replace(tokens_BT=words))[1]
   np.testing.assert_allclose(pooled, again, atol=1e-6)
   np.testing.assert_allclose(pooled[1::2], states[1::2, 0], atol=1e-6)
 
@@ -148,9 +148,14 @@ def test_parameters_of_roberta_base():
   segment: three rows of 768.
   """
   model = make_model(
-    words=50_265, title_places=511, layers=12, width=768, heads=12, mlp=3072
+    vocab_size=50_265,
+    max_title_tokens=511,
+    layers=12,
+    width=768,
+    heads=12,
+    mlp=3072,
   )
-  batch = tiny.make_batch(1)._replace(words_BT=np.zeros((1, 511), np.int32))
+  batch = tiny.make_batch(1)._replace(tokens_BT=np.zeros((1, 511), np.int32))
   shapes = jax.eval_shape(
     model.init, jax.random.key(0), batch, np.zeros((1, 1), np.int32)
   )

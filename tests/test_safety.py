@@ -177,7 +177,7 @@ OPENERS = {
   "photo": "store_jpeg(path.read_bytes())",
   "stored": "load_square(path.read_bytes(), 32)",
   "data": "open_store(path)",
-  "words": "load_words(path)",
+  "words": "load_tokenizer(path)",
   "run": "read_run(path)",
   "verify": "list(verify(path)) and damaged(path)",
 }
@@ -186,12 +186,12 @@ import json, resource, sys
 from pathlib import Path
 from item_jax.data.images import BadImage, load_square, store_jpeg
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.items import open_embeddings, open_export, read_items
-from item_jax.evaluation.verify import verify
+from item_jax.diagnostics.verify import verify
 from item_jax.pretrained.files import open_tensors
-from item_jax.training.workdir import read_run
+from item_jax.training.run import read_run
 
 def damaged(path):
   raise UserError("; ".join(f.text for f in verify(path) if f.state != "whole"))

@@ -23,7 +23,7 @@ ALONE = ["unshare", "--map-root-user", "--mount"]
 
 @pytest.fixture
 def namespace() -> list[str]:
-  """Words before a command that may then mount."""
+  """Tokenizer before a command that may then mount."""
   if shutil.which("unshare") is None:
     pytest.skip("no unshare: nothing can be mounted without root")
   probe = [*ALONE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
@@ -96,7 +96,7 @@ def test_a_folder_that_goes_away_under_way(saver, tmp_path, monkeypatch):
 
 
 def mounted(folder: Path, size: str) -> list[str]:
-  """Words that run `item-jax` with a disk of its own on a folder."""
+  """Tokenizer that run `item-jax` with a disk of its own on a folder."""
   mount = f"mount -t tmpfs -o size={size} tmpfs {folder}"
   run = [sys.executable, "-m", "item_jax"]
   return ["sh", "-c", f'{mount} && exec "$@"', "sh", *run]

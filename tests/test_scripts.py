@@ -10,7 +10,7 @@ import pytest
 from tokenizers import normalizers, pre_tokenizers
 
 from item_jax.data import scripts
-from item_jax.data.tokenizer import Words, load_words, train_wordpiece
+from item_jax.data.tokenizer import Tokenizer, load_tokenizer, train_wordpiece
 
 # Different words, in each line of one language.
 DIFFERENT = """
@@ -78,8 +78,8 @@ def cut(title: str) -> list[str]:
   return [word for word, _ in scripts.cutting().pre_tokenize_str(text)]
 
 
-def learned(titles) -> Words:
-  return Words(train_wordpiece([*titles] * 2).to_str())
+def learned(titles) -> Tokenizer:
+  return Tokenizer(train_wordpiece([*titles] * 2).to_str())
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_a_title_of_any_length_is_cut(part):
 
 def test_all_of_it_is_in_the_file(words, tmp_path):
   words.save(tmp_path / "tokenizer.json")
-  again = load_words(tmp_path / "tokenizer.json")
+  again = load_tokenizer(tmp_path / "tokenizer.json")
   titles = [*DIFFERENT, *VIETNAMESE, ALL]
   assert again.tokens(titles) == words.tokens(titles)
 
@@ -239,8 +239,10 @@ def test_a_store_of_before_keeps_its_rules():
       "vocab": {word: number for number, word in enumerate(listed)},
     },
   }
-  words = Words(json.dumps(content))
-  assert words.tokens(["Café свитей パンダ 大大", "काला मेज", "ก" * 101]) == [
+  tokenizer = Tokenizer(json.dumps(content))
+  assert tokenizer.tokens(
+    ["Café свитей パンダ 大大", "काला मेज", "ก" * 101]
+  ) == [
     [5, 6, 7, 11, 11],
     [8, 9, 10],
     [1],

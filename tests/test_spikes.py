@@ -28,12 +28,12 @@ class Rows(NamedTuple):
   bad_B: jax.Array
 
 
-def rows(size=1.0, *, carried=0.0, measure=0.0) -> Rows:
+def rows(size=1.0, *, batch_stats=0.0, measure=0.0) -> Rows:
   """Eight rows; what is given stands in the last one alone."""
   size_B = np.ones(8, np.float32)
   size_B[-1] = size
   extra = np.zeros((2, 8), np.float32)
-  extra[:, -1] = carried, measure
+  extra[:, -1] = batch_stats, measure
   return Rows(size_B, extra[0], extra[1], np.zeros(8, bool))
 
 
@@ -45,7 +45,7 @@ OBJECTIVE = Objective(
       "all": (params["w"].sum() * batch.size_B).sum(),
       "seen": batch.measure_B.sum(),
     },
-    {"carried": batch.carried_B.mean()},
+    {"batch_stats": batch.carried_B.mean()},
   ),
   {"all": 1.0, "seen": 0.0},
 )
@@ -53,7 +53,7 @@ OPTIMIZER = optax.adam(1e-2)
 
 
 def begin(history=HISTORY):
-  params = {"w": jnp.zeros(WIDTH), "carried": jnp.zeros(())}
+  params = {"w": jnp.zeros(WIDTH), "batch_stats": jnp.zeros(())}
   names = ("all", "seen", "loss", "gradient_norm")
   return init_state(params, OPTIMIZER, names, history=history)
 
@@ -173,7 +173,7 @@ def test_nan_is_applied_nowhere(mesh, accumulate):
   else:
     step = jax.jit(step)
   before, _ = step(state, place(rows()))
-  for planted in (rows(NAN), rows(np.inf), rows(carried=NAN)):
+  for planted in (rows(NAN), rows(np.inf), rows(batch_stats=NAN)):
     after, report = step(before, place(planted))
     assert report.bad
     same(before, after, "params", "moments", "sums")

@@ -13,7 +13,7 @@ import tiny_run
 from safetensors.numpy import save_file
 
 from item_jax.config import Config
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.training import init_from
 from item_jax.training.loop import train
@@ -96,7 +96,7 @@ def test_options_and_words_that_mean_another_thing_are_refused():
   config, other = Config(), Config()
   other.model.epsilon = 1e-5
   words = SimpleNamespace(fingerprint="a" * 64)
-  run = SimpleNamespace(config=other, words=words)
+  run = SimpleNamespace(config=other, tokenizer=words)
   theirs = Restored(run=run, task=None, params=None, step=0)
   with pytest.raises(UserError, match=r"epsilon: 1e-06 here, 1e-05 there"):
     init_from._check_meaning(P, theirs, config, words)
@@ -108,12 +108,12 @@ def test_options_and_words_that_mean_another_thing_are_refused():
 def test_weights_of_another_project_on_a_split_mesh(
   tiny_data, tmp_path, capsys
 ):
-  words = load_words(Path(tiny_data) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   sizes = {"width": 32, "mlp": 64, "layers": 1, "positions": 40}
   rng = np.random.default_rng(0)
   tensors = {
     name: rng.normal(size=shape).astype(np.float32)
-    for name, shape in listings.bert(words=words.size, **sizes).items()
+    for name, shape in listings.bert(words=tokenizer.size, **sizes).items()
   }
   folder = tmp_path / "bert"
   folder.mkdir()

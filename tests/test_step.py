@@ -100,9 +100,9 @@ def test_a_bad_step_leaves_everything_but_the_counters(parts):
   _, objective, optimizer, _ = parts
 
   def totals(params, view, key):
-    out, carried = objective.totals(params, view, key)
+    out, batch_stats = objective.totals(params, view, key)
     poison = jnp.where(view.batch.product_B.sum() > 1_000, jnp.nan, 1.0)
-    return out | {"mim": out["mim"] * poison}, carried
+    return out | {"mim": out["mim"] * poison}, batch_stats
 
   poisoned = Objective(
     objective.corrupt, objective.counts, totals, objective.weights
@@ -156,7 +156,7 @@ def test_no_array_of_all_places_times_all_words():
   logit for each masked place, or the word table.
   """
   words = 1_031  # prime, so that V cannot be mistaken for another axis
-  model = tiny.make_model(words=words, layers=1)
+  model = tiny.make_model(vocab_size=words, layers=1)
   objective = tiny.make_objective(
     model, vocabulary=words, title_rate=0.15, patch_rate=0.3
   )

@@ -17,9 +17,9 @@ from item_jax.__main__ import main
 from item_jax.cli import places, plan
 from item_jax.config import Config
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.files import DamagedError
+from item_jax.files import CorruptError
 from item_jax.object_store import copies
 from item_jax.remote import Address, StoreError
 
@@ -71,7 +71,7 @@ def test_a_shop_and_its_data_set_are_as_in_folders(bucket, tmp_path, capsys):
   assert main(["verify", "gs://bucket/d", "--records"]) == 0
   config = Config()
   config.data.path = "gs://bucket/d"
-  assert plan._words(config) == load_words(tmp_path / "d").size
+  assert plan._words(config) == load_tokenizer(tmp_path / "d").size
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_what_was_altered_on_the_store_is_named(bucket, shop):
   data = bytearray(shard.read_bytes())
   data[len(data) // 2] ^= 1
   shard.write_bytes(data)
-  with pytest.raises(DamagedError, match=shard.name):
+  with pytest.raises(CorruptError, match=shard.name):
     open_store("gs://bucket/d")
   data[len(data) // 2] ^= 1
   shard.write_bytes(data)

@@ -45,7 +45,7 @@ def catalogue(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def products():
-  return [invention.invent_product(0, index) for index in range(480)]
+  return [invention.sample_product(0, index) for index in range(480)]
 
 
 def _draw(product, number, **changes):
@@ -156,7 +156,7 @@ def test_families_grow_by_one_attribute_at_a_time():
 
 def test_variants_are_all_pairs_that_differ_in_one_attribute(catalogue):
   made = {
-    f"P{index:06d}": invention.invent_product(SMALL["seed"], index)
+    f"P{index:06d}": invention.sample_product(SMALL["seed"], index)
     for index in range(SMALL["products"])
   }
   sides = dict.fromkeys(SHARED, "both")
@@ -274,7 +274,7 @@ def test_words_name_one_value_each():
 def test_most_titles_fit_several_products():
   """Neither side is a key: other products fit what a listing shows or says."""
   count = 2400
-  table = np.array([invention.invent_product(0, i) for i in range(count)])
+  table = np.array([invention.sample_product(0, i) for i in range(count)])
   columns = {name: i for i, name in enumerate(invention.Product._fields)}
 
   def share(seen_in):
@@ -286,7 +286,7 @@ def test_most_titles_fit_several_products():
     return np.mean(fits)
 
   def said(index):
-    product = invention.invent_product(0, index)
+    product = invention.sample_product(0, index)
     return titles.say_title(product, invention.stream(0, 2, index, 0))[1]
 
   assert share(said) > 0.7

@@ -15,7 +15,7 @@ from item_jax import tasks
 from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.inference.embedder import embed_unit, load
 from item_jax.inference.export import export
@@ -51,23 +51,23 @@ def make_config(data, variant, **changes):
 def parts(tiny_data):
   """variant -> (task, () -> params, batch of 8 with missing sides)."""
   store = open_store(tiny_data)
-  words = load_words(Path(tiny_data) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   made = {}
 
   def make(variant):
     if variant not in made:
       config = make_config(tiny_data, variant)
       names = tasks.find_categories(config, store, "train")
-      task = tasks.make_task(config, words, categories=names)
+      task = tasks.make_task(config, tokenizer, categories=names)
       params = jax.jit(lambda task=task: tasks.initial_params(task, 0))
       rng = np.random.default_rng(0)
       batch = tasks.example_batch(config, 8)
-      words_BT = rng.integers(5, words.size, batch.words_BT.shape)
-      words_BT[:, 7], words_BT[:, 8:] = words.sep, words.pad
+      tokens_BT = rng.integers(5, tokenizer.size, batch.tokens_BT.shape)
+      tokens_BT[:, 7], tokens_BT[:, 8:] = tokenizer.sep, tokenizer.pad
       known = class_table(names)[0] if names else [0, 0]
       batch = batch._replace(
         image_BHWC=rng.integers(0, 256, batch.image_BHWC.shape, np.uint8),
-        words_BT=words_BT.astype(np.int32),
+        tokens_BT=tokens_BT.astype(np.int32),
         has_image_B=np.array([1, 1, 1, 0, 1, 0, 1, 1], bool),
         has_title_B=np.array([1, 1, 1, 1, 0, 0, 1, 1], bool),
         category_B=np.array([*known[:2], 7] * 2 + [0, 7], np.uint32),
@@ -101,13 +101,13 @@ def test_names_and_parameters_fit(parts, variant):
   view = jax.eval_shape(
     lambda b: task.objective.corrupt(jax.random.key(0), 0, b), batch
   )
-  totals, carried = jax.eval_shape(
+  totals, batch_stats = jax.eval_shape(
     task.objective.totals, params, view, jax.random.key(1)
   )
   counts = jax.eval_shape(task.objective.counts, view)
   assert totals.keys() == counts.keys()
   assert task.objective.weights.keys() <= totals.keys()
-  assert carried.keys() <= params.keys()
+  assert batch_stats.keys() <= params.keys()
   core = jax.eval_shape(task.core, jax.random.key(0))
   assert core.keys() <= params.keys()
   only = {name: params[name] for name in core}
@@ -170,10 +170,10 @@ def test_the_first_loss_of_a_category_head_is_ln_of_the_classes(
 def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
   config = make_config(tiny_data, "resnet50")
   config.resnet.norm = "batch"
-  words = load_words(Path(tiny_data) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   store = open_store(tiny_data)
   names = tasks.find_categories(config, store, "train")
-  task = tasks.make_task(config, words, categories=names)
+  task = tasks.make_task(config, tokenizer, categories=names)
   params = jax.jit(lambda: tasks.initial_params(task, 0))()
   rng = np.random.default_rng(0)
   batch = tasks.example_batch(config, 8)
@@ -196,10 +196,10 @@ def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
 
 def test_categories_out_of_the_order_of_their_hashes_are_refused(tiny_data):
   config = make_config(tiny_data, "category")
-  words = load_words(Path(tiny_data) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   names = tasks.find_categories(config, open_store(tiny_data), "train")
   with pytest.raises(ValueError, match="order of their hashes"):
-    tasks.make_task(config, words, categories=names[::-1])
+    tasks.make_task(config, tokenizer, categories=names[::-1])
 
 
 @pytest.fixture(scope="module")
@@ -278,13 +278,13 @@ def test_a_best_that_is_never_measured_is_refused(
 def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
   """ln of the rows that a row is told from, itself among them."""
   store = open_store(tiny_data)
-  words = load_words(Path(tiny_data) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   batches = pipeline.training_batches(
     store,
     "train",
-    words,
+    tokenizer,
     image_size=16,
-    title_places=12,
+    max_title_tokens=12,
     batch_size=16,
     seed=0,
     start=0,
@@ -294,12 +294,12 @@ def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
   expected = np.log(17 - alike).mean()
   config = make_config(tiny_data, "plain")
   config.loss.align, config.align.views = 1.0, views
-  config.loss.swap_rate = 0.25
-  found = tasks.make_task(config, words).floors(store, "train", words)
+  config.loss.negative_rate = 0.25
+  found = tasks.make_task(config, tokenizer).floors(store, "train", tokenizer)
   assert found["align"] == pytest.approx(expected, rel=0.01)
-  assert found["itm"] == chance.match_floor(0.25)
+  assert found["itm"] == chance.match_chance(0.25)
   config = make_config(tiny_data, "clip")
-  found = tasks.make_task(config, words).floors(store, "train", words)
+  found = tasks.make_task(config, tokenizer).floors(store, "train", tokenizer)
   assert found["contrastive"] == pytest.approx(expected, rel=0.01)
   assert expected < math.log(16) - 0.005
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from item_jax.data.records import Record
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.ingest.ledger import open_ledger
 from item_jax.ingest.summary import token_lines
 
@@ -19,7 +19,7 @@ def bert(tmp_path):
   """A tokenizer of another project, which strips marks as accents."""
   path = tmp_path / "vocab.txt"
   path.write_text("\n".join(LISTED) + "\n", encoding="utf-8")
-  return load_words(path)
+  return load_tokenizer(path)
 
 
 def statistics(folder, words, titles):

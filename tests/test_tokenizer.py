@@ -10,9 +10,15 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import spellings
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+import tokenizers
+from tokenizers import models, pre_tokenizers, trainers
 
-from item_jax.data.tokenizer import SPECIAL, Words, load_words, train_wordpiece
+from item_jax.data.tokenizer import (
+  SPECIAL,
+  Tokenizer,
+  load_tokenizer,
+  train_wordpiece,
+)
 from item_jax.errors import UserError
 
 TITLES = [
@@ -25,61 +31,69 @@ TITLES = [
 
 
 @pytest.fixture(scope="module")
-def words():
-  return Words(train_wordpiece(TITLES).to_str())
+def tokenizer():
+  return Tokenizer(train_wordpiece(TITLES).to_str())
 
 
-def test_special_words_come_first(words):
-  assert (words.pad, words.unk, words.cls, words.sep, words.mask) == (
+def test_special_words_come_first(tokenizer):
+  assert (
+    tokenizer.pad,
+    tokenizer.unk,
+    tokenizer.cls,
+    tokenizer.sep,
+    tokenizer.mask,
+  ) == (
     0,
     1,
     2,
     3,
     4,
   )
-  assert words.special == (0, 1, 2, 3, 4)
+  assert tokenizer.special == (0, 1, 2, 3, 4)
 
 
-def test_encode_is_tokens_then_sep_then_padding(words):
-  ids = words.encode("red SHIRT", 8)
+def test_encode_is_tokens_then_sep_then_padding(tokenizer):
+  ids = tokenizer.encode("red SHIRT", 8)
   assert (ids.dtype, ids.shape) == (np.int32, (8,))
-  n = words.count("red SHIRT")
+  n = tokenizer.count("red SHIRT")
   assert n == 2
   assert (ids[:n] > 4).all()
   assert ids[n:].tolist() == [3, 0, 0, 0, 0, 0]
-  np.testing.assert_array_equal(ids, words.encode("Red  shirt", 8))
+  np.testing.assert_array_equal(ids, tokenizer.encode("Red  shirt", 8))
 
 
-def test_sep_always_fits(words):
+def test_sep_always_fits(tokenizer):
   title = "red blue black running shirt shoes cotton"
-  assert words.count(title) == 7
-  whole = words.encode(title, 20).tolist()[:7]
+  assert tokenizer.count(title) == 7
+  whole = tokenizer.encode(title, 20).tolist()[:7]
   for places in range(2, 12):
     kept = whole[: places - 1]
     padding = [0] * (places - len(kept) - 1)
-    assert words.encode(title, places).tolist() == [*kept, 3, *padding]
+    assert tokenizer.encode(title, places).tolist() == [*kept, 3, *padding]
 
 
 @pytest.mark.parametrize("title", ["", "   ", "\t\n"])
-def test_a_title_without_words_is_all_padding(words, title):
-  assert words.encode(title, 5).tolist() == [0] * 5
+def test_a_title_without_words_is_all_padding(tokenizer, title):
+  assert tokenizer.encode(title, 5).tolist() == [0] * 5
 
 
 @pytest.mark.parametrize("special", SPECIAL)
-def test_a_title_cannot_spell_a_special_word(words, special):
-  ids = words.encode(f"red {special} shirt", 30)
-  tokens = ids[: words.count(f"red {special} shirt")]
+def test_a_title_cannot_spell_a_special_word(tokenizer, special):
+  ids = tokenizer.encode(f"red {special} shirt", 30)
+  tokens = ids[: tokenizer.count(f"red {special} shirt")]
   assert not set(tokens.tolist()) & {0, 2, 3, 4}
 
 
-def test_counts_are_counts(words):
+def test_counts_are_counts(tokenizer):
   titles = [*TITLES, "", "unseen ☃ words"]
-  assert words.counts(titles) == [words.count(title) for title in titles]
+  assert tokenizer.counts(titles) == [
+    tokenizer.count(title) for title in titles
+  ]
 
 
-def test_accents_and_case_fold(words):
+def test_accents_and_case_fold(tokenizer):
   np.testing.assert_array_equal(
-    words.encode("CAFE creme", 9), words.encode("café Crème", 9)
+    tokenizer.encode("CAFE creme", 9), tokenizer.encode("café Crème", 9)
   )
 
 
@@ -115,15 +129,15 @@ def test_training_is_the_same_in_every_process_order_and_thread_count():
 
 @pytest.mark.parametrize("size", [10, 20, 40, 80, 1000])
 def test_vocabulary_is_bounded(size):
-  trained = Words(train_wordpiece(TITLES, vocab_size=size).to_str())
+  trained = Tokenizer(train_wordpiece(TITLES, vocab_size=size).to_str())
   assert trained.size <= size
   # Ids without a gap: an embedding row for each, and no more.
   vocabulary = json.loads(trained._text)["model"]["vocab"]
   assert sorted(vocabulary.values()) == list(range(trained.size))
 
 
-def test_frequent_words_are_one_token_and_rare_ones_pieces(words):
-  assert words.count("cotton") == 1
+def test_frequent_words_are_one_token_and_rare_ones_pieces(tokenizer):
+  assert tokenizer.count("cotton") == 1
   vocabulary = train_wordpiece(["alone", "twice", "twice"]).get_vocab()
   assert "twice" in vocabulary
   assert "alone" not in vocabulary
@@ -140,17 +154,18 @@ def test_too_small_a_vocabulary_is_an_error():
     train_wordpiece(TITLES, vocab_size=9)
 
 
-def test_save_and_load(words, tmp_path):
+def test_save_and_load(tokenizer, tmp_path):
   path = tmp_path / "tokenizer.json"
-  words.save(path)
-  loaded = load_words(path)
-  assert loaded.fingerprint == words.fingerprint
+  tokenizer.save(path)
+  loaded = load_tokenizer(path)
+  assert loaded.fingerprint == tokenizer.fingerprint
   assert loaded.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
-  for copy in (loaded, deepcopy(words)):
+  for copy in (loaded, deepcopy(tokenizer)):
     np.testing.assert_array_equal(
-      copy.encode("red shirt [MASK]", 9), words.encode("red shirt [MASK]", 9)
+      copy.encode("red shirt [MASK]", 9),
+      tokenizer.encode("red shirt [MASK]", 9),
     )
-    assert (copy.size, copy.special) == (words.size, words.special)
+    assert (copy.size, copy.special) == (tokenizer.size, tokenizer.special)
 
 
 @pytest.mark.parametrize("cased", [False, True])
@@ -159,7 +174,7 @@ def test_vocab_txt(tmp_path, cased):
   listed = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
   listed += ["red", "shirt", "##s", "Red" if cased else "blue"]
   path.write_text("\n".join(listed) + "\n")
-  loaded = load_words(path)
+  loaded = load_tokenizer(path)
   assert (loaded.pad, loaded.unk, loaded.cls, loaded.sep, loaded.mask) == (
     0,
     2,
@@ -172,19 +187,19 @@ def test_vocab_txt(tmp_path, cased):
   assert loaded.encode("Red shirts", 5).tolist() == [red, 7, 8, 4, 0]
 
 
-def test_vocab_txt_and_json_agree(words, tmp_path):
-  vocabulary = json.loads(words._text)["model"]["vocab"]
+def test_vocab_txt_and_json_agree(tokenizer, tmp_path):
+  vocabulary = json.loads(tokenizer._text)["model"]["vocab"]
   path = tmp_path / "vocab.txt"
   path.write_text("\n".join(sorted(vocabulary, key=vocabulary.get)))
   for title in TITLES:
     np.testing.assert_array_equal(
-      load_words(path).encode(title, 20), words.encode(title, 20)
+      load_tokenizer(path).encode(title, 20), tokenizer.encode(title, 20)
     )
 
 
 def byte_level(special):
   """A tokenizer of another family, with truncation and padding set."""
-  tokenizer = Tokenizer(models.BPE())
+  tokenizer = tokenizers.Tokenizer(models.BPE())
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
   tokenizer.train_from_iterator(
     TITLES,
@@ -198,7 +213,7 @@ def byte_level(special):
 def test_the_names_of_other_families(tmp_path):
   path = tmp_path / "tokenizer.json"
   byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<x>"]).save(str(path))
-  loaded = load_words(path)
+  loaded = load_tokenizer(path)
   assert (loaded.cls, loaded.pad, loaded.sep, loaded.unk, loaded.mask) == (
     0,
     1,
@@ -216,7 +231,7 @@ def test_missing_special_words_are_named(tmp_path):
   path = tmp_path / "tokenizer.json"
   byte_level(["<s>", "<pad>", "</s>"]).save(str(path))
   with pytest.raises(UserError, match=r"\[UNK\] or <unk>, \[MASK\] or <mask>"):
-    load_words(path)
+    load_tokenizer(path)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +247,12 @@ def test_what_is_no_tokenizer(tmp_path, content, message):
   path = tmp_path / "tokenizer.json"
   path.write_bytes(content)
   with pytest.raises(UserError, match=message):
-    load_words(path)
+    load_tokenizer(path)
 
 
-def changed(words, change):
+def changed(tokenizer, change):
   """The text of a tokenizer.json after `change(content, vocabulary)`."""
-  content = json.loads(words._text)
+  content = json.loads(tokenizer._text)
   change(content, content["model"]["vocab"])
   return json.dumps(content)
 
@@ -271,14 +286,14 @@ def a_far_id_stated(content, vocabulary):
     (a_far_id_stated, "states the id 500 for the word '<more>'"),
   ],
 )
-def test_ids_that_are_not_those_in_use(words, tmp_path, change, message):
+def test_ids_that_are_not_those_in_use(tokenizer, tmp_path, change, message):
   path = tmp_path / "tokenizer.json"
-  path.write_text(changed(words, change))
+  path.write_text(changed(tokenizer, change))
   with pytest.raises(UserError, match=message):
-    load_words(path)
+    load_tokenizer(path)
 
 
-def test_ids_with_a_gap_and_more_words_added(words, tmp_path):
+def test_ids_with_a_gap_and_more_words_added(tokenizer, tmp_path):
   def change(content, vocabulary):
     vocabulary["red"] = 500
     mask = content["added_tokens"][4]
@@ -286,14 +301,14 @@ def test_ids_with_a_gap_and_more_words_added(words, tmp_path):
     content["added_tokens"].append(mask | {"id": 500, "content": "red"})
 
   path = tmp_path / "tokenizer.json"
-  path.write_text(changed(words, change))
-  loaded = load_words(path)
+  path.write_text(changed(tokenizer, change))
+  loaded = load_tokenizer(path)
   assert (loaded.size, loaded.special) == (501, (0, 1, 2, 3, 4, 500))
 
 
 def test_no_such_tokenizer(tmp_path):
   with pytest.raises(FileNotFoundError, match="nowhere"):
-    load_words(tmp_path / "nowhere.json")
+    load_tokenizer(tmp_path / "nowhere.json")
 
 
 FAMILIES = {
@@ -345,13 +360,13 @@ def check_same_ids(loaded, other, titles):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_ids_are_those_of_transformers(family, folders, invented, tmp_path):
   other = theirs(family, folders[family])
-  loaded = load_words(folders[family])
+  loaded = load_tokenizer(folders[family])
   check_same_ids(loaded, other, [*invented, *spellings.ODD])
   # The same from one tokenizer.json, theirs and the one we write.
   other.save_pretrained(tmp_path / "theirs")
-  saved = load_words(tmp_path / "theirs" / "tokenizer.json")
+  saved = load_tokenizer(tmp_path / "theirs" / "tokenizer.json")
   loaded.save(tmp_path / "ours.json")
-  ours = load_words(tmp_path / "ours.json")
+  ours = load_tokenizer(tmp_path / "ours.json")
   for again in (saved, ours):
     check_same_ids(again, other, [*invented[:100], *spellings.ODD])
     assert again.ids() == loaded.ids()
@@ -362,7 +377,7 @@ def test_ids_are_those_of_transformers_on_real_titles(
   family, folders, shared_data
 ):
   check_same_ids(
-    load_words(folders[family]),
+    load_tokenizer(folders[family]),
     theirs(family, folders[family]),
     spellings.real_titles(shared_data, 1_000),
   )
@@ -370,7 +385,7 @@ def test_ids_are_those_of_transformers_on_real_titles(
 
 def test_roberta_files(folders):
   folder = folders["roberta"]
-  loaded = load_words(folder)
+  loaded = load_tokenizer(folder)
   vocabulary = json.loads((folder / "vocab.json").read_text())
   assert (loaded.cls, loaded.pad, loaded.sep, loaded.unk) == (0, 1, 2, 3)
   assert loaded.mask == loaded.size - 1 == vocabulary["<mask>"]
@@ -380,12 +395,12 @@ def test_roberta_files(folders):
   row = loaded.encode(f"x {word}", 4).tolist()
   assert row == [vocabulary["x"], vocabulary[f"Ġ{word}"], 2, 1]
   assert loaded.encode(word, 4)[0] != row[1]
-  assert load_words(folder / "vocab.json").fingerprint == loaded.fingerprint
+  assert load_tokenizer(folder / "vocab.json").fingerprint == loaded.fingerprint
 
 
 def test_clip_files(folders, tmp_path):
   folder = folders["clip"]
-  loaded = load_words(folder)
+  loaded = load_tokenizer(folder)
   vocabulary = json.loads((folder / "vocab.json").read_text())
   n = len(vocabulary)
   assert (loaded.cls, loaded.sep) == (n - 2, n - 1)
@@ -401,14 +416,14 @@ def test_clip_files(folders, tmp_path):
     n,
   ]
   loaded.save(tmp_path / "tokenizer.json")
-  for again in (load_words(tmp_path / "tokenizer.json"), deepcopy(loaded)):
+  for again in (load_tokenizer(tmp_path / "tokenizer.json"), deepcopy(loaded)):
     assert again.fingerprint == loaded.fingerprint
     assert (again.pad, again.size, again.added) == (n, n + 3, loaded.added)
 
 
 def test_a_title_cannot_spell_an_end(folders):
   for family, word in (("clip", "<|endoftext|>"), ("roberta", "</s>")):
-    loaded = load_words(folders[family])
+    loaded = load_tokenizer(folders[family])
     title = f"red {word} mug"
     ids = loaded.encode(title, 40)[: loaded.count(title)]
     assert not set(ids.tolist()) & set(loaded.special)
@@ -417,9 +432,9 @@ def test_a_title_cannot_spell_an_end(folders):
 def test_options_beside_a_vocabulary(tmp_path, folders):
   words = (folders["bert"] / "vocab.txt").read_text() + "Red\n"
   (tmp_path / "vocab.txt").write_text(words)
-  cased = load_words(tmp_path)
+  cased = load_tokenizer(tmp_path)
   (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
-  lower = load_words(tmp_path)
+  lower = load_tokenizer(tmp_path)
   assert cased.encode("Red", 3)[0] == len(words.split("\n")) - 2
   assert lower.encode("Red", 3)[0] == lower.encode("red", 3)[0]
   assert lower.encode("Red", 3)[0] != cased.encode("Red", 3)[0]
@@ -429,15 +444,15 @@ def test_a_vocabulary_without_its_merges(tmp_path, folders):
   text = (folders["roberta"] / "vocab.json").read_text()
   (tmp_path / "vocab.json").write_text(text)
   with pytest.raises(FileNotFoundError, match=r"merges\.txt"):
-    load_words(tmp_path)
+    load_tokenizer(tmp_path)
   (tmp_path / "merges.txt").write_text("#version: 0.2\na b c\n")
   with pytest.raises(UserError, match="line 2: 'a b c' is no pair"):
-    load_words(tmp_path)
+    load_tokenizer(tmp_path)
   (tmp_path / "merges.txt").write_text("a 北\n")
   with pytest.raises(UserError, match="line 1: the vocabulary lacks 北, a北"):
-    load_words(tmp_path)
+    load_tokenizer(tmp_path)
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"none of tokenizer\.json"):
-    load_words(tmp_path)
+    load_tokenizer(tmp_path)

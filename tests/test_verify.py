@@ -14,12 +14,12 @@ from exports import write_export
 
 from item_jax.__main__ import main
 from item_jax.data.records import open_store
-from item_jax.data.tokenizer import load_words
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation.fusion import fuse_exports
 from item_jax.evaluation.items import open_export
-from item_jax.files import DamagedError
+from item_jax.files import CorruptError
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.run import read_run, write_run
 
@@ -30,12 +30,12 @@ def make_run(data: Path, folder: Path) -> Path:
   """A workdir of two checkpoints that no training is needed for."""
   folder.mkdir()
   store = open_store(data)
-  words = load_words(data)
+  tokenizer = load_tokenizer(data)
   write_run(
     folder,
     tiny_run.get_config(),
     store,
-    words,
+    tokenizer,
     attention="xla",
     floors={},
     categories=["a", "b"],
@@ -139,7 +139,7 @@ def test_every_file_of_a_checkpoint_counts(made, capsys):
   seen = set()
   for file, what in each_damage(run / "checkpoints" / "20"):
     assert refused(file, run, capsys), (file, what)
-    with pytest.raises(DamagedError) as error:
+    with pytest.raises(CorruptError) as error:
       checkpoints.verify(20)
     assert str(file) in str(error.value), what
     seen.add(file)

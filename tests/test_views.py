@@ -21,11 +21,11 @@ def photos(rows=4):
 cut = jax.jit(views.cut)
 crop = jax.jit(views.crop, static_argnames="min_share")
 light = jax.jit(views.light, static_argnames="most")
-drop_words = jax.jit(
-  functools.partial(views.drop_words, special=tiny.SPECIAL, pad=tiny.PAD),
+drop_tokens = jax.jit(
+  functools.partial(views.drop_tokens, special=tiny.SPECIAL, pad=tiny.PAD),
   static_argnames="rate",
 )
-drop_sides = jax.jit(views.drop_sides, static_argnames="rate")
+drop_modalities = jax.jit(views.drop_modalities, static_argnames="rate")
 
 
 def box(top, left, tall, wide, rows=4):
@@ -124,17 +124,17 @@ def test_light_scales_contrast_about_the_mean_and_all_of_it():
 def test_words_are_dropped_in_the_exact_number_and_the_gap_is_closed(rate):
   lengths = [1, 2, 3, 4, 5, 6, 7, 7]
   rng = np.random.default_rng(0)
-  words_BT = np.zeros((8, tiny.PLACES), np.int32)
+  tokens_BT = np.zeros((8, tiny.PLACES), np.int32)
   for row, length in enumerate(lengths):
-    words_BT[row, :length] = rng.permutation(np.arange(5, 40))[:length]
-    words_BT[row, length] = tiny.SEP
+    tokens_BT[row, :length] = rng.permutation(np.arange(5, 40))[:length]
+    tokens_BT[row, length] = tiny.SEP
   dropped = set()
   for seed in range(10):
-    out = np.asarray(drop_words(jax.random.key(seed), words_BT, rate=rate))
+    out = np.asarray(drop_tokens(jax.random.key(seed), tokens_BT, rate=rate))
     assert out.dtype == np.int32
     for row, length in enumerate(lengths):
       left = length - min(round(length * rate), length - 1)
-      before, after = words_BT[row].tolist(), out[row].tolist()
+      before, after = tokens_BT[row].tolist(), out[row].tolist()
       assert after[left:] == [tiny.SEP] + [tiny.PAD] * (7 - left)
       at = [before.index(word) for word in after[:left]]
       assert at == sorted(at)  # distinct words, so the order is theirs
@@ -146,7 +146,7 @@ def test_words_are_dropped_in_the_exact_number_and_the_gap_is_closed(rate):
 
 
 def test_special_words_stay_and_empty_titles_are_left_alone():
-  words_BT = np.array(
+  tokens_BT = np.array(
     [
       [7, tiny.UNK, 8, tiny.SEP, 0],
       [tiny.UNK, tiny.SEP, 0, 0, 0],
@@ -155,10 +155,10 @@ def test_special_words_stay_and_empty_titles_are_left_alone():
     ],
     np.int32,
   )
-  out = np.asarray(drop_words(jax.random.key(0), words_BT, rate=0.5))
+  out = np.asarray(drop_tokens(jax.random.key(0), tokens_BT, rate=0.5))
   one, *rest = out.tolist()
   assert one in ([7, tiny.UNK, tiny.SEP, 0, 0], [tiny.UNK, 8, tiny.SEP, 0, 0])
-  assert rest == words_BT[1:].tolist()
+  assert rest == tokens_BT[1:].tolist()
 
 
 def test_sides_are_dropped_from_complete_rows_never_both():
@@ -168,7 +168,7 @@ def test_sides_are_dropped_from_complete_rows_never_both():
   batch.has_title_B[4:8] = False
   photo, title = np.zeros(rows), np.zeros(rows)
   for seed in range(50):
-    out = drop_sides(jax.random.key(seed), batch, rate=0.25)
+    out = drop_modalities(jax.random.key(seed), batch, rate=0.25)
     lost_photo = batch.has_image_B & ~np.asarray(out.has_image_B)
     lost_title = batch.has_title_B & ~np.asarray(out.has_title_B)
     assert not (lost_photo & lost_title).any()
@@ -180,7 +180,7 @@ def test_sides_are_dropped_from_complete_rows_never_both():
   # 400 in all: 200 each, standard deviation 10.
   assert abs(photo.sum() - title.sum()) < 80
   assert ((photo + title)[8:] > 0).all()
-  none = drop_sides(jax.random.key(0), batch, rate=0.0)
+  none = drop_modalities(jax.random.key(0), batch, rate=0.0)
   np.testing.assert_array_equal(none.has_image_B, batch.has_image_B)
   np.testing.assert_array_equal(none.has_title_B, batch.has_title_B)
 

@@ -14,10 +14,10 @@ V, D = tiny.WORDS, 6
 @pytest.fixture(scope="module")
 def look():
   def encode(params, batch, key):
-    return params["table"][batch.words_BT]
+    return params["table"][batch.tokens_BT]
 
-  def predict(params, states_BTD, places_BK):
-    at_BKD = jnp.take_along_axis(states_BTD, places_BK[..., None], axis=1)
+  def predict(params, states_BTD, positions_BK):
+    at_BKD = jnp.take_along_axis(states_BTD, positions_BK[..., None], axis=1)
     return at_BKD @ params["table"].T + params["bias"]
 
   objective = mlm.make_objective(
@@ -25,18 +25,18 @@ def look():
     predict,
     vocabulary=V,
     special=tiny.SPECIAL,
-    mask_word=tiny.MASK,
+    mask_id=tiny.MASK,
     title_rate=0.5,
-    mask_share=1.0,
-    random_share=0.0,
+    mask_fraction=1.0,
+    random_fraction=0.0,
   )
 
   @jax.jit
   def look(params, batch, step=0):
     """(view, counts, totals) of one batch."""
     view = objective.corrupt(jax.random.key(0), step, batch)
-    totals, carried = objective.totals(params, view, jax.random.key(1))
-    assert carried == {}
+    totals, batch_stats = objective.totals(params, view, jax.random.key(1))
+    assert batch_stats == {}
     return view, objective.counts(view), totals
 
   return look
@@ -59,7 +59,7 @@ def test_ignorance_costs_the_log_of_the_vocabulary(look):
 def test_what_is_known_is_found_out(look):
   batch = tiny.make_batch(8)
   batch = batch._replace(
-    words_BT=np.where(batch.words_BT > tiny.MASK, 9, batch.words_BT)
+    tokens_BT=np.where(batch.tokens_BT > tiny.MASK, 9, batch.tokens_BT)
   )
   params = flat()
   params["bias"][9] = 50
@@ -84,10 +84,10 @@ def test_a_missing_title_is_asked_nothing(look):
 def test_the_encoder_sees_the_hidden_title(look):
   batch = tiny.make_batch(8)
   view, _, _ = look(flat(), batch)
-  seen = np.asarray(view.batch.words_BT)
+  seen = np.asarray(view.batch.tokens_BT)
   for row in range(8):
-    places = view.words.places_BK[row][view.words.valid_BK[row]]
+    places = view.words.positions_BK[row][view.words.valid_BK[row]]
     assert (seen[row, places] == tiny.MASK).all()
     assert (view.words.targets_BK[row][view.words.valid_BK[row]] > 4).all()
   other, _, _ = look(flat(), batch, step=1)
-  assert (np.asarray(other.batch.words_BT) != seen).any()
+  assert (np.asarray(other.batch.tokens_BT) != seen).any()

@@ -22,11 +22,11 @@ N = (IMAGE // PATCH) ** 2
 
 def make_model(**changes) -> Item:
   fields = {
-    "words": WORDS,
+    "vocab_size": WORDS,
     "pad": PAD,
     "image_size": IMAGE,
     "patch": PATCH,
-    "title_places": PLACES,
+    "max_title_tokens": PLACES,
     "layers": 2,
     "width": WIDTH,
     "heads": 2,
@@ -43,14 +43,14 @@ def make_model(**changes) -> Item:
 def make_batch(rows: int = 8, seed: int = 0, lengths=None) -> Batch:
   """Random photos and titles; row i is product i."""
   rng = np.random.default_rng(seed)
-  words_BT = np.zeros((rows, PLACES), np.int32)
+  tokens_BT = np.zeros((rows, PLACES), np.int32)
   for row in range(rows):
     length = lengths[row] if lengths else rng.integers(2, PLACES)
-    words_BT[row, :length] = rng.integers(len(SPECIAL), WORDS, length)
-    words_BT[row, length] = SEP
+    tokens_BT[row, :length] = rng.integers(len(SPECIAL), WORDS, length)
+    tokens_BT[row, length] = SEP
   return Batch(
     image_BHWC=rng.integers(0, 256, (rows, IMAGE, IMAGE, 3), np.uint8),
-    words_BT=words_BT,
+    tokens_BT=tokens_BT,
     has_image_B=np.ones(rows, bool),
     has_title_B=np.ones(rows, bool),
     product_B=np.arange(rows, dtype=np.uint32),
@@ -86,13 +86,13 @@ def make_objective(model: Item, **changes):
     "weights": dict.fromkeys(item.TERMS, 1.0),
     "vocabulary": WORDS,
     "special": SPECIAL,
-    "mask_word": MASK,
+    "mask_id": MASK,
     "title_rate": 0.3,
     "patch_rate": 0.3,
-    "mask_share": 0.8,
-    "random_share": 0.1,
-    "swap_rate": 0.5,
-    "keep_unmatched": False,
+    "mask_fraction": 0.8,
+    "random_fraction": 0.1,
+    "negative_rate": 0.5,
+    "keep_negatives": False,
     "normalise_patches": False,
   }
   return item.make_objective(model, **(options | changes))

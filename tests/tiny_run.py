@@ -23,7 +23,7 @@ def get_config(variant: str = "plain") -> Config:
   config.checkpoint.every = 10
   config.model.image_size = 16
   config.model.patch = 8
-  config.model.title_places = 12
+  config.model.max_title_tokens = 12
   config.model.layers = 1
   config.model.width = 32
   config.model.heads = 2
@@ -51,6 +51,6 @@ def get_config(variant: str = "plain") -> Config:
     config.optim.lr = 1e30
     config.optim.warmup = 20
     config.optim.clip = 1e30
-    config.max_bad_steps = 10
+    config.max_skipped_steps = 10
     config.checkpoint.every = 1
   return config

@@ -61,12 +61,12 @@ def run(args, rest) -> None:
 
   check_folders(args.json)
   config = config_flags.parse(args.config, rest)
-  words = _words(config) if args.words is None else args.words
+  vocab_size = _words(config) if args.words is None else args.words
   if args.table:
     for name in ("chips", "memory", "peak", "json", "decode_rate"):
       if getattr(args, name) is not None:
         raise UserError(f"--table is of machines of its own: not --{name}")
-    print(plan_page.table(config, words=words, mfu=args.mfu))
+    print(plan_page.table(config, vocab_size=vocab_size, mfu=args.mfu))
     return
   if None in (args.chips, args.memory, args.peak):
     raise UserError("--chips, --memory and --peak are needed, or --table")
@@ -74,19 +74,19 @@ def run(args, rest) -> None:
     args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
   )
   rate = DECODE_RATE if args.decode_rate is None else args.decode_rate
-  made = plan_lib.plan(config, machine, words=words)
-  print(plan_page.describe(made, words=words, decode_rate=rate))
+  made = plan_lib.plan(config, machine, vocab_size=vocab_size)
+  print(plan_page.describe(made, vocab_size=vocab_size, decode_rate=rate))
   if args.json:
-    found = plan_page.as_json(made, words=words, decode_rate=rate)
+    found = plan_page.as_json(made, vocab_size=vocab_size, decode_rate=rate)
     args.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _words(config) -> int:
   if not config.data.path:
     return WORDS
-  from item_jax.data.tokenizer import load_words
+  from item_jax.data.tokenizer import load_tokenizer
   from item_jax.object_store.copies import copied
   from item_jax.remote import locate
 
   with copied(locate(config.data.path) / "tokenizer.json") as file:
-    return load_words(file).size
+    return load_tokenizer(file).size

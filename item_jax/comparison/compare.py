@@ -21,7 +21,7 @@ from item_jax.comparison.subprocesses import Commands
 from item_jax.comparison.tune import MORE_RATES, prepare
 from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.errors import UserError
-from item_jax.files import alone_in, write_json
+from item_jax.files import exclusive_lock, write_json
 
 
 def compare(
@@ -55,12 +55,12 @@ def compare(
   if report_only:
     if not (job.out / plan_lib.PLAN_FILE).is_file():
       raise UserError(f"{job.out} holds no {plan_lib.PLAN_FILE}: nothing begun")
-    with alone_in(job.out, what="comparison"):
+    with exclusive_lock(job.out, what="comparison"):
       _report(job, {})
     return 0
   failures: dict[str, str] = {}
   calls = commands(job.out / "cache", jobs=request.jobs)
-  with alone_in(job.out, what="comparison"), calls as call:
+  with exclusive_lock(job.out, what="comparison"), calls as call:
     write_json(job.out / plan_lib.PLAN_FILE, job.plan)
     try:
       for seed in range(request.seeds):

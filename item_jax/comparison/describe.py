@@ -20,10 +20,10 @@ def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
   jax.config.update("jax_platforms", "cpu")
   from item_jax import tasks
   from item_jax.data.records import open_store
-  from item_jax.data.tokenizer import load_words
+  from item_jax.data.tokenizer import load_tokenizer
 
   store = open_store(data)
-  words = load_words(Path(store.path) / "tokenizer.json")
+  tokenizer = load_tokenizer(Path(store.path) / "tokenizer.json")
   key = jax.eval_shape(lambda: jax.random.key(0))
   categories = {}  # of a split, found once
   found = {}
@@ -33,7 +33,7 @@ def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
       categories[split] = tasks.find_categories(config, store, split)
     task = tasks.make_task(
       config,
-      words,
+      tokenizer,
       categories=categories[split] if config.task == "category" else (),
     )
     found[name] = {

@@ -139,4 +139,4 @@ def seconds_of(rows: Sequence[dict], batch_size: int) -> float:
 
 def _diverged(rows: Sequence[dict], config: Config) -> bool:
   bad = [row["in_a_row"] for row in rows if row["kind"] in ("bad", "spike")]
-  return bool(bad) and bad[-1] >= config.max_bad_steps
+  return bool(bad) and bad[-1] >= config.max_skipped_steps

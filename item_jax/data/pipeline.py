@@ -24,7 +24,7 @@ from item_jax.batch import Batch
 from item_jax.data import images
 from item_jax.data.order import InOrder, Order
 from item_jax.data.records import Record, Source, Store
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.data.unreadable import UNREADABLE, first_good
 from item_jax.distributed.processes import (
   die_with_parent,
@@ -34,7 +34,11 @@ from item_jax.distributed.processes import (
 
 
 def make_row(
-  record: Record, *, words: Words, image_size: int, title_places: int
+  record: Record,
+  *,
+  tokenizer: Tokenizer,
+  image_size: int,
+  max_title_tokens: int,
 ) -> Batch:
   """One row of a `Batch`, without the axis B.
 
@@ -45,14 +49,14 @@ def make_row(
     image_HWC = images.load_square(record.image, image_size)
   else:
     image_HWC = np.zeros((image_size, image_size, 3), np.uint8)
-  words_T = words.encode(record.title, title_places)
+  tokens_T = tokenizer.encode(record.title, max_title_tokens)
   return Batch(
     image_BHWC=image_HWC,
-    words_BT=words_T,
+    tokens_BT=tokens_T,
     has_image_B=np.bool_(bool(record.image)),
-    has_title_B=np.bool_(words_T[0] != words.pad),
+    has_title_B=np.bool_(tokens_T[0] != tokenizer.pad),
     product_B=np.uint32(zlib.crc32(record.product_id.encode())),
-    title_B=np.uint32(zlib.crc32(words_T.tobytes())),
+    title_B=np.uint32(zlib.crc32(tokens_T.tobytes())),
     category_B=np.uint32(zlib.crc32(record.category.encode())),
     bad_B=np.bool_(False),
   )
@@ -62,9 +66,9 @@ class _Reader(NamedTuple):
   """Rows of a split by number, as a `Batch` without the axis B."""
 
   source: Source
-  words: Words
+  tokenizer: Tokenizer
   image_size: int
-  title_places: int
+  max_title_tokens: int
 
   def row(self, number: int) -> Batch:
     return self._batch(self.source[number])
@@ -83,9 +87,9 @@ class _Reader(NamedTuple):
   def _batch(self, record: Record) -> Batch:
     return make_row(
       record,
-      words=self.words,
+      tokenizer=self.tokenizer,
       image_size=self.image_size,
-      title_places=self.title_places,
+      max_title_tokens=self.max_title_tokens,
     )
 
 
@@ -113,18 +117,18 @@ class _HostRows:
 def training_batches(
   store: Store,
   split: str,
-  words: Words,
+  tokenizer: Tokenizer,
   *,
   image_size: int,
-  title_places: int,
+  max_title_tokens: int,
   batch_size: int,
   seed: int,
   start: int,
   stop: int,
   host_rows: slice | None = None,
   workers: int = 0,
-  threads: int = 2,
-  ahead: int = 4,
+  read_threads: int = 2,
+  prefetch: int = 4,
 ) -> Iterator[Batch]:
   """Batches `start` to `stop` of the run with this seed.
 
@@ -132,11 +136,11 @@ def training_batches(
 
   Args:
     host_rows: which rows of each global batch to read; all by default.
-    workers: processes that decode; 0 decodes in `threads` threads.
-    ahead: batches held ready (for each worker).
+    workers: processes that decode; 0 decodes in `read_threads` threads.
+    prefetch: batches held ready (for each worker).
   """
   rows = host_rows or slice(0, batch_size)
-  reader = _Reader(store.source(split), words, image_size, title_places)
+  reader = _Reader(store.source(split), tokenizer, image_size, max_title_tokens)
   order = Order(store.sizes[split], seed)
   source = _HostRows(
     functools.partial(reader.first_good, order),
@@ -149,24 +153,24 @@ def training_batches(
     source,
     batch_size=rows.stop - rows.start,
     workers=workers,
-    threads=threads,
-    ahead=ahead,
+    read_threads=read_threads,
+    prefetch=prefetch,
   )
 
 
 def ordered_batches(
   store: Store,
   split: str,
-  words: Words,
+  tokenizer: Tokenizer,
   *,
   image_size: int,
-  title_places: int,
+  max_title_tokens: int,
   batch_size: int,
   chosen: Sequence[int] | None = None,
   host_rows: slice | None = None,
   workers: int = 0,
-  threads: int = 2,
-  ahead: int = 4,
+  read_threads: int = 2,
+  prefetch: int = 4,
 ) -> Iterator[Batch]:
   """The split in its own order, or `chosen` rows of it, in full batches.
 
@@ -175,7 +179,7 @@ def ordered_batches(
   """
   chosen = range(store.sizes[split]) if chosen is None else chosen
   rows = host_rows or slice(0, batch_size)
-  reader = _Reader(store.source(split), words, image_size, title_places)
+  reader = _Reader(store.source(split), tokenizer, image_size, max_title_tokens)
   order = InOrder(chosen)
   source = _HostRows(
     functools.partial(reader.in_place, order),
@@ -188,8 +192,8 @@ def ordered_batches(
     source,
     batch_size=rows.stop - rows.start,
     workers=workers,
-    threads=threads,
-    ahead=ahead,
+    read_threads=read_threads,
+    prefetch=prefetch,
   )
 
 
@@ -198,13 +202,13 @@ def _batches(
   *,
   batch_size: int,
   workers: int,
-  threads: int,
-  ahead: int,
+  read_threads: int,
+  prefetch: int,
 ) -> Iterator[Batch]:
   # Batching before to_iter_dataset: only so does the order not depend on the
   # number of workers.
   dataset = (grain.MapDataset.source(source).batch(batch_size)).to_iter_dataset(
-    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch)
   )
   if workers:
     if not flags.FLAGS.is_parsed():  # grain's workers ask absl's flags
@@ -212,7 +216,7 @@ def _batches(
     sweep_shared_memory()
     dataset = dataset.mp_prefetch(
       grain.MultiprocessingOptions(
-        num_workers=workers, per_worker_buffer_size=ahead
+        num_workers=workers, per_worker_buffer_size=prefetch
       ),
       worker_init_fn=functools.partial(_start_worker, os.getpid()),
     )

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from item_jax.data.example import Example
 from item_jax.distributed.processes import allow_open_files
 from item_jax.errors import UserError
-from item_jax.files import MANIFEST, DamagedError, check_manifest, read_json
+from item_jax.files import MANIFEST, CorruptError, check_manifest, read_json
 from item_jax.object_store.copies import data_copy
 from item_jax.remote import Address, locate
 
@@ -126,7 +126,7 @@ def open_store(path: str | os.PathLike) -> "Store":
 
   Raises:
     FileNotFoundError: no such folder, or nothing finished in it.
-    UserError: it was written in another format, or (DamagedError) a file,
+    UserError: it was written in another format, or (CorruptError) a file,
       named, is not what was written.
   """
   path = locate(path)
@@ -141,7 +141,7 @@ def open_store(path: str | os.PathLike) -> "Store":
       " item-jax prepare"
     )
   if not (path / MANIFEST).is_file():
-    raise DamagedError(
+    raise CorruptError(
       f"{path / MANIFEST} is missing: the data were prepared by an earlier"
       " version, or it was deleted; prepare the catalogue again"
     )

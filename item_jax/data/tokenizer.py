@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 from tokenizers import (
-  Tokenizer,
   decoders,
   models,
   normalizers,
@@ -49,7 +49,7 @@ def check_size(vocab_size: int) -> None:
 
 def train_wordpiece(
   titles: Iterable[str], *, vocab_size: int = 30_522
-) -> Tokenizer:
+) -> tokenizers.Tokenizer:
   """Learns an uncased WordPiece vocabulary from titles.
 
   The result depends on the titles alone, not on their order, on threads or
@@ -78,18 +78,20 @@ def train_wordpiece(
     limit_alphabet=len(single),
     show_progress=False,
   )
-  learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+  learner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
   learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
   learner.train_from_iterator(_repeated(counts), trainer=trainer)
   return wordpiece(learner.get_vocab(with_added_tokens=True))
 
 
-def wordpiece(words: Mapping[str, int] | Sequence[str]) -> Tokenizer:
+def wordpiece(words: Mapping[str, int] | Sequence[str]) -> tokenizers.Tokenizer:
   """The uncased WordPiece tokenizer of these words, the special ones among
   them: a number for each, or in order."""
   if not isinstance(words, Mapping):
     words = {word: number for number, word in enumerate(words)}
-  tokenizer = Tokenizer(models.WordPiece(dict(words), unk_token="[UNK]"))
+  tokenizer = tokenizers.Tokenizer(
+    models.WordPiece(dict(words), unk_token="[UNK]")
+  )
   tokenizer.normalizer = scripts.folding()
   tokenizer.pre_tokenizer = scripts.cutting(words)
   tokenizer.decoder = decoders.WordPiece()
@@ -129,7 +131,7 @@ def _repeated(counts):
       count -= now
 
 
-def load_words(path: str | os.PathLike) -> "Words":
+def load_tokenizer(path: str | os.PathLike) -> "Tokenizer":
   """Opens a tokenizer's file, or the folder it lies in.
 
   Args:
@@ -141,10 +143,10 @@ def load_words(path: str | os.PathLike) -> "Words":
     UserError: it is none of these, or lacks one of the five special words.
   """
   path = Path(path)
-  return Words(read_tokenizer(path), origin=str(path))
+  return Tokenizer(read_tokenizer(path), origin=str(path))
 
 
-class Words:
+class Tokenizer:
   """A vocabulary and how a title is cut into its words; can be pickled.
 
   size: ids go from 0 to size - 1. pad, unk, cls, sep, mask: ids. special:
@@ -229,5 +231,5 @@ class Words:
     return self._tokenizer.encode(title, add_special_tokens=False).ids
 
   def save(self, path: str | os.PathLike) -> None:
-    """Writes a tokenizer.json that `load_words` opens."""
+    """Writes a tokenizer.json that `load_tokenizer` opens."""
     Path(path).write_bytes(self._text.encode())

@@ -50,7 +50,7 @@ def bench_step(
   batch = sharding.to_devices(
     setup.mesh,
     config.batch_size,
-    next(_batches(setup.store, setup.words, config, setup.mesh)),
+    next(_batches(setup.store, setup.tokenizer, config, setup.mesh)),
   )
   state = setup.initialise()
   for _ in range(_WARM_UP):
@@ -113,8 +113,8 @@ def bench_input(
     limit, the slowest stage.
   """
   validate(config, devices=jax.device_count())
-  store, words = setup_lib.open_data(config)
-  batches = _batches(store, words, config, None)
+  store, tokenizer = setup_lib.open_data(config)
+  batches = _batches(store, tokenizer, config, None)
   next(batches)  # workers start, files open
   rows, begin = 0, time.perf_counter()
   while time.perf_counter() - begin < seconds:
@@ -130,7 +130,7 @@ def bench_input(
   stages = {
     "read": _rate(lambda i: source[i], len(source), seconds / 8),
     "tokenise": _rate(
-      lambda i: words.encode(sample[i].title, m.title_places),
+      lambda i: tokenizer.encode(sample[i].title, m.max_title_tokens),
       len(sample),
       seconds / 8,
     ),
@@ -147,12 +147,12 @@ def bench_input(
     "stages": stages,
     "limit": limit,
     "workers": config.data.workers,
-    "threads": config.data.threads,
+    "threads": config.data.read_threads,
     "batch_size": config.batch_size,
   }
   print(
     f"{whole:,.0f} images/s with {config.data.workers} workers and"
-    f" {config.data.threads} threads each"
+    f" {config.data.read_threads} threads each"
   )
   for name, rate in stages.items():
     mark = "  <- limits" if name == limit else ""
@@ -160,22 +160,22 @@ def bench_input(
   return _write(result, json_path)
 
 
-def _batches(store, words, config: Config, mesh):
+def _batches(store, tokenizer, config: Config, mesh):
   size = config.batch_size
   return pipeline.training_batches(
     store,
     config.data.train_split,
-    words,
+    tokenizer,
     image_size=config.model.image_size,
-    title_places=config.model.title_places,
+    max_title_tokens=config.model.max_title_tokens,
     batch_size=size,
     seed=config.seed,
     start=0,
     stop=2**31,
     host_rows=sharding.host_rows(mesh, size) if mesh else None,
     workers=config.data.workers,
-    threads=config.data.threads,
-    ahead=config.data.ahead,
+    read_threads=config.data.read_threads,
+    prefetch=config.data.prefetch,
   )
 
 

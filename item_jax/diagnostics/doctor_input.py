@@ -9,7 +9,7 @@ import numpy as np
 
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
-from item_jax.data.tokenizer import Words, load_words
+from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import UNREADABLE
 from item_jax.diagnostics.doctor import BAD, OK, WARN, Finding
 from item_jax.errors import UserError
@@ -42,18 +42,18 @@ def decode_rate_of(store: Store, size: int = 224) -> Finding:
     return Finding(WARN, what, str(error))
 
 
-def open_data(path: Path) -> tuple[Store | None, Words | None, Finding]:
+def open_data(path: Path) -> tuple[Store | None, Tokenizer | None, Finding]:
   """The data set and its words, None where they cannot be opened."""
   try:
     store = open_store(path)
-    words = load_words(store.path / "tokenizer.json")
+    tokenizer = load_tokenizer(store.path / "tokenizer.json")
   except (UserError, FileNotFoundError) as error:
     return None, None, Finding(BAD, "data", str(error))
   rows = ", ".join(f"{n:,} {split}" for split, n in store.sizes.items())
   return (
     store,
-    words,
-    Finding(OK, "data", f"{path}: {rows}, {words.size} words"),
+    tokenizer,
+    Finding(OK, "data", f"{path}: {rows}, {tokenizer.size} words"),
   )
 
 

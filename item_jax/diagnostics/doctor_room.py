@@ -50,7 +50,7 @@ def needs(config: Config, words: int) -> tuple[int, int]:
   kept = config.checkpoint.keep + 3
   row = sum(x.nbytes for x in tasks.example_batch(config))
   rows = config.batch_size // jax.process_count() * processes_here()
-  batches = config.data.workers * (config.data.ahead + 1)
+  batches = config.data.workers * (config.data.prefetch + 1)
   return kept * plan.checkpoint_bytes(config, words), batches * rows * row
 
 

@@ -87,7 +87,7 @@ class Vocabulary(NamedTuple):
 
 
 def plan(
-  config: Config, machine: Machine, *, words: int, classes: int = CLASSES
+  config: Config, machine: Machine, *, vocab_size: int, classes: int = CLASSES
 ) -> Plan:
   """What `config` needs on `machine`.
 
@@ -104,13 +104,15 @@ def plan(
       raise UserError(f"{name}={value}: must be above 0, and finite")
   if machine.mfu > 1:
     raise UserError(f"mfu={machine.mfu}: a share of 1 at most")
-  if words <= len(Vocabulary(words).special):
-    raise UserError(f"words={words}: more than the special ones are needed")
+  if vocab_size <= len(Vocabulary(vocab_size).special):
+    raise UserError(
+      f"vocab_size={vocab_size}: more than the special ones are needed"
+    )
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)
-  task = _task(config, words, classes)
-  done = _recompute(config, task, words)
+  task = _task(config, vocab_size, classes)
+  done = _recompute(config, task, vocab_size)
   state = _state_shapes(config, task)
   rate = machine.chips * machine.peak * machine.mfu
   return Plan(
@@ -121,14 +123,14 @@ def plan(
     samples=config.steps * config.batch_size,
     parameters=tasks.count_parameters(state.params),
     checkpoint=_bytes(state, 1),
-    memory=_memory(config, state, machine.chips, words),
+    memory=_memory(config, state, machine.chips, vocab_size),
     samples_per_second=rate / (task.train_flops * done),
   )
 
 
-def checkpoint_bytes(config: Config, words: int) -> int:
+def checkpoint_bytes(config: Config, vocab_size: int) -> int:
   """Of one checkpoint on disk."""
-  return _bytes(_state_shapes(config, _task(config, words)), 1)
+  return _bytes(_state_shapes(config, _task(config, vocab_size)), 1)
 
 
 def changed(config: Config, options: dict) -> Config:
@@ -141,34 +143,34 @@ def changed(config: Config, options: dict) -> Config:
   return config
 
 
-def _task(config: Config, words: int, classes: int = CLASSES):
+def _task(config: Config, vocab_size: int, classes: int = CLASSES):
   names = ()
   if config.task == "category":
     names = [f"category {i}" for i in range(classes)]
     names = sorted(names, key=lambda name: zlib.crc32(name.encode()))
-  return tasks.make_task(config, Vocabulary(words), categories=names)
+  return tasks.make_task(config, Vocabulary(vocab_size), categories=names)
 
 
-def _recompute(config: Config, task, words: int) -> float:
+def _recompute(config: Config, task, vocab_size: int) -> float:
   """Products that are done for each that counts: remat does a forward more."""
   if not config.model.remat or config.model.name == "resnet50":
     return 1.0
   again = task.embed_flops
   if config.loss.align:
     alone = changed(config, {"loss.align": 0.0})
-    views = task.train_flops - _task(alone, words).train_flops
+    views = task.train_flops - _task(alone, vocab_size).train_flops
     again += views / 3
   return 1 + again / task.train_flops
 
 
-def _memory(config: Config, state, chips: int, words: int) -> Memory:
+def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   _, fsdp = resolve_mesh(config.mesh, chips)
   o = config.optim
   rows = config.batch_size // chips
   example = tasks.example_batch(config)
   kept = task_memory.count(
     config,
-    tasks.word_rows(config, Vocabulary(words)),
+    tasks.padded_vocab_size(config, Vocabulary(vocab_size)),
     attention="cudnn" if config.model.attention == "cudnn" else "xla",
     chips=chips,
   )

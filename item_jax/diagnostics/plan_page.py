@@ -46,7 +46,7 @@ _PARTS = {
 }
 
 
-def changes(made: Plan, *, words: int) -> list[Change]:
+def changes(made: Plan, *, vocab_size: int) -> list[Change]:
   """Changes after which it fits, those that cost least first.
 
   Of each kind the smallest that is enough; of several kinds together where no
@@ -56,20 +56,22 @@ def changes(made: Plan, *, words: int) -> list[Change]:
     found = []
     for kind in group(made.config, made.machine.chips):
       # The largest first: where it is not enough, none is.
-      if not kind or _with(made, kind[-1], words) is None:
+      if not kind or _with(made, kind[-1], vocab_size) is None:
         continue
-      options = next(o for o in kind if _with(made, o, words) is not None)
-      other = _with(made, options, words)
+      options = next(o for o in kind if _with(made, o, vocab_size) is not None)
+      other = _with(made, options, vocab_size)
       found.append(Change(options, other, other.recompute / made.recompute))
     if found:
       return sorted(found, key=lambda change: change.slowdown)
   return []
 
 
-def _with(made: Plan, options: dict, words: int) -> Plan | None:
+def _with(made: Plan, options: dict, vocab_size: int) -> Plan | None:
   """The plan with other options; None where it does not fit, or cannot be."""
   try:
-    other = plan(changed(made.config, options), made.machine, words=words)
+    other = plan(
+      changed(made.config, options), made.machine, vocab_size=vocab_size
+    )
   except UserError:
     return None  # such as accumulation of a loss over the whole batch
   return other if other.fits else None
@@ -109,7 +111,7 @@ def _doubled(config: Config, name: str, most: int) -> list[dict]:
   return found
 
 
-def describe(made: Plan, *, words: int, decode_rate: float) -> str:
+def describe(made: Plan, *, vocab_size: int, decode_rate: float) -> str:
   """The plan as text; with what to change where it does not fit."""
   if not decode_rate > 0:
     raise UserError(f"decode_rate={decode_rate}: must be above 0")
@@ -119,7 +121,7 @@ def describe(made: Plan, *, words: int, decode_rate: float) -> str:
   rate = made.samples_per_second
   lines = [
     f"task {c.task}, model {c.model.name} of {made.parameters:,} parameters,"
-    f" {words:,} words",
+    f" {vocab_size:,} words",
     f"{m.chips} chips of {m.memory / GB:g} GB and {m.peak / 1e12:g} TFLOP/s, of"
     f" which {m.mfu:.0%} are reached",
     f"work      {flops / 1e9:,.3f} GFLOPs a sample{again}; {c.steps:,} steps of"
@@ -143,7 +145,7 @@ def describe(made: Plan, *, words: int, decode_rate: float) -> str:
     f" {USABLE:.0%} of {m.memory / GB:g} GB are counted on",
   ]
   if not made.fits:
-    lines += _advice(changes(made, words=words))
+    lines += _advice(changes(made, vocab_size=vocab_size))
   return "\n".join(lines)
 
 
@@ -172,7 +174,7 @@ def spell(options: dict[str, Any]) -> str:
   return " ".join(f"--config.{k}={v}" for k, v in options.items())
 
 
-def table(config: Config, *, words: int, mfu: float) -> str:
+def table(config: Config, *, vocab_size: int, mfu: float) -> str:
   """The run and 10 and 100 times its samples on three machines (Markdown)."""
   lines = [
     "| machine | samples | steps x batch | GB a chip | with | samples/s |"
@@ -183,10 +185,10 @@ def table(config: Config, *, words: int, mfu: float) -> str:
     for times, batch, steps in SCALES:
       run = changed(config, {"model.dtype": dtype} | _ATTENTION)
       run.batch_size, run.steps = batch, steps
-      made = plan(run, machine._replace(mfu=mfu), words=words)
+      made = plan(run, machine._replace(mfu=mfu), vocab_size=vocab_size)
       options = {}
       if not made.fits:
-        found = changes(made, words=words)
+        found = changes(made, vocab_size=vocab_size)
         if not found:
           lines.append(f"| {name} | x {times} | does not fit | | | | |")
           continue
@@ -214,12 +216,12 @@ def _arithmetic(made: Plan, mfu: float) -> str:
   )
 
 
-def as_json(made: Plan, *, words: int, decode_rate: float) -> dict:
+def as_json(made: Plan, *, vocab_size: int, decode_rate: float) -> dict:
   """The same numbers under names, for a program."""
   m = made.machine
   return {
     "machine": m._asdict(),
-    "words": words,
+    "words": vocab_size,
     "parameters": made.parameters,
     "flops_per_sample": made.flops_per_sample,
     "flops_done_per_sample": made.flops_per_sample * made.recompute,
@@ -234,6 +236,6 @@ def as_json(made: Plan, *, words: int, decode_rate: float) -> dict:
     if made.fits
     else [
       {"options": c.options, "bytes": c.plan.memory.total, "slow": c.slowdown}
-      for c in changes(made, words=words)
+      for c in changes(made, vocab_size=vocab_size)
     ],
   }

@@ -14,7 +14,7 @@ from item_jax.data.records import (
 )
 from item_jax.errors import UserError
 from item_jax.evaluation.items import EXPORTED, find_export_damage
-from item_jax.files import MANIFEST, DamagedError, find_damage, read_json
+from item_jax.files import MANIFEST, CorruptError, find_damage, read_json
 from item_jax.training.run import RUN_FILE, read_run
 
 WHOLE = "whole"
@@ -192,7 +192,7 @@ def _verify_comparison(path: Path) -> Iterator[Finding]:
 def _dropped(run: Path) -> bool:
   try:
     said = read_json(run / RESULT_FILE)
-  except (FileNotFoundError, DamagedError):
+  except (FileNotFoundError, CorruptError):
     return False
   # Of a tuning run that does not say it is not known; earlier ones did not.
   tuned = run.name.startswith("tune-")

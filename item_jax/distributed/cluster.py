@@ -83,7 +83,7 @@ def join(
     same: {name: value as of JSON} that must not differ between processes,
       besides versions, the command and the number of devices.
     stops_together: whether jax takes SIGTERM, for all processes to agree on a
-      moment (`stopping.StopRequest`); else each of them has its own.
+      moment (`stopping.PreemptionHandler`); else each of them has its own.
 
   Raises:
     UserError: the flags, the environment and the other processes don't fit

@@ -23,11 +23,11 @@ _LEFT = "item_jax/left"  # and below it the process
 _FAREWELL = 3  # s in which the others hear that a process left
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+class Preempted(Exception):  # noqa: N818 - nothing went wrong
   """Work was left unfinished because a stop was asked for."""
 
 
-class StopRequest:
+class PreemptionHandler:
   """A context in which SIGTERM and Ctrl-C ask for a stop instead of forcing it.
 
   Until `begin` there is nothing to save, and the process ends at once with

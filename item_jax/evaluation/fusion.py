@@ -25,7 +25,7 @@ from item_jax.evaluation.items import (
   check_same_rows,
   open_export,
 )
-from item_jax.files import read_sealed, sha256, write_sealed
+from item_jax.files import read_checksummed, sha256, write_checksummed
 from item_jax.new_folder import new_folder
 
 EVEN = 0.5
@@ -112,7 +112,7 @@ def open_sides(image: Path, title: Path) -> Sides:
     (title, "title", "image"),
   ):
     vectors_ND, items = open_export(folder)
-    said = read_sealed(Path(folder) / "meta.json").get("modality")
+    said = read_checksummed(Path(folder) / "meta.json").get("modality")
     if said == other:
       raise UserError(
         f"{folder} is an export of the {other} alone; expected the {side}'s"
@@ -188,7 +188,7 @@ def _read_flags(path: Path, name: str) -> np.ndarray:
 
 
 def _meta(folder: Path) -> dict:
-  return read_sealed(folder / "meta.json")
+  return read_checksummed(folder / "meta.json")
 
 
 def _is_fusion(folder: Path) -> bool:
@@ -221,4 +221,4 @@ def _write(folder: Path, fused_NF, image: Path, title: Path, share) -> None:
     "parts": parts,
     "files": {name: sha256(folder / name) for name in EXPORTED},
   }
-  write_sealed(folder / "meta.json", meta)
+  write_checksummed(folder / "meta.json", meta)

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.files import DamagedError, read_sealed, sha256
+from item_jax.files import CorruptError, read_checksummed, sha256
 from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
 from item_jax.ingest.readers.tables import composed, open_tables, read_cells
 
@@ -221,7 +221,7 @@ def open_export(folder: Path) -> tuple[np.ndarray, Items]:
 
   Raises:
     FileNotFoundError: no such folder.
-    UserError: the export is unfinished, or (DamagedError) a file, named, is
+    UserError: the export is unfinished, or (CorruptError) a file, named, is
       not what was written.
   """
   folder = Path(folder)
@@ -233,7 +233,7 @@ def open_export(folder: Path) -> tuple[np.ndarray, Items]:
       " last; run the export again, it goes on where it stopped"
     )
   for damage in find_export_damage(folder):
-    raise DamagedError(damage)
+    raise CorruptError(damage)
   items = read_items(folder / "items.csv")
   return open_embeddings(folder / "embeddings.npy", items.ids), items
 
@@ -242,9 +242,9 @@ def find_export_damage(folder: Path) -> Iterator[str]:
   """Yields what of a finished export is not as it was written, if anything."""
   path = Path(folder) / "meta.json"
   try:
-    said = read_sealed(path)["files"]
+    said = read_checksummed(path)["files"]
     expected = {name: said[name] for name in EXPORTED}
-  except DamagedError as error:
+  except CorruptError as error:
     yield str(error)
     return
   except (KeyError, TypeError) as error:
@@ -267,7 +267,7 @@ def check_one_system(folders: Sequence[Path]) -> None:
   for folder in folders:
     path = Path(folder) / "meta.json"
     # What has none is refused, with the reason, where it is opened.
-    said.append(read_sealed(path) if path.is_file() else {})
+    said.append(read_checksummed(path) if path.is_file() else {})
   for name in ("checkpoint", "modality", "dims"):
     values = [str(meta.get(name)) for meta in said]
     if len(set(values)) > 1:

@@ -47,9 +47,9 @@ def embed_parts(
   batches = pipeline.ordered_batches(
     _Chosen(source, split, rows),
     split,
-    embedder.words,
+    embedder.tokenizer,
     image_size=m.image_size,
-    title_places=m.title_places,
+    max_title_tokens=m.max_title_tokens,
     batch_size=size,
     workers=workers,
   )

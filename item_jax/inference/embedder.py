@@ -14,7 +14,7 @@ from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.records import Record
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
 from item_jax.inference import inputs
 from item_jax.ingest.readers.cells import spaced
@@ -57,7 +57,7 @@ class Embedder:
     self.run = run
     self.step = step
     self.dtype = dtype
-    self.words: Words = run.words
+    self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
     if dtype == "bfloat16":  # cuDNN's attention has no float32
       kernel, why = attention_lib.as_before(run.attention)
@@ -71,7 +71,7 @@ class Embedder:
       jax.local_device_count(), 1, devices=jax.local_devices()
     )
     task = tasks.make_task(
-      config, run.words, categories=run.categories, attention=kernel
+      config, run.tokenizer, categories=run.categories, attention=kernel
     )
     self.task = task
     # What it tells apart, in the order of `predict`; () without categories.
@@ -95,13 +95,13 @@ class Embedder:
 
   def embed_batch(self, batch: Batch, *, modality: str = "both"):
     """float32 [B,D] for a Batch of numpy; B divisible by the devices."""
-    placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
+    placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
     return np.asarray(self._run_batch(self._params, placed, modality))
 
   def predict_batch(self, batch: Batch) -> np.ndarray:
     """float32 [B,C], log-probabilities of `categories`, as `embed_batch`."""
     self._check_predicts()
-    placed = sharding.to_devices(self.mesh, len(batch.words_BT), batch)
+    placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
     return np.asarray(self._predict_batch(self._params, placed))
 
   def embed(
@@ -175,9 +175,9 @@ class Embedder:
   def _row(self, jpeg: bytes | None, title: str | None) -> Batch:
     return pipeline.make_row(
       Record("", "", spaced(title or ""), "", jpeg or b""),
-      words=self.words,
+      tokenizer=self.tokenizer,
       image_size=self.config.model.image_size,
-      title_places=self.config.model.title_places,
+      max_title_tokens=self.config.model.max_title_tokens,
     )
 
 

@@ -10,7 +10,7 @@ from item_jax.data.records import Store, open_store
 from item_jax.data.unreadable import listed
 from item_jax.errors import UserError
 from item_jax.evaluation.items import EXPORTED
-from item_jax.files import sha256, write_sealed
+from item_jax.files import sha256, write_checksummed
 from item_jax.inference import export_shards, hosts
 from item_jax.inference.embed_parts import embed_parts
 from item_jax.inference.embedder import (
@@ -130,7 +130,7 @@ def _open(
     format=EXPORT_FORMAT,
     step=embedder.step,
     checkpoint=_checkpoint_id(Path(workdir), embedder.step),
-    tokenizer=run.tokenizer,
+    tokenizer=run.tokenizer.fingerprint,
     preprocessing=run.preprocessing,
     data=store.fingerprints[split],
     split=split,
@@ -146,7 +146,7 @@ def _open(
 def check_data(run: Run, store: Store, workdir) -> None:
   """Raises UserError where data were not prepared as the run's were."""
   for name, ours, theirs in (
-    ("tokenizer", run.tokenizer, store.catalogue["tokenizer"]),
+    ("tokenizer", run.tokenizer.fingerprint, store.catalogue["tokenizer"]),
     ("preprocessing", run.preprocessing, store.catalogue["preprocessing"]),
   ):
     if ours != theirs:
@@ -169,7 +169,7 @@ def _finish(out: Path, plan: export_shards.Plan, workdir, at) -> None:
       "image": not item.has_image,
       "title": not item.has_title,
     }[plan.modality]
-  write_sealed(
+  write_checksummed(
     out / "meta.json",
     {
       **plan._asdict(),

@@ -22,14 +22,14 @@ from item_jax.data.records import BadRecord, Source
 from item_jax.errors import UserError
 from item_jax.evaluation.items import find_export_damage
 from item_jax.files import (
-  DamagedError,
-  alone_in,
-  read_sealed,
+  CorruptError,
+  exclusive_lock,
+  read_checksummed,
   write_bytes,
-  write_sealed,
+  write_checksummed,
 )
 
-_LOCK = "lock"  # of files.alone_in
+_LOCK = "lock"  # of files.exclusive_lock
 
 
 class Plan(NamedTuple):
@@ -93,7 +93,7 @@ def alone(out: Path) -> Iterator[None]:
   found = {path.name for path in out.iterdir()} if out.exists() else set()
   if found - early and not found & {"plan.json", "meta.json"}:
     raise UserError(f"{out} is not empty and holds no export")
-  with alone_in(out, what="export"):
+  with exclusive_lock(out, what="export"):
     try:
       yield
     finally:
@@ -135,7 +135,7 @@ def claim(
   # In this order, wherever it is cut off: the folder says whose it is, no
   # shard is of another plan, and nothing half replaced looks finished.
   _remove_parts(out)
-  write_sealed(out / "plan.json", plan._asdict())
+  write_checksummed(out / "plan.json", plan._asdict())
   (out / "meta.json").unlink(missing_ok=True)
   return list(range(count(plan)))
 
@@ -153,8 +153,8 @@ def check_seen(out: Path, plan: Plan) -> None:
 def _differences(path: Path, plan: Plan) -> str:
   """How a folder's plan differs from this one, for a message; "" if not."""
   try:
-    before = read_sealed(path)
-  except DamagedError as error:
+    before = read_checksummed(path)
+  except CorruptError as error:
     return str(error)
   differing = {
     k: (before.get(k), v)
@@ -208,7 +208,7 @@ def save(
   hashed = hashlib.sha256(content).hexdigest()
   # Whose it is: a process that outlived its call may write into another's.
   said = {"plan": plan._asdict(), "sha256": hashed, "items": items}
-  write_sealed(known, said)
+  write_checksummed(known, said)
 
 
 def _paths(out: Path, number: int) -> tuple[Path, Path]:
@@ -217,14 +217,14 @@ def _paths(out: Path, number: int) -> tuple[Path, Path]:
 
 
 def _load(out: Path, plan: Plan, number: int) -> tuple[np.ndarray, list[Item]]:
-  """A shard as it was saved; FileNotFoundError or DamagedError otherwise."""
+  """A shard as it was saved; FileNotFoundError or CorruptError otherwise."""
   vectors, known = _paths(out, number)
-  said = read_sealed(known)
+  said = read_checksummed(known)
   if said.get("plan") != plan._asdict():
-    raise DamagedError(f"{known} is of another export")
+    raise CorruptError(f"{known} is of another export")
   content = vectors.read_bytes()
   if hashlib.sha256(content).hexdigest() != said["sha256"]:
-    raise DamagedError(f"{vectors} was altered: its SHA-256 differs")
+    raise CorruptError(f"{vectors} was altered: its SHA-256 differs")
   rows_ND = np.load(io.BytesIO(content), allow_pickle=False)
   return rows_ND, [Item(*item) for item in said["items"]]
 
@@ -233,7 +233,7 @@ def _is_good(out: Path, plan: Plan, number: int, at) -> bool:
   at(number)
   try:
     _load(out, plan, number)
-  except (FileNotFoundError, DamagedError):
+  except (FileNotFoundError, CorruptError):
     return False
   return True
 
@@ -247,7 +247,7 @@ def join(
     at: told of each shard before it is read.
 
   Raises:
-    DamagedError: a shard was altered since it was written.
+    CorruptError: a shard was altered since it was written.
   """
   paths = (out / "embeddings.npy", out / "items.csv")
   parts = [path.with_name(path.name + ".part") for path in paths]

@@ -103,9 +103,9 @@ def predict(
   batches = pipeline.ordered_batches(
     store,
     split,
-    embedder.words,
+    embedder.tokenizer,
     image_size=config.model.image_size,
-    title_places=config.model.title_places,
+    max_title_tokens=config.model.max_title_tokens,
     batch_size=batch_size,
   )
   said, probabilities, bad = [], [], []

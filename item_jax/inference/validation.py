@@ -11,7 +11,7 @@ import numpy as np
 
 from item_jax.data import pipeline
 from item_jax.data.records import Source
-from item_jax.distributed.preemption import Interrupted
+from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.search import search
@@ -29,7 +29,7 @@ def make_evaluate(setup):
   """(params -> {"both/recall@10": ...}) for a `training.setup.Setup`.
 
   Gives {} where the split has nothing to find and nothing to predict. Asks
-  `stop` before every batch, and raises Interrupted when it says so.
+  `stop` before every batch, and raises Preempted when it says so.
   """
   config, store, task = setup.config, setup.store, setup.task
   split = config.data.val_split
@@ -66,18 +66,18 @@ def make_evaluate(setup):
   ) -> dict[str, float]:
     def go_on() -> None:
       if stop():
-        raise Interrupted("validation was left before its end")
+        raise Preempted("validation was left before its end")
 
     batches = pipeline.ordered_batches(
       store,
       split,
-      setup.words,
+      setup.tokenizer,
       image_size=config.model.image_size,
-      title_places=config.model.title_places,
+      max_title_tokens=config.model.max_title_tokens,
       batch_size=size,
       host_rows=sharding.host_rows(setup.mesh, size),
-      threads=config.data.threads,
-      ahead=config.data.ahead,
+      read_threads=config.data.read_threads,
+      prefetch=config.data.prefetch,
       chosen=rows,
     )
     parts = []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from item_jax.data.records import Record, in_order
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.ingest.images.photos import NO_PHOTO, Stored
 from item_jax.ingest.images.placeholders import find_placeholders
 from item_jax.ingest.row import Rejected
@@ -151,14 +151,14 @@ class Ledger:
       )
     )
 
-  def statistics(self, words: Words) -> dict[str, Any]:
+  def statistics(self, tokenizer: Tokenizer) -> dict[str, Any]:
     """Counts of everything; splits without rows are not named."""
     return {
       "rows": self._by_split("COUNT(*)"),
       "products": self._by_split("COUNT(DISTINCT product)"),
       "listings_per_product": self._listings_per_product(),
       "categories": self._categories(),
-      "title_tokens": self._title_tokens(words),
+      "title_tokens": self._title_tokens(tokenizer),
       "image_names": self.image_names(),
       "placeholders": find_placeholders(self._database),
       "missing_image": self._by_split("SUM(photo IS NULL)"),

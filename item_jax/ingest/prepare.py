@@ -17,9 +17,9 @@ from item_jax.data.images import PREPROCESSING
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import (
   SPECIAL,
-  Words,
+  Tokenizer,
   check_size,
-  load_words,
+  load_tokenizer,
   train_wordpiece,
   wordpiece,
 )
@@ -104,7 +104,7 @@ def prepare(
     words = None
     check_size(vocab_size)
   else:
-    words = load_words(tokenizer)
+    words = load_tokenizer(tokenizer)
   write = _make_pipeline(runner, runner_options, workers) if runner else None
   opened = Catalogue(catalogue, reading)
   aside = out.with_name(f"{out.name}.{records.REJECTED}")
@@ -204,12 +204,12 @@ def _wanted(rows) -> Iterator[tuple[Row | Rejected, str]]:
 def _train(ledger, vocab_size):
   if not ledger.has_titles():
     print("no listing has a title: the vocabulary is the special words alone")
-    return Words(wordpiece(SPECIAL).to_str(pretty=True))
+    return Tokenizer(wordpiece(SPECIAL).to_str(pretty=True))
   try:
     trained = train_wordpiece(ledger.train_titles(), vocab_size=vocab_size)
   except UserError as error:
     raise UserError(f"{error}; --tokenizer FILE takes a ready one") from error
-  return Words(trained.to_str(pretty=True))
+  return Tokenizer(trained.to_str(pretty=True))
 
 
 def _describe(opened: Catalogue, found: Survey, words, outcome, ledger):

@@ -25,13 +25,13 @@ class Clip(nn.Module):
   projection: length of both vectors.
   """
 
-  words: int
+  vocab_size: int
   pad: int
   cls: int
   sep: int
   image_size: int
   patch: int
-  title_places: int
+  max_title_tokens: int
   layers: int
   width: int
   heads: int
@@ -65,11 +65,11 @@ class Clip(nn.Module):
       self.epsilon,
     )
     self.title_tower = TitleTower(
-      self.words,
+      self.vocab_size,
       self.pad,
       self.cls,
       self.sep,
-      self.title_places,
+      self.max_title_tokens,
       self.text_width,
       self._encoder(
         self.text_layers, self.text_heads, self.text_mlp, causal=self.causal
@@ -204,11 +204,11 @@ class ImageTower(nn.Module):
 class TitleTower(nn.Module):
   """[CLS] and a title in, the last state of its [SEP] out."""
 
-  words: int
+  vocab_size: int
   pad: int
   cls: int
   sep: int
-  title_places: int
+  max_title_tokens: int
   width: int
   encoder: layers.Encoder
   std: float
@@ -217,16 +217,16 @@ class TitleTower(nn.Module):
   @nn.compact
   def __call__(self, batch, *, deterministic: bool):
     normal = nn.initializers.truncated_normal(self.std)
-    word_VD = self.param("word", normal, (self.words, self.width))
+    token_VD = self.param("word", normal, (self.vocab_size, self.width))
     position_SD = self.param(
-      "position", normal, (1 + self.title_places, self.width)
+      "position", normal, (1 + self.max_title_tokens, self.width)
     )
-    words_BS = jnp.pad(
-      batch.words_BT, ((0, 0), (1, 0)), constant_values=self.cls
+    tokens_BS = jnp.pad(
+      batch.tokens_BT, ((0, 0), (1, 0)), constant_values=self.cls
     )
-    x_BSD = (word_VD[words_BS] + position_SD).astype(self.dtype)
+    x_BSD = (token_VD[tokens_BS] + position_SD).astype(self.dtype)
     # The first of either, as CLIP's own tokenizer pads with its end word.
-    ends_BT = (batch.words_BT == self.sep) | (batch.words_BT == self.pad)
+    ends_BT = (batch.tokens_BT == self.sep) | (batch.tokens_BT == self.pad)
     end_B = jnp.where(batch.has_title_B, 1 + ends_BT.argmax(-1), 0)
     x_BSD = self.encoder(
       x_BSD, (1 + end_B).astype(jnp.int32), deterministic=deterministic

@@ -11,10 +11,10 @@ def train_flops_per_sample(
   mlp: int,
   num_patches: int,
   patch_pixels: int,
-  title_places: int,
-  word_slots: int,
-  patch_slots: int,
-  words: int,
+  max_title_tokens: int,
+  max_masked_tokens: int,
+  num_masked_patches: int,
+  vocab_size: int,
   trained: Collection[str] | None = None,
 ) -> float:
   """Forward and backward FLOPs of one pair; a multiply-add counts as two.
@@ -28,17 +28,17 @@ def train_flops_per_sample(
   """
   D = width
   encoder = _encoder(
-    layers, places=1 + num_patches + title_places, width=D, mlp=mlp
+    layers, places=1 + num_patches + max_title_tokens, width=D, mlp=mlp
   )
   patches_in = 2 * num_patches * patch_pixels * D
   square = 2 * D * D
   # A transform of a place, or two of [CLS] and a place; then the decoder.
   heads = {
     "itm": square,  # the pooler
-    "mlm": word_slots * (square + 2 * D * words),
-    "gmlm": square + word_slots * (2 * square + 2 * D * words),
-    "mim": patch_slots * (square + 2 * D * patch_pixels),
-    "gmim": square + patch_slots * (2 * square + 2 * D * patch_pixels),
+    "mlm": max_masked_tokens * (square + 2 * D * vocab_size),
+    "gmlm": square + max_masked_tokens * (2 * square + 2 * D * vocab_size),
+    "mim": num_masked_patches * (square + 2 * D * patch_pixels),
+    "gmim": square + num_masked_patches * (2 * square + 2 * D * patch_pixels),
   }
   backward = [name for name in heads if trained is None or name in trained]
   total = encoder + patches_in + sum(heads.values())
@@ -54,10 +54,10 @@ def embed_flops_per_sample(
   mlp: int,
   num_patches: int,
   patch_pixels: int,
-  title_places: int,
+  max_title_tokens: int,
 ) -> float:
   """FLOPs of one embedding: the encoder forward, no heads."""
-  places = 1 + num_patches + title_places
+  places = 1 + num_patches + max_title_tokens
   encoder = _encoder(layers, places=places, width=width, mlp=mlp)
   return float(encoder + 2 * num_patches * patch_pixels * width)
 
@@ -105,19 +105,20 @@ def roberta_flops(
   layers: int,
   width: int,
   mlp: int,
-  title_places: int,
-  word_slots: int = 0,
-  words: int = 0,
+  max_title_tokens: int,
+  max_masked_tokens: int = 0,
+  vocab_size: int = 0,
 ) -> float:
   """Forward FLOPs of one title; training is 3 x.
 
   Args:
-    word_slots: places sent to the vocabulary of `words`; 0 for an embedding.
+    max_masked_tokens: positions whose token is predicted; 0 for an
+      embedding.
   """
   D = width
-  head = word_slots * (2 * D * D + 2 * D * words)
+  head = max_masked_tokens * (2 * D * D + 2 * D * vocab_size)
   return float(
-    _encoder(layers, places=1 + title_places, width=D, mlp=mlp) + head
+    _encoder(layers, places=1 + max_title_tokens, width=D, mlp=mlp) + head
   )
 
 
@@ -131,7 +132,7 @@ def clip_flops(
   text_layers: int,
   text_width: int,
   text_mlp: int,
-  title_places: int,
+  max_title_tokens: int,
   projection: int,
 ) -> float:
   """Forward FLOPs of one pair through both towers; training is 3 x.
@@ -141,7 +142,7 @@ def clip_flops(
   """
   image = _encoder(layers, places=1 + num_patches, width=width, mlp=mlp)
   title = _encoder(
-    text_layers, places=1 + title_places, width=text_width, mlp=text_mlp
+    text_layers, places=1 + max_title_tokens, width=text_width, mlp=text_mlp
   )
   patches_in = 2 * num_patches * patch_pixels * width
   projections = 2 * projection * (width + text_width)

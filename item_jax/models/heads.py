@@ -71,17 +71,17 @@ class GlobalTransform(nn.Module):
     )
 
 
-class WordDecoder(nn.Module):
+class TokenDecoder(nn.Module):
   """Logits over the words: the word table, tied, and a bias of its own.
 
   Computed in the type of what comes in, summed in float32.
   """
 
-  words: int
+  vocab_size: int
 
   @nn.compact
   def __call__(self, h_BKD, table_VD):
-    bias_V = self.param("bias", nn.initializers.zeros, (self.words,))
+    bias_V = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
     return _against_all(h_BKD, table_VD) + bias_V
 
 

@@ -35,11 +35,11 @@ class Item(nn.Module):
   the places after a title.
   """
 
-  words: int
+  vocab_size: int
   pad: int
   image_size: int
   patch: int
-  title_places: int
+  max_title_tokens: int
   layers: int
   width: int
   heads: int
@@ -66,7 +66,7 @@ class Item(nn.Module):
   def setup(self):
     normal = nn.initializers.truncated_normal(self.init_std)
     D = self.width
-    self.word_VD = self.param("word", normal, (self.words, D))
+    self.token_VD = self.param("word", normal, (self.vocab_size, D))
     # paper: not stated; [CLS] has a vector of its own, its position included,
     # as its word, place and segment never vary.
     self.cls_D = self.param("cls", normal, (D,))
@@ -75,7 +75,7 @@ class Item(nn.Module):
       "patch_position", normal, (self.num_patches, D)
     )
     self.title_position_TD = self.param(
-      "title_position", normal, (self.title_places, D)
+      "title_position", normal, (self.max_title_tokens, D)
     )
     self.segment_2D = self.param("segment", normal, (2, D))
     self.project = layers.dense(
@@ -109,22 +109,24 @@ class Item(nn.Module):
     }
     self.match_head = heads.MatchHead(**linear)
     self.word_head = heads.Transform(**transform)
-    self.word_decoder = heads.WordDecoder(self.words)
+    self.word_decoder = heads.TokenDecoder(self.vocab_size)
     self.global_word_head = heads.GlobalTransform(**about_place)
-    self.global_word_decoder = heads.WordDecoder(self.words)
+    self.global_word_decoder = heads.TokenDecoder(self.vocab_size)
     self.patch_head = heads.Transform(**transform)
     self.patch_decoder = heads.PixelDecoder(**pixels)
     self.global_patch_head = heads.GlobalTransform(**about_place)
     self.global_patch_decoder = heads.PixelDecoder(**pixels)
 
-  def __call__(self, batch, word_places_BK, patch_places_BK):
+  def __call__(self, batch, token_positions_BK, patch_positions_BK):
     """Touches every parameter; for initialisation and parameter tables."""
-    return self.predict(self.encode(batch), word_places_BK, patch_places_BK)
+    return self.predict(
+      self.encode(batch), token_positions_BK, patch_positions_BK
+    )
 
   def encode(
     self,
     batch,
-    hidden_BN=None,
+    masked_BN=None,
     *,
     side: str = "both",
     deterministic: bool = True,
@@ -133,7 +135,7 @@ class Item(nn.Module):
 
     Args:
       batch: `Batch`; what its arrays hold for a missing side is not looked at.
-      hidden_BN: bool, patches to replace by the learned vector.
+      masked_BN: bool, patches to replace by the learned vector.
       side: "image" or "title" leaves the other side's places out of the
         sequence: g as if that side were missing, for less work.
       deterministic: False applies dropout (needs a "dropout" key).
@@ -145,15 +147,15 @@ class Item(nn.Module):
     """
     if side not in SIDES:
       raise UserError(f"side={side!r}: known are {', '.join(SIDES)}")
-    B = batch.words_BT.shape[0]
+    B = batch.tokens_BT.shape[0]
     parts = [jnp.broadcast_to(self.cls_D, (B, 1, self.width))]
     lengths_B = jnp.ones((B,), jnp.int32)
     if side != "title":
-      parts.append(self._patches(batch, hidden_BN))
+      parts.append(self._patches(batch, masked_BN))
       lengths_B += jnp.where(batch.has_image_B, self.num_patches, 0)
     if side != "image":
       parts.append(self._title(batch))
-      real_B = (batch.words_BT != self.pad).sum(-1)
+      real_B = (batch.tokens_BT != self.pad).sum(-1)
       lengths_B += jnp.where(batch.has_title_B, real_B, 0)
     x_BSD = jnp.concatenate(parts, axis=1)
     if side == "both":
@@ -171,35 +173,35 @@ class Item(nn.Module):
     )
     if side != "both":
       return x_BSD
-    T = self.title_places
+    T = self.max_title_tokens
     back_BSD = jnp.concatenate(
       [x_BSD[:, :1], x_BSD[:, 1 + T :], x_BSD[:, 1 : 1 + T]], axis=1
     )
     return jnp.where(has_image_B11, x_BSD, back_BSD)
 
-  def _patches(self, batch, hidden_BN):
+  def _patches(self, batch, masked_BN):
     patches_BNP = patches.to_patches(
       patches.normalise(batch.image_BHWC), self.patch
     )
     patches_BND = self.project(patches_BNP.astype(self.dtype))
-    if hidden_BN is not None:
+    if masked_BN is not None:
       patches_BND = jnp.where(
-        hidden_BN[..., None], self.hidden_D.astype(self.dtype), patches_BND
+        masked_BN[..., None], self.hidden_D.astype(self.dtype), patches_BND
       )
     return patches_BND + (self.patch_position_ND + self.segment_2D[0])
 
   def _title(self, batch):
-    return self.word_VD[batch.words_BT] + (
+    return self.token_VD[batch.tokens_BT] + (
       self.title_position_TD + self.segment_2D[1]
     )
 
-  def predict(self, states_BSD, word_places_BK, patch_places_BK):
+  def predict(self, states_BSD, token_positions_BK, patch_positions_BK):
     """The five predictions at the masked places alone.
 
     Args:
       states_BSD: from `encode`.
-      word_places_BK: int32 in [0, T), places within the title.
-      patch_places_BK: int32 in [0, N).
+      token_positions_BK: int32 in [0, T), places within the title.
+      patch_positions_BK: int32 in [0, N).
 
     Returns:
       `Predictions`. Those of the global tasks come from states_BSD[:, 0] and
@@ -207,15 +209,15 @@ class Item(nn.Module):
     """
     N = self.num_patches
     g_BD = states_BSD[:, 0]
-    words_BKD = _gather(states_BSD[:, 1 + N :], word_places_BK)
-    patches_BKD = _gather(states_BSD[:, 1 : 1 + N], patch_places_BK)
-    word_p_BKD = self.title_position_TD[word_places_BK].astype(self.dtype)
-    patch_p_BKD = self.patch_position_ND[patch_places_BK].astype(self.dtype)
+    tokens_BKD = _gather(states_BSD[:, 1 + N :], token_positions_BK)
+    patches_BKD = _gather(states_BSD[:, 1 : 1 + N], patch_positions_BK)
+    token_p_BKD = self.title_position_TD[token_positions_BK].astype(self.dtype)
+    patch_p_BKD = self.patch_position_ND[patch_positions_BK].astype(self.dtype)
     return Predictions(
       itm_B2=self.match_head(g_BD),
-      mlm_BKV=self.word_decoder(self.word_head(words_BKD), self.word_VD),
+      mlm_BKV=self.word_decoder(self.word_head(tokens_BKD), self.token_VD),
       gmlm_BKV=self.global_word_decoder(
-        self.global_word_head(g_BD, word_p_BKD), self.word_VD
+        self.global_word_head(g_BD, token_p_BKD), self.token_VD
       ),
       mim_BKP=self.patch_decoder(self.patch_head(patches_BKD)),
       gmim_BKP=self.global_patch_decoder(
@@ -229,5 +231,5 @@ class Item(nn.Module):
     return states_BSD[:, 0].astype(jnp.float32)
 
 
-def _gather(x_BLD, places_BK):
-  return jnp.take_along_axis(x_BLD, places_BK[..., None], axis=1)
+def _gather(x_BLD, positions_BK):
+  return jnp.take_along_axis(x_BLD, positions_BK[..., None], axis=1)

@@ -22,10 +22,10 @@ class Roberta(nn.Module):
   that opens every sequence.
   """
 
-  words: int
+  vocab_size: int
   pad: int
   cls: int
-  title_places: int
+  max_title_tokens: int
   layers: int
   width: int
   heads: int
@@ -41,9 +41,9 @@ class Roberta(nn.Module):
   def setup(self):
     normal = nn.initializers.truncated_normal(self.init_std)
     D = self.width
-    self.word_VD = self.param("word", normal, (self.words, D))
+    self.token_VD = self.param("word", normal, (self.vocab_size, D))
     self.position_SD = self.param(
-      "position", normal, (1 + self.title_places, D)
+      "position", normal, (1 + self.max_title_tokens, D)
     )
     self.embed_norm = layers.layer_norm(name="embed_norm", epsilon=self.epsilon)
     self.embed_dropout = nn.Dropout(self.dropout)
@@ -61,11 +61,11 @@ class Roberta(nn.Module):
       self.activation,
     )
     self.word_head = heads.Transform(D, self.init_std, self.dtype, self.epsilon)
-    self.word_decoder = heads.WordDecoder(self.words)
+    self.word_decoder = heads.TokenDecoder(self.vocab_size)
 
-  def __call__(self, batch, places_BK):
+  def __call__(self, batch, positions_BK):
     """Touches every parameter; for initialisation and parameter tables."""
-    return self.predict(self.encode(batch), places_BK)
+    return self.predict(self.encode(batch), positions_BK)
 
   def encode(self, batch, *, deterministic: bool = True):
     """States of every place.
@@ -79,10 +79,10 @@ class Roberta(nn.Module):
       [B,S,D] in the compute dtype, S = 1 + T; the title's place t stands at
       1 + t. States at padding are arbitrary.
     """
-    words_BS = jnp.pad(
-      batch.words_BT, ((0, 0), (1, 0)), constant_values=self.cls
+    tokens_BS = jnp.pad(
+      batch.tokens_BT, ((0, 0), (1, 0)), constant_values=self.cls
     )
-    x_BSD = self.embed_norm(self.word_VD[words_BS] + self.position_SD)
+    x_BSD = self.embed_norm(self.token_VD[tokens_BS] + self.position_SD)
     x_BSD = self.embed_dropout(
       x_BSD.astype(self.dtype), deterministic=deterministic
     )
@@ -90,17 +90,17 @@ class Roberta(nn.Module):
       x_BSD, self._lengths(batch), deterministic=deterministic
     )
 
-  def predict(self, states_BSD, places_BK):
+  def predict(self, states_BSD, positions_BK):
     """Logits of the hidden words, float32 [B,K,V].
 
     Args:
       states_BSD: from `encode`.
-      places_BK: int32 in [0, T), places within the title.
+      positions_BK: int32 in [0, T), places within the title.
     """
     states_BKD = jnp.take_along_axis(
-      states_BSD, 1 + places_BK[..., None], axis=1
+      states_BSD, 1 + positions_BK[..., None], axis=1
     )
-    return self.word_decoder(self.word_head(states_BKD), self.word_VD)
+    return self.word_decoder(self.word_head(states_BKD), self.token_VD)
 
   def embed(self, batch, *, deterministic: bool = True):
     """Mean of the last states over real places, float32 [B,D].
@@ -117,5 +117,5 @@ class Roberta(nn.Module):
     return states_BSD.sum(1) / lengths_B[:, None]
 
   def _lengths(self, batch):
-    real_B = (batch.words_BT != self.pad).sum(-1)
+    real_B = (batch.tokens_BT != self.pad).sum(-1)
     return (1 + jnp.where(batch.has_title_B, real_B, 0)).astype(jnp.int32)

@@ -127,7 +127,7 @@ def data_copy(address: Address) -> Path:
 
   Raises:
     FileNotFoundError: there is nothing finished.
-    DamagedError: a file, named, is not what was written.
+    CorruptError: a file, named, is not what was written.
   """
   found = list_finished(address)
   said = remote.read(address / MANIFEST)

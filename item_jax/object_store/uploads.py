@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from item_jax import remote
 from item_jax.errors import UserError
-from item_jax.files import alone_in
+from item_jax.files import exclusive_lock
 from item_jax.object_store import copies
 from item_jax.object_store.copies import UPLOADING
 from item_jax.remote import Address, StoreError
@@ -90,7 +90,7 @@ def claim(
   command at a time, until `stack` is closed."""
   made = copies.place_of("unfinished", address)
   what = f"command that writes to {address}"
-  stack.enter_context(alone_in(made.parent, what=what))
+  stack.enter_context(exclusive_lock(made.parent, what=what))
   found = remote.list_files(address) if layout.goes_on else {}
   there = layout.marker in found and UPLOADING not in found
   if not layout.goes_on or (there and not overwrite):

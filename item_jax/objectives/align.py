@@ -41,8 +41,8 @@ def make_align(
   changed: int,
   crop: float,
   light: float,
-  word_drop: float,
-  side_drop: float,
+  token_drop: float,
+  modality_drop: float,
   special: tuple[int, ...],
   pad: int,
 ) -> Objective:
@@ -64,12 +64,12 @@ def make_align(
   def twin(root, step, batch: Batch, number: int) -> Batch:
     keys = jax.random.split(key_for(root, step, f"align/twin/{number}"), 4)
     image_BHWC = views.crop(keys[0], batch.image_BHWC, min_share=crop)
-    words_BT = views.drop_words(
-      keys[2], batch.words_BT, rate=word_drop, special=special, pad=pad
+    tokens_BT = views.drop_tokens(
+      keys[2], batch.tokens_BT, rate=token_drop, special=special, pad=pad
     )
-    return views.drop_sides(keys[3], batch, rate=side_drop)._replace(
+    return views.drop_modalities(keys[3], batch, rate=modality_drop)._replace(
       image_BHWC=views.light(keys[1], image_BHWC, most=light),
-      words_BT=words_BT,
+      tokens_BT=tokens_BT,
     )
 
   def corrupt(root, step, batch: Batch) -> View:
@@ -154,7 +154,7 @@ def _pull(looks, log_scale, batch: Batch, rows_B):
       looks[i],
       looks[j],
       log_scale,
-      alike_BB=contrastive.alike(batch),
+      same_item_mask_BB=contrastive.alike(batch),
       valid_B=rows_B > 0,
     )
     for j in range(len(looks))

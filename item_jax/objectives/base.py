@@ -9,9 +9,9 @@ class Objective(NamedTuple):
 
   corrupt(root, step, batch) -> view, over the whole global batch.
   counts(view) -> {name: denominator}, over the whole global batch.
-  totals(params, view, key) -> ({name: numerator}, carried), over any part of
-    it; `key` is dropout's. Every name of `weights` is a loss; others are
-    measures. `carried` are top-level entries of params that no gradient
+  totals(params, view, key) -> ({name: numerator}, batch_stats), over any part
+    of it; `key` is dropout's. Every name of `weights` is a loss; others are
+    measures. `batch_stats` are top-level entries of params that no gradient
     moves, as they stand after the step: batch norm's running statistics. {}
     where there are none.
   weights: {name: weight in the sum of losses}.

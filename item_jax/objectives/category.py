@@ -24,7 +24,7 @@ def make_objective(features: Callable, *, classes_C) -> Objective:
   """Cross-entropy of the leaf category (method, 5: supervised ITEm, ResNet50).
 
   Args:
-    features: (params, batch, *, train, key) -> (float32 [B,D], carried).
+    features: (params, batch, *, train, key) -> (float32 [B,D], batch_stats).
     classes_C: uint32 hashes of the classes, ascending, as of `class_table`;
       params["category_head"]'s column c is classes_C[c]. A row of another
       category, or of none, does not count.
@@ -45,7 +45,7 @@ def make_objective(features: Callable, *, classes_C) -> Objective:
     return {"category": rows, "category_accuracy": rows}
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
-    f_BD, carried = features(params, view.batch, train=True, key=key)
+    f_BD, batch_stats = features(params, view.batch, train=True, key=key)
     log_p_BC = log_probabilities(params, f_BD)
     picked_B = jnp.take_along_axis(log_p_BC, view.class_B[:, None], axis=1)[
       :, 0
@@ -54,7 +54,7 @@ def make_objective(features: Callable, *, classes_C) -> Objective:
     return {
       "category": -jnp.where(view.known_B, picked_B, 0.0).sum(),
       "category_accuracy": (right_B & view.known_B).astype(jnp.float32).sum(),
-    }, carried
+    }, batch_stats
 
   return Objective(corrupt, counts, totals, {"category": 1.0})
 

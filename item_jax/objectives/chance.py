@@ -9,12 +9,12 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 
-def match_floor(swap_rate: float) -> float:
+def match_chance(negative_rate: float) -> float:
   """Entropy in nats of whether a pair matches, given how many are swapped."""
-  return category_floor([swap_rate, 1 - swap_rate])
+  return category_chance([negative_rate, 1 - negative_rate])
 
 
-def rival_floor(
+def rival_chance(
   rows: Sequence[tuple[Hashable, Hashable]], *, share: float, batch_size: int
 ) -> float:
   """ln of how many a row has to be told from in a batch, itself included.
@@ -38,17 +38,17 @@ def rival_floor(
   return math.log(1 + (batch_size - 1) * share * apart)
 
 
-def word_floor(words_NT: np.ndarray, special: tuple[int, ...]) -> float:
+def token_chance(tokens_NT: np.ndarray, special: tuple[int, ...]) -> float:
   """Entropy in nats of a word given its place alone, over ordinary words.
 
   Each place's plug-in entropy carries the Miller-Madow correction
   (m - 1) / 2n, for a sample of n words understates it.
   """
-  words_NT = np.asarray(words_NT)
-  ordinary_NT = ~np.isin(words_NT, special)
+  tokens_NT = np.asarray(tokens_NT)
+  ordinary_NT = ~np.isin(tokens_NT, special)
   total, count = 0.0, 0
-  for place in range(words_NT.shape[1]):
-    words = words_NT[ordinary_NT[:, place], place]
+  for place in range(tokens_NT.shape[1]):
+    words = tokens_NT[ordinary_NT[:, place], place]
     n = len(words)
     if not n:
       continue
@@ -59,7 +59,7 @@ def word_floor(words_NT: np.ndarray, special: tuple[int, ...]) -> float:
   return total / count if count else 0.0
 
 
-def pixel_floor(patches_MNP: np.ndarray) -> float:
+def pixel_chance(patches_MNP: np.ndarray) -> float:
   """Mean squared error of the mean patch of each place, over M photos.
 
   The mean of the same M photos is closer to them than to others, by
@@ -72,7 +72,7 @@ def pixel_floor(patches_MNP: np.ndarray) -> float:
   return float(patches_MNP.var(axis=0, dtype=np.float64).mean()) * M / (M - 1)
 
 
-def category_floor(times_C) -> float:
+def category_chance(times_C) -> float:
   """Entropy in nats of a row's class, given how often each class occurs."""
   times_C = np.asarray(times_C, np.float64)
   share_C = times_C[times_C > 0] / max(times_C.sum(), 1)

@@ -46,7 +46,7 @@ def make_objective(image: Callable, title: Callable) -> Objective:
       layers.unit(image(params, batch, key_for(key, 0, "image"))),
       layers.unit(title(params, batch, key_for(key, 0, "title"))),
       params["log_scale"],
-      alike_BB=alike(batch),
+      same_item_mask_BB=alike(batch),
       valid_B=_complete(batch),
     )
     return {
@@ -58,13 +58,15 @@ def make_objective(image: Callable, title: Callable) -> Objective:
   return Objective(corrupt, counts, totals, {"contrastive": 1.0})
 
 
-def similar_nll(a_BD, b_BD, log_scale, *, alike_BB, valid_B) -> Similar:
+def similar_nll(
+  a_BD, b_BD, log_scale, *, same_item_mask_BB, valid_B
+) -> Similar:
   """Symmetric InfoNCE: each a's own b against the other b's, and back.
 
   Args:
     a_BD, b_BD: of unit length.
     log_scale: logarithm of one over the temperature; `MAX_SCALE` at most.
-    alike_BB: bool, pairs of rows that are no negatives of each other.
+    same_item_mask_BB: bool, pairs of rows that are no negatives of each other.
     valid_B: bool. Other rows take no part: neither asked nor negatives.
   """
   # where, not a product, and before the product of the two: what stands in a
@@ -72,7 +74,7 @@ def similar_nll(a_BD, b_BD, log_scale, *, alike_BB, valid_B) -> Similar:
   a_BD = jnp.where(valid_B[:, None], a_BD.astype(jnp.float32), 0.0)
   b_BD = jnp.where(valid_B[:, None], b_BD.astype(jnp.float32), 0.0)
   own_BB = jnp.eye(len(valid_B), dtype=bool)
-  rival_BB = ~alike_BB & valid_B[:, None] & valid_B[None, :]
+  rival_BB = ~same_item_mask_BB & valid_B[:, None] & valid_B[None, :]
   logits_BB = bounded_scale(log_scale) * jnp.matmul(
     a_BD, b_BD.T, precision="highest"
   )

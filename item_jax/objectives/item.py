@@ -18,9 +18,9 @@ class View(NamedTuple):
   """What one step shows the model and asks of it."""
 
   batch: Batch  # titles swapped, words hidden
-  words: masking.HiddenWords
-  patches: masking.HiddenPatches
-  matched_B: Any  # bool, the title belongs to the photo
+  words: masking.MaskedTokens
+  patches: masking.MaskedPatches
+  is_match_B: Any  # bool, the title belongs to the photo
   complete_B: Any  # bool, both sides are there: counts for ITM
   recover_B: Any  # bool, counts for the four mask losses
   extra: Any = None  # the view of another objective beside the five
@@ -32,13 +32,13 @@ def make_objective(
   weights: dict[str, float],
   vocabulary: int,
   special: tuple[int, ...],
-  mask_word: int,
+  mask_id: int,
   title_rate: float,
   patch_rate: float,
-  mask_share: float,
-  random_share: float,
-  swap_rate: float,
-  keep_unmatched: bool,
+  mask_fraction: float,
+  random_fraction: float,
+  negative_rate: float,
+  keep_negatives: bool,
   normalise_patches: bool,
   extra: Objective | None = None,
 ) -> Objective:
@@ -60,33 +60,33 @@ def make_objective(
   def corrupt(root, step, batch: Batch) -> View:
     beside = extra.corrupt(root, step, batch) if extra else None
     complete_B = batch.has_image_B & batch.has_title_B
-    batch, matched_B = masking.swap_titles(
-      key_for(root, step, "swap/titles"), batch, rate=swap_rate
+    batch, is_match_B = masking.draw_negatives(
+      key_for(root, step, "swap/titles"), batch, rate=negative_rate
     )
-    words = masking.hide_titles(
+    words = masking.mask_titles(
       root,
       step,
       batch,
       rate=title_rate,
       vocabulary=vocabulary,
       special=special,
-      mask_word=mask_word,
-      mask_share=mask_share,
-      random_share=random_share,
+      mask_id=mask_id,
+      mask_fraction=mask_fraction,
+      random_fraction=random_fraction,
     )
-    hidden = masking.hide_patches(
+    hidden = masking.mask_patches(
       key_for(root, step, "mask/patches"),
       batch.has_image_B,
       num_patches=model.num_patches,
       rate=patch_rate,
     )
     return View(
-      batch=batch._replace(words_BT=words.seen_BT),
+      batch=batch._replace(tokens_BT=words.seen_BT),
       words=words,
       patches=hidden,
-      matched_B=matched_B,
+      is_match_B=is_match_B,
       complete_B=complete_B,
-      recover_B=matched_B | keep_unmatched,
+      recover_B=is_match_B | keep_negatives,
       extra=beside,
     )
 
@@ -110,7 +110,7 @@ def make_objective(
     states_BSD = model.apply(
       {"params": params},
       view.batch,
-      view.patches.hidden_BN,
+      view.patches.masked_BN,
       deterministic=False,
       rngs={"dropout": key},
       method="encode",
@@ -118,8 +118,8 @@ def make_objective(
     said = model.apply(
       {"params": params},
       states_BSD,
-      view.words.places_BK,
-      view.patches.places_BK,
+      view.words.positions_BK,
+      view.patches.positions_BK,
       method="predict",
     )
     beside = extra.totals(params, view.extra, key)[0] if extra else {}
@@ -128,27 +128,27 @@ def make_objective(
   def measure(said, view: View) -> dict:
     targets_BKP = jnp.take_along_axis(
       patches.to_patches(view.batch.image_BHWC, model.patch),
-      view.patches.places_BK[..., None],
+      view.patches.positions_BK[..., None],
       axis=1,
     )
     targets_BKP = patches.normalise(targets_BKP)
     if normalise_patches:
       targets_BKP = losses.standardise_patches(targets_BKP)
-    word_weights_BK = _weights(view.words.valid_BK, view)
+    token_weights_BK = _weights(view.words.valid_BK, view)
     patch_weights_BK = _weights(view.patches.valid_BK, view)
     pair_weights_B = view.complete_B.astype(jnp.float32)
-    words_BK = view.words.targets_BK
+    tokens_BK = view.words.targets_BK
 
     def hits(logits_BKV):
-      right_BK = jnp.argmax(logits_BKV, axis=-1) == words_BK
-      return (right_BK * word_weights_BK).sum()
+      right_BK = jnp.argmax(logits_BKV, axis=-1) == tokens_BK
+      return (right_BK * token_weights_BK).sum()
 
-    right_B = jnp.argmax(said.itm_B2, axis=-1) == view.matched_B
+    right_B = jnp.argmax(said.itm_B2, axis=-1) == view.is_match_B
     return {
-      "itm": losses.match_nll(said.itm_B2, view.matched_B, pair_weights_B),
-      "mlm": losses.word_nll(said.mlm_BKV, words_BK, word_weights_BK),
+      "itm": losses.match_nll(said.itm_B2, view.is_match_B, pair_weights_B),
+      "mlm": losses.token_nll(said.mlm_BKV, tokens_BK, token_weights_BK),
       "mim": losses.pixel_error(said.mim_BKP, targets_BKP, patch_weights_BK),
-      "gmlm": losses.word_nll(said.gmlm_BKV, words_BK, word_weights_BK),
+      "gmlm": losses.token_nll(said.gmlm_BKV, tokens_BK, token_weights_BK),
       "gmim": losses.pixel_error(said.gmim_BKP, targets_BKP, patch_weights_BK),
       "itm_accuracy": (right_B * pair_weights_B).sum(),
       "mlm_accuracy": hits(said.mlm_BKV),

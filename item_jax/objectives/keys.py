@@ -1,4 +1,4 @@
-"""Random keys, looked up by step and purpose and never carried along."""
+"""Random keys, looked up by step and purpose and never batch_stats along."""
 
 import zlib
 

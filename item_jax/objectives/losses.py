@@ -12,7 +12,7 @@ import jax.numpy as jnp
 VARIANCE_FLOOR = 2.5e-4
 
 
-def word_nll(logits_BKV, targets_BK, weights_BK):
+def token_nll(logits_BKV, targets_BK, weights_BK):
   """Sum of -log softmax(logits)[target] where weighted (method: MLM, GMLM)."""
   log_p_BKV = jax.nn.log_softmax(logits_BKV.astype(jnp.float32), axis=-1)
   picked_BK = jnp.take_along_axis(
@@ -22,10 +22,10 @@ def word_nll(logits_BKV, targets_BK, weights_BK):
   return -jnp.where(weights_BK > 0, picked_BK * weights_BK, 0.0).sum()
 
 
-def match_nll(logits_B2, matched_B, weights_B):
+def match_nll(logits_B2, is_match_B, weights_B):
   """Sum of -log softmax(logits)[matched] over weighted pairs (ITM)."""
   log_p_B2 = jax.nn.log_softmax(logits_B2.astype(jnp.float32), axis=-1)
-  picked_B = jnp.where(matched_B, log_p_B2[:, 1], log_p_B2[:, 0])
+  picked_B = jnp.where(is_match_B, log_p_B2[:, 1], log_p_B2[:, 0])
   return -jnp.where(weights_B > 0, picked_B * weights_B, 0.0).sum()
 
 

@@ -10,108 +10,110 @@ from item_jax.batch import Batch
 from item_jax.objectives.keys import key_for
 
 
-class HiddenWords(NamedTuple):
+class MaskedTokens(NamedTuple):
   seen_BT: Any  # int32, the title with words replaced
-  places_BK: Any  # int32 in [0, T)
+  positions_BK: Any  # int32 in [0, T)
   targets_BK: Any  # int32, the words that stood there
   valid_BK: Any  # bool, which of the K count
 
 
-class HiddenPatches(NamedTuple):
-  hidden_BN: Any  # bool
-  places_BK: Any  # int32 in [0, N)
+class MaskedPatches(NamedTuple):
+  masked_BN: Any  # bool
+  positions_BK: Any  # int32 in [0, N)
   valid_BK: Any  # bool
 
 
-def word_slots(title_places: int, rate: float) -> int:
+def max_masked_tokens(max_title_tokens: int, rate: float) -> int:
   """K: the most words that a title can have hidden ([SEP] takes a place)."""
-  return max(1, round((title_places - 1) * rate))
+  return max(1, round((max_title_tokens - 1) * rate))
 
 
-def patch_slots(num_patches: int, rate: float) -> int:
+def num_masked_patches(num_patches: int, rate: float) -> int:
   """K: how many patches of a photo are hidden."""
   return max(1, round(num_patches * rate))
 
 
-def hide_titles(root, step, batch: Batch, **options) -> HiddenWords:
-  """`hide_words` of a batch at a step; a missing title has none hidden.
+def mask_titles(root, step, batch: Batch, **options) -> MaskedTokens:
+  """`mask_tokens` of a batch at a step; a missing title has none hidden.
 
   One key for whoever hides words, so that objectives see the same masks.
   """
-  words = hide_words(
-    key_for(root, step, "mask/words"), batch.words_BT, **options
+  words = mask_tokens(
+    key_for(root, step, "mask/words"), batch.tokens_BT, **options
   )
   return words._replace(valid_BK=words.valid_BK & batch.has_title_B[:, None])
 
 
-def hide_words(
+def mask_tokens(
   key,
-  words_BT,
+  tokens_BT,
   *,
   rate: float,
   vocabulary: int,
   special: tuple[int, ...],
-  mask_word: int,
-  mask_share: float = 0.8,
-  random_share: float = 0.1,
-) -> HiddenWords:
+  mask_id: int,
+  mask_fraction: float = 0.8,
+  random_fraction: float = 0.1,
+) -> MaskedTokens:
   """Hides `rate` of each title's ordinary words, at least one.
 
-  Of the hidden words `mask_share` become [MASK], `random_share` another
+  Of the hidden words `mask_fraction` become [MASK], `random_fraction` another
   ordinary word drawn uniformly, the rest stay (BERT, 3.1). A title without
   an ordinary word has none hidden.
 
   Args:
     key: a key of its own.
-    words_BT: int32; special words are neither hidden nor drawn.
+    tokens_BT: int32; special words are neither hidden nor drawn.
     vocabulary: number of words, special ones included.
     special: ids of the reserved words, ascending.
-    mask_word: the id of [MASK].
+    mask_id: the id of [MASK].
   """
-  words_BT = jnp.asarray(words_BT)
-  B, T = words_BT.shape
-  K = word_slots(T, rate)
-  ordinary_BT = ~jnp.isin(words_BT, jnp.array(special))
+  tokens_BT = jnp.asarray(tokens_BT)
+  B, T = tokens_BT.shape
+  K = max_masked_tokens(T, rate)
+  ordinary_BT = ~jnp.isin(tokens_BT, jnp.array(special))
   count_B = ordinary_BT.sum(-1)
   wanted_B = jnp.clip(jnp.round(count_B * rate), 1, K).astype(jnp.int32)
   wanted_B = jnp.minimum(wanted_B, count_B)
 
-  order_key, fate_key, word_key = jax.random.split(key, 3)
-  places_BK = _first_by_score(order_key, ordinary_BT, K)
+  order_key, fate_key, token_key = jax.random.split(key, 3)
+  positions_BK = _first_by_score(order_key, ordinary_BT, K)
   valid_BK = jnp.arange(K) < wanted_B[:, None]
-  targets_BK = jnp.take_along_axis(words_BT, places_BK, axis=1)
+  targets_BK = jnp.take_along_axis(tokens_BT, positions_BK, axis=1)
 
   fate_BK = jax.random.uniform(fate_key, (B, K))
-  random_BK = jax.random.randint(word_key, (B, K), 0, vocabulary - len(special))
+  random_BK = jax.random.randint(
+    token_key, (B, K), 0, vocabulary - len(special)
+  )
   for reserved in special:
     random_BK += random_BK >= reserved
   shown_BK = jnp.where(
-    fate_BK < mask_share,
-    mask_word,
-    jnp.where(fate_BK < mask_share + random_share, random_BK, targets_BK),
+    fate_BK < mask_fraction,
+    mask_id,
+    jnp.where(fate_BK < mask_fraction + random_fraction, random_BK, targets_BK),
   )
   shown_BK = jnp.where(valid_BK, shown_BK, targets_BK)
   rows_B1 = jnp.arange(B)[:, None]
-  seen_BT = words_BT.at[rows_B1, places_BK].set(shown_BK)
-  return HiddenWords(seen_BT, places_BK, targets_BK, valid_BK)
+  seen_BT = tokens_BT.at[rows_B1, positions_BK].set(shown_BK)
+  return MaskedTokens(seen_BT, positions_BK, targets_BK, valid_BK)
 
 
-def hide_patches(
+def mask_patches(
   key, has_image_B, *, num_patches: int, rate: float
-) -> HiddenPatches:
+) -> MaskedPatches:
   """Hides round(rate * N) patches of each photo, at least one; uniform."""
   B = has_image_B.shape[0]
-  K = patch_slots(num_patches, rate)
+  K = num_masked_patches(num_patches, rate)
   candidates_BN = jnp.broadcast_to(has_image_B[:, None], (B, num_patches))
-  places_BK = _first_by_score(key, candidates_BN, K)
+  positions_BK = _first_by_score(key, candidates_BN, K)
   valid_BK = jnp.broadcast_to(has_image_B[:, None], (B, K))
   rows_B1 = jnp.arange(B)[:, None]
-  hidden_BN = jnp.zeros((B, num_patches), bool)
-  hidden_BN = hidden_BN.at[rows_B1, places_BK].set(valid_BK)
-  return HiddenPatches(hidden_BN, places_BK, valid_BK)
+  masked_BN = jnp.zeros((B, num_patches), bool)
+  masked_BN = masked_BN.at[rows_B1, positions_BK].set(valid_BK)
+  return MaskedPatches(masked_BN, positions_BK, valid_BK)
 
 
-def swap_titles(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
+def draw_negatives(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
   """Gives `rate` of the complete pairs the title of another pair.
 
   The donor is drawn uniformly from the pairs of the batch with a title, of
@@ -119,11 +121,11 @@ def swap_titles(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
   differ comes to. A pair for which there is no donor keeps its title.
 
   Returns:
-    The batch, and matched_B: bool, False where the title is foreign. Product
+    The batch, and is_match_B: bool, False where the title is foreign. Product
     hashes still say whose photo it is.
   """
   batch = Batch(*(jnp.asarray(x) for x in batch))
-  B = batch.words_BT.shape[0]
+  B = batch.tokens_BT.shape[0]
   complete_B = batch.has_image_B & batch.has_title_B
   which_key, donor_key = jax.random.split(key)
   score_B = jnp.where(complete_B, jax.random.uniform(which_key, (B,)), 2.0)
@@ -137,16 +139,16 @@ def swap_titles(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
   )
   lot_BB = jnp.where(allowed_BB, jax.random.uniform(donor_key, (B, B)), -1.0)
   donor_B = jnp.argmax(lot_BB, axis=-1)
-  swapped_B = chosen_B & complete_B & allowed_BB.any(-1)
-  words_BT = jnp.where(
-    swapped_B[:, None], batch.words_BT[donor_B], batch.words_BT
+  negative_B = chosen_B & complete_B & allowed_BB.any(-1)
+  tokens_BT = jnp.where(
+    negative_B[:, None], batch.tokens_BT[donor_B], batch.tokens_BT
   )
-  title_B = jnp.where(swapped_B, batch.title_B[donor_B], batch.title_B)
-  return batch._replace(words_BT=words_BT, title_B=title_B), ~swapped_B
+  title_B = jnp.where(negative_B, batch.title_B[donor_B], batch.title_B)
+  return batch._replace(tokens_BT=tokens_BT, title_B=title_B), ~negative_B
 
 
 def _first_by_score(key, candidates_BL, K: int):
   """K distinct places a row in random order, candidates before others."""
   score_BL = jax.random.uniform(key, candidates_BL.shape)
-  _, places_BK = jax.lax.top_k(jnp.where(candidates_BL, score_BL, -1.0), K)
-  return places_BK
+  _, positions_BK = jax.lax.top_k(jnp.where(candidates_BL, score_BL, -1.0), K)
+  return positions_BK

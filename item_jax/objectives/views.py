@@ -89,8 +89,8 @@ def light(key, image_BHWC, *, most: float):
   return _to_bytes(((x_BHWC - mean) * contrast + mean) * brightness)
 
 
-def drop_words(
-  key, words_BT, *, rate: float, special: tuple[int, ...], pad: int
+def drop_tokens(
+  key, tokens_BT, *, rate: float, special: tuple[int, ...], pad: int
 ):
   """Takes `rate` of each title's ordinary words out and closes the gaps.
 
@@ -98,25 +98,25 @@ def drop_words(
   ones, [SEP] among them.
 
   Args:
-    words_BT: int32, padding last.
+    tokens_BT: int32, padding last.
     special: ids of the reserved words, `pad` among them.
   """
-  words_BT = jnp.asarray(words_BT)
-  ordinary_BT = ~jnp.isin(words_BT, jnp.array(special))
+  tokens_BT = jnp.asarray(tokens_BT)
+  ordinary_BT = ~jnp.isin(tokens_BT, jnp.array(special))
   count_B = ordinary_BT.sum(-1)
   drop_B = jnp.minimum(jnp.round(count_B * rate), count_B - 1)
   score_BT = jnp.where(
-    ordinary_BT, jax.random.uniform(key, words_BT.shape), 2.0
+    ordinary_BT, jax.random.uniform(key, tokens_BT.shape), 2.0
   )
   rank_BT = jnp.argsort(jnp.argsort(score_BT, axis=-1), axis=-1)
-  kept_BT = (rank_BT >= drop_B[:, None]) & (words_BT != pad)
+  kept_BT = (rank_BT >= drop_B[:, None]) & (tokens_BT != pad)
   order_BT = jnp.argsort(~kept_BT, axis=-1, stable=True)
-  closed_BT = jnp.take_along_axis(words_BT, order_BT, axis=-1)
-  left_BT = jnp.arange(words_BT.shape[1]) < kept_BT.sum(-1)[:, None]
+  closed_BT = jnp.take_along_axis(tokens_BT, order_BT, axis=-1)
+  left_BT = jnp.arange(tokens_BT.shape[1]) < kept_BT.sum(-1)[:, None]
   return jnp.where(left_BT, closed_BT, pad)
 
 
-def drop_sides(key, batch: Batch, *, rate: float) -> Batch:
+def drop_modalities(key, batch: Batch, *, rate: float) -> Batch:
   """Takes photo or title, each as likely, from `rate` of complete rows."""
   complete_B = batch.has_image_B & batch.has_title_B
   which_key, side_key = jax.random.split(key)

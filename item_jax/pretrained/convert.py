@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from item_jax.config import Config
-from item_jax.data.tokenizer import Words, load_words
+from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.vocabularies import find_tokenizer
 from item_jax.errors import UserError
 from item_jax.pretrained import families
@@ -62,7 +62,7 @@ def fill(
   params: Any,
   path: str | os.PathLike,
   config: Config,
-  words: Words,
+  tokenizer: Tokenizer,
   *,
   new: Iterable[str] = (),
 ) -> Filled:
@@ -94,7 +94,7 @@ def fill(
   leaves = flatten_dict(params, sep="/")
   names = families.plain_names(family, tensors.shapes)
   about = About(
-    words.cls, families.pixels_of(family, tensors), ours=families.HALF
+    tokenizer.cls, families.pixels_of(family, tensors), ours=families.HALF
   )
   table = TABLES[family, model](leaves, about)
   # Before the names are compared: another norm is another tree, and the option
@@ -102,7 +102,7 @@ def fill(
   _check_options(family, config, tensors, leaves)
   plan, made_new, ignored = _match(table, leaves, names, tuple(new), tensors)
   if table.words is not None:
-    _check_words(tensors, names[table.words], words)
+    _check_words(tensors, names[table.words], tokenizer)
   _check_copies(table, names, tensors)
   done = dict(leaves)
   for leaf, source in plan.items():
@@ -174,10 +174,10 @@ def _match(table: Table, leaves, names, new, tensors: Tensors):
   return plan, made_new, ignored
 
 
-def _check_words(tensors, table, words):
+def _check_words(tensors, table, tokenizer):
   """The run's words and the weights' rows must be the same ones."""
   rows = tensors.shapes[table][0]
-  own = words.size - len(words.added)
+  own = tokenizer.size - len(tokenizer.added)
   if rows != own:
     raise UserError(
       f"{tensors.path}: {table} has {rows} words, the run's tokenizer {own};"
@@ -187,9 +187,9 @@ def _check_words(tensors, table, words):
   file = find_tokenizer(folder)
   if file is None:
     return
-  theirs = load_words(file)
+  theirs = load_tokenizer(file)
   known = theirs.ids()
-  differ = [w for w, i in words.ids().items() if known.get(w) != i]
+  differ = [w for w, i in tokenizer.ids().items() if known.get(w) != i]
   if differ:
     raise UserError(
       f"{file}, the tokenizer of the weights, gives {len(differ)} words another"
@@ -198,7 +198,7 @@ def _check_words(tensors, table, words):
   # The same list of words may be applied in another way: case, merges.
   spread = sorted(known)[:: max(1, len(known) // _SPELLED)]
   for text in (x for w in spread for x in (w, w.title(), f"{w}{w}")):
-    ours, expected = words.encode(text, 32), theirs.encode(text, 32)
+    ours, expected = tokenizer.encode(text, 32), theirs.encode(text, 32)
     if not np.array_equal(ours, expected):
       raise UserError(
         f"{file}, the tokenizer of the weights, cuts {text!r} into"

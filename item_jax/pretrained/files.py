@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from item_jax.errors import UserError
-from item_jax.files import DamagedError, read_json
+from item_jax.files import CorruptError, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -178,7 +178,7 @@ def _read_object(path) -> dict[str, Any]:
     return {}
   try:
     content = read_json(path)
-  except DamagedError as error:
+  except CorruptError as error:
     raise UserError(f"{path} is no JSON: {error}") from error
   if not isinstance(content, dict):
     raise UserError(f"{path} is no JSON object")

@@ -77,8 +77,8 @@ def word_at(word: int, place: int) -> Change:
   """
 
   def change(parts, leaf):
-    words_VD, positions_SD, segments_D = parts
-    return words_VD[word] + positions_SD[place] + segments_D[0]
+    tokens_VD, positions_SD, segments_D = parts
+    return tokens_VD[word] + positions_SD[place] + segments_D[0]
 
   return change
 

@@ -125,7 +125,7 @@ def stream(seed: int, purpose: int, *path: int) -> np.random.Generator:
   return np.random.Generator(np.random.Philox(sequence))
 
 
-def invent_product(seed: int, index: int) -> Product:
+def sample_product(seed: int, index: int) -> Product:
   """Product `index` of the catalogue `seed`, however many that has."""
   family, member = divmod(index, FAMILY)
   return grow_family(seed, family)[0][member]

@@ -184,7 +184,7 @@ def _write_some(indices, *, images, seed, image_size):
   ]
   rows = []
   for index in indices:
-    product = invention.invent_product(seed, index)
+    product = invention.sample_product(seed, index)
     category = invention.KINDS[product.kind].category
     for number in range(invention.count_listings(seed, index)):
       name = f"{index:06d}-{number}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from item_jax.config import Config
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
 from item_jax.tasks import category, contrastive, item, mlm
 from item_jax.tasks.base import Task, count_parameters, initial_params
@@ -16,7 +16,7 @@ from item_jax.tasks.networks import (
   attention_shapes,
   example_batch,
   make_network,
-  word_rows,
+  padded_vocab_size,
 )
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
   "find_categories",
   "initial_params",
   "make_task",
-  "word_rows",
+  "padded_vocab_size",
 ]
 
 _MAKERS = {
@@ -49,7 +49,7 @@ def find_categories(
 
 def make_task(
   config: Config,
-  words: Words,
+  tokenizer: Tokenizer,
   *,
   categories: Sequence[str] = (),
   attention: str = "xla",
@@ -64,5 +64,5 @@ def make_task(
     raise UserError(
       f"task={config.task!r}: known are {', '.join(sorted(_MAKERS))}"
     )
-  network = make_network(config, words, attention=attention)
-  return _MAKERS[config.task](config, words, network, categories)
+  network = make_network(config, tokenizer, attention=attention)
+  return _MAKERS[config.task](config, tokenizer, network, categories)

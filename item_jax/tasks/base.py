@@ -9,7 +9,7 @@ from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 
 # Batch norm's running statistics: an entry of params that no gradient moves.
-STATISTICS = "statistics"
+BATCH_STATS = "statistics"
 
 
 class Task(NamedTuple):
@@ -49,5 +49,5 @@ def initial_params(task: Task, seed: int) -> Any:
 
 def count_parameters(params: Any) -> int:
   """Numbers that training moves; running statistics are none."""
-  moved = {name: x for name, x in params.items() if name != STATISTICS}
+  moved = {name: x for name, x in params.items() if name != BATCH_STATS}
   return sum(x.size for x in jax.tree.leaves(moved))

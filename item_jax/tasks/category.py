@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from item_jax.config import Config
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
 from item_jax.objectives import category, chance
@@ -35,7 +35,7 @@ def find_categories(store: Store, split: str) -> tuple[str, ...]:
 
 def make_task(
   config: Config,
-  words: Words,
+  tokenizer: Tokenizer,
   network: Network,
   categories: Sequence[str],
 ) -> Task:
@@ -45,7 +45,7 @@ def make_task(
     categories: the classes, as `find_categories` orders them: that of their
       hashes, which is the order of the head's columns and of predictions.
   """
-  del config, words
+  del config, tokenizer
   classes_C, order_C = category.class_table(categories)
   if (order_C != range(len(categories))).any():
     raise ValueError("categories are not in the order of their hashes")
@@ -62,10 +62,10 @@ def make_task(
   def predict(params, batch):
     return category.log_probabilities(params, network.embed(params, batch))
 
-  def class_floor(store, split, words):
-    del words
+  def class_chance(store, split, tokenizer):
+    del tokenizer
     times = _count(store, split).values()
-    return {"category": chance.category_floor(list(times))}
+    return {"category": chance.category_chance(list(times))}
 
   return Task(
     objective=category.make_objective(network.features, classes_C=classes_C),
@@ -73,7 +73,7 @@ def make_task(
     core=network.init,
     embed=network.embed,
     predict=predict,
-    floors=class_floor,
+    floors=class_chance,
     dims=network.dims,
     side=network.side,
     sequence=network.sequence,

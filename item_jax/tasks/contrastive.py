@@ -1,7 +1,7 @@
 """Photo against title as a task: what trains two towers."""
 
 from item_jax.config import Config
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.objectives import contrastive
 from item_jax.tasks import samples
 from item_jax.tasks.base import Task
@@ -9,10 +9,10 @@ from item_jax.tasks.networks import Network
 
 
 def make_task(
-  config: Config, words: Words, network: Network, categories
+  config: Config, tokenizer: Tokenizer, network: Network, categories
 ) -> Task:
   """`network` is a Clip's; `words` and `categories` are not looked at."""
-  del words, categories
+  del tokenizer, categories
   model = network.module
 
   def tower(side):
@@ -33,9 +33,9 @@ def make_task(
     core=network.init,
     embed=network.embed,
     predict=None,
-    floors=lambda store, split, words: {
-      "contrastive": samples.rival_floor(
-        config, store, split, words, complete=True
+    floors=lambda store, split, tokenizer: {
+      "contrastive": samples.rival_chance(
+        config, store, split, tokenizer, complete=True
       )
     },
     dims=network.dims,

@@ -6,17 +6,17 @@ import numpy as np
 
 from item_jax.config import Config
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.models import cost, patches
 from item_jax.objectives import align, chance, item, losses, masking
 from item_jax.objectives.base import Objective
 from item_jax.tasks import samples
 from item_jax.tasks.base import Task
-from item_jax.tasks.networks import Network, example_batch, word_rows
+from item_jax.tasks.networks import Network, example_batch, padded_vocab_size
 
 
 def make_task(
-  config: Config, words: Words, network: Network, categories
+  config: Config, tokenizer: Tokenizer, network: Network, categories
 ) -> Task:
   """`network` is an Item's; `categories` is not looked at."""
   del categories
@@ -25,17 +25,17 @@ def make_task(
   objective = item.make_objective(
     model,
     weights={name: getattr(config.loss, name) for name in item.TERMS},
-    vocabulary=words.size,
-    special=words.special,
-    mask_word=words.mask,
+    vocabulary=tokenizer.size,
+    special=tokenizer.special,
+    mask_id=tokenizer.mask,
     title_rate=config.mask.title_rate,
     patch_rate=config.mask.patch_rate,
-    mask_share=config.mask.mask_share,
-    random_share=config.mask.random_share,
-    swap_rate=config.loss.swap_rate,
-    keep_unmatched=config.loss.keep_unmatched,
+    mask_fraction=config.mask.mask_fraction,
+    random_fraction=config.mask.random_fraction,
+    negative_rate=config.loss.negative_rate,
+    keep_negatives=config.loss.keep_negatives,
     normalise_patches=config.loss.normalise_patches,
-    extra=_sixth(config, words, model),
+    extra=_sixth(config, tokenizer, model),
   )
 
   def init(key):
@@ -57,7 +57,9 @@ def make_task(
     core=network.init,
     embed=network.embed,
     predict=None,
-    floors=lambda store, split, words: _floors(config, store, split, words),
+    floors=lambda store, split, tokenizer: _floors(
+      config, store, split, tokenizer
+    ),
     dims=network.dims,
     side=network.side,
     sequence=network.sequence,
@@ -67,12 +69,14 @@ def make_task(
       mlp=m.mlp,
       num_patches=model.num_patches,
       patch_pixels=model.patch_pixels,
-      title_places=m.title_places,
-      word_slots=masking.word_slots(m.title_places, config.mask.title_rate),
-      patch_slots=masking.patch_slots(
+      max_title_tokens=m.max_title_tokens,
+      max_masked_tokens=masking.max_masked_tokens(
+        m.max_title_tokens, config.mask.title_rate
+      ),
+      num_masked_patches=masking.num_masked_patches(
         model.num_patches, config.mask.patch_rate
       ),
-      words=word_rows(config, words),
+      vocab_size=padded_vocab_size(config, tokenizer),
       trained=[name for name in item.TERMS if getattr(config.loss, name)],
     )
     + 3 * _sixth_flops(config, model.num_patches),
@@ -80,7 +84,7 @@ def make_task(
   )
 
 
-def _sixth(config: Config, words: Words, model) -> Objective:
+def _sixth(config: Config, tokenizer: Tokenizer, model) -> Objective:
   a = config.align
 
   def look(params, batch, *, side, key):
@@ -101,10 +105,10 @@ def _sixth(config: Config, words: Words, model) -> Objective:
     changed=a.changed,
     crop=a.crop,
     light=a.light,
-    word_drop=a.word_drop,
-    side_drop=a.side_drop,
-    special=words.special,
-    pad=words.pad,
+    token_drop=a.token_drop,
+    modality_drop=a.modality_drop,
+    special=tokenizer.special,
+    pad=tokenizer.pad,
   )
 
 
@@ -114,29 +118,30 @@ def _sixth_flops(config: Config, num_patches: int) -> float:
   if not config.loss.align:
     return 0.0
 
-  def view(patches_read, words_read):
+  def view(patches_read, tokens_read):
     return cost.embed_flops_per_sample(
       layers=m.layers,
       width=m.width,
       mlp=m.mlp,
       num_patches=patches_read,
       patch_pixels=m.patch**2 * 3,
-      title_places=words_read,
+      max_title_tokens=tokens_read,
     )
 
-  whole = view(num_patches, m.title_places)
-  sides = view(num_patches, 0) + view(0, m.title_places) + a.fused * whole
+  whole = view(num_patches, m.max_title_tokens)
+  sides = view(num_patches, 0) + view(0, m.max_title_tokens) + a.fused * whole
   return {"sides": sides, "twins": 2 * whole, "both": sides + 2 * whole}[
     a.views
   ]
 
 
 def _floors(
-  config: Config, store: Store, split: str, words: Words
+  config: Config, store: Store, split: str, tokenizer: Tokenizer
 ) -> dict[str, float]:
   m = config.model
-  word = chance.word_floor(
-    samples.titles(store, split, words, m.title_places), words.special
+  word = chance.token_chance(
+    samples.titles(store, split, tokenizer, m.max_title_tokens),
+    tokenizer.special,
   )
   targets = patches.to_patches(
     samples.photos(store, split, m.image_size), m.patch
@@ -144,18 +149,18 @@ def _floors(
   targets = np.asarray(patches.normalise(targets))
   if config.loss.normalise_patches:
     targets = np.asarray(losses.standardise_patches(targets))
-  pixels = chance.pixel_floor(targets)
+  pixels = chance.pixel_chance(targets)
   return {
-    "itm": chance.match_floor(config.loss.swap_rate),
+    "itm": chance.match_chance(config.loss.negative_rate),
     "mlm": word,
     "mim": pixels,
     "gmlm": word,
     "gmim": pixels,
-  } | _sixth_floor(config, store, split, words)
+  } | _sixth_floor(config, store, split, tokenizer)
 
 
 def _sixth_floor(
-  config: Config, store: Store, split: str, words: Words
+  config: Config, store: Store, split: str, tokenizer: Tokenizer
 ) -> dict[str, float]:
   """The mean of the kinds' floors, as the loss is of the kinds."""
   if not config.loss.align:
@@ -163,7 +168,9 @@ def _sixth_floor(
   kinds = align.KINDS[config.align.views]
   # Of one side each a listing needs both; a twin has what there is.
   found = [
-    samples.rival_floor(config, store, split, words, complete=kind == "sides")
+    samples.rival_chance(
+      config, store, split, tokenizer, complete=kind == "sides"
+    )
     for kind in kinds
   ]
   return {"align": sum(found) / len(found)}

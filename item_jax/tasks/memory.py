@@ -19,7 +19,7 @@ class Activations(NamedTuple):
 
 
 def count(
-  config: Config, words: int, *, attention: str, chips: int
+  config: Config, vocab_size: int, *, attention: str, chips: int
 ) -> Activations:
   """What is kept at the worst moment of a pass.
 
@@ -34,28 +34,28 @@ def count(
   kept = working = 0
   for part in _parts(config, attention, chips):
     kept, working = kept + part[0], max(working, part[1])
-  heads = _heads(config, words, c)
+  heads = _heads(config, vocab_size, c)
   decoders = {"item": 2, "mlm": 1}.get(config.task, 0)
   compared = config.task == "contrastive" or config.loss.align > 0
   return Activations(
     pair=kept + heads + max(working, heads),
-    table=decoders * 4 * words * config.model.width,
+    table=decoders * 4 * vocab_size * config.model.width,
     # Cosines, a softmax and a gradient each way.
     other=4 * 5 if compared else 0,
   )
 
 
-def _heads(config: Config, words: int, c: int) -> int:
+def _heads(config: Config, vocab_size: int, c: int) -> int:
   m = config.model
-  word = masking.word_slots(m.title_places, config.mask.title_rate)
+  word = masking.max_masked_tokens(m.max_title_tokens, config.mask.title_rate)
   if config.task == "mlm":
     return memory.head_bytes(
-      word, width=m.width, out=words, transforms=1, itemsize=c
+      word, width=m.width, out=vocab_size, transforms=1, itemsize=c
     )
   if config.task != "item":
     return 0
   pixels = 3 * m.patch**2
-  patch = masking.patch_slots(
+  patch = masking.num_masked_patches(
     (m.image_size // m.patch) ** 2, config.mask.patch_rate
   )
   # A local and a global head each, of one and two transforms.
@@ -63,7 +63,7 @@ def _heads(config: Config, words: int, c: int) -> int:
     memory.head_bytes(
       slots, width=m.width, out=2 * out, transforms=3, itemsize=c
     )
-    for slots, out in ((word, words), (patch, pixels))
+    for slots, out in ((word, vocab_size), (patch, pixels))
   )
 
 
@@ -105,22 +105,22 @@ def _parts(config: Config, attention: str, chips: int) -> list[tuple[int, int]]:
       )
     ]
   if m.name == "roberta":
-    return [encoder(1 + m.title_places)]
+    return [encoder(1 + m.max_title_tokens)]
   image = encoder(1 + patches, patches)
   if m.name == "clip":
     title = encoder(
-      1 + m.title_places,
+      1 + m.max_title_tokens,
       layers=k.text_layers,
       width=k.text_width,
       mlp=k.text_mlp,
       heads=k.text_heads,
     )
     return [image, title]
-  both = encoder(1 + patches + m.title_places, patches)
+  both = encoder(1 + patches + m.max_title_tokens, patches)
   passes = [both]
   if config.task == "item" and config.loss.align:
     if config.align.views in ("sides", "both"):
-      passes += [image, encoder(1 + m.title_places)]
+      passes += [image, encoder(1 + m.max_title_tokens)]
       passes += [both] * config.align.fused
     if config.align.views in ("twins", "both"):
       passes += [both, both]

@@ -3,17 +3,17 @@
 import jax.numpy as jnp
 
 from item_jax.config import Config
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.models import cost
 from item_jax.objectives import chance, masking
 from item_jax.objectives import mlm as objective_lib
 from item_jax.tasks import samples
 from item_jax.tasks.base import Task
-from item_jax.tasks.networks import Network, example_batch, word_rows
+from item_jax.tasks.networks import Network, example_batch, padded_vocab_size
 
 
 def make_task(
-  config: Config, words: Words, network: Network, categories
+  config: Config, tokenizer: Tokenizer, network: Network, categories
 ) -> Task:
   """`network` is a Roberta's; `categories` is not looked at."""
   del categories
@@ -33,31 +33,31 @@ def make_task(
       method="encode",
     )
 
-  def predict(params, states_BSD, places_BK):
+  def predict(params, states_BSD, positions_BK):
     return model.apply(
-      {"params": params}, states_BSD, places_BK, method="predict"
+      {"params": params}, states_BSD, positions_BK, method="predict"
     )
 
-  def word_floor(store, split, words):
-    titles = samples.titles(store, split, words, m.title_places)
-    return {"mlm": chance.word_floor(titles, words.special)}
+  def token_chance(store, split, tokenizer):
+    titles = samples.titles(store, split, tokenizer, m.max_title_tokens)
+    return {"mlm": chance.token_chance(titles, tokenizer.special)}
 
   return Task(
     objective=objective_lib.make_objective(
       encode,
       predict,
-      vocabulary=words.size,
-      special=words.special,
-      mask_word=words.mask,
+      vocabulary=tokenizer.size,
+      special=tokenizer.special,
+      mask_id=tokenizer.mask,
       title_rate=config.mask.title_rate,
-      mask_share=config.mask.mask_share,
-      random_share=config.mask.random_share,
+      mask_fraction=config.mask.mask_fraction,
+      random_fraction=config.mask.random_fraction,
     ),
     init=init,
     core=network.init,
     embed=network.embed,
     predict=None,
-    floors=word_floor,
+    floors=token_chance,
     dims=network.dims,
     side=network.side,
     sequence=network.sequence,
@@ -66,9 +66,11 @@ def make_task(
       layers=m.layers,
       width=m.width,
       mlp=m.mlp,
-      title_places=m.title_places,
-      word_slots=masking.word_slots(m.title_places, config.mask.title_rate),
-      words=word_rows(config, words),
+      max_title_tokens=m.max_title_tokens,
+      max_masked_tokens=masking.max_masked_tokens(
+        m.max_title_tokens, config.mask.title_rate
+      ),
+      vocab_size=padded_vocab_size(config, tokenizer),
     ),
     embed_flops=network.embed_flops,
   )

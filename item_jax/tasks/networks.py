@@ -10,13 +10,13 @@ import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.config import Config
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.models import cost
 from item_jax.models.clip import Clip
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
-from item_jax.tasks.base import STATISTICS
+from item_jax.tasks.base import BATCH_STATS
 
 STAGES = (3, 4, 6, 3)  # blocks of ResNet50
 
@@ -25,8 +25,8 @@ class Network(NamedTuple):
   """A model as others see it; every function is pure.
 
   init(key) -> params, of all that an embedding needs and nothing more.
-  features(params, batch, *, train, key) -> (float32 [B,D], carried): what the
-    embedding is made of; `carried` as in `objectives.contract`.
+  features(params, batch, *, train, key) -> (float32 [B,D], batch_stats): what
+    the embedding is made of; `batch_stats` as in `objectives.base`.
   side: "image" or "title", where it sees that alone.
   """
 
@@ -48,7 +48,7 @@ def example_batch(config: Config, rows: int = 1) -> Batch:
   m = config.model
   return Batch(
     image_BHWC=np.zeros((rows, m.image_size, m.image_size, 3), np.uint8),
-    words_BT=np.zeros((rows, m.title_places), np.int32),
+    tokens_BT=np.zeros((rows, m.max_title_tokens), np.int32),
     has_image_B=np.ones((rows,), bool),
     has_title_B=np.ones((rows,), bool),
     product_B=np.arange(rows, dtype=np.uint32),
@@ -58,13 +58,15 @@ def example_batch(config: Config, rows: int = 1) -> Batch:
   )
 
 
-def word_rows(config: Config, words: Words) -> int:
+def padded_vocab_size(config: Config, tokenizer: Tokenizer) -> int:
   """Rows of the word table: the vocabulary, padded."""
-  multiple = config.model.word_multiple
-  return -(-words.size // multiple) * multiple
+  multiple = config.model.vocab_pad_multiple
+  return -(-tokenizer.size // multiple) * multiple
 
 
-def make_network(config: Config, words: Words, *, attention: str) -> Network:
+def make_network(
+  config: Config, tokenizer: Tokenizer, *, attention: str
+) -> Network:
   """Builds what `config.model.name` names."""
   makers = {
     "item": _item,
@@ -72,7 +74,7 @@ def make_network(config: Config, words: Words, *, attention: str) -> Network:
     "roberta": _roberta,
     "clip": _clip,
   }
-  return makers[config.model.name](config, words, attention)
+  return makers[config.model.name](config, tokenizer, attention)
 
 
 def attention_shapes(config: Config) -> list[tuple[int, int, int, bool]]:
@@ -80,7 +82,7 @@ def attention_shapes(config: Config) -> list[tuple[int, int, int, bool]]:
   m, c = config.model, config.clip
   depth = m.width // m.heads
   patches = (m.image_size // m.patch) ** 2
-  title = 1 + m.title_places
+  title = 1 + m.max_title_tokens
   item = [(title + patches, m.heads, depth, False)]
   views = config.align.views if config.task == "item" else "none"
   if config.loss.align and views in ("sides", "both"):
@@ -126,14 +128,14 @@ def _dropout(train: bool, key) -> dict:
   return {"rngs": {"dropout": key}} if train and key is not None else {}
 
 
-def _item(config: Config, words: Words, attention: str) -> Network:
+def _item(config: Config, tokenizer: Tokenizer, attention: str) -> Network:
   m = config.model
   module = Item(
-    words=word_rows(config, words),
-    pad=words.pad,
+    vocab_size=padded_vocab_size(config, tokenizer),
+    pad=tokenizer.pad,
     image_size=m.image_size,
     patch=m.patch,
-    title_places=m.title_places,
+    max_title_tokens=m.max_title_tokens,
     norm=m.norm,
     global_head=m.global_head,
     attention=attention,
@@ -156,20 +158,20 @@ def _item(config: Config, words: Words, attention: str) -> Network:
     features=features,
     dims=m.width,
     side=None,
-    sequence=f"{1 + module.num_patches + m.title_places} places",
+    sequence=f"{1 + module.num_patches + m.max_title_tokens} places",
     embed_flops=cost.embed_flops_per_sample(
       layers=m.layers,
       width=m.width,
       mlp=m.mlp,
       num_patches=module.num_patches,
       patch_pixels=module.patch_pixels,
-      title_places=m.title_places,
+      max_title_tokens=m.max_title_tokens,
     ),
   )
 
 
-def _resnet(config: Config, words: Words, attention: str) -> Network:
-  del words, attention
+def _resnet(config: Config, tokenizer: Tokenizer, attention: str) -> Network:
+  del tokenizer, attention
   r = config.resnet
   module = ResNet(
     stages=STAGES,
@@ -183,21 +185,21 @@ def _resnet(config: Config, words: Words, attention: str) -> Network:
     made = module.init(key, example_batch(config), train=False)
     params = dict(made["params"])
     if "batch_stats" in made:
-      params[STATISTICS] = made["batch_stats"]
+      params[BATCH_STATS] = made["batch_stats"]
     return params
 
   def features(params, batch, *, train, key=None):
     del key
     variables = {"params": params}
-    if STATISTICS not in params:
+    if BATCH_STATS not in params:
       return module.apply(variables, batch, train=train), {}
-    variables["batch_stats"] = params[STATISTICS]
+    variables["batch_stats"] = params[BATCH_STATS]
     if not train:
       return module.apply(variables, batch, train=False), {}
     pool_BD, changed = module.apply(
       variables, batch, train=True, mutable=["batch_stats"]
     )
-    return pool_BD, {STATISTICS: changed["batch_stats"]}
+    return pool_BD, {BATCH_STATS: changed["batch_stats"]}
 
   return Network(
     module=module,
@@ -212,13 +214,13 @@ def _resnet(config: Config, words: Words, attention: str) -> Network:
   )
 
 
-def _roberta(config: Config, words: Words, attention: str) -> Network:
+def _roberta(config: Config, tokenizer: Tokenizer, attention: str) -> Network:
   m = config.model
   module = Roberta(
-    words=word_rows(config, words),
-    pad=words.pad,
-    cls=words.cls,
-    title_places=m.title_places,
+    vocab_size=padded_vocab_size(config, tokenizer),
+    pad=tokenizer.pad,
+    cls=tokenizer.cls,
+    max_title_tokens=m.max_title_tokens,
     attention=attention,
     **_sizes(config),
   )
@@ -238,26 +240,26 @@ def _roberta(config: Config, words: Words, attention: str) -> Network:
     features=features,
     dims=m.width,
     side="title",
-    sequence=f"{1 + m.title_places} places",
+    sequence=f"{1 + m.max_title_tokens} places",
     embed_flops=cost.roberta_flops(
       layers=m.layers,
       width=m.width,
       mlp=m.mlp,
-      title_places=m.title_places,
+      max_title_tokens=m.max_title_tokens,
     ),
   )
 
 
-def _clip(config: Config, words: Words, attention: str) -> Network:
+def _clip(config: Config, tokenizer: Tokenizer, attention: str) -> Network:
   m, c = config.model, config.clip
   module = Clip(
-    words=word_rows(config, words),
-    pad=words.pad,
-    cls=words.cls,
-    sep=words.sep,
+    vocab_size=padded_vocab_size(config, tokenizer),
+    pad=tokenizer.pad,
+    cls=tokenizer.cls,
+    sep=tokenizer.sep,
     image_size=m.image_size,
     patch=m.patch,
-    title_places=m.title_places,
+    max_title_tokens=m.max_title_tokens,
     text_layers=c.text_layers,
     text_width=c.text_width,
     text_heads=c.text_heads,
@@ -282,14 +284,14 @@ def _clip(config: Config, words: Words, attention: str) -> Network:
     features=features,
     dims=2 * c.projection,
     side=None,
-    sequence=f"{1 + module.num_patches} + {1 + m.title_places} places",
+    sequence=f"{1 + module.num_patches} + {1 + m.max_title_tokens} places",
     embed_flops=cost.clip_flops(
       layers=m.layers,
       width=m.width,
       mlp=m.mlp,
       num_patches=module.num_patches,
       patch_pixels=m.patch**2 * 3,
-      title_places=m.title_places,
+      max_title_tokens=m.max_title_tokens,
       text_layers=c.text_layers,
       text_width=c.text_width,
       text_mlp=c.text_mlp,

@@ -7,7 +7,7 @@ import numpy as np
 from item_jax.config import Config
 from item_jax.data.images import BadImage, load_square
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.objectives import chance
 
@@ -15,28 +15,35 @@ _TITLES = 20_000
 _PHOTOS = 1_024
 
 
-def titles(store: Store, split: str, words: Words, places: int) -> np.ndarray:
+def titles(
+  store: Store, split: str, tokenizer: Tokenizer, places: int
+) -> np.ndarray:
   """int32 [rows, places], evenly spread over the split."""
   source = store.source(split)
   records = readable(source, _spread(len(source), _TITLES))
-  rows = [words.encode(record.title, places) for record in records]
+  rows = [tokenizer.encode(record.title, places) for record in records]
   return np.stack(rows)
 
 
-def rival_floor(
-  config: Config, store: Store, split: str, words: Words, *, complete: bool
+def rival_chance(
+  config: Config,
+  store: Store,
+  split: str,
+  tokenizer: Tokenizer,
+  *,
+  complete: bool,
 ) -> float:
-  """`floors.rival_floor` of rows with both sides, or else with any."""
+  """`floors.rival_chance` of rows with both sides, or else with any."""
   source = store.source(split)
   rows, seen = [], 0
   for record in readable(source, _spread(len(source), _TITLES)):
     seen += 1
-    words_T = words.encode(record.title, config.model.title_places)
-    title = words_T.tobytes() if words_T[0] != words.pad else None
+    tokens_T = tokenizer.encode(record.title, config.model.max_title_tokens)
+    title = tokens_T.tobytes() if tokens_T[0] != tokenizer.pad else None
     sides = (bool(record.image), title is not None)
     if all(sides) if complete else any(sides):
       rows.append((record.product_id, title))
-  return chance.rival_floor(
+  return chance.rival_chance(
     rows, share=len(rows) / seen, batch_size=config.batch_size
   )
 

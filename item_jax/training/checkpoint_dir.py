@@ -8,7 +8,7 @@ import math
 import shutil
 from pathlib import Path
 
-from item_jax.files import MANIFEST, DamagedError, read_sealed
+from item_jax.files import MANIFEST, CorruptError, read_checksummed
 
 _LEFTOVERS = ("*.orbax-checkpoint-tmp*", "*.deleted")
 _DAMAGED = "damaged"  # folder of the workdir
@@ -43,7 +43,7 @@ class Steps:
 
   def metrics(self, step: int) -> dict[str, float] | None:
     """What validation measured at a step; None where it was not asked."""
-    return read_sealed(self.path(step, MANIFEST)).get("metrics")
+    return read_checksummed(self.path(step, MANIFEST)).get("metrics")
 
   def best_step(self) -> int | None:
     """The step that did best on validation; None before any evaluation."""
@@ -75,7 +75,7 @@ class Steps:
         doomed = self.path(step).with_suffix(".deleted")
         self.path(step).rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-    except (DamagedError, OSError) as error:
+    except (CorruptError, OSError) as error:
       print(f"a checkpoint could not be deleted: {error}", flush=True)
 
   def set_aside(self, step: int, *, unfinished: bool) -> None:

@@ -19,12 +19,12 @@ from item_jax.distributed.collectives import Meeting, as_first, one_line
 from item_jax.errors import UserError
 from item_jax.files import (
   MANIFEST,
-  DamagedError,
+  CorruptError,
   check_manifest,
-  read_sealed,
+  read_checksummed,
   write_bytes,
+  write_checksummed,
   write_manifest,
-  write_sealed,
 )
 from item_jax.training import orbax_read
 from item_jax.training.checkpoint_dir import Steps
@@ -144,7 +144,7 @@ class Checkpoints(Steps):
     """Adds what validation measured to a step that was saved without."""
     path = self.path(step, MANIFEST)
     if self._first:
-      write_sealed(path, {**read_sealed(path), "metrics": metrics})
+      write_checksummed(path, {**read_checksummed(path), "metrics": metrics})
       if self._mirror:
         self._mirror.send()
 
@@ -155,7 +155,7 @@ class Checkpoints(Steps):
       like: a tree of `jax.ShapeDtypeStruct` with shardings.
 
     Raises:
-      DamagedError: a file differs from the manifest.
+      CorruptError: a file differs from the manifest.
       UserError: paths, shapes or dtypes differ from `like`.
     """
     self.verify(step)
@@ -177,17 +177,17 @@ class Checkpoints(Steps):
     """Compares every file of a step with its manifest.
 
     Raises:
-      DamagedError: naming the first file that differs.
+      CorruptError: naming the first file that differs.
     """
     error = None
     if self._first or self._read_only:
       try:
         check_manifest(self.path(step))
-      except DamagedError as found:
+      except CorruptError as found:
         error = found
     bad = error is not None
     if bad if self._read_only else as_first(bad):
-      raise error or DamagedError(f"{self.path(step)}: {_FIRST_SAYS}")
+      raise error or CorruptError(f"{self.path(step)}: {_FIRST_SAYS}")
 
   def newest_good(self) -> int | None:
     """The newest step that verifies; None where there never was one.
@@ -204,7 +204,7 @@ class Checkpoints(Steps):
     while (step := as_first(max(self.begun(), default=-1))) >= 0:
       try:
         self.verify(step)
-      except DamagedError as error:
+      except CorruptError as error:
         if self._first:
           print(f"checkpoint {step} is passed over: {error}", flush=True)
           sealed = self.path(step, MANIFEST).exists()

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from item_jax.config import Config, flatten
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
 from item_jax.pretrained import convert, transforms
 from item_jax.tasks import Task
@@ -26,7 +26,7 @@ _MEANING = (
 
 
 def starting_params(
-  config: Config, task: Task, words: Words, categories, params
+  config: Config, task: Task, tokenizer: Tokenizer, categories, params
 ):
   """The initial `params`, replaced where `config.start_from` has better.
 
@@ -35,7 +35,7 @@ def starting_params(
   other categories apart keep their initial values and are named.
 
   Raises:
-    UserError: the other run's words, options or sizes are not this one's;
+    UserError: the other run's tokenizer, options or sizes are not this one's;
       files that do not fit, both sides named.
   """
   with copied_run(config.start_from) as path:
@@ -43,26 +43,28 @@ def starting_params(
       raise FileNotFoundError(
         f"start_from={config.start_from}: there is nothing"
       )
-    return _read_params(path, config, task, words, categories, params)
+    return _read_params(path, config, task, tokenizer, categories, params)
 
 
-def _read_params(path: Path, config, task, words, categories, params):
+def _read_params(path: Path, config, task, tokenizer, categories, params):
   params = jax.tree.map(np.asarray, params)
   core = jax.eval_shape(task.core, jax.random.key(0)).keys()
   if (path / RUN_FILE).is_file():
     source = restore(path)
-    _check_meaning(path, source, config, words)
+    _check_meaning(path, source, config, tokenizer)
     params, said = _take(path, source, core, categories, params)
   else:
-    found = convert.fill(params, path, config, words, new=params.keys() - core)
+    found = convert.fill(
+      params, path, config, tokenizer, new=params.keys() - core
+    )
     params, said = found.params, found.describe()
   if jax.process_index() == 0:
     print(said, flush=True)
   return params
 
 
-def _check_meaning(path, source: Restored, config: Config, words) -> None:
-  theirs, ours = source.run.words.fingerprint, words.fingerprint
+def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
+  theirs, ours = source.run.tokenizer.fingerprint, tokenizer.fingerprint
   if theirs != ours:
     raise UserError(
       f"{path} was trained with the tokenizer {theirs[:12]}, the data was"

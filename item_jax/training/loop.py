@@ -17,8 +17,8 @@ from item_jax.data import pipeline
 from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.distributed.preemption import (
   EXIT_START_AGAIN,
-  Interrupted,
-  StopRequest,
+  Preempted,
+  PreemptionHandler,
 )
 from item_jax.remote import Address
 from item_jax.training import run as workdir
@@ -26,7 +26,7 @@ from item_jax.training import sharding
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.metric_log import Log
 from item_jax.training.mirror import Mirror
-from item_jax.training.monitor import Watch
+from item_jax.training.monitor import TrainMonitor
 from item_jax.training.saver import Saver
 from item_jax.training.setup import Setup, set_up
 
@@ -35,7 +35,7 @@ class ReadError(RuntimeError):
   """The data could not be read, tried anew; says at which step."""
 
 
-class Silent:
+class NullListener:
   """Is told where a run is, and does nothing about it."""
 
   def at(self, stage: str, step: int) -> None:
@@ -55,7 +55,7 @@ def train(
     folder: the workdir; on an object store it is made here and copied there.
     make_evaluate: Setup -> ((params, stop) -> {name: number}), called every
       `eval_every` steps; checkpoints are ranked by what it returns. It raises
-      Interrupted where `stop()` says so.
+      Preempted where `stop()` says so.
     progress: told by `at(stage, step)` that the run enters a stage: "set up",
       "input", "step", "evaluation" or "checkpoint".
 
@@ -64,7 +64,7 @@ def train(
 
   Raises:
     UserError: the configuration, data or workdir cannot work.
-    DivergedError: `max_bad_steps` steps in a row were skipped.
+    DivergedError: `max_skipped_steps` steps in a row were skipped.
     SaveError: the last state is not on disk.
     ReadError: the processes that read died twice at one step.
     StoreError: the object store of the workdir; TakenOverError where another
@@ -73,9 +73,9 @@ def train(
   place = remote.locate(folder)
   mirror = Mirror(place) if isinstance(place, Address) else None
   folder = mirror.folder if mirror else place
-  progress = progress or Silent()
+  progress = progress or NullListener()
   progress.at("set up", 0)
-  with StopRequest() as stop, workdir.alone(folder):
+  with PreemptionHandler() as stop, workdir.alone(folder):
     if mirror:
       mirror.begin()
     setup = set_up(config, folder)
@@ -110,7 +110,7 @@ def train(
       if run.evaluates_at(start):
         run.catch_up(state, start, checkpoints)
       return run.go(state, start)
-    except Interrupted:
+    except Preempted:
       return EXIT_START_AGAIN
     finally:
       checkpoints.close()
@@ -128,7 +128,7 @@ class _Run:
     self._saver = saver
     self._stop = stop
     self._progress = progress
-    self._watch = Watch(setup, log)
+    self._watch = TrainMonitor(setup, log)
     self._evaluate = make_evaluate(setup) if make_evaluate else None
 
   def go(self, state, start: int) -> int:
@@ -159,7 +159,7 @@ class _Run:
         try:
           metrics = self._measure(state, done)
           self._report(done, metrics)
-        except Interrupted:
+        except Preempted:
           stopping = True
       self._progress.at("checkpoint", done)
       self._saver.save(done, state, metrics)
@@ -187,7 +187,7 @@ class _Run:
       self._report(step, metrics)
 
   def _measure(self, state, step: int) -> dict[str, float]:
-    """Raises Interrupted when asked to stop meanwhile."""
+    """Raises Preempted when asked to stop meanwhile."""
     self._progress.at("evaluation", step)
     found = self._evaluate(state.params, self._stop.agreed)
     self._watch.restart()
@@ -208,17 +208,17 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
     batches = pipeline.training_batches(
       setup.store,
       config.data.train_split,
-      setup.words,
+      setup.tokenizer,
       image_size=config.model.image_size,
-      title_places=config.model.title_places,
+      max_title_tokens=config.model.max_title_tokens,
       batch_size=config.batch_size,
       seed=config.seed,
       start=step,
       stop=config.steps,
       host_rows=sharding.host_rows(setup.mesh, config.batch_size),
       workers=config.data.workers,
-      threads=config.data.threads,
-      ahead=config.data.ahead,
+      read_threads=config.data.read_threads,
+      prefetch=config.data.prefetch,
     )
     try:
       for batch in batches:
@@ -232,7 +232,7 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
         raise ReadError(
           f"step {step}: reading failed twice: {error} (a reader that was"
           " killed may have been out of memory: fewer data.workers, or less"
-          " data.ahead)"
+          " data.prefetch)"
         ) from error
       print(f"step {step}: reading starts anew: {error}", flush=True)
       broken_at = step

@@ -17,7 +17,7 @@ class DivergedError(RuntimeError):
   """Too many steps in a row were skipped."""
 
 
-class Watch:
+class TrainMonitor:
   """Looks at reports one step late, so that looking never stalls a device."""
 
   def __init__(self, setup: Setup, log: Log):
@@ -109,14 +109,14 @@ class Watch:
       self._log.write(step, "bad_record", {"listing_ids": ids})
       self._last_bad_ids = [*self._last_bad_ids, *ids][-_NAMED:]
       print(f"step {step}: cannot be read: {listed(ids, _NAMED)}", flush=True)
-    bad, share = int(report.bad_records), config.data.max_bad_share
+    bad, share = int(report.bad_records), config.data.max_bad_fraction
     rows_read = step * config.batch_size
     if bad > _allowed(
       share, rows_read, self._setup.store.sizes[config.data.train_split]
     ):
       raise TooManyBadRecordsError(
         f"{bad} of {rows_read} rows could not be read until step {step}, more"
-        f" than data.max_bad_share={share} allows; the last:"
+        f" than data.max_bad_fraction={share} allows; the last:"
         f" {listed(self._last_bad_ids, _NAMED)}; metrics.jsonl names the others"
       )
 
@@ -144,7 +144,7 @@ class Watch:
         f"step {step}: {why}; the update is skipped ({run} in a row)",
         flush=True,
       )
-    if run >= config.max_bad_steps:
+    if run >= config.max_skipped_steps:
       raise DivergedError(
         f"{run} steps in a row were skipped, the last at step {step}: {why};"
         " the checkpoints before them are intact, metrics.jsonl names the"

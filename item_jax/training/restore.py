@@ -47,7 +47,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
       f"{workdir} was trained on photos prepared as {run.preprocessing!r},"
       f" this version prepares {images.PREPROCESSING!r}"
     )
-  task = tasks.make_task(run.config, run.words, categories=run.categories)
+  task = tasks.make_task(run.config, run.tokenizer, categories=run.categories)
   initial = functools.partial(tasks.initial_params, task, run.config.seed)
   if step == 0 and not run.config.start_from:
     return Restored(run, task, jax.jit(initial)(), 0)

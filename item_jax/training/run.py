@@ -10,15 +10,15 @@ import jax
 
 from item_jax import config as config_lib
 from item_jax.config import Config
-from item_jax.data import images, tokenizer
+from item_jax.data import images
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import Words
+from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
 from item_jax.errors import UserError
-from item_jax.files import alone_in, read_sealed, write_sealed
+from item_jax.files import exclusive_lock, read_checksummed, write_checksummed
 
 RUN_FILE = "run.json"
-WORDS_FILE = "tokenizer.json"
+TOKENIZER_FILE = "tokenizer.json"
 
 
 class Run(NamedTuple):
@@ -27,11 +27,10 @@ class Run(NamedTuple):
   config: Config
   attention: str  # the implementation that was chosen
   preprocessing: str
-  tokenizer: str  # fingerprint
   data: dict[str, str]  # split: fingerprint
   floors: dict[str, float]
   categories: tuple[str, ...]  # that the run tells apart, in its own order
-  words: Words
+  tokenizer: Tokenizer
 
 
 @contextlib.contextmanager
@@ -46,7 +45,7 @@ def alone(workdir: Path) -> Iterator[None]:
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
       try:
-        held.enter_context(alone_in(workdir, what="run"))
+        held.enter_context(exclusive_lock(workdir, what="run"))
       except UserError as error:
         refused = error
     if as_first(refused is not None):
@@ -85,22 +84,22 @@ def read_run(workdir: Path) -> Run:
   path = Path(workdir) / RUN_FILE
   if not path.is_file():
     raise UserError(f"{workdir} holds no run: {path} is missing")
-  saved = read_sealed(path)
-  words = tokenizer.load_words(Path(workdir) / WORDS_FILE)
-  if words.fingerprint != saved["tokenizer"]:
+  saved = read_checksummed(path)
+  tokenizer = load_tokenizer(Path(workdir) / TOKENIZER_FILE)
+  if tokenizer.fingerprint != saved["tokenizer"]:
     raise UserError(
-      f"{Path(workdir) / WORDS_FILE} has fingerprint {words.fingerprint[:12]},"
-      f" the run was trained with {saved['tokenizer'][:12]}"
+      f"{Path(workdir) / TOKENIZER_FILE} has fingerprint"
+      f" {tokenizer.fingerprint[:12]}, the run was trained with"
+      f" {saved['tokenizer'][:12]}"
     )
   return Run(
     config=config_lib.from_flat(saved["config"]),
     attention=saved["attention"],
     preprocessing=saved["preprocessing"],
-    tokenizer=saved["tokenizer"],
     data=saved["data"],
     floors=saved["floors"],
     categories=tuple(saved["categories"]),
-    words=words,
+    tokenizer=tokenizer,
   )
 
 
@@ -108,20 +107,20 @@ def write_run(
   workdir: Path,
   config: Config,
   store: Store,
-  words: Words,
+  tokenizer: Tokenizer,
   *,
   attention: str,
   floors: dict[str, float],
   categories: Sequence[str],
 ) -> None:
-  words.save(Path(workdir) / WORDS_FILE)
-  write_sealed(
+  tokenizer.save(Path(workdir) / TOKENIZER_FILE)
+  write_checksummed(
     Path(workdir) / RUN_FILE,
     {
       "config": config_lib.flatten(config),
       "attention": attention,
       "preprocessing": images.PREPROCESSING,
-      "tokenizer": words.fingerprint,
+      "tokenizer": tokenizer.fingerprint,
       "data": store.fingerprints,
       "floors": floors,
       "categories": list(categories),
@@ -130,7 +129,9 @@ def write_run(
   )
 
 
-def check_same(run: Run, config: Config, store: Store, words: Words) -> None:
+def check_same(
+  run: Run, config: Config, store: Store, tokenizer: Tokenizer
+) -> None:
   """Raises UserError naming every field in which a resume would differ."""
   before = config_lib.flatten(run.config)
   now = config_lib.flatten(config)
@@ -141,7 +142,7 @@ def check_same(run: Run, config: Config, store: Store, words: Words) -> None:
   ]
   for name, was, is_ in (
     ("data (fingerprints of the splits)", run.data, store.fingerprints),
-    ("tokenizer", run.tokenizer, words.fingerprint),
+    ("tokenizer", run.tokenizer.fingerprint, tokenizer.fingerprint),
     ("preprocessing", run.preprocessing, images.PREPROCESSING),
   ):
     if was != is_:

@@ -17,7 +17,7 @@ from item_jax.config import Config, resolve_mesh
 from item_jax.config_check import MEASURES, validate
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
-from item_jax.data.tokenizer import Words, load_words
+from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
 from item_jax.tasks import Task
@@ -37,7 +37,7 @@ class Setup(NamedTuple):
 
   config: Config
   store: Store
-  words: Words
+  tokenizer: Tokenizer
   task: Task
   mesh: Mesh
   schedule: Callable
@@ -49,7 +49,7 @@ class Setup(NamedTuple):
   categories: tuple[str, ...]  # that the task tells apart
 
 
-def open_data(config: Config) -> tuple[Store, Words]:
+def open_data(config: Config) -> tuple[Store, Tokenizer]:
   """The store with both splits and pixels as this version makes them."""
   store = open_store(config.data.path)
   for split in (config.data.train_split, config.data.val_split):
@@ -62,7 +62,7 @@ def open_data(config: Config) -> tuple[Store, Words]:
       f"{store.path} was prepared with {store.catalogue['preprocessing']!r},"
       f" this version reads {images.PREPROCESSING!r}: prepare it again"
     )
-  return store, load_words(Path(store.path) / "tokenizer.json")
+  return store, load_tokenizer(Path(store.path) / "tokenizer.json")
 
 
 def set_up(config: Config, folder: Path | None) -> Setup:
@@ -72,10 +72,10 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     folder: the workdir; None to build without one (benchmarks).
   """
   validate(config, devices=jax.device_count())
-  store, words = open_data(config)
+  store, tokenizer = open_data(config)
   run = None if folder is None else workdir.find_run(folder)
   if run is not None:
-    workdir.check_same(run, config, store, words)
+    workdir.check_same(run, config, store, tokenizer)
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
   attention, why = _attention(config, run)
   categories = (
@@ -84,7 +84,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     else tasks.find_categories(config, store, config.data.train_split)
   )
   task = tasks.make_task(
-    config, words, categories=categories, attention=attention
+    config, tokenizer, categories=categories, attention=attention
   )
   _check_best(config, task)
   schedule = make_schedule(
@@ -94,7 +94,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   @functools.cache
   def first_params():
     initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
-    return starting_params(config, task, words, categories, initial)
+    return starting_params(config, task, tokenizer, categories, initial)
 
   if config.start_from and run is None:
     first_params()  # refused, if at all, before the compiler's minutes
@@ -104,7 +104,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   )
   seconds = time.perf_counter() - begin
   floors = (
-    run.floors if run else task.floors(store, config.data.train_split, words)
+    run.floors
+    if run
+    else task.floors(store, config.data.train_split, tokenizer)
   )
   if jax.process_count() > 1:
     # No process may still be looking for a run when process 0 writes it.
@@ -116,7 +118,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         folder,
         config,
         store,
-        words,
+        tokenizer,
         attention=attention,
         floors=floors,
         categories=categories,
@@ -124,13 +126,13 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     _describe(config, task, mesh, shapes, step)
     print(
       f"attention: {attention} ({why}); ready in {seconds:.1f} s\n"
-      + _describe_titles(config, store, words),
+      + _describe_titles(config, store, tokenizer),
       flush=True,
     )
   return Setup(
     config,
     store,
-    words,
+    tokenizer,
     task,
     mesh,
     schedule,
@@ -252,12 +254,12 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
   )
 
 
-def _describe_titles(config: Config, store: Store, words: Words) -> str:
+def _describe_titles(config: Config, store: Store, tokenizer: Tokenizer) -> str:
   source = store.source(config.data.train_split)
   sample = readable(source, range(min(len(source), _SAMPLE)))
   titles = [record.title for record in sample]
-  counts = words.counts(titles)
-  places = config.model.title_places
+  counts = tokenizer.counts(titles)
+  places = config.model.max_title_tokens
   cut = sum(count > places - 1 for count in counts) / len(counts)
   return (
     f"titles: {sum(counts) / len(counts):.1f} tokens, {cut:.2%} cut at"

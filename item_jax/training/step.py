@@ -1,6 +1,6 @@
 """One training step: a State and a Batch in, the next State and a report out.
 
-Names no objective: it is handed one (`objectives.contract.Objective`).
+Names no objective: it is handed one (`objectives.base.Objective`).
 """
 
 from collections.abc import Callable
@@ -88,8 +88,8 @@ def make_train_step(
   Denominators are counted over the whole global batch before the first
   microbatch runs, so that accumulation and sharding don't change the loss, but
   for dropout: each microbatch draws bits of its own.
-  A step whose loss, gradient or `carried` is not finite leaves parameters and
-  moments as they were, and so does a spike.
+  A step whose loss, gradient or `batch_stats` is not finite leaves parameters
+  and moments as they were, and so does a spike.
 
   Args:
     spike: robust deviations from which on a gradient norm is a spike (see
@@ -104,7 +104,7 @@ def make_train_step(
     view = objective.corrupt(root, state.step, batch)
     counts = objective.counts(view)
     key = key_for(dropout_root, state.step, "dropout")
-    grads, (totals, carried) = _gradients(
+    grads, (totals, batch_stats) = _gradients(
       objective,
       state.params,
       view,
@@ -115,7 +115,7 @@ def make_train_step(
     )
     loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
-    good = finite = _all_finite((loss, norm, carried))
+    good = finite = _all_finite((loss, norm, batch_stats))
     spikes, verdict = None, None
     if spike:
       spikes, verdict = spikes_lib.judge(
@@ -123,7 +123,7 @@ def make_train_step(
       )
       good = finite & ~verdict.spike
     updates, moments = optimizer.update(grads, state.moments, state.params)
-    params = {**optax.apply_updates(state.params, updates), **carried}
+    params = {**optax.apply_updates(state.params, updates), **batch_stats}
     params, moments = jax.tree.map(
       lambda new, old: jnp.where(good, new, old),
       (params, moments),
@@ -161,13 +161,13 @@ def make_train_step(
 
 
 def _gradients(objective, params, view, counts, key, *, parts: int, gather):
-  """(gradients, ({name: total}, carried)), a microbatch after the other."""
+  """(gradients, ({name: total}, batch_stats)), a microbatch after the other."""
 
   def of(params, view, key):
     def loss_fn(params):
       params = gather(params) if gather else params
-      totals, carried = objective.totals(params, view, key)
-      return _weighted(objective, totals, counts), (totals, carried)
+      totals, batch_stats = objective.totals(params, view, key)
+      return _weighted(objective, totals, counts), (totals, batch_stats)
 
     return jax.grad(loss_fn, has_aux=True)(params)
 
@@ -183,10 +183,10 @@ def _gradients(objective, params, view, counts, key, *, parts: int, gather):
   first = jax.tree.map(lambda x: x[0], micros)
   shapes = jax.eval_shape(of, params, first, key)
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-  (grads, (totals, carried)), _ = jax.lax.scan(
+  (grads, (totals, batch_stats)), _ = jax.lax.scan(
     add, zeros, (jnp.arange(parts), micros)
   )
-  return grads, (totals, jax.tree.map(lambda x: x / parts, carried))
+  return grads, (totals, jax.tree.map(lambda x: x / parts, batch_stats))
 
 
 def _weighted(objective, totals, counts):
