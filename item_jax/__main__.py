@@ -10,7 +10,7 @@ import sys
 
 from item_jax import __version__
 from item_jax.cli import places
-from item_jax.cli.output import flush, forgiving
+from item_jax.cli.output import flush, forgiving, printed_logs
 from item_jax.distributed import cluster, processes
 from item_jax.errors import WRONG_PATHS, UserError
 
@@ -77,7 +77,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
       try:
         # Results go to stdout and must not be lost without a word.
-        with forgiving("stderr"), cluster.failing_at_once():
+        with (
+          forgiving("stderr"),
+          printed_logs(),
+          cluster.failing_at_once(),
+        ):
           code = cluster.end(_run(argv))
       finally:
         lost = flush(sys.stdout)

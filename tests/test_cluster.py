@@ -12,7 +12,7 @@ import shell
 from item_jax.distributed import cluster
 from item_jax.errors import UserError
 
-LOOP = Path(__file__).parent / "progress_loop.py"
+LOOP = Path(__file__).parent / "helpers" / "progress_loop.py"
 
 
 def parse(*words):

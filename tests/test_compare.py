@@ -786,7 +786,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   out = tmp_path / "c"
   how = {
     "systems": "clip,tfidf",
-    "config": str(Path(__file__).parent / "tiny_compare.py"),
+    "config": str(Path(__file__).parent / "helpers" / "tiny_compare.py"),
     "seeds": 1,
     "rates": "1",
     "budget": "40steps",

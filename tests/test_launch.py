@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")])
-LOOP = Path(__file__).parent / "progress_loop.py"
+LOOP = Path(__file__).parent / "helpers" / "progress_loop.py"
 # A command that notes its words and ends with the next of the codes in $CODES.
 SCRIPTED = """#!/usr/bin/env bash
 exec 9> "$CALLS.lock"

@@ -16,7 +16,7 @@ from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.training import sharding
 
-CHILD = Path(__file__).with_name("eight_devices.py")
+CHILD = Path(__file__).parent / "helpers" / "eight_devices.py"
 MESHES = ("2x4",)
 
 

@@ -13,6 +13,7 @@ import shell
 from item_jax.distributed.processes import shared_memory_prefix
 
 HERE = Path(__file__).parent
+HELPERS = HERE / "helpers"
 LAUNCH = HERE.parent / "launch"
 SECONDS = 5  # that a child may live longer than its parent
 
@@ -70,7 +71,7 @@ def segments(owner: int) -> list[str]:
 
 
 def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
-  reader = start(HERE / "read_on.py", tiny_data)
+  reader = start(HELPERS / "read_on.py", tiny_data)
   assert reader.stdout.readline() == "running\n"
   assert segments(reader.pid)
   # As if a worker had been killed between making and telling of it.
@@ -85,7 +86,7 @@ def test_a_reader_leaves_neither_workers_nor_memory(tiny_data):
 
 
 def test_many_processes_end_with_what_started_them():
-  loop = (sys.executable, HERE / "progress_loop.py", "--stall_seconds=60")
+  loop = (sys.executable, HELPERS / "progress_loop.py", "--stall_seconds=60")
   parent = subprocess.Popen(
     ["bash", LAUNCH / "processes.sh", "2", *loop],
     env=shell.environment(),
@@ -125,7 +126,7 @@ def test_compare_leaves_no_runs(tiny_data, tmp_path):
   parent = start(
     *("-m", "item_jax", "compare", f"--data={tiny_data}", "--seeds=1"),
     *("--systems=clip,tfidf", "--rates=1", "--budget=40steps"),
-    f"--config={HERE / 'tiny_compare.py'}",
+    f"--config={HELPERS / 'tiny_compare.py'}",
     f"--out={tmp_path / 'out'}",
   )
   kill_and_watch(parent.pid, at_least=1, like="comparison.child")

@@ -19,7 +19,7 @@ from item_jax.errors import UserError
 from item_jax.models import memory
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CHILD = Path(__file__).with_name("compiled.py")
+CHILD = Path(__file__).parent / "helpers" / "compiled.py"
 MACHINE = Machine(chips=4, memory=1e9, peak=1e12)
 
 

@@ -20,7 +20,7 @@ import shell
 from item_jax.files import exclusive_lock, write_manifest
 from item_jax.training.checkpoints import Checkpoints
 
-SIGNALLED = Path(__file__).with_name("signalled.py")
+SIGNALLED = Path(__file__).parent / "helpers" / "signalled.py"
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ def test_all_of_many_processes_fail_together(tiny_data, tmp_path):
 
 @pytest.mark.parametrize("who", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_what_one_of_two_processes_cannot_write_fails_in_both(tmp_path, who):
-  script = Path(__file__).with_name("one_sided_save.py")
+  script = Path(__file__).parent / "helpers" / "one_sided_save.py"
   processes = shell.start_together(tmp_path, who, program=(script,))
   outputs = shell.outputs(processes, seconds=120)
   for process, output in zip(processes, outputs, strict=True):

@@ -17,7 +17,7 @@ import shell
 from item_jax.distributed import watchdog
 from item_jax.distributed.watchdog import Progress
 
-LOOP = Path(__file__).parent / "progress_loop.py"
+LOOP = Path(__file__).parent / "helpers" / "progress_loop.py"
 STALL = 5
 # What is asked of a loaded machine: the limit, a look a second at each end,
 # the time in which a last word is heard, and the load itself.

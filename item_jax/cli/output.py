@@ -1,10 +1,45 @@
-"""Keeps work from ending of what it prints: a context in which a disk that
-takes no more of the output costs lines, and nothing else."""
+"""Prints what the library logs, and survives output that cannot be written.
+
+The library prints nothing: it logs to loggers below "item_jax", and the command
+line shows their records as plain lines.
+"""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
+
+
+class PrintHandler(logging.Handler):
+  """Prints each record's message: warnings to stderr, the rest to stdout.
+
+  What print() raises reaches who logged, so that a full disk is not passed
+  over. The streams are those of the moment.
+  """
+
+  def emit(self, record: logging.LogRecord) -> None:
+    warning = record.levelno >= logging.WARNING
+    print(
+      record.getMessage(),
+      file=sys.stderr if warning else sys.stdout,
+      flush=True,
+    )
+
+
+@contextlib.contextmanager
+def printed_logs() -> Iterator[None]:
+  """Prints what the library logs at the level INFO and above."""
+  logger = logging.getLogger("item_jax")
+  handler, before = PrintHandler(), (logger.level, logger.propagate)
+  logger.addHandler(handler)
+  logger.setLevel(logging.INFO)
+  logger.propagate = False
+  try:
+    yield
+  finally:
+    logger.removeHandler(handler)
+    logger.level, logger.propagate = before
 
 
 class _Forgiving:
