@@ -39,7 +39,8 @@ def printed_logs() -> Iterator[None]:
     yield
   finally:
     logger.removeHandler(handler)
-    logger.level, logger.propagate = before
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
 
 
 class _Forgiving:
