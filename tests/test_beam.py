@@ -19,9 +19,9 @@ from item_jax.data.images import store_jpeg
 from item_jax.data.records import Fingerprint, Record, in_order, open_store
 from item_jax.errors import UserError
 from item_jax.ingest import beam, beam_workers
-from item_jax.ingest.ledger import open_ledger
 from item_jax.ingest.prepare import prepare
 from item_jax.ingest.row import Row
+from item_jax.ingest.statistics import open_statistics
 
 DIRECT = {"runner": "DirectRunner", "workers": None}
 TWO_WORKERS = (
@@ -166,19 +166,24 @@ def test_photos_in_the_table_reach_the_workers(tmp_path):
     Row(n, f"l{n}", f"p{n}", data, f"mug {n}", "", "train")
     for n, data in enumerate(files, start=1)
   ]
-  with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+  with open_statistics(tmp_path / "statistics.sqlite") as statistics:
     options = beam.read_options("DirectRunner", [])
     outcome = beam.write(
-      tmp_path, rows, tmp_path, ledger, runner="DirectRunner", options=options
+      tmp_path,
+      rows,
+      tmp_path,
+      statistics,
+      runner="DirectRunner",
+      options=options,
     )
-    names = ledger.image_names()
+    names = statistics.image_names()
   expected = Fingerprint()
   for row, data in zip(rows[:3], files, strict=False):
     expected.add(
       Record(row.listing_id, row.product_id, row.title, "", store_jpeg(data))
     )
   assert outcome["fingerprint"] == {"train": expected.hexdigest()}
-  assert outcome["reasons"] == {"the file is no JPEG, PNG or WebP photo": 1}
+  assert outcome["reasons"] == {"the file is no JPEG, PNG or WebP image": 1}
   assert names == {"in the table": 3}
 
 
@@ -189,7 +194,7 @@ def test_a_worker_that_fails_leaves_nothing(few, tmp_path, monkeypatch):
   def fail(root, name):
     raise RuntimeError(f"nobody expects {name}")
 
-  monkeypatch.setattr(beam_workers, "store_photo", fail)
+  monkeypatch.setattr(beam_workers, "load_image", fail)
   with pytest.raises(RuntimeError, match="nobody expects"):
     run(few, out=tmp_path / "data", **DIRECT)
   assert [path.name for path in tmp_path.iterdir()] == ["bucket"]

@@ -26,7 +26,7 @@ KILLED_WHEN_READY = """
 import os, signal, sys
 from item_jax.__main__ import main
 from item_jax import new_folder
-new_folder.AtomicDirectory.publish = lambda _: os.kill(os.getpid(), 9)
+new_folder.AtomicDirectory.commit = lambda _: os.kill(os.getpid(), 9)
 if __name__ == "__main__":
   sys.exit(main())
 """
@@ -195,7 +195,7 @@ def test_killed_just_before_it_has_its_name(shop, undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("kilobytes", "named"), [(0, "ledger.sqlite"), (100, "train-0.part")]
+  ("kilobytes", "named"), [(0, "statistics.sqlite"), (100, "train-0.part")]
 )
 def test_a_full_disk_is_named_and_leaves_nothing(
   shop, tmp_path, kilobytes, named

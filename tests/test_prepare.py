@@ -21,13 +21,13 @@ from shop import (
 
 from item_jax.data.images import store_jpeg
 from item_jax.data.records import Record, open_store
+from item_jax.data.summary import summarize
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.ingest.images import photos
-from item_jax.ingest.ledger import open_ledger
+from item_jax.ingest.images import load
 from item_jax.ingest.prepare import prepare
 from item_jax.ingest.row import Reading
-from item_jax.ingest.summary import report
+from item_jax.ingest.statistics import open_statistics
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -96,10 +96,10 @@ def test_too_many_bad_rows_leave_no_data(shop, capsys):
 
 
 def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
-  monkeypatch.setattr(photos, "store_photo", _deadly)
-  monkeypatch.setattr(photos, "_stored_chunk", _deadly_chunk)
+  monkeypatch.setattr(load, "load_image", _deadly)
+  monkeypatch.setattr(load, "_load_chunk", _deadly_chunk)
   wanted = [(n, f"{n}.jpg") for n in range(40)]
-  done = dict(photos.store_photos(shop / "images", wanted, workers=2))
+  done = dict(load.load_images(shop / "images", wanted, workers=2))
   assert list(done) == list(range(40))
   for n, stored in done.items():
     if n == 21:
@@ -111,7 +111,7 @@ def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
 def _deadly(root, name):
   if name == "21.jpg":
     os.kill(os.getpid(), signal.SIGKILL)
-  return store_jpeg(photos.read_image(root, name)[0])
+  return store_jpeg(load.read_image(root, name)[0])
 
 
 def _deadly_chunk(root, names):
@@ -122,18 +122,18 @@ def _deadly_chunk(root, names):
 
 
 def test_workers_that_all_die_are_an_error(shop, monkeypatch):
-  monkeypatch.setattr(photos, "store_photo", _dead)
-  monkeypatch.setattr(photos, "_stored_chunk", _dead)
+  monkeypatch.setattr(load, "load_image", _dead)
+  monkeypatch.setattr(load, "_load_chunk", _dead)
   wanted = [(n, f"{n}.jpg") for n in range(3)]
   with pytest.raises(RuntimeError, match="die whatever they read"):
-    list(photos.store_photos(shop / "images", wanted, workers=2))
+    list(load.load_images(shop / "images", wanted, workers=2))
 
 
 def test_a_killed_worker_blames_no_photo_that_is_missing(shop, monkeypatch):
   """Those that cannot be read are not those that kill."""
-  monkeypatch.setattr(photos, "_stored_chunk", _dead)
+  monkeypatch.setattr(load, "_load_chunk", _dead)
   wanted = [(n, f"gone{n}.jpg") for n in range(3)]
-  done = dict(photos.store_photos(shop / "images", wanted, workers=2))
+  done = dict(load.load_images(shop / "images", wanted, workers=2))
   for n, stored in done.items():
     assert str(stored) == f"the image file is not there: gone{n}.jpg"
 
@@ -399,15 +399,15 @@ def test_killed_between_two_renames_the_old_data_comes_back(shop):
   with pytest.raises(FileExistsError, match="--overwrite"):
     run(shop)
   assert contents(shop / "data") == before
-  assert report(open_store(shop / "data").catalogue)
+  assert summarize(open_store(shop / "data").catalogue)
 
 
 def test_what_the_ledger_sorts_lies_beside_it(tmp_path):
   """/var/tmp may be small; after it SQLite's own place is as it was."""
   folder = tmp_path / "it's here"
   folder.mkdir()
-  with open_ledger(folder / "ledger.sqlite") as ledger:
-    (said,) = ledger._database.execute("PRAGMA temp_store_directory")
+  with open_statistics(folder / "statistics.sqlite") as statistics:
+    (said,) = statistics._database.execute("PRAGMA temp_store_directory")
     assert said == (str(folder),)
   other = sqlite3.connect(tmp_path / "other.sqlite")
   assert other.execute("PRAGMA temp_store_directory").fetchall() == []
@@ -418,12 +418,12 @@ def test_a_ledger_that_the_disk_does_not_take_is_named(tmp_path):
   record = Record("1", "1", "mug " * 1000, "", b"")
 
   def fill():
-    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
-      ledger._database.execute("PRAGMA max_page_count = 8")
+    with open_statistics(tmp_path / "statistics.sqlite") as statistics:
+      statistics._database.execute("PRAGMA max_page_count = 8")
       for n in range(100):
-        ledger.add("train", record._replace(listing_id=str(n)))
+        statistics.add("train", record._replace(listing_id=str(n)))
 
   with pytest.raises(
-    OSError, match=r"ledger\.sqlite: database or disk is full"
+    OSError, match=r"statistics\.sqlite: database or disk is full"
   ):
     fill()

@@ -14,7 +14,7 @@ from store import open_bucket
 from item_jax.data.file_kinds import name_kind
 from item_jax.data.images import BadImage, store_jpeg
 from item_jax.ingest.images.files import find_root, read_image
-from item_jax.ingest.images.photos import NO_PHOTO, store_photos
+from item_jax.ingest.images.load import NO_IMAGE, load_images
 from item_jax.ingest.images.placeholders import group_alike, thumbnail
 from item_jax.ingest.prepare import prepare
 
@@ -195,15 +195,15 @@ def test_a_photo_in_the_table_is_stored_as_its_file_would_be(tmp_path, workers):
   files = [photo(n, kind) for n, kind in enumerate(("JPEG", "PNG", "WEBP"))]
   bad = [photo(0, "GIF"), photo()[:-1500]]
   wanted = [*enumerate(files + bad), (5, b""), (6, "")]
-  done = dict(store_photos(tmp_path, wanted, workers=workers))
+  done = dict(load_images(tmp_path, wanted, workers=workers))
   assert list(done) == list(range(7))
   for n, data in enumerate(files):
     assert done[n].jpeg == store_jpeg(data)
     assert (done[n].name, done[n].spelling) == ("", "in the table")
-  assert str(done[3]) == "the file is no JPEG, PNG or WebP photo: it is GIF"
+  assert str(done[3]) == "the file is no JPEG, PNG or WebP image: it is GIF"
   assert str(done[4]).startswith("the image file is broken or cut short: ")
   assert len(str(done[4])) < 200
-  assert done[5] == done[6] == NO_PHOTO
+  assert done[5] == done[6] == NO_IMAGE
 
 
 @pytest.mark.parametrize(
