@@ -30,10 +30,10 @@ def look_up(name: str, known: Mapping[str, Any], *, option: str) -> Any:
   try:
     found = importlib.import_module(module)
   except ImportError as error:
-    raise UserError(
-      f"{option}={name}: {error}; is its package installed, or its folder in"
-      " PYTHONPATH?"
-    ) from error
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+      hint = "; is its package installed, or its folder in PYTHONPATH?"
+    raise UserError(f"{option}={name}: {error}{hint}") from error
   if not hasattr(found, attribute):
     raise UserError(f"{option}={name}: {module} has no {attribute}")
   return getattr(found, attribute)

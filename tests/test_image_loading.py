@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import unicodedata
 
 import numpy as np
@@ -271,15 +270,15 @@ def listings_with(tmp_path, files):
       spelling = name.replace(" ", "%20")
       lines.writerow((f"l{n:02}", f"p{n}", spelling, f"mug {n}", "train"))
   out = tmp_path / "data"
-  assert prepare(tmp_path / "c.csv", images=folder, out=out, workers=0) == 0
-  return json.loads((out / "catalogue.json").read_text(encoding="utf-8"))
+  return prepare(tmp_path / "c.csv", images=folder, out=out, workers=0)
 
 
-def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path, capsys):
+def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path):
   files = {f"{n}.jpg": photo(n) for n in range(10)}
   again = copies(nothing_to_see())
   files |= {f"no photo {n}.jpg": data for n, data in enumerate(again)}
-  found = listings_with(tmp_path, files)
+  dataset = listings_with(tmp_path, files)
+  found, report = dataset.catalogue, str(dataset)
   assert found["placeholders"] == [
     {
       "listings": 10,
@@ -289,7 +288,6 @@ def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path, capsys):
     }
   ]
   assert found["image_names"] == {"as written": 10, "percent-decoded": 10}
-  report = capsys.readouterr().out
   assert "image names 10 percent-decoded\n" in report
   assert (
     "placeholder 10 products have one image, no%20photo%200.jpg:"
@@ -297,15 +295,13 @@ def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path, capsys):
   ) in report
 
 
-def test_few_products_or_none_with_an_image_are_no_placeholder(
-  tmp_path, capsys
-):
+def test_few_products_or_none_with_an_image_are_no_placeholder(tmp_path):
   files = {f"{n}.jpg": photo(n) for n in range(10)}
   files |= {f"same{n}.jpg": photo(99) for n in range(4)}
-  found = listings_with(tmp_path, files)
+  dataset = listings_with(tmp_path, files)
+  found, report = dataset.catalogue, str(dataset)
   assert found["placeholders"] == []
   assert found["image_names"] == {"as written": 14}
-  report = capsys.readouterr().out
   assert "placeholder" not in report
   assert "image names" not in report
 

@@ -1,4 +1,4 @@
-"""StoredImage rows in, one by one; what one needs to know of all of them out."""
+"""Counts what a data set holds, from its records one by one."""
 
 import array
 import contextlib

@@ -12,10 +12,28 @@ from item_jax.ingest.sources import (
   shopify,
   woocommerce,
 )
-from item_jax.ingest.sources.cells import Categories
-from item_jax.ingest.sources.items import Bad, Listing, Merged, list_products
+from item_jax.ingest.sources.cells import Categories, plain
+from item_jax.ingest.sources.items import (
+  Bad,
+  Item,
+  Listing,
+  Merged,
+  list_products,
+)
 from item_jax.ingest.sources.source import Cells, Source
 from item_jax.registry import look_up
+
+# What a source of another package is built from, and what becomes of its rows.
+__all__ = [
+  "Bad",
+  "Categories",
+  "Cells",
+  "Item",
+  "Listing",
+  "Merged",
+  "Source",
+  "plain",
+]
 
 SOURCES = {
   module.SOURCE.name: module.SOURCE
