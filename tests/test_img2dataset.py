@@ -158,9 +158,9 @@ def test_names_below_a_folder_of_ones_own(address, names):
 
 
 def test_names_are_no_addresses():
-  assert addresses.is_address("HTTPS://x/a.jpg")
-  assert not addresses.is_address("photos/http/a.jpg")
-  assert not addresses.is_address("")
+  assert addresses.is_web_address("HTTPS://x/a.jpg")
+  assert not addresses.is_web_address("photos/http/a.jpg")
+  assert not addresses.is_web_address("")
 
 
 def test_files_of_ones_own_are_found_by_name(tmp_path):

@@ -150,7 +150,7 @@ def test_no_title_is_an_error(titles):
 
 
 def test_too_small_a_vocabulary_is_an_error():
-  with pytest.raises(UserError, match="9 words"):
+  with pytest.raises(UserError, match="9 tokens"):
     train_wordpiece(TITLES, vocab_size=9)
 
 
@@ -280,10 +280,10 @@ def a_far_id_stated(content, vocabulary):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    (two_of_an_id, "the id [0-9]+ to the words 'cotton' and 'red'"),
-    (a_gap, "the id [0-9]+ to the words '.MASK.' and '"),
-    (another_id_stated, "states the id [0-9]+ for the word '.MASK.'"),
-    (a_far_id_stated, "states the id 500 for the word '<more>'"),
+    (two_of_an_id, "the id [0-9]+ to the tokens 'cotton' and 'red'"),
+    (a_gap, "the id [0-9]+ to the tokens '.MASK.' and '"),
+    (another_id_stated, "states the id [0-9]+ for the token '.MASK.'"),
+    (a_far_id_stated, "states the id 500 for the token '<more>'"),
   ],
 )
 def test_ids_that_are_not_those_in_use(tokenizer, tmp_path, change, message):

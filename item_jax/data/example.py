@@ -1,8 +1,8 @@
-"""The part of tf.train.Example that a store uses, as a protobuf message.
+"""Defines the part of tf.train.Example that a data set uses, as protobuf.
 
-Described here field by field, because the packages that ship it bring along
-the import of a whole framework, which may not begin in two threads at once:
-readers are threads.
+The message is described here field by field, because the packages that ship it
+import a whole framework, which must not happen in two threads at once: records
+are read by threads.
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -12,7 +12,10 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 
 def _describe() -> descriptor_pb2.FileDescriptorProto:
-  """Field numbers and kinds as in tensorflow/core/example/*.proto."""
+  """Describes the messages, with the field numbers of tf.train.Example.
+
+  See tensorflow/core/example/*.proto.
+  """
   file = descriptor_pb2.FileDescriptorProto(
     name="item_jax/example.proto", package=_PACKAGE, syntax="proto3"
   )

@@ -1,17 +1,17 @@
-"""Lines and outlines: a few numbers in, points [N, 2] out."""
+"""Computes lines and outlines as points [N, 2]."""
 
 import numpy as np
 
 
 def ellipse(x, y, rx, ry=None, start=0, end=360):
-  """Points [48, 2] along an ellipse; angles in degrees, clockwise."""
+  """Returns points [48, 2] along an ellipse; angles in degrees, clockwise."""
   angle = np.radians(np.linspace(start, end, 48))
   ry = rx if ry is None else ry
   return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
 
 
 def rounded(left, top, right, low, r):
-  """A rectangle with corners of radius `r`."""
+  """Returns a rectangle with corners of radius `r`."""
   corners = (
     (right - r, low - r, 0),
     (left + r, low - r, 90),
@@ -40,12 +40,12 @@ def smooth(*points, rounds=3, closed=True):
 
 
 def turned(*profile):
-  """A body of revolution: (half width, height) pairs from top to bottom."""
+  """Outlines a body of revolution by (half width, height), top to bottom."""
   half = np.array(profile, float)
   return np.concatenate([half * [-1, 1], (half * [1, 1])[::-1]])
 
 
 def turned_smooth(*profile):
-  """`turned` with a smooth outline between its sharp ends."""
+  """Does what `turned` does, with a smooth outline between sharp ends."""
   half = smooth(*profile, closed=False)
   return np.concatenate([half * [-1, 1], half[::-1]])
