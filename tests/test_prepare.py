@@ -321,14 +321,14 @@ def test_existing_output_stays_unless_it_may_go(shop):
 
 
 def test_overwrite_spares_what_is_no_store(shop):
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, out=shop / "images", overwrite=True)
   assert len(os.listdir(shop / "images")) == 40
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, out=shop / "c.csv", overwrite=True)
   run(shop)
   (shop / "data" / "notes.txt").write_text("mine")
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, overwrite=True)
   assert (shop / "data" / "notes.txt").read_text() == "mine"
 

@@ -293,9 +293,10 @@ def whole(folder: Path, vectors_ND=((1, 0), (0, 1))) -> None:
   write_export(folder, vectors_ND, [{}, {}])
 
 
-def test_an_unfinished_export_stays_here_until_it_is_whole(bucket, capsys):
-  assert export(unfinished) == 4
-  assert "nothing is uploaded before it is complete" in capsys.readouterr().out
+def test_an_unfinished_export_stays_here_until_it_is_whole(bucket, caplog):
+  with caplog.at_level("INFO"):
+    assert export(unfinished) == 4
+  assert "nothing is uploaded before it is complete" in caplog.text
   assert objects(bucket) == {}
   seen = []
 

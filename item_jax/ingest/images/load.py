@@ -1,4 +1,4 @@
-"""Reads photos and shrinks them to what the store keeps, in order."""
+"""Reads images and shrinks them to the stored size, in worker processes."""
 
 import multiprocessing
 import os
@@ -18,18 +18,18 @@ from item_jax.ingest.images.names import shorten
 from item_jax.ingest.images.placeholders import thumbnail
 
 T = TypeVar("T")
-_CHUNK = 16  # photos handed to a worker at once
-_DEATHS = 2  # of a process alone with it; one may have been killed from outside
-_AHEAD = 4  # chunks a worker may be ahead of the one waited for
-IN_TABLE = "in the table"  # in place of a name's spelling
+_CHUNK = 16  # images that a worker takes at once
+_DEATHS = 2  # of a process with one image: one death may have another cause
+_PREFETCH = 4  # chunks a worker that are read before they are needed
+IN_TABLE = "in the table"  # instead of a name's spelling
 
 
 class StoredImage(NamedTuple):
-  """What is known of a photo once it can be stored."""
+  """An image as it is stored, and how it was found."""
 
-  jpeg: bytes  # b"" for no photo
-  name: str = ""  # as the table writes it; "" where the photo lies in it
-  spelling: str = ""  # by which the file was found, or IN_TABLE
+  jpeg: bytes  # b"" where a row has no image
+  name: str = ""  # as the table writes it; "" for an image inside the table
+  spelling: str = ""  # how the file was found, or IN_TABLE
   thumbnail: bytes = b""
 
 
@@ -42,17 +42,17 @@ def load_images(
   *,
   workers: int | None,
 ) -> Iterator[tuple[T, StoredImage | BadImage]]:
-  """Reads and shrinks photos.
+  """Reads and shrinks images.
 
   Args:
-    folder: where the names start; no photo outside is read.
-    wanted: pairs of anything and a photo's name, or the bytes of its file
-      for one that lies in the table itself; "" is no photo.
+    folder: where the names start; no image outside of it is read.
+    wanted: pairs of anything and an image's name, or the bytes of its file for
+      an image inside the table; "" is no image.
     workers: processes; None takes one a core, 0 or 1 the calling process.
 
   Yields:
-    Each thing with its photo or the reason why there is none, in the order of
-    `wanted` whatever the number of workers.
+    Each thing with its image, or the reason why it cannot be used, in the order
+    of `wanted` for any number of workers.
   """
   root = find_root(folder)
   if workers is None:
@@ -66,7 +66,7 @@ def load_images(
   try:
     for chunk in _chunks(wanted):
       waiting.append((chunk, pool.submit(chunk)))
-      if len(waiting) >= workers * _AHEAD:
+      if len(waiting) >= workers * _PREFETCH:
         yield from _first(pool, waiting)
     while waiting:
       yield from _first(pool, waiting)
@@ -94,20 +94,20 @@ def _first(pool, waiting):
     stored = future.result()
   except BrokenProcessPool:
     stored = pool.one_by_one(chunk)
-    for place, (later, _) in enumerate(waiting):
-      waiting[place] = (later, pool.submit(later))
+    for index, (later, _) in enumerate(waiting):
+      waiting[index] = (later, pool.submit(later))
   return [(thing, s) for (thing, _), s in zip(chunk, stored, strict=True)]
 
 
 class _Pool:
-  """Worker processes that are replaced when a photo kills them."""
+  """Runs worker processes, and replaces them when an image kills them."""
 
   def __init__(self, root, workers):
     self._root = root
     self._workers = workers
     # Spawned: threads of libraries already loaded would not survive a fork.
     self._context = multiprocessing.get_context("spawn")
-    # No Event: who is killed while it asks one leaves its lock held.
+    # Not an Event: a process killed while it checks one keeps its lock.
     self._stop = self._context.Semaphore(0)
     self._pool = self._start(workers)
 
@@ -126,7 +126,7 @@ class _Pool:
       return broken
 
   def one_by_one(self, chunk):
-    """Finds the photo that kills a process, and renews the pool."""
+    """Finds the image that kills a process, and renews the pool."""
     self._pool.shutdown()
     lone = self._start(1)
     stored, deadly = [], 0
@@ -152,7 +152,7 @@ class _Pool:
     return stored
 
   def close(self):
-    self._stop.release()  # photos handed out but not begun are let be
+    self._stop.release()  # workers skip the images that they have not begun
     self._pool.shutdown(cancel_futures=True)
 
 
@@ -164,7 +164,7 @@ def _start_worker(stop, parent):
   cv2.setNumThreads(1)  # one process a core is enough
 
 
-_stop = None  # in a worker: above 0 where nobody waits any more
+_stop = None  # in a worker: above 0 when the parent stops waiting
 
 
 def _stopped() -> bool:
@@ -179,7 +179,7 @@ def _load_chunk(root, names):
 
 
 def load_image(root: str, name: str | bytes) -> StoredImage | BadImage:
-  """Reads and shrinks one photo, as `load_images` does many."""
+  """Reads and shrinks one image, as `load_images` does many."""
   if not name:
     return NO_IMAGE
   try:

@@ -1,4 +1,4 @@
-"""Opens catalogue files of any format as one table of named cells."""
+"""Opens the files of a catalogue as one table of named cells."""
 
 import glob
 import os
@@ -45,7 +45,7 @@ def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
 def find_files(
   catalogue: str | os.PathLike, *, any_name: bool = False
 ) -> list[tuple[Path, Cells]]:
-  """Lists the files of a catalogue, and the columns in their folders' names.
+  """Lists a catalogue's files, each with the columns in its folders' names.
 
   Args:
     catalogue: a file; a folder of parts, as Spark writes them; or a pattern
@@ -83,10 +83,10 @@ def find_files(
 
 
 def find_kind(path: Path) -> str:
-  """The ending that tells the format of a file.
+  """Returns the ending of a file's name that tells its format.
 
   Raises:
-    UserError: it is of no known kind.
+    UserError: the ending is unknown.
   """
   kind = delimited.suffix(path)
   if kind not in READERS:
@@ -98,7 +98,7 @@ def find_kind(path: Path) -> str:
 
 
 def _partition(path: Path) -> Cells:
-  """The columns that the names of folders hold."""
+  """Returns the columns in the names of folders."""
   pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
   return {
     name: None if value == _NONE else urllib.parse.unquote(value)
@@ -154,13 +154,13 @@ def open_tables(
 def read_cells(
   table: Table, columns: Mapping[str, str]
 ) -> Iterator[Cells | str]:
-  """Reads a table row by row; memory does not grow with its length.
+  """Reads a table row by row, in constant memory.
 
   Args:
-    columns: {column: its name in the header}, as `match_columns` finds them.
+    columns: {our column: its name in the header}, from `match_columns`.
 
   Yields:
-    {column: cell} of each row, or the reason why it cannot be read.
+    {our column: cell} of each row, or the reason why it cannot be read.
   """
   inside = {c: n for c, n in columns.items() if n not in table.beside}
   beside = {c: table.beside[n] for c, n in columns.items() if c not in inside}
@@ -174,7 +174,7 @@ def read_cells(
 
 
 def _check_alike(tables: Sequence[Table]) -> None:
-  """Refuses parts of a catalogue that have other columns than the first."""
+  """Refuses parts of a catalogue with other columns than the first part."""
   whole = [table for table in tables if table.whole]
   for table in whole[1:]:
     if _forms(table) != _forms(whole[0]):
@@ -199,12 +199,12 @@ def match_columns(
 
   Args:
     names: the header.
-    known: the columns wanted; at least a title or an image must be there.
-    columns: from one of these to the file's own name for it.
-    source: for errors.
+    known: our columns; at least a title or an image must be there.
+    columns: {our column: the file's own name for it}.
+    source: the file's name, for errors.
 
   Returns:
-    {column: its name in the header} of those that are there.
+    {our column: its name in the header} of those that are there.
 
   Raises:
     UserError: the columns are not as expected.
@@ -236,18 +236,18 @@ def match_columns(
 
 
 def _named(names: Sequence[str], name: str) -> str:
-  """The name as a header spells it, where one column alone has it."""
+  """Returns a name as the header spells it, where exactly one column has it."""
   alike = [n for n in names if composed(n) == composed(name)]
   return alike[0] if name not in names and len(alike) == 1 else name
 
 
 def composed(name: str) -> str:
-  """A name in one form: blanks, case and Unicode's forms make no other."""
+  """Normalizes a name: blanks, case and Unicode forms make no difference."""
   return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def _listed(names):
-  """For an error, whatever file it was that was taken for a table."""
+  """Lists names for an error, printable whatever the file holds."""
   texts = [
     (name if name.isprintable() else ascii(name)[1:-1])[:_SHOWN]
     for name in list(names)[:_SHOWN]
