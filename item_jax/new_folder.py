@@ -64,7 +64,9 @@ class AtomicDirectory:
   path: the temporary folder to fill.
   """
 
-  def __init__(self, out, overwrite, replaceable):
+  def __init__(
+    self, out: Path, overwrite: bool, replaceable: Callable[[Path], bool]
+  ):
     self._out = out
     self._overwrite = overwrite
     self._replaceable = replaceable

@@ -35,10 +35,12 @@ class Address(str):
 
   @property
   def name(self) -> str:
+    """The last part of the address."""
     return posixpath.basename(self)
 
   @property
   def parent(self) -> "Address":
+    """The address without its last part."""
     return Address(posixpath.dirname(self))
 
   def __truediv__(self, name: str) -> "Address":
@@ -73,6 +75,7 @@ def locate(path: str | os.PathLike) -> Path | Address:
 
 
 def is_remote(path: str | os.PathLike | None) -> bool:
+  """Whether a path is an address on an object store."""
   return path is not None and isinstance(locate(path), Address)
 
 
@@ -155,6 +158,7 @@ def list_files(address: Address) -> dict[str, int]:
 
 
 def is_file(address: Address) -> bool:
+  """Whether there is an object at the address itself."""
   store, path = _open(address)
   return _call(address, lambda: store.isfile(path), absent=False)
 
@@ -166,6 +170,7 @@ def read(address: Address) -> bytes | None:
 
 
 def write(address: Address, content: bytes) -> None:
+  """Writes an object, in place of an earlier one."""
   store, path = _open(address)
   _call(address, lambda: store.pipe_file(path, content))
 

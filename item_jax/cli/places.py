@@ -34,6 +34,7 @@ class _Kind:
     return self.mark(place) if isinstance(place, Address) else place
 
   def mark(self, address: Address) -> FlagAddress:
+    """Returns the address with this kind."""
     marked = FlagAddress(address)
     marked.kind = self
     return marked

@@ -25,7 +25,7 @@ from item_jax.data import images
 from item_jax.data.order import InOrder, Order
 from item_jax.data.records import Dataset, Record, Source
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.data.unreadable import UNREADABLE, first_good
+from item_jax.data.unreadable import UNREADABLE, RowOrder, first_good
 from item_jax.distributed.processes import (
   die_with_parent,
   name_shared_memory,
@@ -73,11 +73,11 @@ class _Reader(NamedTuple):
   def row(self, number: int) -> Batch:
     return self._batch(self.source[number])
 
-  def first_good(self, order, position: int) -> Batch:
+  def first_good(self, order: RowOrder, position: int) -> Batch:
     skipped, row = first_good(self.row, order, position)
     return row._replace(bad_B=np.bool_(skipped > 0))
 
-  def in_place(self, order, position: int) -> Batch:
+  def in_place(self, order: RowOrder, position: int) -> Batch:
     try:
       return self.row(order[position])
     except UNREADABLE:

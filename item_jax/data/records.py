@@ -15,11 +15,9 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from item_jax.data.example import Example
+from item_jax.data.example import Record, field_bytes, parse
 from item_jax.data.summary import summarize
 from item_jax.distributed.processes import allow_open_files
 from item_jax.errors import UserError
@@ -45,16 +43,6 @@ def in_order(splits: Iterable[str]) -> list[str]:
   return known + sorted(splits - set(SPLITS))
 
 
-class Record(NamedTuple):
-  """One listing as it is stored."""
-
-  listing_id: str
-  product_id: str
-  title: str  # "" when missing
-  category: str  # a path with " > "; "" when missing
-  image: bytes  # JPEG; b"" when missing
-
-
 class BadRecord(UserError):  # noqa: N818 - data, not a fault
   """A record is corrupt; the message names it and its shard."""
 
@@ -66,56 +54,21 @@ class Fingerprint:
     self._hash = hashlib.sha256()
 
   def add(self, record: Record) -> None:
+    """Adds a record."""
     parts = []
-    for value in _values(record):
+    for value in field_bytes(record):
       # With its length, so that no two different records hash the same.
       parts += (len(value).to_bytes(8, "little"), value)
     self._hash.update(b"".join(parts))
 
   def hexdigest(self) -> str:
+    """Returns the hash in hexadecimal."""
     return self._hash.hexdigest()
 
 
 def shard_name(split: str, shard: int, shards: int) -> str:
   """Names a shard as TFDS does."""
   return f"{NAME}-{split}.array_record-{shard:05d}-of-{shards:05d}"
-
-
-def _values(record):
-  return [v if isinstance(v, bytes) else v.encode() for v in record]
-
-
-class Serializer:
-  """Serializes records as the tf.train.Example that TFDS expects.
-
-  One message is filled anew for each record, because building one takes twice
-  the time: each thread needs a serializer of its own.
-  """
-
-  def __init__(self):
-    self._example = Example()
-    feature = self._example.features.feature
-    self._lists = [feature[f].bytes_list.value for f in Record._fields]
-    for values in self._lists:
-      values.append(b"")
-
-  def __call__(self, record: Record) -> bytes:
-    for values, value in zip(self._lists, _values(record), strict=True):
-      values[0] = value
-    return self._example.SerializeToString(deterministic=True)
-
-
-def _parse(data: bytes) -> Record:
-  """Parses one record; raises ValueError where the bytes are not one."""
-  try:
-    feature = Example.FromString(data).features.feature
-  except DecodeError as error:
-    raise ValueError(str(error)) from error
-  lists = [feature[field].bytes_list.value for field in Record._fields]
-  if len(feature) != len(lists) or any(len(values) != 1 for values in lists):
-    raise ValueError(f"it has not the fields {', '.join(Record._fields)}")
-  *texts, image = (values[0] for values in lists)
-  return Record(*(text.decode() for text in texts), image)
 
 
 def open_dataset(path: str | os.PathLike) -> "Dataset":
@@ -209,6 +162,7 @@ class Dataset:
     }
 
   def to_dict(self) -> dict[str, Any]:
+    """Returns path, sizes, counts and statistics as JSON can hold them."""
     return {
       "path": str(self.path),
       "sizes": self.sizes,
@@ -289,7 +243,7 @@ class Source:
     position = number - self._ends[shard] + length
     try:
       # As a range: for a list of positions the library reads the whole index.
-      return _parse(self._reader(shard).read(position, position + 1)[0])
+      return parse(self._reader(shard).read(position, position + 1)[0])
     # array_record raises no narrower errors.
     except (RuntimeError, ValueError, IndexError) as error:
       raise BadRecord(

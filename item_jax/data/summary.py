@@ -103,7 +103,7 @@ def describe_missing(found: dict[str, dict[str, int]]) -> list[str]:
   return lines
 
 
-def token_lines(tokens):
+def token_lines(tokens: dict[str, Any]) -> list[str]:
   """Describes how the tokenizer reads titles; warns of what it cannot read."""
   unknown = tokens["titles_with_unknown_share"]
   alike = tokens["titles_as_another_share"]
@@ -128,6 +128,7 @@ def token_lines(tokens):
 
 
 def list_reasons(reasons: dict[str, int]) -> str:
+  """Lists the reasons for rejected rows, a line each."""
   return "\n".join(f"  {count:9,}  {kind}" for kind, count in reasons.items())
 
 

@@ -1,7 +1,7 @@
 """Skips records that cannot be read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from item_jax.data.images import BadImage
 from item_jax.data.records import BadRecord, Record, Source
@@ -12,12 +12,18 @@ UNREADABLE = (BadRecord, BadImage)
 TRIES = 100
 
 
+class RowOrder(Protocol):
+  """order[position] is a row number."""
+
+  def __getitem__(self, position: int) -> int: ...
+
+
 class TooManyBadRecordsError(RuntimeError):
   """More records are unreadable than a run may skip."""
 
 
 def first_good(
-  read: Callable[[int], Any], order, position: int
+  read: Callable[[int], Any], order: RowOrder, position: int
 ) -> tuple[int, Any]:
   """Reads the first readable row at a position or after it.
 
@@ -26,7 +32,7 @@ def first_good(
 
   Args:
     read: row number -> anything; raises UNREADABLE.
-    order: order[position] is a row number, without end.
+    order: of the rows, without end.
 
   Returns:
     How many positions were skipped, and the row.

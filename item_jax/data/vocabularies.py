@@ -97,7 +97,7 @@ def parse(text: str, origin: str) -> Tokenizer:
   return tokenizer
 
 
-def uncased(model, **options) -> Tokenizer:
+def uncased(model: models.Model, **options: Any) -> Tokenizer:
   """Builds a tokenizer that cuts texts as BERT does; lower case by default."""
   tokenizer = Tokenizer(model)
   tokenizer.normalizer = normalizers.BertNormalizer(**options)

@@ -20,7 +20,7 @@ from etils import epath
 from tensorflow_datasets.core import naming, writer
 
 from item_jax.data import records
-from item_jax.data.records import Serializer
+from item_jax.data.example import Serializer
 from item_jax.ingest.images.load import StoredImage, load_image
 from item_jax.ingest.row import Rejected, Row
 from item_jax.ingest.rows import make_record, reject_duplicate

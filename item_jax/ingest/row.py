@@ -38,10 +38,10 @@ class Reading:
   columns: {name of COLUMNS: the catalogue's own name for it}.
   missing: words that stand for a missing value, in lower case.
   file_format: of its files: one of `formats.FORMATS`, or "package.module:NAME";
-    "auto" tells by their names.
+    "auto" detects it by their names.
   quoting: one of `delimited.QUOTING`, for CSV and TSV.
   source: the shop system that wrote it: one of `sources.NAMES`, or
-    "package.module:NAME"; "auto" tells by the header.
+    "package.module:NAME"; "auto" detects it by the header.
   category_separator: between the levels of a category; None takes that of the
     source, or ">" in a plain table.
   which_category: one of `sources.WHICH`, where a shop names several.

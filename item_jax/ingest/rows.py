@@ -62,6 +62,7 @@ class Rejections:
     self._kinds[rejected.reason.partition(": ")[0]] += 1
 
   def total(self) -> int:
+    """Counts the rows rejected so far."""
     return self._kinds.total()
 
   def outcome(self, read: int, fingerprint: dict[str, str]) -> dict[str, Any]:

@@ -127,6 +127,7 @@ class CatalogueStatistics:
     )
 
   def close(self) -> None:
+    """Closes the database."""
     self._temporary_in("")  # SQLite keeps the folder for the whole process
     self._database.close()
 
@@ -139,6 +140,7 @@ class CatalogueStatistics:
     return self._one("SELECT COUNT(title) FROM rows")[0] > 0
 
   def train_titles(self) -> Iterator[str]:
+    """Yields the titles of the split train."""
     for (title,) in self._database.execute(
       "SELECT title FROM rows WHERE split = 'train' AND title IS NOT NULL"
     ):

@@ -4,12 +4,12 @@ import contextlib
 import os
 from pathlib import Path
 
+from item_jax.data.example import Serializer
 from item_jax.data.records import (
   FORMAT,
   NAME,
   Fingerprint,
   Record,
-  Serializer,
   in_order,
   shard_name,
 )
@@ -25,6 +25,7 @@ class StoreWriter:
     self._splits: dict[str, _SplitWriter] = {}
 
   def add(self, split: str, record: Record) -> None:
+    """Writes a record as the next one of a split."""
     if split not in self._splits:
       self._splits[split] = _SplitWriter(self._folder, split)
     self._splits[split].add(record)

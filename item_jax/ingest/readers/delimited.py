@@ -73,6 +73,7 @@ class Lines:
     return Line("", self._number, too_long=True)
 
   def give_back(self, lines: Sequence[Line]) -> None:
+    """Puts lines back in front of the next one."""
     self._again.extend(reversed(lines))
 
 
@@ -157,7 +158,7 @@ def read_rows(
       yield "not readable as CSV: its quotes do not pair"
 
 
-def one_row(text, delimiter, width) -> list[str] | None:
+def one_row(text: str, delimiter: str, width: int) -> list[str] | None:
   """Returns the cells of a row on one line; None where it is no row."""
   cells = cut(text, delimiter)
   if cells is None:
@@ -256,7 +257,7 @@ def _open(text: str, delimiter: str) -> int | None:
       begin = after + 1
 
 
-def suffix(path) -> str:
+def suffix(path: str | os.PathLike) -> str:
   """Returns the ending of a file's name in lower case, packing removed."""
   suffixes = [suffix.lower() for suffix in Path(path).suffixes]
   if suffixes and suffixes[-1] in PACKED:

@@ -227,8 +227,10 @@ def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
   return Table(Path("rows"), list(names), read, whole=False)
 
 
+Reader = Callable[[Path, str], Table]  # of a path and how quotes are read
+
 # A file's format by the ending of its name.
-READERS = {
+READERS: dict[str, Reader] = {
   ".csv": _open_delimited,
   ".tsv": _open_delimited,
   ".jsonl": _open_json,
@@ -239,4 +241,6 @@ READERS = {
   ".xml": _open_whole("google", "read_xml"),
 }
 # What --format takes beside "auto" and "package.module:NAME".
-FORMATS = {ending[1:]: reader for ending, reader in READERS.items()}
+FORMATS: dict[str, Reader] = {
+  ending[1:]: reader for ending, reader in READERS.items()
+}

@@ -3,14 +3,18 @@
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from item_jax.errors import UserError
+
+if TYPE_CHECKING:
+  import pyarrow.parquet as pq
 
 _ROWS = 1024  # read at once
 _ROWS_OF_IMAGES = 16  # the same, where rows hold whole images
 
 
-def open_parquet(path: Path):
+def open_parquet(path: Path) -> "pq.ParquetFile":
   """Opens a file as a pyarrow.parquet.ParquetFile.
 
   Raises:

@@ -119,7 +119,7 @@ def open_tables(
       column names to cells, which can be iterated several times.
     quoting: one of `delimited.QUOTING`.
     file_format: one of `formats.FORMATS`, or "package.module:NAME" of a
-      function (path, quoting) -> Table; "auto" tells by the files' names.
+      function (path, quoting) -> Table; "auto" detects it by their names.
 
   Raises:
     FileNotFoundError, UserError: as the message says.

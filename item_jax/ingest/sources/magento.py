@@ -29,7 +29,7 @@ _MARKS = {
   "store_view_code",
   "configurable_variations",
 }
-_ROOT = "Default Category"  # of every shop's menu; says nothing of a product
+_ROOT = "Default Category"  # the root of every menu; not about the product
 _MEDIA = re.compile(r"^/?(pub/)?media/catalog/product(?=/)")
 _VARIANT = re.compile(r"(?:^|[|,])\s*sku=([^,|]+)")
 
