@@ -178,7 +178,7 @@ def test_files_of_ones_own_are_found_by_name(tmp_path):
   assert fetched.find("https://x/" + "a" * 5000 + ".jpg")[0] == ""
 
 
-def test_output_of_img2dataset_is_asked_alone(tmp_path):
+def test_output_of_img2dataset_is_searched_only_by_its_index(tmp_path):
   fetch(tmp_path, 0, ["https://x/gone.jpg"])
   (tmp_path / "gone.jpg").write_bytes(b"")
   assert addresses.Fetched(tmp_path).find("https://x/gone.jpg")[0] == ""

@@ -54,7 +54,7 @@ WORDS = {
     ("", Path("")),
   ],
 )
-def test_an_address_is_told_from_a_path(given, place):
+def test_an_address_is_distinguished_from_a_path(given, place):
   found = locate(given)
   assert (type(found), found) == (type(place), place)
 
@@ -178,7 +178,7 @@ def test_functions_that_write_refuse_an_address(path, tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_photos_of_other_stores_are_refused(tmp_path):
+def test_images_of_other_stores_are_refused(tmp_path):
   with pytest.raises(UserError, match="hdfs://h/x: files are read one by one"):
     prepare("c.csv", images="hdfs://h/x", out=tmp_path / "data")
 

@@ -131,7 +131,7 @@ def test_addresses_are_listed_and_found_where_they_were_fetched(
   assert stored(tmp_path) == own
 
 
-def test_a_plain_table_that_looks_like_a_shops_is_told(tmp_path):
+def test_a_plain_table_that_looks_like_a_shops_is_reported(tmp_path):
   rows = [
     ("l1", "Lamp &amp; shade", "Home &amp; Garden > Lamps"),
     ("l2", "red mug", "Wear > Shirts, Wear > Hats"),

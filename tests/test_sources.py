@@ -457,7 +457,7 @@ def test_plain_tables_are_no_shops(names):
   assert sources.find(names) is None
 
 
-def test_table_is_what_is_asked_for():
+def test_source_table_is_a_plain_table():
   assert sources.find(OLD.strip().split(","), "table") is None
 
 

@@ -35,7 +35,7 @@ from item_jax.ingest.row import Reading, Rejected, Row
 from item_jax.ingest.rows import Rejections, make_record, reject_duplicate
 from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 from item_jax.new_folder import new_folder
 from item_jax.remote import check_in_place, check_local
 
@@ -222,7 +222,7 @@ def _write(
   folder, rows, images, statistics, *, workers, total
 ) -> dict[str, Any]:
   """Writes all records and rejected.csv; counts, and the fingerprints."""
-  writer = StoreWriter(folder)
+  writer = DatasetWriter(folder)
   read = 0
   with (
     Rejections(folder) as rejections,

@@ -17,7 +17,7 @@ from item_jax.data.records import (
 SHARD_BYTES = 200_000_000
 
 
-class StoreWriter:
+class DatasetWriter:
   """Writes records as a TFDS array_record dataset, in the order of `add`."""
 
   def __init__(self, folder: str | os.PathLike):
@@ -157,3 +157,6 @@ def _disk_errors():
     yield
   except RuntimeError as error:  # array_record has no other
     raise OSError(str(error)) from error
+
+
+StoreWriter = DatasetWriter  # the name of version 0.1
