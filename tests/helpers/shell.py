@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import warm
+
 CONFIG = Path(__file__).parent / "tiny_run.py"
 # What differs from run to run in metrics.jsonl; all else repeats.
 TIMINGS = frozenset({"samples_per_second", "input_wait", "mfu", "seconds"})
@@ -34,8 +36,10 @@ def start(
   program: Sequence = ("-m", "item_jax"),
   devices: int = 1,
   cache: bool = True,
+  cold: bool = False,
 ):
-  return subprocess.Popen(
+  """A running command; `cold` is a process that imports all by itself."""
+  return (subprocess.Popen if cold else warm.Popen)(
     [sys.executable, *map(str, (*program, *words))],
     env=environment(devices=devices, cache=cache),
     stdout=subprocess.PIPE,
