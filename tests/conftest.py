@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import shell
 from hypothesis import settings
 
 # Random examples are the same in every run, so that a law that breaks does so
@@ -23,10 +24,7 @@ settings.load_profile("same")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before jax is imported: laws about many devices are tested in this process.
-# Compiling is what tests spend their time on, so it optimises nothing.
-os.environ["XLA_FLAGS"] = (
-  "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = shell.xla_flags(devices=4)
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 

@@ -70,13 +70,17 @@ class Popen(subprocess.Popen):
     return None
 
 
-def run(*args, timeout=None, check=False, capture_output=False, **options):
+def run(
+  *args, input=None, timeout=None, check=False, capture_output=False, **options
+):
   """`subprocess.run`, of a process that starts warm."""
+  if input is not None:
+    options["stdin"] = subprocess.PIPE
   if capture_output:
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
   with Popen(*args, **options) as process:
     try:
-      stdout, stderr = process.communicate(timeout=timeout)
+      stdout, stderr = process.communicate(input, timeout=timeout)
     except BaseException:
       process.kill()
       raise
@@ -160,6 +164,7 @@ def _read(source: socket.socket, count: int) -> bytes:
 
 
 def _import_all() -> None:
+  sys.path.insert(1, str(Path(__file__).parents[2]))
   sys.modules["torch"] = None  # which tensorboardX imports where it is there
   import item_jax
 
@@ -246,7 +251,8 @@ def main() -> None:
     sys.path[0] = request["cwd"]
     sys.argv = rest
     sys.modules.pop(f"{rest[0]}.__main__", None)
-    sys.modules.pop(rest[0], None) if "." in rest[0] else None
+    if "." in rest[0]:
+      sys.modules.pop(rest[0], None)
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
   else:
     sys.path[0] = str(Path(kind).resolve().parent)
