@@ -1,13 +1,16 @@
 """What tests share: four pretend devices, a tiny model, a tiny catalogue."""
 
-import atexit
+import contextlib
+import hashlib
 import os
-import shutil
+import platform
 import signal
-import tempfile
+import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import shell
 from hypothesis import settings
 
 # Random examples are the same in every run, so that a law that breaks does so
@@ -21,24 +24,40 @@ settings.load_profile("same")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before jax is imported: laws about many devices are tested in this process.
-# Compiling is what tests spend their time on, so it optimises nothing.
-os.environ["XLA_FLAGS"] = (
-  "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = shell.xla_flags(devices=4)
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def _share_programs() -> None:
-  """What one process compiles serves all others, those of pytest-xdist too."""
+  """What one process compiles serves all others, of this run and of later ones.
+
+  The folder is of one version of jax and one kind of processor. A program that
+  is a month old is compiled anew, so that what no test needs goes.
+  """
   if "JAX_COMPILATION_CACHE_DIR" in os.environ:
     return
-  folder = tempfile.mkdtemp(prefix="item-jax-programs-")
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+  kind = f"{metadata.version('jaxlib')} {platform.machine()} {_cpu()}"
+  name = hashlib.sha256(kind.encode()).hexdigest()[:16]
+  folder = cache / "item-jax" / "test-programs" / name
+  folder.mkdir(parents=True, exist_ok=True)
+  for path in folder.iterdir():
+    with contextlib.suppress(FileNotFoundError):  # another worker was quicker
+      if path.stat().st_mtime < time.time() - 30 * 86_400:
+        path.unlink()
   os.environ |= {
-    "JAX_COMPILATION_CACHE_DIR": folder,
+    "JAX_COMPILATION_CACHE_DIR": str(folder),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
   }
+
+
+def _cpu() -> str:
+  """What the processor can do, as far as the system tells."""
+  with contextlib.suppress(OSError):
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((x for x in lines if x.startswith(("flags", "Features"))), "")
+  return ""
 
 
 _share_programs()

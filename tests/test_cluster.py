@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import shell
+import warm
 
 from item_jax.distributed import cluster
 from item_jax.errors import UserError
@@ -77,7 +78,7 @@ def test_flags_that_do_not_fit_are_refused(alone, words, named):
 
 
 def start(*words, **env) -> subprocess.Popen:
-  return subprocess.Popen(
+  return warm.Popen(
     [sys.executable, LOOP, "--steps=12", *words],
     env=shell.environment() | env,
     stdout=subprocess.PIPE,

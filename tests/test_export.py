@@ -14,6 +14,7 @@ import pytest
 import shell
 import small_shards
 import tiny_run
+import warm
 from shop import contents
 
 from item_jax import tasks
@@ -68,7 +69,7 @@ def words(workdir, tiny_data) -> list[str]:
 
 def run(words, script=small_shards, *, devices=1, before=(), killed_at=""):
   env = shell.environment(devices=devices)
-  return subprocess.Popen(
+  return warm.Popen(
     [*before, sys.executable, script.__file__, *map(str, words)],
     env=env | {"KILLED_AT": killed_at},
     stdout=subprocess.PIPE,

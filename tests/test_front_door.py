@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import shell
 import tensorflow_datasets as tfds
+import warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -173,7 +174,7 @@ def test_bench_search(tmp_path):
   ],
 )
 def test_what_cannot_work_is_said_in_a_line(words, named, tmp_path):
-  process = subprocess.run(
+  process = warm.run(
     [sys.executable, "-m", "item_jax", *words],
     capture_output=True,
     text=True,

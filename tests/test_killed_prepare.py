@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 from shop import contents, make_shop, photo, write_catalogue
 
 from item_jax.data.records import open_dataset
@@ -69,7 +70,7 @@ def command(shop: Path, out: Path, *more: str, rows="c.csv") -> list[str]:
 
 
 def start(words, *program: str, stderr=subprocess.DEVNULL) -> subprocess.Popen:
-  return subprocess.Popen(
+  return warm.Popen(
     [sys.executable, *(program or ("-m", "item_jax")), *words],
     stdout=subprocess.DEVNULL,
     stderr=stderr,

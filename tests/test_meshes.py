@@ -2,7 +2,6 @@
 a host reads its own rows and no others."""
 
 import json
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shell
+import warm
 
 from item_jax.data import pipeline
 from item_jax.data.records import open_store
@@ -21,7 +21,7 @@ MESHES = ("2x4",)
 
 
 def on_eight_devices(folder: Path, *names: str) -> dict:
-  done = subprocess.run(
+  done = warm.run(
     [sys.executable, CHILD, folder, *names],
     env=shell.environment(devices=8),
     capture_output=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import shell
+import warm
 
 from item_jax.distributed.processes import shared_memory_prefix
 
@@ -19,7 +20,7 @@ SECONDS = 5  # that a child may live longer than its parent
 
 
 def start(*words) -> subprocess.Popen:
-  return subprocess.Popen(
+  return warm.Popen(
     [sys.executable, *map(str, words)],
     env=shell.environment(),
     stdout=subprocess.PIPE,

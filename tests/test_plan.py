@@ -1,7 +1,6 @@
 """What is planned is held against what XLA compiles, and against itself."""
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import pytest
 import shell
 import tiny_run
+import warm
 
 from item_jax import config_flags, tasks
 from item_jax.__main__ import main
@@ -27,7 +27,7 @@ def compile_steps(data, lines, *, level: str = "0") -> list[dict]:
   """What XLA says of each step, on four devices."""
   env = shell.environment(devices=4)
   env["XLA_FLAGS"] = env["XLA_FLAGS"].replace("level=0", f"level={level}")
-  done = subprocess.run(
+  done = warm.run(
     [sys.executable, CHILD, data],
     input="\n".join(f"{CONFIGS}/{line}" for line in lines),
     env=env,
@@ -339,7 +339,7 @@ def test_the_papers_run_from_the_shell(tmp_path, monkeypatch, capsys):
 def test_a_plan_takes_no_device(tmp_path):
   """It is made where the platform that is asked for is not there."""
   env = shell.environment() | {"JAX_PLATFORMS": "cuda"}
-  done = subprocess.run(
+  done = warm.run(
     [
       *(sys.executable, "-m", "item_jax", "plan"),
       f"--config={shell.CONFIG}:plain",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import shell
+import warm
 
 from item_jax.cli.output import forgiving
 
@@ -33,7 +34,7 @@ def ends_with(process, code: int, within: float = 10) -> None:
 def stopped_before_jax(words) -> subprocess.Popen:
   """Started, so far that it hears signals, and held there."""
   for _ in range(10):  # a busy machine may look too late
-    process = shell.start(*words)
+    process = shell.start(*words, cold=True)
     while not catches(process, signal.SIGTERM):
       assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
@@ -88,7 +89,7 @@ def unread(*words) -> subprocess.CompletedProcess:
   read, write = os.pipe()
   os.close(read)
   try:
-    return subprocess.run(
+    return warm.run(
       [sys.executable, "-m", "item_jax", *map(str, words)],
       env=shell.environment(),
       stdout=write,
@@ -137,7 +138,7 @@ def test_what_a_command_found_is_not_lost_without_a_word(
   words += [f"--out={tmp_path / 'data'}", "--workers=1", "--vocab_size=300"]
   with open("/dev/full", "w") as disk:
     streams = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    done = subprocess.run(
+    done = warm.run(
       [sys.executable, "-m", "item_jax", *map(str, words)],
       text=True,
       **streams | dict.fromkeys(full, disk),
@@ -155,7 +156,7 @@ def test_a_run_whose_output_has_no_room_goes_on(tiny_data, tmp_path):
   workdir = tmp_path / "run"
   words = shell.train_words(tiny_data, workdir, variant="short")
   with open("/dev/full", "w") as full:
-    done = subprocess.run(
+    done = warm.run(
       [sys.executable, "-m", "item_jax", *words],
       env=shell.environment(),
       stdout=full,

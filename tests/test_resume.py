@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import shell
+import warm
 
 from item_jax.files import exclusive_lock, write_manifest
 from item_jax.training.checkpoints import Checkpoints
@@ -161,7 +161,7 @@ def workers(parent: int) -> list[int]:
 
 def signalled(words, *moment) -> tuple[int, str]:
   """Exit code and output of a run that gets a signal at one moment."""
-  done = subprocess.run(
+  done = warm.run(
     [sys.executable, SIGNALLED, *map(str, (*moment, *words))],
     env=shell.environment(),
     capture_output=True,

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import subprocess
 import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import warm
 from shop import photo, rejected
 
 from item_jax.data.records import open_dataset
@@ -153,7 +153,7 @@ def test_the_shells_flags(tmp_path):
     ],
   )
   images(tmp_path / "photos", ["a/m.jpg"])
-  done = subprocess.run(
+  done = warm.run(
     [
       *(sys.executable, "-m", "item_jax", "prepare", tmp_path / "c.csv"),
       f"--images={tmp_path / 'photos'}",

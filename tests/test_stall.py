@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 import shell
+import warm
 
 from item_jax.distributed import watchdog
 from item_jax.distributed.watchdog import Progress
@@ -28,7 +29,7 @@ def start_loops(*words, count: int = 2) -> list[subprocess.Popen]:
   port = shell.free_port()
   many = [f"--coordinator=localhost:{port}", f"--num_processes={count}"]
   return [
-    subprocess.Popen(
+    warm.Popen(
       [
         sys.executable,
         str(LOOP),
@@ -252,7 +253,7 @@ def test_evaluation_names_the_host_that_stops(tmp_path):
     words = ["evaluate", "--embeddings=x.npy", "--items=items.csv"]
     words += [f"--coordinator=localhost:{port}", "--num_processes=2"]
     processes.append(
-      subprocess.Popen(
+      warm.Popen(
         [
           *(sys.executable, "-m", "item_jax", *words),
           *(f"--process_id={i}", f"--stall_seconds={STALL}"),

@@ -1,10 +1,10 @@
 # ruff: noqa: RUF001 - letters of all scripts
 """Laws of what catalogue.json says of titles and their tokens."""
 
-import subprocess
 import sys
 
 import pytest
+import warm
 
 from item_jax.data.records import Record
 from item_jax.data.summary import token_lines
@@ -92,14 +92,12 @@ def test_prepare_warns(tmp_path, bert):
   )
   command = [sys.executable, "-m", "item_jax", "prepare", str(table)]
   with_bert = ["--out", str(tmp_path / "a"), "--tokenizer", bert._origin]
-  done = subprocess.run(
+  done = warm.run(
     [*command, *with_bert], capture_output=True, text=True, check=True
   )
   assert "warning     100.00% of the titles hold" in done.stdout
   assert "warning     100.00% of the titles have the same" in done.stdout
   ours = ["--out", str(tmp_path / "b")]
-  done = subprocess.run(
-    [*command, *ours], capture_output=True, text=True, check=True
-  )
+  done = warm.run([*command, *ours], capture_output=True, text=True, check=True)
   assert "warning" not in done.stdout
   assert "0.00% of the tokens are unknown" in done.stdout
