@@ -22,8 +22,8 @@ LAYERS = (
   {"tasks"},
   {"training"},
   {"inference"},
-  {"diagnostics"},
   {"comparison"},
+  {"diagnostics"},
   {"cli"},
   {"__main__"},
 )

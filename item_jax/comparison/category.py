@@ -1,7 +1,9 @@
-"""Exports or predictions in, what is right of the leaf category out."""
+"""Scores how well the leaf category of listings is found."""
 
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from item_jax.comparison import files
 from item_jax.evaluation.labelled import Rows
@@ -16,62 +18,63 @@ _COUNTS = (
   "classes",
   "classes_with_support",
 )
+_NONE_Q = np.zeros(0, np.int64)
 
 
 class Category(NamedTuple):
-  """What one classifier said of the listings of the scored split."""
+  """The predictions of one classifier on the scored split.
+
+  The arrays, int [Q], are empty where only the scores are known.
+  """
 
   accuracy: float
   macro_f1: float
-  counts: dict  # what was left out, and how the classifier was set
-  # int [Q] each, where it is known listing by listing: which listing, its
-  # class and the one it was given.
-  rows_Q: object = ()
-  true_Q: object = ()
-  said_Q: object = ()
+  counts: dict  # listings left out, and how the classifier was set
+  rows_Q: np.ndarray = _NONE_Q  # which listings
+  true_Q: np.ndarray = _NONE_Q  # their classes
+  predicted_Q: np.ndarray = _NONE_Q
 
 
 def probe(train: Path, val: Path, test: Path) -> Category:
-  """Logistic regression on frozen vectors, by exports of the three splits.
+  """Classifies frozen vectors by logistic regression on three exports.
 
   Raises:
     NothingToScore: the catalogue's categories allow none.
   """
-  return _right(probe_exports(train, val, test, **_HOW))
+  return _logistic(
+    probe_exports(train, val, test, bootstrap=0, kinds=("logistic",))
+  )
 
 
 def probe_rows(train: Rows, val: Rows, test: Rows) -> Category:
-  """As `probe`, of vectors at hand."""
-  return _right(probe_vectors(train, val, test, **_HOW))
+  """Does what `probe` does, with vectors in memory."""
+  return _logistic(
+    probe_vectors(train, val, test, bootstrap=0, kinds=("logistic",))
+  )
 
 
-_HOW = {"bootstrap": 0, "kinds": ("logistic",)}
-
-
-def _right(found: dict) -> Category:
+def _logistic(found: dict) -> Category:
+  scores = found["logistic"]
   answers = found["answers"]["logistic"]
   return Category(
-    found["logistic"]["accuracy"],
-    found["logistic"]["macro_f1"],
+    scores["accuracy"],
+    scores["macro_f1"],
     {name: found[name] for name in _COUNTS}
-    | {name: found["logistic"][name] for name in ("C", "converged")},
+    | {name: scores[name] for name in ("C", "converged")},
     answers.rows_Q,
     answers.true_Q,
     answers.said_Q,
   )
 
 
-def own(said: Path) -> Category:
-  """A model's own predictions, by what `item-jax predict --json` wrote.
+def read_own(path: Path) -> Category:
+  """Reads a model's own scores as `item-jax predict --json` wrote them.
 
   Raises:
     NothingToScore: no listing has a category that the model knows.
   """
-  scores = files.read_json(said)
+  scores = files.read_json(path)
   if scores is None:
     raise NothingToScore("no listing has a category of training")
-  return Category(
-    scores["accuracy"],
-    scores["macro_f1"],
-    {name: scores[name] for name in _COUNTS},
-  )
+  counts = {name: scores[name] for name in _COUNTS}
+  return Category(scores["accuracy"], scores["macro_f1"], counts)
