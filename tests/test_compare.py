@@ -13,10 +13,10 @@ import shell
 from exports import finish_export
 
 from item_jax.cli import compare as cli
-from item_jax.comparison import baselines, category, score
-from item_jax.comparison.category import Category
+from item_jax.comparison import baselines, score
 from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request
+from item_jax.comparison.score import Category
 from item_jax.data.records import open_store
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
@@ -815,7 +815,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
     again = retrieval.score(*open_export(export), bootstrap=0).summary
     for measure in ("recall@10", "map@10"):
       assert clip["cells"][f"{side}/{measure}"]["mean"] == again[measure]
-  found = category.probe(*parts)
+  found = score.probe(*parts)
   assert clip["cells"]["category/accuracy"]["mean"] == found.accuracy
   assert clip["cells"]["category/macro_f1"]["mean"] == found.macro_f1
   assert "category/macro_f1" in rows["tfidf"]["against"]

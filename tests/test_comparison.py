@@ -28,10 +28,9 @@ from item_jax.comparison import (
   systems,
   tune,
 )
-from item_jax.comparison.category import Category
 from item_jax.comparison.plan import Budget, Run
 from item_jax.comparison.result import Comparison
-from item_jax.comparison.score import Result
+from item_jax.comparison.score import Category, Result
 from item_jax.comparison.table import Bold, amount, fraction
 from item_jax.config import Config, flatten
 from item_jax.errors import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from item_jax.comparison import category, score
+from item_jax.comparison import score
 from item_jax.data.records import Store
 from item_jax.evaluation import baselines
 from item_jax.evaluation.labelled import Rows
@@ -45,9 +45,7 @@ def score_baseline(
         np.split(vectors_ND, ends), read, strict=True
       )
     ]
-    score.add_category(
-      result, "category", lambda: category.probe_rows(*parts), items
-    )
+    score.add_category(result, "category", lambda: score.probe(*parts), items)
   score.write(folder, result)
 
 

@@ -48,10 +48,11 @@ def compare(
   failures: dict[str, str] = {}
   processes = commands(job.out / "cache", jobs=request.jobs)
   with exclusive_lock(job.out, what="comparison"), processes as execute:
+    job = job._replace(execute=execute)
     job.write_plan()
     try:
       for seed in range(request.seeds):
-        _run_seed(job, seed, execute, failures)
+        _run_seed(job, seed, failures)
         comparison = collect(job, failures)
         comparison.write(job.out)
     except KeyboardInterrupt:
@@ -88,9 +89,7 @@ def estimate(
   return estimate_job(make_job(request, describe))
 
 
-def _run_seed(
-  job: Job, seed: int, execute: Callable, failures: dict[str, str]
-) -> None:
+def _run_seed(job: Job, seed: int, failures: dict[str, str]) -> None:
   """Makes every row at one seed.
 
   Trained systems come first, side by side; the others are made of them.
@@ -99,8 +98,8 @@ def _run_seed(
   def make(row: System) -> None:
     try:
       if row.kind == "trained":
-        tune(job, row.name, execute)
-      score_row(job, row, seed, execute)
+        tune(job, row.name)
+      score_row(job, row, seed)
     except UserError as error:
       failures[f"{row.name}, seed {seed}"] = str(error)
       logger.info(f"failed: {row.name}, seed {seed}: {error}")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from item_jax.comparison.files import RESULT_FILE
 from item_jax.comparison.plan import Budget, steps_of
 from item_jax.comparison.request import Job
-from item_jax.comparison.table import ABSENT, Table, amount
+from item_jax.comparison.table import Table, amount, whole
 from item_jax.comparison.tune import MORE_RATES
 from item_jax.config import Config
 
@@ -14,84 +14,72 @@ from item_jax.config import Config
 class Estimate(NamedTuple):
   """Runs and costs of what would be trained; str() of it is a table.
 
-  costs: {system: as `cost` returns, and "parameters"}.
-  total: the sums over systems; None where one of the parts is not known.
+  costs: {system: as `cost` returns, and "parameters"}, and "in all" the sums,
+    None where one of them is not known.
   notes: what a reader of the table must know.
   """
 
   costs: dict[str, dict[str, Any]]
-  total: dict[str, Any]
   notes: list[str]
 
   def table(self) -> Table:
     """Returns a line per trained system, and one of all."""
-
-    def line(name: str, cost: Mapping, steps: str, parameters: str):
-      seconds = cost["seconds"]
-      return [
-        name,
-        cost["runs"],
-        cost["done"],
-        steps,
-        ABSENT if seconds is None else f"{seconds:,.0f}",
-        amount(cost["flops"]),
-        parameters,
-      ]
-
-    lines = []
-    for name, cost in self.costs.items():
-      steps = cost["steps"]
-      steps = "by its speed" if steps is None else f"{steps:,}"
-      lines.append(line(name, cost, steps, amount(cost["parameters"])))
-    lines.append(line("in all", self.total, "", ""))
     header = ["system", "runs", "done", "steps", "seconds", "FLOPs"]
+    lines = [
+      [
+        name,
+        one["runs"],
+        one["done"],
+        whole(one["steps"], absent="by its speed") if "steps" in one else "",
+        whole(one["seconds"]),
+        amount(one["flops"]),
+        amount(one["parameters"]) if "parameters" in one else "",
+      ]
+      for name, one in self.costs.items()
+    ]
     return Table("What would be trained", [*header, "parameters"], lines)
-
-  def to_dict(self) -> dict[str, Any]:
-    """Returns the costs as plain values."""
-    return self._asdict()
 
   def __str__(self) -> str:
     return "\n".join([self.table().to_text(), *self.notes])
 
   def _repr_html_(self) -> str:
-    notes = "".join(f"<p>{note}</p>" for note in self.notes)
-    return self.table().to_html() + notes
+    return self.table().to_html() + "<br>".join(self.notes)
 
 
 def estimate_job(job: Job) -> Estimate:
   """Estimates a job by its plan and by what is finished of it."""
   costs = {}
   for name, config in job.configs.items():
-    facts = job.facts(name)
     done = job.out.glob(f"runs/{name}/*/{RESULT_FILE}")
     costs[name] = cost(
-      facts,
+      job.facts(name),
       job.budget,
       config,
       rates=job.rates,
       share=job.request.tune_share,
       seeds=job.request.seeds,
       done={path.parent.name for path in done},
-    ) | {"parameters": facts["parameters"]}
+    )
+    costs[name]["parameters"] = job.facts(name)["parameters"]
   total = {}
   for key in ("runs", "done", "seconds", "flops"):
     parts = [one[key] for one in costs.values()]
     total[key] = None if None in parts else sum(parts)
-  return Estimate(costs, total, _notes(job, total["seconds"]))
+  costs["in all"] = total
+  return Estimate(costs, _notes(job, total["seconds"]))
 
 
 def _notes(job: Job, seconds: float | None) -> list[str]:
-  request = job.request
-  budget = f"budget of a full run: {job.budget.text}; {request.seeds} seeds"
-  notes = [budget]
-  if len(job.rates) > 1 and job.configs:
-    notes = [
-      f"{budget}; {len(job.rates)} tuning runs of {request.tune_share:g} of it"
-      " a system",
+  request, rates = job.request, len(job.rates)
+  notes = [f"budget of a full run: {job.budget.text}; {request.seeds} seeds"]
+  if rates > 1 and job.configs:
+    notes[0] += (
+      f"; {rates} tuning runs of {request.tune_share:g} of it a system"
+    )
+    notes.append(
       f"not counted: up to {MORE_RATES} more of these, where the best rate is"
-      " an end of the grid",
-    ]
+      " an end of the grid"
+    )
   notes.append(
     "seconds and FLOPs are of what is left; compilation, evaluations, exports"
     " and scores come on top"

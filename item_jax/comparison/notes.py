@@ -1,54 +1,19 @@
 """Writes the notes below a comparison's tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from item_jax.comparison import files, plan, runs
-from item_jax.comparison.files import RESULT_FILE
+from item_jax.comparison.plan import EVALUATIONS, TOLERANCE
 from item_jax.comparison.request import Job
-from item_jax.comparison.score import Result
-from item_jax.comparison.systems import System
 
-
-def row_facts(
-  job: Job, row: System, results: Mapping[int, Result]
-) -> dict[str, Any]:
-  """Sums the costs of a row over the trained systems that it is made of.
-
-  Args:
-    results: {seed: Result} of what is finished.
-
-  Returns:
-    As `item_jax.comparison.summary.make_rows` takes them.
-  """
-  facts = {
-    "kind": row.kind,
-    "seeds": job.request.seeds if row.seeded else 1,
-  }
-  if row.kind == "untrained":
-    facts["parameters"] = job.facts(row.parts[0])["parameters"]
-    facts["train_flops"] = 0.0
-  trained = {"trained": (row.name,), "same": row.parts, "fused": row.parts}
-  names = trained.get(row.kind, ())
-  if not names:
-    return facts
-  facts["parameters"] = sum(job.facts(name)["parameters"] for name in names)
-  if all("steps" in job.facts(name) for name in names):
-    facts["train_flops"] = sum(
-      job.facts(name)["steps"]
-      * job.configs[name].batch_size
-      * job.facts(name)["flops_per_sample"]
-      for name in names
-    )
-    facts["seconds"] = {
-      seed: sum(_seconds(job, name, seed) for name in names) for seed in results
-    }
-  return facts
-
-
-def _seconds(job: Job, name: str, seed: int) -> float:
-  folder = runs.run_folder(job, runs.full_run(job, name, seed))
-  return files.read_json(folder / RESULT_FILE)["seconds"]
+# What the measures are.
+_MEASURES = {
+  "gap": "gap: recall@10 of the title alone less that of the photo alone.",
+  "category/accuracy": "category, macro-F1: logistic regression on the frozen"
+  " vectors of both sides, its regularisation chosen on validation; the same"
+  " for every row.",
+  "own/accuracy": "own category: what a system with a category head says"
+  " itself, at the checkpoint that search on validation chose.",
+}
 
 
 def footnotes(
@@ -60,23 +25,28 @@ def footnotes(
     rows: as `item_jax.comparison.summary.make_rows` returns them.
     failures: {"SYSTEM, seed N": reason}.
   """
+  measured = {name for row in rows for name in row["cells"]}
   notes = [
     _queries(rows),
     "What sees one side alone has the same under that side as under recall@10"
     " and MAP@10.",
-    *_gap(rows),
-    *_category(rows),
+    *(note for name, note in _MEASURES.items() if name in measured),
+    *_categories(rows),
     _budget(job, rows),
     _rates(job),
     *_differences(rows, job.available.base),
+    *(
+      f"{row.name} has the same config as {row.parts[0]} at this size: one"
+      " training, two rows."
+      for row in job.rows
+      if row.kind == "same"
+    ),
   ]
-  notes += [
-    f"{row.name} has the same config as {row.parts[0]} at this size: one"
-    " training, two rows."
-    for row in job.rows
-    if row.kind == "same"
-  ]
-  notes += _image_weights(rows)
+  for row in rows:
+    weights = [f"{c['share']:g}" for c in row["counts"] if "share" in c]
+    if weights:
+      chosen = ", ".join(weights)
+      notes.append(f"{row['system']}: the photo's share is {chosen}.")
   missing = [row["system"] for row in rows if row["missing"]]
   if missing:
     notes.append(f"Not finished yet: {', '.join(missing)}.")
@@ -100,29 +70,8 @@ def _queries(rows: Sequence[Mapping]) -> str:
   return "No product has two listings, or nothing is finished: no search."
 
 
-def _measured(rows: Sequence[Mapping], name: str) -> bool:
-  return any(name in row["cells"] for row in rows)
-
-
-def _gap(rows: Sequence[Mapping]) -> list[str]:
-  if not _measured(rows, "gap"):
-    return []
-  return ["gap: recall@10 of the title alone less that of the photo alone."]
-
-
-def _category(rows: Sequence[Mapping]) -> list[str]:
+def _categories(rows: Sequence[Mapping]) -> list[str]:
   notes = []
-  if _measured(rows, "category/accuracy"):
-    notes.append(
-      "category, macro-F1: logistic regression on the frozen vectors of both"
-      " sides, its regularisation chosen on validation; the same for every"
-      " row."
-    )
-  if _measured(rows, "own/accuracy"):
-    notes.append(
-      "own category: what a system with a category head says itself, at the"
-      " checkpoint that search on validation chose."
-    )
   support, without, unsure = None, {}, []
   for row in rows:
     for name in ("category", "own"):
@@ -174,7 +123,7 @@ def _budget(job: Job, rows: Sequence[Mapping]) -> str:
     off = [
       f"{name} {ratio:.2f}"
       for name, ratio in ratios.items()
-      if abs(ratio - 1) > plan.TOLERANCE
+      if abs(ratio - 1) > TOLERANCE
     ]
     if off:
       text += (
@@ -189,7 +138,7 @@ def _budget(job: Job, rows: Sequence[Mapping]) -> str:
   best = dict.fromkeys(c.checkpoint.best for c in job.configs.values())
   if best:
     text += (
-      f" Scored is the checkpoint, of {plan.EVALUATIONS}, that is best by"
+      f" Scored is the checkpoint, of {EVALUATIONS}, that is best by"
       f" {' or '.join(best)} on validation, the last one where that could not"
       " be measured."
     )
@@ -254,14 +203,4 @@ def _differences(rows: Sequence[Mapping], base: str) -> list[str]:
     )
   elif base not in {row["system"] for row in rows}:
     notes.append(f"No differences: they are to {base}, which is no row here.")
-  return notes
-
-
-def _image_weights(rows: Sequence[Mapping]) -> list[str]:
-  notes = []
-  for row in rows:
-    weights = [f"{c['share']:g}" for c in row["counts"] if "share" in c]
-    if weights:
-      chosen = ", ".join(weights)
-      notes.append(f"{row['system']}: the photo's share is {chosen}.")
   return notes

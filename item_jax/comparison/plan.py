@@ -232,7 +232,7 @@ def full_run(name: str, facts: dict[str, Any], seed: int) -> Run:
   return Run(name, label, seed, facts["steps"], facts["factor"])
 
 
-def options(run: Run, config: Config, data: str) -> list[str]:
+def options(run: Run, config: Config, data: Path) -> list[str]:
   """Returns the options of `item-jax train` for a run.
 
   Warm-up is the same fraction of the steps as in the config. A run is

@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from item_jax.comparison.score import COMPARED
 from item_jax.comparison.summary import HEADINGS
-from item_jax.comparison.table import ABSENT, Bold, Table, amount, fraction
+from item_jax.comparison.table import (
+  ABSENT,
+  Bold,
+  Table,
+  amount,
+  fraction,
+  whole,
+)
 
 SIGNIFICANT = 0.05  # differences with a smaller p are bold
 _SPREAD = ("mean", "std", "min", "max")
@@ -41,7 +48,7 @@ def score_tables(rows: Sequence[Mapping], base: str) -> list[Table]:
       *(score(row, name) for name in headings),
       amount(row["parameters"]),
       amount(row["train_flops"]),
-      f"{row['seconds']['mean']:,.0f}" if row["seconds"] else ABSENT,
+      whole(row["seconds"] and row["seconds"]["mean"]),
     ]
     for row in rows
   ]

@@ -3,7 +3,6 @@
 What a job says agrees with what the comparison's folder already holds.
 """
 
-import argparse
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -56,6 +55,8 @@ class Job(NamedTuple):
   learning_splits: tuple[str, str]  # of training and of validation
   store: Store
   plan: dict[str, Any]  # as in plan.json; grows
+  # Runs commands, as `item_jax.comparison.subprocesses.Commands` does.
+  execute: Callable[..., int] | None = None
 
   @property
   def out(self) -> Path:
@@ -109,10 +110,26 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
   budget = plan_lib.parse_budget(request.budget)
   rates = plan_lib.parse_rates(request.rates)
   _check_overrides(request.overrides)
-  available, rows = _find_systems(request)
-  plan = plan_lib.open_plan(
-    request.out, _fixed(request, budget, rates, available)
+  names, file = request.systems, systems_lib.COMPARISON
+  if names == "ablation":
+    names, file = "all", systems_lib.ABLATION
+  available = systems_lib.read_available(
+    request.config or systems_lib.find_config(file)
   )
+  rows = systems_lib.choose(names, available)
+  fixed = {
+    "data": plan_lib.describe_data(request.data, request.split),
+    "config": Path(available.path).name,
+    "size": request.size,
+    "budget": budget.text,
+    "rates": list(rates),
+    "tune_share": request.tune_share,
+    "split": request.split,
+    "jobs": request.jobs,  # each has only a part of the machine
+    "overrides": list(request.overrides),
+    "fusions": [[name, *parts] for name, parts in available.fusions.items()],
+  }
+  plan = plan_lib.open_plan(request.out, fixed)
 
   def parse(name: str) -> Config:
     config = config_flags.parse(
@@ -146,45 +163,13 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
   )
 
 
-def _find_systems(
-  request: Request,
-) -> tuple[AvailableSystems, tuple[System, ...]]:
-  names, path = request.systems, request.config
-  file = systems_lib.COMPARISON
-  if names == "ablation":
-    names, file = "all", systems_lib.ABLATION
-  available = systems_lib.read_available(path or systems_lib.find_config(file))
-  return available, systems_lib.choose(names, available)
-
-
-def _fixed(
-  request: Request, budget: Budget, rates, available: AvailableSystems
-) -> dict[str, Any]:
-  """What every call for the same folder must agree in."""
-  return {
-    "data": plan_lib.describe_data(request.data, request.split),
-    "config": Path(available.path).name,
-    "size": request.size,
-    "budget": budget.text,
-    "rates": list(rates),
-    "tune_share": request.tune_share,
-    "split": request.split,
-    "jobs": request.jobs,  # each has only a part of the machine
-    "overrides": list(request.overrides),
-    "fusions": [[name, *parts] for name, parts in available.fusions.items()],
-  }
-
-
 def _check_overrides(overrides: Iterable[str]) -> None:
   """Refuses what is no option of a config, and what `plan.options` sets."""
-  parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-  for name in plan_lib.RESERVED:
-    parser.add_argument(f"--config.{name}", dest=name)
   for argument in overrides:
     if not argument.startswith("--config."):
       raise UserError(f"unknown argument: {argument}")
-  found, _ = parser.parse_known_args(list(overrides))
-  reserved = [name for name, value in vars(found).items() if value is not None]
+  names = [argument.partition("=")[0] for argument in overrides]
+  reserved = [n for n in plan_lib.RESERVED if f"--config.{n}" in names]
   if reserved:
     raise UserError(
       f"{', '.join(reserved)}: compare sets these by --data, --seeds, --budget"

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from item_jax.comparison import files, notes, score
+from item_jax.comparison import files, runs, score
+from item_jax.comparison.notes import footnotes
 from item_jax.comparison.page import render_page
 from item_jax.comparison.render import number_table, score_tables
 from item_jax.comparison.request import Job
+from item_jax.comparison.score import Result
 from item_jax.comparison.summary import make_rows
+from item_jax.comparison.systems import System
 from item_jax.comparison.table import Table
 from item_jax.files import write_bytes, write_json
 
@@ -85,7 +88,7 @@ def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
     seeds = range(job.request.seeds if row.seeded else 1)
     found = {seed: score.read(job.seed_folder(source, seed)) for seed in seeds}
     results[row.name] = {s: r for s, r in found.items() if r is not None}
-    facts[row.name] = notes.row_facts(job, row, results[row.name])
+    facts[row.name] = _row_facts(job, row, results[row.name])
   base = job.available.base
   rows = make_rows(results, facts, base=base)
   about = {
@@ -97,10 +100,42 @@ def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "device": _find_device(job.out),
     "versions": _find_versions(job.out),
-    "notes": notes.footnotes(job, rows, failures),
+    "notes": footnotes(job, rows, failures),
     "failures": dict(failures),
   }
   return Comparison(about, rows)
+
+
+def _row_facts(
+  job: Job, row: System, results: Mapping[int, Result]
+) -> dict[str, Any]:
+  """Sums the costs of a row over the trained systems that it is made of."""
+  facts: dict[str, Any] = {
+    "kind": row.kind,
+    "seeds": job.request.seeds if row.seeded else 1,
+  }
+  if row.kind == "untrained":
+    facts["parameters"] = job.facts(row.parts[0])["parameters"]
+    facts["train_flops"] = 0.0
+  trained = {"trained": (row.name,), "same": row.parts, "fused": row.parts}
+  names = trained.get(row.kind, ())
+  systems = [job.facts(name) for name in names]
+  if systems:
+    facts["parameters"] = sum(one["parameters"] for one in systems)
+  if systems and all("steps" in one for one in systems):
+    facts["train_flops"] = sum(
+      one["steps"] * job.configs[name].batch_size * one["flops_per_sample"]
+      for name, one in zip(names, systems, strict=True)
+    )
+    facts["seconds"] = {
+      seed: sum(_seconds(job, name, seed) for name in names) for seed in results
+    }
+  return facts
+
+
+def _seconds(job: Job, name: str, seed: int) -> float:
+  folder = runs.run_folder(job, runs.full_run(job, name, seed))
+  return files.read_json(folder / files.RESULT_FILE)["seconds"]
 
 
 def _find_versions(out: Path) -> dict[str, str]:

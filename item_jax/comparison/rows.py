@@ -6,14 +6,14 @@ continues one that was interrupted anywhere.
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from item_jax.comparison import files, score
 from item_jax.comparison.child import BASELINE, SCORE
 from item_jax.comparison.request import Job
 from item_jax.comparison.runs import full_run, run_folder, train, train_full
-from item_jax.comparison.subprocesses import check_call
+from item_jax.comparison.subprocesses import check_call, command
 from item_jax.comparison.systems import System
 from item_jax.evaluation.items import find_export_damage
 
@@ -23,64 +23,42 @@ logger = logging.getLogger(__name__)
 Exports = dict[tuple[str, str], Path]
 
 
-def score_row(job: Job, row: System, seed: int, execute: Callable) -> None:
+def score_row(job: Job, row: System, seed: int) -> None:
   """Makes the result of a row at a seed, unless it is there.
-
-  Args:
-    execute: runs commands, as `item_jax.comparison.subprocesses.Commands`.
 
   Raises:
     FailedError: a run it needs failed or diverged.
   """
   if score.read(job.seed_folder(row.name, seed)) is None:
-    _MAKERS[row.kind](job, row, seed, execute)
+    _MAKERS[row.kind](job, row, seed)
 
 
-def _trained(job: Job, row: System, seed: int, execute: Callable) -> None:
-  trained = train_full(job, row.name, seed, execute)
+def _trained(job: Job, row: System, seed: int) -> None:
+  trained = train_full(job, row.name, seed)
   facts, folder = job.facts(row.name), job.seed_folder(row.name, seed)
   exports, commands = _exports(job, trained, trained, _needed(job, facts))
   predictions = None
   if facts["predicts"] and job.has_categories:
     predictions = folder / "own.json"
     folder.mkdir(parents=True, exist_ok=True)
-    commands.append(
-      [
-        "predict",
-        f"--workdir={trained / 'workdir'}",
-        f"--data={job.request.data}",
-        f"--split={job.request.split}",
-        f"--out={folder / 'predictions.csv'}",
-        f"--json={predictions}",
-      ]
-    )
-  _score(
-    job,
-    row,
-    seed,
-    execute,
-    commands,
-    exports,
-    predictions=predictions,
-    modality=facts["side"],
-  )
+    where = {"workdir": trained / "workdir", "data": job.request.data}
+    where |= {"split": job.request.split, "out": folder / "predictions.csv"}
+    commands.append(command("predict", **where, json=predictions))
+  about = {"predictions": predictions, "modality": facts["side"]}
+  _score(job, row, seed, commands, exports, **about)
 
 
-def _untrained(job: Job, row: System, seed: int, execute: Callable) -> None:
+def _untrained(job: Job, row: System, seed: int) -> None:
   (base,) = row.parts
   facts, run = job.facts(base), full_run(job, base, seed)
-  train(job, run, execute)
-  exports, commands = _exports(
-    job,
-    run_folder(job, run),
-    job.seed_folder(row.name, seed),
-    _needed(job, facts),
-    "--step=0",
-  )
-  _score(job, row, seed, execute, commands, exports, modality=facts["side"])
+  train(job, run)
+  trained, folder = run_folder(job, run), job.seed_folder(row.name, seed)
+  needed = _needed(job, facts)
+  exports, commands = _exports(job, trained, folder, needed, step=0)
+  _score(job, row, seed, commands, exports, modality=facts["side"])
 
 
-def _fused(job: Job, row: System, seed: int, execute: Callable) -> None:
+def _fused(job: Job, row: System, seed: int) -> None:
   """Fuses an image and a title system, or the two towers of one model."""
   train_split, val, split = _splits(job)
   fused = [split, train_split, val] if job.has_categories else [split]
@@ -91,7 +69,7 @@ def _fused(job: Job, row: System, seed: int, execute: Callable) -> None:
     sources = [(part, "both") for part in row.parts]
   made, commands = {}, []
   for part in row.parts:
-    trained = train_full(job, part, seed, execute)
+    trained = train_full(job, part, seed)
     wanted = [
       (s, modality)
       for s in sorted(needed)
@@ -119,7 +97,7 @@ def _fused(job: Job, row: System, seed: int, execute: Callable) -> None:
 
   commands += fuse(split, *(["--tune", *inputs(val)] if row.tuned else []))
   if commands:
-    check_call(execute, *commands, log=folder / "log.txt")
+    check_call(job.execute, *commands, log=folder / "log.txt")
   # The scored split has the weight; the others are fused by the same one.
   meta = files.read_json(exports[split, "both"] / "meta.json")
   image_weight = meta["share"]
@@ -128,16 +106,16 @@ def _fused(job: Job, row: System, seed: int, execute: Callable) -> None:
     commands += fuse(other, f"--share={image_weight}")
   exports[split, "image"], exports[split, "title"] = inputs(split)
   counts = {"share": image_weight}
-  _score(job, row, seed, execute, commands, exports, counts=counts)
+  _score(job, row, seed, commands, exports, counts=counts)
 
 
-def _baseline(job: Job, row: System, seed: int, execute: Callable) -> None:
+def _baseline(job: Job, row: System, seed: int) -> None:
   *learning, split = _splits(job)
   logger.info(f"{row.name}: scores")
   folder = job.seed_folder(row.name, seed)
   splits = [*learning, split] if job.has_categories else [split]
   command = [BASELINE, folder, row.kind, job.request.data, *splits]
-  check_call(execute, command, log=folder / "log.txt")
+  check_call(job.execute, command, log=folder / "log.txt")
 
 
 _MAKERS = {
@@ -170,7 +148,7 @@ def _exports(
   trained: Path,
   folder: Path,
   needed: Iterable[tuple[str, str]],
-  *options: str,
+  **options,
 ) -> tuple[Exports, list[list]]:
   """Names the exports of a run.
 
@@ -185,20 +163,13 @@ def _exports(
     (split, modality): folder / "exports" / f"{split}-{modality}"
     for split, modality in needed
   }
-  commands = [
-    [
-      "export",
-      f"--workdir={trained / 'workdir'}",
-      f"--data={job.request.data}",
-      f"--split={split}",
-      f"--out={out}",
-      f"--modality={modality}",
-      "--overwrite",  # what is damaged
-      *options,
-    ]
-    for (split, modality), out in exports.items()
-    if not _is_whole(out)
-  ]
+  commands = []
+  for (split, modality), out in exports.items():
+    if not _is_whole(out):
+      where = {"workdir": trained / "workdir", "data": job.request.data}
+      where |= {"split": split, "out": out, "modality": modality}
+      # What is damaged is overwritten.
+      commands.append(command("export", "--overwrite", **where, **options))
   return exports, commands
 
 
@@ -212,7 +183,6 @@ def _score(
   job: Job,
   row: System,
   seed: int,
-  execute: Callable,
   commands: list[list],
   exports: Exports,
   **about,
@@ -230,4 +200,4 @@ def _score(
     splits=[exports[s, "both"] for s in splits if job.has_categories],
     **about,
   )
-  check_call(execute, *commands, [SCORE, folder], log=folder / "log.txt")
+  check_call(job.execute, *commands, [SCORE, folder], log=folder / "log.txt")

@@ -5,15 +5,19 @@ same `item-jax train` goes on from its newest checkpoint.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from item_jax.comparison import files, plan
 from item_jax.comparison.files import DROPPED, RESULT_FILE
-from item_jax.comparison.plan import Run
+from item_jax.comparison.plan import Run, options
 from item_jax.comparison.request import Job
-from item_jax.comparison.subprocesses import FailedError, describe_failure
+from item_jax.comparison.subprocesses import (
+  FailedError,
+  command,
+  describe_failure,
+)
 from item_jax.config import Config
 from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.errors import UserError
@@ -42,7 +46,7 @@ def full_run(job: Job, name: str, seed: int) -> Run:
   return plan.full_run(name, facts, seed)
 
 
-def train_full(job: Job, name: str, seed: int, execute: Callable) -> Path:
+def train_full(job: Job, name: str, seed: int) -> Path:
   """Trains a system's full run unless it is finished; returns its folder.
 
   Raises:
@@ -50,12 +54,12 @@ def train_full(job: Job, name: str, seed: int, execute: Callable) -> Path:
   """
   run = full_run(job, name, seed)
   folder = run_folder(job, run)
-  if train(job, run, execute)["diverged"]:
+  if train(job, run)["diverged"]:
     raise FailedError(f"{name} seed {seed} diverged; see {folder}/log.txt")
   return folder
 
 
-def train(job: Job, run: Run, execute: Callable) -> dict[str, Any]:
+def train(job: Job, run: Run) -> dict[str, Any]:
   """Trains a run unless it is finished; returns its result.
 
   Returns:
@@ -77,17 +81,12 @@ def train(job: Job, run: Run, execute: Callable) -> dict[str, Any]:
   speed = job.facts(run.system).get("seconds_per_step")
   about = f", about {run.steps * speed:,.0f} s" if speed else ""
   logger.info(f"{run.system} {run.label}: {run.steps:,} steps{about}")
-  command = [
-    "train",
-    f"--config={job.flag(run.system)}",
-    f"--workdir={folder / 'workdir'}",
-    *job.request.overrides,
-    *plan.options(run, config, str(job.request.data)),
-  ]
+  words = [*job.request.overrides, *options(run, config, job.request.data)]
+  flags = {"config": job.flag(run.system), "workdir": folder / "workdir"}
   log = folder / "log.txt"
   code = EXIT_START_AGAIN
   while code == EXIT_START_AGAIN:  # something else than we stopped it
-    code = execute(command, log=log)
+    code = job.execute(command("train", *words, **flags), log=log)
   rows = read_rows(folder / "workdir" / "metrics.jsonl")
   diverged = code == EXIT_FAILED and _diverged(rows, config)
   if code and not diverged:

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from item_jax.comparison import category, files
-from item_jax.comparison.category import Category
+from item_jax.comparison import files
 from item_jax.comparison.files import SCORES_FILE
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.probe import probe as probe_vectors
+from item_jax.evaluation.probe import probe_exports
 from item_jax.evaluation.retrieval import Scored
 from item_jax.files import sha256, write_bytes, write_json
 
@@ -35,6 +37,28 @@ COMPARED = (
   "category/macro_f1",
 )
 CLASSES = "category:classes"
+_COUNTS = (
+  "rows",
+  "without_category",
+  "unknown_category",
+  "classes",
+  "classes_with_support",
+)
+_NONE_Q = np.zeros(0, np.int64)
+
+
+class Category(NamedTuple):
+  """The predictions of one classifier on the scored split.
+
+  The arrays, int [Q], are empty where only the scores are known.
+  """
+
+  accuracy: float
+  macro_f1: float
+  counts: dict  # listings left out, and how the classifier was set
+  rows_Q: np.ndarray = _NONE_Q  # which listings
+  true_Q: np.ndarray = _NONE_Q  # their classes
+  predicted_Q: np.ndarray = _NONE_Q
 
 
 class Result(NamedTuple):
@@ -87,13 +111,14 @@ def write_request(
 
 
 def score_request(
-  folder: Path, probe: Callable[..., Category] = category.probe
+  folder: Path, classify: Callable[..., Category] | None = None
 ) -> None:
   """Scores what `write_request` wrote, and writes the result beside it.
 
   Args:
-    probe: classifies frozen vectors, as `item_jax.comparison.category.probe`.
+    classify: what learns the category from exports; default: `probe`.
   """
+  classify = classify or probe
   request = files.read_json(folder / _REQUEST_FILE)
   result = Result({}, request["counts"], {})
   for modality, export in request["exports"].items():
@@ -104,10 +129,10 @@ def score_request(
   add_gap(result)
   if request["splits"]:
     parts = map(Path, request["splits"])
-    add_category(result, "category", lambda: probe(*parts), items)
+    add_category(result, "category", lambda: classify(*parts), items)
   if request["own"]:
     path = Path(request["own"])
-    add_category(result, "own", lambda: category.read_own(path), items)
+    add_category(result, "own", lambda: read_own(path), items)
   write(folder, result)
 
 
@@ -166,6 +191,40 @@ def add_category(
       # A listing without a product stands for itself.
       [items.products[row] or f"\n{items.ids[row]}" for row in found.rows_Q]
     )
+
+
+def probe(train: Path | Rows, val: Path | Rows, test: Path | Rows) -> Category:
+  """Classifies the vectors of exports, or in memory, by logistic regression.
+
+  Raises:
+    NothingToScore: the catalogue's categories allow none.
+  """
+  classify = probe_vectors if isinstance(train, Rows) else probe_exports
+  found = classify(train, val, test, bootstrap=0, kinds=("logistic",))
+  scores, answers = found["logistic"], found["answers"]["logistic"]
+  counts = {name: found[name] for name in _COUNTS}
+  counts |= {name: scores[name] for name in ("C", "converged")}
+  return Category(
+    scores["accuracy"],
+    scores["macro_f1"],
+    counts,
+    answers.rows_Q,
+    answers.true_Q,
+    answers.said_Q,
+  )
+
+
+def read_own(path: Path) -> Category:
+  """Reads a model's own scores as `item-jax predict --json` wrote them.
+
+  Raises:
+    NothingToScore: no listing has a category that the model knows.
+  """
+  scores = files.read_json(path)
+  if scores is None:
+    raise NothingToScore("no listing has a category of training")
+  counts = {name: scores[name] for name in _COUNTS}
+  return Category(scores["accuracy"], scores["macro_f1"], counts)
 
 
 def searchable(items: Items) -> bool:

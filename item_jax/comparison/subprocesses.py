@@ -46,12 +46,12 @@ class Commands:
       self._slots.put(slot)
     self._env = dict(os.environ)
     if cache is not None:
-      for name, value in (
-        ("JAX_COMPILATION_CACHE_DIR", str(cache.absolute())),
-        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
-        ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1"),
-      ):
-        self._env.setdefault(name, value)
+      self._env = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache.absolute()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        **os.environ,
+      }
     self._children = set()
     self._signals = 0
     self._handlers = {}
@@ -73,10 +73,9 @@ class Commands:
     if not children:
       raise KeyboardInterrupt
     for process in children:
-      if self._signals == 1:
-        process.terminate()
-      else:
-        process.kill()
+      process.send_signal(
+        signal.SIGTERM if self._signals == 1 else signal.SIGKILL
+      )
 
   def __call__(self, *commands: Sequence, log: Path) -> int:
     """Runs `item-jax` commands, up to the first that fails.
@@ -160,6 +159,11 @@ def make_slots(jobs: int) -> list[dict[str, str]]:
     }
     for job in range(jobs)
   ]
+
+
+def command(name: str, *words: str, **flags) -> list[str]:
+  """The words of a command: its name, --FLAG=VALUE ..., and what follows."""
+  return [name, *(f"--{flag}={value}" for flag, value in flags.items()), *words]
 
 
 def check_call(execute: Callable, *commands: Sequence, log: Path) -> None:

@@ -73,6 +73,11 @@ def fraction(value: float, *, signed: bool = False) -> str:
   return ("-" if negative else "+" if signed else "") + text
 
 
+def whole(value: float | None, *, absent: str = ABSENT) -> str:
+  """Writes a number without its decimals, as 1,234."""
+  return absent if value is None else f"{value:,.0f}"
+
+
 def amount(value: float | None) -> str:
   """Writes 1,234,567 as 1.23 M; three digits, in full below a million."""
   if value is None:
@@ -81,4 +86,4 @@ def amount(value: float | None) -> str:
   for power, letter in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M")):
     if rounded >= 10**power:
       return f"{rounded / 10**power:.3g} {letter}"
-  return f"{value:,.0f}"
+  return whole(value)

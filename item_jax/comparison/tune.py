@@ -3,7 +3,7 @@
 import logging
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from item_jax.comparison import files
@@ -12,7 +12,7 @@ from item_jax.comparison.files import DROPPED, RESULT_FILE
 from item_jax.comparison.plan import Run
 from item_jax.comparison.request import Job
 from item_jax.comparison.runs import CHOICE_METRIC, run_folder, train
-from item_jax.comparison.subprocesses import FailedError, check_call
+from item_jax.comparison.subprocesses import FailedError, check_call, command
 from item_jax.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ MORE_RATES = 4  # tried at most beyond the ends of the grid
 _IMPROVEMENT = 1.1  # of the last evaluation over the first
 
 
-def tune(job: Job, name: str, execute: Callable) -> None:
+def tune(job: Job, name: str) -> None:
   """Settles a system's learning rate and its steps, unless they are settled.
 
   Raises:
@@ -32,7 +32,7 @@ def tune(job: Job, name: str, execute: Callable) -> None:
     return
   timed = job.budget.unit == "seconds"
   if timed and "seconds_per_step" not in facts:
-    job.record(name, seconds_per_step=_measure_step(job, name, execute))
+    job.record(name, seconds_per_step=_measure_step(job, name))
   speed = facts.get("seconds_per_step")
   steps = plan_lib.steps_of(job.budget, config, speed)
   share = job.request.tune_share
@@ -40,7 +40,15 @@ def tune(job: Job, name: str, execute: Callable) -> None:
   if not runs:
     job.record(name, factor=job.rates[0], steps=steps)
     return
-  results = _train_rates(job, runs, execute)
+  results = {run.factor: train(job, run) for run in runs}
+  # At an end of the grid a better rate may lie outside. But where nothing has
+  # been learnt, the smallest is best because it changes least, for ever.
+  while len(results) < len(job.rates) + MORE_RATES:
+    rate = plan_lib.next_rate(results, choose_rate(results))
+    if rate is None or rate in results or not any_improved(results):
+      break
+    runs.append(runs[0]._replace(label=f"tune-{rate:g}", factor=rate))
+    results[rate] = train(job, runs[-1])
   chosen = {"factor": choose_rate(results), "tuning_steps": runs[0].steps}
   if timed:
     # Real training, input and other jobs included, is slower than a step
@@ -68,47 +76,18 @@ def tune(job: Job, name: str, execute: Callable) -> None:
   job.record(name, **chosen)
 
 
-def _measure_step(job: Job, name: str, execute: Callable) -> float:
+def _measure_step(job: Job, name: str) -> float:
   """Seconds per step, as `item-jax bench step` measures them."""
   logger.info(f"{name}: measuring a step")
   folder = job.out / "runs" / name
   path = folder / "bench.json"
   folder.mkdir(parents=True, exist_ok=True)
   path.unlink(missing_ok=True)  # a kill may have left half of it
-  command = [
-    "bench",
-    "step",
-    f"--config={job.flag(name)}",
-    "--seconds=15",
-    f"--json={path}",
-    *job.request.overrides,
-    f"--config.data.path={job.request.data}",
-  ]
-  check_call(execute, command, log=folder / "bench.log")
+  flags = {"config": job.flag(name), "seconds": 15, "json": path}
+  words = [*job.request.overrides, f"--config.data.path={job.request.data}"]
+  bench = ["bench", *command("step", *words, **flags)]
+  check_call(job.execute, bench, log=folder / "bench.log")
   return files.read_json(path)["seconds_per_step"]
-
-
-def _train_rates(
-  job: Job, runs: list[Run], execute: Callable
-) -> dict[float, dict[str, Any]]:
-  """Trains the tuning runs, and more where the best rate is an end of them.
-
-  Args:
-    runs: those planned; further ones are appended.
-
-  Returns:
-    {factor: result}.
-  """
-  results = {run.factor: train(job, run, execute) for run in runs}
-  # At an end of the grid a better rate may lie outside. But where nothing has
-  # been learnt, the smallest is best because it changes least, for ever.
-  while len(results) < len(job.rates) + MORE_RATES:
-    rate = plan_lib.next_rate(results, choose_rate(results))
-    if rate is None or rate in results or not any_improved(results):
-      break
-    runs.append(runs[0]._replace(label=f"tune-{rate:g}", factor=rate))
-    results[rate] = train(job, runs[-1], execute)
-  return results
 
 
 def choose_rate(results: Mapping[float, Mapping[str, Any]]) -> float:
