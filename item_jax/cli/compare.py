@@ -76,10 +76,11 @@ def run(args, rest) -> int:
   """Runs the command; returns its exit code."""
   from item_jax.comparison.request import Request
 
-  named = {k: v for k, v in vars(args).items() if k in Request._fields}
+  fields = {*Request._fields} - {"command"}
   request = Request(
-    **named | {"command": shlex.join(["item-jax", *sys.argv[1:]])},
+    **{name: value for name, value in vars(args).items() if name in fields},
     overrides=tuple(rest),
+    command=shlex.join(["item-jax", *sys.argv[1:]]),
   )
   from item_jax.comparison import compare as compare_lib
 

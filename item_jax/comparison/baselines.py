@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def score_baseline(
     vectors_ND = vectors([one for _, (held,) in read for one in held])
     ends = np.cumsum([len(part.ids) for part, _ in read])[:-1]
     parts = [
-      Rows(part_ND, part.categories, part.ids, part.products)
+      Rows(part_ND, part.categories or [], part.ids, part.products)
       for part_ND, (part, _) in zip(
         np.split(vectors_ND, ends), read, strict=True
       )
@@ -57,7 +58,7 @@ def title_vectors(titles: Sequence[str]) -> np.ndarray:
   """
   from sklearn.utils.extmath import randomized_svd
 
-  count_NV = baselines.tfidf(titles)
+  count_NV: Any = baselines.tfidf(titles)
   if not count_NV.shape[1]:
     return np.zeros((len(titles), 1), np.float32)
   width = min(_DIMENSIONS, *count_NV.shape)

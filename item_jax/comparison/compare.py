@@ -50,6 +50,7 @@ def compare(
   with exclusive_lock(job.out, what="comparison"), processes as execute:
     job = job._replace(execute=execute)
     job.write_plan()
+    comparison = Comparison({}, [])  # there is at least one seed
     try:
       for seed in range(request.seeds):
         _run_seed(job, seed, failures)

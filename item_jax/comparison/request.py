@@ -4,7 +4,7 @@ What a job says agrees with what the comparison's folder already holds.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,10 @@ class Request(NamedTuple):
   command: str = ""  # as the report shows it
 
 
+def _refuse(*commands: Sequence, log: Path) -> int:
+  raise RuntimeError(f"a job that only reads must not run {commands}")
+
+
 class Job(NamedTuple):
   """A request with everything settled."""
 
@@ -56,7 +60,7 @@ class Job(NamedTuple):
   store: Store
   plan: dict[str, Any]  # as in plan.json; grows
   # Runs commands, as `item_jax.comparison.subprocesses.Commands` does.
-  execute: Callable[..., int] | None = None
+  execute: Callable[..., int] = _refuse
 
   @property
   def out(self) -> Path:

@@ -121,6 +121,7 @@ def score_request(
   classify = classify or probe
   request = files.read_json(folder / _REQUEST_FILE)
   result = Result({}, request["counts"], {})
+  items = Items([], [], [])  # the same in every export
   for modality, export in request["exports"].items():
     vectors_ND, items = open_export(Path(export))
     if searchable(items):
@@ -199,7 +200,8 @@ def probe(train: Path | Rows, val: Path | Rows, test: Path | Rows) -> Category:
   Raises:
     NothingToScore: the catalogue's categories allow none.
   """
-  classify = probe_vectors if isinstance(train, Rows) else probe_exports
+  in_memory = isinstance(train, Rows)
+  classify: Callable[..., dict] = probe_vectors if in_memory else probe_exports
   found = classify(train, val, test, bootstrap=0, kinds=("logistic",))
   scores, answers = found["logistic"], found["answers"]["logistic"]
   counts = {name: found[name] for name in _COUNTS}
@@ -236,7 +238,7 @@ def searchable(items: Items) -> bool:
 def write(folder: Path, result: Result) -> None:
   """Writes a result; SCORES_FILE last, as without it there is none."""
   arrays = io.BytesIO()
-  np.savez(arrays, **result.values)
+  np.savez(arrays, **result.values)  # pyright: ignore[reportArgumentType]
   write_bytes(folder / _ARRAYS_FILE, arrays.getvalue())
   write_json(
     folder / SCORES_FILE,

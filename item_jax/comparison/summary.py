@@ -123,31 +123,35 @@ def paired_differences(
   """
   groups = {}  # measures of the same queries are drawn together
   for name in COMPARED:
-    left, product_Q = _mean_over_seeds(ours, name)
-    right, other_Q = _mean_over_seeds(theirs, name)
+    left, right = _mean_over_seeds(ours, name), _mean_over_seeds(theirs, name)
     if left is None or right is None:
       continue
+    (left_Q, product_Q), (right_Q, other_Q) = left, right
     if not np.array_equal(product_Q, other_Q):
       raise ValueError(f"{name}: the two systems have different queries")
     _, lefts, rights = groups.setdefault(
       product_Q.tobytes(), (product_Q, {}, {})
     )
-    lefts[name], rights[name] = left, right
+    lefts[name], rights[name] = left_Q, right_Q
   found = {}
   for product_Q, lefts, rights in groups.values():
     found |= metrics.compare(lefts, rights, product_Q, resamples=resamples)
   return found
 
 
-def _mean_over_seeds(results: Mapping[int, Result], name: str):
-  """(mean of each query's values, products), or two None."""
+def _mean_over_seeds(
+  results: Mapping[int, Result], name: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+  """(mean of each query's values, products); None where there are none."""
   held = [r.values for r in results.values() if name in r.values]
   if not held:
-    return None, None
+    return None
   return np.mean([v[name] for v in held], axis=0), held[0][f"{name}:product"]
 
 
-def _draw_macro_f1(results: Mapping[int, Result], resamples: int):
+def _draw_macro_f1(
+  results: Mapping[int, Result], resamples: int
+) -> tuple[float, np.ndarray] | None:
   """(macro-F1, the same in each resample of the products), means over seeds.
 
   None where the predictions for each listing are not known.
@@ -158,7 +162,7 @@ def _draw_macro_f1(results: Mapping[int, Result], resamples: int):
   drawn_SR = [
     labels.draw_macro_f1(
       labels.answers(*r.values[CLASSES].tolist()),
-      r.values["category/accuracy:product"],
+      r.values["category/accuracy:product"].tolist(),
       resamples=resamples,
     )
     for r in held

@@ -33,8 +33,13 @@ def tune(job: Job, name: str) -> None:
   timed = job.budget.unit == "seconds"
   if timed and "seconds_per_step" not in facts:
     job.record(name, seconds_per_step=_measure_step(job, name))
-  speed = facts.get("seconds_per_step")
-  steps = plan_lib.steps_of(job.budget, config, speed)
+
+  def steps_at(speed: float | None) -> int:
+    steps = plan_lib.steps_of(job.budget, config, speed)
+    assert steps is not None  # the speed is known where it is needed
+    return steps
+
+  steps = steps_at(facts.get("seconds_per_step"))
   share = job.request.tune_share
   runs = plan_lib.tuning_runs(name, steps, job.rates, share)
   if not runs:
@@ -59,7 +64,7 @@ def tune(job: Job, name: str) -> None:
       if not result["diverged"]
     )
     chosen["seconds_per_step"] = speed
-    again = plan_lib.steps_of(job.budget, config, speed)
+    again = steps_at(speed)
     # Tuning runs of the whole budget are not trained again for a few steps.
     if share < 1 or abs(again - steps) > plan_lib.TOLERANCE * steps:
       steps = again
@@ -143,10 +148,9 @@ def improved(evaluations: Sequence[Mapping[str, Any]]) -> bool:
 
   A random network finds something too, and training may lose that at first.
   """
-  found = [row.get(CHOICE_METRIC) for row in evaluations]
-  if len(found) < 2 or None in found:
-    return False
-  return found[-1] > _IMPROVEMENT * found[0]
+  found = [row[CHOICE_METRIC] for row in evaluations if CHOICE_METRIC in row]
+  complete = len(found) == len(evaluations) > 1
+  return complete and found[-1] > _IMPROVEMENT * found[0]
 
 
 def _drop_checkpoints(job: Job, run: Run) -> None:
