@@ -95,7 +95,7 @@ VARIANTS = tuple(CHANGES)
 
 
 def get_config(variant: str = "full") -> Config:
-  """Builds the config of "NAME" or "NAME,SIZE"; SIZE is tiny if not given."""
+  """Builds the config of "NAME" or "NAME,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   if name not in CHANGES:
     raise UserError(f"{variant!r}: rows are {', '.join(VARIANTS)}")

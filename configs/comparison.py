@@ -35,7 +35,7 @@ FUSIONS = {
 
 
 def get_config(variant: str = "item") -> Config:
-  """Builds the config of "SYSTEM" or "SYSTEM,SIZE"; SIZE is tiny if not given."""
+  """Builds the config of "SYSTEM" or "SYSTEM,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   size = size or "tiny"
   if name not in VARIANTS or size not in SIZES:

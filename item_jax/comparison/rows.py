@@ -99,8 +99,7 @@ def _fused(job: Job, row: System, seed: int) -> None:
   if commands:
     check_call(job.execute, *commands, log=folder / "log.txt")
   # The scored split has the weight; the others are fused by the same one.
-  meta = files.read_json(exports[split, "both"] / "meta.json")
-  image_weight = meta["share"]
+  image_weight = files.read_json(exports[split, "both"] / "meta.json")["share"]
   commands = []
   for other in sorted(fused[1:]):
     commands += fuse(other, f"--share={image_weight}")
@@ -114,8 +113,8 @@ def _baseline(job: Job, row: System, seed: int) -> None:
   logger.info(f"{row.name}: scores")
   folder = job.seed_folder(row.name, seed)
   splits = [*learning, split] if job.has_categories else [split]
-  command = [BASELINE, folder, row.kind, job.request.data, *splits]
-  check_call(job.execute, command, log=folder / "log.txt")
+  words = [BASELINE, folder, row.kind, job.request.data, *splits]
+  check_call(job.execute, words, log=folder / "log.txt")
 
 
 _MAKERS = {
