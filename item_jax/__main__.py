@@ -59,7 +59,7 @@ _EXIT_CODES = (
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
   """Tells defaults, but not that there is none."""
 
-  def _get_help_string(self, action) -> str:
+  def _get_help_string(self, action) -> str | None:
     if action.default is None or action.default is False:
       return action.help
     return super()._get_help_string(action)

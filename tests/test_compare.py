@@ -12,10 +12,11 @@ import pytest
 import shell
 from exports import finish_export
 
-from item_jax.comparison import baselines, category, score
-from item_jax.comparison.category import Category
-from item_jax.comparison.compare import compare
+from item_jax.cli import compare as cli
+from item_jax.comparison import baselines, score
+from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request
+from item_jax.comparison.score import Category
 from item_jax.data.records import open_store
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
@@ -43,7 +44,7 @@ class Fake:
   """
 
   def __init__(self):
-    self.classify = Classify
+    self.probe = probe
     self.calls = []
     self.stop_at = None
     self.codes = {}
@@ -80,10 +81,10 @@ class Fake:
     if words[0] == "export" and overwrite:
       shutil.rmtree(given["out"], ignore_errors=True)
     if words[0] == "score":
-      score.make(Path(words[1]), self.classify)
-    elif words[0] == "untaught":
+      score.score_request(Path(words[1]), self.probe)
+    elif words[0] == "baseline":
       folder, kind, data, *splits = words[1:]
-      baselines.make(Path(folder), kind, open_store(data), splits)
+      baselines.score_baseline(Path(folder), kind, open_store(data), splits)
     elif words[0] == "fuse":
       at = words.index("--tune") + 1 if "--tune" in words else 0
       fuse_exports(
@@ -181,23 +182,17 @@ COUNTS = {
 }
 
 
-class Classify:
-  """Stands for the classifiers: right about the first half."""
-
-  @staticmethod
-  def probe(train, val, test):
-    rows = len(np.load(test / "embeddings.npy"))
-    true_Q = np.arange(rows) % 3
-    said_Q = np.where(np.arange(rows) < rows // 2, true_Q, 3)
-    right = (true_Q == said_Q).mean()
-    return Category(right, 0.25, COUNTS, np.arange(rows), true_Q, said_Q)
-
-  own = staticmethod(category.own)
+def probe(train, val, test):
+  """Stands for the classifier: right about the first half."""
+  rows = len(np.load(test / "embeddings.npy"))
+  true_Q = np.arange(rows) % 3
+  predicted_Q = np.where(np.arange(rows) < rows // 2, true_Q, 3)
+  right = (true_Q == predicted_Q).mean()
+  return Category(right, 0.25, COUNTS, np.arange(rows), true_Q, predicted_Q)
 
 
-def ask(tiny_data, out, fake, **changes) -> int:
-  how = {k: changes.pop(k) for k in ("dry_run", "report_only") if k in changes}
-  request = Request(
+def make_request(tiny_data, out, **changes) -> Request:
+  return Request(
     data=tiny_data,
     out=out,
     **{
@@ -208,7 +203,12 @@ def ask(tiny_data, out, fake, **changes) -> int:
     }
     | changes,
   )
-  return compare(request, commands=fake, describe=describe, **how)
+
+
+def ask(tiny_data, out, fake, **changes) -> int:
+  """The exit code of `item-jax compare`."""
+  request = make_request(tiny_data, out, **changes)
+  return cli.compare(request, commands=fake, describe=describe)
 
 
 @pytest.fixture(scope="module")
@@ -421,9 +421,9 @@ def test_the_table_of_an_interrupted_one_says_what_is_missing(
   assert "roberta (0 of 2 seeds)" in text
   shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports")
   (out / "comparison.md").unlink()
-  assert ask(tiny_data, out, Fake(), report_only=True) == 0
+  report(make_request(tiny_data, out), describe=describe)
   with pytest.raises(UserError, match="nothing begun"):
-    ask(tiny_data, tmp_path / "typo", Fake(), report_only=True)
+    report(make_request(tiny_data, tmp_path / "typo"), describe=describe)
   assert not (tmp_path / "typo").exists()
   assert (
     text.split("Scores")[1]
@@ -521,7 +521,7 @@ def test_a_table_names_what_made_its_rows(tiny_data, tmp_path):
   now = scores["versions"]["scikit-learn"]
   scores["versions"]["scikit-learn"] = "0.1"
   path.write_text(json.dumps(scores))
-  ask(tiny_data, tmp_path / "c", Fake(), report_only=True, **how)
+  report(make_request(tiny_data, tmp_path / "c", **how), describe=describe)
   about = json.loads((tmp_path / "c" / "comparison.json").read_text())["about"]
   assert about["versions"]["scikit-learn"] == "0.1" != now
 
@@ -630,23 +630,19 @@ def test_what_is_made_of_a_failed_row_says_so(tiny_data, tmp_path):
 
 
 def test_only_a_lack_of_categories_is_a_result(tiny_data, tmp_path):
-  class Lacking(Classify):
-    @staticmethod
-    def probe(train, val, test):
-      raise NothingToScore("the training rows have 1 categories")
+  def lacking(train, val, test):
+    raise NothingToScore("the training rows have 1 categories")
 
-  class Broken(Classify):
-    @staticmethod
-    def probe(train, val, test):
-      raise UserError("row 3 is not finite")
+  def broken(train, val, test):
+    raise UserError("row 3 is not finite")
 
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item", "seeds": 1, "rates": "1"}
-  fake.classify = Broken
+  fake.probe = broken
   assert ask(tiny_data, out, fake, **how) == 4
   text = (out / "comparison.md").read_text()
   assert "Failed: item, seed 0: row 3 is not finite" in text
-  fake.classify = Lacking
+  fake.probe = lacking
   assert ask(tiny_data, out, fake, **how) == 0
   text = (out / "comparison.md").read_text()
   assert "No category of item: the training rows have 1 categories." in text
@@ -718,34 +714,32 @@ def test_two_at_once_are_refused(tiny_data, tmp_path):
   assert ask(tiny_data, tmp_path / "c", Nested(), systems="item") == 0
 
 
-def test_dry_run_prints_the_cost_and_writes_nothing(
-  tiny_data, tmp_path, capsys
-):
-  out, fake = tmp_path / "c", Fake()
-  assert ask(tiny_data, out, fake, dry_run=True) == 0
-  text = capsys.readouterr().out
+def estimated(tiny_data, out, **changes) -> str:
+  return str(
+    estimate(make_request(tiny_data, out, **changes), describe=describe)
+  )
+
+
+def test_an_estimate_tells_the_cost_and_writes_nothing(tiny_data, tmp_path):
+  out = tmp_path / "c"
+  text = estimated(tiny_data, out)
   # 100 s x (3 rates x 1/4 + 2 seeds), four systems.
   assert re.search(r"resnet50 +5 +0 +by its speed +275 +- ", text)
   assert re.search(r"in all +20 +0 +1,100 +-", text)
   assert "up to 4 more of these, where the best rate is an end" in text
   assert not out.exists()
-  assert fake.calls == []
-  assert ask(tiny_data, out, fake, dry_run=True, budget="400steps") == 0
-  text = capsys.readouterr().out
+  text = estimated(tiny_data, out, budget="400steps")
   # 400 steps x 2.75 x 64 pairs x 10 FLOPs.
   assert re.search(r"roberta +5 +0 +400 +- +704,000", text)
 
 
-def test_dry_run_bills_what_is_left(tiny_data, tmp_path, whole, capsys):
+def test_an_estimate_is_of_what_is_left(tiny_data, tmp_path, whole):
   out, _ = whole
-  fake = Fake()
-  assert ask(tiny_data, out, fake, dry_run=True, seeds=3) == 0
-  text = capsys.readouterr().out
+  text = estimated(tiny_data, out, seeds=3)
   assert re.search(r"item +6 +5 +100 +100 +", text)
   assert re.search(r"in all +24 +20 +400 +", text)
-  how = {"dry_run": True, "jobs": 2, "systems": "item,clip"}
-  assert ask(tiny_data, tmp_path / "c", fake, **how) == 0
-  assert "about 275 s elapsed, 2 side by side" in capsys.readouterr().out
+  text = estimated(tiny_data, tmp_path / "c", jobs=2, systems="item,clip")
+  assert "about 275 s elapsed, 2 side by side" in text
 
 
 def test_the_ablation_trains_equal_configs_once(tiny_data, tmp_path, capsys):
@@ -821,7 +815,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
     again = retrieval.score(*open_export(export), bootstrap=0).summary
     for measure in ("recall@10", "map@10"):
       assert clip["cells"][f"{side}/{measure}"]["mean"] == again[measure]
-  found = category.probe(*parts)
+  found = score.probe(*parts)
   assert clip["cells"]["category/accuracy"]["mean"] == found.accuracy
   assert clip["cells"]["category/macro_f1"]["mean"] == found.macro_f1
   assert "category/macro_f1" in rows["tfidf"]["against"]
@@ -831,7 +825,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   assert "item-jax compare" in about["command"]
 
   request = Request(data=tiny_data, out=out, **how)
-  assert compare(request) == 0  # there is nothing left to do
+  assert not compare(request).failures  # there is nothing left to do
   assert log.read_text() == text
   assert numbers(out) == list(rows.values())
   assert not [f for f in verify(out) if f.state != "whole"]

@@ -25,8 +25,8 @@ LAYERS = (
   {"tasks"},
   {"training"},
   {"inference"},
-  {"diagnostics"},
   {"comparison"},
+  {"diagnostics"},
   {"cli"},
   {"__main__"},
 )

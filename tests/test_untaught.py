@@ -41,7 +41,7 @@ class Listings:
 
 
 def scores(tmp_path, kind, told_by, splits=("train", "val", "test")) -> dict:
-  baselines.make(tmp_path, kind, Listings(told_by), splits)
+  baselines.score_baseline(tmp_path, kind, Listings(told_by), splits)
   return json.loads((tmp_path / "scores.json").read_text())
 
 
@@ -66,8 +66,8 @@ def test_the_side_that_tells_the_category_finds_it(
 
 
 def test_a_catalogue_without_titles_says_nothing(tmp_path):
-  assert baselines._words([""] * 8).shape == (8, 1)
-  assert not baselines._words([""] * 8).any()
+  assert baselines.title_vectors([""] * 8).shape == (8, 1)
+  assert not baselines.title_vectors([""] * 8).any()
 
 
 def test_a_catalogue_without_categories_is_searched_alone(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from item_jax.comparison.files import DROPPED, RESULT_FILE
 from item_jax.data.records import (
   CATALOGUE,
   BadRecord,
@@ -22,9 +23,6 @@ DAMAGED = "damaged"  # written to the end, and not that any more
 UNFINISHED = "unfinished"  # never written to the end, or it lost what says so
 NOT_WHOLE = 1  # exit code
 
-# `compare` writes it beside the workdir of a run that has ended.
-RESULT_FILE = "result.json"
-DROPPED = "dropped"  # there: of a tuning run only the score is kept
 _CHECKPOINTS = "checkpoints"
 _META = "meta.json"
 
