@@ -18,7 +18,6 @@ from item_jax.config import Config
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.models import patches
-from item_jax.models.clip import Clip
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
@@ -52,7 +51,7 @@ def clip_words(tmp_path_factory):
 
 def common(tokenizer, **changed):
   fields = SIZES | {
-    "words": tokenizer.size + 5,  # rows beyond the vocabulary
+    "vocab_size": tokenizer.size + 5,  # rows beyond the vocabulary
     "pad": tokenizer.pad,
     "max_title_tokens": PLACES,
     "heads": HEADS,
@@ -76,7 +75,7 @@ def item_tree(tokenizer, *, norm, **changed):
     "patch": PATCH,
     "norm": norm,
   }
-  module = Item(**(fields | changed))
+  module = tiny.build(Item, **(fields | changed))
   place = jnp.zeros((1, 1), jnp.int32)
   batch = tiny.make_batch(1)._replace(
     image_BHWC=np.zeros((1, module.image_size, module.image_size, 3), np.uint8),
@@ -86,7 +85,9 @@ def item_tree(tokenizer, *, norm, **changed):
 
 
 def roberta_tree(tokenizer, **changed):
-  module = Roberta(**(common(tokenizer) | {"cls": tokenizer.cls} | changed))
+  module = tiny.build(
+    Roberta, **(common(tokenizer) | {"cls": tokenizer.cls} | changed)
+  )
   batch = tiny.make_batch(1)._replace(
     tokens_BT=np.zeros((1, module.max_title_tokens), np.int32)
   )
@@ -96,7 +97,7 @@ def roberta_tree(tokenizer, **changed):
 def clip_tree(tokenizer, **changed):
   fields = common(tokenizer) | TEXT | {"text_heads": 5}
   fields |= {"image_size": IMAGE, "patch": PATCH}
-  module = Clip(
+  module = tiny.build_clip(
     **(fields | {"cls": tokenizer.cls, "sep": tokenizer.sep} | changed)
   )
   batch = tiny.make_batch(1)._replace(

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from item_jax.errors import UserError
-from item_jax.models.patches import BATCH_STATS
+from item_jax.models.patches import PIXEL_STATISTICS
 from item_jax.pretrained.files import Tensors
 from item_jax.pretrained.transforms import Pixels
 
 HALF = Pixels((0.5,) * 3, (0.5,) * 3)
 _PIXELS = {"half": HALF} | {
-  name: Pixels(*values) for name, values in BATCH_STATS.items()
+  name: Pixels(*values) for name, values in PIXEL_STATISTICS.items()
 }
 _DEPTH = 64  # of an attention head, in every published model of these families
 
