@@ -67,12 +67,7 @@ def test_a_run_goes_on_with_other_hosts_and_workers(store, alone):
 @pytest.mark.parametrize(("data", "fsdp"), [(4, 1), (2, 2)])
 def test_masks_do_not_depend_on_the_devices(tokenizer, alone, data, fsdp):
   """What is hidden and swapped is drawn over the whole global batch."""
-  objective = tiny.make_objective(
-    tiny.make_model(),
-    vocabulary=tokenizer.size,
-    special=tokenizer.special,
-    mask_id=tokenizer.mask,
-  )
+  objective = tiny.make_objective(tiny.make_model(), tokenizer)
 
   @jax.jit
   def corrupt(batch):

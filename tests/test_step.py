@@ -158,7 +158,7 @@ def test_no_array_of_all_places_times_all_words():
   words = 1_031  # prime, so that V cannot be mistaken for another axis
   model = tiny.make_model(vocab_size=words, layers=1)
   objective = tiny.make_objective(
-    model, vocabulary=words, title_rate=0.15, patch_rate=0.3
+    model, tiny.Vocabulary(words), title_rate=0.15, patch_rate=0.3
   )
   optimizer = optax.adam(1e-3)
   batch = tiny.make_batch(ROWS)

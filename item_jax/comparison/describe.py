@@ -42,7 +42,7 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
       "parameters": tasks.count_parameters(jax.eval_shape(task.core, key)),
       "flops_per_sample": float(task.train_flops),
       "modalities": list(task.modalities),
-      "side": task.side,
+      "side": task.modality,
       "predicts": task.predict is not None,
     }
   return found

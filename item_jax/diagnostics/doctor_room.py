@@ -36,6 +36,7 @@ def options(config: Config) -> Finding:
   devices = jax.device_count()
   try:
     validate(config, devices=devices)
+    plan.checkpoint_bytes(config, 1_000)  # the objectives agree as well
   except UserError as error:
     return Finding(BAD, "config", str(error))
   return Finding(OK, "config", f"task {config.task}, {devices} devices")

@@ -170,7 +170,7 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   example = tasks.example_batch(config)
   kept = task_memory.count(
     config,
-    tasks.padded_vocab_size(config, Vocabulary(vocab_size)),
+    _task(config, vocab_size),
     attention="cudnn" if config.model.attention == "cudnn" else "xla",
     chips=chips,
   )

@@ -194,7 +194,7 @@ def predict_listings(
     titles=titles,
     batch_size=min(64, max(len(images or ()), len(titles or ()))),
   )
-  _check_seen(embedder.task.side, images, titles, rows=len(log_p_NC))
+  _check_seen(embedder.task.modality, images, titles, rows=len(log_p_NC))
   ranked_NK, probability_NK = rank(log_p_NC, top)
   for row, (line, shares) in enumerate(
     zip(ranked_NK, probability_NK, strict=True)

@@ -77,12 +77,13 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   if run is not None:
     workdir.check_same(run, config, store, tokenizer)
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
-  attention, why = _attention(config, run)
   categories = (
     run.categories
     if run
     else tasks.find_categories(config, store, config.data.train_split)
   )
+  task = tasks.make_task(config, tokenizer, categories=categories)
+  attention, why = _attention(config, run, task.attention_shapes)
   task = tasks.make_task(
     config, tokenizer, categories=categories, attention=attention
   )
@@ -106,7 +107,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   floors = (
     run.floors
     if run
-    else task.floors(store, config.data.train_split, tokenizer)
+    else task.chance_levels(store, config.data.train_split, tokenizer)
   )
   if jax.process_count() > 1:
     # No process may still be looking for a run when process 0 writes it.
@@ -160,14 +161,14 @@ def _check_best(config: Config, task: Task) -> None:
     )
 
 
-def _attention(config: Config, run) -> tuple[str, str]:
+def _attention(config: Config, run, shapes) -> tuple[str, str]:
   """The attention kernel and why; a resumed run keeps the one it had."""
   if run is not None:
     return attention_lib.as_before(run.attention)
   return attention_lib.choose(
     config.model.attention,
     rows=config.batch_size // jax.device_count() // config.optim.accumulate,
-    shapes=tasks.attention_shapes(config),
+    shapes=shapes,
     dtype=config.model.dtype,
   )
 

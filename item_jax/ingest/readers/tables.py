@@ -16,7 +16,7 @@ from item_jax.ingest.readers.formats import (
   Table,
   open_rows,
 )
-from item_jax.registry import look_up
+from item_jax.registry import resolve
 
 _SHOWN = 40  # columns in an error, and letters of each
 _NONE = "__HIVE_DEFAULT_PARTITION__"
@@ -133,7 +133,7 @@ def open_tables(
     return [open_rows(catalogue)]
   reader = None
   if file_format != "auto":
-    reader = look_up(file_format, FORMATS, option="--format")
+    reader = resolve(file_format, FORMATS, option="--format")
   named = reader is not None
   tables = []
   for path, beside in [

@@ -1,4 +1,4 @@
-"""Rows that the floors are estimated from: a Store in, words and photos out."""
+"""Samples the rows that chance-level losses are estimated from."""
 
 import contextlib
 
@@ -12,16 +12,18 @@ from item_jax.data.unreadable import readable
 from item_jax.objectives import chance
 
 _TITLES = 20_000
-_PHOTOS = 1_024
+_IMAGES = 1_024
 
 
 def titles(
-  store: Store, split: str, tokenizer: Tokenizer, places: int
+  store: Store, split: str, tokenizer: Tokenizer, max_title_tokens: int
 ) -> np.ndarray:
-  """int32 [rows, places], evenly spread over the split."""
+  """int32 [rows, max_title_tokens], evenly spread over the split."""
   source = store.source(split)
   records = readable(source, _spread(len(source), _TITLES))
-  rows = [tokenizer.encode(record.title, places) for record in records]
+  rows = [
+    tokenizer.encode(record.title, max_title_tokens) for record in records
+  ]
   return np.stack(rows)
 
 
@@ -33,30 +35,30 @@ def rival_chance(
   *,
   complete: bool,
 ) -> float:
-  """`floors.rival_chance` of rows with both sides, or else with any."""
+  """`chance.rival_chance` of rows with both modalities, or else with any."""
   source = store.source(split)
   rows, seen = [], 0
   for record in readable(source, _spread(len(source), _TITLES)):
     seen += 1
     tokens_T = tokenizer.encode(record.title, config.model.max_title_tokens)
     title = tokens_T.tobytes() if tokens_T[0] != tokenizer.pad else None
-    sides = (bool(record.image), title is not None)
-    if all(sides) if complete else any(sides):
+    has = (bool(record.image), title is not None)
+    if all(has) if complete else any(has):
       rows.append((record.product_id, title))
   return chance.rival_chance(
-    rows, share=len(rows) / seen, batch_size=config.batch_size
+    rows, fraction=len(rows) / seen, batch_size=config.batch_size
   )
 
 
-def photos(store: Store, split: str, size: int) -> np.ndarray:
-  """uint8 [rows, size, size, 3], of rows that have a photo."""
+def images(store: Store, split: str, size: int) -> np.ndarray:
+  """uint8 [rows, size, size, 3], of rows that have an image."""
   source = store.source(split)
-  images = [np.zeros((0, size, size, 3), np.uint8)]
-  for record in readable(source, _spread(len(source), _PHOTOS)):
+  found = [np.zeros((0, size, size, 3), np.uint8)]
+  for record in readable(source, _spread(len(source), _IMAGES)):
     if record.image:
       with contextlib.suppress(BadImage):
-        images.append(load_square(record.image, size)[None])
-  return np.concatenate(images)
+        found.append(load_square(record.image, size)[None])
+  return np.concatenate(found)
 
 
 def _spread(size: int, most: int) -> np.ndarray:
