@@ -16,7 +16,7 @@ from item_jax.errors import UserError
 from item_jax.registry import MODELS, TASKS
 
 # Options that version 0.1 had not; a run that it saved has their defaults.
-ADDED = frozenset({"objectives"})
+ADDED = frozenset({"evaluators", "objectives"})
 
 
 @dataclasses.dataclass
@@ -207,6 +207,9 @@ class Config(Group):
   seed: int = option(0, at_least=0)
   log_every: int = option(50, at_least=1)  # steps
   eval_every: int = option(5_000, at_least=1)  # steps
+  # What measures a run every `eval_every` steps: names of
+  # training.evaluators.EVALUATORS, or "package.module:attribute" of others.
+  evaluators: tuple = ("retrieval",)
   # Skipped steps in a row before the run stops.
   max_skipped_steps: int = option(10, at_least=1)
   data: Data = dataclasses.field(default_factory=Data)
@@ -237,9 +240,13 @@ FREE_ON_RESUME = frozenset(
     "mesh.fsdp",
     "model.remat",
     "eval_every",
+    "evaluators",
     "max_skipped_steps",
   }
 )
+# Options that saved runs of an earlier version lack; the defaults are what
+# those runs did.
+ADDED = frozenset({"evaluators"})
 
 
 def flatten(config: Config) -> dict[str, object]:
