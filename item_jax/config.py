@@ -15,9 +15,6 @@ from item_jax.config_group import (
 from item_jax.errors import UserError
 from item_jax.registry import MODELS, TASKS
 
-# Options that version 0.1 had not; a run that it saved has their defaults.
-ADDED = frozenset({"evaluators", "objectives"})
-
 
 @dataclasses.dataclass
 class Data(Group):
@@ -246,7 +243,7 @@ FREE_ON_RESUME = frozenset(
 )
 # Options that saved runs of an earlier version lack; the defaults are what
 # those runs did.
-ADDED = frozenset({"evaluators"})
+ADDED = frozenset({"evaluators", "objectives"})
 
 
 def flatten(config: Config) -> dict[str, object]:
