@@ -84,7 +84,7 @@ class Catalogue:
     self._start_counting()
 
   def _start_counting(self) -> None:
-    self.missing = {column: Counter() for column in COLUMNS}
+    self.missing: dict[str, Counter] = {c: Counter() for c in COLUMNS}
     self.notes: Counter = Counter()
     self._suspects = Suspects()
     self.merged: Counter = Counter()
@@ -231,7 +231,7 @@ class Catalogue:
     self, number, cells, columns=COLUMNS
   ) -> tuple[dict[str, Any], str | None]:
     """Converts a row's cells to what is stored; also returns what is wrong."""
-    texts = _NOTHING.copy()
+    texts: dict[str, Any] = _NOTHING.copy()
     reason = None
     for column in columns:
       value = cells.get(column)

@@ -6,7 +6,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from item_jax.errors import UserError
 from item_jax.ingest.readers import delimited
@@ -130,7 +130,7 @@ def open_tables(
     )
   several = find_paths(catalogue)
   if several is None:
-    return [open_rows(catalogue)]
+    return [open_rows(cast(Iterable, catalogue))]
   reader = None
   if file_format != "auto":
     reader = look_up(file_format, FORMATS, option="--format")
