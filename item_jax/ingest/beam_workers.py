@@ -74,7 +74,7 @@ def connect(
     >> beam.Map(_write_rejected, path=os.fspath(shared / REJECTED))
   )
   of_split = first.records | "BySplit" >> beam.Partition(
-    lambda record, _, splits: splits.index(record[0]),
+    lambda record, _, splits: splits.index(record[0]),  # type: ignore[arg-type]
     len(writers),
     list(writers),
   )

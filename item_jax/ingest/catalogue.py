@@ -113,9 +113,7 @@ class Catalogue:
       table.names, COLUMNS, self.reading.columns, table.path
     )
     table.check({c: n for c, n in found.items() if n not in table.beside})
-    if (
-      not table.whole
-    ):  # a later line may have columns that the first lines lack
+    if not table.whole:  # later lines may have more columns than the first
       known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
       found = known | found
     return found
