@@ -101,8 +101,8 @@ def _check(out, overwrite, replaceable):
     raise FileExistsError(f"{out} is already there; --overwrite replaces it")
   if not out.is_dir() or not replaceable(out):
     raise FileExistsError(
-      f"{out} holds files that this command did not write: --overwrite does"
-      " not replace it"
+      f"{out} was not written by this command, or holds other files too:"
+      " --overwrite does not replace it"
     )
 
 

@@ -82,7 +82,7 @@ def is_remote(path: str | os.PathLike | None) -> bool:
 def check_local(*paths: str | os.PathLike | None) -> None:
   """Raises UserError where a path is an address: no folder `gs:` is made."""
   for path in paths:
-    if is_remote(path):
+    if path is not None and is_remote(path):
       raise UserError(
         f"{locate(path)} is on an object store: expected a path of this"
         " machine here (docs/object_stores.md says what takes an address)"

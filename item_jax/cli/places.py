@@ -184,7 +184,8 @@ class Exports(_Kind):
     return address.partition("=")[0] + "="
 
   def _address(self, address) -> Address:
-    return remote.locate(address.removeprefix(self.before(address)))
+    folder = address.removeprefix(self.before(address))
+    return Address(str(remote.locate(folder)))
 
   def check(self, address, args) -> None:
     remote.check_store(self._address(address))

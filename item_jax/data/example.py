@@ -110,4 +110,5 @@ def parse(data: bytes) -> Record:
   if len(feature) != len(lists) or any(len(values) != 1 for values in lists):
     raise ValueError(f"it has not the fields {', '.join(Record._fields)}")
   *texts, image = (values[0] for values in lists)
-  return Record(*(text.decode() for text in texts), image)
+  listing, product, title, category = (text.decode() for text in texts)
+  return Record(listing, product, title, category, image)

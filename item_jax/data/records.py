@@ -55,7 +55,7 @@ class Fingerprint:
 
   def add(self, record: Record) -> None:
     """Adds a record."""
-    parts = []
+    parts: list[bytes] = []
     for value in field_bytes(record):
       # With its length, so that no two different records hash the same.
       parts += (len(value).to_bytes(8, "little"), value)

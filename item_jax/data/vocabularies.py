@@ -79,7 +79,7 @@ def parse(text: str, origin: str) -> Tokenizer:
     tokenizer = Tokenizer.from_str(text)
   except Exception as error:  # the library raises nothing narrower
     raise UserError(f"{origin} is no tokenizer: {error}") from error
-  tokens = {}
+  tokens: dict[int, str] = {}
   for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
     if (other := tokens.setdefault(number, token)) != token:
       raise UserError(

@@ -64,8 +64,9 @@ def read_options(runner: str, arguments: Sequence[str]) -> PipelineOptions:
   parser = argparse.ArgumentParser(
     allow_abbrev=False, add_help=False, exit_on_error=False
   )
+  # Beam has no public list of its options (read in 2.77).
   for kind in PipelineOptions.__subclasses__():
-    kind._add_argparse_args(parser)
+    kind._add_argparse_args(parser)  # type: ignore[arg-type]
   try:
     _, unknown = parser.parse_known_args(list(arguments))
   except argparse.ArgumentError as error:
@@ -153,7 +154,7 @@ def _stage(rows, path, statistics) -> tuple[int, list[int], list[str]]:
   """
   read = 0
   blocks = []
-  counts = Counter()
+  counts: Counter[str] = Counter()
   with path.open("wb") as file:
     end = 0
     for row in rows:

@@ -21,6 +21,7 @@ from tensorflow_datasets.core import naming, writer
 
 from item_jax.data import records
 from item_jax.data.example import Serializer
+from item_jax.data.images import BadImage
 from item_jax.ingest.images.load import StoredImage, load_image
 from item_jax.ingest.row import Rejected, Row
 from item_jax.ingest.rows import make_record, reject_duplicate
@@ -73,7 +74,7 @@ def connect(
     >> beam.Map(_write_rejected, path=os.fspath(shared / REJECTED))
   )
   of_split = first.records | "BySplit" >> beam.Partition(
-    lambda record, _, splits: splits.index(record[0]),
+    lambda record, _, splits: splits.index(record[0]),  # type: ignore[arg-type]
     len(writers),
     list(writers),
   )
@@ -103,7 +104,7 @@ def _make_records(begin: int, shared: str, root: str):
       row = Row(*fields)
       stored = load_image(root, row.image)
       made = make_record(row, stored)
-      if isinstance(made, Rejected):
+      if isinstance(made, Rejected) or isinstance(stored, BadImage):
         yield beam.pvalue.TaggedOutput("rejected", tuple(made))
       else:
         if stored.jpeg:

@@ -84,7 +84,7 @@ class Catalogue:
     self._start_counting()
 
   def _start_counting(self) -> None:
-    self.missing = {column: Counter() for column in COLUMNS}
+    self.missing: dict[str, Counter] = {c: Counter() for c in COLUMNS}
     self.notes: Counter = Counter()
     self._suspects = Suspects()
     self.merged: Counter = Counter()
@@ -113,9 +113,7 @@ class Catalogue:
       table.names, COLUMNS, self.reading.columns, table.path
     )
     table.check({c: n for c, n in found.items() if n not in table.beside})
-    if (
-      not table.whole
-    ):  # a later line may have columns that the first lines lack
+    if not table.whole:  # later lines may have more columns than the first
       known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
       found = known | found
     return found
@@ -231,7 +229,7 @@ class Catalogue:
     self, number, cells, columns=COLUMNS
   ) -> tuple[dict[str, Any], str | None]:
     """Converts a row's cells to what is stored; also returns what is wrong."""
-    texts = _NOTHING.copy()
+    texts: dict[str, Any] = _NOTHING.copy()
     reason = None
     for column in columns:
       value = cells.get(column)

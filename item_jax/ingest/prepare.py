@@ -231,13 +231,13 @@ def _write(
     for row, image in load_images(images, _with_images(rows), workers=workers):
       read += 1
       made = make_record(row, image)
-      if isinstance(made, Record) and not statistics.add(
-        row.split, made, image
-      ):
-        made = reject_duplicate(row.number, row.listing_id)
       if isinstance(made, Record):
-        writer.add(row.split, made)
-      else:
+        assert isinstance(row, Row)
+        if statistics.add(row.split, made, image):
+          writer.add(row.split, made)
+        else:
+          made = reject_duplicate(row.number, row.listing_id)
+      if isinstance(made, Rejected):
         rejections.add(made)
         bar.set_postfix(rejected=rejections.total(), refresh=False)
       bar.update()

@@ -48,7 +48,7 @@ class Rejections:
     )
     self._lines = csv.writer(self._file, lineterminator="\n")
     self._lines.writerow(("row", "id", "reason"))
-    self._kinds = Counter()
+    self._kinds: Counter[str] = Counter()
 
   def __enter__(self) -> "Rejections":
     return self

@@ -96,15 +96,15 @@ def draw(
   reach = side * 0.035
   shadow = np.zeros((side, side), np.float32)
   shadow[tile] = cover[..., 0]
-  move = np.float32([[1, 0, reach], [0, 1, 1.6 * reach]])
-  shadow = cv2.warpAffine(shadow, move, (side, side))
-  shadow = cv2.GaussianBlur(shadow, (0, 0), reach)[..., None]
-  image *= 1 - shot.shadow * shadow
+  move = np.array([[1, 0, reach], [0, 1, 1.6 * reach]], np.float32)
+  moved = cv2.warpAffine(shadow, move, (side, side))
+  blurred = cv2.GaussianBlur(moved, (0, 0), reach)[..., None]
+  image *= 1 - shot.shadow * blurred
   image[tile] += cover * (colour - image[tile])
 
   ramp = np.linspace(-1, 1, side, dtype=np.float32)
   light = 1 + shot.slope[0] * ramp[None, :] + shot.slope[1] * ramp[:, None]
-  image *= light[..., None] * np.float32(shot.gain)
+  image *= light[..., None] * np.array(shot.gain, np.float32)
   image += shot.noise * noise
   # Clips to 0..255.
   return cv2.convertScaleAbs(np.maximum(image, 0, out=image))

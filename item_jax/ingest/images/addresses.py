@@ -152,7 +152,11 @@ class FetchedImages:
   def replace(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
     """Yields the rows in their order, with files in place of addresses."""
     for row in rows:
-      if isinstance(row, Rejected) or not self._is_address(row):
+      if (
+        isinstance(row, Rejected)
+        or isinstance(row.image, bytes)
+        or not is_web_address(row.image)
+      ):
         yield row
         continue
       file, reason = self._find(row.image)
@@ -162,10 +166,7 @@ class FetchedImages:
         self.missing += 1
         yield Rejected(row.number, row.listing_id, reason)
 
-  def _is_address(self, row) -> bool:
-    return isinstance(row.image, str) and is_web_address(row.image)
-
-  def _find(self, address):
+  def _find(self, address: str) -> tuple[str, str]:
     if self._fetched is None:
       self._fetched = Fetched(self._folder)
     return self._fetched.find(address)
@@ -178,11 +179,12 @@ class FetchedImages:
       path: of the CSV to write.
     """
     wanted = (
-      row.image
+      image
       for row in rows
       if isinstance(row, Row)
-      and self._is_address(row)
-      and not self._find(row.image)[0]
+      and isinstance(image := row.image, str)
+      and is_web_address(image)
+      and not self._find(image)[0]
     )
     first = next(wanted)
     write_addresses(path, itertools.chain([first], wanted))

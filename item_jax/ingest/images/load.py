@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 
@@ -56,13 +56,13 @@ def load_images(
   """
   root = find_root(folder)
   if workers is None:
-    workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
+    workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count() or 1
   if workers <= 1:
     for thing, name in wanted:
       yield thing, load_image(root, name)
     return
   pool = _Pool(root, workers)
-  waiting = deque()
+  waiting: deque[tuple[list, Future]] = deque()
   try:
     for chunk in _chunks(wanted):
       waiting.append((chunk, pool.submit(chunk)))
@@ -164,7 +164,7 @@ def _start_worker(stop, parent):
   cv2.setNumThreads(1)  # one process a core is enough
 
 
-_stop = None  # in a worker: above 0 when the parent stops waiting
+_stop: Any = None  # in a worker: above 0 when the parent stops waiting
 
 
 def _stopped() -> bool:

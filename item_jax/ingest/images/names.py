@@ -37,7 +37,7 @@ def other_spellings(name: str) -> Iterator[tuple[str, str]]:
   if is_address(name) or len(name) > _LONGEST_PATH:
     return
   seen = {name, ""}
-  found = [(name, (), 0)]
+  found: list[tuple[str, tuple[str, ...], int]] = [(name, (), 0)]
   for spelling, done, begin in found:  # which grows in the loop
     if done:
       yield spelling, " and ".join(done)

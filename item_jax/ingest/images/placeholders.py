@@ -59,18 +59,18 @@ def group_alike(
   """
   if not thumbnails:
     return []
-  values = np.frombuffer(b"".join(thumbnails), np.uint8)
-  values = values.reshape(len(thumbnails), -1).astype(np.float32) - 128
+  pixels = np.frombuffer(b"".join(thumbnails), np.uint8)
+  values = pixels.reshape(len(thumbnails), -1).astype(np.float32) - 128
   # What looks the same has nearly the same mean: only such are compared.
   means = values.mean(axis=1)
   order = np.argsort(means, kind="stable")
-  values, means, rows = values[order], means[order], np.asarray(rows)[order]
+  values, means, counts = values[order], means[order], np.asarray(rows)[order]
   begins = np.searchsorted(means, means - _MEAN)
   ends = np.searchsorted(means, means + _MEAN, side="right")
   with threadpoolctl.threadpool_limits(
     1
   ):  # more threads would wait for each other
-    near = _count_near(values, rows, begins, ends)
+    near = _count_near(values, counts, begins, ends)
   taken = np.zeros(len(values), bool)
   groups = []
   for leader in np.argsort(-near, kind="stable"):
@@ -82,7 +82,7 @@ def group_alike(
     away = np.abs(values[begin : ends[leader]] - values[leader])
     alike = (away.max(axis=1) <= _MOST) & ((away**2).mean(axis=1) <= _MEAN**2)
     members = begin + np.flatnonzero(alike & ~taken[begin : ends[leader]])
-    if rows[members].sum() >= least:
+    if counts[members].sum() >= least:
       taken[members] = True
       groups.append(sorted(order[members].tolist()))
   return groups

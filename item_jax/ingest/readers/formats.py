@@ -50,7 +50,7 @@ class Table(NamedTuple):
   beside: Mapping[str, str] = {}
 
 
-def open_bytes(path: Path) -> io.BufferedIOBase:
+def open_bytes(path: Path) -> io.BufferedReader:
   """Opens a file, and unpacks it where its name ends with .gz, .zst, ..."""
   file = path.open("rb")
   if path.suffix.lower() not in delimited.PACKED:

@@ -6,7 +6,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from item_jax.errors import UserError
 from item_jax.ingest.readers import delimited
@@ -50,16 +50,15 @@ def find_files(
   Args:
     catalogue: a file; a folder of parts, as Spark writes them; or a pattern
       such as parts/*.csv.
-    any_name: whether files may have other endings than `READERS`.
+    any_name: whether the files of a folder may have other endings than those of
+      `READERS`.
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: none of them is of a known kind.
+    UserError: a folder holds none of a known kind.
   """
   path = Path(catalogue)
   if path.is_file():
-    if not any_name:
-      find_kind(path)
     return [(path, {})]
   if path.is_dir():
     found = [
@@ -76,8 +75,6 @@ def find_files(
     return found
   paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
   if not paths:
-    if not any_name:
-      find_kind(path)
     raise FileNotFoundError(f"no catalogue {path}: there is no such file")
   return [file for one in paths for file in find_files(one, any_name=any_name)]
 
@@ -130,15 +127,17 @@ def open_tables(
     )
   several = find_paths(catalogue)
   if several is None:
-    return [open_rows(catalogue)]
+    return [open_rows(cast(Iterable, catalogue))]
   reader = None
   if file_format != "auto":
     reader = resolve(file_format, FORMATS, option="--format")
-  named = reader is not None
+  files = [
+    file
+    for one in several
+    for file in find_files(one, any_name=reader is not None)
+  ]
   tables = []
-  for path, beside in [
-    file for one in several for file in find_files(one, any_name=named)
-  ]:
+  for path, beside in files:
     table = (reader or READERS[find_kind(path)])(path, quoting)
     both = sorted(set(beside) & set(table.names))
     if both:

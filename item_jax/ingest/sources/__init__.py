@@ -68,9 +68,9 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
   found = resolve(source, known, option="--source")
   if not isinstance(found, Source):
     raise UserError(f"--source={source}: expected a Source, not {found!r}")
-  there = found.columns(names)
+  fields = found.columns(names)
   for group in found.needs:
-    if not any(field in there for field in group):
+    if not any(field in fields for field in group):
       columns = [column for field in group for column in found.fields[field]]
       more = " and more" if len(names) > _SHOWN else ""
       raise UserError(

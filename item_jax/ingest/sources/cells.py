@@ -119,7 +119,7 @@ class Categories(NamedTuple):
 
   def choose(self, paths: Iterable[str]) -> str:
     """Chooses the path to store, as in "Home > Lamps"; "" for none."""
-    found = []
+    found: list[list[str]] = []
     for path in paths:
       levels = split_levels(path, self.separator)
       if not levels or (len(levels) == 1 and levels[0].lower() in _NO_CATEGORY):
@@ -130,9 +130,8 @@ class Categories(NamedTuple):
       self.notes[f"cells with several categories: the {self.which} taken"] += 1
     if not found:
       return ""
-    return " > ".join(
-      max(found, key=len) if self.which == "deepest" else found[0]
-    )
+    chosen = max(found, key=len) if self.which == "deepest" else found[0]
+    return " > ".join(chosen)
 
 
 class Suspects:

@@ -25,7 +25,7 @@ class Cells:
 
   def value(self, field: str) -> Any:
     """Returns a cell as it is."""
-    column = self.columns.get(field)
+    column = self.columns.get(field, "")
     value = self.row.get(column)
     if isinstance(value, str) and value.strip().lower() in self.missing:
       if value.strip():
@@ -58,7 +58,7 @@ class Source:
 
   name: str  # what --source takes
   called: str  # for people
-  fields: dict[str, tuple[str, ...]]  # {field: columns, best first}
+  fields: Mapping[str, tuple[str, ...]]  # {field: columns, best first}
   needs: tuple[tuple[str, ...], ...]  # groups of fields, one of each needed
   detects: Callable[[set[str]], bool]  # by the columns as they are written
   read_row: Callable[[int, Cells, Categories], Iterable[Item | Merged]]
