@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-from typing import TypeVar
 
 from item_jax.config_group import (
+  ADDED,
   RENAMED,
   RENAMED_VALUES,
   Group,
-  check_limits,
   fraction,
   option,
 )
@@ -291,26 +290,6 @@ def from_flat(flat: dict[str, object]) -> Config:
     holder = getattr(config, group[0]) if group else config
     setattr(holder, leaf, value)
   return config
-
-
-G = TypeVar("G", bound=Group)
-
-
-def read_extra(config: Config, name: str, kind: type[G]) -> G:
-  """Reads `config.extra[name]` as a typed group of options.
-
-  Args:
-    kind: a dataclass that inherits `Group`; an option that is not given has
-      its default.
-
-  Raises:
-    UserError: an option that `kind` has not, or a value out of its limits.
-  """
-  options = kind()
-  for field, value in config.extra.get(name, {}).items():
-    setattr(options, field, value)
-  check_limits(options, f"extra.{name}.")
-  return options
 
 
 def resolve_mesh(mesh: Mesh, devices: int) -> tuple[int, int]:

@@ -77,7 +77,8 @@ def _check_losses(config: Config) -> None:
   others = config.task != "item" or config.objectives
   if not others and not any(weights.values()):
     raise UserError(f"every loss weight is zero: {weights}")
-  if loss.align and config.task in TASKS and config.task != "item":
+  spec = TASKS.get(config.task)
+  if loss.align and spec and "align" not in spec.objectives:
     raise UserError(
       f"loss.align={loss.align} joins task='item', not {config.task!r}"
     )

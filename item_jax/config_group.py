@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import typing
 import warnings
-from typing import Any
+from typing import Any, TypeVar
 
 from item_jax.errors import UserError
 
@@ -29,6 +29,9 @@ RENAMED = {
 RENAMED_VALUES = {
   "align.views": {"sides": "cross_modal", "twins": "augmented"},
 }
+
+# Options that version 0.1 had not; a run that it saved has their defaults.
+ADDED = frozenset({"objectives"})
 
 
 def option(default: Any, **limits: Any) -> Any:
@@ -165,3 +168,24 @@ def _expected(limits) -> str:
   ]
   why = f" ({limits['why']})" if "why" in limits else ""
   return f"expected {' and '.join(ends)}{why}"
+
+
+G = TypeVar("G", bound=Group)
+
+
+def read_extra(config: Any, name: str, kind: type[G]) -> G:
+  """Reads `config.extra[name]`, options of another package, as a typed group.
+
+  Args:
+    config: the `Config` of a run.
+    kind: a dataclass that inherits `Group`; an option that is not given has
+      its default.
+
+  Raises:
+    UserError: an option that `kind` has not, or a value out of its limits.
+  """
+  options = kind()
+  for field, value in config.extra.get(name, {}).items():
+    setattr(options, field, value)
+  check_limits(options, f"extra.{name}.")
+  return options

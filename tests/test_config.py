@@ -8,9 +8,9 @@ import pytest
 
 from item_jax import config as config_lib
 from item_jax import config_flags
-from item_jax.config import Config, flatten, from_flat, read_extra
+from item_jax.config import Config, flatten, from_flat
 from item_jax.config_check import validate
-from item_jax.config_group import Group, option
+from item_jax.config_group import Group, option, read_extra
 from item_jax.errors import UserError
 
 RESNET = {"task": "category", "model.name": "resnet50"}

@@ -175,7 +175,7 @@ def test_remat_keeps_a_blocks_input_and_no_more():
 def test_a_block_by_hand():
   """BERT-base, 256 places, bfloat16: of a pair and a block."""
   sizes = {
-    "places": 256,
+    "positions": 256,
     "width": 768,
     "mlp": 3_072,
     "heads": 12,

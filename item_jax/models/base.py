@@ -18,12 +18,23 @@ BATCH_STATS = "statistics"
 class Vocabulary(Protocol):
   """What models and objectives read of a tokenizer."""
 
-  size: int  # the special tokens included
-  pad: int  # ids of the special tokens
-  cls: int
-  sep: int
-  mask: int
-  special: tuple[int, ...]  # all of them, ascending
+  @property
+  def size(self) -> int:
+    """Ids go from 0 to size - 1, special tokens included."""
+    ...
+
+  @property
+  def pad(self) -> int: ...
+  @property
+  def cls(self) -> int: ...
+  @property
+  def sep(self) -> int: ...
+  @property
+  def mask(self) -> int: ...
+  @property
+  def special(self) -> tuple[int, ...]:
+    """Ids of all special tokens, ascending."""
+    ...
 
 
 class Network(NamedTuple):
