@@ -262,7 +262,7 @@ def test_a_log_gives_seconds_and_evaluations():
   assert [row["step"] for row in runs.evaluations(rows)] == [10, 20, 30]
 
 
-def answers(*values, products="ppqqr", **cells) -> Result:
+def result_of(*values, products="ppqqr", **cells) -> Result:
   name = "both/recall@10"
   return Result(
     {name: float(np.mean(values)), **cells},
@@ -278,10 +278,10 @@ def test_means_and_spreads_by_hand():
   sides, other = {"gap": 0.3}, {"gap": 0.1}
   results = {
     "item": {
-      0: answers(1, 1, 0, 0, 0, **sides),
-      1: answers(1, 1, 1, 1, 0, **other),
+      0: result_of(1, 1, 0, 0, 0, **sides),
+      1: result_of(1, 1, 1, 1, 0, **other),
     },
-    "tfidf": {0: answers(1, 1, 1, 1, 1)},
+    "tfidf": {0: result_of(1, 1, 1, 1, 1)},
   }
   facts = {
     "item": {
@@ -314,10 +314,10 @@ def test_means_and_spreads_by_hand():
 def test_the_bootstrap_draws_products_not_queries():
   """Enumerated: three products of 2, 2, 1 queries, differences 0, 1/2, 1."""
   ours, theirs = (
-    {0: answers(1, 1, 1, 1, 1)},
+    {0: result_of(1, 1, 1, 1, 1)},
     {
-      0: answers(1, 1, 0, 0, 0),
-      1: answers(1, 1, 1, 1, 0),
+      0: result_of(1, 1, 0, 0, 0),
+      1: result_of(1, 1, 1, 1, 0),
     },
   )
   found = summary.paired_differences(ours, theirs, resamples=20_000)
@@ -388,7 +388,7 @@ def test_macro_f1_is_counted_anew_in_each_resample():
 def test_other_queries_are_not_paired():
   with pytest.raises(ValueError, match="different queries"):
     summary.paired_differences(
-      {0: answers(1, 0, 1)}, {0: answers(1, 0, 1, products="ppx")}
+      {0: result_of(1, 0, 1)}, {0: result_of(1, 0, 1, products="ppx")}
     )
 
 
@@ -411,8 +411,8 @@ ABOUT = {
 
 def made_rows():
   results = {
-    "item": {0: answers(1, 1, 0, 0, 0), 1: answers(1, 1, 1, 1, 0)},
-    "clip": {0: answers(0, 0, 0, 0, 0)},
+    "item": {0: result_of(1, 1, 0, 0, 0), 1: result_of(1, 1, 1, 1, 0)},
+    "clip": {0: result_of(0, 0, 0, 0, 0)},
     "late": {},
   }
   facts = {
