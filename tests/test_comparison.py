@@ -453,10 +453,12 @@ def test_the_page_needs_nothing_else_and_escapes():
   assert "<td><b>.600 ± .283</b></td>" in text
 
 
-def test_a_bars_length_is_its_mean():
+def test_a_bars_length_is_its_mean_and_a_line_spans_the_seeds():
   (axes,) = page.bars(made_rows()).axes
-  lengths = [bar.get_width() for bar in axes.patches if bar.get_height()]
-  assert lengths == pytest.approx([0.6, 0.0])
+  lengths = [bar.get_width() for bar in axes.patches if bar.get_width()]
+  assert lengths == pytest.approx([0.6])
+  spans = [tuple(line.get_xdata()) for line in axes.lines]
+  assert spans == [(0.4, 0.8), (0.0, 0.0)]
 
 
 @pytest.mark.parametrize(("p", "bold"), [(0.002, True), (0.05, False)])
