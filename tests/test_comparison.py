@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 import re
@@ -17,6 +18,8 @@ import pytest
 
 from item_jax import config_flags
 from item_jax.comparison import (
+  baselines,
+  child,
   estimate,
   page,
   plan,
@@ -553,6 +556,18 @@ def test_a_command_gives_its_code_and_its_output(tmp_path):
   assert "invalid choice: 'paint'" in str(caught.value)
 
 
+def test_a_commands_log_has_what_scoring_logs(tmp_path, monkeypatch, capsys):
+  def score_baseline(*args):
+    logging.getLogger("item_jax.evaluation").info("3 images cannot be read")
+    raise UserError("no rows")
+
+  monkeypatch.setattr(baselines, "score_baseline", score_baseline)
+  monkeypatch.setattr("item_jax.data.records.open_store", lambda path: None)
+  assert child.run(["baseline", "FOLDER", "tfidf", "DATA", "test"]) == 2
+  lines = ["baseline FOLDER", "3 images cannot be read", "error: no rows", ""]
+  assert capsys.readouterr().out.split("\n") == lines
+
+
 def test_ctrl_c_ends_the_command_and_then_the_comparison(tmp_path):
   log = tmp_path / "log.txt"
   words = ["bench", "search", "--items=400000", "--dim=64"]
@@ -594,18 +609,18 @@ def test_a_command_ends_with_the_comparison(tmp_path):
   process = subprocess.Popen(
     [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True
   )
-  child = int(process.stdout.readline())
+  pid = int(process.stdout.readline())
   process.send_signal(signal.SIGKILL)
   process.wait()
   process.stdout.close()
   deadline = time.monotonic() + 10
   while time.monotonic() < deadline:
     try:
-      stat = Path(f"/proc/{child}/stat").read_text()
+      stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
       return
     if stat.rpartition(")")[2].split()[0] == "Z":
       return
     time.sleep(0.02)
-  os.kill(child, signal.SIGKILL)
+  os.kill(pid, signal.SIGKILL)
   pytest.fail("the child outlived its parent")
