@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 import re
@@ -17,6 +18,8 @@ import pytest
 
 from item_jax import config_flags
 from item_jax.comparison import (
+  baselines,
+  child,
   estimate,
   page,
   plan,
@@ -262,7 +265,7 @@ def test_a_log_gives_seconds_and_evaluations():
   assert [row["step"] for row in runs.evaluations(rows)] == [10, 20, 30]
 
 
-def answers(*values, products="ppqqr", **cells) -> Result:
+def result_of(*values, products="ppqqr", **cells) -> Result:
   name = "both/recall@10"
   return Result(
     {name: float(np.mean(values)), **cells},
@@ -278,10 +281,10 @@ def test_means_and_spreads_by_hand():
   sides, other = {"gap": 0.3}, {"gap": 0.1}
   results = {
     "item": {
-      0: answers(1, 1, 0, 0, 0, **sides),
-      1: answers(1, 1, 1, 1, 0, **other),
+      0: result_of(1, 1, 0, 0, 0, **sides),
+      1: result_of(1, 1, 1, 1, 0, **other),
     },
-    "tfidf": {0: answers(1, 1, 1, 1, 1)},
+    "tfidf": {0: result_of(1, 1, 1, 1, 1)},
   }
   facts = {
     "item": {
@@ -314,10 +317,10 @@ def test_means_and_spreads_by_hand():
 def test_the_bootstrap_draws_products_not_queries():
   """Enumerated: three products of 2, 2, 1 queries, differences 0, 1/2, 1."""
   ours, theirs = (
-    {0: answers(1, 1, 1, 1, 1)},
+    {0: result_of(1, 1, 1, 1, 1)},
     {
-      0: answers(1, 1, 0, 0, 0),
-      1: answers(1, 1, 1, 1, 0),
+      0: result_of(1, 1, 0, 0, 0),
+      1: result_of(1, 1, 1, 1, 0),
     },
   )
   found = summary.paired_differences(ours, theirs, resamples=20_000)
@@ -388,7 +391,7 @@ def test_macro_f1_is_counted_anew_in_each_resample():
 def test_other_queries_are_not_paired():
   with pytest.raises(ValueError, match="different queries"):
     summary.paired_differences(
-      {0: answers(1, 0, 1)}, {0: answers(1, 0, 1, products="ppx")}
+      {0: result_of(1, 0, 1)}, {0: result_of(1, 0, 1, products="ppx")}
     )
 
 
@@ -411,8 +414,8 @@ ABOUT = {
 
 def made_rows():
   results = {
-    "item": {0: answers(1, 1, 0, 0, 0), 1: answers(1, 1, 1, 1, 0)},
-    "clip": {0: answers(0, 0, 0, 0, 0)},
+    "item": {0: result_of(1, 1, 0, 0, 0), 1: result_of(1, 1, 1, 1, 0)},
+    "clip": {0: result_of(0, 0, 0, 0, 0)},
     "late": {},
   }
   facts = {
@@ -453,10 +456,12 @@ def test_the_page_needs_nothing_else_and_escapes():
   assert "<td><b>.600 ± .283</b></td>" in text
 
 
-def test_a_bars_length_is_its_mean():
+def test_a_bars_length_is_its_mean_and_a_line_spans_the_seeds():
   (axes,) = page.bars(made_rows()).axes
-  lengths = [bar.get_width() for bar in axes.patches if bar.get_height()]
-  assert lengths == pytest.approx([0.6, 0.0])
+  lengths = [bar.get_width() for bar in axes.patches if bar.get_width()]
+  assert lengths == pytest.approx([0.6])
+  spans = [tuple(line.get_xdata()) for line in axes.lines]
+  assert spans == [(0.4, 0.8), (0.0, 0.0)]
 
 
 @pytest.mark.parametrize(("p", "bold"), [(0.002, True), (0.05, False)])
@@ -551,6 +556,18 @@ def test_a_command_gives_its_code_and_its_output(tmp_path):
   assert "invalid choice: 'paint'" in str(caught.value)
 
 
+def test_a_commands_log_has_what_scoring_logs(tmp_path, monkeypatch, capsys):
+  def score_baseline(*args):
+    logging.getLogger("item_jax.evaluation").info("3 images cannot be read")
+    raise UserError("no rows")
+
+  monkeypatch.setattr(baselines, "score_baseline", score_baseline)
+  monkeypatch.setattr("item_jax.data.records.open_store", lambda path: None)
+  assert child.run(["baseline", "FOLDER", "tfidf", "DATA", "test"]) == 2
+  lines = ["baseline FOLDER", "3 images cannot be read", "error: no rows", ""]
+  assert capsys.readouterr().out.split("\n") == lines
+
+
 def test_ctrl_c_ends_the_command_and_then_the_comparison(tmp_path):
   log = tmp_path / "log.txt"
   words = ["bench", "search", "--items=400000", "--dim=64"]
@@ -592,18 +609,18 @@ def test_a_command_ends_with_the_comparison(tmp_path):
   process = subprocess.Popen(
     [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True
   )
-  child = int(process.stdout.readline())
+  pid = int(process.stdout.readline())
   process.send_signal(signal.SIGKILL)
   process.wait()
   process.stdout.close()
   deadline = time.monotonic() + 10
   while time.monotonic() < deadline:
     try:
-      stat = Path(f"/proc/{child}/stat").read_text()
+      stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
       return
     if stat.rpartition(")")[2].split()[0] == "Z":
       return
     time.sleep(0.02)
-  os.kill(child, signal.SIGKILL)
+  os.kill(pid, signal.SIGKILL)
   pytest.fail("the child outlived its parent")

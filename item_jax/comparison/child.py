@@ -8,6 +8,7 @@ FOLDER, as `item_jax.comparison.score.score_request`, and baseline FOLDER KIND
 DATA SPLIT ..., as `item_jax.comparison.baselines.score_baseline`.
 """
 
+import logging
 import os
 import runpy
 import sys
@@ -55,6 +56,11 @@ def _score(what: str, folder: str, *more: str) -> int:
   from item_jax.data.records import open_store
 
   _log(f"{what} {folder}")
+  # `item-jax` shows what the package logs by itself.
+  package = logging.getLogger("item_jax")
+  handler = logging.StreamHandler(sys.stdout)
+  package.addHandler(handler)
+  package.setLevel(logging.INFO)
   try:
     if what == SCORE:
       score.score_request(Path(folder))
@@ -64,6 +70,8 @@ def _score(what: str, folder: str, *more: str) -> int:
   except (UserError, FileNotFoundError) as error:
     _log(f"error: {error}")
     return 2
+  finally:
+    package.removeHandler(handler)
   return 0
 
 

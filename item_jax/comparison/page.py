@@ -65,8 +65,7 @@ def _facts(about: Mapping[str, Any]) -> list[list[str]]:
 
 
 def bars(rows: Sequence[Mapping]):
-  """Draws recall@10 of each system, with a line from its worst seed to its
-  best.
+  """Draws recall@10 of each system, a line from its worst seed to its best.
 
   Returns:
     A matplotlib.figure.Figure.
@@ -77,27 +76,25 @@ def bars(rows: Sequence[Mapping]):
   figure = Figure(figsize=(8, 0.6 + 0.55 * len(shown)), layout="constrained")
   axes = figure.add_subplot()
   for number, (name, label, colour) in enumerate(_BARS):
-    there = [
-      (y, r["cells"][name]) for y, r in enumerate(shown) if name in r["cells"]
-    ]
-    places = [y + (number - 1) / 4 for y, _ in there]
-    means = [cell["mean"] for _, cell in there]
-    ends = [
-      [cell["mean"] - cell["min"] for _, cell in there],
-      [cell["max"] - cell["mean"] for _, cell in there],
-    ]
-    axes.barh(places, means, 0.22, xerr=ends, color=colour, label=label)
-    for y, (_, cell) in zip(places, there, strict=True):
+    axes.barh(0, 0, color=colour, label=label)  # for the legend
+    for row, system in enumerate(shown):
+      cell = system["cells"].get(name)
+      if cell is None:
+        continue
+      y, mean = row + (number - 1) / 4, cell["mean"]
+      axes.barh(y, mean, 0.22, color=colour)
+      axes.plot((cell["min"], cell["max"]), (y, y), color="#1a1a1a", lw=1)
       axes.annotate(
-        fraction(cell["mean"]),
-        (max(cell["mean"], cell["max"]), y),
+        fraction(mean),
+        (max(mean, cell["max"]), y),
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
         fontsize=8,
       )
   axes.set(xlim=(0, 1.08), yticks=range(len(shown)))
-  axes.set_yticklabels([row["system"] for row in shown])
+  names = [row["system"] for row in shown]
+  axes.set_yticklabels(names, parse_math=False)
   axes.invert_yaxis()
   axes.tick_params(length=0)
   axes.spines[["top", "right", "bottom"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""What no network has learnt is asked for the category as all others are."""
+"""Baselines are scored for the category as all other systems are."""
 
 import json
 
@@ -13,10 +13,11 @@ CLASSES = ("Mugs", "Vases", "Hats")
 
 
 class Listings:
-  """A store's three splits: one side tells the category, the other nothing."""
+  """A store of three splits; one modality shows the category, the other does
+  not."""
 
-  def __init__(self, told_by: str):
-    self._told_by = told_by
+  def __init__(self, shown_by: str):
+    self._shown_by = shown_by
     self._random = np.random.default_rng(0)
 
   def source(self, split: str) -> list[Record]:
@@ -27,7 +28,7 @@ class Listings:
     kind = number % 3
     words = [f"w{n}" for n in self._random.integers(0, 4, 3)]
     pixels_HWC = np.full((32, 32, 3), 128, np.uint8)
-    if self._told_by == "title":
+    if self._shown_by == "title":
       words[number % 2] = f"{CLASSES[kind].lower()}{number % 4}"
     else:
       pixels_HWC[:, :, kind] = 20
@@ -40,24 +41,24 @@ class Listings:
     )
 
 
-def scores(tmp_path, kind, told_by, splits=("train", "val", "test")) -> dict:
-  baselines.score_baseline(tmp_path, kind, Listings(told_by), splits)
+def scores(tmp_path, kind, shown_by, splits=("train", "val", "test")) -> dict:
+  baselines.score_baseline(tmp_path, kind, Listings(shown_by), splits)
   return json.loads((tmp_path / "scores.json").read_text())
 
 
 @pytest.mark.parametrize(
-  ("kind", "told_by", "right"),
+  ("kind", "shown_by", "right"),
   [
     ("tfidf", "title", 1.0),
     ("thumbnail", "image", 1.0),
-    # All photos are the same: one of three classes, said of every listing.
+    # All images are equal: the same class is predicted for every listing.
     ("thumbnail", "title", 1 / 3),
   ],
 )
-def test_the_side_that_tells_the_category_finds_it(
-  tmp_path, kind, told_by, right
+def test_the_modality_that_shows_the_category_finds_it(
+  tmp_path, kind, shown_by, right
 ):
-  found = scores(tmp_path, kind, told_by)
+  found = scores(tmp_path, kind, shown_by)
   assert found["cells"]["category/accuracy"] == pytest.approx(right)
   assert found["counts"]["category"]["rows"] == 24
   # All classes right, or one of them with a precision of 1/3.
@@ -65,12 +66,12 @@ def test_the_side_that_tells_the_category_finds_it(
   assert found["cells"]["category/macro_f1"] == pytest.approx(f1)
 
 
-def test_a_catalogue_without_titles_says_nothing(tmp_path):
+def test_a_catalogue_without_titles_has_vectors_of_zeros(tmp_path):
   assert baselines.title_vectors([""] * 8).shape == (8, 1)
   assert not baselines.title_vectors([""] * 8).any()
 
 
-def test_a_catalogue_without_categories_is_searched_alone(tmp_path):
+def test_a_catalogue_without_categories_is_only_searched(tmp_path):
   found = scores(tmp_path, "tfidf", "title", ("test",))
   assert found["cells"].keys() == {
     "both/recall@10",
