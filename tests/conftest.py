@@ -1,6 +1,7 @@
 """What tests share: four pretend devices, a tiny model, a tiny catalogue."""
 
 import contextlib
+import gc
 import hashlib
 import os
 import platform
@@ -18,6 +19,10 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None, max_examples=2_000)
 settings.load_profile("same")
+
+# Tracing makes objects by the hundred thousand, of which none is garbage: it
+# takes a sixth less where the collector looks at them seldom.
+gc.set_threshold(200_000, 50, 50)
 
 # A shell starts background jobs with Ctrl-C ignored, and so would every program
 # be that tests start to interrupt it.

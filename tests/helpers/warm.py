@@ -242,6 +242,7 @@ def main() -> None:
   _import_all()
   gc.collect()
   gc.freeze()  # a fork copies no page that only the collector would touch
+  gc.set_threshold(200_000, 50, 50)  # or it looks at what jax traces, often
   request = _serve(connection)
   if request is None:
     return
