@@ -1,4 +1,4 @@
-"""`item-jax export`: a workdir and data in, an export folder out."""
+"""`item-jax export` writes the embeddings of a split."""
 
 import sys
 
@@ -51,10 +51,10 @@ def add(command) -> None:
 
 
 def run(args, rest) -> int:
-  # All before joining: from there on a signal is to be told to the others.
+  # All before joining: from there on the others hear of a signal.
+  from item_jax.distributed.barrier import OtherProcessError
   from item_jax.distributed.watchdog import Progress
   from item_jax.inference.export import export
-  from item_jax.inference.hosts import ElsewhereError
 
   cluster.join(args)
   try:
@@ -74,7 +74,7 @@ def run(args, rest) -> int:
       )
   except WRONG_PATHS:
     raise
-  except (OSError, ElsewhereError) as error:
+  except (OSError, OtherProcessError) as error:
     print(
       f"item-jax: stopped: {args.out}: {error}; the same command goes on",
       file=sys.stderr,
