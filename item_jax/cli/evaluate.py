@@ -59,7 +59,7 @@ def _run_in_processes(args) -> int:
   import jax
 
   from item_jax.distributed.barrier import Barrier, OtherProcessError
-  from item_jax.distributed.watchdog import Progress
+  from item_jax.distributed.watchdog import Watchdog
   from item_jax.inference.divided import divided, in_parts
 
   first = jax.process_index() == 0
@@ -68,8 +68,8 @@ def _run_in_processes(args) -> int:
   quick = args.devices and jax.default_backend() != "cpu"
   at_once = _AT_ONCE_ON_DEVICES if quick else _AT_ONCE
   try:
-    with Progress(args.stall_seconds) as progress, Barrier() as barrier:
-      search = in_parts(_search(args), progress.at, at_once=at_once)
+    with Watchdog(args.stall_seconds) as watchdog, Barrier() as barrier:
+      search = in_parts(_search(args), watchdog.update, at_once=at_once)
       scores = _score(args, divided(search))
       if first:
         _show(args, scores)

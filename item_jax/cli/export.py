@@ -53,12 +53,12 @@ def add(command) -> None:
 def run(args, rest) -> int:
   # All before joining: from there on the others hear of a signal.
   from item_jax.distributed.barrier import OtherProcessError
-  from item_jax.distributed.watchdog import Progress
+  from item_jax.distributed.watchdog import Watchdog
   from item_jax.inference.export import export
 
   cluster.join(args)
   try:
-    with Progress(args.stall_seconds) as progress:
+    with Watchdog(args.stall_seconds) as watchdog:
       export(
         args.workdir,
         data=args.data,
@@ -70,7 +70,7 @@ def run(args, rest) -> int:
         dtype=args.dtype,
         workers=args.workers,
         overwrite=args.overwrite,
-        progress=progress,
+        progress=watchdog,
       )
   except WRONG_PATHS:
     raise

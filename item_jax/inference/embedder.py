@@ -22,7 +22,7 @@ from item_jax.ingest.readers.cells import spaced
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import sharding
 from item_jax.training.restore import restore
-from item_jax.training.run import Run
+from item_jax.training.run import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +60,14 @@ class Embedder:
   categories: what `predict` tells apart, in its order; () without categories.
   """
 
-  def __init__(self, run: Run, params, *, step: int, dtype: str):
+  def __init__(self, run: RunRecord, params, *, step: int, dtype: str):
     self.run = run
     self.step = step
     self.dtype = dtype
     self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
     if dtype == "bfloat16":  # cuDNN's attention has no float32
-      kernel, why = attention_lib.as_before(run.attention)
+      kernel, why = attention_lib.resume_with(run.attention)
     if kernel != run.attention and why:
       logger.info(f"attention: {kernel} ({why})")
     config = copy.deepcopy(run.config)

@@ -10,6 +10,7 @@ import jax
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.unreadable import listed
 from item_jax.distributed.barrier import Barrier
+from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.errors import UserError
 from item_jax.evaluation.items import EXPORTED, Export
 from item_jax.files import sha256, write_checksummed
@@ -21,7 +22,7 @@ from item_jax.inference.embedder import (
   check_batch_size,
   load,
 )
-from item_jax.training.run import Run
+from item_jax.training.run import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def export(
   dtype: str = "float32",
   workers: int = 0,
   overwrite: bool = False,
-  progress=None,
+  progress: ProgressListener | None = None,
 ) -> Export:
   """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
 
@@ -67,8 +68,7 @@ def export(
     dtype: of the computation, "float32" or "bfloat16".
     workers: processes that decode.
     overwrite: whether another export in `out` is replaced.
-    progress: its `at(stage, step)` is called with what is next; a step is a
-      row.
+    progress: is informed of what is next; a step is a row.
 
   Raises:
     UserError: data of another tokenizer or preprocessing than the run's; a
@@ -78,7 +78,7 @@ def export(
     item_jax.distributed.barrier.OtherProcessError: another process failed.
   """
   out = Path(out)
-  notify = progress.at if progress else lambda stage, step: None
+  notify = (progress or NullListener()).update
   first = jax.process_index() == 0
   with Barrier() as barrier, contextlib.ExitStack() as stack:
     embedder, dataset, plan = _open(
@@ -150,7 +150,7 @@ def _open(
   return embedder, dataset, plan
 
 
-def check_data(run: Run, dataset: Dataset, workdir) -> None:
+def check_data(run: RunRecord, dataset: Dataset, workdir) -> None:
   """Raises UserError where data were not prepared as the run's were."""
   for name, ours, theirs in (
     ("tokenizer", run.tokenizer.fingerprint, dataset.catalogue["tokenizer"]),
