@@ -6,9 +6,12 @@ ranking, so that what is kept, and in which order, never depends on the tiles.
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+  import pandas
 
 EMPTY = np.iinfo(np.int64).min  # a key below that of every score
 _LOW = np.int64(0xFFFFFFFF)
@@ -19,6 +22,24 @@ class Neighbours(NamedTuple):
 
   rows_QK: np.ndarray  # int64 row numbers; -1 where there are no more
   scores_QK: np.ndarray  # float32 cosines; -inf where there are no more
+
+  def to_dict(self) -> dict[str, list]:
+    """Returns rows and scores as lists, a line for each query."""
+    return {"rows": self.rows_QK.tolist(), "scores": self.scores_QK.tolist()}
+
+  def to_frame(self) -> "pandas.DataFrame":
+    """Returns a data frame, a line for each query and rank (from 1)."""
+    import pandas
+
+    query_P, rank_P = np.nonzero(self.rows_QK >= 0)
+    return pandas.DataFrame(
+      {
+        "query": query_P,
+        "rank": rank_P + 1,
+        "row": self.rows_QK[query_P, rank_P],
+        "score": self.scores_QK[query_P, rank_P],
+      }
+    )
 
 
 def in_id_order(

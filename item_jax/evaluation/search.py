@@ -56,7 +56,7 @@ def search(
   vectors_ND: np.ndarray,
   ids: Sequence[str],
   *,
-  k: int,
+  k: int = 10,
   queries: np.ndarray | None = None,
   index: np.ndarray | None = None,
   tile: int = 1024,
@@ -68,7 +68,7 @@ def search(
   Args:
     vectors_ND: any float array, a memory map for instance; of any length but
       zero. Read in tiles, computed in float32.
-    ids: N distinct ids; among equal scores the smaller id comes first.
+    ids: N distinct ids of the rows; of equal scores the smaller id comes first.
     k: how many to find.
     queries: row numbers of the queries; None takes every row.
     index: row numbers of the rows searched; None takes every row.
