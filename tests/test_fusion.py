@@ -191,7 +191,7 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
   fewer = write_export(tmp_path / "f", TITLES[:5], rows[:5])
   with pytest.raises(UserError, match=r"6 rows, .* has 5"):
     fusion.open_parts(image, fewer)
-  with pytest.raises(UserError, match="the title alone; expected the image's"):
+  with pytest.raises(UserError, match="the title only; expected the image's"):
     fusion.fuse(title, image, out=tmp_path / "x")
   val_other = write_export(
     tmp_path / "v",

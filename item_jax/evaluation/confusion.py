@@ -118,10 +118,10 @@ def draw(
       fontsize=6,
       color="white" if fraction_SX[line, column] > 0.5 else "black",
     )
-  axes.set_xlabel("said")
+  axes.set_xlabel("predicted")
   axes.set_ylabel("true (rows)")
   axes.set_title(title, parse_math=False)
-  figure.colorbar(image, label="share of the true category's rows")
+  figure.colorbar(image, label="fraction of the true category's rows")
   figure.savefig(path, dpi=130, format="png")
 
 

@@ -218,7 +218,7 @@ def open_parts(image: Path, title: Path) -> Parts:
     export = open_export(folder)
     if export.meta.get("modality") == other:
       raise UserError(
-        f"{folder} is an export of the {other} alone; expected the {name}'s"
+        f"{folder} is an export of the {other} only; expected the {name}'s"
       )
     vectors_ND = export.vectors
     has_N = _read_flags(Path(folder) / "items.csv", f"has_{name}")

@@ -36,7 +36,7 @@ class Items(NamedTuple):
   """N rows: which belong to one product, and which are searched for which."""
 
   ids: list[str]  # distinct
-  products: list[str]  # "" is a product of its own, matching nothing
+  products: list[str]  # "" is a product of its own
   categories: list[str] | None = None  # "" where a row has none
   roles: list[str] | None = None  # of ROLES; None: every row is "both"
 

@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
   product: str
   variant: str
-  differs: tuple[str, ...]  # a path, as ("photo", "form"); () where none says
+  differs: tuple[str, ...]  # a path, as ("photo", "form"); () where it has none
 
 
 class Question(NamedTuple):

@@ -87,7 +87,7 @@ class Embedder:
 
     @functools.partial(jax.jit, static_argnames="modality")
     def run_batch(params, batch, modality):
-      # A GPU's float32 product is TF32 unless told otherwise.
+      # A GPU's float32 product is TF32 unless this is set.
       with jax.default_matmul_precision(precision):
         return embed_unit(task, params, batch, modality=modality)
 
@@ -121,7 +121,7 @@ class Embedder:
         needed. An image is a path, the bytes of an image file, a file that is
         open, a PIL image of any mode, or an array uint8 or uint16 [H,W] or
         [H,W,C], C from 1 to 4; an array [N,H,W,C] is N images. None, NaN,
-        pandas' NA and "" are a missing one. Or a data frame alone, with the
+        pandas' NA and "" are a missing one. Or a data frame instead, with the
         columns image and title. None altogether: all are missing.
       titles: one string, or many likewise; missing ones likewise, and those
         of blanks. A word such as "nan" is a title as any other.
@@ -129,7 +129,7 @@ class Embedder:
 
     Returns:
       float32 [N, D], unit rows, equal to what an export of the same listings
-      holds; [1, D] for one listing, [0, D] for none. A row with neither side
+      holds; [1, D] for one listing, [0, D] for none. A row with neither of them
       has the null embedding.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The trivial baselines: worked by hand, and as published for real sets."""
+"""The baselines: worked by hand, and as published for real sets."""
 
 import csv
 import math
