@@ -171,21 +171,33 @@ def probe(
     best["knn"] = nearest(*parts, choices=neighbours, **known)
   if "logistic" in kinds:
     best["logistic"] = logistic(*parts, choices=strengths, **known)
+  predictions = {
+    name: _name_classes(fitted.ranked_Q5, test, classes)
+    for name, fitted in best.items()
+  }
   summary = {"train_rows": len(train_N), "val_rows": len(val_M)}
-  predictions = {}
   for name, fitted in best.items():
-    ranked = [[classes[c] for c in line if c >= 0] for line in fitted.ranked_Q5]
-    given = labels.compare_labels(
-      test.categories, [line[0] for line in ranked], ranked, classes=classes
-    )
-    predictions[name] = given
+    given = predictions[name]
     summary[name] = {**fitted.chosen, **labels.summary(given)}
     summary[name]["val_accuracy"] = fitted.val_accuracy
     if bootstrap:
       summary[name]["interval"] = labels.intervals(
         given, test.products, resamples=bootstrap, seed=seed
       )
-  # What is the same for all classifiers, once.
+  _share_counts(summary, list(best))
+  return Probe(summary, predictions, test, train_categories)
+
+
+def _name_classes(
+  ranked_Q5: np.ndarray, test: Rows, classes: Sequence[str]
+) -> labels.Predictions:
+  ranked = [[classes[c] for c in line if c >= 0] for line in ranked_Q5]
+  best = [line[0] for line in ranked]
+  return labels.compare_labels(test.categories, best, ranked, classes=classes)
+
+
+def _share_counts(summary: dict[str, Any], kinds: Sequence[str]) -> None:
+  """Moves what is the same for all classifiers up into the summary."""
   for name in (
     "rows",
     "without_category",
@@ -193,14 +205,13 @@ def probe(
     "classes",
     "classes_with_support",
   ):
-    summary[name], *_ = [summary[one].pop(name) for one in best]
+    summary[name], *_ = [summary[kind].pop(name) for kind in kinds]
   summary["classes_without_support"] = (
     summary["classes"] - summary["classes_with_support"]
   )
   summary["left_out"] = (
     summary["without_category"] + summary["unknown_category"]
   )
-  return Probe(summary, predictions, test, train_categories)
 
 
 def _open(*exports: Any) -> list[Rows | None]:

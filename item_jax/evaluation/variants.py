@@ -16,7 +16,7 @@ from item_jax.evaluation import metrics
 from item_jax.evaluation.columns import read_columns
 from item_jax.evaluation.items import Items, check_same_rows, open_export
 from item_jax.evaluation.results import Result, with_interval
-from item_jax.evaluation.search import lengths
+from item_jax.evaluation.vectors import lengths
 from item_jax.ingest.readers.cells import to_path, to_text
 
 ALL = "all"

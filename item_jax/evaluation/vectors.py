@@ -93,3 +93,34 @@ def check_embeddings(
     raise UserError(
       f"{source} has {len(vectors_ND)} rows, but there are {len(ids)} items"
     )
+
+
+def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+  """Euclidean lengths of the rows, float64 [N]; refuses what has no cosine."""
+  length_N = np.empty(len(vectors_ND))
+  buffer = np.empty((512, vectors_ND.shape[1]))  # stays in the cache
+  for first in range(0, len(vectors_ND), len(buffer)):
+    block = buffer[: len(vectors_ND) - first]
+    with np.errstate(over="ignore"):  # an overflow shows as an infinity below
+      block[...] = np.asarray(vectors_ND[first : first + 512], np.float32)
+    length_N[first : first + 512] = np.sqrt(np.vecdot(block, block))
+  # Beyond these the factor to unit length would leave float32.
+  good_N = (length_N > 2.0**-100) & (length_N < 2.0**100)
+  if not good_N.all():
+    row = int(np.flatnonzero(~good_N)[0])
+    values_D = np.asarray(vectors_ND[row])
+    if np.isnan(values_D).any():
+      what = f"has a NaN at value {int(np.isnan(values_D).argmax())}"
+    elif not np.isfinite(length_N[row]):
+      with np.errstate(over="ignore"):
+        bad_D = ~np.isfinite(np.asarray(values_D, np.float32))
+      what = f"is infinite in float32 at value {int(bad_D.argmax())}"
+    elif length_N[row] == 0:
+      what = "is all zero, so it has no cosine"
+    else:
+      what = f"has length {length_N[row]:.3g}, beyond float32's useful range"
+    raise UserError(
+      f"embeddings: row {row} (id {ids[row]!r}) {what};"
+      f" {int((~good_N).sum())} of {len(good_N)} rows are unusable"
+    )
+  return length_N

@@ -46,9 +46,8 @@ def export(
 ) -> Export:
   """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
 
-  The rows are written in shards, each to a temporary name first; a call that
-  is killed is continued by the same call. meta.json comes last: a folder
-  without it is not finished.
+  The rows are written in shards; a call that is killed is continued by the same
+  call. meta.json comes last: a folder without it is not finished.
 
   Many processes divide the shards; each reads, decodes and embeds its own rows
   on its own devices. What is written is the same, to the bit, for any number
@@ -58,14 +57,12 @@ def export(
   meta.json ("unreadable") too.
 
   Args:
-    workdir: of the run.
+    workdir, step, dtype: of the model; as of `embedder.load`.
     data: a prepared catalogue: a `Dataset` or its folder.
     split: of the data.
     out: the folder to write.
     modality: what the model is shown: "both", "image" or "title".
-    step: which checkpoint; as `embedder.load`.
     batch_size: rows that a device embeds at a time.
-    dtype: of the computation, "float32" or "bfloat16".
     workers: processes that decode.
     overwrite: whether another export in `out` is replaced.
     progress: is informed of what is next; a step is a row.
@@ -100,19 +97,9 @@ def export(
       return Export(out)
     export_shards.check_seen(out, plan)
     barrier.wait()
-    mine = missing[jax.process_index() :: jax.process_count()]
-    parts = embed_parts(
-      embedder,
-      dataset,
-      split,
-      [export_shards.rows_of(plan, number) for number in mine],
-      modality=modality,
-      device_rows=min(batch_size, plan.rows),
-      workers=workers,
-      notify=lambda row: notify("step", row),
+    _write_shards(
+      out, plan, missing, embedder, dataset, batch_size, workers, notify
     )
-    for number, (rows_ND, items) in zip(mine, parts, strict=True):
-      export_shards.save(out, plan, number, rows_ND, items)
     notify("join", plan.rows)
     barrier.wait()
     if first:  # all shards count as so many steps after the last row
@@ -148,6 +135,32 @@ def _open(
     shard_rows=SHARD_ROWS,
   )
   return embedder, dataset, plan
+
+
+def _write_shards(
+  out: Path,
+  plan: export_shards.Plan,
+  missing: list[int],
+  embedder: Embedder,
+  dataset: Dataset,
+  batch_size: int,
+  workers: int,
+  notify: Callable[[str, int], None],
+) -> None:
+  """Embeds and writes this process's part of the missing shards."""
+  mine = missing[jax.process_index() :: jax.process_count()]
+  parts = embed_parts(
+    embedder,
+    dataset,
+    plan.split,
+    [export_shards.rows_of(plan, number) for number in mine],
+    modality=plan.modality,
+    device_rows=min(batch_size, plan.rows),
+    workers=workers,
+    notify=lambda row: notify("step", row),
+  )
+  for number, part in zip(mine, parts, strict=True):
+    export_shards.save(out, plan, number, *part)
 
 
 def check_data(run: RunRecord, dataset: Dataset, workdir) -> None:
