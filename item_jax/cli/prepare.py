@@ -4,9 +4,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_missing
 from item_jax.errors import UserError
 from item_jax.ingest import sources
-from item_jax.ingest.readers.cells import MISSING
 from item_jax.ingest.readers.delimited import QUOTING
 from item_jax.ingest.readers.formats import FORMATS
 
@@ -110,18 +110,6 @@ def _add_reading(sub: ArgumentParser) -> None:
     action="store_true",
     help="take ids as they are: also a product that holds an implausible"
     " fraction of the rows, and numbers that have lost digits",
-  )
-
-
-def add_missing(sub: ArgumentParser) -> None:
-  """Adds the flag for words that stand for a missing value."""
-  sub.add_argument(
-    "--missing",
-    type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
-    default=",".join(MISSING),
-    metavar="WORDS",
-    help="what stands for a missing value, in any case, with commas between;"
-    " '' for nothing but empty cells",
   )
 
 

@@ -29,8 +29,8 @@ def score_baseline(
     modality, value = "title", baselines.title
     search, vectors = baselines.score_titles, title_vectors
   else:
-    modality, value = "image", baselines.small_photo
-    search, vectors = baselines.score_photos, baselines.colours
+    modality, value = "image", baselines.small_image
+    search, vectors = baselines.score_images, baselines.colours
   read = [baselines.read(store, split, value) for split in splits]
   items, (values,) = read[-1]
   result = score.Result({}, {}, {})
@@ -58,7 +58,7 @@ def title_vectors(titles: Sequence[str]) -> np.ndarray:
   """
   from sklearn.utils.extmath import randomized_svd
 
-  count_NV: Any = baselines.tfidf(titles)
+  count_NV: Any = baselines.tfidf_vectors(titles)
   if not count_NV.shape[1]:
     return np.zeros((len(titles), 1), np.float32)
   width = min(_DIMENSIONS, *count_NV.shape)

@@ -18,9 +18,8 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.probe import probe as probe_vectors
-from item_jax.evaluation.probe import probe_exports
-from item_jax.evaluation.retrieval import Scored
+from item_jax.evaluation.probe import probe as probe_parts
+from item_jax.evaluation.retrieval import Scores
 from item_jax.files import sha256, write_bytes, write_json
 
 _REQUEST_FILE = "asked.json"
@@ -123,9 +122,10 @@ def score_request(
   result = Result({}, request["counts"], {})
   items = Items([], [], [])  # the same in every export
   for modality, export in request["exports"].items():
-    vectors_ND, items = open_export(Path(export))
+    opened = open_export(Path(export))
+    items = opened.items
     if searchable(items):
-      scored = retrieval.score(vectors_ND, items, bootstrap=0)
+      scored = retrieval.score(opened, bootstrap=0)
       add_search(result, (modality, request["side"]), scored, items)
   add_gap(result)
   if request["splits"]:
@@ -140,7 +140,7 @@ def score_request(
 def add_search(
   result: Result,
   modalities: Iterable[str | None],
-  scored: Scored,
+  scored: Scores,
   items: Items,
 ) -> None:
   """Adds one search to a result, under each of its modalities."""
@@ -200,19 +200,17 @@ def probe(train: Path | Rows, val: Path | Rows, test: Path | Rows) -> Category:
   Raises:
     NothingToScore: the catalogue's categories allow none.
   """
-  in_memory = isinstance(train, Rows)
-  classify: Callable[..., dict] = probe_vectors if in_memory else probe_exports
-  found = classify(train, val, test, bootstrap=0, kinds=("logistic",))
-  scores, answers = found["logistic"], found["answers"]["logistic"]
+  found = probe_parts(train, val, test, bootstrap=0, kinds=("logistic",))
+  scores, predictions = found["logistic"], found.predictions["logistic"]
   counts = {name: found[name] for name in _COUNTS}
   counts |= {name: scores[name] for name in ("C", "converged")}
   return Category(
     scores["accuracy"],
     scores["macro_f1"],
     counts,
-    answers.rows_Q,
-    answers.true_Q,
-    answers.said_Q,
+    predictions.rows_Q,
+    predictions.true_Q,
+    predictions.predicted_Q,
   )
 
 

@@ -61,7 +61,7 @@ def make_rows(
       ours, theirs = macro_f1[system], macro_f1[base]
       if ours is not None and theirs is not None:
         # Both were drawn with the same products.
-        against["category/macro_f1"] = metrics.verdict(
+        against["category/macro_f1"] = metrics.describe_difference(
           ours[0] - theirs[0], ours[1] - theirs[1]
         )
     rows.append(
@@ -161,7 +161,7 @@ def _draw_macro_f1(
     return None
   drawn_SR = [
     labels.draw_macro_f1(
-      labels.answers(*r.values[CLASSES].tolist()),
+      labels.compare_labels(*r.values[CLASSES].tolist()),
       r.values["category/accuracy:product"].tolist(),
       resamples=resamples,
     )
