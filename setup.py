@@ -47,6 +47,12 @@ EXTRAS = {
   "cuda12": ["jax[cuda12]>=0.10,<0.12"],
   "cuda13": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],
+  "docs": [
+    "myst-nb>=1.4,<2",
+    "sphinx>=8.2,<10",
+    "sphinx-book-theme>=1.4,<2",
+    "sphinx-copybutton>=0.5.2,<0.6",
+  ],
   "engines": ENGINES,
   "test": [
     BEAM,
