@@ -78,7 +78,7 @@ setup(
   name="item-jax",
   version="0.1.0",
   description=(
-    "ITEm in JAX and Flax: unsupervised product embeddings from photo and title"
+    "ITEm in JAX and Flax: unsupervised product embeddings from image and title"
   ),
   long_description=Path("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
