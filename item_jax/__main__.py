@@ -15,6 +15,7 @@ from item_jax.distributed import cluster, processes
 from item_jax.errors import WRONG_PATHS, UserError
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
 # A module of `item_jax.cli` each: `add` says what it takes, `run` does it.
 COMMANDS = (
@@ -122,6 +123,9 @@ def _run(argv: list[str]) -> int:
   except (UserError, *WRONG_PATHS) as error:
     print(f"item-jax: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR
+  except KeyboardInterrupt:
+    print("item-jax: interrupted", file=sys.stderr)
+    return EXIT_INTERRUPTED
   except BrokenPipeError:
     raise
   except OSError as error:  # a full disk, as a rule

@@ -24,7 +24,7 @@ def new_folder(
 ) -> Iterator["AtomicDirectory"]:
   """Gives a draft of `out`, beside it; nothing half done bears its name.
 
-  The draft is removed when the block ends without `publish`, by an exception
+  The draft is removed when the block ends without `commit`, by an exception
   too. What a killed process left is removed by the next one.
 
   Args:
@@ -58,7 +58,7 @@ def new_folder(
 
 
 class AtomicDirectory:
-  """path: the folder to fill; publish(): gives it its name."""
+  """path: the folder to fill; commit(): gives it its name."""
 
   def __init__(self, out, overwrite, replaceable):
     self._out = out
@@ -66,7 +66,7 @@ class AtomicDirectory:
     self._replaceable = replaceable
     self.path = out.with_name(f"{out.name}.preparing-{_ours()}")
 
-  def publish(self) -> None:
+  def commit(self) -> None:
     # Once more: somebody else may have been quicker.
     _check(self._out, self._overwrite, self._replaceable)
     if not self._out.exists() or not any(self._out.iterdir()):

@@ -58,7 +58,7 @@ def photos_and_titles():
   photos, titles = [], []
   for i in range(ROWS):
     product = products.sample_product(3, i)
-    photos.append(synthesize.draw_photo(product, 3, i, 0, side=224))
+    photos.append(synthesize.draw_image(product, 3, i, 0, side=224))
     titles.append(synthesize.write_title(product, 3, i, 0))
   titles[0] = " ".join(titles)  # as long as can be
   if SHARED_DATA.is_dir():

@@ -13,7 +13,10 @@ PACKAGE = ROOT / "item_jax"
 # A module imports from its own layer and from those before it. Rooms of one
 # layer stand side by side and never meet.
 LAYERS = (
-  {"errors", "files", "remote", "config", "config_check", "batch"},
+  {
+    *("errors", "files", "remote", "registry"),
+    *("config", "config_check", "batch"),
+  },
   {"distributed"},
   {"new_folder", "object_store", "config_flags"},
   {"data", "models"},

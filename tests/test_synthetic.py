@@ -16,7 +16,7 @@ import simplejpeg
 
 from item_jax.errors import UserError
 from item_jax.synthetic import drawing, shapes, synthesize, titles
-from item_jax.synthetic import products as invention
+from item_jax.synthetic import products as products_lib
 
 # What photo and title may both depend on.
 SHARED = ("kind", "brand", "colour", "second", "pattern")
@@ -45,31 +45,31 @@ def catalogue(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def products():
-  return [invention.sample_product(0, index) for index in range(480)]
+  return [products_lib.sample_product(0, index) for index in range(480)]
 
 
 def _draw(product, number, **changes):
-  rng = invention.stream(1, 2, number)
+  rng = products_lib.stream(1, 2, number)
   shot = drawing.take_shot(rng)._replace(**changes)
   return drawing.draw(product, shot, rng, side=64)
 
 
 def _title(product, number):
-  return titles.say_title(product, invention.stream(5, 6, number))
+  return titles.compose_title(product, products_lib.stream(5, 6, number))
 
 
 def _change(product, name):
   """The product with `name` set to another possible value."""
   values = {
-    "kind": invention.KINDS,
-    "brand": invention.BRANDS,
-    "colour": invention.COLOURS,
-    "second": invention.COLOURS,
-    "pattern": invention.PATTERNS,
-    "material": invention.KINDS[product.kind].materials,
-    "size": invention.KINDS[product.kind].sizes,
-    "line": invention.LINES,
-    "code": invention.CODES,
+    "kind": products_lib.KINDS,
+    "brand": products_lib.BRANDS,
+    "colour": products_lib.COLOURS,
+    "second": products_lib.COLOURS,
+    "pattern": products_lib.PATTERNS,
+    "material": products_lib.KINDS[product.kind].materials,
+    "size": products_lib.KINDS[product.kind].sizes,
+    "line": products_lib.LINES,
+    "code": products_lib.CODES,
   }.get(name, (0, 1, 2))
   taken = {getattr(product, name), product.colour, product.second}
   return product._replace(**{name: next(v for v in values if v not in taken)})
@@ -124,12 +124,12 @@ def test_products_have_two_to_six_listings_in_one_category(catalogue):
   assert len(listings) == SMALL["products"]
   assert {len(rows) for rows in listings.values()} <= {2, 3, 4, 5, 6}
   assert all(len(set(rows)) == 1 for rows in listings.values())
-  counts = [invention.count_listings(0, index) for index in range(400)]
+  counts = [products_lib.count_listings(0, index) for index in range(400)]
   assert set(counts) == {2, 3, 4, 5, 6}
 
 
 def test_leaves_form_a_tree():
-  paths = [kind.category.split(" > ") for kind in invention.KINDS.values()]
+  paths = [kind.category.split(" > ") for kind in products_lib.KINDS.values()]
   leaves = [tuple(path) for path in paths]
   assert len(set(leaves)) == len(leaves) == 18
   inner = {leaf[:n] for leaf in leaves for n in range(1, len(leaf))}
@@ -140,33 +140,33 @@ def test_leaves_form_a_tree():
 def test_families_grow_by_one_attribute_at_a_time():
   changed = set()
   for family in range(40):
-    members, parents = invention.grow_family(0, family)
-    assert len(set(members)) == invention.FAMILY
+    members, parents = products_lib.grow_family(0, family)
+    assert len(set(members)) == products_lib.FAMILY
     assert parents[0] == -1
     for member, parent in zip(members[1:], parents[1:], strict=True):
       differ = [
         name
-        for name in invention.Product._fields
+        for name in products_lib.Product._fields
         if getattr(member, name) != getattr(members[parent], name)
       ]
       assert len(differ) == 1
       changed |= set(differ)
-  assert changed == set(invention.Product._fields) - {"kind", "brand"}
+  assert changed == set(products_lib.Product._fields) - {"kind", "brand"}
 
 
 def test_variants_are_all_pairs_that_differ_in_one_attribute(catalogue):
   made = {
-    f"P{index:06d}": invention.sample_product(SMALL["seed"], index)
+    f"P{index:06d}": products_lib.sample_product(SMALL["seed"], index)
     for index in range(SMALL["products"])
   }
   sides = dict.fromkeys(SHARED, "both")
-  sides |= dict.fromkeys(invention.PHOTO_ONLY, "photo")
-  sides |= dict.fromkeys(invention.TITLE_ONLY, "title")
+  sides |= dict.fromkeys(products_lib.IMAGE_ONLY, "photo")
+  sides |= dict.fromkeys(products_lib.TITLE_ONLY, "title")
   expected = set()
   for one, other in itertools.combinations(made, 2):
     differ = [
       name
-      for name in invention.Product._fields
+      for name in products_lib.Product._fields
       if getattr(made[one], name) != getattr(made[other], name)
     ]
     if len(differ) == 1:
@@ -180,29 +180,29 @@ def test_products_are_possible(products):
   for product in products:
     assert product.colour != product.second
     assert product.pattern != "plain" or product.scale == 0
-    assert product.size in invention.KINDS[product.kind].sizes
-    assert product.material in invention.KINDS[product.kind].materials
+    assert product.size in products_lib.KINDS[product.kind].sizes
+    assert product.material in products_lib.KINDS[product.kind].materials
 
 
 def test_every_attribute_is_on_one_side_or_on_both():
-  sides = SHARED + invention.PHOTO_ONLY + invention.TITLE_ONLY
-  assert sorted(sides) == sorted(invention.Product._fields)
+  sides = SHARED + products_lib.IMAGE_ONLY + products_lib.TITLE_ONLY
+  assert sorted(sides) == sorted(products_lib.Product._fields)
 
 
-@pytest.mark.parametrize("name", invention.TITLE_ONLY)
+@pytest.mark.parametrize("name", products_lib.TITLE_ONLY)
 def test_what_only_titles_say_changes_no_pixel(products, name):
   for number, product in enumerate(products[::40]):
     other = _change(product, name)
     assert np.array_equal(_draw(product, number), _draw(other, number))
 
 
-@pytest.mark.parametrize("name", invention.PHOTO_ONLY)
+@pytest.mark.parametrize("name", products_lib.IMAGE_ONLY)
 def test_what_only_photos_show_changes_no_title(products, name):
   for number, product in enumerate(products[::10]):
     assert _title(product, number) == _title(_change(product, name), number)
 
 
-@pytest.mark.parametrize("name", SHARED + invention.PHOTO_ONLY)
+@pytest.mark.parametrize("name", SHARED + products_lib.IMAGE_ONLY)
 def test_photos_show_their_attributes(products, name):
   for number, product in enumerate(products[::20]):
     if name == "scale" and product.pattern == "plain":
@@ -214,7 +214,7 @@ def test_photos_show_their_attributes(products, name):
     assert moved.mean() > 0.002, (name, product)
 
 
-@pytest.mark.parametrize("name", SHARED + invention.TITLE_ONLY)
+@pytest.mark.parametrize("name", SHARED + products_lib.TITLE_ONLY)
 def test_titles_say_their_attributes(products, name):
   said = differ = 0
   for number, product in enumerate(products):
@@ -241,7 +241,7 @@ def test_every_kind_stays_in_its_frame_and_is_well_seen(products):
   shot = drawing.take_shot(np.random.default_rng(0))._replace(
     size=0.4, x=0.0, y=0.0, angle=0.0
   )
-  for kind, form in itertools.product(invention.KINDS, (0, 1, 2)):
+  for kind, form in itertools.product(products_lib.KINDS, (0, 1, 2)):
     product = products[0]._replace(kind=kind, form=form)
     _, cover, _, _ = drawing._object(product, shot, 320)
     assert 0.1 < (cover > 0).sum() / 320**2 < 0.7, kind
@@ -274,8 +274,8 @@ def test_words_name_one_value_each():
 def test_most_titles_fit_several_products():
   """Neither side is a key: other products fit what a listing shows or says."""
   count = 2400
-  table = np.array([invention.sample_product(0, i) for i in range(count)])
-  columns = {name: i for i, name in enumerate(invention.Product._fields)}
+  table = np.array([products_lib.sample_product(0, i) for i in range(count)])
+  columns = {name: i for i, name in enumerate(products_lib.Product._fields)}
 
   def share(seen_in):
     fits = []
@@ -286,13 +286,13 @@ def test_most_titles_fit_several_products():
     return np.mean(fits)
 
   def said(index):
-    product = invention.sample_product(0, index)
-    return titles.say_title(product, invention.stream(0, 2, index, 0))[1]
+    product = products_lib.sample_product(0, index)
+    return titles.compose_title(product, products_lib.stream(0, 2, index, 0))[1]
 
   assert share(said) > 0.7
-  assert share(lambda _: SHARED + invention.PHOTO_ONLY) > 0.5
-  assert share(lambda _: SHARED + invention.TITLE_ONLY) > 0.4
-  assert share(lambda _: invention.Product._fields) < 0.02
+  assert share(lambda _: SHARED + products_lib.IMAGE_ONLY) > 0.5
+  assert share(lambda _: SHARED + products_lib.TITLE_ONLY) > 0.4
+  assert share(lambda _: products_lib.Product._fields) < 0.02
 
 
 def test_colour_thumbnails_do_not_settle_it(products):

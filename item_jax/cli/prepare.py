@@ -1,12 +1,13 @@
-"""`item-jax prepare`: flags in, a data set out."""
-
-from pathlib import Path
+"""`item-jax prepare` turns a catalogue into a data set."""
 
 from item_jax.cli import places
 from item_jax.errors import UserError
 from item_jax.ingest import sources
 from item_jax.ingest.readers.cells import MISSING
 from item_jax.ingest.readers.delimited import QUOTING
+from item_jax.ingest.readers.formats import FORMATS
+
+EXIT_TOO_MANY_REJECTED = 3
 
 
 def add(command) -> None:
@@ -22,16 +23,23 @@ def add(command) -> None:
     "--images",
     type=places.IMAGES,
     metavar="DIR",
-    help="what paths of photos start from; default: the catalogue's folder",
+    help="what paths of images start from; default: the catalogue's folder",
   )
   sub.add_argument(
-    "--out", type=places.DATA_OUT, required=True, help="the folder to be"
+    "--out", type=places.DATA_OUT, required=True, help="the folder to write"
   )
   sub.add_argument(
     "--column",
     action="append",
     metavar="OURS=THEIRS",
     help="where a column has another name, as in title=name; repeatable",
+  )
+  sub.add_argument(
+    "--format",
+    default="auto",
+    metavar="NAME",
+    help=f"of the files: {', '.join(FORMATS)}, or package.module:NAME of a"
+    " reader of your own; auto tells by their names",
   )
   sub.add_argument(
     "--quoting",
@@ -44,9 +52,10 @@ def add(command) -> None:
   add_missing(sub)
   sub.add_argument(
     "--source",
-    choices=sources.NAMES,
     default="auto",
-    help="whose export the catalogue is; auto tells by the header",
+    metavar="NAME",
+    help=f"the shop system that exported it: {', '.join(sources.NAMES)}, or"
+    " package.module:NAME of a reader of your own; auto tells by the header",
   )
   sub.add_argument(
     "--category_separator",
@@ -57,13 +66,13 @@ def add(command) -> None:
     "--which_category",
     choices=sources.WHICH,
     default="first",
-    help="where a shop's cell names several",
+    help="which one to take where a shop's cell names several",
   )
   sub.add_argument(
     "--trust_ids",
     action="store_true",
-    help="take ids as they are: also one that holds an implausible share of"
-    " the rows, and numbers that have lost digits",
+    help="take ids as they are: also a product that holds an implausible"
+    " fraction of the rows, and numbers that have lost digits",
   )
   sub.add_argument(
     "--tokenizer",
@@ -75,10 +84,13 @@ def add(command) -> None:
     "--vocab_size",
     type=int,
     default=30_522,
-    help="words at most, where a tokenizer is learnt",
+    help="at most so many tokens, where a tokenizer is trained",
   )
   sub.add_argument(
-    "--max_rejected", type=float, default=0.01, help="share of bad rows"
+    "--max_rejected",
+    type=float,
+    default=0.01,
+    help="the fraction of rows that may be bad",
   )
   sub.add_argument("--workers", type=int, help="processes; default: cores")
   sub.add_argument(
@@ -92,7 +104,7 @@ def add(command) -> None:
 
 
 def add_missing(sub) -> None:
-  """The flag for words that mean nothing."""
+  """Adds the flag for words that stand for a missing value."""
   sub.add_argument(
     "--missing",
     type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
@@ -108,7 +120,7 @@ def run(args, rest) -> int:
     raise UserError(
       f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"
     )
-  from item_jax.ingest.prepare import prepare
+  from item_jax.ingest.prepare import TooManyRejected, prepare
   from item_jax.ingest.row import Reading
 
   columns = {}
@@ -117,32 +129,32 @@ def run(args, rest) -> int:
     if not equals:
       raise UserError(f"--column {pair!r}: expected OURS=THEIRS")
     columns[ours] = theirs
-  return prepare(
-    args.catalogue,
-    images=args.images or _beside(args.catalogue[0]),
-    out=args.out,
-    reading=Reading(
-      columns=columns,
-      missing=args.missing,
-      quoting=args.quoting,
-      source=args.source,
-      category_separator=args.category_separator,
-      which_category=args.which_category,
-      trust_ids=args.trust_ids,
-    ),
-    tokenizer=args.tokenizer,
-    vocab_size=args.vocab_size,
-    max_rejected=args.max_rejected,
-    overwrite=args.overwrite,
-    workers=args.workers,
-    runner=args.runner,
-    runner_options=rest,
+  reading = Reading(
+    columns=columns,
+    missing=args.missing,
+    file_format=args.format,
+    quoting=args.quoting,
+    source=args.source,
+    category_separator=args.category_separator,
+    which_category=args.which_category,
+    trust_ids=args.trust_ids,
   )
-
-
-def _beside(catalogue: Path) -> Path:
-  """The folder where the paths of images start if none is named."""
-  folder = catalogue.parent
-  while any(sign in folder.name for sign in "*?["):
-    folder = folder.parent
-  return folder
+  try:
+    dataset = prepare(
+      args.catalogue,
+      args.images,
+      out=args.out,
+      reading=reading,
+      tokenizer=args.tokenizer,
+      vocab_size=args.vocab_size,
+      max_rejected=args.max_rejected,
+      overwrite=args.overwrite,
+      workers=args.workers,
+      runner=args.runner,
+      runner_options=rest,
+    )
+  except TooManyRejected as error:
+    print(error)
+    return EXIT_TOO_MANY_REJECTED
+  print(f"{dataset}\nwritten to {dataset.path}")
+  return 0

@@ -204,7 +204,7 @@ def _open(data):
       f"the image has more than {MAX_PIXELS // 10**6} megapixels"
     ) from error
   except _BROKEN as error:
-    reason = "the file is no JPEG, PNG or WebP photo"
+    reason = "the file is no JPEG, PNG or WebP image"
     kind = name_kind(data)
     raise BadImage(f"{reason}: it is {kind}" if kind else reason) from error
 

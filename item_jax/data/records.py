@@ -1,14 +1,15 @@
-"""What a data set holds, and how: a folder of array_record shards in, records
-by their numbers out.
+"""Opens prepared data sets and reads their records by number.
 
-array_record keeps a 64-bit hash of every record, of every header and of the
-index, and compares it before it looks inside: one flipped bit anywhere is
-noticed when what it belongs to is read, so records carry no sum of their own.
+A data set is a folder of array_record shards. array_record keeps a 64-bit hash
+of every record, of every header and of the index, and compares it before it
+looks inside: a flipped bit is noticed when what it belongs to is read, so
+records carry no checksum of their own.
 """
 
 import bisect
 import errno
 import hashlib
+import html
 import itertools
 import os
 import threading
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from item_jax.data.example import Example
+from item_jax.data.summary import summarize
 from item_jax.distributed.processes import allow_open_files
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, CorruptError, check_manifest, read_json
@@ -116,18 +118,18 @@ def _parse(data: bytes) -> Record:
   return Record(*(text.decode() for text in texts), image)
 
 
-def open_store(path: str | os.PathLike) -> "Store":
-  """Opens what `item-jax prepare` wrote, if it is what was written.
+def open_dataset(path: str | os.PathLike) -> "Dataset":
+  """Opens a data set that `item-jax prepare` wrote, and checks its files.
 
-  Files of up to `HASHED_BYTES` are compared with the manifest wholly, larger
-  ones by their size: a record of theirs is checked when it is read. What lies
-  on an object store is copied to this machine first, as array_record reads no
-  other files, and compared wholly then.
+  Files of up to `HASHED_BYTES` are compared with the manifest byte by byte,
+  larger ones by their size: their records are checked when they are read. A
+  data set on an object store is first copied to this machine, because
+  array_record reads local files only, and all of its bytes are compared then.
 
   Raises:
-    FileNotFoundError: no such folder, or nothing finished in it.
-    UserError: it was written in another format, or (CorruptError) a file,
-      named, is not what was written.
+    FileNotFoundError: there is no such folder, or no finished data set in it.
+    UserError: it has another format, or a file is not what was written
+      (CorruptError, which names the file).
   """
   path = locate(path)
   if isinstance(path, Address):
@@ -153,13 +155,22 @@ def open_store(path: str | os.PathLike) -> "Store":
       f"{path} is of data format {found}, this version of"
       f" item-jax reads format {FORMAT}: prepare the catalogue again"
     )
-  return Store(path, catalogue)
+  return Dataset(path, catalogue)
 
 
-class Store:
-  """A prepared catalogue: what is known of it, and its records by number."""
+class Dataset:
+  """A prepared catalogue: its statistics, and its records by number.
+
+  path: of the folder. catalogue: what catalogue.json holds. sizes: {split: its
+  records}. fingerprints: {split: SHA-256 of its records, hexadecimal}.
+  """
 
   def __init__(self, path: Path, catalogue: dict[str, Any]):
+    """Takes a folder and what its catalogue.json holds.
+
+    Raises:
+      UserError: the folder's files do not fit together.
+    """
     self.path = path
     self.catalogue = catalogue
     info = read_json(path / _INFO)
@@ -185,6 +196,35 @@ class Store:
             f"{path / _INFO} speaks of {length} records in {file}, where"
             f" {size} bytes of them can be"
           )
+
+  @property
+  def counts(self) -> dict[str, int]:
+    """Rows read, stored and rejected; and products."""
+    found = self.catalogue
+    return {
+      "read": found["read"],
+      "stored": found["rows"]["all"],
+      "rejected": found["rejected"]["all"],
+      "products": found["products"]["all"],
+    }
+
+  def to_dict(self) -> dict[str, Any]:
+    return {
+      "path": str(self.path),
+      "sizes": self.sizes,
+      "counts": self.counts,
+      "catalogue": self.catalogue,
+    }
+
+  def __repr__(self) -> str:
+    return f"Dataset({str(self.path)!r}, sizes={self.sizes})"
+
+  def __str__(self) -> str:
+    """The summary that `item-jax prepare` prints."""
+    return summarize(self.catalogue)
+
+  def _repr_html_(self) -> str:
+    return f"<pre>{html.escape(str(self))}</pre>"
 
   def source(self, split: str) -> "Source":
     """Random access to a split.
@@ -289,3 +329,7 @@ def _open_shard(path: Path, length: int):
   if found != length:
     raise RuntimeError(f"the file has {found} records, not {length}")
   return reader
+
+
+# The names of version 0.1.
+Store, open_store = Dataset, open_dataset

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from item_jax.data.summary import describe_missing
 from item_jax.errors import UserError
 from item_jax.evaluation.items import (
   Items,
@@ -22,7 +23,6 @@ from item_jax.evaluation.search import search
 from item_jax.files import check_folders
 from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.readers.cells import MISSING
-from item_jax.ingest.summary import describe_missing
 
 
 def evaluate_export(folder: Path, **options) -> dict:

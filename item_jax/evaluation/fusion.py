@@ -157,7 +157,7 @@ def fuse_exports(
       share = best_share(scores)
     fused_NF = fuse(sides.u_ND, sides.v_NE, share)
     _write(draft.path, fused_NF, Path(image), Path(title), share)
-    draft.publish()
+    draft.commit()
   for tried, score in scores.items():
     print(f"photo's share {tried:.1f}: MAP@10 {score:.4f} on validation")
   print(f"{out}: {len(fused_NF)} rows of {fused_NF.shape[1]}, share {share:g}")

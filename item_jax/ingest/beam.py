@@ -38,13 +38,13 @@ from item_jax.ingest.beam_workers import (
   connect,
   dumps,
   move,
-  read_photos,
+  read_image_notes,
   shard_writer,
 )
 from item_jax.ingest.images.files import find_root
-from item_jax.ingest.ledger import Ledger
 from item_jax.ingest.row import Rejected, Row
 from item_jax.ingest.rows import Rejections
+from item_jax.ingest.statistics import CatalogueStatistics
 from item_jax.ingest.writer import write_info
 from item_jax.remote import check_in_place
 
@@ -93,7 +93,7 @@ def write(
   folder: Path,
   rows: Iterable[Row | Rejected],
   images: str | os.PathLike,
-  ledger: Ledger,
+  statistics: CatalogueStatistics,
   *,
   runner: str,
   options: PipelineOptions,
@@ -102,7 +102,7 @@ def write(
 
   Args:
     folder: the unfinished data set.
-    ledger: is told of every row.
+    statistics: is told of every row.
     runner: Beam's name of it.
 
   Raises:
@@ -110,23 +110,23 @@ def write(
     RuntimeError: the workers failed.
   """
   with _meeting_place(folder, options) as place:
-    read, blocks, splits = _stage(rows, place / ROWS, ledger)
+    read, blocks, splits = _stage(rows, place / ROWS, statistics)
     writers = {split: shard_writer(place, split) for split in splits}
     if blocks:
       _run(place, blocks, find_root(images), writers, runner, options)
       if (place / REJECTED).exists():  # not when none was
         with (place / REJECTED).open("rb") as file:
           for line in file:
-            ledger.reject(Rejected(*json.loads(line)))
-    fingerprint = _take_home(folder, place, writers, ledger)
-    for listing, stored in read_photos(place, blocks):
-      ledger.add_photo(listing, stored)
+            statistics.reject(Rejected(*json.loads(line)))
+    fingerprint = _take_home(folder, place, writers, statistics)
+    for listing, stored in read_image_notes(place, blocks):
+      statistics.add_image(listing, stored)
   with Rejections(folder) as rejections:
-    for rejected in ledger.rejected():
+    for rejected in statistics.rejected():
       rejections.add(rejected)
-  if ledger.rows() + rejections.total() != read:
+  if statistics.rows() + rejections.total() != read:
     raise RuntimeError(
-      f"of {read} rows {ledger.rows()} were stored and {rejections.total()}"
+      f"of {read} rows {statistics.rows()} were stored and {rejections.total()}"
       " rejected: Beam's workers lost the others"
     )
   return rejections.outcome(read, fingerprint)
@@ -143,7 +143,7 @@ def _meeting_place(folder: Path, options) -> Iterator[epath.Path]:
     place.rmtree()
 
 
-def _stage(rows, path, ledger) -> tuple[int, list[int], list[str]]:
+def _stage(rows, path, statistics) -> tuple[int, list[int], list[str]]:
   """Writes down the rows for the workers.
 
   Returns:
@@ -158,7 +158,7 @@ def _stage(rows, path, ledger) -> tuple[int, list[int], list[str]]:
     for row in rows:
       read += 1
       if isinstance(row, Rejected):
-        ledger.reject(row)
+        statistics.reject(row)
         continue
       if counts.total() % beam_workers.BLOCK == 0:
         blocks.append(end)
@@ -183,7 +183,7 @@ def _run(place, blocks, root, writers, runner, options) -> None:
     raise RuntimeError(f"{runner} ended as {state}: see its log")
 
 
-def _take_home(folder, place, writers, ledger) -> dict[str, str]:
+def _take_home(folder, place, writers, statistics) -> dict[str, str]:
   """Moves the shards into the data set, and reads every record once."""
   written = {}
   fingerprints = {}
@@ -199,7 +199,7 @@ def _take_home(folder, place, writers, ledger) -> dict[str, str]:
       shards.append((folder / name, length))
     fingerprint = Fingerprint()
     for record in Source(shards):
-      ledger.add(split, record)
+      statistics.add(split, record)
       fingerprint.add(record)
     fingerprints[split] = fingerprint.hexdigest()
   write_info(folder, written)

@@ -21,7 +21,7 @@ from tensorflow_datasets.core import naming, writer
 
 from item_jax.data import records
 from item_jax.data.records import Serializer
-from item_jax.ingest.images.photos import Stored, store_photo
+from item_jax.ingest.images.load import StoredImage, load_image
 from item_jax.ingest.row import Rejected, Row
 from item_jax.ingest.rows import make_record, reject_duplicate
 from item_jax.ingest.writer import ShardWriter
@@ -30,7 +30,7 @@ BLOCK = 256  # rows that a worker takes at once
 ROWS = "rows.jsonl"  # in the folder that all machines see
 REJECTED = "rejected.jsonl"
 _BYTES = "base64"  # how JSON holds them
-_PHOTOS = "photos-{}.jsonl"  # of each block
+_IMAGE_NOTES = "photos-{}.jsonl"  # of each block
 
 
 def connect(
@@ -101,7 +101,7 @@ def _make_records(begin: int, place: str, root: str):
     for line in itertools.islice(file, BLOCK):
       number, *fields = _loads(line)
       row = Row(*fields)
-      stored = store_photo(root, row.image)
+      stored = load_image(root, row.image)
       made = make_record(row, stored)
       if isinstance(made, Rejected):
         yield beam.pvalue.TaggedOutput("rejected", tuple(made))
@@ -110,22 +110,22 @@ def _make_records(begin: int, place: str, root: str):
           photos.append((row.listing_id, stored._replace(jpeg=b"")))
         yield row.listing_id, (row.number, row.split, number, serialize(made))
   # A block that is tried again writes the same once more.
-  with (folder / _PHOTOS.format(begin)).open("wb") as file:
+  with (folder / _IMAGE_NOTES.format(begin)).open("wb") as file:
     file.writelines(map(dumps, photos))
 
 
-def read_photos(
+def read_image_notes(
   place: epath.Path, blocks: Sequence[int]
-) -> Iterator[tuple[str, Stored]]:
+) -> Iterator[tuple[str, StoredImage]]:
   """Reads what is known of the photos beside their JPEGs, by listing id.
 
   They are in the table's order, those of duplicate ids among them.
   """
   for begin in blocks:
-    with (place / _PHOTOS.format(begin)).open("rb") as file:
+    with (place / _IMAGE_NOTES.format(begin)).open("rb") as file:
       for line in file:
         listing, stored = _loads(line)
-        yield listing, Stored(*stored)
+        yield listing, StoredImage(*stored)
 
 
 def dumps(values: Sequence) -> bytes:

@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from item_jax.errors import UserError
@@ -47,21 +47,26 @@ class Catalogue:
 
   def __init__(
     self,
-    files: str | os.PathLike | Sequence[str | os.PathLike],
+    catalogue: str | os.PathLike | Iterable[str | os.PathLike | Mapping],
     reading: Reading | None = None,
   ):
     """Opens the files and checks their headers.
 
     Args:
-      files: .csv, .tsv, .jsonl, .ndjson or .parquet, also packed as .gz or
-        .zst; a folder of parts; or several of these.
+      catalogue: .csv, .tsv, .jsonl, .ndjson or .parquet, also packed as .gz or
+        .zst; a folder of parts; several of these; or rows, mappings of COLUMNS
+        to cells. The image of a row is a path or the bytes of an image file.
 
     Raises:
       FileNotFoundError: there is no such file.
       UserError: unknown kind of file, or its columns are not as expected.
     """
     self.reading = reading or Reading()
-    self.tables = open_tables(files, quoting=self.reading.quoting)
+    self.tables = open_tables(
+      catalogue,
+      quoting=self.reading.quoting,
+      file_format=self.reading.file_format,
+    )
     self.source = self._find_source()
     self._found = [self._match(table) for table in self.tables]
     words = (word.strip().lower() for word in self.reading.missing)
@@ -308,16 +313,11 @@ def _image(value: Any) -> Any:
   """
   if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
     value = value.get("bytes") or value.get("path")
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
   if isinstance(value, bytes) and len(value) <= _PATH and b"\0" not in value:
     try:
       return value.decode()
     except UnicodeDecodeError:
       pass
   return value
-
-
-def read_rows(
-  files: str | os.PathLike | Sequence[str | os.PathLike], **reading
-) -> Iterator[Row | Rejected]:
-  """Reads a catalogue row by row; see `Catalogue` and `Reading`."""
-  return Catalogue(files, Reading(**reading)).rows()

@@ -37,8 +37,11 @@ class Reading:
 
   columns: from a name of COLUMNS to the catalogue's own name for it.
   missing: texts that stand for a missing value, in small letters.
-  quoting: of `delimited.QUOTING`.
-  source: whose export it is, of `sources.NAMES`; "auto" tells by the header.
+  file_format: of its files: one of `formats.FORMATS`, or "package.module:NAME";
+    "auto" tells by their names.
+  quoting: one of `delimited.QUOTING`, for CSV and TSV.
+  source: the shop system that wrote it: one of `sources.NAMES`, or
+    "package.module:NAME"; "auto" tells by the header.
   category_separator: stands between the levels of a category; None takes that
     of the source, ">" in a plain table.
   which_category: of `sources.WHICH`, where a shop names several.
@@ -48,6 +51,7 @@ class Reading:
 
   columns: Mapping[str, str] = field(default_factory=dict)
   missing: Sequence[str] = MISSING
+  file_format: str = "auto"
   quoting: str = "auto"
   source: str = "auto"
   category_separator: str | None = None

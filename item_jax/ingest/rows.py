@@ -12,12 +12,12 @@ from typing import Any
 from item_jax.data import records
 from item_jax.data.images import BadImage
 from item_jax.data.records import Record
-from item_jax.ingest.images.photos import Stored
+from item_jax.ingest.images.load import StoredImage
 from item_jax.ingest.row import Rejected, Row
 
 
 def make_record(
-  row: Row | Rejected, stored: Stored | BadImage
+  row: Row | Rejected, stored: StoredImage | BadImage
 ) -> Record | Rejected:
   """What becomes of a row: `stored` is its photo, or why there is none."""
   if isinstance(row, Rejected):

@@ -8,10 +8,10 @@ A folder on a store is finished when its marker, written last, is there and
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +21,8 @@ from item_jax.distributed.processes import alive
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, check_manifest
 from item_jax.remote import Address, StoreError
+
+logger = logging.getLogger(__name__)
 
 CACHE = "ITEM_JAX_CACHE"  # the environment's variable that names the folder
 UPLOADING = "item-jax-uploading"  # there while a folder is not complete
@@ -110,10 +112,9 @@ def fetch(address: Address, folder: Path, sizes: dict[str, int]) -> None:
       remote.download(address / name, file)
 
   total = sum(sizes.values()) / 1e6
-  print(
-    f"{address}: {len(sizes)} files, {total:,.1f} MB, are copied to {folder}",
-    file=sys.stderr,  # results go to stdout
-    flush=True,
+  # A warning goes to stderr: results go to stdout.
+  logger.warning(
+    f"{address}: {len(sizes)} files, {total:,.1f} MB, are copied to {folder}"
   )
   remote.each(one, sizes)
 

@@ -3,6 +3,7 @@ complete; what is there already stays unless it may be replaced."""
 
 import contextlib
 import fnmatch
+import logging
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from item_jax.files import exclusive_lock
 from item_jax.object_store import copies
 from item_jax.object_store.copies import UPLOADING
 from item_jax.remote import Address, StoreError
+
+logger = logging.getLogger(__name__)
 
 
 class Layout(NamedTuple):
@@ -119,7 +122,7 @@ def finish(
   if complete:
     _clear(made.parent)
   else:
-    print(f"{address}: nothing is uploaded before it is complete: {made}")
+    logger.info(f"{address}: nothing is uploaded before it is complete: {made}")
 
 
 def _upload_others(address: Address, made: Path) -> None:
@@ -128,7 +131,7 @@ def _upload_others(address: Address, made: Path) -> None:
     if other.is_file() and other != made and other.name != "lock":
       place = Address(address + other.name.removeprefix(made.name))
       remote.upload(other, place)
-      print(f"{other} is {place}")
+      logger.info(f"{other} is {place}")
 
 
 def _upload(address, layout: Layout, made: Path, overwrite: bool) -> bool:
@@ -144,7 +147,7 @@ def _upload(address, layout: Layout, made: Path, overwrite: bool) -> bool:
     # Once more: somebody else may have been quicker.
     old = check_room(address, layout, overwrite=overwrite)
     copies.send(made, address, last=layout.marker, old=old)
-    print(f"{address}: uploaded, {layout.marker} last")
+    logger.info(f"{address}: uploaded, {layout.marker} last")
   return True
 
 

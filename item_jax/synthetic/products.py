@@ -30,7 +30,7 @@ class Product(NamedTuple):
   code: str  # one of CODES
 
 
-PHOTO_ONLY = ("scale", "place", "form", "trim")
+IMAGE_ONLY = ("scale", "place", "form", "trim")
 TITLE_ONLY = ("material", "size", "line", "code")
 
 FAMILY = 24  # products grown from one design
@@ -169,7 +169,7 @@ def variants(seed: int, family: int) -> list[tuple[int, int, str]]:
 
 
 def _side(name):
-  if name in PHOTO_ONLY:
+  if name in IMAGE_ONLY:
     return "photo"
   return "title" if name in TITLE_ONLY else "both"
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,9 @@ from item_jax.distributed.processes import die_with_parent
 from item_jax.errors import UserError
 from item_jax.new_folder import new_folder
 from item_jax.synthetic import drawing, titles
-from item_jax.synthetic import products as invention
+from item_jax.synthetic import products as products_lib
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category")
 VARIANTS = ("product", "variant", "differs")
@@ -61,18 +64,25 @@ def synthesize(
   _check("seed", seed, 0, 2**63 - 1)
   _check("image_size", image_size, 32, 1024)
   _check("workers", workers, 1, 1024)
-  with new_folder(out, overwrite=overwrite, replaceable=_is_ours) as draft:
-    (draft.path / "images").mkdir()
-    listings = _write(draft.path, products, seed, image_size, workers)
-    draft.publish()
-  print(f"{out}: {products:,} products, {listings:,} listings (seed {seed})")
+  with new_folder(out, overwrite=overwrite, replaceable=_is_ours) as folder:
+    (folder.path / "images").mkdir()
+    listings = _write(folder.path, products, seed, image_size, workers)
+    folder.commit()
+  logger.info(
+    f"{out}: {products:,} products, {listings:,} listings (seed {seed})"
+  )
 
 
-def draw_photo(
-  product: invention.Product, seed: int, index: int, number: int, *, side: int
+def draw_image(
+  product: products_lib.Product,
+  seed: int,
+  index: int,
+  number: int,
+  *,
+  side: int,
 ) -> bytes:
   """The JPEG of listing `number` of product `index`."""
-  rng = invention.stream(seed, 3, index, number)
+  rng = products_lib.stream(seed, 3, index, number)
   shot = drawing.take_shot(rng)
   pixels = drawing.draw(product, shot, rng, side=side)
   return simplejpeg.encode_jpeg(
@@ -81,10 +91,12 @@ def draw_photo(
 
 
 def write_title(
-  product: invention.Product, seed: int, index: int, number: int
+  product: products_lib.Product, seed: int, index: int, number: int
 ) -> str:
   """The title of listing `number` of product `index`."""
-  return titles.say_title(product, invention.stream(seed, 2, index, number))[0]
+  return titles.compose_title(
+    product, products_lib.stream(seed, 2, index, number)
+  )[0]
 
 
 def _cores():
@@ -114,7 +126,7 @@ def _write(folder: Path, products, seed, image_size, workers):
   draw = functools.partial(
     _write_some, images=folder / "images", seed=seed, image_size=image_size
   )
-  step = invention.FAMILY  # a family is grown once
+  step = products_lib.FAMILY  # a family is grown once
   tasks = [
     range(start, min(start + step, products))
     for start in range(0, products, step)
@@ -177,18 +189,18 @@ def _write_some(indices, *, images, seed, image_size):
   first = indices[0]
   pairs = [
     (_product_id(first + one), _product_id(first + other), differs)
-    for one, other, differs in invention.variants(
-      seed, first // invention.FAMILY
+    for one, other, differs in products_lib.variants(
+      seed, first // products_lib.FAMILY
     )
     if max(one, other) < len(indices)
   ]
   rows = []
   for index in indices:
-    product = invention.sample_product(seed, index)
-    category = invention.KINDS[product.kind].category
-    for number in range(invention.count_listings(seed, index)):
+    product = products_lib.sample_product(seed, index)
+    category = products_lib.KINDS[product.kind].category
+    for number in range(products_lib.count_listings(seed, index)):
       name = f"{index:06d}-{number}"
-      photo = draw_photo(product, seed, index, number, side=image_size)
+      photo = draw_image(product, seed, index, number, side=image_size)
       (images / f"{name}.jpg").write_bytes(photo)
       title = write_title(product, seed, index, number)
       rows.append(

@@ -80,12 +80,12 @@ FILLERS = (
 _LEAST, _MOST = 4, 14  # words
 
 
-def say_title(
+def compose_title(
   product: Product, rng: np.random.Generator
 ) -> tuple[str, dict[str, str]]:
   """One listing's title and what it says: attribute -> the words for it.
 
-  4 to 14 words. Reads nothing of PHOTO_ONLY.
+  4 to 14 words. Reads nothing of IMAGE_ONLY.
   """
   said = _choose(product, rng)
   phrases = list(said.values())

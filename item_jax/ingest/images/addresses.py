@@ -29,7 +29,7 @@ _COMMAND = (
 )
 
 
-def is_address(image: str) -> bool:
+def is_web_address(image: str) -> bool:
   """Returns whether an image is an address on the web, not a file's name."""
   return bool(_ADDRESS.match(image))
 
@@ -62,7 +62,7 @@ def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
   with open(path, "w", newline="", encoding="utf-8") as file:
     lines = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
     lines.writerow([_COLUMN])
-    for address in map(fetchable, filter(is_address, images)):
+    for address in map(fetchable, filter(is_web_address, images)):
       # A hash is all that must be kept of each.
       if hash(address) not in seen:
         seen.add(hash(address))
@@ -138,19 +138,19 @@ class Fetched:
     return os.path.isfile(path)  # False for names that no file can have
 
 
-class Replaced:
-  """Rows whose images that are addresses became the files fetched for them.
+class FetchedImages:
+  """Replaces images that are addresses by the files fetched for them.
 
-  unfetched: how many have none; their rows are rejected.
+  missing: how many addresses have no file; their rows are rejected.
   """
 
   def __init__(self, folder: str | os.PathLike):
     self._folder = folder
     self._fetched: Fetched | None = None  # most catalogues have no address
-    self.unfetched = 0
+    self.missing = 0
 
-  def rows(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
-    """Yields the rows as they come, each image in its file's name."""
+  def replace(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
+    """Yields the rows in their order, with files in place of addresses."""
     for row in rows:
       if isinstance(row, Rejected) or not self._is_address(row):
         yield row
@@ -159,11 +159,11 @@ class Replaced:
       if file:
         yield row._replace(image=file)
       else:
-        self.unfetched += 1
+        self.missing += 1
         yield Rejected(row.number, row.listing_id, reason)
 
   def _is_address(self, row) -> bool:
-    return isinstance(row.image, str) and is_address(row.image)
+    return isinstance(row.image, str) and is_web_address(row.image)
 
   def _find(self, address):
     if self._fetched is None:
@@ -186,4 +186,4 @@ class Replaced:
     )
     first = next(wanted)
     write_addresses(path, itertools.chain([first], wanted))
-    return explain(self.unfetched, first, path)
+    return explain(self.missing, first, path)

@@ -10,8 +10,8 @@ from pathlib import Path
 from etils import epath
 
 from item_jax.data.images import MAX_BYTES, BadImage
+from item_jax.data.summary import AS_WRITTEN
 from item_jax.ingest.images.names import (
-  AS_WRITTEN,
   describe_missing,
   is_address,
   other_spellings,

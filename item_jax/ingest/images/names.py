@@ -10,7 +10,6 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 
-AS_WRITTEN = "as written"
 _LONGEST = 200  # characters of a name in a message
 _LONGEST_PATH = 1024  # characters that are rewritten
 _FILE = re.compile("file:(?://(?:localhost)?(?=/))?", re.IGNORECASE)

@@ -108,7 +108,7 @@ def find_placeholders(database: sqlite3.Connection) -> list[dict[str, Any]]:
   """Finds images that stand under many products, of the most listings first.
 
   Args:
-    database: with the ledger's table `rows`.
+    database: with the statistics's table `rows`.
 
   Returns:
     Of each its listings and products, the least name of its files, and the

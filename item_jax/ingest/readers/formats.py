@@ -3,12 +3,13 @@
 import contextlib
 import importlib
 import io
+import itertools
 import json
 import lzma
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,6 +194,39 @@ def _open_parquet(path, quoting):
   )
 
 
+# ---- Rows that a program holds ----
+
+
+def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
+  """Opens mappings of column names to cells as a table.
+
+  Args:
+    rows: can be iterated several times.
+
+  Raises:
+    UserError: none of the first ones is a mapping.
+  """
+  names: dict[str, None] = {}
+  for row in itertools.islice(rows, _PEEK):
+    if isinstance(row, Mapping):
+      names.update({n: None for n in row if isinstance(n, str)})
+  if not names:
+    raise UserError(
+      "the catalogue has no rows: expected files, or mappings of column names"
+      " to cells"
+    )
+
+  def read(columns):
+    for row in rows:
+      if isinstance(row, Mapping):
+        yield [row.get(name) for name in columns]
+      else:
+        yield f"not a mapping of columns to cells: {type(row).__name__}"
+
+  return Table(Path("rows"), list(names), read, whole=False)
+
+
+# A file's format by the ending of its name.
 READERS = {
   ".csv": _open_delimited,
   ".tsv": _open_delimited,
@@ -203,3 +237,5 @@ READERS = {
   ".jsonld": _open_whole("schema", "read_json"),
   ".xml": _open_whole("google", "read_xml"),
 }
+# What --format takes beside "auto" and "package.module:NAME".
+FORMATS = {ending[1:]: reader for ending, reader in READERS.items()}

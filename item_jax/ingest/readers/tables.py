@@ -4,13 +4,19 @@ import glob
 import os
 import unicodedata
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from item_jax.errors import UserError
 from item_jax.ingest.readers import delimited
-from item_jax.ingest.readers.formats import READERS, Table
+from item_jax.ingest.readers.formats import (
+  FORMATS,
+  READERS,
+  Table,
+  open_rows,
+)
+from item_jax.registry import look_up
 
 _SHOWN = 40  # columns in an error, and letters of each
 _NONE = "__HIVE_DEFAULT_PARTITION__"
@@ -18,12 +24,33 @@ _NONE = "__HIVE_DEFAULT_PARTITION__"
 Cells = dict[str, Any]
 
 
-def find_files(catalogue: str | os.PathLike) -> list[tuple[Path, Cells]]:
+def reusable(catalogue: Any) -> Any:
+  """Makes rows that can be read once readable several times, in memory."""
+  if isinstance(catalogue, Iterator):
+    return list(catalogue)
+  if hasattr(catalogue, "iterrows"):  # a DataFrame of pandas
+    filled = catalogue.astype(object).where(catalogue.notna(), None)
+    return filled.to_dict("records")
+  return catalogue
+
+
+def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
+  """Lists the paths of a catalogue; None where it consists of rows."""
+  if isinstance(catalogue, (str, os.PathLike)):
+    return [catalogue]
+  first = next(iter(catalogue), None)
+  return [*catalogue] if isinstance(first, (str, os.PathLike)) else None
+
+
+def find_files(
+  catalogue: str | os.PathLike, *, any_name: bool = False
+) -> list[tuple[Path, Cells]]:
   """Lists the files of a catalogue, and the columns in their folders' names.
 
   Args:
     catalogue: a file; a folder of parts, as Spark writes them; or a pattern
       such as parts/*.csv.
+    any_name: whether files may have other endings than `READERS`.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -31,7 +58,8 @@ def find_files(catalogue: str | os.PathLike) -> list[tuple[Path, Cells]]:
   """
   path = Path(catalogue)
   if path.is_file():
-    find_kind(path)
+    if not any_name:
+      find_kind(path)
     return [(path, {})]
   if path.is_dir():
     found = [
@@ -39,7 +67,7 @@ def find_files(catalogue: str | os.PathLike) -> list[tuple[Path, Cells]]:
       for part in sorted(path.rglob("*"))
       if part.is_file()
       and part.name[0] not in "._"  # _SUCCESS, .crc
-      and delimited.suffix(part) in READERS
+      and (any_name or delimited.suffix(part) in READERS)
     ]
     if not found:
       raise UserError(
@@ -48,9 +76,10 @@ def find_files(catalogue: str | os.PathLike) -> list[tuple[Path, Cells]]:
     return found
   paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
   if not paths:
-    find_kind(path)
+    if not any_name:
+      find_kind(path)
     raise FileNotFoundError(f"no catalogue {path}: there is no such file")
-  return [file for one in paths for file in find_files(one)]
+  return [file for one in paths for file in find_files(one, any_name=any_name)]
 
 
 def find_kind(path: Path) -> str:
@@ -78,15 +107,19 @@ def _partition(path: Path) -> Cells:
 
 
 def open_tables(
-  catalogue: str | os.PathLike | Sequence[str | os.PathLike],
+  catalogue: str | os.PathLike | Iterable[str | os.PathLike | Mapping],
   *,
   quoting: str = "auto",
+  file_format: str = "auto",
 ) -> list[Table]:
-  """Opens the files of a catalogue; their headers are read.
+  """Opens the files of a catalogue and reads their headers.
 
   Args:
-    catalogue: as `find_files` takes it, or several of them.
-    quoting: of `delimited.QUOTING`.
+    catalogue: as `find_files` takes it, several of these, or rows: mappings of
+      column names to cells, which can be iterated several times.
+    quoting: one of `delimited.QUOTING`.
+    file_format: one of `formats.FORMATS`, or "package.module:NAME" of a
+      function (path, quoting) -> Table; "auto" tells by the files' names.
 
   Raises:
     FileNotFoundError, UserError: as the message says.
@@ -95,12 +128,18 @@ def open_tables(
     raise UserError(
       f"quoting={quoting!r}: known are {', '.join(delimited.QUOTING)}"
     )
-  several = (
-    [catalogue] if isinstance(catalogue, (str, os.PathLike)) else (catalogue)
-  )
+  several = find_paths(catalogue)
+  if several is None:
+    return [open_rows(catalogue)]
+  reader = None
+  if file_format != "auto":
+    reader = look_up(file_format, FORMATS, option="--format")
+  named = reader is not None
   tables = []
-  for path, beside in [file for one in several for file in find_files(one)]:
-    table = READERS[find_kind(path)](path, quoting)
+  for path, beside in [
+    file for one in several for file in find_files(one, any_name=named)
+  ]:
+    table = (reader or READERS[find_kind(path)])(path, quoting)
     both = sorted(set(beside) & set(table.names))
     if both:
       raise UserError(

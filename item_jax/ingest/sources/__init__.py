@@ -12,9 +12,28 @@ from item_jax.ingest.sources import (
   shopify,
   woocommerce,
 )
-from item_jax.ingest.sources.cells import Categories
-from item_jax.ingest.sources.items import Bad, Listing, Merged, list_products
+from item_jax.ingest.sources.cells import Categories, plain
+from item_jax.ingest.sources.items import (
+  Bad,
+  Item,
+  Listing,
+  Merged,
+  list_products,
+)
 from item_jax.ingest.sources.source import Cells, Source
+from item_jax.registry import look_up
+
+# What a source of another package is built from, and what becomes of its rows.
+__all__ = [
+  "Bad",
+  "Categories",
+  "Cells",
+  "Item",
+  "Listing",
+  "Merged",
+  "Source",
+  "plain",
+]
 
 SOURCES = {
   module.SOURCE.name: module.SOURCE
@@ -32,13 +51,12 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
 
   Args:
     names: the file's columns.
-    source: one of NAMES; "auto" tells by the columns.
+    source: one of NAMES, or "package.module:NAME" of a Source; "auto" tells by
+      the columns.
 
   Raises:
     UserError: there is no such source, or its columns are not there.
   """
-  if source not in NAMES:
-    raise UserError(f"--source={source}: expected one of {', '.join(NAMES)}")
   if source == "table":
     return None
   if source == "auto":
@@ -46,7 +64,10 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
     if there & _OURS:
       return None
     return next((s for s in SOURCES.values() if s.detects(there)), None)
-  found = SOURCES[source]
+  known = dict.fromkeys(NAMES) | SOURCES
+  found = look_up(source, known, option="--source")
+  if not isinstance(found, Source):
+    raise UserError(f"--source={source}: expected a Source, not {found!r}")
   places = found.places(names)
   for group in found.needs:
     if not any(field in places for field in group):

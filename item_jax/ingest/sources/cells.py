@@ -1,16 +1,15 @@
 """Reads the cells of shops' exports: text out of HTML, lists, categories."""
 
 import html
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 from html.entities import html5
 from typing import Any, NamedTuple
 
+from item_jax.ingest.readers.cells import MAX_CHARACTERS, check_id, to_text
+
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,31});")
-_EXACT = 2**53  # from here on a float may be another whole number, rounded
-_LONGEST = 10_000  # characters; longer ones are no text of a listing
 _TIMES = 3  # a text was escaped at most; each program on the way may do it
 # Only what is known is a tag: "Size <M>" and "3 < 4 > 2" are text.
 _INLINE = "a|abbr|b|big|code|del|em|font|i|ins|mark|q|small|span|strong|sub"
@@ -39,19 +38,13 @@ def text(value: Any) -> str:
   Raises:
     ValueError: it is no text; the message goes on after the column's name.
   """
-  if isinstance(value, str):
-    return value.strip()
-  if value is None or (isinstance(value, float) and math.isnan(value)):
-    return ""
   if isinstance(value, bytes):
-    return value.decode("utf-8", "surrogateescape").strip()
-  if isinstance(value, float) and value.is_integer():
-    if abs(value) >= _EXACT:
-      raise ValueError(f"is a number that has lost digits: {value:.0f}")
-    return str(int(value))
-  if isinstance(value, (int, float)) and not isinstance(value, bool):
-    return str(value)
-  raise ValueError(f"is no text: {type(value).__name__}")
+    value = value.decode("utf-8", "surrogateescape")
+  if isinstance(value, str):
+    return value.strip()  # its length is checked later, entry by entry
+  found = to_text(value)
+  check_id(found, value)
+  return found
 
 
 def plain(markup: str) -> str:
@@ -61,7 +54,7 @@ def plain(markup: str) -> str:
   tags and what cannot be seen are removed, blanks of all kinds become one.
   What is far too long for a listing is left as it is, to be refused for that.
   """
-  if len(markup) > _LONGEST:
+  if len(markup) > MAX_CHARACTERS:
     return markup
   if "<" in markup:
     markup = _without_tags(markup)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import unicodedata
 
 import numpy as np
@@ -14,7 +13,7 @@ from store import open_bucket
 from item_jax.data.file_kinds import name_kind
 from item_jax.data.images import BadImage, store_jpeg
 from item_jax.ingest.images.files import find_root, read_image
-from item_jax.ingest.images.photos import NO_PHOTO, store_photos
+from item_jax.ingest.images.load import NO_IMAGE, load_images
 from item_jax.ingest.images.placeholders import group_alike, thumbnail
 from item_jax.ingest.prepare import prepare
 
@@ -195,15 +194,15 @@ def test_a_photo_in_the_table_is_stored_as_its_file_would_be(tmp_path, workers):
   files = [photo(n, kind) for n, kind in enumerate(("JPEG", "PNG", "WEBP"))]
   bad = [photo(0, "GIF"), photo()[:-1500]]
   wanted = [*enumerate(files + bad), (5, b""), (6, "")]
-  done = dict(store_photos(tmp_path, wanted, workers=workers))
+  done = dict(load_images(tmp_path, wanted, workers=workers))
   assert list(done) == list(range(7))
   for n, data in enumerate(files):
     assert done[n].jpeg == store_jpeg(data)
     assert (done[n].name, done[n].spelling) == ("", "in the table")
-  assert str(done[3]) == "the file is no JPEG, PNG or WebP photo: it is GIF"
+  assert str(done[3]) == "the file is no JPEG, PNG or WebP image: it is GIF"
   assert str(done[4]).startswith("the image file is broken or cut short: ")
   assert len(str(done[4])) < 200
-  assert done[5] == done[6] == NO_PHOTO
+  assert done[5] == done[6] == NO_IMAGE
 
 
 @pytest.mark.parametrize(
@@ -271,15 +270,15 @@ def listings_with(tmp_path, files):
       spelling = name.replace(" ", "%20")
       lines.writerow((f"l{n:02}", f"p{n}", spelling, f"mug {n}", "train"))
   out = tmp_path / "data"
-  assert prepare(tmp_path / "c.csv", images=folder, out=out, workers=0) == 0
-  return json.loads((out / "catalogue.json").read_text(encoding="utf-8"))
+  return prepare(tmp_path / "c.csv", images=folder, out=out, workers=0)
 
 
-def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path, capsys):
+def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path):
   files = {f"{n}.jpg": photo(n) for n in range(10)}
   again = copies(nothing_to_see())
   files |= {f"no photo {n}.jpg": data for n, data in enumerate(again)}
-  found = listings_with(tmp_path, files)
+  dataset = listings_with(tmp_path, files)
+  found, report = dataset.catalogue, str(dataset)
   assert found["placeholders"] == [
     {
       "listings": 10,
@@ -289,7 +288,6 @@ def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path, capsys):
     }
   ]
   assert found["image_names"] == {"as written": 10, "percent-decoded": 10}
-  report = capsys.readouterr().out
   assert "image names 10 percent-decoded\n" in report
   assert (
     "placeholder 10 products have one image, no%20photo%200.jpg:"
@@ -297,15 +295,13 @@ def test_copies_of_a_placeholder_are_named_with_their_rows(tmp_path, capsys):
   ) in report
 
 
-def test_few_products_or_none_with_an_image_are_no_placeholder(
-  tmp_path, capsys
-):
+def test_few_products_or_none_with_an_image_are_no_placeholder(tmp_path):
   files = {f"{n}.jpg": photo(n) for n in range(10)}
   files |= {f"same{n}.jpg": photo(99) for n in range(4)}
-  found = listings_with(tmp_path, files)
+  dataset = listings_with(tmp_path, files)
+  found, report = dataset.catalogue, str(dataset)
   assert found["placeholders"] == []
   assert found["image_names"] == {"as written": 14}
-  report = capsys.readouterr().out
   assert "placeholder" not in report
   assert "image names" not in report
 

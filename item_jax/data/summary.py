@@ -1,17 +1,16 @@
-"""What catalogue.json holds in, lines for people out."""
+"""Describes a data set to people, by what its catalogue.json holds."""
 
 from typing import Any
 
-from item_jax.ingest.images.names import AS_WRITTEN
-
+AS_WRITTEN = "as written"  # how an image was found whose name needed no change
 # Real catalogues of Latin script have less than a tenth of these: what is above
 # is a script or a form of words that the tokenizer does not know.
 UNKNOWN_LIMIT = 0.05  # of the titles have an unknown token
 ALIKE_LIMIT = 0.01  # of the titles cannot be told from a different one
 
 
-def report(found: dict[str, Any]) -> str:
-  """catalogue.json in lines for people."""
+def summarize(found: dict[str, Any]) -> str:
+  """Describes what catalogue.json holds, in lines for people."""
   rows, products = found["rows"], found["products"]
   listings, tokens = found["listings_per_product"], found["title_tokens"]
   categories = found["categories"]

@@ -24,7 +24,7 @@ _AHEAD = 4  # chunks a worker may be ahead of the one waited for
 IN_TABLE = "in the table"  # in place of a name's spelling
 
 
-class Stored(NamedTuple):
+class StoredImage(NamedTuple):
   """What is known of a photo once it can be stored."""
 
   jpeg: bytes  # b"" for no photo
@@ -33,15 +33,15 @@ class Stored(NamedTuple):
   thumbnail: bytes = b""
 
 
-NO_PHOTO = Stored(b"")
+NO_IMAGE = StoredImage(b"")
 
 
-def store_photos(
+def load_images(
   folder: str | os.PathLike,
   wanted: Iterable[tuple[T, str | bytes]],
   *,
   workers: int | None,
-) -> Iterator[tuple[T, Stored | BadImage]]:
+) -> Iterator[tuple[T, StoredImage | BadImage]]:
   """Reads and shrinks photos.
 
   Args:
@@ -59,7 +59,7 @@ def store_photos(
     workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
   if workers <= 1:
     for thing, name in wanted:
-      yield thing, store_photo(root, name)
+      yield thing, load_image(root, name)
     return
   pool = _Pool(root, workers)
   waiting = deque()
@@ -119,7 +119,7 @@ class _Pool:
   def submit(self, chunk):
     names = [name for _, name in chunk]
     try:
-      return self._pool.submit(_stored_chunk, self._root, names)
+      return self._pool.submit(_load_chunk, self._root, names)
     except BrokenProcessPool as error:
       broken = Future()
       broken.set_exception(error)
@@ -133,7 +133,7 @@ class _Pool:
     for _, name in chunk:
       for _ in range(_DEATHS):
         try:
-          stored.append(lone.submit(store_photo, self._root, name).result())
+          stored.append(lone.submit(load_image, self._root, name).result())
           break
         except BrokenProcessPool:
           lone.shutdown()
@@ -174,14 +174,14 @@ def _stopped() -> bool:
   return True
 
 
-def _stored_chunk(root, names):
-  return [store_photo(root, name) for name in names if not _stopped()]
+def _load_chunk(root, names):
+  return [load_image(root, name) for name in names if not _stopped()]
 
 
-def store_photo(root: str, name: str | bytes) -> Stored | BadImage:
-  """Reads and shrinks one photo, as `store_photos` does many."""
+def load_image(root: str, name: str | bytes) -> StoredImage | BadImage:
+  """Reads and shrinks one photo, as `load_images` does many."""
   if not name:
-    return NO_PHOTO
+    return NO_IMAGE
   try:
     if isinstance(name, bytes):
       data, spelling, name = name, IN_TABLE, ""
@@ -190,4 +190,4 @@ def store_photo(root: str, name: str | bytes) -> Stored | BadImage:
     pixels = shrink(data)
   except BadImage as error:
     return error
-  return Stored(encode(pixels), name, spelling, thumbnail(pixels))
+  return StoredImage(encode(pixels), name, spelling, thumbnail(pixels))

@@ -1,4 +1,4 @@
-"""Stored rows in, one by one; what one needs to know of all of them out."""
+"""Counts what a data set holds, from its records one by one."""
 
 import array
 import contextlib
@@ -14,7 +14,7 @@ import numpy as np
 
 from item_jax.data.records import Record, in_order
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.ingest.images.photos import NO_PHOTO, Stored
+from item_jax.ingest.images.load import NO_IMAGE, StoredImage
 from item_jax.ingest.images.placeholders import find_placeholders
 from item_jax.ingest.row import Rejected
 
@@ -37,23 +37,23 @@ _REJECTED = """
 
 
 @contextlib.contextmanager
-def open_ledger(path: str | os.PathLike) -> Iterator["Ledger"]:
-  """A new `Ledger`, closed at the end of the block.
+def open_statistics(path: str | os.PathLike) -> Iterator["CatalogueStatistics"]:
+  """A new `CatalogueStatistics`, closed at the end of the block.
 
   Raises:
     OSError: the disk does not take it, now or later.
   """
   try:
-    ledger = Ledger(path)
+    statistics = CatalogueStatistics(path)
     try:
-      yield ledger
+      yield statistics
     finally:
-      ledger.close()
+      statistics.close()
   except sqlite3.OperationalError as error:
     raise OSError(f"{os.fspath(path)}: {error}") from error
 
 
-class Ledger:
+class CatalogueStatistics:
   """A temporary database on disk, so that memory stays as it is."""
 
   def __init__(self, path: str | os.PathLike):
@@ -67,11 +67,13 @@ class Ledger:
     self._database.execute(_TABLE)
     self._database.execute(_REJECTED)
 
-  def add(self, split: str, record: Record, stored: Stored = NO_PHOTO) -> bool:
+  def add(
+    self, split: str, record: Record, stored: StoredImage = NO_IMAGE
+  ) -> bool:
     """Notes a record; False, and nothing noted, if its listing id is known.
 
     Args:
-      stored: its photo, where that is known; else see `add_photo`.
+      stored: its photo, where that is known; else see `add_image`.
     """
     listing, product, title, category, image = record
     photo = hashlib.blake2b(image, digest_size=16).digest() if image else None
@@ -90,7 +92,7 @@ class Ledger:
     done = self._database.execute(_INSERT, values)
     return done.rowcount == 1
 
-  def add_photo(self, listing: str, stored: Stored) -> None:
+  def add_image(self, listing: str, stored: StoredImage) -> None:
     """Notes what was not known when a listing's record was added.
 
     Of several photos of a listing the first counts.
@@ -151,7 +153,7 @@ class Ledger:
       )
     )
 
-  def statistics(self, tokenizer: Tokenizer) -> dict[str, Any]:
+  def compute(self, tokenizer: Tokenizer) -> dict[str, Any]:
     """Counts of everything; splits without rows are not named."""
     return {
       "rows": self._by_split("COUNT(*)"),

@@ -1,0 +1,39 @@
+"""Looks up objects by a short name, or in other packages by a dotted path."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from item_jax.errors import UserError
+
+
+def look_up(name: str, known: Mapping[str, Any], *, option: str) -> Any:
+  """Returns the object that a name stands for.
+
+  Args:
+    name: one of `known`, or "package.module:NAME" for an object of any package
+      that Python can import.
+    known: {short name: object}.
+    option: the flag or field that the name was given to, for errors.
+
+  Raises:
+    UserError: there is no such name, module or object.
+  """
+  if name in known:
+    return known[name]
+  module, colon, attribute = name.partition(":")
+  if not colon or not module:
+    raise UserError(
+      f"{option}={name}: expected one of {', '.join(known)}, or"
+      " package.module:NAME"
+    )
+  try:
+    found = importlib.import_module(module)
+  except ImportError as error:
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+      hint = "; is its package installed, or its folder in PYTHONPATH?"
+    raise UserError(f"{option}={name}: {error}{hint}") from error
+  if not hasattr(found, attribute):
+    raise UserError(f"{option}={name}: {module} has no {attribute}")
+  return getattr(found, attribute)
