@@ -12,9 +12,10 @@ sys.path.insert(0, str(ROOT))
 
 import item_jax  # noqa: E402
 
-project = "item-jax"
+project = author = "item-jax"
 release = version = item_jax.__version__
 html_title = project
+html_show_copyright = False
 
 extensions = [
   "myst_nb",
@@ -35,6 +36,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
+napoleon_use_rtype = False
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2}
