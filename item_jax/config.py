@@ -39,6 +39,8 @@ class _Typed:
     kind = kinds[name]
     if kind is float and type(value) is int:
       value = float(value)
+    if kind is tuple and type(value) is list:  # as JSON has it
+      value = tuple(value)
     # True is an int to Python.
     fits = kind is bool or not isinstance(value, bool)
     if not (fits and isinstance(value, kind)):
@@ -240,6 +242,9 @@ class Config(_Typed):
   seed: int = 0
   log_every: int = 50  # steps
   eval_every: int = 5_000  # steps
+  # What measures a run every `eval_every` steps: names of
+  # training.evaluators.EVALUATORS, or "MODULE:NAME" of one of yours.
+  evaluators: tuple = ("retrieval",)
   max_skipped_steps: int = 10  # skipped steps in a row before the run stops
   data: Data = dataclasses.field(default_factory=Data)
   model: Model = dataclasses.field(default_factory=Model)
@@ -269,9 +274,13 @@ FREE_ON_RESUME = frozenset(
     "mesh.fsdp",
     "model.remat",
     "eval_every",
+    "evaluators",
     "max_skipped_steps",
   }
 )
+# Options that saved runs of an earlier version lack; the defaults are what
+# those runs did.
+ADDED = frozenset({"evaluators"})
 
 
 def flatten(config: Config) -> dict[str, object]:
@@ -298,6 +307,7 @@ def from_flat(flat: dict[str, object]) -> Config:
   config = Config()
   ours = flatten(config)
   flat = {RENAMED.get(name, name): value for name, value in flat.items()}
+  flat = {name: ours[name] for name in ADDED} | flat
   if ours.keys() != flat.keys():
     raise UserError(
       f"the saved config lacks {sorted(ours.keys() - flat.keys())} and has"

@@ -149,7 +149,8 @@ def _check_run(config: Config) -> None:
   _at_least(1, "checkpoint.every", config.checkpoint.every)
   _at_least(1, "checkpoint.keep", config.checkpoint.keep)
   _above_zero("checkpoint.minutes", config.checkpoint.minutes)
-  _one_of("checkpoint.best", config.checkpoint.best, MEASURES)
+  if config.evaluators == ("retrieval",):
+    _one_of("checkpoint.best", config.checkpoint.best, MEASURES)
   for name in ("warmup", "lr", "decay"):
     _at_least(0, f"optim.{name}", getattr(config.optim, name))
   if 0 < config.steps <= config.optim.warmup:

@@ -53,7 +53,7 @@ LONGEST = (
   "test_front_door",
   "test_compare",
   "test_mirror",
-  "test_stall",
+  "test_watchdog",
   "test_cluster",
   "test_tasks",
   "test_step",

@@ -41,7 +41,7 @@ def workdir(tiny_data, tmp_path_factory) -> Path:
     open_store(tiny_data),
     load_tokenizer(tiny_data),
     attention="xla",
-    floors={},
+    chance_levels={},
     categories=[],
   )
   run = read_run(folder)

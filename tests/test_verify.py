@@ -37,7 +37,7 @@ def make_run(data: Path, folder: Path) -> Path:
     store,
     tokenizer,
     attention="xla",
-    floors={},
+    chance_levels={},
     categories=["a", "b"],
   )
   checkpoints = Checkpoints(folder)

@@ -50,19 +50,19 @@ def run(args, rest) -> int:
     return _evaluate(args, search=_search(args))
   import jax
 
-  from item_jax.distributed.watchdog import Progress
+  from item_jax.distributed.watchdog import Watchdog
   from item_jax.inference import hosts
 
   quick = args.devices and jax.default_backend() != "cpu"
   try:
-    with Progress(args.stall_seconds) as progress:
+    with Watchdog(args.stall_seconds) as progress:
       return hosts.together(
         lambda: _evaluate(
           args,
           search=hosts.divided(
             hosts.told(
               _search(args),
-              progress.at,
+              progress.update,
               at_once=_AT_ONCE_ON_DEVICES if quick else _AT_ONCE,
             )
           ),

@@ -52,13 +52,13 @@ def add(command) -> None:
 
 def run(args, rest) -> int:
   # All before joining: from there on a signal is to be told to the others.
-  from item_jax.distributed.watchdog import Progress
+  from item_jax.distributed.watchdog import Watchdog
   from item_jax.inference.export import export
   from item_jax.inference.hosts import ElsewhereError
 
   cluster.join(args)
   try:
-    with Progress(args.stall_seconds) as progress:
+    with Watchdog(args.stall_seconds) as progress:
       export(
         args.workdir,
         data=args.data,

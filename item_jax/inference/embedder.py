@@ -21,7 +21,7 @@ from item_jax.ingest.readers.cells import spaced
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import sharding
 from item_jax.training.restore import restore
-from item_jax.training.run import Run
+from item_jax.training.run import RunRecord
 
 MODALITIES = ("both", "image", "title")
 
@@ -53,14 +53,14 @@ def check_batch_size(size: int) -> None:
 class Embedder:
   """A trained model: photos and titles in, float32 [N, D] unit rows out."""
 
-  def __init__(self, run: Run, params, *, step: int, dtype: str):
+  def __init__(self, run: RunRecord, params, *, step: int, dtype: str):
     self.run = run
     self.step = step
     self.dtype = dtype
     self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
     if dtype == "bfloat16":  # cuDNN's attention has no float32
-      kernel, why = attention_lib.as_before(run.attention)
+      kernel, why = attention_lib.resume_with(run.attention)
     if kernel != run.attention and why:
       print(f"attention: {kernel} ({why})")
     config = copy.deepcopy(run.config)

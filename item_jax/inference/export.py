@@ -19,7 +19,7 @@ from item_jax.inference.embedder import (
   check_batch_size,
   load,
 )
-from item_jax.training.run import Run
+from item_jax.training.run import RunRecord
 
 EXPORT_FORMAT = 3
 SHARD_ROWS = 8_192
@@ -54,7 +54,7 @@ def export(
 
   Args:
     batch_size: rows that a device embeds at a time.
-    progress: told by `at(stage, step)` where the export is; a step is a row.
+    progress: `distributed.progress.ProgressListener`; a step is a row.
 
   Raises:
     UserError: data of another tokenizer or preprocessing than the run's; a
@@ -64,7 +64,7 @@ def export(
     item_jax.inference.hosts.ElsewhereError: another process failed.
   """
   out = Path(out)
-  at = progress.at if progress else lambda stage, step: None
+  at = progress.update if progress else lambda stage, step: None
   embedder, store, plan = hosts.together(
     lambda: _open(workdir, data, split, modality, step, dtype, batch_size)
   )
@@ -143,7 +143,7 @@ def _open(
   return embedder, store, plan
 
 
-def check_data(run: Run, store: Store, workdir) -> None:
+def check_data(run: RunRecord, store: Store, workdir) -> None:
   """Raises UserError where data were not prepared as the run's were."""
   for name, ours, theirs in (
     ("tokenizer", run.tokenizer.fingerprint, store.catalogue["tokenizer"]),

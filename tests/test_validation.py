@@ -57,7 +57,7 @@ def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
   monkeypatch.setattr(validation, "MOST_ROWS", store.sizes["val"] * 2 // 3)
   setup = set_up(config, None)
   params = setup.initialise().params
-  found = validation.make_evaluate(setup)(params)
+  found = validation.RetrievalEvaluator(setup)(params, setup)
   rows, ids, products, _ = validation.scored_rows(store.source("val"), "val")
   assert len(rows) < store.sizes["val"]
   made = [
