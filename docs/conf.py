@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from sphinx.util.docutils import SphinxDirective
 
@@ -64,13 +65,12 @@ class Public(SphinxDirective):
       found = getattr(importlib.import_module(module), name, None)
       if found is None:
         continue
-      kind = "class" if isinstance(found, type) else "function"
-      kind = "module" if type(found) is type(sys) else kind
-      kind = "data" if kind == "function" and not callable(found) else kind
-      lines += [f".. auto{kind}:: {dotted}"]
-      if kind in ("class", "module"):
-        lines += ["   :members:"]
-      lines += [""]
+      if isinstance(found, ModuleType):
+        lines += [f".. automodule:: {found.__name__}", "   :members:", ""]
+      elif isinstance(found, type):
+        lines += [f".. autoclass:: {dotted}", "   :members:", ""]
+      else:
+        lines += [f".. autofunction:: {dotted}", ""]
     return self.parse_text_to_nodes("\n".join(lines))
 
 
