@@ -45,12 +45,38 @@ html_copy_source = False
 
 
 def plain_text(app, what, name, obj, options, lines: list[str]) -> None:
-  """Lets docstrings be plain text: only `code` has a meaning in them."""
-  for number, line in enumerate(lines):
-    parts = re.split(r"(`[^`]+`)", line)
-    parts[::2] = [re.sub(r"([\\*|]|_(?!\w))", r"\\\1", p) for p in parts[::2]]
-    parts[1::2] = [f"`{part}`" for part in parts[1::2]]
-    lines[number] = "".join(parts)
+  """Lets docstrings be plain text, with `code`, fields and sections in it.
+
+  A section is Args:, Returns: or the like, with indented lines. Elsewhere
+  "name: what it is" begins a field, whose next lines may be indented, and
+  indented lines after an empty one are code.
+  """
+  made, section, field, code = [], False, False, False
+  for line in lines:
+    text, indent = line.strip(), len(line) - len(line.lstrip())
+    begins = not indent and bool(re.match(r"[a-z]\w*(, \w+)*: ", text))
+    if not indent and text:
+      section, code = bool(re.fullmatch(r"[A-Z]\w+:", text)), False
+    field = bool(text) and (field or (begins and made[-1:] == [""]))
+    if indent and not (section or code) and made[-1:] == [""]:
+      made += ["::", ""]
+      code = True
+    if code:
+      made.append(line)
+    elif field:
+      made += ["", "- " + escape(text)] if begins else ["  " + escape(text)]
+    else:
+      made.append(line[:indent] * section + escape(text))
+  lines[:] = made
+
+
+def escape(text: str) -> str:
+  """Writes as reStructuredText what has no meaning but `code`."""
+  parts = re.split(r"(`[^`]+`)", text)
+  parts[::2] = [re.sub(r"([\\*|]|_(?!\w))", r"\\\1", p) for p in parts[::2]]
+  # Code ends before a blank; an escaped one is not shown.
+  parts[1::2] = [rf"`{part}`\ " for part in parts[1::2]]
+  return "".join(parts)
 
 
 class Public(SphinxDirective):
