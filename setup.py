@@ -86,6 +86,7 @@ setup(
   license_files=["LICENSE", "NOTICE"],
   python_requires=">=3.11",
   packages=find_packages(include=["item_jax", "item_jax.*"]),
+  package_data={"item_jax": ["py.typed"]},
   install_requires=CORE,
   extras_require=EXTRAS,
   entry_points={"console_scripts": ["item-jax=item_jax.__main__:main"]},

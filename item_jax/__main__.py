@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 
 from item_jax import __version__
 from item_jax.cli import places
@@ -40,6 +41,8 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 # These go on where they stopped: a signal ends them with EXIT_START_AGAIN, from
 # here on, before what takes seconds to import.
 _GO_ON = ("train", "export", "compare")
+# These open no checkpoint, and start without what reads them.
+_WITHOUT_A_MODEL = ("evaluate", "probe", "fuse", "report", "variants")
 # With these a command has said on stdout what it found.
 _SAID_ON_STDOUT = (0, 1, 3)
 
@@ -110,14 +113,15 @@ def _no_reader() -> bool:
 
 
 def _run(argv: list[str]) -> int:
-  from absl import logging
-
-  parser = _make_parser()
+  parser = _make_parser(argv)
   args, rest = parser.parse_known_args(argv)
   if rest and args.command not in _PASS_ON:
     parser.error(f"unknown arguments: {' '.join(rest)}")
-  # Orbax warns of metrics and metadata that are absent on purpose.
-  logging.set_verbosity(logging.ERROR)
+  if args.command not in _WITHOUT_A_MODEL:
+    from absl import logging
+
+    # Orbax warns of metrics and metadata that are absent on purpose.
+    logging.set_verbosity(logging.ERROR)
   try:
     return places.with_copies(args, lambda: args.run(args, rest)) or 0
   except (UserError, *WRONG_PATHS) as error:
@@ -133,7 +137,9 @@ def _run(argv: list[str]) -> int:
     return processes.EXIT_FAILED
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+  """Makes the parser of the command that is called, or else of all."""
+  names = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
   parser = argparse.ArgumentParser(
     prog="item-jax",
     description="Product embeddings from photo and title (ITEm).",
@@ -141,8 +147,12 @@ def _make_parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   parser.add_argument("--version", action="version", version=__version__)
-  commands = parser.add_subparsers(dest="command", required=True)
-  for name in COMMANDS:
+  commands = parser.add_subparsers(
+    dest="command",
+    required=True,
+    metavar=None if names is COMMANDS else f"{{{','.join(COMMANDS)}}}",
+  )
+  for name in names:
     module = importlib.import_module(f"item_jax.cli.{name}")
 
     def command(name, text, module=module):

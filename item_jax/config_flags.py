@@ -1,5 +1,9 @@
 """Reads a config file and its overrides: flags in, a Config out."""
 
+import os
+from pathlib import Path
+from typing import Any
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -7,6 +11,8 @@ from item_jax.config import RENAMED, Config, flatten, present_name
 from item_jax.errors import UserError
 from item_jax.remote import check_local
 
+# The config files of a checkout; an installed package comes without them.
+CONFIGS = Path(__file__).parents[1] / "configs"
 # Options that may be an address on an object store.
 ADDRESSES = ("data.path", "start_from")
 
@@ -62,3 +68,27 @@ def _present(override: str) -> str:
 
 def _takes_no_variant(error: flags.Error) -> bool:
   return "get_config() takes 0 positional arguments" in str(error)
+
+
+def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
+  """Reads a config file and overrides some of its options.
+
+  Args:
+    file: a path, or "FILE.py:VARIANT"; or the name of a file in configs/ of
+      this project's source, as "item_tiny".
+    overrides: values by name, with two underscores for a dot:
+      `load_config("my.py", steps=100, optim__lr=1e-4)`.
+
+  Raises:
+    UserError: no such file or option, or a value of another type.
+  """
+  name, colon, variant = os.fspath(file).partition(":")
+  if not name.endswith(".py") and not Path(name).exists():
+    name = str(CONFIGS / f"{name}.py")
+  return parse(
+    f"{name}{colon}{variant}",
+    [
+      f"--config.{option.replace('__', '.')}={value}"
+      for option, value in overrides.items()
+    ],
+  )

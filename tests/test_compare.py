@@ -20,7 +20,7 @@ from item_jax.data.records import open_store
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
-from item_jax.evaluation.fusion import fuse_exports
+from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.items import open_export
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.files import write_manifest
@@ -86,7 +86,7 @@ class Fake:
       baselines.make(Path(folder), kind, open_store(data), splits)
     elif words[0] == "fuse":
       at = words.index("--tune") + 1 if "--tune" in words else 0
-      fuse_exports(
+      fuse(
         *map(Path, words[1:3]),
         out=Path(given["out"]),
         share=float(given.get("share", 0.5)),
@@ -818,7 +818,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   parts = [folder / "exports" / f"{s}-both" for s in ("train", "val", "test")]
   for side in ("both", "image", "title"):
     export = parts[2].with_name(f"test-{side}")
-    again = retrieval.score(*open_export(export), bootstrap=0).summary
+    again = retrieval.score(open_export(export), bootstrap=0).summary
     for measure in ("recall@10", "map@10"):
       assert clip["cells"][f"{side}/{measure}"]["mean"] == again[measure]
   found = category.probe(*parts)

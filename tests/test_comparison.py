@@ -34,7 +34,7 @@ from item_jax.config import Config, flatten
 from item_jax.errors import UserError
 from item_jax.evaluation import labels
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.retrieval import Scored
+from item_jax.evaluation.retrieval import Scores
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -336,7 +336,7 @@ def test_the_gaps_difference_is_paired_too():
     for side, hits in (("title", title), ("image", image)):
       values = {name: np.array(hits, float) for name in score.MEASURES}
       summary = {name: np.mean(hits) for name in score.MEASURES}
-      scored = Scored(summary, values, np.arange(4), np.ones(4), None)
+      scored = Scores(summary, values, np.arange(4), np.ones(4), None)
       score.add_search(result, (side, None), scored, items)
     score._add_gap(result)
     return result

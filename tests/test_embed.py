@@ -226,8 +226,8 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   with monkeypatch.context() as patch:
     patch.setattr(*cut, killed)
     with contextlib.suppress(KeyboardInterrupt):
-      export_shards.claim(out, plan, overwrite=True)
-  assert export_shards.claim(out, plan, overwrite=True)
+      export_shards.acquire(out, plan, overwrite=True)
+  assert export_shards.acquire(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
   assert files.read_checksummed(out / "plan.json") == plan._asdict()

@@ -14,7 +14,6 @@ from item_jax.cli import places
 from item_jax.config import Config, flatten
 from item_jax.config_flags import ADDRESSES
 from item_jax.errors import UserError
-from item_jax.evaluation.probe import probe_command
 from item_jax.files import check_folders, exclusive_lock, write_bytes
 from item_jax.ingest.prepare import prepare
 from item_jax.remote import Address, locate
@@ -170,11 +169,15 @@ def test_functions_that_write_refuse_an_address(path, tmp_path, monkeypatch):
     lambda: write_bytes(Path(path), b""),
     lambda: synthesize(path, products=1, seed=0, workers=1),
     lambda: prepare("c.csv", images=".", out=path),
-    lambda: probe_command("a", None, "b", out=path),
   ):
     with pytest.raises(UserError, match="gs://bucket/x is on an object store"):
       call()
   assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_a_probe_are_written_here(capsys):
+  assert main(["probe", "a", "--train=b", "--out=gs://bucket/x"]) == 2
+  assert "gs://bucket/x is on an object store" in capsys.readouterr().err
 
 
 def test_photos_of_other_stores_are_refused(tmp_path):

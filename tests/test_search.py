@@ -131,9 +131,9 @@ def test_most_queries_need_no_second_look():
   rows = np.arange(500)
   index, place = ranking.in_id_order(names(3000), None)
   scale = 1 / module.lengths(vectors, names(3000))
-  asked = module.Asked(vectors, scale, rows, index, place[rows])
-  (found,) = module._nominate(asked, kept=36, tile=512)
-  *_, settled = module._settle(asked, *found, k=10)
+  problem = module.Problem(vectors, scale, rows, index, place[rows])
+  found = module._candidates(problem, kept=36, tile=512)(0)
+  *_, settled = module._settle(problem, *found, k=10)
   assert settled.mean() > 0.99
 
 

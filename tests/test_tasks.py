@@ -251,7 +251,7 @@ def test_a_model_of_one_side_is_asked_for_no_other(tiny_data, tmp_path):
   config = make_config(tiny_data, "roberta", evaluators=())
   train(config, tmp_path / "run")
   given = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
-  with pytest.raises(UserError, match="sees one side alone"):
+  with pytest.raises(UserError, match="sees one modality only"):
     export(tmp_path / "run", modality="image", **given)
   export(tmp_path / "run", **given)
   meta = json.loads((tmp_path / "e" / "meta.json").read_text())

@@ -1,9 +1,9 @@
 """`item-jax prepare` turns a catalogue into a data set."""
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_missing
 from item_jax.errors import UserError
 from item_jax.ingest import sources
-from item_jax.ingest.readers.cells import MISSING
 from item_jax.ingest.readers.delimited import QUOTING
 from item_jax.ingest.readers.formats import FORMATS
 
@@ -100,18 +100,6 @@ def add(command) -> None:
     "--runner",
     help="the Apache Beam runner that does it elsewhere, as DataflowRunner;"
     " Beam's own options may follow, as --name=value",
-  )
-
-
-def add_missing(sub) -> None:
-  """Adds the flag for words that stand for a missing value."""
-  sub.add_argument(
-    "--missing",
-    type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
-    default=",".join(MISSING),
-    metavar="WORDS",
-    help="what stands for a missing value, in any case, with commas between;"
-    " '' for nothing but empty cells",
   )
 
 

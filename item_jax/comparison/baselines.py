@@ -27,8 +27,8 @@ def make(folder: Path, kind: str, store: Store, splits: Sequence[str]) -> None:
     "tfidf": ("title", baselines.title, baselines.score_titles, _words),
     "thumbnail": (
       "image",
-      baselines.small_photo,
-      baselines.score_photos,
+      baselines.small_image,
+      baselines.score_images,
       baselines.colours,
     ),
   }[kind]
@@ -55,7 +55,7 @@ def _words(titles: Sequence[str]) -> np.ndarray:
   """TF-IDF in the directions in which titles differ most, float32 [N, D]."""
   from sklearn.utils.extmath import randomized_svd
 
-  count_NV = baselines.tfidf(titles)
+  count_NV = baselines.tfidf_vectors(titles)
   if not count_NV.shape[1]:  # no title has a word
     return np.zeros((len(titles), 1), np.float32)
   width = min(_DIRECTIONS, *count_NV.shape)

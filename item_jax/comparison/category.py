@@ -6,8 +6,8 @@ from typing import NamedTuple
 from item_jax.comparison import files
 from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.probe import probe as probe_vectors
-from item_jax.evaluation.probe import probe_exports
+from item_jax.evaluation.probe import Probe
+from item_jax.evaluation.probe import probe as probe_parts
 
 _COUNTS = (
   "rows",
@@ -37,19 +37,19 @@ def probe(train: Path, val: Path, test: Path) -> Category:
   Raises:
     NothingToScore: the catalogue's categories allow none.
   """
-  return _right(probe_exports(train, val, test, **_HOW))
+  return _right(probe_parts(train, val, test, **_HOW))
 
 
 def probe_rows(train: Rows, val: Rows, test: Rows) -> Category:
   """As `probe`, of vectors at hand."""
-  return _right(probe_vectors(train, val, test, **_HOW))
+  return _right(probe_parts(train, val, test, **_HOW))
 
 
 _HOW = {"bootstrap": 0, "kinds": ("logistic",)}
 
 
-def _right(found: dict) -> Category:
-  answers = found["answers"]["logistic"]
+def _right(found: Probe) -> Category:
+  answers = found.predictions["logistic"]
   return Category(
     found["logistic"]["accuracy"],
     found["logistic"]["macro_f1"],
@@ -57,7 +57,7 @@ def _right(found: dict) -> Category:
     | {name: found["logistic"][name] for name in ("C", "converged")},
     answers.rows_Q,
     answers.true_Q,
-    answers.said_Q,
+    answers.predicted_Q,
   )
 
 

@@ -12,7 +12,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.retrieval import Scored
+from item_jax.evaluation.retrieval import Scores
 from item_jax.files import sha256, write_json
 
 ASKED_FILE = "asked.json"
@@ -88,9 +88,10 @@ def make(folder: Path, classify=category) -> None:
   asked = files.read_json(folder / ASKED_FILE)
   result = Result({}, asked["counts"], {})
   for modality, export in asked["exports"].items():
-    vectors_ND, items = open_export(Path(export))
+    opened = open_export(Path(export))
+    items = opened.items
     if searchable(items):
-      scored = retrieval.score(vectors_ND, items, bootstrap=0)
+      scored = retrieval.score(opened, bootstrap=0)
       add_search(result, (modality, asked["side"]), scored, items)
   _add_gap(result)
   for name, classifier, paths in (
@@ -103,7 +104,7 @@ def make(folder: Path, classify=category) -> None:
 
 
 def add_search(
-  result: Result, sides: Iterable[str | None], scored: Scored, items: Items
+  result: Result, sides: Iterable[str | None], scored: Scores, items: Items
 ) -> None:
   """Adds one search to a result, under each of its modalities."""
   for side in filter(None, sides):

@@ -147,7 +147,7 @@ def _draw_macro_f1(results: Mapping[int, Result], resamples: int):
     return None
   drawn_SR = [
     labels.draw_macro_f1(
-      labels.answers(*r.values[CLASSES].tolist()),
+      labels.compare_labels(*r.values[CLASSES].tolist()),
       r.values["category/accuracy:product"],
       resamples=resamples,
     )
@@ -161,5 +161,5 @@ def _macro_f1_apart(ours, theirs) -> dict[str, dict]:
   """As `hold_against`: both were drawn with the same products."""
   if ours is None or theirs is None:
     return {}
-  apart = metrics.verdict(ours[0] - theirs[0], ours[1] - theirs[1])
+  apart = metrics.describe_difference(ours[0] - theirs[0], ours[1] - theirs[1])
   return {"category/macro_f1": apart}

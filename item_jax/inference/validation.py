@@ -18,11 +18,13 @@ from item_jax.batch import Batch
 from item_jax.config_check import MEASURES
 from item_jax.data import pipeline
 from item_jax.data.records import Source
+from item_jax.distributed.barrier import gather, own_part
 from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.search import search
-from item_jax.inference import export_shards, hosts
+from item_jax.inference import export_shards
+from item_jax.inference.divided import divided
 from item_jax.inference.embedder import embed_unit
 from item_jax.tasks import Task
 from item_jax.training import sharding
@@ -120,7 +122,7 @@ class RetrievalEvaluator:
     for modality in self._modalities:
       check_stop()  # a search of all rows takes seconds
       scored = retrieval.score(
-        found[modality], self._items, bootstrap=0, search=hosts.divided(search)
+        found[modality], self._items, bootstrap=0, search=divided(search)
       )
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]
@@ -156,11 +158,11 @@ def scored_rows(
   few would have another listing of their product among them. Every process
   reads a part.
   """
-  mine = range(len(source))[hosts.share(len(source))]
+  mine = range(len(source))[own_part(len(source))]
   known = ((row, export_shards.read_item(source, split, row)) for row in mine)
   found = ([row, x.id, x.product, x.category] for row, x in known)
   # One more, to see whether the last product is complete.
-  found = hosts.gather(heapq.nsmallest(MOST_ROWS + 1, found, _by_product))
+  found = gather(heapq.nsmallest(MOST_ROWS + 1, found, _by_product))
   found = heapq.nsmallest(MOST_ROWS + 1, found, _by_product)
   if len(found) > MOST_ROWS:
     beyond = _by_product(found.pop())[0]

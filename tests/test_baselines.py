@@ -1,4 +1,4 @@
-"""The trivial baselines: worked by hand, and as published for real sets."""
+"""The baselines: worked by hand, and as published for real sets."""
 
 import csv
 import math
@@ -17,7 +17,9 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def test_word_weights_by_hand():
-  matrix = baselines.tfidf(["red Red shoe", "shoe blue", "", "RED  tie\tx"])
+  matrix = baselines.tfidf_vectors(
+    ["red Red shoe", "shoe blue", "", "RED  tie\tx"]
+  )
   # Columns in order of first sight: red, shoe, blue, tie, x.
   both, once = math.log(5 / 3) + 1, math.log(5 / 2) + 1
   rows = np.array(
@@ -34,7 +36,9 @@ def test_word_weights_by_hand():
 
 @pytest.mark.parametrize("titles", [["", "", ""], ["a", "", "b"]])
 def test_titles_without_a_common_word_rank_by_id(titles):
-  found = baselines.search_sparse(baselines.tfidf(titles), ["c", "a", "b"], k=3)
+  found = baselines.search_sparse(
+    baselines.tfidf_vectors(titles), ["c", "a", "b"], k=3
+  )
   assert found.rows_QK.tolist() == [[1, 2, -1], [2, 0, -1], [1, 0, -1]]
   assert (found.scores_QK[:, :2] == 0).all()
 
@@ -48,7 +52,7 @@ def test_sparse_search_ranks_as_the_dense_one(tile):
   ]
   titles[20:40] = [titles[0]] * 20
   ids = [f"id{n}" for n in random.permutation(150)]
-  matrix = baselines.tfidf(titles)
+  matrix = baselines.tfidf_vectors(titles)
   index = np.arange(1, 150, 2)
   found = baselines.search_sparse(matrix, ids, k=12, index=index, tile=tile)
   dense = search(matrix.toarray(), ids, k=12, index=index)
@@ -63,7 +67,7 @@ def test_sparse_search_ranks_as_the_dense_one(tile):
 def test_thumbnail_is_the_mean_of_what_a_pixel_covers():
   photo = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
   means = photo.reshape(16, 4, 16, 2, 3).mean(axis=(1, 3))
-  small = baselines.thumbnail(photo)
+  small = baselines.shrink(photo)
   assert small.dtype == np.uint8
   assert np.abs(small - means).max() <= 0.5
 
@@ -100,10 +104,10 @@ def test_published_figures_of_real_catalogues(name, queries, words, colours):
   items = Items(
     [row["listing_id"] for row in rows], [row["product_id"] for row in rows]
   )
-  matrix = baselines.tfidf(row["title"] for row in rows)
+  matrix = baselines.tfidf_vectors([row["title"] for row in rows])
   found = baselines.search_sparse(matrix, items.ids, k=10)
   photos = (cv2.imread(str(REAL / name / row["image"])) for row in rows)
-  vectors = baselines.colours(baselines.thumbnail(photo) for photo in photos)
+  vectors = baselines.colours(baselines.shrink(photo) for photo in photos)
   for scored, expected in (
     (score_found(found, items, bootstrap=1), words),
     (score(vectors, items, bootstrap=1), colours),

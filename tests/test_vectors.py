@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from item_jax.errors import UserError
-from item_jax.evaluation.items import check_embeddings, open_embeddings
+from item_jax.evaluation.vectors import check_embeddings, open_embeddings
 
 IDS = ["a", "b", "c"]
 ROWS = np.arange(-6, 6, dtype=np.float32).reshape(3, 4) / 8  # exact in bfloat16
