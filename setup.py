@@ -47,6 +47,12 @@ EXTRAS = {
   "cuda12": ["jax[cuda12]>=0.10,<0.12"],
   "cuda13": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],
+  "docs": [
+    "myst-nb>=1.4,<2",
+    "sphinx>=8.2,<10",
+    "sphinx-book-theme>=1.4,<2",
+    "sphinx-copybutton>=0.5.2,<0.6",
+  ],
   "engines": ENGINES,
   "test": [
     BEAM,
@@ -72,7 +78,7 @@ setup(
   name="item-jax",
   version="0.1.0",
   description=(
-    "ITEm in JAX and Flax: unsupervised product embeddings from photo and title"
+    "ITEm in JAX and Flax: unsupervised product embeddings from image and title"
   ),
   long_description=Path("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",

@@ -85,7 +85,7 @@ def check_local(*paths: str | os.PathLike | None) -> None:
     if path is not None and is_remote(path):
       raise UserError(
         f"{locate(path)} is on an object store: expected a path of this"
-        " machine here (docs/object_stores.md says what takes an address)"
+        " machine here (docs/data/object_stores.md says what takes an address)"
       )
 
 

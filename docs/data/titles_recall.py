@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - letters of several scripts
 """Measures how far kinds of tokens find products by titles without blanks.
 
-    python docs/titles_recall.py ja
+    python docs/data/titles_recall.py ja
 
 Titles are invented, in Thai (th) or Japanese (ja): a product is a brand, a
 noun, a colour, a material and three traits; a listing names some of them, in
