@@ -240,9 +240,6 @@ FREE_ON_RESUME = frozenset(
     "max_skipped_steps",
   }
 )
-# Options that saved runs of an earlier version lack; the defaults are what
-# those runs did.
-ADDED = frozenset({"evaluators", "objectives"})
 
 
 def flatten(config: Config) -> dict[str, object]:

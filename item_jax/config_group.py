@@ -31,7 +31,7 @@ RENAMED_VALUES = {
 }
 
 # Options that version 0.1 had not; a run that it saved has their defaults.
-ADDED = frozenset({"objectives"})
+ADDED = frozenset({"evaluators", "objectives"})
 
 
 def option(default: Any, **limits: Any) -> Any:
