@@ -9,7 +9,7 @@ import signal
 import sys
 
 from item_jax import __version__
-from item_jax.cli import places
+from item_jax.cli import places, programs
 from item_jax.cli.output import flush, forgiving, printed_logs
 from item_jax.distributed import cluster, processes
 from item_jax.errors import WRONG_PATHS, UserError
@@ -115,6 +115,7 @@ def _run(argv: list[str]) -> int:
   args, rest = parser.parse_known_args(argv)
   if rest and args.command not in _PASS_ON:
     parser.error(f"unknown arguments: {' '.join(rest)}")
+  programs.keep_programs()
   # Orbax warns of metrics and metadata that are absent on purpose.
   logging.set_verbosity(logging.ERROR)
   try:
