@@ -13,6 +13,7 @@ CORE = [
   "backports.zstd>=1.6,<2; python_version < '3.14'",
   "clu>=0.0.12,<0.1",
   "etils[epath]>=1.12,<2",
+  "filelock>=3.16,<4",  # jax's, to keep its cache of programs small
   "flax>=0.12,<0.13",
   "fsspec>=2026.4,<2028",
   "grain>=0.2.18,<0.2.20",
