@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from item_jax import __version__
-from item_jax.cli import places, programs
+from item_jax.cli import places
 from item_jax.cli.output import flush, forgiving, printed_logs
 from item_jax.distributed import cluster, processes
 from item_jax.errors import WRONG_PATHS, UserError
@@ -120,6 +120,8 @@ def _run(argv: list[str]) -> int:
     parser.error(f"unknown arguments: {' '.join(rest)}")
   if args.command not in _WITHOUT_A_MODEL:
     from absl import logging
+
+    from item_jax.cli import programs
 
     programs.keep_programs()
     # Orbax warns of metrics and metadata that are absent on purpose.
