@@ -1,12 +1,12 @@
 """Prepares a catalogue and its images as the data set that training reads."""
 
-import functools
 import json
 import logging
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,7 @@ def prepare(
   opened = Catalogue(catalogue, reading)
   with new_folder(out, overwrite=overwrite, replaceable=_is_dataset) as folder:
     found = survey(opened, train=ready is None)
-    write = write or functools.partial(
-      _write, workers=workers, total=found.rows
-    )
+    write = write or partial(_write, workers=workers, total=found.rows)
     with open_statistics(folder.path / _STATISTICS) as statistics:
       fetched = FetchedImages(images)
       rows = fetched.replace(opened.rows(found.split_of))
@@ -201,7 +199,7 @@ def _make_pipeline(runner, options, workers):
       " item-jax's clone"
     ) from error
   options = beam.read_options(runner, options)
-  return functools.partial(beam.write, runner=runner, options=options)
+  return partial(beam.write, runner=runner, options=options)
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -212,7 +210,7 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _advise(fetched: FetchedImages, opened: Catalogue, out: Path) -> str:
-  """Lists images that were not fetched in a file; explains how to fetch them."""
+  """Lists images that were not fetched in a file; explains what to do."""
   if not fetched.missing:
     return ""
   addresses = out.with_name(f"{out.name}.addresses.csv")
