@@ -111,7 +111,7 @@ def test_words_for_missing_values_are_none():
   assert images(found) == {"lamp": "a.jpg", "lamp#2": "b.jpg"}
   assert column(found, "title") == ["Lamp", "Lamp"]
   assert notes["cells of Variant Image hold 'nan': read as missing"] == 2
-  assert notes["cells of Title say 'NaN': read as missing"] == 1
+  assert notes["cells of Title hold 'NaN': read as missing"] == 1
 
 
 # WooCommerce

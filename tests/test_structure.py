@@ -16,7 +16,7 @@ LAYERS = (
   {"errors", "files", "remote", "registry", "batch"},
   {"config", "config_check", "config_group"},
   {"distributed"},
-  {"new_folder", "object_store", "config_flags"},
+  {"new_folder", "object_store", "config_flags", "workers"},
   {"data", "models"},
   {"ingest", "synthetic", "objectives"},
   {"pretrained", "evaluation"},

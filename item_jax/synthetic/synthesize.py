@@ -4,21 +4,17 @@ import contextlib
 import csv
 import functools
 import logging
-import multiprocessing
 import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import cv2
 import simplejpeg
 from tqdm import tqdm
 
-from item_jax.distributed.processes import die_with_parent
 from item_jax.errors import UserError
 from item_jax.new_folder import new_folder
 from item_jax.synthetic import drawing, titles
 from item_jax.synthetic import products as products_lib
+from item_jax.workers import WorkerPool, count_cores
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +55,7 @@ def synthesize(
     UserError: a number is out of its range.
     FileExistsError: `out` is there and must stay.
   """
-  workers = _cores() if workers is None else workers
+  workers = count_cores() if workers is None else workers
   _check("products", products, 1, 10**9)
   _check("seed", seed, 0, 2**63 - 1)
   _check("image_size", image_size, 32, 1024)
@@ -97,13 +93,6 @@ def write_title(
   return titles.compose_title(
     product, products_lib.stream(seed, 2, index, number)
   )[0]
-
-
-def _cores():
-  """Counts the cores that this process may use, where the system tells."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _check(name, number, least, most):
@@ -165,22 +154,11 @@ def _mapper(workers):
   if workers == 1:
     yield map
     return
-  pool = ProcessPoolExecutor(
-    workers,
-    mp_context=multiprocessing.get_context("spawn"),
-    initializer=_start_worker,
-    initargs=(os.getpid(),),
-  )
+  pool = WorkerPool(workers)
   try:
     yield pool.map
   finally:
     pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(parent):
-  die_with_parent(parent)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-  cv2.setNumThreads(1)  # a process a core is enough
 
 
 def _write_products(indices, *, images, seed, image_size):

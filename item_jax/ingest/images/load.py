@@ -2,20 +2,17 @@
 
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
-
 from item_jax.data.images import BadImage, encode, shrink
-from item_jax.distributed.processes import die_with_parent
 from item_jax.ingest.images.files import find_root, read_image
 from item_jax.ingest.images.names import shorten
 from item_jax.ingest.images.placeholders import thumbnail
+from item_jax.workers import WorkerPool, count_cores
 
 T = TypeVar("T")
 _CHUNK = 16  # images that a worker takes at once
@@ -56,7 +53,7 @@ def load_images(
   """
   root = find_root(folder)
   if workers is None:
-    workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count() or 1
+    workers = count_cores()
   if workers <= 1:
     for thing, name in wanted:
       yield thing, load_image(root, name)
@@ -72,9 +69,6 @@ def load_images(
       yield from _first(pool, waiting)
   finally:
     pool.close()
-
-
-_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
 def _chunks(wanted):
@@ -105,16 +99,12 @@ class _Pool:
   def __init__(self, root, workers):
     self._root = root
     self._workers = workers
-    # Spawned: threads of libraries already loaded would not survive a fork.
-    self._context = multiprocessing.get_context("spawn")
     # Not an Event: a process killed while it checks one keeps its lock.
-    self._stop = self._context.Semaphore(0)
+    self._stop = multiprocessing.get_context("spawn").Semaphore(0)
     self._pool = self._start(workers)
 
   def _start(self, workers):
-    return ProcessPoolExecutor(
-      workers, self._context, _start_worker, (self._stop, os.getpid())
-    )
+    return WorkerPool(workers, _start_worker, self._stop)
 
   def submit(self, chunk):
     names = [name for _, name in chunk]
@@ -156,12 +146,9 @@ class _Pool:
     self._pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(stop, parent):
+def _start_worker(stop):
   global _stop
   _stop = stop
-  die_with_parent(parent)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-  cv2.setNumThreads(1)  # one process a core is enough
 
 
 _stop: Any = None  # in a worker: above 0 when the parent stops waiting
