@@ -304,7 +304,7 @@ def test_the_pixels_of_the_weights_are_folded_in(tokenizer, tmp_path, pixels):
   tensors = tensors_of(listings.vit(IMAGE, PATCH, **SIZES))
   write(tmp_path, tensors)
   if pixels != "half":
-    mean, std = patches.BATCH_STATS[pixels]
+    mean, std = patches.PIXEL_STATISTICS[pixels]
     said = {"image_mean": mean, "image_std": std, "do_normalize": True}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
   tree = item_tree(tokenizer, norm="pre")

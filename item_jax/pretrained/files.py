@@ -121,7 +121,7 @@ def _find_inside(folder):
 
 def _refusal(path):
   return (
-    f"{path}: weights are read only from .safetensors files; a"
+    f"{path}: weights are read from .safetensors files only; a"
     f" {path.suffix} file is never opened"
   )
 
