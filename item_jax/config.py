@@ -116,7 +116,7 @@ class Model(_Typed):
   global_head: str = "concat"
   init_std: float = 0.02  # of the truncated normal
   dtype: str = "bfloat16"  # of the computation; parameters stay float32
-  # "auto" times cuDNN against XLA where cuDNN is there and takes the quicker.
+  # "auto" takes cuDNN where it supports the network, dtype and device.
   attention: str = "auto"
   # Generator of dropout's bits. "rbg" is cheaper on accelerators, but its
   # bits depend on the mesh; threefry's do not.
