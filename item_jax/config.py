@@ -59,7 +59,7 @@ class Model(Group):
   init_std: float = 0.02  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
-  # The attention kernel; "auto" takes cuDNN's where it is there and quicker.
+  # The kernel; "auto" takes cuDNN's where it supports network and device.
   attention: str = option("auto", choices=("auto", "xla", "cudnn"))
   # Generator of dropout's bits. "rbg" is cheaper on accelerators, but its
   # bits depend on the mesh; threefry's do not.

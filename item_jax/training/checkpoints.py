@@ -229,7 +229,7 @@ class Checkpoints(Steps):
     if as_first(self.quarantined()):
       folder = self.quarantine_folder
       raise UserError(
-        f"no good checkpoint is left in {self.folder}; the damaged ones are in"
+        f"no good checkpoint is left in {self.folder}; the corrupt ones are in"
         f" {folder}. To start anew, delete {folder} or give another --workdir"
       )
     return None

@@ -28,6 +28,7 @@ from item_jax.training.monitor import TrainMonitor
 from item_jax.training.run import Run, exclusive_run
 from item_jax.training.saver import Saver
 from item_jax.training.setup import Setup, set_up
+from item_jax.training.step import State
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,14 @@ def train(
 class _Loop:
   """The loop over steps, and what it works with."""
 
-  def __init__(self, setup: Setup, log, saver, preemption, progress):
+  def __init__(
+    self,
+    setup: Setup,
+    log: Log,
+    saver: Saver,
+    preemption: PreemptionHandler,
+    progress: ProgressListener,
+  ):
     self._setup = setup
     self._log = log
     self._saver = saver
@@ -136,7 +144,7 @@ class _Loop:
     self._monitor = TrainMonitor(setup, log)
     self._evaluators = Evaluators(setup)
 
-  def run(self, state, start: int) -> None:
+  def run(self, state: State, start: int) -> None:
     """Trains from step `start` on; raises Preempted where it ends early."""
     config = self._setup.config
     batches = _batches(self._setup, start)
@@ -175,12 +183,13 @@ class _Loop:
       raise Preempted(f"stopped at step {done}, saved; start again to go on")
 
   def evaluates_at(self, step: int) -> bool:
+    """Whether the evaluators measure the parameters after a step."""
     config = self._setup.config
     if not self._evaluators or not step:
       return False
     return step == config.steps or step % config.eval_every == 0
 
-  def catch_up(self, state, step: int, checkpoints: Checkpoints) -> None:
+  def catch_up(self, state: State, step: int, checkpoints: Checkpoints) -> None:
     """Evaluates a step after which the run stopped before it had."""
     metrics = checkpoints.metrics(step)
     if metrics is None:
@@ -189,7 +198,7 @@ class _Loop:
     if not self._log.has(step, "eval"):
       self._report(step, metrics)
 
-  def _measure(self, state, step: int) -> dict[str, float]:
+  def _measure(self, state: State, step: int) -> dict[str, float]:
     """Returns what the evaluators measure; they may raise Preempted."""
     self._progress.update("evaluation", step)
     found = self._evaluators(state.params, self._preemption.should_stop)

@@ -49,7 +49,7 @@ class Mirror:
   def __init__(self, address: Address):
     if jax.process_count() > 1:
       raise UserError(
-        f"{address} is on an object store, which a run of one process alone can"
+        f"{address} is on an object store, which only a run of one process can"
         f" write to, and there are {jax.process_count()}: many need a folder"
         " that all of them see"
       )

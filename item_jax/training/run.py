@@ -35,7 +35,7 @@ class RunRecord(NamedTuple):
   preprocessing: str
   data: dict[str, str]  # split: fingerprint
   chance_levels: dict[str, float]  # of losses
-  categories: tuple[str, ...]  # that the run tells apart, in its own order
+  categories: tuple[str, ...]  # that the task predicts, in its order
   tokenizer: Tokenizer
 
 

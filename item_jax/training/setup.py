@@ -51,7 +51,7 @@ class Setup(NamedTuple):
   # Compiled (state, batch) -> (state, report); None for a run of no steps.
   step: Callable | None
   chance_levels: dict[str, float]  # of losses
-  categories: tuple[str, ...]  # that the task tells apart
+  categories: tuple[str, ...]  # that the task predicts
   device: str  # the kind of the devices, as jax calls it
 
 

@@ -44,7 +44,7 @@ class Report:
   skipped_total: Any
   unreadable_total: Any
   unreadable_B: Any  # bool, over the global batch, on every process
-  loss: Any  # weighted sum, of this step alone
+  loss: Any  # weighted sum, of this step
   sums: dict
   spike: Any = None  # spikes.Detection where spikes are detected
 
