@@ -33,6 +33,7 @@ GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
 _CACHED_VALUES = 2**26  # of an index whose unit rows are kept: 0.25 GB
 _MAX_THREADS = 16  # each holds a tile of scores
+_LEAST_QUERIES = 64  # of a thread
 
 
 class Problem(NamedTuple):
@@ -45,11 +46,11 @@ class Problem(NamedTuple):
   own_Q: np.ndarray  # the position each query must not find (itself), or -1
 
 
-# (Problem, kept=, tile=) -> find, where find(first) gives for the `tile`
-# queries from `first` on the `kept` positions of highest float32 product, best
-# first, and these products [Q, kept]; (-1, -inf) where there are no more. Which
-# of equal products are kept does not matter.
-Candidates = Callable[..., Callable[[int], tuple[np.ndarray, np.ndarray]]]
+# (Problem, kept=, tile=) -> find, where find(slice of the queries) gives the
+# `kept` positions of highest float32 product, best first, and these products
+# [Q, kept]; (-1, -inf) where there are no more. Which of equal products are
+# kept does not matter.
+Candidates = Callable[..., Callable[[slice], tuple[np.ndarray, np.ndarray]]]
 
 
 def search(
@@ -72,9 +73,9 @@ def search(
     k: how many to find.
     queries: row numbers of the queries; None takes every row.
     index: row numbers of the rows searched; None takes every row.
-    tile: queries and rows that one thread takes at a time. It never changes
-      the result, and bounds the memory whatever N is: about 25 MB a thread for
-      1,024 and 768 values.
+    tile: queries and rows that a thread takes at a time, at most. It never
+      changes the result, and bounds the memory whatever N is: about 25 MB a
+      thread for 1,024 and 768 values.
     candidates: computes the float32 products; numpy by default. It never
       changes the result either.
     steps: how many rounding errors of float32 a step of these products may
@@ -90,10 +91,10 @@ def search(
   # The spare candidates make it likely that the bound below settles a query.
   find = (candidates or _candidates)(problem, kept=2 * k + 16, tile=tile)
 
-  def search_tile(first):
-    part = part_of(problem, first, tile)
+  def search_part(rows: slice):
+    part = part_of(problem, rows)
     positions_QK, scores_QK, settled_Q = _settle(
-      part, *find(first), k=k, steps=steps
+      part, *find(rows), k=k, steps=steps
     )
     rest = np.flatnonzero(~settled_Q)
     if len(rest):
@@ -102,13 +103,15 @@ def search(
       )
     return positions_QK, scores_QK
 
-  starts = range(0, len(queries), tile)
-  # One thread a tile: threads that share one product wait for each other.
+  threads = min(_MAX_THREADS, _cores())
+  size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))
+  parts = [slice(i, i + size) for i in range(0, len(queries), size)]
+  # A thread for each part: threads that share a product wait for each other.
   with (
     threadpoolctl.threadpool_limits(1, "blas"),
-    ThreadPoolExecutor(min(_MAX_THREADS, _cores())) as pool,
+    ThreadPoolExecutor(threads) as pool,
   ):
-    found = list(progress_bar(pool.map(search_tile, starts), len(starts)))
+    found = list(progress_bar(pool.map(search_part, parts), len(parts)))
   return neighbours(found, index, k)
 
 
@@ -119,11 +122,10 @@ def _cores() -> int:
   return os.cpu_count() or 1
 
 
-def part_of(problem: Problem, first: int, tile: int) -> Problem:
-  """The same for a tile of the queries."""
+def part_of(problem: Problem, rows: slice) -> Problem:
+  """The same for a part of the queries."""
   return problem._replace(
-    rows_Q=problem.rows_Q[first : first + tile],
-    own_Q=problem.own_Q[first : first + tile],
+    rows_Q=problem.rows_Q[rows], own_Q=problem.own_Q[rows]
   )
 
 
@@ -148,8 +150,8 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
   if size * problem.vectors_ND.shape[1] <= _CACHED_VALUES:
     cached_ID = unit(problem, problem.index)
 
-  def find(start):
-    part = part_of(problem, start, tile)
+  def find(rows: slice):
+    part = part_of(problem, rows)
     query_QD = unit(problem, part.rows_Q)
     # Reused: fresh pages cost more than what is put in them.
     scores_QI = np.empty((len(query_QD), min(tile, size)), np.float32)

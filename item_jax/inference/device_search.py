@@ -45,7 +45,7 @@ def search(
 
 def _candidates(
   problem: Problem, *, kept: int, tile: int
-) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+) -> Callable[[slice], tuple[np.ndarray, np.ndarray]]:
   """Finds candidates on devices, all of them before the first is returned."""
   devices = jax.local_devices()
   mesh = Mesh(np.array(devices), ("part",), axis_types=(AxisType.Auto,))
@@ -61,7 +61,7 @@ def _candidates(
   for first in range(0, size, len(devices) * tiles * step):
     block_PTD = _put_block(problem, mesh, first, tiles, step)
     for start in range(0, count, tile):
-      part = part_of(problem, start, tile)
+      part = part_of(problem, slice(start, start + tile))
       # A tile of one shape too: what fills it up is thrown away.
       short = min(tile, count) - len(part.rows_Q)
       query_QD = np.pad(unit(problem, part.rows_Q), ((0, short), (0, 0)))
@@ -74,8 +74,7 @@ def _candidates(
         position_QC[rows], rough_QC[rows], *map(np.asarray, found)
       )
 
-  def find(start: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = slice(start, start + tile)
+  def find(rows: slice) -> tuple[np.ndarray, np.ndarray]:
     return position_QC[rows], rough_QC[rows]
 
   return find
