@@ -168,7 +168,7 @@ def check_config(name: str, saved: dict[str, Any], config: Config) -> None:
   """
   saved = saved | {"data.path": config.data.path}
   before, now = flatten(from_flat(saved)), flatten(config)
-  differing = _differences(before, now, sorted(now))
+  differing = _differences(before, now, sorted(before.keys() | now.keys()))
   if differing:
     raise UserError(
       f"the config of {name} is not the plan's; give another --out, or undo"
