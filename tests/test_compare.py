@@ -18,6 +18,7 @@ from item_jax.comparison import baselines, score
 from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request
 from item_jax.comparison.score import Category
+from item_jax.config import RENAMED
 from item_jax.data.records import open_store
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
@@ -570,6 +571,19 @@ def test_what_cannot_work_is_refused_before_anything(
   with pytest.raises(UserError, match=re.escape(message)):
     run_compare(tiny_data, tmp_path / "c", Fake(), **change)
   assert not (tmp_path / "c").exists()
+
+
+def test_a_plan_of_an_earlier_version_is_gone_on_with(tiny_data, tmp_path):
+  """Its configs have the former names of options."""
+  out, how = tmp_path / "c", {"systems": "item", "seeds": 1, "rates": "1"}
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
+  plan = json.loads((out / "plan.json").read_text())
+  config = plan["systems"]["item"]["config"]
+  for former, name in RENAMED.items():
+    config[former] = config.pop(name)
+  (out / "plan.json").write_text(json.dumps(plan))
+  assert run_compare(tiny_data, out, again := Fake(), **how) == 0
+  assert again.calls == []
 
 
 def test_more_systems_and_seeds_may_follow(tiny_data, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from item_jax.comparison.files import PLAN_FILE, read_json
-from item_jax.config import Config
+from item_jax.config import Config, flatten, from_flat
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
 
@@ -157,18 +157,30 @@ def open_plan(folder: Path, fixed: dict[str, Any]) -> dict[str, Any]:
   return plan
 
 
-def check_config(name: str, before: dict, now: dict) -> None:
+def check_config(name: str, saved: dict[str, Any], config: Config) -> None:
   """Refuses a system's config that differs from the one in the plan.
+
+  Args:
+    saved: as `save_config` made it, in this version or an earlier one.
 
   Raises:
     UserError: naming every field that differs.
   """
+  saved = saved | {"data.path": config.data.path}
+  before, now = flatten(from_flat(saved)), flatten(config)
   differing = _differences(before, now, sorted(before.keys() | now.keys()))
   if differing:
     raise UserError(
       f"the config of {name} is not the plan's; give another --out, or undo"
       f"{differing}"
     )
+
+
+def save_config(config: Config) -> dict[str, Any]:
+  """Flattens a config for the plan, without the data's path, which may move."""
+  flat = flatten(config)
+  del flat["data.path"]
+  return flat
 
 
 def _differences(

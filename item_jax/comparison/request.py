@@ -241,11 +241,10 @@ def _add_to_plan(
   systems = plan["systems"]
   new = {}
   for name, config in configs.items():
-    flat = {k: v for k, v in flatten(config).items() if k != "data.path"}
     if name in systems:
-      plan_lib.check_config(name, systems[name]["config"], flat)
+      plan_lib.check_config(name, systems[name]["config"], config)
     else:
-      systems[name] = {"config": flat}
+      systems[name] = {"config": plan_lib.save_config(config)}
       new[name] = config
   for name, facts in (describe(new, data) if new else {}).items():
     systems[name] |= facts

@@ -148,7 +148,8 @@ def improved(evaluations: Sequence[Mapping[str, Any]]) -> bool:
 
   A random network finds something too, and training may lose that at first.
   """
-  found = [row[CHOICE_METRIC] for row in evaluations if CHOICE_METRIC in row]
+  found = [row.get(CHOICE_METRIC) for row in evaluations]
+  found = [value for value in found if value is not None]
   complete = len(found) == len(evaluations) > 1
   return complete and found[-1] > _IMPROVEMENT * found[0]
 
