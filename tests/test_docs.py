@@ -8,6 +8,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+import pictures
 import pytest
 import tiny_run
 
@@ -213,7 +214,8 @@ def test_the_readmes_python_runs(tiny_data, tmp_path, monkeypatch):
   """As it stands, with a config that trains in seconds under its name."""
   catalogue = tiny_data.parent / "catalogue"
   (tmp_path / "configs").mkdir()
-  shutil.copy(tiny_run.__file__, tmp_path / "configs" / "item_tiny.py")
+  config = Path(tiny_run.__file__).read_text().replace('"plain"', '"short"')
+  (tmp_path / "configs" / "item_tiny.py").write_text(config)
   shutil.copy(catalogue / "products.csv", tmp_path)
   (tmp_path / "photos").symlink_to(catalogue)
   shutil.copy(next((catalogue / "images").glob("*.jpg")), tmp_path / "mug.jpg")
@@ -222,3 +224,14 @@ def test_the_readmes_python_runs(tiny_data, tmp_path, monkeypatch):
   names: dict = {}
   exec(compile(code, "README.md", "exec"), names)
   assert names["vectors"].shape[0] == 2
+
+
+def test_rows_are_prepared_as_the_page_on_data_shows(tmp_path, monkeypatch):
+  (tmp_path / "photos").mkdir()
+  (tmp_path / "photos" / "mug.jpg").write_bytes(pictures.png(pictures.COLOURED))
+  monkeypatch.chdir(tmp_path)
+  text = (DOCS / "data" / "index.md").read_text("utf-8")
+  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  names: dict = {}
+  exec(compile(code, "index.md", "exec"), names)
+  assert names["dataset"].sizes == {"train": 2}
