@@ -32,7 +32,9 @@ import numpy as np
 
 # Modules of item_jax that import more than they are worth to most programs.
 _COLD = ("item_jax.__main__", "item_jax.ingest.beam")
-# Read when jax is imported; what else jax reads differs by no program.
+# Read when jax is imported; with others of these a process starts cold.
+_READ_AT_IMPORT = ("JAX_", "OMP_", "OPENBLAS_", "PYTHON")
+_READ_LATER = ("JAX_COORDINATOR_PORT",)
 _JAX_OPTIONS = {
   "JAX_ENABLE_COMPILATION_CACHE": (
     "jax_enable_compilation_cache",
@@ -41,6 +43,7 @@ _JAX_OPTIONS = {
   "JAX_COMPILATION_CACHE_DIR": ("jax_compilation_cache_dir", str),
   "JAX_PLATFORMS": ("jax_platforms", str),
 }
+_PIPES = ["p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"]
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -53,20 +56,11 @@ class Popen(subprocess.Popen):
     request = _request(call.arguments)
     if request is None:
       return super()._execute_child(*given, **named)
-    server = _server()
     wanted = [call.arguments[x] for x in ("p2cread", "c2pwrite", "errwrite")]
     own = [number if fd == -1 else fd for number, fd in enumerate(wanted)]
-    self.pid = server.start(request, own)
+    self.pid = _server().start(request, own)
     self._child_created = True
-    names = (
-      "p2cread",
-      "p2cwrite",
-      "c2pread",
-      "c2pwrite",
-      "errread",
-      "errwrite",
-    )
-    self._close_pipe_fds(*(call.arguments[name] for name in names))
+    self._close_pipe_fds(*map(call.arguments.get, _PIPES))
     return None
 
 
@@ -102,11 +96,23 @@ def _request(call: dict) -> dict | None:
   if sys.platform != "linux" or python != sys.executable or not script or odd:
     return None
   env = os.environ if call["env"] is None else call["env"]
+  env = {os.fsdecode(k): os.fsdecode(v) for k, v in env.items()}
+  if _at_import(env) != _at_import(os.environ):
+    return None
   return {
     "args": args,
     "cwd": os.path.abspath(os.fspath(call["cwd"] or ".")),
-    "env": {os.fsdecode(k): os.fsdecode(v) for k, v in env.items()},
+    "env": env,
     "session": call["start_new_session"],
+  }
+
+
+def _at_import(env) -> dict:
+  return {
+    name: value
+    for name, value in env.items()
+    if name.startswith(_READ_AT_IMPORT)
+    and name not in (*_JAX_OPTIONS, *_READ_LATER)
   }
 
 
