@@ -5,7 +5,7 @@ item-jax train --config=configs/item_tiny.py --config.data.path=DATA \
   --workdir=W
 
 On the synthetic catalogue: recall@10 of image and title together .56 on
-products never trained on (README, results).
+products never trained on (docs/results.md).
 """
 
 from item_jax.config import Config

@@ -51,7 +51,7 @@ class Model(Group):
   # "post" as BERT, "pre" as ViT; pre trains more easily.
   norm: str = option("post", choices=("post", "pre"))
   # Of the layer norms, and the nonlinearity of the MLPs: "gelu" or
-  # "quick_gelu". Weights of other projects want their own (README).
+  # "quick_gelu". Weights of other projects want their own (docs/training.md).
   epsilon: float = option(1e-6, above=0)
   activation: str = option("gelu", choices=("gelu", "quick_gelu"))
   # The global heads read [CLS] and the position "concat"enated or their "sum".
