@@ -92,7 +92,7 @@ class Fake:
       fuse(
         *map(Path, words[1:3]),
         out=Path(given["out"]),
-        share=float(given.get("share", 0.5)),
+        image_weight=float(given.get("share", 0.5)),
         tune_on=tuple(map(Path, words[at : at + 2])) if at else None,
         overwrite=overwrite,
       )

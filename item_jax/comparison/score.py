@@ -16,9 +16,8 @@ from item_jax.comparison.files import SCORES_FILE
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
-from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.probe import probe as probe_parts
+from item_jax.evaluation.probe import probe as probe_vectors
 from item_jax.evaluation.retrieval import Scores
 from item_jax.files import sha256, write_bytes, write_json
 
@@ -194,15 +193,18 @@ def add_category(
     )
 
 
-def probe(train: Path | Rows, val: Path | Rows, test: Path | Rows) -> Category:
-  """Classifies the vectors of exports, or in memory, by logistic regression.
+def probe(train: Any, val: Any, test: Any) -> Category:
+  """Classifies frozen vectors by logistic regression.
+
+  Args:
+    train, val, test: as `item_jax.evaluation.probe.probe` takes them.
 
   Raises:
     NothingToScore: the catalogue's categories allow none.
   """
-  found = probe_parts(train, val, test, bootstrap=0, kinds=("logistic",))
-  scores, predictions = found["logistic"], found.predictions["logistic"]
-  counts = {name: found[name] for name in _COUNTS}
+  found = probe_vectors(train, val, test, bootstrap=0, kinds=("logistic",))
+  scores, predictions = found.summary["logistic"], found.predictions["logistic"]
+  counts = {name: found.summary[name] for name in _COUNTS}
   counts |= {name: scores[name] for name in ("C", "converged")}
   return Category(
     scores["accuracy"],
