@@ -13,6 +13,7 @@ CORE = [
   "backports.zstd>=1.6,<2; python_version < '3.14'",
   "clu>=0.0.12,<0.1",
   "etils[epath]>=1.12,<2",
+  "filelock>=3.16,<4",  # jax's, to keep its cache of programs small
   "flax>=0.12,<0.13",
   "fsspec>=2026.4,<2028",
   "grain>=0.2.18,<0.2.20",
@@ -47,6 +48,12 @@ EXTRAS = {
   "cuda12": ["jax[cuda12]>=0.10,<0.12"],
   "cuda13": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],
+  "docs": [
+    "myst-nb>=1.4,<2",
+    "sphinx>=8.2,<10",
+    "sphinx-book-theme>=1.4,<2",
+    "sphinx-copybutton>=0.5.2,<0.6",
+  ],
   "engines": ENGINES,
   "test": [
     BEAM,
@@ -72,7 +79,7 @@ setup(
   name="item-jax",
   version="0.1.0",
   description=(
-    "ITEm in JAX and Flax: unsupervised product embeddings from photo and title"
+    "ITEm in JAX and Flax: unsupervised product embeddings from image and title"
   ),
   long_description=Path("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
@@ -80,6 +87,7 @@ setup(
   license_files=["LICENSE", "NOTICE"],
   python_requires=">=3.11",
   packages=find_packages(include=["item_jax", "item_jax.*"]),
+  package_data={"item_jax": ["py.typed"]},
   install_requires=CORE,
   extras_require=EXTRAS,
   entry_points={"console_scripts": ["item-jax=item_jax.__main__:main"]},

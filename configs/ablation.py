@@ -1,12 +1,12 @@
-"""ITEm against itself: each row takes away, adds or changes one thing.
+"""Ablates ITEm: each row takes away, adds or changes one thing.
 
 item-jax compare --systems=ablation --data=DATA --out=DIR --budget=180s
 item-jax train --config=configs/ablation.py:no_gmlm,tiny --workdir=W \
   --config.data.path=DATA
 
-"full" is configs/comparison.py:item of the same size, and all others are held
-against it. A row whose config is another's (patch50 where the size hides half
-of the patches anyway) is trained once.
+"full" is configs/comparison.py:item of the same size, and all others are
+compared with it. A row whose config is another's (patch50 where the size masks
+half of the patches anyway) is trained once.
 """
 
 import runpy
@@ -15,7 +15,7 @@ from pathlib import Path
 from item_jax.config import Config
 from item_jax.errors import UserError
 
-GLOBAL = ("gmlm", "gmim")  # the two that must read the embedding alone
+GLOBAL = ("gmlm", "gmim")  # the two that read nothing but the embedding
 LOCAL = ("mlm", "mim")
 
 
@@ -34,7 +34,7 @@ def _patches(rate: float):
   return change
 
 
-def _keep_unmatched(config: Config) -> None:
+def _keep_negatives(config: Config) -> None:
   config.loss.keep_negatives = True
 
 
@@ -50,7 +50,7 @@ def _norm(name: str):
 
 
 def _align(*without: str, weight: float = 1.0, **options):
-  """The sixth objective beside all five, or beside fewer."""
+  """Adds the alignment loss to all five objectives, or to fewer."""
 
   def change(config: Config) -> None:
     config.loss.align = weight
@@ -74,13 +74,13 @@ CHANGES = {
   "patch30": _patches(0.30),
   "patch50": _patches(0.50),
   "patch75": _patches(0.75),
-  "keep_negatives": _keep_unmatched,
+  "keep_negatives": _keep_negatives,
   "sum_heads": _sum_heads,
   "post_norm": _norm("post"),
   "pre_norm": _norm("pre"),
   "align": _align(),
-  "align_twins": _align(views="twins"),
-  "align_one_twin": _align(views="twins", changed=1),
+  "align_twins": _align(views="augmented"),
+  "align_one_twin": _align(views="augmented", changed=1),
   "align_both": _align(views="both"),
   "align_fused": _align(fused=True),
   "align_weak": _align(weight=0.3),
@@ -95,7 +95,7 @@ VARIANTS = tuple(CHANGES)
 
 
 def get_config(variant: str = "full") -> Config:
-  """`variant` is "NAME" or "NAME,SIZE"; tiny where no size is said."""
+  """Builds the config of "NAME" or "NAME,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   if name not in CHANGES:
     raise UserError(f"{variant!r}: rows are {', '.join(VARIANTS)}")

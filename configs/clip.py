@@ -1,4 +1,4 @@
-"""CLIP ViT-B/16, photo against title: the baseline of two towers.
+"""CLIP ViT-B/16, image against title: the baseline of two towers.
 
 item-jax train --config=configs/clip.py --config.data.path=DATA --workdir=W
 

@@ -1,4 +1,4 @@
-"""The paper's comparison: what all systems share, and what each differs in.
+"""Configures the paper's comparison: what systems share, and how each differs.
 
 item-jax compare --data=DATA --out=DIR --size=tiny --budget=300s
 item-jax train --config=configs/comparison.py:clip,tiny --workdir=W \
@@ -16,7 +16,7 @@ from pathlib import Path
 from item_jax.config import Config
 from item_jax.errors import UserError
 
-# Rows of the table; the others are held against the first.
+# Rows of the table; the others are compared with the first.
 VARIANTS = (
   "item",
   "item_align",
@@ -26,8 +26,8 @@ VARIANTS = (
   "roberta",
   "clip",
 )
-# More rows, of vectors already made: photo and title joined. A single name is
-# a model of two towers.
+# More rows, of vectors already made: those of image and title are fused. A
+# single name is a model of two towers.
 FUSIONS = {
   "resnet50+roberta": ("resnet50", "roberta"),
   "clip": ("clip",),
@@ -35,7 +35,7 @@ FUSIONS = {
 
 
 def get_config(variant: str = "item") -> Config:
-  """`variant` is "SYSTEM" or "SYSTEM,SIZE"; tiny where no size is said."""
+  """Builds the config of "SYSTEM" or "SYSTEM,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   size = size or "tiny"
   if name not in VARIANTS or size not in SIZES:
@@ -53,7 +53,7 @@ def _item(config: Config) -> None:
 
 
 def _item_align(config: Config) -> None:
-  config.loss.align = 1.0  # a sixth, beyond the paper
+  config.loss.align = 1.0  # the alignment loss, beyond the paper
 
 
 def _item_align_both(config: Config) -> None:
@@ -62,7 +62,7 @@ def _item_align_both(config: Config) -> None:
 
 
 def _item_supervised(config: Config) -> None:
-  config.task = "category"  # the same network, with labels alone
+  config.task = "category"  # the same network, with nothing but labels
 
 
 def _resnet50(config: Config) -> None:

@@ -1,5 +1,5 @@
-"""A run of another size with a sixth objective, beyond the paper: views of one
-listing are drawn together (item_jax.config.Align).
+"""A run of another size with the alignment loss, beyond the paper, which draws
+views of one listing together (item_jax.config.Align).
 
 item-jax train --config=configs/item_align.py:SIZE --config.data.path=DATA \
   --workdir=W

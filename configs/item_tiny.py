@@ -4,8 +4,8 @@ quickstart, whose own run is item_align.py:tiny.
 item-jax train --config=configs/item_tiny.py --config.data.path=DATA \
   --workdir=W
 
-On the invented catalogue: recall@10 of both sides together .56 on products
-never trained on (README, results).
+On the synthetic catalogue: recall@10 of image and title together .56 on
+products never trained on (README, results).
 """
 
 from item_jax.config import Config
@@ -34,9 +34,9 @@ def get_config() -> Config:
   config.optim.b2 = 0.98  # moments that a short run fills
   config.mask.patch_rate = 0.5
   config.mask.title_rate = 0.3  # more to learn from each step
-  # 40 % of the words to recover stay visible: [CLS] learns to store what it
+  # 40 % of the tokens to predict stay visible: [CLS] learns to store what it
   # sees long before it can infer what it does not. After 1,000 steps recall@10
-  # is .51 on validation, .19 with BERT's 80/10/10; of the photo alone it is
-  # .19 and .22. Copying lowers MLM and GMLM, so their floors say less here.
+  # is .51 on validation, .19 with BERT's 80/10/10; of the image alone it is
+  # .19 and .22. Copying lowers MLM and GMLM, so their chance levels mean less.
   config.mask.mask_fraction = 0.5
   return config

@@ -1,4 +1,4 @@
-"""ResNet50 v1.5 on the leaf category: the baseline that sees photos alone.
+"""ResNet50 v1.5 on the leaf category: the baseline that sees only images.
 
 item-jax train --config=configs/resnet50.py --config.data.path=DATA --workdir=W
 

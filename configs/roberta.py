@@ -1,4 +1,4 @@
-"""RoBERTa on masked words of titles: the baseline that sees titles alone.
+"""RoBERTa on masked tokens: the baseline that sees only titles.
 
 item-jax train --config=configs/roberta.py --config.data.path=DATA --workdir=W
 

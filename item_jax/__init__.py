@@ -1,10 +1,100 @@
-"""Product embeddings from photo and title: a workdir in, an embedder out."""
+"""Product embeddings from image and title, learnt without labels (ITEm).
+
+What stands in `__all__` is the public interface. A name is imported when it is
+first used: importing the package imports neither jax nor numpy.
+
+    dataset = item_jax.prepare("products.csv", images="images", out="data")
+    config = item_jax.load_config("configs/item_tiny.py", data__path="data")
+    run = item_jax.train(config, "run")
+    model = item_jax.load("run")
+    vectors = model.embed(images=["mug.jpg"], titles=["red mug"])
+    print(item_jax.score(item_jax.export("run", data="data", out="export")))
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from item_jax.config import Config
+  from item_jax.config_flags import load_config
+  from item_jax.data.records import Dataset, open_dataset
+  from item_jax.distributed.preemption import Preempted
+  from item_jax.errors import UserError
+  from item_jax.evaluation import baselines
+  from item_jax.evaluation.fusion import Fusion, fuse
+  from item_jax.evaluation.items import Export, open_export
+  from item_jax.evaluation.probe import Probe, probe
+  from item_jax.evaluation.ranking import Neighbours
+  from item_jax.evaluation.retrieval import Scores, score
+  from item_jax.evaluation.search import search
+  from item_jax.inference.embedder import Embedder, load
+  from item_jax.inference.export import export
+  from item_jax.ingest.prepare import prepare
+  from item_jax.training.loop import train
+  from item_jax.training.run import Run
 
 __version__ = "0.1.0"
 
+__all__ = [
+  "Config",
+  "Dataset",
+  "Embedder",
+  "Export",
+  "Fusion",
+  "Neighbours",
+  "Preempted",
+  "Probe",
+  "Run",
+  "Scores",
+  "UserError",
+  "baselines",
+  "export",
+  "fuse",
+  "load",
+  "load_config",
+  "open_dataset",
+  "open_export",
+  "prepare",
+  "probe",
+  "score",
+  "search",
+  "train",
+]
 
-def load(workdir, *, step=None, dtype="float32"):
-  """Opens a trained model; see `item_jax.inference.embedder.load`."""
-  from item_jax.inference import embedder  # jax is imported only when needed
+# The modules that hold these names, below item_jax.
+_HOMES = {
+  "config": ("Config",),
+  "config_flags": ("load_config",),
+  "data.records": ("Dataset", "open_dataset"),
+  "distributed.preemption": ("Preempted",),
+  "errors": ("UserError",),
+  "evaluation": ("baselines",),
+  "evaluation.fusion": ("Fusion", "fuse"),
+  "evaluation.items": ("Export", "open_export"),
+  "evaluation.probe": ("Probe", "probe"),
+  "evaluation.ranking": ("Neighbours",),
+  "evaluation.retrieval": ("Scores", "score"),
+  "evaluation.search": ("search",),
+  "inference.embedder": ("Embedder", "load"),
+  "inference.export": ("export",),
+  "ingest.prepare": ("prepare",),
+  "training.loop": ("train",),
+  "training.run": ("Run",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-  return embedder.load(workdir, step=step, dtype=dtype)
+
+def __getattr__(name: str) -> Any:
+  if name not in _HOME:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  home = f"{__name__}.{_HOME[name]}"
+  if name == "baselines":
+    found = importlib.import_module(f"{home}.{name}")
+  else:
+    found = getattr(importlib.import_module(home), name)
+  globals()[name] = found
+  return found
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 
 from item_jax import __version__
 from item_jax.cli import places
@@ -15,6 +16,7 @@ from item_jax.distributed import cluster, processes
 from item_jax.errors import WRONG_PATHS, UserError
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
 # A module of `item_jax.cli` each: `add` says what it takes, `run` does it.
 COMMANDS = (
@@ -39,6 +41,8 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 # These go on where they stopped: a signal ends them with EXIT_START_AGAIN, from
 # here on, before what takes seconds to import.
 _GO_ON = ("train", "export", "compare")
+# These open no checkpoint, and start without what reads them.
+_WITHOUT_A_MODEL = ("evaluate", "probe", "fuse", "report", "variants")
 # With these a command has said on stdout what it found.
 _SAID_ON_STDOUT = (0, 1, 3)
 
@@ -51,14 +55,15 @@ _FIELDS = (
 _EXIT_CODES = (
   "Exit codes: 0 done; 1 found something wrong (verify, doctor); 2 cannot work"
   " as asked; 3 too many rows were rejected (prepare); 4 failed on the way; 6 a"
-  " process stood still; 75 stopped and saved, the same command goes on."
+  " process stood still; 75 stopped and saved, the same command goes on; 130"
+  " interrupted by Ctrl-C."
 )
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
   """Tells defaults, but not that there is none."""
 
-  def _get_help_string(self, action) -> str:
+  def _get_help_string(self, action) -> str | None:
     if action.default is None or action.default is False:
       return action.help
     return super()._get_help_string(action)
@@ -109,19 +114,26 @@ def _no_reader() -> bool:
 
 
 def _run(argv: list[str]) -> int:
-  from absl import logging
-
-  parser = _make_parser()
+  parser = _make_parser(argv)
   args, rest = parser.parse_known_args(argv)
   if rest and args.command not in _PASS_ON:
     parser.error(f"unknown arguments: {' '.join(rest)}")
-  # Orbax warns of metrics and metadata that are absent on purpose.
-  logging.set_verbosity(logging.ERROR)
+  if args.command not in _WITHOUT_A_MODEL:
+    from absl import logging
+
+    from item_jax.cli import programs
+
+    programs.keep_programs()
+    # Orbax warns of metrics and metadata that are absent on purpose.
+    logging.set_verbosity(logging.ERROR)
   try:
     return places.with_copies(args, lambda: args.run(args, rest)) or 0
   except (UserError, *WRONG_PATHS) as error:
     print(f"item-jax: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR
+  except KeyboardInterrupt:
+    print("item-jax: interrupted", file=sys.stderr)
+    return EXIT_INTERRUPTED
   except BrokenPipeError:
     raise
   except OSError as error:  # a full disk, as a rule
@@ -129,7 +141,9 @@ def _run(argv: list[str]) -> int:
     return processes.EXIT_FAILED
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+  """Makes the parser of the command that is called, or else of all."""
+  names = argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
   parser = argparse.ArgumentParser(
     prog="item-jax",
     description="Product embeddings from photo and title (ITEm).",
@@ -137,8 +151,12 @@ def _make_parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   parser.add_argument("--version", action="version", version=__version__)
-  commands = parser.add_subparsers(dest="command", required=True)
-  for name in COMMANDS:
+  commands = parser.add_subparsers(
+    dest="command",
+    required=True,
+    metavar=None if names is COMMANDS else f"{{{','.join(COMMANDS)}}}",
+  )
+  for name in names:
     module = importlib.import_module(f"item_jax.cli.{name}")
 
     def command(name, text, module=module):

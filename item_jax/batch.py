@@ -1,9 +1,10 @@
-"""What one training batch holds, and the letters that name its axes.
+"""Defines what a training batch holds, and the letters that name its axes.
 
 Axes, as they end the names of arrays of rank two and more (and of batches of
 scalars): B pairs, H image height, W image width, C colour channels, N patches,
-P pixels of a patch (patch * patch * 3), T title places, S whole sequence
-(1 + N + T), D width, V words, K masked places, Q queries.
+P pixels of a patch (patch * patch * 3), T title positions, S whole sequence
+(1 + N + T), D width, V tokens of the vocabulary, K masked positions, Q
+queries.
 """
 
 from typing import Any, NamedTuple
@@ -14,11 +15,11 @@ Array = Any
 
 
 class Batch(NamedTuple):
-  """B pairs of photo and title, as the input pipeline hands them over.
+  """B pairs of image and title, as the input pipeline makes them.
 
   A title is its tokens, then [SEP], then padding. Hashes stand for identity:
   two rows with the same hash are treated as the same product (or the same
-  title) when foreign titles are drawn, and a rare collision only means that
+  title) when negative pairs are drawn, and a rare collision only means that
   one candidate is passed over.
   """
 
@@ -29,4 +30,4 @@ class Batch(NamedTuple):
   product_B: Array  # uint32, hash of the product id
   title_B: Array  # uint32, hash of the token ids
   category_B: Array  # uint32, hash of the leaf category's path; 0: none
-  bad_B: Array  # bool, the record at this place could not be read
+  bad_B: Array  # bool, this row's record could not be read

@@ -1,246 +1,213 @@
-"""Every option of a run: typed fields with unit and reason."""
+"""Holds every option of a run: typed fields with unit, range and reason."""
 
 import dataclasses
-import warnings
+import math
 
+from item_jax.config_group import (
+  ADDED,
+  RENAMED,
+  RENAMED_VALUES,
+  Group,
+  fraction,
+  option,
+)
 from item_jax.errors import UserError
-
-# What an option was called in version 0.1, and is called now.
-RENAMED = {
-  "max_bad_steps": "max_skipped_steps",
-  "data.threads": "data.read_threads",
-  "data.ahead": "data.prefetch",
-  "data.max_bad_share": "data.max_bad_fraction",
-  "model.title_places": "model.max_title_tokens",
-  "model.word_multiple": "model.vocab_pad_multiple",
-  "clip.share": "clip.image_weight",
-  "mask.mask_share": "mask.mask_fraction",
-  "mask.random_share": "mask.random_fraction",
-  "loss.swap_rate": "loss.negative_rate",
-  "loss.keep_unmatched": "loss.keep_negatives",
-  "align.word_drop": "align.token_drop",
-  "align.side_drop": "align.modality_drop",
-}
-
-
-class _Typed:
-  """Takes its own fields and values of their types alone, so that a slip in a
-  config file is an error there, and not a run with the defaults."""
-
-  def __setattr__(self, name: str, value) -> None:
-    kinds = type(self).__annotations__
-    group = self._group()
-    if group + name in RENAMED:
-      name = present_name(group + name).removeprefix(group)
-    if name not in kinds:
-      raise UserError(
-        f"no such option: {group}{name}; there are {', '.join(kinds)}"
-      )
-    kind = kinds[name]
-    if kind is float and type(value) is int:
-      value = float(value)
-    # True is an int to Python.
-    fits = kind is bool or not isinstance(value, bool)
-    if not (fits and isinstance(value, kind)):
-      raise UserError(
-        f"{group}{name}={value!r} is a {type(value).__name__}, expected"
-        f" {kind.__name__}"
-      )
-    super().__setattr__(name, value)
-
-  def __getattr__(self, name: str):
-    """Looks up an option by its former name; called for absent fields alone."""
-    full = self._group() + name
-    if full not in RENAMED:
-      raise AttributeError(f"no such option: {full}")
-    return getattr(self, present_name(full).rpartition(".")[2])
-
-  @classmethod
-  def _group(cls) -> str:
-    """Its name and a dot; nothing for the whole of the options."""
-    return "" if "steps" in cls.__annotations__ else f"{cls.__name__.lower()}."
-
-
-def present_name(name: str) -> str:
-  """The present name of an option, with a warning."""
-  new = RENAMED[name]
-  warnings.warn(
-    f"config.{name} is now called config.{new}; the former name goes with"
-    " version 0.3",
-    FutureWarning,
-    stacklevel=3,
-  )
-  return new
+from item_jax.registry import MODELS, TASKS
 
 
 @dataclasses.dataclass
-class Data(_Typed):
+class Data(Group):
   path: str = ""  # folder written by `item-jax prepare`
   train_split: str = "train"
   val_split: str = "val"
   # Processes that read and decode; 0 does it in threads of the trainer.
-  workers: int = 0
+  workers: int = option(0, at_least=0)
   # Threads a process reads with. Grain's own default of 16 halves the rate
   # on two cores.
-  read_threads: int = 2
-  prefetch: int = 4  # batches held ready
+  read_threads: int = option(2, at_least=1)
+  prefetch: int = option(4, at_least=1)  # batches held ready
   # A record that cannot be read is replaced and counted; a run stops when
-  # more than this share of the rows were such. One a pass never stops it,
+  # more than this fraction of the rows were such. One a pass never stops it,
   # unless this is 0.
-  max_bad_fraction: float = 0.001
+  max_bad_fraction: float = fraction(0.001)
 
 
 @dataclasses.dataclass
-class Model(_Typed):
-  # "item", "resnet50" (photo alone), "roberta" (title alone), "clip".
-  name: str = "item"
+class Model(Group):
+  # "item", "resnet50" (images only), "roberta" (titles only), "clip", or
+  # "package.module:make_network" (docs/extending.md).
+  name: str = option("item", names=tuple(MODELS))
   # 12 x 768 x 12 is BERT-base and ViT-B: 224 pixels and patches of 16 are the
   # paper's; the rest is not stated there.
-  image_size: int = 224  # pixels
-  patch: int = 16  # pixels
-  # Places for the title, [SEP] included: 1 + 196 + 59 = 256 places in all.
-  max_title_tokens: int = 59
-  layers: int = 12
-  width: int = 768
-  heads: int = 12
-  mlp: int = 3072
-  dropout: float = 0.1
-  norm: str = "post"  # "post" as BERT, "pre" as ViT; pre trains more easily
+  image_size: int = option(224, at_least=1)  # pixels
+  patch: int = option(16, at_least=1)  # pixels
+  # [SEP] included: 1 + 196 + 59 = 256 positions in all.
+  max_title_tokens: int = option(59, at_least=3, why="two tokens and [SEP]")
+  layers: int = option(12, at_least=1)
+  width: int = option(768, at_least=1)
+  heads: int = option(12, at_least=1)
+  mlp: int = option(3072, at_least=1)
+  dropout: float = fraction(0.1, below=1)
+  # "post" as BERT, "pre" as ViT; pre trains more easily.
+  norm: str = option("post", choices=("post", "pre"))
   # Of the layer norms, and the nonlinearity of the MLPs: "gelu" or
   # "quick_gelu". Weights of other projects want their own (README).
-  epsilon: float = 1e-6
-  activation: str = "gelu"
-  # The global heads read [CLS] and the place "concat"enated or as their "sum".
-  global_head: str = "concat"
+  epsilon: float = option(1e-6, above=0)
+  activation: str = option("gelu", choices=("gelu", "quick_gelu"))
+  # The global heads read [CLS] and the position "concat"enated or their "sum".
+  global_head: str = option("concat", choices=("concat", "sum"))
   init_std: float = 0.02  # of the truncated normal
-  dtype: str = "bfloat16"  # of the computation; parameters stay float32
-  # "auto" times cuDNN against XLA where cuDNN is there and takes the quicker.
-  attention: str = "auto"
+  # Of the computation; parameters stay float32.
+  dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
+  # The kernel; "auto" takes cuDNN's where it supports network and device.
+  attention: str = option("auto", choices=("auto", "xla", "cudnn"))
   # Generator of dropout's bits. "rbg" is cheaper on accelerators, but its
   # bits depend on the mesh; threefry's do not.
-  dropout_bits: str = "threefry2x32"
+  dropout_bits: str = option("threefry2x32", choices=("threefry2x32", "rbg"))
   remat: bool = False  # recompute each layer in the backward pass: less memory
-  # The word table is padded to a multiple of this many rows, for the matrix
+  # The token table is padded to a multiple of this many rows, for the matrix
   # units and for splitting it over devices.
-  vocab_pad_multiple: int = 128
+  vocab_pad_multiple: int = option(128, at_least=1)
 
 
 @dataclasses.dataclass
-class Resnet(_Typed):
-  width: int = 64  # channels of the first stage; the pool has 32 times as many
+class Resnet(Group):
+  # Channels of the first stage; the pool has 32 times as many.
+  width: int = option(64, at_least=1)
   # "batch" as published, reduced over the global batch; "group" is the same
   # for any batch and trains better on small ones.
-  norm: str = "group"
+  norm: str = option("group", choices=("batch", "group"))
   # How pixels are normalised: "half" to [-1, 1], or "imagenet" by the mean and
   # deviation that published weights were trained with.
-  pixels: str = "half"
+  pixels: str = option("half", choices=("half", "imagenet"))
 
 
 @dataclasses.dataclass
-class Clip(_Typed):
-  # The photo's tower has model's layers, width, heads and mlp; these are the
-  # text tower's and the common space's, of CLIP ViT-B.
-  text_layers: int = 12
-  text_width: int = 512
-  text_heads: int = 8
-  text_mlp: int = 2_048
-  projection: int = 512
-  image_weight: float = 0.5  # in the fused score; the title has the rest
+class Clip(Group):
+  # The image tower has model's layers, width, heads and mlp; these are the
+  # title tower's and the common space's, of CLIP ViT-B.
+  text_layers: int = option(12, at_least=1)
+  text_width: int = option(512, at_least=1)
+  text_heads: int = option(8, at_least=1)
+  text_mlp: int = option(2_048, at_least=1)
+  projection: int = option(512, at_least=1)
+  # In the fused score; the title has the rest.
+  image_weight: float = fraction(0.5, above=0, below=1)
 
 
 @dataclasses.dataclass
-class Mask(_Typed):
-  title_rate: float = 0.15  # of the title's words, at least one
-  patch_rate: float = 0.15  # of the patches; raise it if images are neglected
-  # What a hidden word is replaced by: [MASK], another word, else itself.
-  mask_fraction: float = 0.8
-  random_fraction: float = 0.1
+class Mask(Group):
+  title_rate: float = fraction(0.15, above=0)  # of the tokens, at least one
+  # Of the patches; raise it if images are neglected.
+  patch_rate: float = fraction(0.15, above=0)
+  # What a masked token is replaced by: [MASK], another token, else itself.
+  mask_fraction: float = fraction(0.8)
+  random_fraction: float = fraction(0.1)
 
 
 @dataclasses.dataclass
-class Loss(_Typed):
-  itm: float = 1.0  # weights of the five objectives
-  mlm: float = 1.0
-  mim: float = 1.0
-  gmlm: float = 1.0
-  gmim: float = 1.0
-  negative_rate: float = 0.5  # share of pairs given another title
-  # True: unmatched pairs count in the mask losses too.
+class Loss(Group):
+  # Weights of the five losses.
+  itm: float = option(1.0, at_least=0, below=math.inf)
+  mlm: float = option(1.0, at_least=0, below=math.inf)
+  mim: float = option(1.0, at_least=0, below=math.inf)
+  gmlm: float = option(1.0, at_least=0, below=math.inf)
+  gmim: float = option(1.0, at_least=0, below=math.inf)
+  negative_rate: float = fraction(0.5)  # of the pairs, given another title
+  # True: negative pairs count in the mask losses too.
   keep_negatives: bool = False
   # Standardise each target patch, its variance floored (see losses.py).
   normalise_patches: bool = False
-  # Weight of a sixth objective, beyond the paper: `Align` says how. At 0 none
-  # of its work is done.
-  align: float = 0.0
+  # Weight of the alignment loss, beyond the paper (`Align`). At 0 none of its
+  # work is done.
+  align: float = option(0.0, at_least=0, below=math.inf)
 
 
 @dataclasses.dataclass
-class Align(_Typed):
+class Align(Group):
   """Draws two views of a listing together, against the rest of the batch."""
 
-  # "sides": the listing without its title against it without its photo, at
-  # the cost of one more pass; "twins": two views that differ in crop, light,
-  # words and sides, two more passes; "both": the mean of the two kinds.
-  views: str = "sides"
-  # Beside "sides", each side is also drawn to the listing with both.
+  # "cross_modal": the listing without its title against it without its image,
+  # at the cost of one more pass; "augmented": two views that differ in crop,
+  # light, tokens and modalities, two more passes; "both": the mean of the two.
+  views: str = option(
+    "cross_modal", choices=("cross_modal", "augmented", "both")
+  )
+  # Beside "cross_modal", each modality is also drawn to the listing with both.
   fused: bool = False
-  # The rest is of "twins" alone, but for temperature and projection.
-  changed: int = 2  # of the two twins; 1 leaves the other as it is
-  crop: float = 0.5  # smallest share of the photo's area; 1 keeps all of it
-  light: float = 0.2  # most that brightness and contrast change, as a share
-  token_drop: float = 0.4  # of the title's words, at least one stays
-  modality_drop: float = 0.25  # share of complete listings that lose one side
-  temperature: float = 0.07  # at the start; learnt, as in CLIP
+  # The rest is of "augmented", but for temperature and projection.
+  # Of the two augmented views; 1 leaves the other as it is.
+  changed: int = option(2, choices=(1, 2))
+  crop: float = fraction(0.5, above=0)  # smallest part of the area; 1: all
+  light: float = fraction(0.2, below=1)  # most that brightness, contrast change
+  token_drop: float = fraction(
+    0.4, below=1
+  )  # of the tokens; at least one stays
+  modality_drop: float = fraction(0.25)  # of complete listings, that lose one
+  # At the start; learnt, as in CLIP, and stopped at 0.01.
+  temperature: float = option(0.07, at_least=0.01, below=math.inf)
   # Width of a two-layer head between [CLS] and the loss; 0: none, so that
   # what is drawn together is the embedding itself.
-  projection: int = 0
+  projection: int = option(0, at_least=0)
 
 
 @dataclasses.dataclass
-class Optim(_Typed):
-  lr: float = 1e-4  # peak
-  warmup: int = 10_000  # steps from 0 to the peak; then linear to 0
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-8
-  decay: float = 0.01  # not on biases, norms and embeddings
-  clip: float = 1.0  # global gradient norm
-  accumulate: int = 1  # microbatches a step
+class Optim(Group):
+  lr: float = option(1e-4, at_least=0)  # peak
+  # Steps from 0 to the peak; then linear to 0.
+  warmup: int = option(10_000, at_least=0)
+  b1: float = fraction(0.9, below=1)
+  b2: float = fraction(0.999, below=1)
+  eps: float = option(1e-8, above=0)
+  decay: float = option(0.01, at_least=0)  # not on biases, norms, embeddings
+  clip: float = option(1.0, above=0)  # global gradient norm
+  accumulate: int = option(1, at_least=1)  # microbatches a step
   # A step is skipped whose gradient norm lies more than this many robust
   # deviations above the median of the accepted ones before it; 0: none is.
-  spike: float = 0.0
-  spike_history: int = 128  # accepted norms that are looked back on
+  spike: float = option(0.0, at_least=0)
+  # Accepted norms that are looked back on.
+  spike_history: int = option(128, at_least=16)
 
 
 @dataclasses.dataclass
-class Mesh(_Typed):
+class Mesh(Group):
   data: int = -1  # -1: whatever devices fsdp leaves
-  fsdp: int = 1  # devices over which parameters and moments are split
+  fsdp: int = 1  # devices over which parameters and opt_state are split
 
 
 @dataclasses.dataclass
-class Checkpoint(_Typed):
-  every: int = 1_000  # steps
-  minutes: float = 15.0
-  keep: int = 3  # the newest; the best is kept beside them
+class Checkpoint(Group):
+  every: int = option(1_000, at_least=1)  # steps
+  minutes: float = option(15.0, above=0)
+  keep: int = option(3, at_least=1)  # the newest; the best is kept beside them
   # What makes one the best, of what validation measures; the larger the better.
   best: str = "both/map@10"
 
 
 @dataclasses.dataclass
-class Config(_Typed):
-  # "item" (the five objectives), "category" (leaf category, any model), "mlm"
-  # (masked words, roberta), "contrastive" (photo against title, clip).
-  task: str = "item"
+class Config(Group):
+  # "item" (the five losses), "category" (leaf category, any model), "mlm"
+  # (masked tokens, roberta), "contrastive" (image against title, clip), or
+  # "package.module:TASK" (docs/extending.md).
+  task: str = option("item", names=tuple(TASKS))
+  # More objectives beside the task's: "package.module:make_objective".
+  objectives: tuple = ()
+  # Options of code outside of this package: {group: {name: value}}.
+  extra: dict = dataclasses.field(default_factory=dict)
   # Parameters to start from: a workdir of ours, or a local file or folder of
   # safetensors of another project.
   start_from: str = ""
-  steps: int = 100_000
-  batch_size: int = 512  # pairs a step over all devices
-  seed: int = 0
-  log_every: int = 50  # steps
-  eval_every: int = 5_000  # steps
-  max_skipped_steps: int = 10  # skipped steps in a row before the run stops
+  # 0: the parameters that are started from are the result.
+  steps: int = option(100_000, at_least=0)
+  batch_size: int = option(512, at_least=1)  # pairs a step over all devices
+  seed: int = option(0, at_least=0)
+  log_every: int = option(50, at_least=1)  # steps
+  eval_every: int = option(5_000, at_least=1)  # steps
+  # What measures a run every `eval_every` steps: names of
+  # training.evaluators.EVALUATORS, or "package.module:attribute" of others.
+  evaluators: tuple = ("retrieval",)
+  # Skipped steps in a row before the run stops.
+  max_skipped_steps: int = option(10, at_least=1)
   data: Data = dataclasses.field(default_factory=Data)
   model: Model = dataclasses.field(default_factory=Model)
   resnet: Resnet = dataclasses.field(default_factory=Resnet)
@@ -269,23 +236,27 @@ FREE_ON_RESUME = frozenset(
     "mesh.fsdp",
     "model.remat",
     "eval_every",
+    "evaluators",
     "max_skipped_steps",
   }
 )
 
 
 def flatten(config: Config) -> dict[str, object]:
-  """{"optim.lr": 1e-4, ...} of every field."""
+  """{"optim.lr": 1e-4, ...} of every field, as JSON keeps it."""
   flat = {}
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
-    if dataclasses.is_dataclass(value):
+    if field.name == "extra":
+      for group, options in value.items():
+        flat |= {f"extra.{group}.{name}": v for name, v in options.items()}
+    elif dataclasses.is_dataclass(value):
       flat |= {
         f"{field.name}.{name}": v
         for name, v in dataclasses.asdict(value).items()
       }
     else:
-      flat[field.name] = value
+      flat[field.name] = list(value) if isinstance(value, tuple) else value
   return flat
 
 
@@ -298,11 +269,18 @@ def from_flat(flat: dict[str, object]) -> Config:
   config = Config()
   ours = flatten(config)
   flat = {RENAMED.get(name, name): value for name, value in flat.items()}
-  if ours.keys() != flat.keys():
+  for name, spellings in RENAMED_VALUES.items():
+    if name in flat:
+      flat[name] = spellings.get(flat[name], flat[name])
+  extra = [name for name in flat if name.startswith("extra.")]
+  for name in extra:
+    _, group, leaf = name.split(".", 2)
+    config.extra.setdefault(group, {})[leaf] = flat.pop(name)
+  lacking = ours.keys() - flat.keys() - ADDED
+  if lacking or flat.keys() - ours.keys():
     raise UserError(
-      f"the saved config lacks {sorted(ours.keys() - flat.keys())} and has"
-      f" unknown {sorted(flat.keys() - ours.keys())}: it was written by"
-      " another version"
+      f"the saved config lacks {sorted(lacking)} and has unknown"
+      f" {sorted(flat.keys() - ours.keys())}: it was written by another version"
     )
   for name, value in flat.items():
     *group, leaf = name.split(".")

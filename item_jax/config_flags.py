@@ -1,30 +1,41 @@
-"""Reads a config file and its overrides: flags in, a Config out."""
+"""Reads a config file and overrides of its options from flags."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from item_jax.config import RENAMED, Config, flatten, present_name
+from item_jax.config import Config, flatten
+from item_jax.config_group import RENAMED, present_name
 from item_jax.errors import UserError
 from item_jax.remote import check_local
 
+_TUPLES = [x.name for x in dataclasses.fields(Config) if x.type is tuple]
+# The config files of a checkout; an installed package comes without them.
+CONFIGS = Path(__file__).parents[1] / "configs"
 # Options that may be an address on an object store.
 ADDRESSES = ("data.path", "start_from")
 
 
 def parse(config: str | None, overrides: list[str]) -> Config:
-  """`FILE[:VARIANT]` and `--config.optim.lr=1e-4`-like words as a Config.
+  """Makes the Config of `FILE[:VARIANT]` and `--config.optim.lr=1e-4`s.
 
-  Values are parsed by the field's type; an unknown field is a UserError.
+  Values are parsed by the field's type; an unknown field is a UserError. The
+  strings of a tuple are joined by commas: `--config.objectives=a.b:c,d.e:f`.
+  An option of `extra` is one that the config file has set.
   """
   if config is None:
     raise UserError("--config=FILE[:VARIANT] is needed")
-  words = ["item-jax", f"--config={config}", *map(_present, overrides)]
+  argv = ["item-jax", f"--config={config}", *map(_present, overrides)]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(
-    "config", flag_values=values, lock_config=False, sys_argv=words
+    "config", flag_values=values, lock_config=False, sys_argv=argv
   )
   try:
-    left = values(words)
+    left = values(argv)
   except KeyError as error:
     raise UserError(f"no such option: {error.args[0]}") from error
   except flags.Error as error:
@@ -57,8 +68,34 @@ def _present(override: str) -> str:
   start, _, name = flag.partition("config.")
   if start in ("--", "-", "--no", "-no") and name in RENAMED:
     return f"{start}config.{present_name(name)}{equals}{value}"
+  if name in _TUPLES and not value.startswith(("(", "[")):
+    return f"{flag}{equals}{tuple(filter(None, value.split(',')))!r}"
   return override
 
 
 def _takes_no_variant(error: flags.Error) -> bool:
   return "get_config() takes 0 positional arguments" in str(error)
+
+
+def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
+  """Reads a config file and overrides some of its options.
+
+  Args:
+    file: a path, or "FILE.py:VARIANT"; or the name of a file in configs/ of
+      this project's source, as "item_tiny".
+    overrides: values by name, with two underscores for a dot:
+      `load_config("my.py", steps=100, optim__lr=1e-4)`.
+
+  Raises:
+    UserError: no such file or option, or a value of another type.
+  """
+  name, colon, variant = os.fspath(file).partition(":")
+  if not name.endswith(".py") and not Path(name).exists():
+    name = str(CONFIGS / f"{name}.py")
+  return parse(
+    f"{name}{colon}{variant}",
+    [
+      f"--config.{option.replace('__', '.')}={value}"
+      for option, value in overrides.items()
+    ],
+  )

@@ -1,4 +1,4 @@
-"""Laws of the sixth objective, which draws views of a listing together."""
+"""Laws of the alignment loss, which draws views of a listing together."""
 
 import functools
 import itertools
@@ -10,43 +10,33 @@ import numpy as np
 import pytest
 import tiny
 
-from item_jax.config import Config
+from item_jax import tasks
+from item_jax.config import Align, Config, flatten, from_flat
 from item_jax.config_check import validate
 from item_jax.errors import UserError
 from item_jax.objectives import align, contrastive
 from item_jax.training import sharding
 
 D = 5
-CALLS = []  # the sides that were embedded
+CALLS = []  # the modalities that were embedded
 
 
-def embed(params, batch, *, side, key):
-  """A linear look at what is there; `side` leaves the other out."""
-  CALLS.append(side)
+def embed(params, batch, *, modality, key):
+  """A linear look at what is there; `modality` leaves the other out."""
+  CALLS.append(modality)
   rows = batch.image_BHWC.reshape(len(batch.image_BHWC), -1)
   photo_BD = rows.astype(jnp.float32) / 255 @ params["pixels"]
   title_BD = params["words"][batch.tokens_BT].sum(1)
-  seen_photo_B = batch.has_image_B & (side != "title")
-  seen_title_B = batch.has_title_B & (side != "image")
+  seen_photo_B = batch.has_image_B & (modality != "title")
+  seen_title_B = batch.has_title_B & (modality != "image")
   return jnp.where(seen_photo_B[:, None], photo_BD, 0) + jnp.where(
     seen_title_B[:, None], title_BD, 0
   )
 
 
-def make(**changes):
-  options = {
-    "weight": 0.5,
-    "kinds": "both",
-    "fused": False,
-    "changed": 2,
-    "crop": 0.5,
-    "light": 0.2,
-    "token_drop": 0.4,
-    "modality_drop": 0.25,
-    "special": tiny.SPECIAL,
-    "pad": tiny.PAD,
-  }
-  return align.make_align(embed, **(options | changes))
+def make(views="both", **changes):
+  options = Align(views=views, **changes)
+  return align.make_loss(embed, options, tiny.Vocabulary(), weight=0.5)
 
 
 def make_params(projection=0):
@@ -58,9 +48,8 @@ def make_params(projection=0):
     "words": jnp.asarray(rng.normal(size=(tiny.WORDS, D)).astype(np.float32)),
   } | align.init_params(
     jax.random.key(0),
+    Align(temperature=0.5, projection=projection),
     dims=D,
-    temperature=0.5,
-    projection=projection,
     std=0.5,
   )
 
@@ -105,16 +94,16 @@ def plain(a_BD, b_BD, scale, apart_BB):
   return total / 2 / len(logits)
 
 
-def looks_of(params, batch):
+def vectors_of(params, batch):
   return {
-    side: np.asarray(embed(params, batch, side=side, key=None))
-    for side in ("image", "title", "both")
+    modality: np.asarray(embed(params, batch, modality=modality, key=None))
+    for modality in ("image", "title", "both")
   }
 
 
 @pytest.fixture(scope="module")
-def sides():
-  return run(make_params(), tiny.make_batch(), kinds="sides")
+def cross_modal():
+  return run(make_params(), tiny.make_batch(), views="cross_modal")
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +111,10 @@ def both():
   return run(make_params(), tiny.make_batch())
 
 
-def test_sides_by_loops(sides):
-  means, counts, *_ = sides
+def test_cross_modal_views_by_loops(cross_modal):
+  means, counts, *_ = cross_modal
   params, batch = make_params(), tiny.make_batch()
-  seen = looks_of(params, batch)
+  seen = vectors_of(params, batch)
   apart = ~np.eye(8, dtype=bool)
   expected = plain(seen["image"], seen["title"], 2.0, apart)
   assert float(means["align"]) == pytest.approx(expected, rel=1e-4)
@@ -139,8 +128,8 @@ def test_the_fused_view_joins_and_duplicates_stay_apart():
   batch.product_B[2] = batch.product_B[6]
   apart = ~np.eye(8, dtype=bool)
   apart[2, 6] = apart[6, 2] = False
-  means, *_ = run(params, batch, kinds="sides", fused=True)
-  seen = looks_of(params, batch)
+  means, *_ = run(params, batch, views="cross_modal", fused=True)
+  seen = vectors_of(params, batch)
   expected = np.mean(
     [
       plain(seen[a], seen[b], 2.0, apart)
@@ -162,17 +151,17 @@ def test_the_kinds_count_the_same_whatever_their_rows():
   assert float(means["align"]) == pytest.approx(float(mean), rel=1e-5)
 
 
-def test_both_sides_and_the_temperature_learn(sides, both):
-  for _, _, slopes, _ in (sides, both):
+def test_both_modalities_and_the_temperature_learn(cross_modal, both):
+  for _, _, slopes, _ in (cross_modal, both):
     for name in ("pixels", "words", "align_scale"):
       assert np.isfinite(slopes[name]).all()
       assert (slopes[name] != 0).any(), name
 
 
-def test_twins_differ_from_the_listing_and_from_each_other(both):
+def test_augmented_views_differ_from_the_listing_and_from_each_other(both):
   *_, view = both
   batch = tiny.make_batch()
-  one, other = view.twins
+  one, other = view.augmented
   for look in (one, other):
     assert look.image_BHWC.dtype == np.uint8
     differ = (look.image_BHWC != batch.image_BHWC).mean((1, 2, 3))
@@ -190,19 +179,21 @@ def test_twins_differ_from_the_listing_and_from_each_other(both):
   np.testing.assert_array_equal(view.batch.tokens_BT, batch.tokens_BT)
 
 
-def test_one_twin_may_stay_as_it_is(both):
-  objective = make(kinds="twins", changed=1)
+def test_one_augmented_view_may_stay_as_it_is(both):
+  objective = make(views="augmented", changed=1)
   batch = tiny.make_batch()
   view = jax.jit(objective.corrupt)(jax.random.key(0), 3, batch)
-  jax.tree.map(np.testing.assert_array_equal, view.twins[1], batch)
-  jax.tree.map(np.testing.assert_array_equal, view.twins[0], both[-1].twins[0])
+  jax.tree.map(np.testing.assert_array_equal, view.augmented[1], batch)
+  jax.tree.map(
+    np.testing.assert_array_equal, view.augmented[0], both[-1].augmented[0]
+  )
 
 
-def test_unchanged_twins_are_one_vector():
+def test_unchanged_augmented_views_are_one_vector():
   means, *_ = run(
     make_params(),
     tiny.make_batch(),
-    kinds="twins",
+    views="augmented",
     crop=1.0,
     light=0.0,
     token_drop=0.0,
@@ -210,7 +201,7 @@ def test_unchanged_twins_are_one_vector():
   )
   assert float(means["align_accuracy"]) == 1
   params, batch = make_params(), tiny.make_batch()
-  g_BD = looks_of(params, batch)["both"]
+  g_BD = vectors_of(params, batch)["both"]
   expected = plain(g_BD, g_BD, 2.0, ~np.eye(8, dtype=bool))
   assert float(means["align"]) == pytest.approx(expected, rel=1e-4)
 
@@ -218,13 +209,13 @@ def test_unchanged_twins_are_one_vector():
 @pytest.mark.parametrize(
   ("options", "looks"),
   [
-    ({"kinds": "sides"}, ["image", "title"]),
-    ({"kinds": "sides", "fused": True}, ["image", "title", "both"]),
-    ({"kinds": "twins"}, ["both", "both"]),
-    ({"kinds": "both"}, ["image", "title", "both", "both"]),
+    ({"views": "cross_modal"}, ["image", "title"]),
+    ({"views": "cross_modal", "fused": True}, ["image", "title", "both"]),
+    ({"views": "augmented"}, ["both", "both"]),
+    ({"views": "both"}, ["image", "title", "both", "both"]),
   ],
 )
-def test_no_look_is_paid_for_that_is_not_asked_for(options, looks):
+def test_no_view_is_embedded_that_the_loss_does_not_need(options, looks):
   objective = make(**options)
   CALLS.clear()
   jax.eval_shape(
@@ -266,7 +257,7 @@ def test_a_head_between_the_embedding_and_the_loss():
   made = make_params(projection=7)
   assert made["align_head"]["first"]["kernel"].shape == (D, 7)
   assert made["align_head"]["second"]["kernel"].shape == (7, 7)
-  means, _, slopes, _ = run(made, tiny.make_batch(), kinds="sides")
+  means, _, slopes, _ = run(made, tiny.make_batch(), views="cross_modal")
   assert np.isfinite(float(means["align"]))
   for x in jax.tree.leaves(slopes["align_head"]):
     assert (x != 0).any()
@@ -278,8 +269,8 @@ def test_a_head_between_the_embedding_and_the_loss():
 @pytest.mark.parametrize(
   ("fields", "words"),
   [
-    ({"views": "pairs"}, ["'pairs'", "sides, twins, both"]),
-    ({"views": "twins", "fused": True}, ["align.fused", "twins"]),
+    ({"views": "pairs"}, ["'pairs'", "cross_modal, augmented, both"]),
+    ({"views": "augmented", "fused": True}, ["align.fused", "augmented"]),
     ({"changed": 3}, ["align.changed=3"]),
     ({"crop": 0.0}, ["align.crop=0.0"]),
     ({"token_drop": 1.0}, ["align.token_drop=1.0"]),
@@ -302,9 +293,21 @@ def test_impossible_options_are_named(fields, words):
 
 def test_microbatches_are_refused():
   config = Config()
-  config.data.path = "DATA"
   config.optim.accumulate = 2
-  validate(config, devices=1)
+  tasks.make_task(config, tiny.Vocabulary())
   config.loss.align = 0.5
   with pytest.raises(UserError, match=r"accumulate=2: loss\.align=0\.5"):
-    validate(config, devices=1)
+    tasks.make_task(config, tiny.Vocabulary())
+
+
+@pytest.mark.parametrize(
+  ("former", "present"), [("sides", "cross_modal"), ("twins", "augmented")]
+)
+def test_former_names_of_views_are_taken_with_a_warning(former, present):
+  """In a config; of what a run has saved, without one."""
+  config = Config()
+  with pytest.warns(FutureWarning, match=f"{former} is now called {present}"):
+    config.align.views = former
+  assert config.align.views == present
+  saved = flatten(config) | {"align.views": former}
+  assert from_flat(saved) == config

@@ -16,12 +16,12 @@ from tensorflow_datasets.core.utils import shard_utils
 
 from item_jax.__main__ import main
 from item_jax.data.images import store_jpeg
-from item_jax.data.records import Fingerprint, Record, in_order, open_store
+from item_jax.data.records import Fingerprint, Record, in_order, open_dataset
 from item_jax.errors import UserError
 from item_jax.ingest import beam, beam_workers
-from item_jax.ingest.ledger import open_ledger
-from item_jax.ingest.prepare import prepare
+from item_jax.ingest.prepare import TooManyRejected, prepare
 from item_jax.ingest.row import Row
+from item_jax.ingest.statistics import open_statistics
 
 DIRECT = {"runner": "DirectRunner", "workers": None}
 TWO_WORKERS = (
@@ -49,7 +49,7 @@ def shop(tmp_path_factory):
     lines.writerow(("o1", "", "1.jpg", "other", "", "other"))
     lines.writerow(("o0", "", "2.jpg", "", "", "other"))
     lines.writerow(("e1", "", "gone.jpg", "of a split of its own", "", "empty"))
-  assert run(shop, out=shop / "here") == 0
+  run(shop, out=shop / "here")
   return shop
 
 
@@ -67,7 +67,7 @@ def few(tmp_path):
 
 
 def every_record(folder):
-  store = open_store(folder)
+  store = open_dataset(folder)
   return {split: list(store.source(split)) for split in in_order(store.sizes)}
 
 
@@ -77,7 +77,7 @@ def every_record(folder):
 def test_two_worker_processes_make_the_same_bytes(name, request, tmp_path):
   shop = request.getfixturevalue(name)
   here, out = tmp_path / "h" / "here", tmp_path / "b" / "data"
-  assert run(shop, out=here) == 0
+  run(shop, out=here)
   shell.run(
     "prepare",
     shop / "c.csv",
@@ -98,7 +98,7 @@ def test_many_blocks_and_shards_are_the_same_rows(shop, tmp_path, monkeypatch):
   monkeypatch.setattr(beam_workers, "BLOCK", 7)
   monkeypatch.setattr(shard_utils.ShardConfig, "min_shard_size", 30_000)
   out = tmp_path / "data"
-  assert run(shop, out=out, **DIRECT) == 0
+  run(shop, out=out, **DIRECT)
   made, expected = contents(out), contents(shop / "here")
   for name in ("catalogue.json", "tokenizer.json", "rejected.csv"):
     assert made[name] == expected[name], name
@@ -118,16 +118,15 @@ def test_many_blocks_and_shards_are_the_same_rows(shop, tmp_path, monkeypatch):
 
 def test_too_many_bad_rows_leave_no_data(few, tmp_path):
   outs = [tmp_path / name / "data" for name in ("here", "beam")]
-  assert run(few, out=outs[0], max_rejected=0.01) == 3
-  assert run(few, out=outs[1], max_rejected=0.01, **DIRECT) == 3
+  for out, options in zip(outs, ({}, DIRECT), strict=True):
+    with pytest.raises(TooManyRejected):
+      run(few, out=out, max_rejected=0.01, **options)
   here, beam = ([*out.parent.iterdir()] for out in outs)
   assert [path.name for path in beam] == ["data.rejected.csv"]
   assert beam[0].read_bytes() == here[0].read_bytes()
 
 
-def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
-  few, tmp_path
-):
+def test_images_and_exchanged_files_may_be_in_an_object_store(few, tmp_path):
   (tmp_path / "bucket" / "work").mkdir()
   (tmp_path / "secret.jpg").write_bytes(photo())
   (few / "images" / "sub dir").mkdir()
@@ -139,9 +138,9 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
     file.write("spelt,,sub%20dir\\a.jpg,t,,train\n")
     file.write("gone,,gone.jpg,t,,train\n")
     file.write("inner,,x/../3.jpg,t,,train\n")
-  assert run(few, out=tmp_path / "here") == 0
+  run(few, out=tmp_path / "here")
   open_bucket(tmp_path)
-  code = prepare(
+  prepare(
     few / "c.csv",
     images="gs://bucket/shop/images",
     out=tmp_path / "data",
@@ -149,7 +148,6 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
     runner="DirectRunner",
     runner_options=["--temp_location=gs://bucket/work"],
   )
-  assert code == 0
   made, expected = contents(tmp_path / "data"), contents(tmp_path / "here")
   listed = made["rejected.csv"].decode()
   assert listed.count("the image path leaves the image folder") == 2
@@ -160,25 +158,30 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
   assert list((tmp_path / "bucket" / "work").iterdir()) == []
 
 
-def test_photos_in_the_table_reach_the_workers(tmp_path):
+def test_images_in_the_table_reach_the_workers(tmp_path):
   files = [*(photo(n) for n in range(3)), photo(kind="GIF")]
   rows = [
     Row(n, f"l{n}", f"p{n}", data, f"mug {n}", "", "train")
     for n, data in enumerate(files, start=1)
   ]
-  with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+  with open_statistics(tmp_path / "statistics.sqlite") as statistics:
     options = beam.read_options("DirectRunner", [])
     outcome = beam.write(
-      tmp_path, rows, tmp_path, ledger, runner="DirectRunner", options=options
+      tmp_path,
+      rows,
+      tmp_path,
+      statistics,
+      runner="DirectRunner",
+      options=options,
     )
-    names = ledger.image_names()
+    names = statistics.image_names()
   expected = Fingerprint()
   for row, data in zip(rows[:3], files, strict=False):
     expected.add(
       Record(row.listing_id, row.product_id, row.title, "", store_jpeg(data))
     )
   assert outcome["fingerprint"] == {"train": expected.hexdigest()}
-  assert outcome["reasons"] == {"the file is no JPEG, PNG or WebP photo": 1}
+  assert outcome["reasons"] == {"the file is no JPEG, PNG or WebP image": 1}
   assert names == {"in the table": 3}
 
 
@@ -189,7 +192,7 @@ def test_a_worker_that_fails_leaves_nothing(few, tmp_path, monkeypatch):
   def fail(root, name):
     raise RuntimeError(f"nobody expects {name}")
 
-  monkeypatch.setattr(beam_workers, "store_photo", fail)
+  monkeypatch.setattr(beam_workers, "load_image", fail)
   with pytest.raises(RuntimeError, match="nobody expects"):
     run(few, out=tmp_path / "data", **DIRECT)
   assert [path.name for path in tmp_path.iterdir()] == ["bucket"]

@@ -4,9 +4,10 @@ import json
 from collections import Counter
 
 import pytest
+from catalogue_rows import read_rows
 
 from item_jax.errors import UserError
-from item_jax.ingest.catalogue import Catalogue, read_rows
+from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.row import Rejected, Row, hash_split
 
 HEADER = "listing_id,product_id,image,title,category,split\n"

@@ -14,9 +14,10 @@ import tiny
 from item_jax.config import Config
 from item_jax.data.records import open_store
 from item_jax.errors import UserError
+from item_jax.models.base import Network
 from item_jax.objectives import category, chance
-from item_jax.tasks.category import find_categories, make_task
-from item_jax.tasks.networks import Network
+from item_jax.objectives.base import Context
+from item_jax.objectives.category import find_categories
 
 NAMES = ("Home > Lamps", "Garden > Pots > Small", "Home > Chairs")
 # Found with a table of crc32: two words that share theirs, one whose is 0.
@@ -33,7 +34,7 @@ def with_logits(logits_BC, category_B, classes_C):
     assert train
     return jnp.asarray(logits_BC), {"statistics": batch.product_B.sum()}
 
-  objective = category.make_objective(features, classes_C=classes_C)
+  objective = category.make_loss(features, classes_C=classes_C)
   batch = tiny.make_batch(len(logits_BC))._replace(
     category_B=np.asarray(category_B, np.uint32)
   )
@@ -133,7 +134,7 @@ def test_a_table_that_cannot_tell_is_refused(names, said):
 )
 def test_classes_must_ascend(classes):
   with pytest.raises(ValueError, match="ascend"):
-    category.make_objective(None, classes_C=classes)
+    category.make_loss(None, classes_C=classes)
 
 
 def test_the_floor_is_the_entropy_of_the_classes():
@@ -144,9 +145,9 @@ def test_the_floor_is_the_entropy_of_the_classes():
 
 
 def class_chance(store, names):
-  network = Network(**dict.fromkeys(Network._fields, 0))
-  task = make_task(Config(), None, network, names)
-  return task.floors(store, "train", None)["category"]
+  network = Network(None, None, None, dims=0, sequence="")
+  objective = category.make_objective(Context(Config(), network, None, names))
+  return objective.chance_levels(store, "train", None)["category"]
 
 
 def test_what_prepare_counted_is_taken_and_no_record_is_read(

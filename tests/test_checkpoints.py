@@ -92,7 +92,8 @@ def test_every_file_is_in_the_manifest_and_watched(filled):
   filled.verify(6)
 
 
-def test_whatever_is_damaged_the_one_before_is_taken(filled, tmp_path, capsys):
+def test_whatever_is_damaged_the_one_before_is_taken(filled, tmp_path, caplog):
+  caplog.set_level("INFO")
   folder = filled.folder / "6"
   intact = shutil.copytree(folder, tmp_path / "intact")
   names = [p.relative_to(intact) for p in intact.rglob("*") if p.is_file()]
@@ -114,7 +115,8 @@ def test_whatever_is_damaged_the_one_before_is_taken(filled, tmp_path, capsys):
       with pytest.raises(CorruptError):
         filled.restore(6, like(STATE))
       assert filled.newest_good() == 5
-      assert str(folder / name) in capsys.readouterr().out
+      assert str(folder / name) in caplog.text
+      caplog.clear()
       # Out of the way, not lost.
       assert filled.steps() == [2, 5]
       shutil.copytree(intact, folder)
@@ -130,11 +132,12 @@ def test_a_damaged_step_can_be_saved_again(filled):
   assert filled.newest_good() == 6
 
 
-def test_what_was_killed_before_its_manifest_is_no_checkpoint(filled, capsys):
+def test_what_was_killed_before_its_manifest_is_no_checkpoint(filled, caplog):
+  caplog.set_level("INFO")
   (filled.folder / "6" / MANIFEST).unlink()
   assert filled.steps() == [2, 5]
   assert filled.newest_good() == 5
-  assert "manifest.json is missing" in capsys.readouterr().out
+  assert "manifest.json is missing" in caplog.text
 
 
 def test_where_only_damaged_ones_are_left_nothing_starts_anew(filled):

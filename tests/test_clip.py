@@ -16,28 +16,20 @@ LENGTH = 10  # of a vector: unlike every width
 
 def make_model(**changes) -> Clip:
   fields = {
-    "words": tiny.WORDS,
+    "vocab_size": tiny.WORDS,
     "pad": tiny.PAD,
     "cls": tiny.CLS,
     "sep": tiny.SEP,
     "image_size": tiny.IMAGE,
     "patch": tiny.PATCH,
     "max_title_tokens": tiny.PLACES,
-    "layers": 2,
-    "width": 24,
-    "heads": 2,
-    "mlp": 40,
     "text_layers": 2,
     "text_width": 16,
     "text_heads": 2,
     "text_mlp": 36,
     "projection": LENGTH,
-    "dropout": 0.0,
-    "init_std": 0.2,
-    "dtype": jnp.float32,
-    "attention": "xla",
   }
-  return Clip(**(fields | changes))
+  return tiny.build_clip(**(fields | changes))
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,18 @@ import pytest
 import shell
 from exports import finish_export
 
-from item_jax.comparison import baselines, category, score
-from item_jax.comparison.category import Category
-from item_jax.comparison.compare import compare
+from item_jax.__main__ import main
+from item_jax.cli import compare as cli
+from item_jax.comparison import baselines, score
+from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request
+from item_jax.comparison.score import Category
+from item_jax.config import RENAMED
 from item_jax.data.records import open_store
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
-from item_jax.evaluation.fusion import fuse_exports
+from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.items import open_export
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.files import write_manifest
@@ -38,12 +41,12 @@ def options(words) -> dict[str, str]:
 class Fake:
   """Stands for the commands: writes what each would, and keeps count.
 
-  `stop_at`: the call at which Ctrl-C comes. `answers`: exit codes by the
-  words' first match.
+  `stop_at`: the call at which Ctrl-C comes. `codes`: exit codes by a part of
+  the command.
   """
 
   def __init__(self):
-    self.classify = Classify
+    self.probe = probe
     self.calls = []
     self.stop_at = None
     self.codes = {}
@@ -80,13 +83,13 @@ class Fake:
     if words[0] == "export" and overwrite:
       shutil.rmtree(given["out"], ignore_errors=True)
     if words[0] == "score":
-      score.make(Path(words[1]), self.classify)
-    elif words[0] == "untaught":
+      score.score_request(Path(words[1]), self.probe)
+    elif words[0] == "baseline":
       folder, kind, data, *splits = words[1:]
-      baselines.make(Path(folder), kind, open_store(data), splits)
+      baselines.score_baseline(Path(folder), kind, open_store(data), splits)
     elif words[0] == "fuse":
       at = words.index("--tune") + 1 if "--tune" in words else 0
-      fuse_exports(
+      fuse(
         *map(Path, words[1:3]),
         out=Path(given["out"]),
         share=float(given.get("share", 0.5)),
@@ -181,23 +184,17 @@ COUNTS = {
 }
 
 
-class Classify:
-  """Stands for the classifiers: right about the first half."""
-
-  @staticmethod
-  def probe(train, val, test):
-    rows = len(np.load(test / "embeddings.npy"))
-    true_Q = np.arange(rows) % 3
-    said_Q = np.where(np.arange(rows) < rows // 2, true_Q, 3)
-    right = (true_Q == said_Q).mean()
-    return Category(right, 0.25, COUNTS, np.arange(rows), true_Q, said_Q)
-
-  own = staticmethod(category.own)
+def probe(train, val, test):
+  """Stands for the classifier: right about the first half."""
+  rows = len(np.load(test / "embeddings.npy"))
+  true_Q = np.arange(rows) % 3
+  predicted_Q = np.where(np.arange(rows) < rows // 2, true_Q, 3)
+  right = (true_Q == predicted_Q).mean()
+  return Category(right, 0.25, COUNTS, np.arange(rows), true_Q, predicted_Q)
 
 
-def ask(tiny_data, out, fake, **changes) -> int:
-  how = {k: changes.pop(k) for k in ("dry_run", "report_only") if k in changes}
-  request = Request(
+def make_request(tiny_data, out, **changes) -> Request:
+  return Request(
     data=tiny_data,
     out=out,
     **{
@@ -208,14 +205,19 @@ def ask(tiny_data, out, fake, **changes) -> int:
     }
     | changes,
   )
-  return compare(request, commands=fake, describe=describe, **how)
+
+
+def run_compare(tiny_data, out, fake, **changes) -> int:
+  """The exit code of `item-jax compare`."""
+  request = make_request(tiny_data, out, **changes)
+  return cli.compare(request, commands=fake, describe=describe)
 
 
 @pytest.fixture(scope="module")
 def whole(tiny_data, tmp_path_factory):
   """A comparison that nothing disturbed, and what it called."""
   out, fake = tmp_path_factory.mktemp("whole") / "c", Fake()
-  assert ask(tiny_data, out, fake) == 0
+  assert run_compare(tiny_data, out, fake) == 0
   return out, fake
 
 
@@ -243,7 +245,7 @@ def test_every_system_gets_the_same_budget_and_grid(whole):
 def test_a_tuning_run_of_all_steps_is_the_first_seeds(tiny_data, tmp_path):
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item,roberta,untrained", "tune_share": 1.0}
-  assert ask(tiny_data, out, fake, budget="30steps", **how) == 0
+  assert run_compare(tiny_data, out, fake, budget="30steps", **how) == 0
   # RoBERTa's best is an end of the grid: one more is tried.
   for system, tried in (("item", 3), ("roberta", 4)):
     runs = [run for run in fake.trained() if run[0] == system]
@@ -262,25 +264,25 @@ def test_a_tuning_run_of_all_steps_is_the_first_seeds(tiny_data, tmp_path):
 def test_a_time_that_was_not_kept_is_noted(tiny_data, tmp_path):
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item", "seeds": 1}
-  assert ask(tiny_data, out, fake, rates="1", **how) == 0
+  assert run_compare(tiny_data, out, fake, rates="1", **how) == 0
   # One rate: the steps are bench's, and take twice the time.
   text = (out / "comparison.md").read_text()
   assert "a tenth off or more: item 2.00." in text
   out = tmp_path / "tuned"
-  assert ask(tiny_data, out, fake, rates="0.1,1", **how) == 0
+  assert run_compare(tiny_data, out, fake, rates="0.1,1", **how) == 0
   text = (out / "comparison.md").read_text()
   assert "divided by the budget" not in text
   assert "others were tried beyond it: item 10." in text
   assert "Still at the edge" not in text
   assert "No rate ended" not in text
   out = tmp_path / "flat"
-  assert ask(tiny_data, out, fake, rates="0.01,0.02,0.04", **how) == 0
+  assert run_compare(tiny_data, out, fake, rates="0.01,0.02,0.04", **how) == 0
   text = (out / "comparison.md").read_text()
   assert "No rate ended a tenth above its first evaluation" in text
 
 
 @pytest.mark.parametrize(
-  ("rates", "tried", "said"),
+  ("rates", "tried", "note"),
   [
     # The best rate is 1; each new one is 1.4 times the one before, or less.
     ("0.5,0.7", [0.5, 0.7, 0.98, 1.4], "beyond it: item 0.98, 1.4."),
@@ -291,15 +293,15 @@ def test_a_time_that_was_not_kept_is_noted(tiny_data, tmp_path):
   ],
 )
 def test_the_grid_grows_where_its_end_is_best(
-  tiny_data, tmp_path, rates, tried, said
+  tiny_data, tmp_path, rates, tried, note
 ):
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item", "seeds": 1, "rates": rates}
-  assert ask(tiny_data, out, fake, **how) == 0
+  assert run_compare(tiny_data, out, fake, **how) == 0
   factors = [run[3] / 2e-3 for run in fake.trained()[:-1]]
   assert factors == pytest.approx(tried)
-  assert said in (out / "comparison.md").read_text()
-  assert ask(tiny_data, out, again := Fake(), **how) == 0
+  assert note in (out / "comparison.md").read_text()
+  assert run_compare(tiny_data, out, again := Fake(), **how) == 0
   assert not again.trained()
 
 
@@ -371,7 +373,7 @@ def test_the_table_has_a_row_a_system(whole):
 def test_what_is_finished_is_not_done_again(tiny_data, whole):
   out, _ = whole
   before, again = numbers(out), Fake()
-  assert ask(tiny_data, out, again) == 0
+  assert run_compare(tiny_data, out, again) == 0
   assert again.calls == []
   assert numbers(out) == before
 
@@ -381,8 +383,8 @@ def test_side_by_side_gives_the_same_numbers(tiny_data, tmp_path, whole):
   there, undisturbed = whole
   out, first, second = tmp_path / "c", Fake(), Fake()
   first.stop_at = 25
-  assert ask(tiny_data, out, first, jobs=2) == 75
-  assert ask(tiny_data, out, second, jobs=2) == 0
+  assert run_compare(tiny_data, out, first, jobs=2) == 75
+  assert run_compare(tiny_data, out, second, jobs=2) == 0
   assert numbers(out) == numbers(there)
   runs = first.trained() + second.trained()
   assert sorted(runs) == sorted(undisturbed.trained())
@@ -395,12 +397,12 @@ def test_interrupted_at_every_call_ends_the_same(tiny_data, tmp_path, whole):
   while not codes or codes[-1] != 0:
     fake = Fake()
     fake.stop_at = 4
-    codes.append(ask(tiny_data, out, fake))
+    codes.append(run_compare(tiny_data, out, fake))
     seen += fake.calls
     assert len(codes) < 50
   assert set(codes[:-1]) == {75}
   assert len(codes) > 10
-  # Only what a kill may leave as a half is said again: the predictions.
+  # Only what a kill may leave as a half is made again: the predictions.
   kinds, once = (
     [(name, system) for name, system, _ in calls if name != "predict"]
     for calls in (seen, undisturbed.calls)
@@ -415,15 +417,15 @@ def test_the_table_of_an_interrupted_one_says_what_is_missing(
   fake = Fake()
   fake.stop_at = 12
   out = tmp_path / "c"
-  assert ask(tiny_data, out, fake) == 75
+  assert run_compare(tiny_data, out, fake) == 75
   text = (out / "comparison.md").read_text()
   assert "item (1 of 2 seeds)" in text
   assert "roberta (0 of 2 seeds)" in text
   shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports")
   (out / "comparison.md").unlink()
-  assert ask(tiny_data, out, Fake(), report_only=True) == 0
+  report(make_request(tiny_data, out), describe=describe)
   with pytest.raises(UserError, match="nothing begun"):
-    ask(tiny_data, tmp_path / "typo", Fake(), report_only=True)
+    report(make_request(tiny_data, tmp_path / "typo"), describe=describe)
   assert not (tmp_path / "typo").exists()
   assert (
     text.split("Scores")[1]
@@ -435,27 +437,27 @@ def test_a_run_half_done_is_gone_on_with(tiny_data, tmp_path):
   """Without its result file a run is not finished, whatever is there."""
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item", "seeds": 1, "rates": "1"}
-  assert ask(tiny_data, out, fake, **how) == 0
+  assert run_compare(tiny_data, out, fake, **how) == 0
   for name in ("result.json", "scores.json", "values.npz"):
     (out / "runs" / "item" / "seed-0" / name).unlink()
   shutil.rmtree(out / "runs" / "item" / "seed-0" / "exports" / "test-image")
   again = Fake()
-  assert ask(tiny_data, out, again, **how) == 0
+  assert run_compare(tiny_data, out, again, **how) == 0
   assert [call[0] for call in again.calls] == ["train", "export", "score"]
 
 
 def test_a_result_that_was_changed_is_refused(tiny_data, tmp_path):
   out = tmp_path / "c"
   how = {"systems": "tfidf", "seeds": 1}
-  assert ask(tiny_data, out, Fake(), **how) == 0
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
   path = out / "runs" / "tfidf" / "seed-0" / "values.npz"
   path.write_bytes(path.read_bytes()[:-1])
   with pytest.raises(UserError, match=r"values\.npz is not what"):
-    ask(tiny_data, out, Fake(), **how)
+    run_compare(tiny_data, out, Fake(), **how)
 
 
 @pytest.mark.parametrize(
-  ("change", "said"),
+  ("change", "message"),
   [
     ({"budget": "200s"}, "budget: was '100 seconds', is '200 seconds'"),
     ({"budget": None}, 'is "the config\'s steps"'),
@@ -470,12 +472,12 @@ def test_a_result_that_was_changed_is_refused(tiny_data, tmp_path):
     ),
   ],
 )
-def test_another_plan_is_refused_by_name(tiny_data, whole, change, said):
+def test_another_plan_is_refused_by_name(tiny_data, whole, change, message):
   out, _ = whole
   before = (out / "plan.json").read_bytes()
   fake = Fake()
-  with pytest.raises(UserError, match=re.escape(said)):
-    ask(tiny_data, out, fake, **change)
+  with pytest.raises(UserError, match=re.escape(message)):
+    run_compare(tiny_data, out, fake, **change)
   assert fake.calls == []
   assert (out / "plan.json").read_bytes() == before
 
@@ -487,15 +489,15 @@ def test_other_data_is_refused_and_moved_data_is_not(
   moved = tmp_path / "moved"
   shutil.copytree(tiny_data, moved)
   fake = Fake()
-  assert ask(moved, out, fake) == 0
+  assert run_compare(moved, out, fake) == 0
   assert fake.calls == []
   catalogue = json.loads((moved / "catalogue.json").read_text())
   catalogue["fingerprint"]["train"] = "0" * 64
   (moved / "catalogue.json").write_text(json.dumps(catalogue))
   write_manifest(moved)
   with pytest.raises(UserError, match=r"data: was .*moved.* is .*000000"):
-    ask(moved, out, fake)
-  assert ask(tiny_data, out, fake) == 0
+    run_compare(moved, out, fake)
+  assert run_compare(tiny_data, out, fake) == 0
 
 
 def test_data_with_another_tokenizer_are_other_data(tiny_data, whole, tmp_path):
@@ -508,20 +510,20 @@ def test_data_with_another_tokenizer_are_other_data(tiny_data, whole, tmp_path):
   write_manifest(moved)
   fake = Fake()
   with pytest.raises(UserError, match=r"data: was .*is .*'tokenizer': '0000"):
-    ask(moved, whole[0], fake)
+    run_compare(moved, whole[0], fake)
   assert fake.calls == []
 
 
 def test_a_table_names_what_made_its_rows(tiny_data, tmp_path):
   """Whoever writes it: a row may be of another version."""
   how = {"systems": "tfidf", "seeds": 1}
-  assert ask(tiny_data, tmp_path / "c", Fake(), **how) == 0
+  assert run_compare(tiny_data, tmp_path / "c", Fake(), **how) == 0
   path = tmp_path / "c" / "runs" / "tfidf" / "seed-0" / "scores.json"
   scores = json.loads(path.read_text())
   now = scores["versions"]["scikit-learn"]
   scores["versions"]["scikit-learn"] = "0.1"
   path.write_text(json.dumps(scores))
-  ask(tiny_data, tmp_path / "c", Fake(), report_only=True, **how)
+  report(make_request(tiny_data, tmp_path / "c", **how), describe=describe)
   about = json.loads((tmp_path / "c" / "comparison.json").read_text())["about"]
   assert about["versions"]["scikit-learn"] == "0.1" != now
 
@@ -530,22 +532,22 @@ def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
   shutil.copytree(CONFIGS, tmp_path / "configs")
   config = tmp_path / "configs" / "comparison.py"
   how = {"systems": "item", "seeds": 1, "config": str(config)}
-  assert ask(tiny_data, tmp_path / "c", Fake(), **how) == 0
+  assert run_compare(tiny_data, tmp_path / "c", Fake(), **how) == 0
   size = tmp_path / "configs" / "item_tiny.py"
   was = size.read_text()
   size.write_text(was.replace("optim.lr = 2e-3", "optim.lr = 3e-3"))
   with pytest.raises(UserError, match=r"optim.lr: was 0.002, is 0.003"):
-    ask(tiny_data, tmp_path / "c", Fake(), **how)
+    run_compare(tiny_data, tmp_path / "c", Fake(), **how)
   size.write_text(was)
   text = config.read_text()
   text = text.replace('("resnet50", "roberta")', '("roberta", "resnet50")')
   config.write_text(text)
   with pytest.raises(UserError, match=r"fusions: was .*'resnet50', 'roberta'"):
-    ask(tiny_data, tmp_path / "c", Fake(), **how)
+    run_compare(tiny_data, tmp_path / "c", Fake(), **how)
 
 
 @pytest.mark.parametrize(
-  ("change", "said"),
+  ("change", "message"),
   [
     ({"seeds": 0}, "seeds=0"),
     ({"tune_share": 0.0}, "tune_share"),
@@ -563,19 +565,32 @@ def test_a_changed_config_file_is_refused(tiny_data, tmp_path):
     ({"overrides": ("--config.optim.accumulate=2",)}, "resnet50: optim.accum"),
   ],
 )
-def test_what_cannot_work_is_said_before_anything(
-  tiny_data, tmp_path, change, said
+def test_what_cannot_work_is_refused_before_anything(
+  tiny_data, tmp_path, change, message
 ):
-  with pytest.raises(UserError, match=re.escape(said)):
-    ask(tiny_data, tmp_path / "c", Fake(), **change)
+  with pytest.raises(UserError, match=re.escape(message)):
+    run_compare(tiny_data, tmp_path / "c", Fake(), **change)
   assert not (tmp_path / "c").exists()
+
+
+def test_a_plan_of_an_earlier_version_is_gone_on_with(tiny_data, tmp_path):
+  """Its configs have the former names of options."""
+  out, how = tmp_path / "c", {"systems": "item", "seeds": 1, "rates": "1"}
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
+  plan = json.loads((out / "plan.json").read_text())
+  config = plan["systems"]["item"]["config"]
+  for former, name in RENAMED.items():
+    config[former] = config.pop(name)
+  (out / "plan.json").write_text(json.dumps(plan))
+  assert run_compare(tiny_data, out, again := Fake(), **how) == 0
+  assert again.calls == []
 
 
 def test_more_systems_and_seeds_may_follow(tiny_data, tmp_path):
   out = tmp_path / "c"
-  assert ask(tiny_data, out, Fake(), systems="item", seeds=1) == 0
+  assert run_compare(tiny_data, out, Fake(), systems="item", seeds=1) == 0
   fake = Fake()
-  assert ask(tiny_data, out, fake, systems="item,roberta", seeds=2) == 0
+  assert run_compare(tiny_data, out, fake, systems="item,roberta", seeds=2) == 0
   runs = [
     (system, seed) for system, seed, steps, _ in fake.trained() if steps == 100
   ]
@@ -591,13 +606,13 @@ def test_a_system_that_fails_does_not_stop_the_others(tiny_data, tmp_path):
   log = out / "runs" / "resnet50" / "seed-0" / "log.txt"
   log.parent.mkdir(parents=True)
   log.write_text("Traceback\nMemoryError: all gone\n")
-  assert ask(tiny_data, out, fake, **how) == 4
+  assert run_compare(tiny_data, out, fake, **how) == 4
   rows = {row["system"]: row for row in numbers(out)}
   assert rows["resnet50"]["missing"] == 1
   assert rows["roberta"]["missing"] == 0
   text = (out / "comparison.md").read_text()
   assert re.search("Failed: resnet50, seed 0: .* MemoryError: all gone", text)
-  assert ask(tiny_data, out, Fake(), **how) == 0
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
   assert "Failed" not in (out / "comparison.md").read_text()
 
 
@@ -610,7 +625,7 @@ def test_no_rate_that_ends_is_one_rows_loss(tiny_data, tmp_path):
     (workdir / "metrics.jsonl").write_text(bad)
   fake.codes = {"item,tiny --workdir": [4] * 3}
   how = {"seeds": 1, "systems": "item,untrained,tfidf"}
-  assert ask(tiny_data, out, fake, **how) == 4
+  assert run_compare(tiny_data, out, fake, **how) == 4
   rows = {row["system"]: row for row in numbers(out)}
   assert [row["missing"] for row in rows.values()] == [1, 1, 0]
   text = (out / "comparison.md").read_text()
@@ -622,7 +637,7 @@ def test_what_is_made_of_a_failed_row_says_so(tiny_data, tmp_path):
   out, fake = tmp_path / "c", Fake()
   fake.codes = {"roberta,tiny --workdir": [1]}
   how = {"seeds": 1, "systems": "resnet50+roberta"}
-  assert ask(tiny_data, out, fake, **how) == 4
+  assert run_compare(tiny_data, out, fake, **how) == 4
   rows = {row["system"]: row for row in numbers(out)}
   assert rows["resnet50"]["missing"] == 0
   text = (out / "comparison.md").read_text()
@@ -630,24 +645,20 @@ def test_what_is_made_of_a_failed_row_says_so(tiny_data, tmp_path):
 
 
 def test_only_a_lack_of_categories_is_a_result(tiny_data, tmp_path):
-  class Lacking(Classify):
-    @staticmethod
-    def probe(train, val, test):
-      raise NothingToScore("the training rows have 1 categories")
+  def lacking(train, val, test):
+    raise NothingToScore("the training rows have 1 categories")
 
-  class Broken(Classify):
-    @staticmethod
-    def probe(train, val, test):
-      raise UserError("row 3 is not finite")
+  def broken(train, val, test):
+    raise UserError("row 3 is not finite")
 
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "item", "seeds": 1, "rates": "1"}
-  fake.classify = Broken
-  assert ask(tiny_data, out, fake, **how) == 4
+  fake.probe = broken
+  assert run_compare(tiny_data, out, fake, **how) == 4
   text = (out / "comparison.md").read_text()
   assert "Failed: item, seed 0: row 3 is not finite" in text
-  fake.classify = Lacking
-  assert ask(tiny_data, out, fake, **how) == 0
+  fake.probe = lacking
+  assert run_compare(tiny_data, out, fake, **how) == 0
   text = (out / "comparison.md").read_text()
   assert "No category of item: the training rows have 1 categories." in text
 
@@ -656,7 +667,7 @@ def test_stopped_by_somebody_else_training_goes_on(tiny_data, tmp_path):
   fake = Fake()
   fake.codes = {"seed-0": [75, 75]}
   how = {"systems": "item", "seeds": 1, "rates": "1"}
-  assert ask(tiny_data, tmp_path / "c", fake, **how) == 0
+  assert run_compare(tiny_data, tmp_path / "c", fake, **how) == 0
   first, second, third = (c for c in fake.calls if c[0] == "train")
   assert first == second == third
 
@@ -669,13 +680,13 @@ def test_a_diverged_run_is_a_result_of_none(tiny_data, tmp_path):
   (workdir / "metrics.jsonl").write_text(json.dumps(bad) + "\n")
   fake.codes = {"train": [4]}
   how = {"systems": "item", "seeds": 2, "rates": "1"}
-  assert ask(tiny_data, out, fake, **how) == 4
+  assert run_compare(tiny_data, out, fake, **how) == 4
   (row,) = numbers(out)
   assert row["seeds"] == [1]
   assert "diverged" in (out / "comparison.md").read_text()
   # It would diverge again: nothing is trained twice.
   again = Fake()
-  assert ask(tiny_data, out, again, **how) == 4
+  assert run_compare(tiny_data, out, again, **how) == 4
   assert again.calls == []
 
 
@@ -687,14 +698,14 @@ def test_half_a_row_of_a_log_costs_no_table(tiny_data, tmp_path):
   (workdir / "metrics.jsonl").write_text('{"step": 9, "ki')
   fake.codes = {"train": [4]}
   how = {"systems": "item,tfidf", "seeds": 1, "rates": "1"}
-  assert ask(tiny_data, out, fake, **how) == 4
+  assert run_compare(tiny_data, out, fake, **how) == 4
   assert "train ended with 4" in (out / "comparison.md").read_text()
   assert [row["system"] for row in numbers(out)] == ["item", "tfidf"]
 
 
 def test_a_damaged_export_is_made_again(tiny_data, tmp_path):
   out, how = tmp_path / "c", {"systems": "item", "seeds": 1, "rates": "1"}
-  assert ask(tiny_data, out, Fake(), **how) == 0
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
   seed = out / "runs" / "item" / "seed-0"
   vectors = seed / "exports" / "test-both" / "embeddings.npy"
   data = bytearray(vectors.read_bytes())
@@ -702,56 +713,97 @@ def test_a_damaged_export_is_made_again(tiny_data, tmp_path):
   vectors.write_bytes(data)
   (seed / score.SCORES_FILE).unlink()
   again = Fake()
-  assert ask(tiny_data, out, again, **how) == 0
+  assert run_compare(tiny_data, out, again, **how) == 0
   (export,) = (given for what, _, given in again.calls if what == "export")
   assert export["out"] == str(vectors.parent)
   assert score.read(seed) is not None
+
+
+def test_the_command_prints_what_the_library_returns(
+  tiny_data, tmp_path, capsys, caplog
+):
+  out = tmp_path / "c"
+  how = {"systems": "tfidf", "seeds": 1}
+  request = make_request(tiny_data, out, **how)
+  with caplog.at_level("INFO", logger="item_jax"):
+    found = compare(request, commands=Fake(), describe=describe)
+  assert caplog.messages == ["tfidf: scores"]
+  assert capsys.readouterr().out == ""
+  assert str(found) == (out / "comparison.md").read_text()
+  assert found.to_dict() == json.loads((out / "comparison.json").read_text())
+  (line,) = found.to_frame().to_dict("records")
+  assert (
+    line["both/recall@10 mean"]
+    == found.rows[0]["cells"]["both/recall@10"]["mean"]
+  )
+  assert "<th>recall@10</th>" in found._repr_html_()
+  words = ["compare", f"--data={tiny_data}", f"--out={out}", "--systems=tfidf"]
+  words += ["--seeds=1", "--budget=100s", f"--config={request.config}"]
+  assert main([*words, "--report_only"]) == 0
+  assert capsys.readouterr().out.startswith(str(found).split("- ")[0])
+  assert main([*words, "--dry_run"]) == 0
+  assert "nothing to train for: tfidf" in capsys.readouterr().out
+  assert main(words) == 0
+  assert "| tfidf |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("device", [None, "H200"])
+def test_the_device_is_the_runs(tiny_data, tmp_path, device):
+  """As run.json names it; runs of earlier versions name it in their log."""
+  workdir = tmp_path / "c" / "runs" / "item" / "seed-0" / "workdir"
+  workdir.mkdir(parents=True)
+  run = {"attention": "xla"} | ({"device": device} if device else {})
+  (workdir / "run.json").write_text(json.dumps(run))
+  log = "1,234 parameters on {'data': 1, 'fsdp': 1} cpu devices\n"
+  (workdir.parent / "log.txt").write_text(log)
+  how = {"systems": "tfidf", "seeds": 1}
+  assert run_compare(tiny_data, tmp_path / "c", Fake(), **how) == 0
+  about = json.loads((tmp_path / "c" / "comparison.json").read_text())["about"]
+  assert about["device"].startswith(f"{device or 'cpu'}, ")
 
 
 def test_two_at_once_are_refused(tiny_data, tmp_path):
   class Nested(Fake):
     def _bench(self, given, system):
       with pytest.raises(UserError, match="another comparison is at work"):
-        ask(tiny_data, tmp_path / "c", Fake())
+        run_compare(tiny_data, tmp_path / "c", Fake())
       super()._bench(given, system)
 
-  assert ask(tiny_data, tmp_path / "c", Nested(), systems="item") == 0
+  assert run_compare(tiny_data, tmp_path / "c", Nested(), systems="item") == 0
 
 
-def test_dry_run_prints_the_cost_and_writes_nothing(
-  tiny_data, tmp_path, capsys
-):
-  out, fake = tmp_path / "c", Fake()
-  assert ask(tiny_data, out, fake, dry_run=True) == 0
-  text = capsys.readouterr().out
+def estimated(tiny_data, out, **changes) -> str:
+  return str(
+    estimate(make_request(tiny_data, out, **changes), describe=describe)
+  )
+
+
+def test_an_estimate_tells_the_cost_and_writes_nothing(tiny_data, tmp_path):
+  out = tmp_path / "c"
+  text = estimated(tiny_data, out)
   # 100 s x (3 rates x 1/4 + 2 seeds), four systems.
   assert re.search(r"resnet50 +5 +0 +by its speed +275 +- ", text)
   assert re.search(r"in all +20 +0 +1,100 +-", text)
   assert "up to 4 more of these, where the best rate is an end" in text
   assert not out.exists()
-  assert fake.calls == []
-  assert ask(tiny_data, out, fake, dry_run=True, budget="400steps") == 0
-  text = capsys.readouterr().out
+  text = estimated(tiny_data, out, budget="400steps")
   # 400 steps x 2.75 x 64 pairs x 10 FLOPs.
   assert re.search(r"roberta +5 +0 +400 +- +704,000", text)
 
 
-def test_dry_run_bills_what_is_left(tiny_data, tmp_path, whole, capsys):
+def test_an_estimate_is_of_what_is_left(tiny_data, tmp_path, whole):
   out, _ = whole
-  fake = Fake()
-  assert ask(tiny_data, out, fake, dry_run=True, seeds=3) == 0
-  text = capsys.readouterr().out
+  text = estimated(tiny_data, out, seeds=3)
   assert re.search(r"item +6 +5 +100 +100 +", text)
   assert re.search(r"in all +24 +20 +400 +", text)
-  how = {"dry_run": True, "jobs": 2, "systems": "item,clip"}
-  assert ask(tiny_data, tmp_path / "c", fake, **how) == 0
-  assert "about 275 s elapsed, 2 side by side" in capsys.readouterr().out
+  text = estimated(tiny_data, tmp_path / "c", jobs=2, systems="item,clip")
+  assert "about 275 s elapsed, 2 side by side" in text
 
 
 def test_the_ablation_trains_equal_configs_once(tiny_data, tmp_path, capsys):
   out, fake = tmp_path / "c", Fake()
   how = {"systems": "ablation", "config": None, "seeds": 1, "rates": "1"}
-  assert ask(tiny_data, out, fake, **how) == 0
+  assert run_compare(tiny_data, out, fake, **how) == 0
   runs = [run[0] for run in fake.trained()]
   assert {"full", "no_gmlm", "only_global", "align", "post_norm"} <= set(runs)
   assert not {"patch50", "pre_norm"} & set(runs)  # tiny does so anyway
@@ -771,8 +823,8 @@ def test_rates_need_pairs_to_be_chosen_by(tiny_data, tmp_path):
   (lonely / "catalogue.json").write_text(json.dumps(catalogue))
   write_manifest(lonely)
   with pytest.raises(UserError, match="--rates=1"):
-    ask(lonely, tmp_path / "c", Fake())
-  assert ask(lonely, tmp_path / "c", Fake(), rates="1") == 0
+    run_compare(lonely, tmp_path / "c", Fake())
+  assert run_compare(lonely, tmp_path / "c", Fake(), rates="1") == 0
 
 
 def in_progress(log: Path) -> int:
@@ -818,10 +870,10 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   parts = [folder / "exports" / f"{s}-both" for s in ("train", "val", "test")]
   for side in ("both", "image", "title"):
     export = parts[2].with_name(f"test-{side}")
-    again = retrieval.score(*open_export(export), bootstrap=0).summary
+    again = retrieval.score(open_export(export), bootstrap=0).summary
     for measure in ("recall@10", "map@10"):
       assert clip["cells"][f"{side}/{measure}"]["mean"] == again[measure]
-  found = category.probe(*parts)
+  found = score.probe(*parts)
   assert clip["cells"]["category/accuracy"]["mean"] == found.accuracy
   assert clip["cells"]["category/macro_f1"]["mean"] == found.macro_f1
   assert "category/macro_f1" in rows["tfidf"]["against"]
@@ -831,7 +883,7 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   assert "item-jax compare" in about["command"]
 
   request = Request(data=tiny_data, out=out, **how)
-  assert compare(request) == 0  # there is nothing left to do
+  assert not compare(request).failures  # there is nothing left to do
   assert log.read_text() == text
   assert numbers(out) == list(rows.values())
   assert not [f for f in verify(out) if f.state != "whole"]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 import re
@@ -17,24 +18,28 @@ import pytest
 
 from item_jax import config_flags
 from item_jax.comparison import (
+  baselines,
+  child,
+  estimate,
   page,
   plan,
   render,
   runs,
   score,
   subprocesses,
+  summary,
   systems,
   tune,
 )
-from item_jax.comparison import table as table_lib
-from item_jax.comparison.category import Category
 from item_jax.comparison.plan import Budget, Run
-from item_jax.comparison.score import Result
+from item_jax.comparison.result import Comparison
+from item_jax.comparison.score import Category, Result
+from item_jax.comparison.table import Bold, amount, fraction
 from item_jax.config import Config, flatten
 from item_jax.errors import UserError
 from item_jax.evaluation import labels
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.retrieval import Scored
+from item_jax.evaluation.retrieval import Scores
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -46,7 +51,7 @@ def flat(file: str, *variant: str) -> dict:
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
 def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
-  known = systems.read_known(str(CONFIGS / "comparison.py"))
+  known = systems.read_available(str(CONFIGS / "comparison.py"))
   item = flat("comparison.py", f"item,{size}")
   own = {
     "item": set(),
@@ -74,7 +79,7 @@ def test_the_tiny_size_is_the_quickstarts_at_64_pixels():
 
 
 def test_each_ablation_changes_one_thing():
-  known = systems.read_known(str(CONFIGS / "ablation.py"))
+  known = systems.read_available(str(CONFIGS / "ablation.py"))
   full = flat("ablation.py", "full,base")
   assert full == flat("comparison.py", "item,base")
   changes = {}
@@ -107,7 +112,7 @@ def test_unknown_variants_are_named():
 
 
 def test_rows_bring_what_they_are_made_of():
-  known = systems.read_known(str(CONFIGS / "comparison.py"))
+  known = systems.read_available(str(CONFIGS / "comparison.py"))
   rows = systems.choose("resnet50+roberta_tuned, tfidf", known)
   assert [row.name for row in rows] == [
     "resnet50",
@@ -131,7 +136,7 @@ def test_rows_bring_what_they_are_made_of():
 
 def test_a_config_file_without_variants_is_refused():
   with pytest.raises(UserError, match="VARIANTS"):
-    systems.read_known(str(CONFIGS / "item_tiny.py"))
+    systems.read_available(str(CONFIGS / "item_tiny.py"))
 
 
 @pytest.mark.parametrize(
@@ -163,11 +168,11 @@ def test_what_is_no_list_of_rates_is_refused(text):
 def test_seconds_become_steps_by_the_measured_speed():
   config = Config()
   seconds = Budget(300.0, "seconds")
-  assert plan.settle_steps(seconds, config, None) is None
-  assert plan.settle_steps(seconds, config, 0.25) == 1200
-  assert plan.settle_steps(seconds, config, 400.0) == plan.LEAST_STEPS
-  assert plan.settle_steps(Budget(7, "steps"), config, None) == 7
-  assert plan.settle_steps(plan.parse_budget(None), config, None) == 100_000
+  assert plan.steps_of(seconds, config, None) is None
+  assert plan.steps_of(seconds, config, 0.25) == 1200
+  assert plan.steps_of(seconds, config, 400.0) == plan.MIN_STEPS
+  assert plan.steps_of(Budget(7, "steps"), config, None) == 7
+  assert plan.steps_of(plan.parse_budget(None), config, None) == 100_000
 
 
 def test_a_run_keeps_the_schedules_proportions():
@@ -190,20 +195,22 @@ def test_the_cost_counts_tuning_and_seeds():
   config.batch_size = 10
   facts = {"flops_per_sample": 7.0}
   how = {"rates": (0.3, 1, 3), "share": 0.25, "seeds": 2}
-  cost = plan.cost(facts, Budget(100, "seconds"), config, **how)
+  cost = estimate.cost(facts, Budget(100, "seconds"), config, **how)
   some = {"runs": 5, "done": 0, "steps": None}
   assert cost == {**some, "seconds": 275.0, "flops": None}
-  cost = plan.cost(facts, Budget(40, "steps"), config, **how)
+  cost = estimate.cost(facts, Budget(40, "steps"), config, **how)
   some["steps"] = 40
   assert cost == {**some, "seconds": None, "flops": 7700.0}
   # All but one tuning run and one seed.
   done = {"tune-0.3", "tune-3", "seed-0", "seed-7"}
-  cost = plan.cost(facts, Budget(40, "steps"), config, **how, done=done)
+  cost = estimate.cost(facts, Budget(40, "steps"), config, **how, done=done)
   assert cost == {**some, "done": 3, "seconds": None, "flops": 3500.0}
   # The best of three whole runs is the first seed's.
-  cost = plan.cost(facts, Budget(40, "steps"), config, **how | {"share": 1.0})
+  cost = estimate.cost(
+    facts, Budget(40, "steps"), config, **how | {"share": 1.0}
+  )
   assert cost == {**some, "runs": 4, "seconds": None, "flops": 11200.0}
-  cost = plan.cost(
+  cost = estimate.cost(
     facts | {"seconds_per_step": 0.5, "steps": 200},
     Budget(100, "seconds"),
     config,
@@ -234,7 +241,7 @@ def test_the_rate_is_chosen_by_validation():
     run["evaluations"][0] = {runs.CHOICE_METRIC: first}
   assert tune.choose_rate({0.3: slow, 1: quick}) == 1
   # One that diverged after it rose says nothing of the others.
-  assert not tune.any_rose({3: rated(0.9, diverged=True), 1: rated(0.1)})
+  assert not tune.any_improved({3: rated(0.9, diverged=True), 1: rated(0.1)})
   # A run that diverged is no candidate, whatever it scored on its way.
   both = {1: rated(0.1), 3: rated(0.9, diverged=True)}
   assert tune.choose_rate(both) == 1
@@ -254,11 +261,11 @@ def test_a_log_gives_seconds_and_evaluations():
     {"step": 30, "kind": "eval", "both/map@10": 0.1},
   ]
   # 10 steps of 8 at 20/s, then 5 at 40/s.
-  assert runs.seconds_of(rows, 8) == pytest.approx(4 + 1)
+  assert runs.training_seconds(rows, 8) == pytest.approx(4 + 1)
   assert [row["step"] for row in runs.evaluations(rows)] == [10, 20, 30]
 
 
-def answers(*values, products="ppqqr", **cells) -> Result:
+def result_of(*values, products="ppqqr", **cells) -> Result:
   name = "both/recall@10"
   return Result(
     {name: float(np.mean(values)), **cells},
@@ -274,10 +281,10 @@ def test_means_and_spreads_by_hand():
   sides, other = {"gap": 0.3}, {"gap": 0.1}
   results = {
     "item": {
-      0: answers(1, 1, 0, 0, 0, **sides),
-      1: answers(1, 1, 1, 1, 0, **other),
+      0: result_of(1, 1, 0, 0, 0, **sides),
+      1: result_of(1, 1, 1, 1, 0, **other),
     },
-    "tfidf": {0: answers(1, 1, 1, 1, 1)},
+    "tfidf": {0: result_of(1, 1, 1, 1, 1)},
   }
   facts = {
     "item": {
@@ -288,7 +295,7 @@ def test_means_and_spreads_by_hand():
     },
     "tfidf": {"kind": "tfidf", "seeds": 1},
   }
-  item, tfidf = table_lib.make_rows(results, facts, base="item", resamples=200)
+  item, tfidf = summary.make_rows(results, facts, base="item", resamples=200)
   assert item["missing"] == 1
   assert tfidf["missing"] == 0
   cell = item["cells"]["both/recall@10"]
@@ -310,13 +317,13 @@ def test_means_and_spreads_by_hand():
 def test_the_bootstrap_draws_products_not_queries():
   """Enumerated: three products of 2, 2, 1 queries, differences 0, 1/2, 1."""
   ours, theirs = (
-    {0: answers(1, 1, 1, 1, 1)},
+    {0: result_of(1, 1, 1, 1, 1)},
     {
-      0: answers(1, 1, 0, 0, 0),
-      1: answers(1, 1, 1, 1, 0),
+      0: result_of(1, 1, 0, 0, 0),
+      1: result_of(1, 1, 1, 1, 0),
     },
   )
-  found = table_lib.hold_against(ours, theirs, resamples=20_000)
+  found = summary.paired_differences(ours, theirs, resamples=20_000)
   total, count = np.array([0, 1.0, 1.0]), np.array([2, 2, 1])
   drawn = np.stack(np.meshgrid(*[range(3)] * 3), -1).reshape(-1, 3)
   means = total[drawn].sum(1) / count[drawn].sum(1)  # all 27, equally likely
@@ -336,15 +343,15 @@ def test_the_gaps_difference_is_paired_too():
     for side, hits in (("title", title), ("image", image)):
       values = {name: np.array(hits, float) for name in score.MEASURES}
       summary = {name: np.mean(hits) for name in score.MEASURES}
-      scored = Scored(summary, values, np.arange(4), np.ones(4), None)
+      scored = Scores(summary, values, np.arange(4), np.ones(4), None)
       score.add_search(result, (side, None), scored, items)
-    score._add_gap(result)
+    score.add_gap(result)
     return result
 
   ours = searched([1, 1, 1, 0], [0, 1, 0, 0])
   theirs = searched([1, 1, 0, 1], [1, 1, 0, 0])
   assert ours.cells["gap"] == 0.5
-  found = table_lib.hold_against({0: ours}, {0: theirs}, resamples=500)
+  found = summary.paired_differences({0: ours}, {0: theirs}, resamples=500)
   assert found.keys() == {"image/recall@10", "title/recall@10", "gap"}
   # Gaps 1 0 1 0 less 0 0 0 1: products p and q are apart by 1/2 and 0.
   assert found["gap"]["difference"] == 0.25
@@ -356,16 +363,16 @@ def test_macro_f1_is_counted_anew_in_each_resample():
   true_Q = np.tile([0, 1, 2], 30)
   guesses = {"item": true_Q * 0, "some": np.where(true_Q == 2, 9, true_Q)}
   results = {}
-  for name, said_Q in guesses.items():
-    found = Category(0.0, 0.0, {}, np.arange(90), true_Q, said_Q)
-    f1 = labels.score_labels(true_Q.tolist(), said_Q.tolist())["macro_f1"]
+  for name, predicted_Q in guesses.items():
+    found = Category(0.0, 0.0, {}, np.arange(90), true_Q, predicted_Q)
+    f1 = labels.score_labels(true_Q.tolist(), predicted_Q.tolist())["macro_f1"]
     result = Result({}, {}, {})
     items = Items([f"i{n}" for n in range(90)], [""] * 90, [])
-    score.add_category(result, "category", lambda of=found: of, (), items)
+    score.add_category(result, "category", lambda of=found: of, items)
     result.cells["category/macro_f1"] = f1
     results[name] = {0: result, 1: result}
   facts = {name: {"kind": "trained", "seeds": 2} for name in results}
-  item, some = table_lib.make_rows(results, facts, base="item")
+  item, some = summary.make_rows(results, facts, base="item")
   assert item["against"] == {}
   found = some["against"]["category/macro_f1"]
   assert found["difference"] == pytest.approx(2 / 3 - 1 / 6)
@@ -373,7 +380,7 @@ def test_macro_f1_is_counted_anew_in_each_resample():
   assert 0.4 < low < 0.5 < high < 0.6
   assert found["p"] < 0.01
   # Both are drawn with the same products: who says the same is as good.
-  again = table_lib.make_rows(
+  again = summary.make_rows(
     {"item": results["item"], "same": {0: results["item"][0]}},
     facts | {"same": {"kind": "trained", "seeds": 1}},
     base="item",
@@ -383,8 +390,8 @@ def test_macro_f1_is_counted_anew_in_each_resample():
 
 def test_other_queries_are_not_paired():
   with pytest.raises(ValueError, match="different queries"):
-    table_lib.hold_against(
-      {0: answers(1, 0, 1)}, {0: answers(1, 0, 1, products="ppx")}
+    summary.paired_differences(
+      {0: result_of(1, 0, 1)}, {0: result_of(1, 0, 1, products="ppx")}
     )
 
 
@@ -407,19 +414,19 @@ ABOUT = {
 
 def made_rows():
   results = {
-    "item": {0: answers(1, 1, 0, 0, 0), 1: answers(1, 1, 1, 1, 0)},
-    "clip": {0: answers(0, 0, 0, 0, 0)},
+    "item": {0: result_of(1, 1, 0, 0, 0), 1: result_of(1, 1, 1, 1, 0)},
+    "clip": {0: result_of(0, 0, 0, 0, 0)},
     "late": {},
   }
   facts = {
     name: {"kind": "trained", "seeds": 2, "parameters": 1_234_567}
     for name in results
   }
-  return table_lib.make_rows(results, facts, base="item", resamples=100)
+  return summary.make_rows(results, facts, base="item", resamples=100)
 
 
 def test_markdown_marks_what_is_missing():
-  text = render.markdown(made_rows(), ABOUT)
+  text = str(Comparison(ABOUT, made_rows()))
   assert "| item | **.600 ± .283** | 1.23 M |" in text  # the best
   assert "| clip (1 of 2 seeds) | .000 | 1.23 M |" in text
   assert "| late (0 of 2 seeds) | - | 1.23 M |" in text
@@ -429,7 +436,9 @@ def test_markdown_marks_what_is_missing():
 
 
 def test_csv_has_every_number_in_full():
-  lines = list(csv.DictReader(io.StringIO(render.comma_separated(made_rows()))))
+  lines = list(
+    csv.DictReader(io.StringIO(render.number_table(made_rows()).to_csv()))
+  )
   assert [line["system"] for line in lines] == ["item", "clip", "late"]
   assert float(lines[0]["both/recall@10 std"]) == pytest.approx(0.08**0.5)
   assert lines[1]["both/recall@10 std"] == ""
@@ -438,34 +447,41 @@ def test_csv_has_every_number_in_full():
 
 
 def test_the_page_needs_nothing_else_and_escapes():
-  text = page.page(made_rows(), ABOUT)
+  text = page.render_page(made_rows(), ABOUT)
   for outside in ("<script", "<link", "src=", "href=", "url("):
     assert outside not in text
   assert "&lt;data&gt;" in text
   assert "<data>" not in text
   assert "a &amp; b" in text
   assert "<td><b>.600 ± .283</b></td>" in text
-  # A bar's length is its mean: .6 of the scale.
-  assert f'width="{0.6 * page._WIDTH:.1f}"' in text
+
+
+def test_a_bars_length_is_its_mean_and_a_line_spans_the_seeds():
+  (axes,) = page.bars(made_rows()).axes
+  lengths = [bar.get_width() for bar in axes.patches if bar.get_width()]
+  assert lengths == pytest.approx([0.6])
+  spans = [tuple(line.get_xdata()) for line in axes.lines]
+  assert spans == [(0.4, 0.8), (0.0, 0.0)]
 
 
 @pytest.mark.parametrize(("p", "bold"), [(0.002, True), (0.05, False)])
 def test_differences_that_are_sure_are_bold(p, bold):
   found = {"difference": 0.05, "interval": [0.01, 0.09], "p": p}
-  text = f"+.050 [+.010, +.090], p {render.share(p)}"
-  assert render.difference(found) == (f"**{text}**" if bold else text)
+  text = f"+.050 [+.010, +.090], p {fraction(p)}"
+  assert render.difference(found) == text
+  assert isinstance(render.difference(found), Bold) == bold
 
 
 def test_numbers_are_written_as_shares():
-  assert render.share(0.1234) == ".123"
-  assert render.share(1.0) == "1.000"
-  assert render.share(-0.0601, signed=True) == "-.060"
-  assert render.share(-0.0001, signed=True) == "+.000"
-  assert render.amount(139.7e9) == "140 G"
-  assert render.amount(7.15e18) == "7.15 E"
-  assert render.amount(999.6e6) == "1 G"
-  assert render.amount(1234) == "1,234"
-  assert render.amount(None) == "-"
+  assert fraction(0.1234) == ".123"
+  assert fraction(1.0) == "1.000"
+  assert fraction(-0.0601, signed=True) == "-.060"
+  assert fraction(-0.0001, signed=True) == "+.000"
+  assert amount(139.7e9) == "140 G"
+  assert amount(7.15e18) == "7.15 E"
+  assert amount(999.6e6) == "1 G"
+  assert amount(1234) == "1,234"
+  assert amount(None) == "-"
 
 
 @pytest.mark.parametrize(
@@ -504,10 +520,10 @@ def test_side_by_side_each_has_its_place(
   if listed is not None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
   if isinstance(places, list):
-    assert subprocesses._places(jobs) == places
+    assert subprocesses.make_slots(jobs) == places
   else:
     with pytest.raises(UserError, match=re.escape(places)):
-      subprocesses._places(jobs)
+      subprocesses.make_slots(jobs)
 
 
 def test_devices_that_nobody_shared_out_are_refused(monkeypatch):
@@ -515,15 +531,15 @@ def test_devices_that_nobody_shared_out_are_refused(monkeypatch):
     subprocesses.shutil, "which", lambda name: "/usr/bin/" + name
   )
   monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-  assert subprocesses._places(1) == [{}]
+  assert subprocesses.make_slots(1) == [{}]
   with pytest.raises(UserError, match=r"jobs=2.*CUDA_VISIBLE_DEVICES is not"):
-    subprocesses._places(2)
+    subprocesses.make_slots(2)
   monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
   monkeypatch.setattr(
     subprocesses.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False
   )
   assert [
-    place[subprocesses.child.CORES] for place in subprocesses._places(2)
+    place[subprocesses.child.CORES] for place in subprocesses.make_slots(2)
   ] == ["0", "1"]
 
 
@@ -532,12 +548,24 @@ def test_a_command_gives_its_code_and_its_output(tmp_path):
   with subprocesses.Commands() as call:
     assert call(["--version"], ["train", "--help"], log=log) == 0
     with pytest.raises(subprocesses.FailedError) as caught:
-      subprocesses.must(call, ["paint"], ["--version"], log=log)
+      subprocesses.check_call(call, ["paint"], ["--version"], log=log)
   text = log.read_text()
   assert text.count("$ item-jax --version") == 1  # not after a failure
   assert "$ item-jax train --help\nusage: item-jax train" in text
   assert "ended with 2" in str(caught.value)
   assert "invalid choice: 'paint'" in str(caught.value)
+
+
+def test_a_commands_log_has_what_scoring_logs(tmp_path, monkeypatch, capsys):
+  def score_baseline(*args):
+    logging.getLogger("item_jax.evaluation").info("3 images cannot be read")
+    raise UserError("no rows")
+
+  monkeypatch.setattr(baselines, "score_baseline", score_baseline)
+  monkeypatch.setattr("item_jax.data.records.open_store", lambda path: None)
+  assert child.run(["baseline", "FOLDER", "tfidf", "DATA", "test"]) == 2
+  lines = ["baseline FOLDER", "3 images cannot be read", "error: no rows", ""]
+  assert capsys.readouterr().out.split("\n") == lines
 
 
 def test_ctrl_c_ends_the_command_and_then_the_comparison(tmp_path):
@@ -581,18 +609,18 @@ def test_a_command_ends_with_the_comparison(tmp_path):
   process = subprocess.Popen(
     [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True
   )
-  child = int(process.stdout.readline())
+  pid = int(process.stdout.readline())
   process.send_signal(signal.SIGKILL)
   process.wait()
   process.stdout.close()
   deadline = time.monotonic() + 10
   while time.monotonic() < deadline:
     try:
-      stat = Path(f"/proc/{child}/stat").read_text()
+      stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
       return
     if stat.rpartition(")")[2].split()[0] == "Z":
       return
     time.sleep(0.02)
-  os.kill(child, signal.SIGKILL)
+  os.kill(pid, signal.SIGKILL)
   pytest.fail("the child outlived its parent")

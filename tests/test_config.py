@@ -1,14 +1,18 @@
 """Impossible configurations fail at the door and name both sides."""
 
+import dataclasses
+import json
+import math
+
 import pytest
 
 from item_jax import config as config_lib
 from item_jax import config_flags
 from item_jax.config import Config, flatten, from_flat
 from item_jax.config_check import validate
+from item_jax.config_group import Group, option, read_extra
 from item_jax.errors import UserError
 
-CLIP = {"task": "contrastive", "model.name": "clip"}
 RESNET = {"task": "category", "model.name": "resnet50"}
 
 
@@ -49,19 +53,12 @@ def make(**fields) -> Config:
     ({"clip.text_heads": 7}, 1, ["text_heads=7", "text_width=512"]),
     ({"clip.image_weight": 1.0}, 1, ["clip.image_weight=1.0"]),
     ({"checkpoint.best": "loss"}, 1, ["'loss'", "both/map@10"]),
-    ({"loss.align": 1.0, "batch_size": 1}, 1, ["batch_size=1"]),
-    (
-      CLIP | {"optim.accumulate": 2},
-      1,
-      ["accumulate=2", "'contrastive'"],
-    ),
-    (
-      RESNET | {"optim.accumulate": 2, "resnet.norm": "batch"},
-      1,
-      ["accumulate=2", "resnet.norm"],
-    ),
     (RESNET | {"loss.align": 1.0}, 1, ["loss.align=1.0", "'category'"]),
     ({"data.path": ""}, 1, ["data.path"]),
+    ({"optim.b1": 1.0}, 1, ["optim.b1=1.0", "at least 0 and below 1"]),
+    ({"align.temperature": math.inf}, 1, ["temperature=inf", "finite"]),
+    ({"align.changed": 3}, 1, ["align.changed=3", "1, 2"]),
+    ({"objectives": ["colour"]}, 1, ["'colour'", "package.module:"]),
   ],
 )
 def test_names_what_is_wrong(fields, devices, words):
@@ -81,6 +78,54 @@ def test_there_and_back():
   config = make(**{"optim.lr": 3e-4, "task": "item", "mesh.fsdp": 2})
   assert from_flat(flatten(config)) == config
   assert flatten(config)["optim.lr"] == 3e-4
+
+
+def test_options_of_other_packages_are_kept_and_typed():
+  """In a config file, in a flag, and in what a run has saved."""
+
+  @dataclasses.dataclass
+  class Colour(Group):
+    weight: float = option(0.5, at_least=0)
+    bins: int = 4
+
+  config = make(
+    **{"objectives": ["my.colour:make", "my.other:make"]},
+  )
+  config.extra["colour"] = {"weight": 2}
+  assert config.objectives == ("my.colour:make", "my.other:make")
+  saved = json.loads(json.dumps(flatten(config)))
+  assert saved["extra.colour.weight"] == 2
+  assert from_flat(saved) == config
+  assert read_extra(config, "colour", Colour) == Colour(weight=2.0, bins=4)
+  assert read_extra(config, "absent", Colour) == Colour()
+  config.extra["colour"] = {"wight": 2}
+  with pytest.raises(UserError, match=r"colour\.wight; there are weight, bins"):
+    read_extra(config, "colour", Colour)
+  config.extra["colour"] = {"weight": -1.0}
+  with pytest.raises(UserError, match=r"colour\.weight=-1\.0: expected"):
+    read_extra(config, "colour", Colour)
+
+
+def test_options_of_other_packages_are_flags(file):
+  text = FILE.replace(
+    "  config.steps",
+    "  config.extra['colour'] = {'weight': 0.5}\n  config.steps",
+  )
+  file.write_text(text)
+  config = config_flags.parse(
+    str(file), ["--config.extra.colour.weight=2", "--config.objectives=a:b,c:d"]
+  )
+  assert config.extra == {"colour": {"weight": 2.0}}
+  assert config.objectives == ("a:b", "c:d")
+  with pytest.raises(UserError, match="no such option: wight"):
+    config_flags.parse(str(file), ["--config.extra.colour.wight=2"])
+
+
+def test_a_run_of_version_0_1_has_the_defaults_of_later_options():
+  saved = flatten(Config())
+  for name in config_lib.ADDED:
+    del saved[name]
+  assert from_flat(saved) == Config()
 
 
 def test_a_config_of_another_version_is_refused():

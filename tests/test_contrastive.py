@@ -122,7 +122,7 @@ def test_who_is_alike():
   expected = np.eye(5, dtype=bool)
   expected[0, 2] = expected[2, 0] = True  # one product
   expected[1, 3] = expected[3, 1] = True  # one title; row 4 has none
-  np.testing.assert_array_equal(contrastive.alike(batch), expected)
+  np.testing.assert_array_equal(contrastive.same_item_mask(batch), expected)
 
 
 def test_the_input_says_who_is_alike(tmp_path):
@@ -148,7 +148,7 @@ def test_the_input_says_who_is_alike(tmp_path):
     for listing, product, title in listings
   ]
   batch = Batch(*map(np.stack, zip(*rows, strict=True)))
-  pairs = np.argwhere(np.triu(contrastive.alike(batch), 1)).tolist()
+  pairs = np.argwhere(np.triu(contrastive.same_item_mask(batch), 1)).tolist()
   assert pairs == [[0, 1], [0, 2]]
 
 
@@ -169,7 +169,7 @@ def towers():
   def title(params, batch, key):
     return params["words"][batch.tokens_BT].sum(1)
 
-  return contrastive.make_objective(image, title), params
+  return contrastive.make_loss(image, title), params
 
 
 def planted():
@@ -250,7 +250,7 @@ def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
     )
     valid_B = image_B[some] & title_B[some]
     zero_BD = np.zeros((size, 4), np.float32)
-    same_item_mask_BB = contrastive.alike(batch)
+    same_item_mask_BB = contrastive.same_item_mask(batch)
     found = _similar(
       zero_BD,
       zero_BD,
@@ -263,7 +263,7 @@ def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
   part = np.flatnonzero(image_B & title_B)
   floor = chance.rival_chance(
     [(product[n], title[n]) for n in part],
-    share=len(part) / rows,
+    fraction=len(part) / rows,
     batch_size=size,
   )
   assert floor == pytest.approx(said / count, rel=0.05)
@@ -274,9 +274,9 @@ def test_rivals_by_hand():
   rows = [("p", "a"), ("p", "a"), ("p", None), ("q", "a"), ("q", None)]
   # Alike: three of p, the two of q, and three titled "a", two of them p's.
   alike = 6 + 2 + 6 - 2
-  found = chance.rival_chance(rows, share=0.5, batch_size=9)
+  found = chance.rival_chance(rows, fraction=0.5, batch_size=9)
   assert found == pytest.approx(math.log(1 + 8 * 0.5 * (1 - alike / 20)))
-  assert chance.rival_chance([], share=0.0, batch_size=9) == 0
+  assert chance.rival_chance([], fraction=0.0, batch_size=9) == 0
 
 
 def test_whether_a_quarter_is_swapped_is_told_by_its_entropy():

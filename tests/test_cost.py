@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import tiny
 
+from item_jax import tasks
+from item_jax.config import Config, Loss
 from item_jax.models import cost
-from item_jax.models.clip import Clip
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
-from item_jax.objectives import masking
+from item_jax.objectives import item, masking
 
 
 def program_flops(jaxpr) -> int:
@@ -45,7 +46,10 @@ def program_flops(jaxpr) -> int:
 def test_counted_flops_are_those_of_the_program(trained):
   """What has no weight is measured, and has no backward pass."""
   model = tiny.make_model(layers=3)
-  objective = tiny.make_objective(model, title_rate=0.15, patch_rate=0.5)
+  weights = {name: float(name in trained) for name in item.TERMS}
+  objective = tiny.make_objective(
+    model, title_rate=0.15, patch_rate=0.5, **weights
+  )
   params = tiny.init(model)
   rows = 4
   view = objective.corrupt(jax.random.key(0), 0, tiny.make_batch(rows))
@@ -54,37 +58,27 @@ def test_counted_flops_are_those_of_the_program(trained):
     totals, _ = objective.totals(params, view, jax.random.key(0))
     return sum(totals[name] for name in trained) + 0.0, totals
 
-  slope = jax.grad(loss, has_aux=True)
-  found = program_flops(jax.make_jaxpr(slope)(params).jaxpr) / rows
-  counted = cost.train_flops_per_sample(
-    layers=3,
+  gradient = jax.grad(loss, has_aux=True)
+  found = program_flops(jax.make_jaxpr(gradient)(params).jaxpr) / rows
+  heads = cost.item_head_flops(
     width=tiny.WIDTH,
-    mlp=40,
-    num_patches=tiny.N,
     patch_pixels=27,
-    max_title_tokens=tiny.PLACES,
-    max_masked_tokens=masking.max_masked_tokens(tiny.PLACES, 0.15),
-    num_masked_patches=masking.num_masked_patches(tiny.N, 0.5),
+    masked_tokens=masking.max_masked_tokens(tiny.PLACES, 0.15),
+    masked_patches=masking.num_masked_patches(tiny.N, 0.5),
     vocab_size=tiny.WORDS,
-    trained=trained,
   )
+  counted = item.train_flops(model.encoder_pass().flops, heads, Loss(**weights))
   # Counted by convention, though not computed: the gradient of the pixels.
   unneeded = 2 * tiny.N * 27 * tiny.WIDTH * bool(trained)
   assert found == pytest.approx(counted - unneeded, rel=0.01)
 
 
 def test_the_encoder_by_hand():
-  """12 (24 S d^2 + 4 S^2 d) and the patches, for BERT-base and 256 places."""
-  flops = cost.embed_flops_per_sample(
-    layers=12,
-    width=768,
-    mlp=3072,
-    num_patches=196,
-    patch_pixels=768,
-    max_title_tokens=59,
-  )
+  """12 (24 S d^2 + 4 S^2 d) and the patches: BERT-base, 256 positions."""
+  task = tasks.make_task(Config(), tiny.Vocabulary())
   encoder = 12 * (24 * 256 * 768**2 + 4 * 256**2 * 768)
-  assert flops == pytest.approx(encoder + 2 * 196 * 768**2, rel=1e-3)
+  patches_in = 2 * 196 * 768**2
+  assert task.embed_flops == pytest.approx(encoder + patches_in, rel=1e-3)
 
 
 def test_resnet_flops_are_those_of_the_program():
@@ -116,66 +110,47 @@ def test_resnet50_by_its_known_work_and_by_xla():
 
 
 def test_roberta_flops_are_those_of_the_program():
-  model = Roberta(
-    vocab_size=tiny.WORDS,
-    pad=tiny.PAD,
-    cls=tiny.CLS,
-    max_title_tokens=tiny.PLACES,
-    layers=3,
-    width=24,
-    heads=2,
-    mlp=40,
-    dropout=0.0,
-    init_std=0.2,
-    dtype=np.float32,
-    attention="xla",
-  )
+  fields = {
+    "vocab_size": tiny.WORDS,
+    "pad": tiny.PAD,
+    "cls": tiny.CLS,
+    "max_title_tokens": tiny.PLACES,
+    "layers": 3,
+  }
+  model = tiny.build(Roberta, **fields)
   positions_BK = np.zeros((2, 3), np.int32)
 
   def run(key):
     return model.init_with_output(key, tiny.make_batch(2), positions_BK)[0]
 
   found = program_flops(jax.make_jaxpr(run)(jax.random.key(0)).jaxpr) / 2
-  sizes = {"layers": 3, "width": 24, "mlp": 40, "max_title_tokens": tiny.PLACES}
-  assert found == cost.roberta_flops(
-    **sizes, max_masked_tokens=3, vocab_size=tiny.WORDS
-  )
   head = 3 * (2 * 24 * 24 + 2 * 24 * tiny.WORDS)
-  assert found - head == cost.roberta_flops(**sizes)
+  assert cost.token_head_flops(3, width=24, vocab_size=tiny.WORDS) == head
+  assert found == model.encoder_pass().flops + head
 
 
 def test_clip_flops_are_those_of_the_program():
-  sizes = {
-    "layers": 3,
-    "width": 24,
-    "mlp": 40,
-    "text_layers": 2,
-    "text_width": 16,
-    "text_mlp": 36,
-    "max_title_tokens": tiny.PLACES,
-    "projection": 10,
-  }
-  model = Clip(
+  model = tiny.build_clip(
     vocab_size=tiny.WORDS,
     pad=tiny.PAD,
     cls=tiny.CLS,
     sep=tiny.SEP,
     image_size=tiny.IMAGE,
     patch=tiny.PATCH,
-    heads=2,
-    text_heads=2,
-    dropout=0.0,
-    init_std=0.2,
-    dtype=np.float32,
-    attention="xla",
-    **sizes,
+    max_title_tokens=tiny.PLACES,
+    projection=10,
+    layers=3,
+    text_layers=2,
+    text_width=16,
+    text_mlp=36,
   )
 
   def run(key):
     return model.init_with_output(key, tiny.make_batch(2))[0]
 
   found = program_flops(jax.make_jaxpr(run)(jax.random.key(0)).jaxpr) / 2
-  assert found == cost.clip_flops(num_patches=tiny.N, patch_pixels=27, **sizes)
+  towers = sum(one.flops for one in model.encoder_passes())
+  assert found == towers + model.projection_flops
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import random
 import re
 
 import pytest
+from catalogue_rows import read_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from item_jax.errors import UserError
-from item_jax.ingest.catalogue import Catalogue, read_rows
+from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.row import Reading, Rejected, Row
 
 HEADER = ("listing_id", "product_id", "title", "image")

@@ -11,7 +11,6 @@ import test_retrieval
 from test_search import crowded, gaussians, names, signs
 
 from item_jax.errors import UserError
-from item_jax.evaluation import evaluate as evaluate_lib
 from item_jax.evaluation import retrieval, search
 from item_jax.inference import device_search
 
@@ -83,7 +82,7 @@ def test_bad_rows_are_named_before_any_device_is_asked():
 
 def test_the_worked_example():
   one, two = (
-    retrieval.score(*test_retrieval.golden_b(), ks=(1, 3), search=how).summary
+    retrieval.score(*test_retrieval.golden_b(), k=(1, 3), search=how).summary
     for how in (search.search, device_search.search)
   )
   assert one == two
@@ -105,10 +104,9 @@ def test_two_processes_of_two_devices_say_what_one_says(files, tmp_path):
   assert [process.returncode for process in both] == [0, 0], outputs
   assert "queries" in outputs[0]
   assert "queries" not in outputs[1]
-  summary = evaluate_lib.evaluate_files(
-    *files, bootstrap=10, per_query=tmp_path / "c"
-  )
-  assert json.loads((tmp_path / "a").read_text()) == summary
+  scores = retrieval.score(*files, bootstrap=10)
+  scores.write_per_query(tmp_path / "c")
+  assert json.loads((tmp_path / "a").read_text()) == scores.to_dict()
   assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 

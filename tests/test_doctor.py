@@ -27,7 +27,7 @@ LINES = {
   "clocks",
   "decoding",
   "data",
-  "decoding its photos",
+  "decoding its images",
   "disk",
   "shared memory",
   "checkpoint",
@@ -232,21 +232,21 @@ def test_a_folder_that_one_process_does_not_see(tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_photos_that_take_long_are_a_warning(tiny_data):
+def test_images_that_take_long_are_a_warning(tiny_data):
   store, words, found = doctor_input.open_data(Path(tiny_data))
   assert found.level == doctor.OK
-  assert f"{words.size} words" in found.text
+  assert f"{words.size} tokens" in found.text
   for measure in (
     doctor_input.decode_rate,
     lambda size: doctor_input.decode_rate_of(store, size),
   ):
-    quick, slow = measure(32), measure(4_096)  # 50 MB a photo
+    quick, slow = measure(32), measure(4_096)  # 50 MB an image
     rates = [
       float(finding.text.split(" ")[0].replace(",", ""))
       for finding in (quick, slow)
     ]
     assert slow.level == doctor.WARN
-    assert "photos/s a core at 4096 pixels" in slow.text
+    assert "images/s a core at 4096 pixels" in slow.text
     assert rates[0] > 3 * rates[1]
     # The text is rounded.
     assert rates[0] == 300 or (quick.level == doctor.OK) == (rates[0] > 300)

@@ -20,7 +20,6 @@ from item_jax.errors import UserError
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import Embedder, embed_unit
-from item_jax.inference.validation import make_evaluate
 from item_jax.training import loop
 from item_jax.training.restore import restore
 
@@ -30,7 +29,7 @@ def workdir(tiny_data, tmp_path_factory) -> Path:
   folder = tmp_path_factory.mktemp("embed") / "run"
   config = tiny_run.get_config("short")
   config.data.path = str(tiny_data)
-  assert loop.train(config, folder, make_evaluate=make_evaluate) == 0
+  loop.train(config, folder)
   return folder
 
 
@@ -227,8 +226,8 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   with monkeypatch.context() as patch:
     patch.setattr(*cut, killed)
     with contextlib.suppress(KeyboardInterrupt):
-      export_shards.claim(out, plan, overwrite=True)
-  assert export_shards.claim(out, plan, overwrite=True)
+      export_shards.acquire(out, plan, overwrite=True)
+  assert export_shards.acquire(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
   assert files.read_checksummed(out / "plan.json") == plan._asdict()

@@ -42,7 +42,7 @@ def workdir(tiny_data, tmp_path_factory) -> Path:
     open_store(tiny_data),
     load_tokenizer(tiny_data),
     attention="xla",
-    floors={},
+    chance_levels={},
     categories=[],
   )
   run = read_run(folder)
@@ -236,7 +236,7 @@ def test_rows_that_cannot_be_read_keep_their_place(
 def test_one_at_a_time(workdir, tiny_data, tmp_path):
   out = tmp_path / "e"
   at_work = pytest.raises(UserError, match="another export is at work")
-  with export_shards.alone(out), at_work:
+  with export_shards.exclusive_folder(out), at_work:
     export_lib.export(workdir, data=tiny_data, split="train", out=out)
   assert not any(out.iterdir())
 
@@ -260,17 +260,17 @@ def save(out: Path, plan: export_shards.Plan, number: int) -> None:
 @pytest.mark.parametrize("name", ["00001.npy", "00001.json"])
 def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
   plan = make_plan()
-  assert export_shards.claim(tmp_path, plan, overwrite=False) == [0, 1, 2]
+  assert export_shards.acquire(tmp_path, plan, overwrite=False) == [0, 1, 2]
   for number in range(3):
     save(tmp_path, plan, number)
-  assert export_shards.claim(tmp_path, plan, overwrite=False) == []
+  assert export_shards.acquire(tmp_path, plan, overwrite=False) == []
   path = tmp_path / "parts" / name
   data = bytearray(path.read_bytes())
   data[-9] ^= 1
   path.write_bytes(data)
   with pytest.raises(CorruptError, match=name):
     list(export_shards.join(tmp_path, plan))
-  assert export_shards.claim(tmp_path, plan, overwrite=False) == [1]
+  assert export_shards.acquire(tmp_path, plan, overwrite=False) == [1]
   save(tmp_path, plan, 1)
   items = list(export_shards.join(tmp_path, plan))
   assert [item.id for item in items] == ["i0", "i1", "i2", "i3", "i4"]
@@ -309,17 +309,17 @@ def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):
 def test_a_shard_of_another_export_is_none_of_this(tmp_path):
   """One that a process wrote that had outlived its call."""
   plan = make_plan()
-  export_shards.claim(tmp_path, plan, overwrite=False)
+  export_shards.acquire(tmp_path, plan, overwrite=False)
   for number in range(3):
     save(tmp_path, make_plan(checkpoint="y") if number == 1 else plan, number)
   with pytest.raises(CorruptError, match=r"00001\.json is of another export"):
     list(export_shards.join(tmp_path, plan))
-  assert export_shards.claim(tmp_path, plan, overwrite=False) == [1]
+  assert export_shards.acquire(tmp_path, plan, overwrite=False) == [1]
 
 
 def test_a_folder_that_is_not_shared_is_refused(tmp_path):
   plan = make_plan()
-  export_shards.claim(tmp_path, plan, overwrite=False)
+  export_shards.acquire(tmp_path, plan, overwrite=False)
   export_shards.check_seen(tmp_path, plan)
   for folder, asked in (
     (tmp_path / "not there", plan),
@@ -331,8 +331,8 @@ def test_a_folder_that_is_not_shared_is_refused(tmp_path):
 
 def test_a_damaged_plan_is_no_plan(tmp_path):
   plan = make_plan()
-  export_shards.claim(tmp_path, plan, overwrite=False)
+  export_shards.acquire(tmp_path, plan, overwrite=False)
   (tmp_path / "plan.json").write_text("{}")
   with pytest.raises(UserError, match=r"plan\.json.* --overwrite"):
-    export_shards.claim(tmp_path, plan, overwrite=False)
-  assert export_shards.claim(tmp_path, plan, overwrite=True) == [0, 1, 2]
+    export_shards.acquire(tmp_path, plan, overwrite=False)
+  assert export_shards.acquire(tmp_path, plan, overwrite=True) == [0, 1, 2]

@@ -77,6 +77,6 @@ def test_a_script_is_about_others_alone(path):
 
 
 def test_the_table_names_every_script():
-  listed = re.findall(r"\]\((\w+)\.sh\)", (FOLDER / "README.md").read_text())
+  listed = re.findall(r"\]\(\./(\w+)\.sh\)", (FOLDER / "README.md").read_text())
   assert sorted(listed) == [path.stem for path in SCRIPTS]
   assert len(set(listed)) == len(listed)

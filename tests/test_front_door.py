@@ -57,7 +57,7 @@ def test_training_says_what_it_does(place):
     "parameters on",
     "GFLOPs",
     "memory a device",
-    "cut at 12 places",
+    "cut at 12 positions",
     "step 8/8",
     "gmim ",
     "eval 8",

@@ -1,4 +1,4 @@
-"""Late fusion: worked cosines, what is missing, and the share that is best."""
+"""Late fusion: worked cosines, what is missing, and the weight that is best."""
 
 import csv
 import json
@@ -11,23 +11,23 @@ from exports import finish_export, write_export
 from item_jax.errors import UserError
 from item_jax.evaluation import fusion, retrieval
 from item_jax.evaluation.items import Items, open_export
-from item_jax.evaluation.probe import probe_exports
+from item_jax.evaluation.probe import probe
 
-# Photos tell the first two products apart, titles the third from both.
-PHOTOS = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0.05], [0.05, 1]])
+# Images tell the first two products apart, titles the third from both.
+IMAGES = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0.05], [0.05, 1]])
 TITLES = np.array(
   [[1, 1, 0], [1, 1, 0.1], [1, 1, 0.2], [1, 1, 0.3], [0, 0, 1], [0, 0.1, 1]]
 )
 
 
-@pytest.mark.parametrize("share", [0, 0.3, 0.5, 1])
+@pytest.mark.parametrize("weight", [0, 0.3, 0.5, 1])
 @pytest.mark.parametrize(
   ("u", "v"), [((0.6, 0.8), (0.8, 0.6)), ((0.6, -0.8), (-0.8, 0.6))]
 )
-def test_worked_cosines(share, u, v):
+def test_worked_cosines(weight, u, v):
   """Both cosines are .6, so is theirs; a mean of the vectors has 1 and -1."""
-  fused_2F = fusion.fuse(
-    np.array([(2, 0), u], np.float32), np.array([(0, 5), v]), share
+  fused_2F = fusion.fuse_vectors(
+    np.array([(2, 0), u], np.float32), np.array([(0, 5), v]), weight
   )
   assert fused_2F.dtype == np.float32
   assert fused_2F[0] @ fused_2F[1] == pytest.approx(0.6, abs=1e-6)
@@ -36,7 +36,7 @@ def test_worked_cosines(share, u, v):
 def test_the_cosine_is_the_mean_of_both():
   random = np.random.default_rng(0)
   u_ND, v_NE = random.standard_normal((5, 3)), random.standard_normal((5, 4))
-  fused_NF = fusion.fuse(u_ND, v_NE, 0.3)
+  fused_NF = fusion.fuse_vectors(u_ND, v_NE, 0.3)
   assert fused_NF.shape == (5, 7)
 
   def cosines(x_ND):
@@ -51,57 +51,63 @@ def test_the_cosine_is_the_mean_of_both():
 def test_what_is_missing_stays_zero():
   u_ND = np.array([[3, 4], [0, 0], [3, 4], [0, 0]])
   v_NE = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]])
-  fused_NF = fusion.fuse(u_ND, v_NE, 0.5)
+  fused_NF = fusion.fuse_vectors(u_ND, v_NE, 0.5)
   np.testing.assert_allclose(np.linalg.norm(fused_NF, axis=1), 1, atol=1e-6)
   np.testing.assert_allclose(fused_NF[1], [0, 0, 0, 1, 0], atol=1e-6)
   np.testing.assert_allclose(fused_NF[2], [0.6, 0.8, 0, 0, 0], atol=1e-6)
   np.testing.assert_allclose(fused_NF[3], [-(5**-0.5)] * 5, atol=1e-6)
-  # Nothing is left of a row whose only side has no share.
-  np.testing.assert_allclose(fusion.fuse(u_ND, v_NE, 0)[2], [-(5**-0.5)] * 5)
+  # Nothing is left of a row whose only part has no weight.
+  np.testing.assert_allclose(
+    fusion.fuse_vectors(u_ND, v_NE, 0)[2], [-(5**-0.5)] * 5
+  )
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
-def test_a_share_is_one(share):
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
+def test_a_weight_is_a_fraction(weight):
   with pytest.raises(UserError, match="expected 0 to 1"):
-    fusion.fuse(PHOTOS, TITLES, share)
+    fusion.fuse_vectors(IMAGES, TITLES, weight)
 
 
 def test_joining_by_blocks_changes_nothing(monkeypatch):
-  whole_NF = fusion.fuse(PHOTOS, TITLES, 0.3)
+  whole_NF = fusion.fuse_vectors(IMAGES, TITLES, 0.3)
   monkeypatch.setattr(fusion, "_ROWS", 4)
-  np.testing.assert_array_equal(fusion.fuse(PHOTOS, TITLES, 0.3), whole_NF)
+  np.testing.assert_array_equal(
+    fusion.fuse_vectors(IMAGES, TITLES, 0.3), whole_NF
+  )
 
 
-def tune(u_ND, v_NE, asked):
-  return fusion.best_share(fusion.try_shares(u_ND, v_NE, asked))
+def tune(u_ND, v_NE, listed):
+  return fusion.best_weight(fusion.try_weights(u_ND, v_NE, listed))
 
 
 def items(products):
   return Items([f"i{n}" for n in range(len(products))], products)
 
 
-def test_the_best_share_on_validation():
-  """Against every share scored by itself; each side alone is worse."""
-  asked = items(["A", "A", "B", "B", "C", "C"])
-  share = tune(PHOTOS, TITLES, asked)
+def test_the_best_weight_on_validation():
+  """Against every weight scored by itself; image or title only is worse."""
+  listed = items(["A", "A", "B", "B", "C", "C"])
+  weight = tune(IMAGES, TITLES, listed)
 
   def score(a):
-    fused_NF = fusion.fuse(PHOTOS, TITLES, a)
-    return retrieval.score(fused_NF, asked, bootstrap=0).summary["map@10"]
+    fused_NF = fusion.fuse_vectors(IMAGES, TITLES, a)
+    return retrieval.score(fused_NF, listed, bootstrap=0).summary["map@10"]
 
   scores = {a / 10: score(a / 10) for a in range(11)}
-  assert scores[share] == max(scores.values())
-  assert scores[share] > max(scores[0.0], scores[1.0])
+  assert scores[weight] == max(scores.values())
+  assert scores[weight] > max(scores[0.0], scores[1.0])
 
 
-def test_of_equal_shares_the_most_even():
+def test_of_equal_weights_the_most_even():
   same = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
   assert tune(same, same, items(list("AABB"))) == 0.5
-  # Only titles are of use here: a photo's share can but harm.
-  photos = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]])
-  shares = fusion.try_shares(photos, same, items(list("AABB")))
-  best = tune(photos, same, items(list("AABB")))
-  assert best == max(a for a, s in shares.items() if s == max(shares.values()))
+  # Only titles are of use here: an image's weight can but harm.
+  images = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]])
+  weights = fusion.try_weights(images, same, items(list("AABB")))
+  best = tune(images, same, items(list("AABB")))
+  assert best == max(
+    a for a, s in weights.items() if s == max(weights.values())
+  )
   assert best < 0.5
 
 
@@ -113,7 +119,7 @@ def exports(tmp_path):
     rows[4]["has_image"] = rows[5]["has_title"] = 0
     folders += [
       write_export(tmp_path / split / side, vectors, rows, modality=side)
-      for side, vectors in (("image", PHOTOS), ("title", TITLES))
+      for side, vectors in (("image", IMAGES), ("title", TITLES))
     ]
   return tuple(folders)
 
@@ -122,29 +128,32 @@ def test_the_command(exports, tmp_path):
   val_image, val_title, image, title = exports
   out = tmp_path / "fused"
   words = ("fuse", image, title, f"--out={out}")
-  output = shell.run(*words, "--share=0.3")
-  assert "6 rows of 5, share 0.3" in output
-  vectors_ND, found = open_export(out)
-  assert found.products == list("AABBCC")
-  u_ND, v_NE = PHOTOS.copy(), TITLES.copy()
+  output = shell.run(*words, "--image_weight=0.3")
+  assert "6 rows of 5, image weight 0.3" in output
+  found = open_export(out)
+  vectors_ND = found.vectors
+  assert found.items.products == list("AABBCC")
+  u_ND, v_NE = IMAGES.copy(), TITLES.copy()
   u_ND[4], v_NE[5] = 0, 0  # what the exports hold there does not matter
-  expected_NF = fusion.fuse(u_ND, v_NE, 0.3)
+  expected_NF = fusion.fuse_vectors(u_ND, v_NE, 0.3)
   np.testing.assert_allclose(vectors_ND, expected_NF, atol=1e-6)
   assert "already there" in shell.run(*words, code=2)
+  shell.run(*words, "--overwrite", "--share=0.4")  # the flag's former name
+  assert json.loads((out / "meta.json").read_text())["share"] == 0.4
   output = shell.run(*words, "--overwrite", "--tune", val_image, val_title)
   meta = json.loads((out / "meta.json").read_text())
   best = tune(u_ND, v_NE, items(list("AABBCC")))
   assert meta["share"] == best
-  assert f"share {best:g}" in output
+  assert f"image weight {best:g}" in output
   assert (meta["rows"], meta["dims"]) == (6, 5)
 
 
-def test_what_is_there_is_said_before_a_share_is_sought(exports, tmp_path):
+def test_what_is_there_is_named_before_a_weight_is_sought(exports, tmp_path):
   val_image, val_title, image, title = exports
-  fusion.fuse_exports(image, title, out=tmp_path / "f")
+  fusion.fuse(image, title, out=tmp_path / "f")
   (val_image / "embeddings.npy").unlink()  # it is not looked at
   with pytest.raises(FileExistsError):
-    fusion.fuse_exports(
+    fusion.fuse(
       image, title, out=tmp_path / "f", tune_on=(val_image, val_title)
     )
 
@@ -153,22 +162,22 @@ def test_a_folder_of_others_is_left_alone(exports, tmp_path):
   _, _, image, title = exports
   before = (image / "embeddings.npy").read_bytes()
   with pytest.raises(FileExistsError):
-    fusion.fuse_exports(image, title, out=image, overwrite=True)
+    fusion.fuse(image, title, out=image, overwrite=True)
   assert (image / "embeddings.npy").read_bytes() == before
 
 
 def test_fusions_of_one_system_can_be_probed_together(exports, tmp_path):
-  """Splits of one share are one system, of two shares they are two."""
+  """Splits of one weight are one system, of two weights they are two."""
   val_image, val_title, image, title = exports
-  for name, share in (("a", 0.3), ("b", 0.4)):
-    fusion.fuse_exports(
-      val_image, val_title, out=tmp_path / f"val_{name}", share=share
+  for name, weight in (("a", 0.3), ("b", 0.4)):
+    fusion.fuse(
+      val_image, val_title, out=tmp_path / f"val_{name}", image_weight=weight
     )
-  fusion.fuse_exports(image, title, out=tmp_path / "test_a", share=0.3)
+  fusion.fuse(image, title, out=tmp_path / "test_a", image_weight=0.3)
   with pytest.raises(UserError, match="different systems: checkpoint"):
-    probe_exports(tmp_path / "val_b", None, tmp_path / "test_a")
+    probe(tmp_path / "val_b", None, tmp_path / "test_a")
   with pytest.raises(UserError, match="learnt from"):  # the next question
-    probe_exports(tmp_path / "test_a", None, tmp_path / "test_a")
+    probe(tmp_path / "test_a", None, tmp_path / "test_a")
 
 
 def test_exports_that_do_not_belong_together(exports, tmp_path):
@@ -178,12 +187,12 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
   with pytest.raises(
     UserError, match=r"row 2 is listing 'test2' in .* and 'test3'"
   ):
-    fusion.open_sides(image, other)
+    fusion.open_parts(image, other)
   fewer = write_export(tmp_path / "f", TITLES[:5], rows[:5])
   with pytest.raises(UserError, match=r"6 rows, .* has 5"):
-    fusion.open_sides(image, fewer)
-  with pytest.raises(UserError, match="the title alone; expected the image's"):
-    fusion.fuse_exports(title, image, out=tmp_path / "x")
+    fusion.open_parts(image, fewer)
+  with pytest.raises(UserError, match="the title only; expected the image's"):
+    fusion.fuse(title, image, out=tmp_path / "x")
   val_other = write_export(
     tmp_path / "v",
     TITLES,
@@ -192,13 +201,11 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
     checkpoint="another",
   )
   with pytest.raises(UserError, match="different systems: checkpoint"):
-    fusion.fuse_exports(
+    fusion.fuse(
       image, title, out=tmp_path / "x", tune_on=(val_image, val_other)
     )
   with pytest.raises(UserError, match=r"listing 'test0' is in .* chosen by it"):
-    fusion.fuse_exports(
-      image, title, out=tmp_path / "x", tune_on=(image, title)
-    )
+    fusion.fuse(image, title, out=tmp_path / "x", tune_on=(image, title))
   assert not (tmp_path / "x").exists()
   with (title / "items.csv").open(newline="") as file:
     lines = [line[:4] for line in csv.reader(file)]
@@ -206,4 +213,4 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
     csv.writer(file).writerows(lines)
   finish_export(title)
   with pytest.raises(UserError, match="has no column has_title"):
-    fusion.open_sides(image, title)
+    fusion.open_parts(image, title)

@@ -54,7 +54,7 @@ def embedder(tiny_data, tmp_path_factory):
     store,
     tokenizer,
     attention="xla",
-    floors={},
+    chance_levels={},
     categories=tasks.find_categories(config, store, "train"),
   )
   found = restore(folder, step=0)

@@ -9,7 +9,7 @@ import tiny
 from item_jax.batch import Batch
 from item_jax.errors import UserError
 from item_jax.models import heads
-from item_jax.models.layers import attend
+from item_jax.models.layers import TransformerConfig, attend
 
 PLACES = jnp.array([[0, 2, 3]] * 8)
 
@@ -121,7 +121,7 @@ def test_a_missing_photo_is_as_if_the_title_stood_alone(net):
   cls = jnp.broadcast_to(params["cls"], (8, 1, tiny.WIDTH))
   x = jnp.concatenate([cls, x], axis=1)
   bound = model.bind({"params": params})
-  if model.norm == "post":
+  if model.config.norm == "post":
     x = bound.embed_norm(x)
   lengths = 1 + (batch.tokens_BT != tiny.PAD).sum(-1)
   want = np.asarray(bound.encoder(x, jnp.asarray(lengths), deterministic=True))
@@ -134,25 +134,25 @@ def test_a_missing_photo_is_as_if_the_title_stood_alone(net):
     )
 
 
-@pytest.mark.parametrize("side", ["image", "title"])
-def test_one_side_alone_is_as_if_the_other_were_missing(net, side):
-  """A row that lacks the one side too is left with [CLS]."""
+@pytest.mark.parametrize("modality", ["image", "title"])
+def test_one_modality_is_as_if_the_other_were_missing(net, modality):
+  """A row that lacks the one modality too is left with [CLS]."""
   model, params = net
   has = np.array([True, False] * 4)
   batch = tiny.make_batch()._replace(has_image_B=has, has_title_B=has)
-  other = "has_title_B" if side == "image" else "has_image_B"
+  other = "has_title_B" if modality == "image" else "has_image_B"
   want = encode(model, params, batch._replace(**{other: np.zeros(8, bool)}))
 
   @jax.jit
   def run(batch):
     return tuple(
-      model.apply({"params": params}, batch, side=side, method=method)
+      model.apply({"params": params}, batch, modality=modality, method=method)
       for method in ("encode", "embed")
     )
 
   got, embedded = map(np.asarray, run(batch))
   np.testing.assert_array_equal(embedded, got[:, 0])
-  places = tiny.N if side == "image" else tiny.PLACES
+  places = tiny.N if modality == "image" else tiny.PLACES
   assert got.shape == (8, 1 + places, tiny.WIDTH)
   np.testing.assert_allclose(got[:, 0], want[:, 0], atol=1e-5)
   alone = got[1::2, 0]
@@ -163,23 +163,24 @@ def test_one_side_alone_is_as_if_the_other_were_missing(net, side):
   assert np.abs(changed[::2] - got[::2, 0]).max(-1).min() > 1e-3
 
 
-def test_an_unknown_side_is_refused():
+def test_an_unknown_modality_is_refused():
   model = tiny.make_model()
-  with pytest.raises(UserError, match="side='photo': known are both, image"):
+  with pytest.raises(UserError, match="modality='photo': known are both"):
     model.init(
-      jax.random.key(0), tiny.make_batch(1), side="photo", method="embed"
+      jax.random.key(0), tiny.make_batch(1), modality="photo", method="embed"
     )
 
 
 def test_a_sum_head_is_a_concat_head_whose_halves_are_one_matrix():
   rng = np.random.default_rng(0)
   g, p = rng.normal(size=(2, 5)), rng.normal(size=(2, 3, 5))
-  plain = heads.GlobalTransform(5, 0.5, jnp.float32, join="sum")
+  config = TransformerConfig(layers=0, width=5, heads=1, mlp=0, init_std=0.5)
+  plain = heads.GlobalTransform(config, join="sum")
   params = plain.init(jax.random.key(0), g, p)["params"]
   halves = {k: v for k, v in params.items() if k != "of_sum"}
   halves["of_global"] = params["of_sum"]
   halves["of_place"] = {"kernel": params["of_sum"]["kernel"]}
-  split = heads.GlobalTransform(5, 0.5, jnp.float32, join="concat")
+  split = heads.GlobalTransform(config, join="concat")
   np.testing.assert_allclose(
     plain.apply({"params": params}, g, p),
     split.apply({"params": halves}, g, p),
@@ -197,13 +198,15 @@ def test_options_reach_the_network():
   model, batch = tiny.make_model(layers=1), tiny.make_batch(2)
   params = tiny.init(model)
   g = encode(model, params, batch)[:, 0]
-  quick = encode(model.clone(activation="quick_gelu"), params, batch)[:, 0]
+  quick = encode(
+    tiny.with_encoder(model, activation="quick_gelu"), params, batch
+  )[:, 0]
   assert 1e-4 < np.abs(quick - g).max() < 0.5
   # Every norm divides by sqrt(variance + epsilon): 1e9 flattens them all.
-  flat = encode(model.clone(epsilon=1e9), params, batch)
+  flat = encode(tiny.with_encoder(model, epsilon=1e9), params, batch)
   assert np.abs(flat).max() < 1e-3
   with pytest.raises(UserError, match="activation='relu': known are gelu"):
-    encode(model.clone(activation="relu"), params, batch)
+    encode(tiny.with_encoder(model, activation="relu"), params, batch)
 
 
 def test_hidden_patches_are_not_seen(net):
@@ -230,7 +233,7 @@ def test_rows_do_not_mix(net):
 
 def test_dropout_is_there_in_training_and_only_there(net):
   model, params = net
-  model = model.clone(dropout=0.5)
+  model = tiny.with_encoder(model, dropout=0.5)
   batch = tiny.make_batch()
 
   @jax.jit
@@ -247,7 +250,7 @@ def test_dropout_is_there_in_training_and_only_there(net):
   assert (run(1) != run(2)).any()
   np.testing.assert_array_equal(
     encode(model, params, batch),
-    encode(model.clone(dropout=0.0), params, batch),
+    encode(tiny.with_encoder(model, dropout=0.0), params, batch),
   )
 
 
@@ -302,6 +305,6 @@ def test_recomputing_layers_changes_nothing(net):
 
   slope = jax.jit(jax.grad(loss), static_argnums=1)
   plain = slope(params, model)
-  again = slope(params, model.clone(remat=True))
+  again = slope(params, tiny.with_encoder(model, remat=True))
   for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)

@@ -15,7 +15,7 @@ import pytest
 import warm
 from shop import contents, make_shop, photo, write_catalogue
 
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.distributed.processes import shared_memory_prefix
 from item_jax.files import check_manifest
 from item_jax.ingest.prepare import prepare
@@ -27,7 +27,7 @@ KILLED_WHEN_READY = """
 import os, signal, sys
 from item_jax.__main__ import main
 from item_jax import new_folder
-new_folder.AtomicDirectory.publish = lambda _: os.kill(os.getpid(), 9)
+new_folder.AtomicDirectory.commit = lambda _: os.kill(os.getpid(), 9)
 if __name__ == "__main__":
   sys.exit(main())
 """
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
-  """150 listings with large photos, a second or two of work; `endless.csv`
+  """150 listings with large images, a second or two of work; `endless.csv`
   has more of them."""
   folder = make_shop(tmp_path_factory.mktemp("shop"))
   for n in range(10):
@@ -53,7 +53,7 @@ def shop(tmp_path_factory) -> Path:
 
 def prepare_here(shop: Path, out: Path, rows: Path | str = "c.csv") -> None:
   catalogue = shop / rows
-  assert prepare(catalogue, images=shop / "images", out=out, workers=1) == 0
+  prepare(catalogue, images=shop / "images", out=out, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,11 @@ def command(shop: Path, out: Path, *more: str, rows="c.csv") -> list[str]:
   return [*map(str, words), f"--out={out}", "--workers=2", *more]
 
 
-def start(words, *program: str) -> subprocess.Popen:
+def start(words, *program: str, stderr=subprocess.DEVNULL) -> subprocess.Popen:
   return warm.Popen(
     [sys.executable, *(program or ("-m", "item_jax")), *words],
     stdout=subprocess.DEVNULL,
-    stderr=subprocess.DEVNULL,
+    stderr=stderr,
     start_new_session=True,
   )
 
@@ -141,9 +141,9 @@ def wait_for(process, out: Path, pattern: str) -> None:
     time.sleep(0.002)
 
 
-def at_work(shop: Path, out: Path) -> subprocess.Popen:
+def at_work(shop: Path, out: Path, **streams) -> subprocess.Popen:
   """A run that would not end for long, with workers."""
-  process = start(command(shop, out, rows="endless.csv"))
+  process = start(command(shop, out, rows="endless.csv"), **streams)
   wait_for(process, out, "*.part")
   assert len(members(process.pid)) >= 3  # itself and two workers
   return process
@@ -158,15 +158,19 @@ def test_killed_at_work(shop, undisturbed, tmp_path):
   [draft] = out.parent.iterdir()
   assert draft.name.startswith("data.preparing-")
   with pytest.raises(FileNotFoundError, match="no such folder"):
-    open_store(out)
+    open_dataset(out)
   assert again(shop, out) == undisturbed
 
 
 def test_ctrl_c_ends_all_and_leaves_nothing(shop, tmp_path):
   before = shared_memory()
-  process = at_work(shop, tmp_path / "made" / "data")
+  with open(tmp_path / "stderr", "wb") as file:
+    process = at_work(shop, tmp_path / "made" / "data", stderr=file)
   os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-  assert process.wait(timeout=20) != 0
+  assert process.wait(timeout=20) == 130
+  *_, last = (tmp_path / "stderr").read_text().splitlines()
+  assert last.endswith("item-jax: interrupted")
+  assert "Traceback" not in (tmp_path / "stderr").read_text()
   assert_gone(process, before)
   assert list((tmp_path / "made").iterdir()) == []
 
@@ -196,7 +200,7 @@ def test_killed_just_before_it_has_its_name(shop, undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("kilobytes", "named"), [(0, "ledger.sqlite"), (100, "train-0.part")]
+  ("kilobytes", "named"), [(0, "statistics.sqlite"), (100, "train-0.part")]
 )
 def test_a_full_disk_is_named_and_leaves_nothing(
   shop, tmp_path, kilobytes, named
@@ -295,5 +299,5 @@ def test_killed_at_20_moments(shop, undisturbed, tmp_path):
     if out.exists():
       check_manifest(out)
       assert contents(out) in (former, undisturbed)
-      open_store(out)
+      open_dataset(out)
     assert again(shop, out, *(more or ["--overwrite"])) == undisturbed

@@ -8,6 +8,9 @@ import pytest
 
 from item_jax.models import heads, layers
 
+CONFIG = layers.TransformerConfig(
+  layers=0, width=8, heads=1, mlp=0, init_std=0.1, dtype=jnp.bfloat16
+)
 PLAIN = {
   "gelu": lambda x: nn.gelu(x, approximate=False),
   "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
@@ -15,16 +18,16 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_an_activations_slope_is_that_of_autodiff(name):
+def test_an_activations_gradient_is_that_of_autodiff(name):
   x = jnp.concatenate([jnp.linspace(-12, 12, 4001), jnp.array([0.0, 1e-20])])
   ours, plain = layers.activation(name), PLAIN[name]
   np.testing.assert_array_equal(ours(x), plain(x))
-  slope = jax.vmap(jax.grad(ours))(x)
-  np.testing.assert_allclose(slope, jax.vmap(jax.grad(plain))(x), atol=2e-6)
+  gradient = jax.vmap(jax.grad(ours))(x)
+  np.testing.assert_allclose(gradient, jax.vmap(jax.grad(plain))(x), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_an_activation_keeps_its_input_alone(name):
+def test_an_activation_keeps_only_its_input(name):
   x = jnp.ones((3, 5), jnp.bfloat16)
   _, backward = jax.vjp(layers.activation(name), x)
   (kept,) = jax.tree.leaves(backward)
@@ -51,11 +54,11 @@ def flat(jaxpr):
       yield from flat(part)
 
 
-def test_the_decoders_slopes_are_those_of_a_plain_product():
+def test_the_decoders_gradients_are_those_of_a_plain_product():
   keys = jax.random.split(jax.random.key(0), 3)
   h = jax.random.normal(keys[0], (2, 3, 8))
   table = jax.random.normal(keys[1], (11, 8))
-  given = jax.random.normal(keys[2], (2, 3, 11))
+  cotangent = jax.random.normal(keys[2], (2, 3, 11))
 
   def plain(h, table):
     return jnp.einsum("bkd,vd->bkv", h, table)
@@ -63,25 +66,25 @@ def test_the_decoders_slopes_are_those_of_a_plain_product():
   ours, back = jax.vjp(heads._against_all, h, table)
   np.testing.assert_allclose(ours, plain(h, table), rtol=1e-6)
   for got, want in zip(
-    back(given), jax.vjp(plain, h, table)[1](given), strict=True
+    back(cotangent), jax.vjp(plain, h, table)[1](cotangent), strict=True
   ):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_products_with_the_words_are_of_bfloat16_both_ways():
-  """And summed in float32; so is the gradient that the table is given."""
+def test_products_with_the_token_table_are_of_bfloat16_both_ways():
+  """And summed in float32; so is the gradient that the table is cotangent."""
   h = jnp.ones((2, 3, 8), jnp.bfloat16)
   table = jnp.ones((11, 8))
-  slope = jax.grad(lambda *x: heads._against_all(*x).sum(), argnums=(0, 1))
-  assert products(slope, h, table) == [({"bfloat16"}, "float32")] * 3
-  assert [x.dtype.name for x in slope(h, table)] == ["bfloat16", "float32"]
+  gradient = jax.grad(lambda *x: heads._against_all(*x).sum(), argnums=(0, 1))
+  assert products(gradient, h, table) == [({"bfloat16"}, "float32")] * 3
+  assert [x.dtype.name for x in gradient(h, table)] == ["bfloat16", "float32"]
 
 
 @pytest.mark.parametrize(
   "head",
   [
-    heads.MatchHead(width=8, std=0.1, dtype=jnp.bfloat16),
-    heads.PixelDecoder(pixels=5, std=0.1, dtype=jnp.bfloat16),
+    heads.MatchHead(CONFIG),
+    heads.PixelDecoder(CONFIG, pixels=5),
   ],
 )
 def test_predictions_are_summed_in_float32(head):

@@ -1,11 +1,13 @@
 """Laws of `evaluate --items`: a table means here what it means to `prepare`."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from item_jax.evaluation.evaluate import evaluate_files
 from item_jax.evaluation.items import read_items, read_listed
+from item_jax.evaluation.retrieval import score
 
 COUNT = 40
 
@@ -36,7 +38,7 @@ def frame(missing="", products=None):
 
 
 def scores(vectors, path, **options):
-  return evaluate_files(vectors, path, bootstrap=20, **options)
+  return score(vectors, path, bootstrap=20, **options).summary
 
 
 @pytest.fixture
@@ -49,25 +51,26 @@ def expected(vectors, tmp_path):
 
 @pytest.mark.parametrize("word", ["nan", "None", "NULL", "<NA>", "n/a", "-"])
 def test_words_for_missing_score_as_empty_cells(
-  vectors, expected, tmp_path, capsys, word
+  vectors, expected, tmp_path, caplog, word
 ):
+  caplog.set_level(logging.INFO)
   path = tmp_path / "words.csv"
   frame(word).to_csv(path, index=False)
   assert scores(vectors, path) == expected
-  said = capsys.readouterr().out
-  assert f"missing     product: {word!r} in 8 rows read as missing" in said
+  line = f"missing     product: {word!r} in 8 rows read as missing"
+  assert line in caplog.text
   # Of somebody who sells a brand of that name it is a product of eight.
   other = scores(vectors, path, missing=())
   assert other["queries"] == COUNT
 
 
-def test_a_product_that_holds_too_much_is_named(vectors, tmp_path, capsys):
+def test_a_product_that_holds_too_much_is_named(vectors, tmp_path, caplog):
+  caplog.set_level(logging.INFO)
   path = tmp_path / "items.csv"
   products = ["unknown" if n >= 20 else f"P{n // 2}" for n in range(COUNT)]
   frame(products=products).to_csv(path, index=False)
   scores(vectors, path)
-  said = capsys.readouterr().out
-  assert "warning: product 'unknown' holds 16 of 40 rows" in said
+  assert "warning: product 'unknown' holds 16 of 40 rows" in caplog.text
 
 
 FORMS = {

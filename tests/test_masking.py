@@ -1,61 +1,59 @@
-"""Laws of hiding words and patches and of swapping titles."""
+"""Laws of masking tokens and patches and of drawing negative pairs."""
 
 import jax
 import numpy as np
 import pytest
 import tiny
 
+from item_jax.config import Mask
 from item_jax.objectives import masking
 from item_jax.objectives.keys import key_for
 
 
-def hide(tokens_BT, seed=0, **options):
-  given = {
-    "rate": 0.15,
-    "vocabulary": tiny.WORDS,
-    "special": tiny.SPECIAL,
-    "mask_id": tiny.MASK,
-  }
+def mask(tokens_BT, seed=0, *, vocabulary=None, **options):
   out = masking.mask_tokens(
-    jax.random.key(seed), tokens_BT, **(given | options)
+    jax.random.key(seed),
+    tokens_BT,
+    Mask(**options),
+    vocabulary or tiny.Vocabulary(),
   )
   return jax.tree.map(np.asarray, out)
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.5, 1.0])
-def test_hides_the_exact_number_and_at_least_one(rate):
+def test_masks_the_exact_number_and_at_least_one(rate):
   lengths = [1, 2, 3, 4, 5, 6, 7, 7]
   batch = tiny.make_batch(8, lengths=lengths)
-  out = hide(batch.tokens_BT, rate=rate)
+  out = mask(batch.tokens_BT, title_rate=rate)
   for row, length in enumerate(lengths):
-    places = out.positions_BK[row][out.valid_BK[row]]
-    assert len(places) == max(1, round(length * rate))
-    assert len(set(places)) == len(places)
-    assert (places < length).all()  # neither [SEP] nor padding
+    positions = out.positions_BK[row][out.valid_BK[row]]
+    assert len(positions) == max(1, round(length * rate))
+    assert len(set(positions)) == len(positions)
+    assert (positions < length).all()  # neither [SEP] nor padding
 
 
-def test_special_words_are_never_hidden():
+def test_special_tokens_are_never_masked():
   tokens_BT = np.array([[7, tiny.UNK, tiny.MASK, tiny.CLS, 8, tiny.SEP, 0, 0]])
   for seed in range(20):
-    out = hide(tokens_BT, seed, rate=1.0)
+    out = mask(tokens_BT, seed, title_rate=1.0)
     assert sorted(out.positions_BK[0][out.valid_BK[0]]) == [0, 4]
     assert out.seen_BT[0, [1, 2, 3, 5, 6, 7]].tolist() == [1, 4, 2, 3, 0, 0]
 
 
-def test_a_title_of_special_words_alone_has_none_hidden():
+def test_a_title_of_special_tokens_has_none_masked():
   tokens_BT = np.array([[tiny.UNK, tiny.SEP, 0, 0, 0, 0, 0, 0]])
-  out = hide(tokens_BT)
+  out = mask(tokens_BT)
   assert not out.valid_BK.any()
   np.testing.assert_array_equal(out.seen_BT, tokens_BT)
 
 
 def test_targets_are_what_stood_there_and_all_else_is_untouched():
   batch = tiny.make_batch(8)
-  out = hide(batch.tokens_BT, rate=0.5)
+  out = mask(batch.tokens_BT, title_rate=0.5)
   rebuilt = out.seen_BT.copy()
   for row in range(8):
-    places = out.positions_BK[row][out.valid_BK[row]]
-    rebuilt[row, places] = out.targets_BK[row][out.valid_BK[row]]
+    positions = out.positions_BK[row][out.valid_BK[row]]
+    rebuilt[row, positions] = out.targets_BK[row][out.valid_BK[row]]
   np.testing.assert_array_equal(rebuilt, batch.tokens_BT)
 
 
@@ -63,26 +61,25 @@ def test_eighty_ten_ten():
   rng = np.random.default_rng(0)
   tokens_BT = rng.integers(5, tiny.WORDS, (4_000, 8), np.int32)
   tokens_BT[:, -1] = tiny.SEP
-  out = hide(tokens_BT, rate=0.5)
+  out = mask(tokens_BT, title_rate=0.5)
   shown = np.take_along_axis(out.seen_BT, out.positions_BK, 1)[out.valid_BK]
   target = out.targets_BK[out.valid_BK]
   n = len(target)  # 16,000: three standard errors are about 0.01
   assert abs((shown == tiny.MASK).mean() - 0.8) < 0.01
-  # A word drawn at random is the same by chance in 1 of 35 cases.
+  # A token drawn at random is the same by chance in 1 of 35 cases.
   assert abs((shown == target).mean() - (0.1 + 0.1 / 35)) < 0.01
   other = shown[(shown != tiny.MASK) & (shown != target)]
   assert n * 0.08 < len(other) < n * 0.12
-  assert set(other) == set(range(5, tiny.WORDS))  # no special word is drawn
+  assert set(other) == set(range(5, tiny.WORDS))  # no special token is drawn
 
 
-def test_random_words_pass_over_scattered_special_ids():
+def test_random_tokens_pass_over_scattered_special_ids():
   special = (0, 10, 11, 39)
   tokens_BT = np.full((2_000, 8), 20, np.int32)
-  out = hide(
+  out = mask(
     tokens_BT,
-    rate=0.5,
-    special=special,
-    mask_id=10,
+    title_rate=0.5,
+    vocabulary=tiny.Vocabulary(mask=10, special=special),
     mask_fraction=0.0,
     random_fraction=1.0,
   )
@@ -91,7 +88,7 @@ def test_random_words_pass_over_scattered_special_ids():
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.3, 0.5, 0.6, 0.75])
-def test_patches_are_hidden_in_the_exact_number(rate):
+def test_patches_are_masked_in_the_exact_number(rate):
   has_image_B = np.array([True, False, True])
   out = masking.mask_patches(
     jax.random.key(0), has_image_B, num_patches=196, rate=rate
@@ -113,10 +110,8 @@ def test_masks_are_a_function_of_seed_step_and_purpose():
     out = masking.mask_tokens(
       key,
       batch.tokens_BT,
-      rate=0.5,
-      vocabulary=tiny.WORDS,
-      special=tiny.SPECIAL,
-      mask_id=tiny.MASK,
+      Mask(title_rate=0.5),
+      tiny.Vocabulary(),
     )
     return np.asarray(out.seen_BT)
 

@@ -1,4 +1,4 @@
-"""Our networks say what PyTorch's say, with the same weights, at full size.
+"""With the same weights our networks give what PyTorch's give, at full size.
 
 The weights are random: every tensor matters, and none is downloaded.
 """
@@ -9,6 +9,7 @@ import listings
 import numpy as np
 import pytest
 import spellings
+import tiny
 
 from item_jax.batch import Batch
 from item_jax.config import Config
@@ -35,10 +36,7 @@ SIZES = {
   "width": 768,
   "heads": 12,
   "mlp": 3072,
-  "dropout": 0.0,
   "init_std": 0.02,
-  "dtype": jnp.float32,
-  "attention": "xla",
 }
 
 # How many lists of places a model is initialised with.
@@ -58,7 +56,7 @@ def photos_and_titles():
   photos, titles = [], []
   for i in range(ROWS):
     product = products.sample_product(3, i)
-    photos.append(synthesize.draw_photo(product, 3, i, 0, side=224))
+    photos.append(synthesize.draw_image(product, 3, i, 0, side=224))
     titles.append(synthesize.write_title(product, 3, i, 0))
   titles[0] = " ".join(titles)  # as long as can be
   if SHARED_DATA.is_dir():
@@ -194,7 +192,8 @@ def test_bert_fills_item(photos_and_titles, tmp_path):
   torch.manual_seed(1)
   model = disturb(transformers.BertForMaskedLM(transformers.BertConfig()))
   save(model, tmp_path, listings.bert())
-  module = Item(
+  module = tiny.build(
+    Item,
     vocab_size=30_592,
     pad=tokenizer.pad,
     image_size=32,
@@ -231,7 +230,8 @@ def test_roberta(photos_and_titles, tmp_path):
   )
   model = disturb(transformers.RobertaForMaskedLM(options))
   save(model, tmp_path, listings.roberta())
-  module = Roberta(
+  module = tiny.build(
+    Roberta,
     vocab_size=50_304,
     pad=tokenizer.pad,
     cls=tokenizer.cls,
@@ -260,7 +260,8 @@ def test_vit_fills_item(photos_and_titles, tmp_path):
   save(model, tmp_path, listings.vit())
   config = run_config("item", epsilon=1e-12, norm="pre")
   for image_size in (224, 96):  # their own grid, then a smaller one
-    module = Item(
+    module = tiny.build(
+      Item,
       vocab_size=tokenizer.size,
       pad=tokenizer.pad,
       image_size=image_size,
@@ -298,7 +299,7 @@ def test_clip(photos_and_titles, tmp_path, patch):
   assert options.text_config.eos_token_id == tokenizer.sep
   model = disturb(transformers.CLIPModel(options))
   save(model, tmp_path, listings.clip(patch=patch))
-  module = Clip(
+  module = tiny.build_clip(
     vocab_size=49_536,
     pad=tokenizer.pad,
     cls=tokenizer.cls,

@@ -14,7 +14,6 @@ from item_jax.cli import places
 from item_jax.config import Config, flatten
 from item_jax.config_flags import ADDRESSES
 from item_jax.errors import UserError
-from item_jax.evaluation.probe import probe_command
 from item_jax.files import check_folders, exclusive_lock, write_bytes
 from item_jax.ingest.prepare import prepare
 from item_jax.remote import Address, locate
@@ -22,8 +21,9 @@ from item_jax.synthetic.synthesize import synthesize
 
 # Flags whose words are no paths; all others have a type of item_jax.cli.places.
 WORDS = {
-  *("budget", "category_separator", "column", "coordinator", "missing"),
-  *("rates", "runner", "size", "split", "systems", "title"),
+  *("budget", "category_separator", "column", "coordinator", "format"),
+  *("missing", "rates", "runner", "size", "source", "split", "systems"),
+  "title",
 }
 
 
@@ -53,7 +53,7 @@ WORDS = {
     ("", Path("")),
   ],
 )
-def test_an_address_is_told_from_a_path(given, place):
+def test_an_address_is_distinguished_from_a_path(given, place):
   found = locate(given)
   assert (type(found), found) == (type(place), place)
 
@@ -170,14 +170,18 @@ def test_functions_that_write_refuse_an_address(path, tmp_path, monkeypatch):
     lambda: write_bytes(Path(path), b""),
     lambda: synthesize(path, products=1, seed=0, workers=1),
     lambda: prepare("c.csv", images=".", out=path),
-    lambda: probe_command("a", None, "b", out=path),
   ):
     with pytest.raises(UserError, match="gs://bucket/x is on an object store"):
       call()
   assert list(tmp_path.iterdir()) == []
 
 
-def test_photos_of_other_stores_are_refused(tmp_path):
+def test_tables_of_a_probe_are_written_here(capsys):
+  assert main(["probe", "a", "--train=b", "--out=gs://bucket/x"]) == 2
+  assert "gs://bucket/x is on an object store" in capsys.readouterr().err
+
+
+def test_images_of_other_stores_are_refused(tmp_path):
   with pytest.raises(UserError, match="hdfs://h/x: files are read one by one"):
     prepare("c.csv", images="hdfs://h/x", out=tmp_path / "data")
 
@@ -186,7 +190,7 @@ def test_many_processes_do_not_write_to_a_store(tmp_path, monkeypatch, capsys):
   open_bucket(tmp_path / "store")
   words = ["export", "--workdir=w", "--data=d", "--out=gs://bucket/x"]
   assert main([*words, "--distributed"]) == 2
-  assert "one process alone can write to" in capsys.readouterr().err
+  assert "one process can write to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

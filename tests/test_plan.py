@@ -53,7 +53,7 @@ def compare(found: dict) -> dict[str, float]:
   """Planned over compiled: of memory, and of the work of a step."""
   made = planned(found)
   m = made.memory
-  arguments = m.parameters + m.moments + m.batch
+  arguments = m.parameters + m.opt_state + m.batch
   work = made.flops_per_sample * made.recompute * made.config.batch_size
   # XLA counts a loop's body once, and each device by itself.
   counted = found["flops"] * found["devices"] * made.config.optim.accumulate
@@ -175,7 +175,7 @@ def test_remat_keeps_a_blocks_input_and_no_more():
 def test_a_block_by_hand():
   """BERT-base, 256 places, bfloat16: of a pair and a block."""
   sizes = {
-    "places": 256,
+    "positions": 256,
     "width": 768,
     "mlp": 3_072,
     "heads": 12,
@@ -195,7 +195,7 @@ def test_what_is_split_and_what_is_not():
   split = plan(
     changed(config, {"mesh.fsdp": 4}), MACHINE, vocab_size=1_000
   ).memory
-  for name in ("parameters", "moments", "gradients"):
+  for name in ("parameters", "opt_state", "gradients"):
     a, b = getattr(whole, name), getattr(split, name)
     assert a / 4 < b < a / 2, name  # biases and norms are copied
   assert split.batch == whole.batch
@@ -230,7 +230,7 @@ def test_what_to_change_is_the_least_that_is_enough(variant):
   config.model.layers = config.clip.text_layers = 4
   config.batch_size = 512
   m = plan(config, MACHINE, vocab_size=300).memory
-  state = m.parameters + m.moments + m.batch
+  state = m.parameters + m.opt_state + m.batch
   tight = MACHINE._replace(memory=(state + 0.6 * m.activations) / 0.9)
   small = plan(config, tight, vocab_size=300)
   assert not small.fits

@@ -29,7 +29,8 @@ def workdir(tiny_data, tmp_path_factory):
   config.steps = config.eval_every = 30
   config.optim.lr = 1e-2
   # Compiling is what tests wait for: nothing is scored on the way.
-  assert loop.train(config, folder) == 0
+  config.evaluators = ()
+  loop.train(config, folder)
   return folder
 
 
@@ -95,38 +96,38 @@ def test_the_command(workdir, tiny_data, tmp_path, embedder, records):
 
 
 def test_a_record_that_is_lost_costs_its_line(
-  workdir, tiny_data, tmp_path, records, capsys
+  workdir, tiny_data, tmp_path, records
 ):
   data = shutil.copytree(tiny_data, tmp_path / "data")
   lose(data, "test", records[2])
-  found = predict.predict_split(
-    workdir, data=data, split="test", out=tmp_path / "x.csv", bootstrap=2
-  )
-  assert (
-    "1 that cannot be read are left out: test[2]" in capsys.readouterr().out
-  )
+  found = predict.predict_split(workdir, data=data, split="test", bootstrap=2)
+  assert "1 that cannot be read are left out: test[2]" in str(found)
+  found.write_csv(tmp_path / "x.csv")
   rest = [r for r in records if r != records[2]]
   assert found.ids == [r.listing_id for r in rest]
   assert found.true == [r.category for r in rest]
   lines = (tmp_path / "x.csv").read_text().splitlines()[1:]
-  assert len(lines) == len(found.said) == len(found.probability_NK) == len(rest)
+  assert (
+    len(lines) == len(found.predicted) == len(found.probability_NK) == len(rest)
+  )
 
 
 def test_it_learnt_something(embedder, tiny_data):
   """Of what it was trained on, it knows more than the largest category."""
   found = predict.predict(embedder, open_store(tiny_data), "train", top=99)
   largest = max(map(found.true.count, set(found.true)))
-  assert found.answers.correct_Q.sum() > largest
+  assert found.scored.correct_Q.sum() > largest
   np.testing.assert_allclose(found.probability_NK.sum(axis=1), 1, atol=1e-5)
-  assert {len(line) for line in found.said} == {len(embedder.categories)}
+  assert {len(line) for line in found.predicted} == {len(embedder.categories)}
 
 
-def test_one_listing(workdir, tiny_data, embedder, records, capsys):
+def test_one_listing(workdir, tiny_data, embedder, records):
   photo, title = photos(tiny_data, records)[0], records[0].title
-  predict.predict_listings(
+  found = predict.predict_listings(
     workdir, images=[str(photo), ""], titles=["", title], top=2
   )
-  first, *two, second, _, _ = capsys.readouterr().out.splitlines()
+  assert found.to_frame().shape == (4, 3)
+  first, *two, second, _, _ = str(found).splitlines()
   assert first == str(photo)
   assert second == title
   log_p_NC = embedder.predict(images=[photo])
@@ -144,21 +145,22 @@ def test_files_are_of_a_split(workdir, tmp_path, capsys):
     assert "they need --data" in capsys.readouterr().err
 
 
-def test_what_cannot_be_asked_is_refused(workdir, tiny_data, tmp_path):
+def test_what_cannot_be_predicted_is_refused(
+  workdir, tiny_data, tmp_path, capsys
+):
   out = tmp_path / "x.csv"
   with pytest.raises(UserError, match="expected 1 or more"):
     predict.predict_listings(workdir, titles=["a"], top=0)
   with pytest.raises(UserError, match="2 images but 1 titles"):
     predict.predict_listings(workdir, images=["", ""], titles=["a"])
-  with pytest.raises(FileNotFoundError, match="no folder"):
-    predict.predict_split(
-      workdir, data=tiny_data, split="test", out=tmp_path / "no" / "x.csv"
-    )
-  with pytest.raises(UserError, match="no split 'other'"):
-    predict.predict_split(workdir, data=tiny_data, split="other", out=out)
+  words = ["predict", f"--workdir={workdir}", f"--data={tiny_data}"]
+  assert main([*words, f"--out={tmp_path / 'no' / 'x.csv'}"]) == 2
+  assert "there is no folder" in capsys.readouterr().err
+  assert main([*words, "--split=other", f"--out={out}"]) == 2
+  assert "no split 'other'" in capsys.readouterr().err
   assert not out.exists()
   # It would be told the most frequent categories, as if they were its own.
-  with pytest.raises(UserError, match="listing 2 has no photo and no title"):
+  with pytest.raises(UserError, match="listing 2 has no image and no title"):
     predict.predict_listings(workdir, images=["", ""], titles=["mug", ""])
   with pytest.raises(UserError, match="Is a directory"):
     predict.predict_listings(workdir, images=[str(tmp_path)])
@@ -169,8 +171,7 @@ def test_what_cannot_be_asked_is_refused(workdir, tiny_data, tmp_path):
   [("image", None, ["a mug"]), ("title", ["a.jpg"], None)],
 )
 def test_a_side_that_the_model_does_not_look_at(side, images, titles):
-  other = {"image": "photo", "title": "title"}[side]
-  with pytest.raises(UserError, match=f"listing 1 has no {other}, and the mo"):
+  with pytest.raises(UserError, match=f"listing 1 has no {side}, and the mo"):
     predict._check_seen(side, images, titles, rows=1)
 
 
@@ -193,7 +194,7 @@ def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
     open_store(tiny_data),
     load_tokenizer(tiny_data / "tokenizer.json"),
     attention="xla",
-    floors={},
+    chance_levels={},
     categories=(),
   )
   with pytest.raises(UserError, match="task='item', which predicts no categ"):
@@ -201,7 +202,7 @@ def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
 
 
 def test_a_catalogue_without_categories_is_predicted_and_not_scored(
-  embedder, tiny_data, workdir, tmp_path, capsys
+  embedder, workdir, tmp_path
 ):
   from item_jax.ingest.prepare import prepare
 
@@ -217,11 +218,10 @@ def test_a_catalogue_without_categories_is_predicted_and_not_scored(
     overwrite=False,
     workers=1,
   )
-  found = predict.predict_split(
-    workdir, data=tmp_path / "data", split="test", out=tmp_path / "said.csv"
-  )
-  assert found.answers is None
-  assert "nothing to score" in capsys.readouterr().out
+  found = predict.predict_split(workdir, data=tmp_path / "data", split="test")
+  found.write_csv(tmp_path / "said.csv")
+  assert found.scored is None
+  assert "nothing to score" in str(found)
   with (tmp_path / "said.csv").open(newline="") as file:
     said = [line["predicted"] for line in csv.DictReader(file)]
   best_N = embedder.predict(titles=["red mug", "mug"]).argmax(axis=1)

@@ -1,6 +1,8 @@
 """Laws of preparing: nothing bad stops it, nothing half done looks finished."""
 
 import csv
+import html
+import json
 import os
 import resource
 import signal
@@ -19,15 +21,16 @@ from shop import (
   write_catalogue,
 )
 
+from item_jax.__main__ import main
 from item_jax.data.images import store_jpeg
-from item_jax.data.records import Record, open_store
+from item_jax.data.records import Record, open_dataset
+from item_jax.data.summary import summarize
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.ingest.images import photos
-from item_jax.ingest.ledger import open_ledger
-from item_jax.ingest.prepare import prepare
+from item_jax.ingest.images import load
+from item_jax.ingest.prepare import TooManyRejected, prepare
 from item_jax.ingest.row import Reading
-from item_jax.ingest.summary import report
+from item_jax.ingest.statistics import open_statistics
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -42,10 +45,9 @@ def run(shop, **options):
   return prepare(shop / "c.csv", images=shop / "images", **options)
 
 
-def test_every_bad_row_is_named_and_every_good_one_stored(shop, capsys):
+def test_every_bad_row_is_named_and_every_good_one_stored(shop):
   expected = make_corpus(shop)
-  assert run(shop, max_rejected=0.9) == 0
-  store = open_store(shop / "data")
+  store = run(shop, max_rejected=0.9)
   by_id = {r.listing_id: r for s in store.sizes for r in store.source(s)}
   listed = rejected(shop / "data" / "rejected.csv")
   reasons = {
@@ -68,7 +70,7 @@ def test_every_bad_row_is_named_and_every_good_one_stored(shop, capsys):
   known = str(40 + len(expected) + 2)
   assert {"row": known, "id": "l3", "reason": "duplicate listing_id"} in listed
   # Nothing is lost: all rows are in one place or the other.
-  counts = store.catalogue["rejected"]
+  counts = dict(store.catalogue["rejected"])
   bad = sum(kind is not None for kind in expected.values()) + 2
   assert counts.pop("all") == bad == len(listed) == sum(counts.values())
   assert store.catalogue["read"] == 40 + len(expected) + 3
@@ -76,30 +78,31 @@ def test_every_bad_row_is_named_and_every_good_one_stored(shop, capsys):
     store.catalogue["rows"]["all"] == len(by_id) == 43 + len(expected) - bad
   )
   assert counts[leaves := "the image path leaves the image folder"] == 5
-  assert f"5  {leaves}" in capsys.readouterr().out
+  assert f"5  {leaves}" in str(store)
 
 
-def test_too_many_bad_rows_leave_no_data(shop, capsys):
+def test_too_many_bad_rows_leave_no_data(shop):
   with open(shop / "c.csv", "a") as file:
     file.write("bad1,,gone.jpg,title,,train\n")
   before = set(os.listdir(shop))
-  assert run(shop) == 3  # 1 of 41 is more than 1 %
+  with pytest.raises(TooManyRejected) as raised:
+    run(shop)  # 1 of 41 is more than 1 %
   aside = shop / "data.rejected.csv"
   assert set(os.listdir(shop)) - before == {aside.name}
   (row,) = rejected(aside)
   assert (row["row"], row["id"]) == ("41", "bad1")
-  told = capsys.readouterr().out
-  assert "1 of 41 rows (2.44%)" in told
-  assert str(aside) in told
-  assert run(shop, max_rejected=1 / 41) == 0
+  assert "1 of 41 rows (2.44%)" in str(raised.value)
+  assert raised.value.file == aside
+  assert str(aside) in str(raised.value)
+  run(shop, max_rejected=1 / 41)
   assert not aside.exists()
 
 
-def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
-  monkeypatch.setattr(photos, "store_photo", _deadly)
-  monkeypatch.setattr(photos, "_stored_chunk", _deadly_chunk)
+def test_an_image_that_kills_its_process_costs_its_row(shop, monkeypatch):
+  monkeypatch.setattr(load, "load_image", _deadly)
+  monkeypatch.setattr(load, "_load_chunk", _deadly_chunk)
   wanted = [(n, f"{n}.jpg") for n in range(40)]
-  done = dict(photos.store_photos(shop / "images", wanted, workers=2))
+  done = dict(load.load_images(shop / "images", wanted, workers=2))
   assert list(done) == list(range(40))
   for n, stored in done.items():
     if n == 21:
@@ -111,7 +114,7 @@ def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
 def _deadly(root, name):
   if name == "21.jpg":
     os.kill(os.getpid(), signal.SIGKILL)
-  return store_jpeg(photos.read_image(root, name)[0])
+  return store_jpeg(load.read_image(root, name)[0])
 
 
 def _deadly_chunk(root, names):
@@ -122,18 +125,18 @@ def _deadly_chunk(root, names):
 
 
 def test_workers_that_all_die_are_an_error(shop, monkeypatch):
-  monkeypatch.setattr(photos, "store_photo", _dead)
-  monkeypatch.setattr(photos, "_stored_chunk", _dead)
+  monkeypatch.setattr(load, "load_image", _dead)
+  monkeypatch.setattr(load, "_load_chunk", _dead)
   wanted = [(n, f"{n}.jpg") for n in range(3)]
   with pytest.raises(RuntimeError, match="die whatever they read"):
-    list(photos.store_photos(shop / "images", wanted, workers=2))
+    list(load.load_images(shop / "images", wanted, workers=2))
 
 
-def test_a_killed_worker_blames_no_photo_that_is_missing(shop, monkeypatch):
+def test_a_killed_worker_blames_no_image_that_is_missing(shop, monkeypatch):
   """Those that cannot be read are not those that kill."""
-  monkeypatch.setattr(photos, "_stored_chunk", _dead)
+  monkeypatch.setattr(load, "_load_chunk", _dead)
   wanted = [(n, f"gone{n}.jpg") for n in range(3)]
-  done = dict(photos.store_photos(shop / "images", wanted, workers=2))
+  done = dict(load.load_images(shop / "images", wanted, workers=2))
   for n, stored in done.items():
     assert str(stored) == f"the image file is not there: gone{n}.jpg"
 
@@ -143,8 +146,7 @@ def _dead(root, names):
 
 
 def test_records_are_the_rows_in_order(shop):
-  assert run(shop) == 0
-  store = open_store(shop / "data")
+  store = run(shop)
   seen = 0
   for place, split in enumerate(("train", "val", "test")):
     ids = [n for n in range(40) if n // 2 % 3 == place]
@@ -184,11 +186,11 @@ def test_a_ready_tokenizer_is_taken_as_it_is(shop):
 
 
 ROWS = [
-  # id, product, photo, title, category, split
+  # id, product, image, title, category, split
   ("a", "P1", "0.jpg", "red shirt", "X > Y", "train"),
   ("b", "P1", "1.jpg", "Red Shirt", "X > Y", "val"),  # P1 leaks
   ("c", "P2", "2.jpg", "red shirt", "X > Z", "train"),  # title of P1
-  ("d", "P3", "0.jpg", "", "V", "test"),  # photo of P1, leaks
+  ("d", "P3", "0.jpg", "", "V", "test"),  # image of P1, leaks
   ("e", "P4", "", "blue shirt", "", "test"),
   ("f", "P4", "3.jpg", "blue shirt", "V", "test"),  # same product: fine
   ("g", "P4", "3.jpg", "x " * 58, "V", "test"),
@@ -198,8 +200,14 @@ ROWS = [
 
 def test_statistics_by_hand(shop):
   write_catalogue(shop / "c.csv", ROWS)
-  run(shop)
-  found = open_store(shop / "data").catalogue
+  dataset = run(shop)
+  assert dataset.counts == {
+    "read": 8,
+    "stored": 8,
+    "rejected": 0,
+    "products": 4,
+  }
+  found = dataset.catalogue
   assert found["rows"] == {"all": 8, "train": 2, "val": 1, "test": 5}
   assert found["products"] == {"all": 4, "train": 2, "val": 1, "test": 2}
   assert found["listings_per_product"] == {
@@ -236,23 +244,51 @@ def test_statistics_by_hand(shop):
   tokens = found["title_tokens"]
   # "blue" has letters that no training title has: "blu" unknown, "e".
   assert (tokens["max"], tokens["p50"]) == (59, 3)
-  # 59 places hold 58 tokens and [SEP].
+  # 59 positions hold 58 tokens and [SEP].
   assert (tokens["cut"], tokens["cut_share"]) == (1, round(1 / 7, 6))
 
 
-def test_the_report_names_what_is_saved(shop, capsys):
+def test_a_data_set_describes_itself(shop):
   write_catalogue(shop / "c.csv", ROWS)
-  run(shop)
-  told = capsys.readouterr().out
+  dataset = run(shop)
+  summary = str(dataset)
   for line in (
     "8 read, 8 stored, 0 rejected",
-    "test      5 rows of 2 products; missing: 1 photos, 1 titles",
+    "test      5 rows of 2 products; missing: 1 images, 1 titles",
     "4, 2 with several listings (mean 2.00, median 1, at most 4)",
-    "1 photos and 1 titles under several products",
-    "1 products, 1 photos, 1 titles in several splits",
-    "14.29% cut at 59 places",
+    "1 images and 1 titles under several products",
+    "1 products, 1 images, 1 titles in several splits",
+    "14.29% cut at 59 positions",
   ):
-    assert line in told
+    assert line in summary
+  assert dataset._repr_html_() == f"<pre>{html.escape(summary)}</pre>"
+  found = json.loads(json.dumps(dataset.to_dict()))
+  assert found["sizes"] == {"train": 2, "val": 1, "test": 5}
+  again = open_dataset(dataset.path)
+  assert str(again) == summary
+  assert again.to_dict() == dataset.to_dict()
+
+
+def test_the_command_prints_the_summary_and_where_it_is(shop, capsys):
+  words = ["prepare", shop / "c.csv", f"--images={shop / 'images'}"]
+  words = [*map(str, words), f"--out={shop / 'data'}", "--workers=1"]
+  assert main(words) == 0
+  dataset = open_dataset(shop / "data")
+  written = f"{dataset}\nwritten to {shop / 'data'}\n"
+  assert capsys.readouterr().out == written
+  with open(shop / "c.csv", "a") as file:
+    file.write("bad1,,gone.jpg,title,,train\n")
+  assert main([*words, "--overwrite"]) == 3
+  assert capsys.readouterr().out.endswith(
+    f"1 of 41 rows (2.44%) are bad, --max_rejected allows 1.00%:"
+    f" {shop / 'data'} was not written.\nEach of them is named in"
+    f" {shop / 'data.rejected.csv'}\n"
+  )
+
+
+def test_the_library_prints_nothing_on_stdout(shop, capsys):
+  run(shop)
+  assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["hm", "ikea", "grocery", "flipkart"])
@@ -261,8 +297,7 @@ def test_real_catalogues_lose_no_row(tmp_path, name):
   if not folder.is_dir():
     pytest.skip(f"needs the catalogue {name} in ../shared/data")
   out = tmp_path / "data"
-  assert prepare(folder / "products.csv", images=folder, out=out) == 0
-  store = open_store(out)
+  store = prepare(folder / "products.csv", out=out)
   with open(folder / "products.csv", newline="", encoding="utf-8") as file:
     rows = list(csv.DictReader(file))
   assert store.catalogue["rejected"] == {"all": 0}
@@ -281,20 +316,19 @@ def test_existing_output_stays_unless_it_may_go(shop):
     run(shop)
   assert contents(shop / "data") == before
   write_catalogue(shop / "c.csv", ROWS)
-  assert run(shop, overwrite=True) == 0
-  assert open_store(shop / "data").catalogue["read"] == 8
+  assert run(shop, overwrite=True).catalogue["read"] == 8
   assert sorted(os.listdir(shop)) == ["c.csv", "data", "images"]
 
 
 def test_overwrite_spares_what_is_no_store(shop):
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, out=shop / "images", overwrite=True)
   assert len(os.listdir(shop / "images")) == 40
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, out=shop / "c.csv", overwrite=True)
   run(shop)
   (shop / "data" / "notes.txt").write_text("mine")
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, overwrite=True)
   assert (shop / "data" / "notes.txt").read_text() == "mine"
 
@@ -303,7 +337,8 @@ def test_a_failing_overwrite_keeps_the_old_data(shop):
   run(shop)
   before = contents(shop / "data")
   write_catalogue(shop / "c.csv", [("x", "", "gone.jpg", "t", "", "train")])
-  assert run(shop, overwrite=True) == 3
+  with pytest.raises(TooManyRejected):
+    run(shop, overwrite=True)
   assert contents(shop / "data") == before
 
 
@@ -321,7 +356,7 @@ def test_a_failing_overwrite_keeps_the_old_data(shop):
     (ROWS, {"reading": Reading(columns={"titel": "title"})}, "maps titel"),
     (ROWS, {"vocab_size": 3}, "vocabulary of 3"),
     (ROWS, {"vocab_size": 10**20}, "expected 10 to 2,000,000"),
-    (ROWS, {"workers": -1}, "not -1"),
+    (ROWS, {"workers": -1}, "workers=-1"),
   ],
 )
 def test_errors_leave_nothing_behind(shop, rows, options, message):
@@ -331,11 +366,13 @@ def test_errors_leave_nothing_behind(shop, rows, options, message):
   assert sorted(os.listdir(shop)) == ["c.csv", "images"]
 
 
-def test_when_all_are_bad_each_is_named_whatever_may_be(shop, capsys):
+def test_when_all_are_bad_each_is_named_whatever_may_be(shop):
   rows = [(n, "", "gone.jpg", "a mug", "", "train") for n in range(3)]
   write_catalogue(shop / "c.csv", rows)
-  assert run(shop, max_rejected=1.0) == 3
-  assert "3 of 3 rows (100.00%) are bad, all that" in capsys.readouterr().out
+  with pytest.raises(
+    TooManyRejected, match=r"3 of 3 rows \(100.00%\) are bad, all that"
+  ):
+    run(shop, max_rejected=1.0)
   listed = rejected(shop / "data.rejected.csv")
   assert [row["id"] for row in listed] == ["0", "1", "2"]
 
@@ -355,12 +392,12 @@ def test_a_catalogue_whose_name_is_no_text(shop):
   name = os.fsdecode(b"caf\xe9.csv")
   (shop / "c.csv").rename(shop / name)
   out = shop / "data"
-  assert prepare(shop / name, images=shop / "images", out=out, workers=1) == 0
-  assert open_store(out).catalogue["catalogue"] == "caf\ufffd.csv"
+  store = prepare(shop / name, images=shop / "images", out=out, workers=1)
+  assert store.catalogue["catalogue"] == "caf\ufffd.csv"
 
 
 @pytest.mark.parametrize("out", ["/", "c.csv/data", "c.csv/a/data"])
-def test_a_place_for_no_folder_is_named(shop, out):
+def test_an_impossible_folder_is_named(shop, out):
   with pytest.raises(
     (UserError, FileExistsError), match=r"has no name|in its way"
   ):
@@ -370,12 +407,12 @@ def test_a_place_for_no_folder_is_named(shop, out):
 def test_a_link_stays_and_what_it_leads_to_is_made(shop):
   (shop / "large_disk").mkdir()
   (shop / "data").symlink_to(shop / "large_disk")
-  assert run(shop) == 0
+  run(shop)
   assert (shop / "data").readlink() == shop / "large_disk"
-  assert open_store(shop / "large_disk").catalogue["read"] == 40
+  assert open_dataset(shop / "large_disk").catalogue["read"] == 40
   with pytest.raises(FileExistsError, match="--overwrite"):
     run(shop)
-  assert run(shop, overwrite=True) == 0
+  run(shop, overwrite=True)
   assert (shop / "data").is_symlink()
 
 
@@ -399,31 +436,31 @@ def test_killed_between_two_renames_the_old_data_comes_back(shop):
   with pytest.raises(FileExistsError, match="--overwrite"):
     run(shop)
   assert contents(shop / "data") == before
-  assert report(open_store(shop / "data").catalogue)
+  assert summarize(open_dataset(shop / "data").catalogue)
 
 
-def test_what_the_ledger_sorts_lies_beside_it(tmp_path):
+def test_statistics_sort_in_files_beside_them(tmp_path):
   """/var/tmp may be small; after it SQLite's own place is as it was."""
   folder = tmp_path / "it's here"
   folder.mkdir()
-  with open_ledger(folder / "ledger.sqlite") as ledger:
-    (said,) = ledger._database.execute("PRAGMA temp_store_directory")
-    assert said == (str(folder),)
+  with open_statistics(folder / "statistics.sqlite") as statistics:
+    (place,) = statistics._database.execute("PRAGMA temp_store_directory")
+    assert place == (str(folder),)
   other = sqlite3.connect(tmp_path / "other.sqlite")
   assert other.execute("PRAGMA temp_store_directory").fetchall() == []
   other.close()
 
 
-def test_a_ledger_that_the_disk_does_not_take_is_named(tmp_path):
+def test_statistics_that_the_disk_does_not_take_are_named(tmp_path):
   record = Record("1", "1", "mug " * 1000, "", b"")
 
   def fill():
-    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
-      ledger._database.execute("PRAGMA max_page_count = 8")
+    with open_statistics(tmp_path / "statistics.sqlite") as statistics:
+      statistics._database.execute("PRAGMA max_page_count = 8")
       for n in range(100):
-        ledger.add("train", record._replace(listing_id=str(n)))
+        statistics.add("train", record._replace(listing_id=str(n)))
 
   with pytest.raises(
-    OSError, match=r"ledger\.sqlite: database or disk is full"
+    OSError, match=r"statistics\.sqlite: database or disk is full"
   ):
     fill()

@@ -7,7 +7,10 @@ import optax
 import pytest
 import tiny
 
+from item_jax import tasks
+from item_jax.config import Align, Config
 from item_jax.objectives import align, item
+from item_jax.objectives.base import Context, combine
 from item_jax.training.step import init_state, make_train_step, metric_names
 
 
@@ -63,11 +66,14 @@ def test_a_hidden_word_cannot_change_its_own_prediction(net):
   _, view = look(objective, params, batch)
   words = batch.tokens_BT.copy()
   row = np.flatnonzero(np.asarray(view.is_match_B))[0]
-  place = int(view.words.positions_BK[row, 0])
-  assert view.words.valid_BK[row, 0]
+  place = int(view.masked_tokens.positions_BK[row, 0])
+  assert view.masked_tokens.valid_BK[row, 0]
   words[row, place] = 5 if words[row, place] != 5 else 6
   _, other = look(objective, params, batch._replace(tokens_BT=words))
-  assert other.words.targets_BK[row, 0] != view.words.targets_BK[row, 0]
+  assert (
+    other.masked_tokens.targets_BK[row, 0]
+    != view.masked_tokens.targets_BK[row, 0]
+  )
   np.testing.assert_array_equal(other.batch.tokens_BT, view.batch.tokens_BT)
 
 
@@ -100,81 +106,65 @@ def test_a_missing_side_is_neither_asked_for_nor_matched(net):
   counts = objective.counts(view)
   assert int(counts["itm"]) == 3
   assert int(counts["mim"]) == 5 * round(tiny.N * 0.3)
-  words = np.asarray(view.words.valid_BK).sum(-1)
+  words = np.asarray(view.masked_tokens.valid_BK).sum(-1)
   assert (words[:6] > 0).all()
   assert (words[6:] == 0).all()
   assert np.isfinite(list(means.values())).all()
 
 
-def make_align(model, weight=0.5):
-  def embed(params, batch, *, side, key):
+def make_align(model):
+  def embed(params, batch, *, modality, key):
     return model.apply(
       {"params": params},
       batch,
-      side=side,
+      modality=modality,
       deterministic=False,
       rngs={"dropout": key},
       method="encode",
     )[:, 0]
 
-  return align.make_align(
-    embed,
-    weight=weight,
-    kinds="both",
-    fused=False,
-    changed=2,
-    crop=0.5,
-    light=0.2,
-    token_drop=0.4,
-    modality_drop=0.25,
-    special=tiny.SPECIAL,
-    pad=tiny.PAD,
+  return align.make_loss(
+    embed, Align(views="both"), tiny.Vocabulary(), weight=0.5
   )
 
 
-def test_a_sixth_objective_changes_nothing_of_the_five():
-  """Not what is hidden and swapped, nor dropout: the five are the same."""
+def test_the_alignment_loss_changes_nothing_of_the_five():
+  """Not what is masked or drawn, nor dropout: the five are the same."""
   model = tiny.make_model(layers=1, dropout=0.3)
   params = tiny.init(model) | {"align_scale": jnp.float32(2.0)}
   batch = tiny.make_batch()
   batch.has_image_B[6] = False
   alone, before = look(tiny.make_objective(model), params, batch, step=2)
-  objective = tiny.make_objective(model, extra=make_align(model))
-  beside, after = look(objective, params, batch, step=2)
+  objective = combine([tiny.make_objective(model), make_align(model)])
+  beside, (after, aligned) = look(objective, params, batch, step=2)
   assert objective.weights == dict.fromkeys(item.TERMS, 1.0) | {"align": 0.5}
-  jax.tree.map(
-    np.testing.assert_array_equal, before, after._replace(extra=None)
-  )
+  jax.tree.map(np.testing.assert_array_equal, before, after)
   assert {"align", "align_accuracy"} <= beside.keys() - alone.keys()
   for name, mean in alone.items():
     assert beside[name] == pytest.approx(mean, rel=1e-5), name
-  # It sees the batch before anything was hidden or swapped.
-  np.testing.assert_array_equal(after.extra.batch.tokens_BT, batch.tokens_BT)
+  # It sees the batch before anything was masked or drawn.
+  np.testing.assert_array_equal(aligned.batch.tokens_BT, batch.tokens_BT)
   assert (np.asarray(after.batch.tokens_BT) != batch.tokens_BT).any()
   assert np.isfinite(beside["align"])
   assert beside["align"] > 0
 
 
-def test_a_sixth_objective_without_weight_costs_nothing(net):
-  model, params = net
-  plain = tiny.make_objective(model)
-  idle = tiny.make_objective(model, extra=make_align(model, weight=0.0))
-  assert idle.weights == plain.weights
-
-  def program(objective):
-    def run(params, batch):
-      view = objective.corrupt(jax.random.key(0), 0, batch)
-      totals, _ = objective.totals(params, view, jax.random.key(0))
-      return totals, objective.counts(view)
-
-    return str(jax.make_jaxpr(run)(params, tiny.make_batch()))
-
-  assert program(idle) == program(plain)
+def test_the_alignment_loss_without_weight_costs_nothing():
+  """None of its work is done, and none of its parameters are there."""
+  config = Config()
+  assert config.loss.align == 0
+  assert align.make_objective(Context(config, None, None)) is None
+  task = tasks.make_task(config, tiny.Vocabulary())
+  assert task.objective.weights.keys() == set(item.TERMS)
+  shapes = jax.eval_shape(task.init, jax.random.key(0))
+  assert not {name for name in shapes if name.startswith("align")}
 
 
-def test_weights_must_name_the_five():
-  with pytest.raises(ValueError, match="gmlm"):
-    tiny.make_objective(tiny.make_model(), weights={"itm": 1.0})
+def test_objectives_with_a_name_in_common_are_refused(net):
+  model, _ = net
+  twice = [tiny.make_objective(model)] * 2
+  with pytest.raises(ValueError, match="two objectives have gmim, gmlm"):
+    combine(twice)
 
 
 def test_eight_pairs_are_learnt_by_heart():

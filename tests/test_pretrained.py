@@ -18,7 +18,6 @@ from item_jax.config import Config
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.models import patches
-from item_jax.models.clip import Clip
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
@@ -43,7 +42,7 @@ def tokenizer(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def clip_words(tmp_path_factory):
+def clip_tokenizer(tmp_path_factory):
   folder = tmp_path_factory.mktemp("clip")
   return load_tokenizer(
     spellings.write_clip(folder, ["red mug", "a red shirt"])
@@ -52,7 +51,7 @@ def clip_words(tmp_path_factory):
 
 def common(tokenizer, **changed):
   fields = SIZES | {
-    "words": tokenizer.size + 5,  # rows beyond the vocabulary
+    "vocab_size": tokenizer.size + 5,  # rows beyond the vocabulary
     "pad": tokenizer.pad,
     "max_title_tokens": PLACES,
     "heads": HEADS,
@@ -76,7 +75,7 @@ def item_tree(tokenizer, *, norm, **changed):
     "patch": PATCH,
     "norm": norm,
   }
-  module = Item(**(fields | changed))
+  module = tiny.build(Item, **(fields | changed))
   place = jnp.zeros((1, 1), jnp.int32)
   batch = tiny.make_batch(1)._replace(
     image_BHWC=np.zeros((1, module.image_size, module.image_size, 3), np.uint8),
@@ -86,7 +85,9 @@ def item_tree(tokenizer, *, norm, **changed):
 
 
 def roberta_tree(tokenizer, **changed):
-  module = Roberta(**(common(tokenizer) | {"cls": tokenizer.cls} | changed))
+  module = tiny.build(
+    Roberta, **(common(tokenizer) | {"cls": tokenizer.cls} | changed)
+  )
   batch = tiny.make_batch(1)._replace(
     tokens_BT=np.zeros((1, module.max_title_tokens), np.int32)
   )
@@ -96,7 +97,7 @@ def roberta_tree(tokenizer, **changed):
 def clip_tree(tokenizer, **changed):
   fields = common(tokenizer) | TEXT | {"text_heads": 5}
   fields |= {"image_size": IMAGE, "patch": PATCH}
-  module = Clip(
+  module = tiny.build_clip(
     **(fields | {"cls": tokenizer.cls, "sep": tokenizer.sep} | changed)
   )
   batch = tiny.make_batch(1)._replace(
@@ -303,7 +304,7 @@ def test_the_pixels_of_the_weights_are_folded_in(tokenizer, tmp_path, pixels):
   tensors = tensors_of(listings.vit(IMAGE, PATCH, **SIZES))
   write(tmp_path, tensors)
   if pixels != "half":
-    mean, std = patches.BATCH_STATS[pixels]
+    mean, std = patches.PIXEL_STATISTICS[pixels]
     said = {"image_mean": mean, "image_std": std, "do_normalize": True}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
   tree = item_tree(tokenizer, norm="pre")
@@ -332,7 +333,7 @@ def test_a_grid_of_another_size_is_bicubic():
     # cv2 keeps its weights as float32.
     np.testing.assert_allclose(ours, theirs.reshape(-1, 5), atol=1e-4)
   np.testing.assert_array_equal(transforms.fit_grid(rows, 14 * 14), rows)
-  with pytest.raises(ValueError, match="12 places are no square"):
+  with pytest.raises(ValueError, match="12 positions are no square"):
     transforms.fit_grid(rows, 12)
 
 
@@ -449,7 +450,7 @@ def test_an_index_that_disagrees(bert, tokenizer, tmp_path):
     UserError, match=r"nowhere\.safetensors, which is not there"
   ):
     open_tensors(changed(**{first: "nowhere.safetensors"}))
-  with pytest.raises(UserError, match=rf"in the index alone \['{first}x'\]"):
+  with pytest.raises(UserError, match=rf"only in the index \['{first}x'\]"):
     open_tensors(changed(**{f"{first}x": said["weight_map"][first]}))
   index.write_text("{}")
   with pytest.raises(UserError, match="no weight_map"):
@@ -662,7 +663,7 @@ def test_another_vocabulary(tokenizer, tmp_path):
   tree = item_tree(tokenizer, norm="post")
   larger = tensors_of(listings.bert(words=tokenizer.size + 1, **BERT))
   refused(
-    f"has {tokenizer.size + 1} words, the run's tokenizer {tokenizer.size}",
+    f"has {tokenizer.size + 1} tokens, the run's tokenizer {tokenizer.size}",
     tree,
     write(tmp_path, larger),
     BERT_CONFIG,
@@ -677,10 +678,10 @@ def test_another_vocabulary(tokenizer, tmp_path):
   fill(tree, path, BERT_CONFIG, tokenizer)
   listed[-2:] = listed[:-3:-1]
   (path / "vocab.txt").write_text("\n".join(listed))
-  refused("gives 2 words another id", tree, path, BERT_CONFIG, tokenizer)
+  refused("gives 2 tokens another id", tree, path, BERT_CONFIG, tokenizer)
 
 
-def test_the_same_words_cut_in_another_way(tokenizer, tmp_path):
+def test_the_same_tokens_cut_in_another_way(tokenizer, tmp_path):
   tree = item_tree(tokenizer, norm="post")
   path = write(
     tmp_path, tensors_of(listings.bert(words=tokenizer.size, **BERT))
@@ -693,8 +694,8 @@ def test_the_same_words_cut_in_another_way(tokenizer, tmp_path):
   refused("cuts '.*' into", tree, path, BERT_CONFIG, tokenizer)
 
 
-def test_clip_words_of_our_own_keep_their_rows(clip_words, tmp_path):
-  own = clip_words.size - 3
+def test_clip_tokens_of_our_own_keep_their_rows(clip_tokenizer, tmp_path):
+  own = clip_tokenizer.size - 3
   listed = listings.clip(
     IMAGE,
     PATCH,
@@ -703,14 +704,14 @@ def test_clip_words_of_our_own_keep_their_rows(clip_words, tmp_path):
     positions=11,
     **TEXT,
   )
-  initial = start(clip_tree(clip_words))
+  initial = start(clip_tree(clip_tokenizer))
   path = write(
     tmp_path,
     tensors_of(listed),
     vision_config={"num_attention_heads": HEADS},
     text_config={"num_attention_heads": 5},
   )
-  done = fill(initial, path, CLIP_CONFIG, clip_words).params["title_tower"]
+  done = fill(initial, path, CLIP_CONFIG, clip_tokenizer).params["title_tower"]
   theirs = tensors_of(listed)["text_model.embeddings.token_embedding.weight"]
   np.testing.assert_array_equal(done["word"][:own], theirs)
   np.testing.assert_array_equal(

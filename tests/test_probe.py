@@ -15,11 +15,9 @@ from sklearn.linear_model import LogisticRegression
 
 from item_jax.errors import UserError
 from item_jax.evaluation import classifiers, confusion, labels
+from item_jax.evaluation.labels import score_labels
 from item_jax.evaluation.probe import (
   probe,
-  probe_exports,
-  score_labels,
-  table,
 )
 
 
@@ -65,7 +63,7 @@ def test_worked_labels():
 def test_agrees_with_scikit_learn():
   true, said = random_labels()
   classes = [f"c{c}" for c in range(9)]
-  given = labels.answers(true, said, classes=classes)
+  given = labels.compare_labels(true, said, classes=classes)
   scores = labels.summary(given)
   held = classes[:7]
   assert scores["classes_with_support"] == 7
@@ -132,10 +130,10 @@ def test_one_neighbour_is_the_nearest(parts):
 
 def test_only_the_classifier_that_was_asked_for(parts, probed):
   result = probe(*parts, kinds=("logistic",), strengths=(10.0,), bootstrap=0)
-  assert list(result["answers"]) == ["logistic"]
+  assert list(result.predictions) == ["logistic"]
   assert "knn" not in result
   assert result["rows"] == probed["rows"]
-  assert "knn" not in table(result)
+  assert "knn" not in str(result)
   with pytest.raises(ValueError, match="expected some of"):
     probe(*parts, kinds=("logistic", "tree"))
 
@@ -167,8 +165,8 @@ def test_logistic_regression_is_the_penalised_optimum(parts):
   )
   model.fit((train_ND - middle_D) / scale, train)
   said = model.predict((test_QD - middle_D) / scale)
-  given = result["answers"]["logistic"]
-  ours = np.array(given.classes)[given.said_Q]
+  given = result.predictions["logistic"]
+  ours = np.array(given.classes)[given.predicted_Q]
   assert result["logistic"]["converged"]
   assert np.mean(ours == said) >= 0.98
 
@@ -180,8 +178,8 @@ def test_choosing_on_fewer_directions_ends_at_the_same_optimum(
   whole = probe(*parts, strengths=(10.0,), bootstrap=0)
   monkeypatch.setattr(classifiers, "_DIRECTIONS", 3)
   fewer = probe(*parts, strengths=(10.0,), bootstrap=0)
-  before, after = (one["answers"]["logistic"] for one in (whole, fewer))
-  assert np.mean(before.said_Q == after.said_Q) >= 0.98
+  before, after = (one.predictions["logistic"] for one in (whole, fewer))
+  assert np.mean(before.predicted_Q == after.predicted_Q) >= 0.98
   assert whole["logistic"]["accuracy"] > 0.8
 
 
@@ -195,16 +193,16 @@ def test_turning_the_vectors_changes_nothing(parts, probed):
   ]
   result = probe(*turned, bootstrap=0)
   for name in ("knn", "logistic"):
-    before, after = probed["answers"][name], result["answers"][name]
-    assert np.mean(before.said_Q == after.said_Q) >= 0.99
+    before, after = probed.predictions[name], result.predictions[name]
+    assert np.mean(before.predicted_Q == after.predicted_Q) >= 0.99
 
 
 def test_rows_that_are_all_alike_get_the_largest_class():
   train = np.full((9, 4), 0.5, np.float32), ["b"] * 5 + ["a"] * 4
   test = np.full((4, 4), 0.5, np.float32), ["b", "a", "a", "a"]
   result = probe(train, train, test)
-  given = result["answers"]["logistic"]
-  assert [given.classes[c] for c in given.said_Q] == ["b"] * 4
+  given = result.predictions["logistic"]
+  assert [given.classes[c] for c in given.predicted_Q] == ["b"] * 4
   assert result["logistic"]["accuracy"] == 0.25
 
 
@@ -244,8 +242,8 @@ def test_ranking_by_blocks_changes_nothing(parts, probed, monkeypatch):
   monkeypatch.setattr(classifiers, "_ROWS", 7)
   result = probe(*parts, bootstrap=0)
   for name in ("knn", "logistic"):
-    before, after = probed["answers"][name], result["answers"][name]
-    assert np.mean(before.said_Q == after.said_Q) >= 0.99
+    before, after = probed.predictions[name], result.predictions[name]
+    assert np.mean(before.predicted_Q == after.predicted_Q) >= 0.99
     assert np.mean(before.top_Q == after.top_Q) >= 0.99
     assert result[name]["val_accuracy"] == pytest.approx(
       probed[name]["val_accuracy"], abs=0.011
@@ -267,18 +265,18 @@ def test_what_did_not_converge_says_so(parts, probed, monkeypatch):
   monkeypatch.setattr(classifiers, "_MOST_STEPS", 2)
   result = probe(*parts, bootstrap=10)
   assert not result["logistic"]["converged"]
-  assert "did not converge" in table(result)
+  assert "did not converge" in str(result)
   assert probed["logistic"]["converged"]
-  assert "did not converge" not in table(probed)
+  assert "did not converge" not in str(probed)
 
 
 def test_intervals_go_by_product(probed):
   true, said = random_labels(rows=100)
-  given = labels.answers(true, said)
+  given = labels.compare_labels(true, said)
   products = [f"p{n}" for n in range(100)]
   once = labels.intervals(given, products, resamples=400)
   thrice = labels.intervals(
-    labels.answers(true * 3, said * 3), products * 3, resamples=400
+    labels.compare_labels(true * 3, said * 3), products * 3, resamples=400
   )
   for name in ("accuracy", "macro_f1"):
     assert thrice[name] == pytest.approx(once[name])
@@ -292,7 +290,7 @@ def test_rare_classes_stay_in_the_interval():
   """Thirty classes of one row each, all wrong: a resample that lost a third
   of them would put the whole interval above the score."""
   true = ["large"] * 70 + [f"rare {n}" for n in range(30)]
-  given = labels.answers(true, ["large"] * 100)
+  given = labels.compare_labels(true, ["large"] * 100)
   low, high = labels.intervals(given, [""] * 100)["macro_f1"]
   assert low < labels.summary(given)["macro_f1"] < high
 
@@ -301,7 +299,7 @@ def test_classes_of_one_row_are_uncertain():
   """Forty coins: their mean has a standard error of .079."""
   true = [f"c{n}" for n in range(40)]
   said = [label if n % 2 else "never" for n, label in enumerate(true)]
-  given = labels.answers(true, said)
+  given = labels.compare_labels(true, said)
   low, high = labels.intervals(given, [""] * 40)["macro_f1"]
   assert 3 * 0.079 < high - low < 5 * 0.079
 
@@ -384,14 +382,14 @@ def test_exports_that_do_not_belong_together(folders, parts, tmp_path):
   rows = [{"id": f"o{n}", "category": c} for n, c in enumerate(names)]
   other = write_export(tmp_path / "o", vectors_ND, rows, modality="image")
   with pytest.raises(UserError, match="modality is both, both, image"):
-    probe_exports(train, val, other)
+    probe(train, val, other)
   with pytest.raises(UserError, match=r"listing 'train0' is in .*learnt from"):
-    probe_exports(train, val, train)
+    probe(train, val, train)
 
 
 def test_a_picture_of_many_categories(tmp_path, recwarn):
   true = [f"c{n % 90:02}" for n in range(500)]
-  given = labels.answers(true, [*true[1:], true[0]])
+  given = labels.compare_labels(true, [*true[1:], true[0]])
   confusion.draw(tmp_path / "c.png", given, title="many")
   with Image.open(tmp_path / "c.png") as many:
     side = many.size[1]

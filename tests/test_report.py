@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import simplejpeg
 from exports import finish_export
 from lost_records import lose
 
+from item_jax.__main__ import main
 from item_jax.data import records
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
@@ -70,13 +72,16 @@ def export(folder, *, noise=0.0, change=lambda line, row: line):
   return finish_export(folder)
 
 
-def test_all_systems_in_one_table(data, tmp_path, capsys):
+def test_all_systems_in_one_table(data, tmp_path):
   exports = {
     "both": export(tmp_path / "both"),
     "untrained": export(tmp_path / "untrained", noise=9.0),
   }
-  results = report(data, "test", exports, tmp_path / "results.json", ks=(2, 10))
-  assert json.loads((tmp_path / "results.json").read_text()) == results
+  found = report(data, "test", exports, k=(2, 10))
+  found.write_json(tmp_path / "results.json")
+  results = json.loads((tmp_path / "results.json").read_text())
+  assert results == found.to_dict()
+  assert found.to_frame()["system"].tolist() == list(results)
   assert list(results) == ["both", "untrained", "tfidf", "thumbnail"]
   for figures in results.values():
     assert list(figures) == ["recall@2", "map@2", "recall@10", "map@10"]
@@ -85,7 +90,7 @@ def test_all_systems_in_one_table(data, tmp_path, capsys):
     assert results[system]["map@10"] < 0.9
   # A photo narrows eight products to two, a title only to four.
   assert results["thumbnail"]["map@10"] > results["tfidf"]["map@10"]
-  printed = capsys.readouterr().out.splitlines()
+  printed = str(found).splitlines()
   assert "24 queries, 0 left out, index 24" in printed[0]
   for system, figures in results.items():
     line = next(line for line in printed if line.startswith(system + " "))
@@ -114,40 +119,42 @@ def swapped(line, row):
 def test_exports_of_other_rows_are_refused(change, says, data, tmp_path):
   exports = {"image": export(tmp_path / "e", change=change)}
   with pytest.raises(UserError) as error:
-    report(data, "test", exports, None)
+    report(data, "test", exports)
   assert "export image" in str(error.value)
   assert says in str(error.value)
 
 
-def test_other_impossible_reports_are_refused(data, tmp_path):
+def test_other_impossible_reports_are_refused(data, tmp_path, capsys):
   good = export(tmp_path / "good")
   with pytest.raises(UserError, match="no split 'val'"):
-    report(data, "val", {"both": good}, None)
+    report(data, "val", {"both": good})
   with pytest.raises(UserError, match="tfidf"):
-    report(data, "test", {"tfidf": good}, None)
-  with pytest.raises(FileNotFoundError, match="no folder to write it to"):
-    report(data, "test", {"both": good}, tmp_path / "not there" / "r.json")
+    report(data, "test", {"tfidf": good})
+  out = tmp_path / "not there" / "r.json"
+  assert main(["report", f"--data={data}", f"--out={out}"]) == 2
+  assert "no folder to write it to" in capsys.readouterr().err
   (good / "meta.json").unlink()
   with pytest.raises(UserError, match="unfinished"):
-    report(data, "test", {"both": good}, None)
+    report(data, "test", {"both": good})
 
 
 def test_baselines_alone_need_no_export(data):
-  assert list(report(data, "test", {}, None)) == ["tfidf", "thumbnail"]
+  assert list(report(data, "test", {}).scores) == ["tfidf", "thumbnail"]
 
 
-def test_what_cannot_be_read_keeps_its_place_and_is_named(tmp_path, capsys):
+def test_what_cannot_be_read_keeps_its_row_and_is_named(tmp_path, caplog):
+  caplog.set_level(logging.INFO)
   listings = list(rows())
   whole = listings[4]
   listings[4] = whole._replace(image=whole.image[: len(whole.image) // 2])
   folder = store(tmp_path, listings)
   lose(folder, "test", listings[7])
-  assert report(folder, "test", {}, None).keys() == {"tfidf", "thumbnail"}
-  printed = capsys.readouterr().out
-  assert "2 of 24 listings" in printed
-  assert ": l04, test[7]\n" in printed
+  assert report(folder, "test", {}).scores.keys() == {"tfidf", "thumbnail"}
+  (record,) = caplog.records
+  assert "2 of 24 listings" in record.message
+  assert record.message.endswith(": l04, test[7]")
   items, (titles, photos) = baselines.read(
-    records.open_store(folder), "test", baselines.title, baselines.small_photo
+    records.open_dataset(folder), "test", baselines.title, baselines.small_image
   )
   assert (items.ids[7], items.products[7], titles[7]) == ("test[7]", "", "")
   assert (items.ids[4], titles[4]) == ("l04", whole.title)

@@ -4,14 +4,16 @@ import csv
 import json
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 import pytrec_eval
 from exports import finish_export
 
+from item_jax.__main__ import main
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
-from item_jax.evaluation.evaluate import evaluate_export, evaluate_files
-from item_jax.evaluation.items import Items
+from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.retrieval import score
 
 # Unit vectors at these degrees; the last product has no second listing.
@@ -89,7 +91,7 @@ def test_worked_hits_by_query_and_by_category():
   ],
 )
 def test_worked_vectors(k, recall, capped, hit, ap):
-  summary = score(*golden_b(), ks=(k,)).summary
+  summary = score(*golden_b(), k=k).summary
   for name, expected in (("recall", recall), ("map", ap)):
     near(summary[f"{name}@{k}"], expected[0])
     near(summary["by_category"][f"{name}@{k}"], expected[1])
@@ -126,7 +128,7 @@ def wrong(k, *, kept=False, left=False, lone=False):
   ],
 )
 def test_wrong_definitions_are_told_apart(how, at_1_2_3):
-  summary = score(*golden_b(), ks=(1, 2, 3)).summary
+  summary = score(*golden_b(), k=(1, 2, 3)).summary
   for k, expected in zip((1, 2, 3), at_1_2_3, strict=True):
     near(wrong(k, **{how: True}), expected)
     near(wrong(k), summary[f"recall@{k}"])
@@ -152,7 +154,7 @@ def test_agrees_with_trec_eval(ties):
       run[names[query]] = {names[n]: cosine[query, n] for n in others}
   asked = {"map_cut.1,5,10", "recall.1,5,10", "success.1,5,10"}
   said = pytrec_eval.RelevanceEvaluator(truth, asked).evaluate(run)
-  scored = score(vectors, items, ks=(1, 5, 10))
+  scored = score(vectors, items, k=(1, 5, 10))
   assert len(said) == len(scored.rows_Q)
   for ours, theirs in (
     ("recall", "recall"),
@@ -190,7 +192,7 @@ def test_shifting_all_scores_changes_nothing():
 def test_roles_separate_queries_from_the_index():
   vectors, items = golden_b()
   roles = ["query", "index", "both", "query", "index", "both", "both", "index"]
-  scored = score(vectors, items._replace(roles=roles), ks=(1, 2))
+  scored = score(vectors, items._replace(roles=roles), k=(1, 2))
   # Queries 0, 2, 3, 5, 6; the index holds 1, 2, 4, 5, 6, 7.
   assert scored.rows_Q.tolist() == [0, 2, 3, 5, 6]
   assert scored.relevant_Q.tolist() == [2, 1, 1, 1, 1]
@@ -208,7 +210,7 @@ def test_roles_separate_queries_from_the_index():
 def test_rows_of_no_product_match_nothing():
   vectors, items = golden_b()
   products = ["P1", "P1", "", "P2", "P2", "", "", ""]
-  scored = score(vectors, items._replace(products=products), ks=(3,))
+  scored = score(vectors, items._replace(products=products), k=(3,))
   assert scored.rows_Q.tolist() == [0, 1, 3, 4]
   assert scored.summary["left_out"] == 4
 
@@ -216,7 +218,7 @@ def test_rows_of_no_product_match_nothing():
 def test_an_index_smaller_than_the_list_adds_no_hits():
   items = Items(["x", "y", "z"], ["a", "b", "a"])
   # As many results as asked for would be 48 TB.
-  scored = score(np.eye(3, dtype=np.float32) + 1, items, ks=(1, 10, 10**12))
+  scored = score(np.eye(3, dtype=np.float32) + 1, items, k=(1, 10, 10**12))
   assert scored.summary["recall@10"] == 1
   assert scored.summary["recall@1000000000000"] == 1
   near(scored.values["map@10"], [0.5, 1])
@@ -225,7 +227,7 @@ def test_an_index_smaller_than_the_list_adds_no_hits():
 def test_more_relevant_items_than_ranks():
   vectors = np.eye(8, dtype=np.float32) + 1
   items = Items([str(n) for n in range(8)], ["a"] * 6 + ["b"] * 2)
-  summary = score(vectors, items, ks=(1, 3)).summary
+  summary = score(vectors, items, k=(1, 3)).summary
   assert summary["share_over_k"] == 6 / 8
   assert summary["by_category"] is None
   assert summary["capped_recall@3"] > summary["recall@3"]
@@ -279,6 +281,21 @@ def test_two_systems_compared_from_either_side():
   assert one["same"] == {"difference": 0, "interval": [0, 0], "p": 1}
 
 
+def evaluate(embeddings, items, *words) -> int:
+  """Runs the command."""
+  return main(
+    ["evaluate", f"--embeddings={embeddings}", f"--items={items}", *words]
+  )
+
+
+def evaluate_files(embeddings, items, **options) -> dict:
+  return score(embeddings, items, **options).summary
+
+
+def evaluate_export(folder) -> dict:
+  return score(open_export(folder)).summary
+
+
 def write(folder, vectors, items, header=("id", "product", "category")):
   np.save(folder / "x.npy", vectors)
   columns = [part for part in items if part is not None]
@@ -292,13 +309,13 @@ def test_files_in_table_json_and_queries_out(tmp_path, capsys):
   paths = write(
     tmp_path, vectors, items, ("listing_id", "product_id", "category")
   )
-  summary = evaluate_files(
-    *paths,
-    ks=(1, 3),
-    json_path=tmp_path / "out.json",
-    per_query=tmp_path / "queries.csv",
+  written = (
+    f"--json={tmp_path / 'out.json'}",
+    f"--per_query={tmp_path / 'queries.csv'}",
   )
-  assert json.loads((tmp_path / "out.json").read_text()) == summary
+  assert evaluate(*paths, "--k=1,3", *written) == 0
+  summary = json.loads((tmp_path / "out.json").read_text())
+  assert summary == evaluate_files(*paths, k=(1, 3))
   means = [f"{name}@{k}" for k in (1, 3) for name in metrics.MEASURES]
   assert list(summary) == [
     *("queries", "left_out", "index", "share_over_k"),
@@ -353,9 +370,9 @@ def test_every_form_of_npy_scores_alike(form, version, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_precision_is_said(dtype, tmp_path, capsys):
+def test_other_precision_is_named(dtype, tmp_path, capsys):
   vectors, items = golden_b()
-  evaluate_files(*write(tmp_path, vectors.astype(dtype), items))
+  assert evaluate(*write(tmp_path, vectors.astype(dtype), items)) == 0
   assert "computed in float32" in capsys.readouterr().out
 
 
@@ -477,19 +494,73 @@ def test_an_export_changed_afterwards_is_refused(tmp_path):
   with pytest.raises(UserError, match=r"embeddings\.npy was altered"):
     evaluate_export(folder)
   (folder / "meta.json").write_text("{}")
-  with pytest.raises(UserError, match=r"meta\.json has no seal"):
+  with pytest.raises(UserError, match=r"meta\.json has no checksum"):
     evaluate_export(folder)
 
 
 @pytest.mark.parametrize("ks", [(), (0,), (-1, 5)])
 def test_impossible_depths_are_refused(ks):
   with pytest.raises(UserError, match="expected whole numbers from 1"):
-    score(*golden_b(), ks=ks)
+    score(*golden_b(), k=ks)
 
 
-def test_what_cannot_be_written_is_refused_before_the_search(tmp_path):
-  paths = write(tmp_path, *golden_b())
-  with pytest.raises(FileNotFoundError, match="no folder"):
-    evaluate_files(*paths, json_path=tmp_path / "none" / "out.json")
-  with pytest.raises(UserError, match="0 resamples"):
-    evaluate_files(*paths, bootstrap=0)
+def test_what_cannot_be_written_is_refused_before_the_search(tmp_path, capsys):
+  embeddings, items = write(tmp_path, *golden_b())
+  embeddings.unlink()  # it is not looked at
+  assert evaluate(embeddings, items, f"--json={tmp_path / 'none' / 'x'}") == 2
+  assert "there is no folder" in capsys.readouterr().err
+  assert evaluate(embeddings, items, "--bootstrap=0") == 2
+  assert "0 resamples" in capsys.readouterr().err
+
+
+def test_an_interval_is_numpys_to_the_bit():
+  random = np.random.default_rng(0)
+  for size in (1, 2, 3, 20, 41, 100, 1000):
+    drawn = random.standard_normal(size) ** 3
+    expected = np.quantile(drawn, [0.025, 0.975]).tolist()
+    assert metrics.interval(drawn) == expected
+
+
+@pytest.mark.parametrize(
+  "form",
+  [
+    lambda table: table,
+    pandas.DataFrame,
+    lambda table: pandas.DataFrame(table).to_dict("records"),
+    lambda table: iter(pandas.DataFrame(table).to_dict("records")),
+    lambda table: pyarrow.table(table),
+    lambda table: pandas.DataFrame(table).astype({"product": "category"}),
+  ],
+)
+def test_a_table_in_memory_scores_like_its_file(form, tmp_path):
+  vectors, items = clusters()
+  paths = write(tmp_path, vectors, items)
+  names = ("id", "product", "category")
+  table = form(dict(zip(names, items, strict=False)))
+  assert score(vectors, table).summary == evaluate_files(*paths)
+
+
+def test_results_are_fields_text_html_and_a_frame():
+  scores = score(*golden_b(), k=(1, 3))
+  frame = scores.to_frame()
+  assert len(frame) == 2 * len(metrics.MEASURES)
+  row = frame[(frame["measure"] == "recall") & (frame["k"] == 3)].iloc[0]
+  assert row["by_query"] == scores.summary["recall@3"] == scores["recall@3"]
+  assert [row["low"], row["high"]] == scores.summary["interval"]["recall@3"]
+  html = scores._repr_html_()
+  assert html.startswith("<table><tr><th>measure</th>")
+  assert html.count("<tr>") == len(frame) + 1
+  assert f"{scores['recall@3']:.4f}" in html
+  assert f"{scores['recall@3']:.4f}" in str(scores)
+  without = score(*golden_b(), k=3, bootstrap=0)
+  assert without.to_frame()["low"].isna().all()
+  assert "recall@3" in str(without)
+
+
+def test_columns_of_different_lengths_are_refused():
+  vectors, items = golden_b()
+  table = {"id": items.ids, "product": items.products[:-1]}
+  with pytest.raises(UserError, match="different lengths"):
+    score(vectors, table)
+  with pytest.raises(UserError, match="without items"):
+    score(vectors)

@@ -15,20 +15,13 @@ WIDTH = 24
 
 def make_model(**changes) -> Roberta:
   fields = {
-    "words": tiny.WORDS,
+    "vocab_size": tiny.WORDS,
     "pad": tiny.PAD,
     "cls": tiny.CLS,
     "max_title_tokens": tiny.PLACES,
-    "layers": 2,
     "width": WIDTH,
-    "heads": 2,
-    "mlp": 40,
-    "dropout": 0.0,
-    "init_std": 0.2,
-    "dtype": jnp.float32,
-    "attention": "xla",
   }
-  return Roberta(**(fields | changes))
+  return tiny.build(Roberta, **(fields | changes))
 
 
 @pytest.fixture(scope="module")

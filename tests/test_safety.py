@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from item_jax.data.records import Record, open_store
-from item_jax.evaluation.items import open_embeddings
+from item_jax.evaluation.vectors import open_embeddings
 from item_jax.files import write_manifest
 from item_jax.ingest.writer import StoreWriter
 
@@ -188,7 +188,8 @@ from item_jax.data.images import BadImage, load_square, store_jpeg
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.evaluation.items import open_embeddings, open_export, read_items
+from item_jax.evaluation.items import open_export, read_items
+from item_jax.evaluation.vectors import open_embeddings
 from item_jax.diagnostics.verify import verify
 from item_jax.pretrained.files import open_tensors
 from item_jax.training.run import read_run

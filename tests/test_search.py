@@ -131,9 +131,9 @@ def test_most_queries_need_no_second_look():
   rows = np.arange(500)
   index, place = ranking.in_id_order(names(3000), None)
   scale = 1 / module.lengths(vectors, names(3000))
-  asked = module.Asked(vectors, scale, rows, index, place[rows])
-  (found,) = module._nominate(asked, kept=36, tile=512)
-  *_, settled = module._settle(asked, *found, k=10)
+  problem = module.Problem(vectors, scale, rows, index, place[rows])
+  found = module._candidates(problem, kept=36, tile=512)(slice(0, 500))
+  *_, settled = module._settle(problem, *found, k=10)
   assert settled.mean() > 0.99
 
 
@@ -239,10 +239,11 @@ def test_memory_is_bounded_whatever_the_index():
   assert grown < 200e6
 
 
-def test_the_bench_tells_what_a_user_asks(tmp_path, capsys):
+def test_the_bench_prints_and_writes_what_it_measures(tmp_path, capsys):
   path = tmp_path / "bench.json"
-  result = bench_search(items=3000, dim=16, queries=600, json_path=path)
-  assert json.loads(path.read_text()) == result
+  words = ["--items=3000", "--dim=16", "--queries=600", f"--json={path}"]
+  assert main(["bench", "search", *words]) == 0
+  result = json.loads(path.read_text())
   assert result["queries_per_second"] == 600 / result["seconds"]
   assert result["ratio"] == pytest.approx(
     result["gflops"] / result["matmul_gflops"]

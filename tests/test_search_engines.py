@@ -172,9 +172,7 @@ def test_a_fusion_of_fortran_arrays_is_written_row_after_row(tmp_path):
   for side in ("image", "title"):
     write_export(tmp_path / side, np.asfortranarray(x_ND), [{}] * 8)
   assert np.load(tmp_path / "image" / "embeddings.npy").flags.f_contiguous
-  fusion.fuse_exports(
-    tmp_path / "image", tmp_path / "title", out=tmp_path / "F"
-  )
+  fusion.fuse(tmp_path / "image", tmp_path / "title", out=tmp_path / "F")
   fused_NF = np.load(tmp_path / "F" / "embeddings.npy")
   assert fused_NF.flags.c_contiguous
   expected = np.concatenate([x_ND, x_ND], axis=1) * np.sqrt(0.5)

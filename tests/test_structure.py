@@ -13,17 +13,18 @@ PACKAGE = ROOT / "item_jax"
 # A module imports from its own layer and from those before it. Rooms of one
 # layer stand side by side and never meet.
 LAYERS = (
-  {"errors", "files", "remote", "config", "config_check", "batch"},
+  {"errors", "files", "remote", "registry", "batch"},
+  {"config", "config_check", "config_group"},
   {"distributed"},
-  {"new_folder", "object_store", "config_flags"},
+  {"new_folder", "object_store", "config_flags", "workers"},
   {"data", "models"},
   {"ingest", "synthetic", "objectives"},
   {"pretrained", "evaluation"},
   {"tasks"},
   {"training"},
   {"inference"},
-  {"diagnostics"},
   {"comparison"},
+  {"diagnostics"},
   {"cli"},
   {"__main__"},
 )

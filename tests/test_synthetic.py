@@ -1,4 +1,4 @@
-"""Laws of the invented catalogue: what its photos and titles may depend on."""
+"""Laws of the synthetic catalogue: what its images and titles may depend on."""
 
 import csv
 import hashlib
@@ -16,9 +16,9 @@ import simplejpeg
 
 from item_jax.errors import UserError
 from item_jax.synthetic import drawing, shapes, synthesize, titles
-from item_jax.synthetic import products as invention
+from item_jax.synthetic import products as products_lib
 
-# What photo and title may both depend on.
+# What image and title may both depend on.
 SHARED = ("kind", "brand", "colour", "second", "pattern")
 SMALL = {"products": 30, "seed": 3, "image_size": 48}
 
@@ -45,31 +45,31 @@ def catalogue(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def products():
-  return [invention.sample_product(0, index) for index in range(480)]
+  return [products_lib.sample_product(0, index) for index in range(480)]
 
 
 def _draw(product, number, **changes):
-  rng = invention.stream(1, 2, number)
+  rng = products_lib.stream(1, 2, number)
   shot = drawing.take_shot(rng)._replace(**changes)
   return drawing.draw(product, shot, rng, side=64)
 
 
 def _title(product, number):
-  return titles.say_title(product, invention.stream(5, 6, number))
+  return titles.compose_title(product, products_lib.stream(5, 6, number))
 
 
 def _change(product, name):
   """The product with `name` set to another possible value."""
   values = {
-    "kind": invention.KINDS,
-    "brand": invention.BRANDS,
-    "colour": invention.COLOURS,
-    "second": invention.COLOURS,
-    "pattern": invention.PATTERNS,
-    "material": invention.KINDS[product.kind].materials,
-    "size": invention.KINDS[product.kind].sizes,
-    "line": invention.LINES,
-    "code": invention.CODES,
+    "kind": products_lib.KINDS,
+    "brand": products_lib.BRANDS,
+    "colour": products_lib.COLOURS,
+    "second": products_lib.COLOURS,
+    "pattern": products_lib.PATTERNS,
+    "material": products_lib.KINDS[product.kind].materials,
+    "size": products_lib.KINDS[product.kind].sizes,
+    "line": products_lib.LINES,
+    "code": products_lib.CODES,
   }.get(name, (0, 1, 2))
   taken = {getattr(product, name), product.colour, product.second}
   return product._replace(**{name: next(v for v in values if v not in taken)})
@@ -80,7 +80,7 @@ def test_the_number_of_workers_changes_no_byte(catalogue, tmp_path):
   assert _digests(tmp_path / "two") == _digests(catalogue)
 
 
-def test_another_seed_changes_every_photo(catalogue, tmp_path):
+def test_another_seed_changes_every_image(catalogue, tmp_path):
   synthesize.synthesize(tmp_path / "other", workers=1, **{**SMALL, "seed": 4})
   one, other = _digests(catalogue), _digests(tmp_path / "other")
   assert not set(one.values()) & set(other.values())
@@ -124,12 +124,12 @@ def test_products_have_two_to_six_listings_in_one_category(catalogue):
   assert len(listings) == SMALL["products"]
   assert {len(rows) for rows in listings.values()} <= {2, 3, 4, 5, 6}
   assert all(len(set(rows)) == 1 for rows in listings.values())
-  counts = [invention.count_listings(0, index) for index in range(400)]
+  counts = [products_lib.count_listings(0, index) for index in range(400)]
   assert set(counts) == {2, 3, 4, 5, 6}
 
 
 def test_leaves_form_a_tree():
-  paths = [kind.category.split(" > ") for kind in invention.KINDS.values()]
+  paths = [kind.category.split(" > ") for kind in products_lib.KINDS.values()]
   leaves = [tuple(path) for path in paths]
   assert len(set(leaves)) == len(leaves) == 18
   inner = {leaf[:n] for leaf in leaves for n in range(1, len(leaf))}
@@ -140,33 +140,33 @@ def test_leaves_form_a_tree():
 def test_families_grow_by_one_attribute_at_a_time():
   changed = set()
   for family in range(40):
-    members, parents = invention.grow_family(0, family)
-    assert len(set(members)) == invention.FAMILY
+    members, parents = products_lib.grow_family(0, family)
+    assert len(set(members)) == products_lib.FAMILY
     assert parents[0] == -1
     for member, parent in zip(members[1:], parents[1:], strict=True):
       differ = [
         name
-        for name in invention.Product._fields
+        for name in products_lib.Product._fields
         if getattr(member, name) != getattr(members[parent], name)
       ]
       assert len(differ) == 1
       changed |= set(differ)
-  assert changed == set(invention.Product._fields) - {"kind", "brand"}
+  assert changed == set(products_lib.Product._fields) - {"kind", "brand"}
 
 
 def test_variants_are_all_pairs_that_differ_in_one_attribute(catalogue):
   made = {
-    f"P{index:06d}": invention.sample_product(SMALL["seed"], index)
+    f"P{index:06d}": products_lib.sample_product(SMALL["seed"], index)
     for index in range(SMALL["products"])
   }
   sides = dict.fromkeys(SHARED, "both")
-  sides |= dict.fromkeys(invention.PHOTO_ONLY, "photo")
-  sides |= dict.fromkeys(invention.TITLE_ONLY, "title")
+  sides |= dict.fromkeys(products_lib.IMAGE_ONLY, "photo")
+  sides |= dict.fromkeys(products_lib.TITLE_ONLY, "title")
   expected = set()
   for one, other in itertools.combinations(made, 2):
     differ = [
       name
-      for name in invention.Product._fields
+      for name in products_lib.Product._fields
       if getattr(made[one], name) != getattr(made[other], name)
     ]
     if len(differ) == 1:
@@ -180,41 +180,41 @@ def test_products_are_possible(products):
   for product in products:
     assert product.colour != product.second
     assert product.pattern != "plain" or product.scale == 0
-    assert product.size in invention.KINDS[product.kind].sizes
-    assert product.material in invention.KINDS[product.kind].materials
+    assert product.size in products_lib.KINDS[product.kind].sizes
+    assert product.material in products_lib.KINDS[product.kind].materials
 
 
 def test_every_attribute_is_on_one_side_or_on_both():
-  sides = SHARED + invention.PHOTO_ONLY + invention.TITLE_ONLY
-  assert sorted(sides) == sorted(invention.Product._fields)
+  sides = SHARED + products_lib.IMAGE_ONLY + products_lib.TITLE_ONLY
+  assert sorted(sides) == sorted(products_lib.Product._fields)
 
 
-@pytest.mark.parametrize("name", invention.TITLE_ONLY)
+@pytest.mark.parametrize("name", products_lib.TITLE_ONLY)
 def test_what_only_titles_say_changes_no_pixel(products, name):
   for number, product in enumerate(products[::40]):
     other = _change(product, name)
     assert np.array_equal(_draw(product, number), _draw(other, number))
 
 
-@pytest.mark.parametrize("name", invention.PHOTO_ONLY)
-def test_what_only_photos_show_changes_no_title(products, name):
+@pytest.mark.parametrize("name", products_lib.IMAGE_ONLY)
+def test_what_only_images_show_changes_no_title(products, name):
   for number, product in enumerate(products[::10]):
     assert _title(product, number) == _title(_change(product, name), number)
 
 
-@pytest.mark.parametrize("name", SHARED + invention.PHOTO_ONLY)
-def test_photos_show_their_attributes(products, name):
+@pytest.mark.parametrize("name", SHARED + products_lib.IMAGE_ONLY)
+def test_images_show_their_attributes(products, name):
   for number, product in enumerate(products[::20]):
     if name == "scale" and product.pattern == "plain":
       continue
     one = _draw(product, number, from_behind=False)
     other = _draw(_change(product, name), number, from_behind=False)
-    # Seen at the size that small models see, past the noise of a photo.
+    # Seen at the size that small models see, past the noise of an image.
     moved = np.abs(one.astype(int) - other).max(-1) > 25
     assert moved.mean() > 0.002, (name, product)
 
 
-@pytest.mark.parametrize("name", SHARED + invention.TITLE_ONLY)
+@pytest.mark.parametrize("name", SHARED + products_lib.TITLE_ONLY)
 def test_titles_say_their_attributes(products, name):
   said = differ = 0
   for number, product in enumerate(products):
@@ -229,11 +229,11 @@ def test_titles_say_their_attributes(products, name):
 def test_from_behind_neither_pattern_nor_mark_is_seen(products):
   for product in products[:20]:
     hidden = product._replace(brand="Mirlu", pattern="dots", scale=1, place=2)
-    photos = [
+    images = [
       _draw(one, 0, from_behind=True)
       for one in (hidden, hidden._replace(brand="Kosgrel", pattern="check"))
     ]
-    assert np.array_equal(*photos)
+    assert np.array_equal(*images)
 
 
 def test_every_kind_stays_in_its_frame_and_is_well_seen(products):
@@ -241,7 +241,7 @@ def test_every_kind_stays_in_its_frame_and_is_well_seen(products):
   shot = drawing.take_shot(np.random.default_rng(0))._replace(
     size=0.4, x=0.0, y=0.0, angle=0.0
   )
-  for kind, form in itertools.product(invention.KINDS, (0, 1, 2)):
+  for kind, form in itertools.product(products_lib.KINDS, (0, 1, 2)):
     product = products[0]._replace(kind=kind, form=form)
     _, cover, _, _ = drawing._object(product, shot, 320)
     assert 0.1 < (cover > 0).sum() / 320**2 < 0.7, kind
@@ -274,8 +274,8 @@ def test_words_name_one_value_each():
 def test_most_titles_fit_several_products():
   """Neither side is a key: other products fit what a listing shows or says."""
   count = 2400
-  table = np.array([invention.sample_product(0, i) for i in range(count)])
-  columns = {name: i for i, name in enumerate(invention.Product._fields)}
+  table = np.array([products_lib.sample_product(0, i) for i in range(count)])
+  columns = {name: i for i, name in enumerate(products_lib.Product._fields)}
 
   def share(seen_in):
     fits = []
@@ -286,31 +286,31 @@ def test_most_titles_fit_several_products():
     return np.mean(fits)
 
   def said(index):
-    product = invention.sample_product(0, index)
-    return titles.say_title(product, invention.stream(0, 2, index, 0))[1]
+    product = products_lib.sample_product(0, index)
+    return titles.compose_title(product, products_lib.stream(0, 2, index, 0))[1]
 
   assert share(said) > 0.7
-  assert share(lambda _: SHARED + invention.PHOTO_ONLY) > 0.5
-  assert share(lambda _: SHARED + invention.TITLE_ONLY) > 0.4
-  assert share(lambda _: invention.Product._fields) < 0.02
+  assert share(lambda _: SHARED + products_lib.IMAGE_ONLY) > 0.5
+  assert share(lambda _: SHARED + products_lib.TITLE_ONLY) > 0.4
+  assert share(lambda _: products_lib.Product._fields) < 0.02
 
 
 def test_colour_thumbnails_do_not_settle_it(products):
-  """The nearest photo by 8x8 colours is mostly of another product."""
-  photos, owners = [], []
+  """The nearest image by 8x8 colours is mostly of another product."""
+  images, owners = [], []
   for index, product in enumerate(products[::2]):
     for number in range(2):
       small = _draw(product, 2 * index + number).reshape(8, 8, 8, 8, 3)
-      photos.append(small.mean((1, 3)).ravel())
+      images.append(small.mean((1, 3)).ravel())
       owners.append(index)
-  unit = np.array(photos) / np.linalg.norm(photos, axis=1, keepdims=True)
+  unit = np.array(images) / np.linalg.norm(images, axis=1, keepdims=True)
   scores = unit @ unit.T
   np.fill_diagonal(scores, -1)
   owners = np.array(owners)
   assert (owners[scores.argmax(1)] == owners).mean() < 0.3
 
 
-def test_what_is_there_is_not_replaced_unasked(catalogue, tmp_path):
+def test_what_is_there_is_not_replaced_by_default(catalogue, tmp_path):
   before = _digests(catalogue)
   with pytest.raises(FileExistsError, match="--overwrite"):
     synthesize.synthesize(catalogue, products=1, seed=0, workers=1)

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from catalogue_rows import read_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from item_jax.errors import UserError
-from item_jax.ingest.catalogue import read_rows
 from item_jax.ingest.row import Row
 
 WORDS = ["mug", "red", '5"', '"red"', "a, b", "a;b", "new\nline", "Tür", "赤い"]

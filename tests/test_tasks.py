@@ -9,19 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 import tiny_run
 
 from item_jax import tasks
-from item_jax.config import Config
+from item_jax.config import Config, flatten, from_flat
 from item_jax.data import pipeline
 from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.inference.embedder import embed_unit, load
 from item_jax.inference.export import export
+from item_jax.models import resnet
 from item_jax.objectives import chance, contrastive
 from item_jax.objectives.category import class_table
-from item_jax.tasks import networks
 from item_jax.training.loop import train
 from item_jax.training.optimizer import make_optimizer
 from item_jax.training.restore import restore
@@ -35,7 +36,7 @@ VARIANTS = ("plain", *tiny_run.BASELINES)
 def few_blocks():
   """A ResNet of one block a stage: compiling is what tests wait for."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(networks, "STAGES", (1, 1, 1, 1))
+    patch.setattr(resnet, "STAGES", (1, 1, 1, 1))
     yield
 
 
@@ -126,7 +127,7 @@ def test_a_step_and_embeddings_are_finite_with_missing_sides(parts, variant):
     params["category_head"]["kernel"] = noise_DC
   state, step = make_step(task, params, batch, accumulate=1)
   after, report = step(state, batch)
-  assert not report.bad
+  assert not report.skipped
   still = {
     path[0].key
     for (path, a), b in zip(
@@ -189,7 +190,7 @@ def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
   broken = jax.tree.map(lambda x: x * jnp.nan, after.params["category_head"])
   state = after.replace(params={**after.params, "category_head": broken})
   bad, report = step(state, batch)
-  assert report.bad
+  assert report.skipped
   for a, b in zip(now, jax.tree.leaves(bad.params["statistics"]), strict=True):
     np.testing.assert_array_equal(a, b)
 
@@ -206,21 +207,21 @@ def test_categories_out_of_the_order_of_their_hashes_are_refused(tiny_data):
 def pretrained(tiny_data, tmp_path_factory):
   """A workdir of six steps of the five objectives."""
   workdir = tmp_path_factory.mktemp("pretrained") / "run"
-  config = make_config(tiny_data, "plain", steps=6)
-  assert train(config, workdir) == 0
+  config = make_config(tiny_data, "plain", steps=6, evaluators=())
+  train(config, workdir)
   return workdir
 
 
 def test_a_run_of_no_steps_is_what_it_started_from(
-  pretrained, tiny_data, tmp_path, capsys
+  pretrained, tiny_data, tmp_path, caplog
 ):
   config = make_config(
     tiny_data, "category", steps=0, start_from=str(pretrained)
   )
-  capsys.readouterr()
-  assert train(config, tmp_path / "run") == 0
-  said = capsys.readouterr().out
-  assert "made new: category_head; not used: global_patch_decoder" in said
+  caplog.set_level("INFO")
+  train(config, tmp_path / "run")
+  summary = "made new: category_head; not used: global_patch_decoder"
+  assert summary in caplog.text
   source, found = restore(pretrained), restore(tmp_path / "run")
   assert found.step == 0
   for name in jax.eval_shape(found.task.core, jax.random.key(0)):
@@ -247,11 +248,11 @@ def test_another_network_cannot_be_started_from(
     train(config, tmp_path / "other")
 
 
-def test_a_model_of_one_side_is_asked_for_no_other(tiny_data, tmp_path):
-  config = make_config(tiny_data, "roberta")
-  assert train(config, tmp_path / "run") == 0
+def test_a_model_of_one_modality_embeds_no_other(tiny_data, tmp_path):
+  config = make_config(tiny_data, "roberta", evaluators=())
+  train(config, tmp_path / "run")
   given = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
-  with pytest.raises(UserError, match="sees one side alone"):
+  with pytest.raises(UserError, match="sees one modality only"):
     export(tmp_path / "run", modality="image", **given)
   export(tmp_path / "run", **given)
   meta = json.loads((tmp_path / "e" / "meta.json").read_text())
@@ -270,12 +271,12 @@ def test_a_best_that_is_never_measured_is_refused(
 ):
   config = make_config(tiny_data, variant)
   config.checkpoint.best = best
-  with pytest.raises(UserError, match=f"{best}.* measures .*{measured}"):
+  with pytest.raises(UserError, match=f"{best}.* measure .*{measured}"):
     set_up(config, None)
 
 
-@pytest.mark.parametrize("views", ["sides", "both"])
-def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
+@pytest.mark.parametrize("views", ["cross_modal", "both"])
+def test_chance_levels_are_those_of_the_batches_compared(tiny_data, views):
   """ln of the rows that a row is told from, itself among them."""
   store = open_store(tiny_data)
   tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
@@ -290,26 +291,78 @@ def test_floors_of_what_is_compared_are_those_of_its_batches(tiny_data, views):
     start=0,
     stop=store.sizes["train"] // 16,
   )
-  alike = np.concatenate([contrastive.alike(b).sum(1) for b in batches])
+  alike = np.concatenate(
+    [contrastive.same_item_mask(b).sum(1) for b in batches]
+  )
   expected = np.log(17 - alike).mean()
   config = make_config(tiny_data, "plain")
   config.loss.align, config.align.views = 1.0, views
   config.loss.negative_rate = 0.25
-  found = tasks.make_task(config, tokenizer).floors(store, "train", tokenizer)
+  task = tasks.make_task(config, tokenizer)
+  found = task.chance_levels(store, "train", tokenizer)
   assert found["align"] == pytest.approx(expected, rel=0.01)
   assert found["itm"] == chance.match_chance(0.25)
   config = make_config(tiny_data, "clip")
-  found = tasks.make_task(config, tokenizer).floors(store, "train", tokenizer)
+  task = tasks.make_task(config, tokenizer)
+  found = task.chance_levels(store, "train", tokenizer)
   assert found["contrastive"] == pytest.approx(expected, rel=0.01)
   assert expected < math.log(16) - 0.005
 
 
-def test_every_length_that_attention_sees_is_timed():
+def test_every_shape_that_attention_sees_is_known():
+  def shapes():
+    return tasks.make_task(config, tiny.Vocabulary()).attention_shapes
+
   config = Config()
-  (whole,) = networks.attention_shapes(config)
+  (whole,) = shapes()
   assert whole == (256, 12, 64, False)
   config.loss.align = 1.0
-  lengths = [places for places, *_ in networks.attention_shapes(config)]
-  assert lengths == [256, 197, 60]
-  config.align.views = "twins"
-  assert networks.attention_shapes(config) == [whole]
+  assert [positions for positions, *_ in shapes()] == [256, 197, 60]
+  config.align.views = "augmented"
+  assert shapes() == [whole]
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    ({"loss.align": 1.0, "batch_size": 1}, ["batch_size=1", "loss.align"]),
+    (
+      {"task": "contrastive", "model.name": "clip", "optim.accumulate": 2},
+      ["accumulate=2", "'contrastive'"],
+    ),
+    (
+      {
+        "task": "category",
+        "model.name": "resnet50",
+        "optim.accumulate": 2,
+        "resnet.norm": "batch",
+      },
+      ["accumulate=2", "resnet.norm"],
+    ),
+  ],
+)
+def test_what_needs_the_whole_batch_refuses_parts_of_it(fields, words):
+  config = from_flat(flatten(Config()) | fields)
+  names = class_table(["mugs", "hats"])[1]
+  names = [["mugs", "hats"][c] for c in names]
+  with pytest.raises(UserError) as error:
+    tasks.make_task(config, tiny.Vocabulary(), categories=names)
+  for word in words:
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("fields", "words"),
+  [
+    ({"model.name": "no_such.module:make"}, ["model.name", "'no_such'"]),
+    ({"model.name": "json:make"}, ["model.name", "json has no 'make'"]),
+    ({"objectives": ["json.nothing:f"]}, ["objectives", "json.nothing"]),
+    ({"task": "json:TASK"}, ["task='json:TASK'", "json has no 'TASK'"]),
+  ],
+)
+def test_a_path_that_leads_nowhere_is_named(fields, words):
+  config = from_flat(flatten(Config()) | fields)
+  with pytest.raises(UserError) as error:
+    tasks.make_task(config, tiny.Vocabulary())
+  for word in words:
+    assert word in str(error.value)

@@ -7,9 +7,9 @@ import pytest
 import warm
 
 from item_jax.data.records import Record
+from item_jax.data.summary import token_lines
 from item_jax.data.tokenizer import load_tokenizer
-from item_jax.ingest.ledger import open_ledger
-from item_jax.ingest.summary import token_lines
+from item_jax.ingest.statistics import open_statistics
 
 LISTED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "blue", "ハンタ"]
 
@@ -22,11 +22,11 @@ def bert(tmp_path):
   return load_tokenizer(path)
 
 
-def statistics(folder, words, titles):
-  with open_ledger(folder / "ledger.sqlite") as ledger:
+def count_tokens(folder, words, titles):
+  with open_statistics(folder / "statistics.sqlite") as statistics:
     for number, title in enumerate(titles):
-      ledger.add("train", Record(f"l{number}", "p", title, "", b""))
-    return ledger.statistics(words)["title_tokens"]
+      statistics.add("train", Record(f"l{number}", "p", title, "", b""))
+    return statistics.compute(words)["title_tokens"]
 
 
 def test_by_hand(tmp_path, bert):
@@ -42,7 +42,7 @@ def test_by_hand(tmp_path, bert):
     "red",
     "",
   ]
-  found = statistics(tmp_path, bert, titles)
+  found = count_tokens(tmp_path, bert, titles)
   assert (found["unknown"], found["titles_with_unknown"]) == (3, 3)
   # 17 tokens: two of each of the first eight titles, and one.
   assert found["unknown_share"] == round(3 / 17, 6)
@@ -52,7 +52,7 @@ def test_by_hand(tmp_path, bert):
 
 
 def test_without_a_title(tmp_path, bert):
-  found = statistics(tmp_path, bert, ["", ""])
+  found = count_tokens(tmp_path, bert, ["", ""])
   assert found["titles_with_unknown_share"] == 0
   assert found["titles_as_another"] == 0
   assert found["unknown_share"] == 0

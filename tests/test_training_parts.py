@@ -58,7 +58,7 @@ def test_a_damaged_row_costs_no_other(tmp_path):
   assert path.read_text().splitlines() == before[:2]
 
 
-def test_rows_wait_while_the_disk_takes_none(tmp_path, capsys):
+def test_rows_wait_while_the_disk_takes_none(tmp_path, caplog):
   """A limit that the kernel enforces cuts a row in half, as a full disk."""
   log = Log(tmp_path, start=0)
   log.write(1, "train", {"loss": 1.0})
@@ -72,7 +72,7 @@ def test_rows_wait_while_the_disk_takes_none(tmp_path, capsys):
     assert file.read_text() == before + '{"step": '
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-  said = capsys.readouterr().err
+  said = caplog.text
   assert said.count("rows are kept in memory") == 1
   assert str(file) in said
   log.write(4, "train", {"loss": 4.0})
@@ -80,7 +80,7 @@ def test_rows_wait_while_the_disk_takes_none(tmp_path, capsys):
   assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_rows_wait_while_the_folder_is_gone(tmp_path, capsys):
+def test_rows_wait_while_the_folder_is_gone(tmp_path, caplog):
   folder = tmp_path / "run"
   folder.mkdir()
   log = Log(folder, start=0)
@@ -94,7 +94,7 @@ def test_rows_wait_while_the_folder_is_gone(tmp_path, capsys):
   folder.rename(tmp_path / "away")
   log.write(5, "train", {"loss": 1.0})
   log.close()
-  said = capsys.readouterr().err
+  said = caplog.text
   assert said.count("rows are kept in memory") == 2
   assert "the last 1 rows are lost" in said
 
@@ -162,7 +162,7 @@ def test_time_left_is_told_in_what_people_count_in(seconds, said):
   assert line.endswith(f" {said} left")
 
 
-def test_a_loss_stands_before_its_floor():
+def test_a_loss_stands_before_its_chance_level():
   line = progress_line(
     5,
     100,
@@ -191,16 +191,16 @@ def test_hosts_rows_make_up_the_batch():
   assert len(placed["y"].sharding.device_set) == 4
 
 
-SHAPE = {"rows": 2, "shapes": [(16, 2, 8, False), (5, 2, 4, True)]}
+SHAPES = [(16, 2, 8, False), (6, 2, 16, True)]
 
 
 def test_without_a_gpu_attention_is_xlas():
   assert attention_backend.has_cudnn() == (jax.devices()[0].platform == "gpu")
-  kernel, why = attention_backend.choose("auto", **SHAPE, dtype="float32")
+  kernel, why = attention_backend.choose("auto", shapes=SHAPES, dtype="float32")
   assert kernel == "xla"
   assert why
   with pytest.raises(UserError, match="cudnn"):
-    attention_backend.choose("cudnn", **SHAPE, dtype="float32")
+    attention_backend.choose("cudnn", shapes=SHAPES, dtype="float32")
 
 
 @pytest.mark.parametrize(
@@ -226,50 +226,51 @@ def test_a_gpu_that_cudnn_knows(
   assert attention_backend.has_cudnn() == has
 
 
-def test_the_quicker_kernel_is_taken(monkeypatch):
+def test_cudnn_is_taken_where_it_supports_every_shape(monkeypatch):
+  def choose(requested="auto", dtype="bfloat16"):
+    return attention_backend.choose(requested, shapes=SHAPES, dtype=dtype)
+
+  def lower(shape, dtype):
+    if shape in unsupported:
+      raise NotImplementedError("The head dim must be a multiple of 8")
+
   monkeypatch.setattr(attention_backend, "has_cudnn", lambda: True)
-  times = {"xla": 2.0, "cudnn": 1.0}
-  monkeypatch.setattr(
-    attention_backend,
-    "_seconds",
-    lambda rows, shape, dtype, kernel: times[kernel],
-  )
-  assert (
-    attention_backend.choose("auto", **SHAPE, dtype="bfloat16")[0] == "cudnn"
-  )
-  times["cudnn"] = 3.0
-  assert attention_backend.choose("auto", **SHAPE, dtype="bfloat16")[0] == "xla"
-
-  def refuse(rows, shape, dtype, kernel):
-    if kernel == "cudnn":
-      raise ValueError("Unsupported head dim")
-    return 1.0
-
-  monkeypatch.setattr(attention_backend, "_seconds", refuse)
-  kernel, why = attention_backend.choose("auto", **SHAPE, dtype="bfloat16")
+  monkeypatch.setattr(attention_backend, "_lower", lower)
+  unsupported = ()
+  assert choose() == ("cudnn", "supported")
+  assert choose("cudnn") == ("cudnn", "as configured")
+  assert choose("xla") == ("xla", "as configured")
+  assert choose(dtype="float32")[0] == "xla"
+  with pytest.raises(UserError, match=r"model\.dtype=bfloat16"):
+    choose("cudnn", dtype="float32")
+  unsupported = SHAPES[1:]
+  kernel, why = choose()
   assert kernel == "xla"
-  assert "Unsupported head dim" in why
+  assert "(6, 2, 16, True): The head dim" in why
+  with pytest.raises(UserError, match="The head dim"):
+    choose("cudnn")
+
+
+def test_what_cudnn_supports_is_asked_of_jax():
+  """Lowering checks the gradient too; without a GPU there is no cuDNN."""
+  attention_backend._lower((16, 2, 8, True), "float32", "xla")
+  with pytest.raises((RuntimeError, ValueError, NotImplementedError)):
+    attention_backend._lower((16, 2, 8, True), "bfloat16")
 
 
 def test_a_resumed_run_keeps_its_kernel_where_the_device_has_it(monkeypatch):
-  assert attention_backend.as_before("xla") == ("xla", "as before")
-  kernel, why = attention_backend.as_before(
+  assert attention_backend.resume_with("xla") == ("xla", "as before")
+  kernel, why = attention_backend.resume_with(
     "cudnn"
   )  # begun on a GPU, resumed here
   assert kernel == "xla"
   assert "it was cudnn; cpu has none" in why
   monkeypatch.setattr(attention_backend, "has_cudnn", lambda: True)
-  assert attention_backend.as_before("cudnn") == ("cudnn", "as before")
+  assert attention_backend.resume_with("cudnn") == ("cudnn", "as before")
 
 
-def test_attention_is_timed_on_this_device():
-  assert attention_backend._seconds(2, (16, 2, 8, True), "float32", "xla") > 0
-
-
-def test_a_network_without_attention_times_none():
-  assert attention_backend.choose(
-    "cudnn", rows=2, shapes=[], dtype="float32"
-  ) == (
+def test_a_network_without_attention_needs_no_kernel():
+  assert attention_backend.choose("cudnn", shapes=[], dtype="float32") == (
     "xla",
     "the network has none",
   )

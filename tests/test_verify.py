@@ -17,7 +17,7 @@ from item_jax.data.records import open_store
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
-from item_jax.evaluation.fusion import fuse_exports
+from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.items import open_export
 from item_jax.files import CorruptError
 from item_jax.training.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ def make_run(data: Path, folder: Path) -> Path:
     store,
     tokenizer,
     attention="xla",
-    floors={},
+    chance_levels={},
     categories=["a", "b"],
   )
   checkpoints = Checkpoints(folder)
@@ -56,7 +56,7 @@ def make_exports(folder: Path) -> list[Path]:
     write_export(folder / side, vectors, rows, modality=side)
     for side in ("image", "title")
   ]
-  fuse_exports(*sides, out=folder / "both")
+  fuse(*sides, out=folder / "both")
   return [*sides, folder / "both"]
 
 

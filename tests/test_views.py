@@ -1,4 +1,4 @@
-"""Laws of the changed looks at photos and titles."""
+"""Laws of the augmented views of images and titles."""
 
 import functools
 
@@ -19,10 +19,10 @@ def photos(rows=4):
 
 
 cut = jax.jit(views.cut)
-crop = jax.jit(views.crop, static_argnames="min_share")
+crop = jax.jit(views.crop, static_argnames="min_area")
 light = jax.jit(views.light, static_argnames="most")
 drop_tokens = jax.jit(
-  functools.partial(views.drop_tokens, special=tiny.SPECIAL, pad=tiny.PAD),
+  functools.partial(views.drop_tokens, special_ids=tiny.SPECIAL, pad=tiny.PAD),
   static_argnames="rate",
 )
 drop_modalities = jax.jit(views.drop_modalities, static_argnames="rate")
@@ -81,7 +81,7 @@ def test_crops_differ_by_row_and_keep_their_share():
   image[..., 0] = line[:, None]
   image[..., 1] = line[None, :]
   image[..., 2] = 100  # white is where this is 255
-  out = np.asarray(crop(jax.random.key(0), image, min_share=0.4)).astype(float)
+  out = np.asarray(crop(jax.random.key(0), image, min_area=0.4)).astype(float)
   assert out.shape == image.shape
   inside = out[..., 2] == 100
   low = np.where(inside[..., None], out[..., :2], 300).min((1, 2))
@@ -98,7 +98,7 @@ def test_crops_differ_by_row_and_keep_their_share():
 
 def test_nothing_asked_for_changes_nothing():
   key = jax.random.key(0)
-  np.testing.assert_array_equal(crop(key, photos(), min_share=1.0), photos())
+  np.testing.assert_array_equal(crop(key, photos(), min_area=1.0), photos())
   np.testing.assert_array_equal(light(key, photos(), most=0.0), photos())
 
 
@@ -187,9 +187,9 @@ def test_sides_are_dropped_from_complete_rows_never_both():
 
 def test_looks_are_a_function_of_the_key():
   image = photos()
-  first = crop(jax.random.key(1), image, min_share=0.5)
+  first = crop(jax.random.key(1), image, min_area=0.5)
   np.testing.assert_array_equal(
-    first, crop(jax.random.key(1), image, min_share=0.5)
+    first, crop(jax.random.key(1), image, min_area=0.5)
   )
-  other = crop(jax.random.key(2), image, min_share=0.5)
+  other = crop(jax.random.key(2), image, min_area=0.5)
   assert (jnp.asarray(first) != other).any()

@@ -1,4 +1,4 @@
-"""Laws of masked words alone."""
+"""Laws of masked tokens as the only objective."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
+from item_jax.config import Mask
 from item_jax.objectives import mlm
 
 V, D = tiny.WORDS, 6
@@ -20,16 +21,8 @@ def look():
     at_BKD = jnp.take_along_axis(states_BTD, positions_BK[..., None], axis=1)
     return at_BKD @ params["table"].T + params["bias"]
 
-  objective = mlm.make_objective(
-    encode,
-    predict,
-    vocabulary=V,
-    special=tiny.SPECIAL,
-    mask_id=tiny.MASK,
-    title_rate=0.5,
-    mask_fraction=1.0,
-    random_fraction=0.0,
-  )
+  mask = Mask(title_rate=0.5, mask_fraction=1.0, random_fraction=0.0)
+  objective = mlm.make_loss(encode, predict, mask, tiny.Vocabulary())
 
   @jax.jit
   def look(params, batch, step=0):
@@ -50,7 +43,7 @@ def flat():
 def test_ignorance_costs_the_log_of_the_vocabulary(look):
   view, counts, totals = look(flat(), tiny.make_batch(8))
   assert set(counts) == set(totals) == {"mlm", "mlm_accuracy"}
-  assert counts["mlm"] == np.asarray(view.words.valid_BK).sum() > 8
+  assert counts["mlm"] == np.asarray(view.masked_tokens.valid_BK).sum() > 8
   assert float(totals["mlm"]) / float(counts["mlm"]) == pytest.approx(
     np.log(V), rel=1e-5
   )
@@ -72,7 +65,7 @@ def test_a_missing_title_is_asked_nothing(look):
   batch = tiny.make_batch(8)
   batch.has_title_B[:3] = False
   view, counts, totals = look(flat(), batch)
-  valid_BK = np.asarray(view.words.valid_BK)
+  valid_BK = np.asarray(view.masked_tokens.valid_BK)
   assert not valid_BK[:3].any()
   assert valid_BK[3:].any(-1).all()
   assert counts["mlm"] == valid_BK.sum()
@@ -86,8 +79,12 @@ def test_the_encoder_sees_the_hidden_title(look):
   view, _, _ = look(flat(), batch)
   seen = np.asarray(view.batch.tokens_BT)
   for row in range(8):
-    places = view.words.positions_BK[row][view.words.valid_BK[row]]
+    places = view.masked_tokens.positions_BK[row][
+      view.masked_tokens.valid_BK[row]
+    ]
     assert (seen[row, places] == tiny.MASK).all()
-    assert (view.words.targets_BK[row][view.words.valid_BK[row]] > 4).all()
+    assert (
+      view.masked_tokens.targets_BK[row][view.masked_tokens.valid_BK[row]] > 4
+    ).all()
   other, _, _ = look(flat(), batch, step=1)
   assert (np.asarray(other.batch.tokens_BT) != seen).any()

@@ -1,10 +1,12 @@
-"""`item-jax bench`: a config in, rates out."""
+"""Runs `item-jax bench`: measures the step, the input or the search."""
+
+import json
 
 from item_jax.cli import places
 from item_jax.errors import UserError
 from item_jax.files import check_folders
 
-# What each of them takes, and the value where none is given.
+# What each of them takes, with its default.
 _TAKES = {
   "step": {"config": None, "seconds": 20.0, "profile": None},
   "input": {"config": None, "seconds": 20.0},
@@ -40,29 +42,32 @@ def add(command) -> None:
 
 
 def run(args, rest) -> None:
-  given = _given(args, rest)
+  options = _options(args, rest)
   check_folders(args.json)
   if args.what == "search":
     from item_jax.diagnostics.search_bench import bench_search
 
-    bench_search(**given, json_path=args.json)
-    return
-  from item_jax import config_flags
-  from item_jax.diagnostics import bench
+    result = bench_search(**options)
+  else:
+    from item_jax import config_flags
+    from item_jax.diagnostics import bench
 
-  config = config_flags.parse(given.pop("config"), rest)
-  measure = bench.bench_step if args.what == "step" else bench.bench_input
-  measure(config, **given, json_path=args.json)
+    config = config_flags.parse(options.pop("config"), rest)
+    measure = bench.bench_step if args.what == "step" else bench.bench_input
+    result = measure(config, **options)
+  print(result)
+  if args.json:
+    args.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n")
 
 
-def _given(args, rest) -> dict:
-  """The options of what is measured; an option of another is refused."""
+def _options(args, rest) -> dict:
+  """The options of what is measured; an option of another is an error."""
   takes = _TAKES[args.what]
   names = {name for options in _TAKES.values() for name in options}
-  said = {name for name in names if getattr(args, name) is not None}
-  odd = [f"--{name}" for name in sorted(said - takes.keys())]
+  present = {name for name in names if getattr(args, name) is not None}
+  odd = [f"--{name}" for name in sorted(present - takes.keys())]
   if "config" not in takes:
     odd += rest
   if odd:
     raise UserError(f"bench {args.what} does not take {' '.join(odd)}")
-  return takes | {name: getattr(args, name) for name in said}
+  return takes | {name: getattr(args, name) for name in present}

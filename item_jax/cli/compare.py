@@ -1,12 +1,14 @@
-"""`item-jax compare`: a catalogue and names of systems in, one table out."""
+"""`item-jax compare`: trains, exports and scores systems alike."""
 
 import shlex
 import sys
 
 from item_jax.cli import places
+from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 
 
 def add(command) -> None:
+  """Adds the command's arguments."""
   sub = command(
     "compare",
     "train, export and score systems alike; one table of all."
@@ -26,7 +28,7 @@ def add(command) -> None:
   sub.add_argument(
     "--systems",
     default="all",
-    help="names parted by commas, all of the config file's, or ablation",
+    help="names separated by commas, all of the config file's, or ablation",
   )
   sub.add_argument(
     "--config",
@@ -57,7 +59,7 @@ def add(command) -> None:
     "--jobs",
     type=int,
     default=1,
-    help="systems trained side by side, each on its share of the cores and of"
+    help="systems trained side by side, each on its part of the cores and of"
     " the devices that CUDA_VISIBLE_DEVICES lists",
   )
   sub.add_argument(
@@ -71,22 +73,45 @@ def add(command) -> None:
 
 
 def run(args, rest) -> int:
-  from item_jax.comparison.compare import compare
+  """Runs the command; returns its exit code."""
   from item_jax.comparison.request import Request
 
+  fields = {*Request._fields} - {"command"}
   request = Request(
-    data=args.data,
-    out=args.out,
-    systems=args.systems,
-    config=args.config,
-    size=args.size,
-    seeds=args.seeds,
-    budget=args.budget,
-    rates=args.rates,
-    tune_share=args.tune_share,
-    split=args.split,
-    jobs=args.jobs,
+    **{name: value for name, value in vars(args).items() if name in fields},
     overrides=tuple(rest),
     command=shlex.join(["item-jax", *sys.argv[1:]]),
   )
-  return compare(request, dry_run=args.dry_run, report_only=args.report_only)
+  from item_jax.comparison import compare as compare_lib
+
+  if args.dry_run:
+    print(compare_lib.estimate(request))
+    return 0
+  if args.report_only:
+    print(compare_lib.report(request))
+    return 0
+  return compare(request)
+
+
+def compare(request, **options) -> int:
+  """Compares, and prints the tables or why there are none.
+
+  Args:
+    request: an `item_jax.comparison.request.Request`.
+    options: of `item_jax.comparison.compare.compare`.
+
+  Returns:
+    0; EXIT_START_AGAIN when interrupted: the same call goes on; EXIT_FAILED
+    when a system failed, which the tables say.
+  """
+  from item_jax.comparison import compare as compare_lib
+
+  try:
+    comparison = compare_lib.compare(request, **options)
+  except KeyboardInterrupt:
+    print("stopped; the same command goes on from here", flush=True)
+    return EXIT_START_AGAIN
+  print(comparison)
+  for what, reason in comparison.failures.items():
+    print(f"failed: {what}: {reason}")
+  return EXIT_FAILED if comparison.failures else 0

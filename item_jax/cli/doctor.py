@@ -1,4 +1,4 @@
-"""`item-jax doctor`: a machine in; what would spoil a run out, a line each."""
+"""Runs `item-jax doctor`: checks for what would spoil a run, a line each."""
 
 import contextlib
 from pathlib import Path
@@ -41,12 +41,12 @@ def run(args, rest) -> int:
   import jax
 
   from item_jax.diagnostics import doctor
-  from item_jax.distributed.watchdog import Progress
+  from item_jax.distributed.watchdog import Watchdog
 
   bad, where, watched = False, "", contextlib.nullcontext()
   if jax.process_count() > 1:
     where = f"process {jax.process_index()} "
-    watched = Progress(args.stall_seconds)
+    watched = Watchdog(args.stall_seconds)
   with watched:
     for finding in _examine(args, config):
       bad |= finding.level == doctor.BAD
@@ -56,39 +56,39 @@ def run(args, rest) -> int:
 
 
 def _examine(args, config):
-  """Findings, from what all else rests on to what a run would need."""
+  """Yields findings, first those that all others depend on."""
   import jax
 
-  from item_jax.cli.plan import WORDS
   from item_jax.diagnostics import doctor, doctor_input, doctor_room
+  from item_jax.diagnostics.plan import VOCAB_SIZE
 
   data = args.data or (config and config.data.path)
   yield doctor.versions()
   try:
     jax.local_devices()
   except RuntimeError as error:
-    yield doctor.Finding(doctor.BAD, "devices", doctor.first_line(error))
+    yield doctor.Finding(doctor.BAD, "devices", cluster.first_line(error))
     return
   yield doctor.devices()
   yield doctor.kernel()
   if config:
     found = doctor_room.options(config)
     yield found
-    # Nothing can be worked out of what could not work.
+    # Nothing can be computed for what could not work.
     config = config if found.level == doctor.OK else None
   yield from doctor.attention(config.model.attention if config else "auto")
   yield doctor_room.open_files()
   yield doctor.clocks()
   size = config.model.image_size if config else 224
   yield doctor_input.decode_rate(size)
-  words = WORDS
+  vocab_size = VOCAB_SIZE
   if data:
-    store, vocabulary, found = doctor_input.open_data(data)
+    store, tokenizer, found = doctor_input.open_data(data)
     yield found
     if store is not None:
-      words = vocabulary.size
+      vocab_size = tokenizer.size
       yield doctor_input.decode_rate_of(store, size)
-  needed = doctor_room.needs(config, words) if config else (None, None)
+  needed = doctor_room.needs(config, vocab_size) if config else (None, None)
   yield doctor_room.disk(args.workdir, needed[0])
   yield doctor_room.shared_memory(needed[1])
   yield doctor_room.checkpoint(args.workdir)

@@ -1,13 +1,15 @@
-"""`item-jax evaluate`: embeddings in, scores of same-product search out."""
+"""`item-jax evaluate` scores embeddings by same-product search."""
 
 import argparse
+import logging
 import sys
 
 from item_jax.cli import places
-from item_jax.cli.prepare import add_missing
+from item_jax.cli.flags import add_missing, check_resamples
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import UserError
+from item_jax.files import check_folders
 
 # Queries that are searched before the other processes hear where we are. An
 # accelerator is given the whole index again for each part, and searches more.
@@ -47,35 +49,39 @@ def add(command) -> None:
 def run(args, rest) -> int:
   cluster.join(args)
   if not args.distributed and args.coordinator is None:
-    return _evaluate(args, search=_search(args))
+    _show(args, _score(args, _search(args)))
+    return 0
+  return _run_in_processes(args)
+
+
+def _run_in_processes(args) -> int:
+  """Divides the queries among processes; process 0 prints and writes."""
   import jax
 
-  from item_jax.distributed.watchdog import Progress
-  from item_jax.inference import hosts
+  from item_jax.distributed.barrier import Barrier, OtherProcessError
+  from item_jax.distributed.watchdog import Watchdog
+  from item_jax.inference.divided import divided, in_parts
 
+  first = jax.process_index() == 0
+  if not first:
+    logging.getLogger("item_jax").setLevel(logging.WARNING)
   quick = args.devices and jax.default_backend() != "cpu"
+  at_once = _AT_ONCE_ON_DEVICES if quick else _AT_ONCE
   try:
-    with Progress(args.stall_seconds) as progress:
-      return hosts.together(
-        lambda: _evaluate(
-          args,
-          search=hosts.divided(
-            hosts.told(
-              _search(args),
-              progress.at,
-              at_once=_AT_ONCE_ON_DEVICES if quick else _AT_ONCE,
-            )
-          ),
-          report=jax.process_index() == 0,
-        )
-      )
-  except hosts.ElsewhereError as error:
+    with Watchdog(args.stall_seconds) as watchdog, Barrier() as barrier:
+      search = in_parts(_search(args), watchdog.update, at_once=at_once)
+      scores = _score(args, divided(search))
+      if first:
+        _show(args, scores)
+      barrier.wait()
+  except OtherProcessError as error:
     print(f"item-jax: stopped: {error}", file=sys.stderr)
     return EXIT_FAILED
+  return 0
 
 
 def _search(args):
-  """Who searches; numpy needs no device, and jax is not imported for it."""
+  """The search; numpy needs no device, and jax is not imported for it."""
   if args.devices:
     from item_jax.inference.device_search import search
   else:
@@ -83,28 +89,37 @@ def _search(args):
   return search
 
 
-def _evaluate(args, **how) -> int:
-  from item_jax.evaluation import evaluate as evaluate_lib
+def _score(args, search):
+  from item_jax.evaluation.items import open_export
+  from item_jax.evaluation.retrieval import score
 
-  given = {
-    "ks": args.k,
-    "json_path": args.json,
-    "per_query": args.per_query,
-    "bootstrap": args.bootstrap,
-    "seed": args.seed,
-    **how,
-  }
+  check_folders(args.json, args.per_query)
+  check_resamples(args.bootstrap)
   if args.export is not None and args.embeddings is None and args.items is None:
-    evaluate_lib.evaluate_export(args.export, **given)
+    vectors, items = open_export(args.export), None
   elif args.embeddings and args.items and args.export is None:
-    evaluate_lib.evaluate_files(
-      args.embeddings, args.items, missing=args.missing, **given
-    )
+    vectors, items = args.embeddings, args.items
   else:
     raise UserError(
       "evaluate needs either an export folder or --embeddings and --items"
     )
-  return 0
+  return score(
+    vectors,
+    items,
+    k=args.k,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
+    missing=args.missing,
+    search=search,
+  )
+
+
+def _show(args, scores) -> None:
+  print(scores)
+  if args.json:
+    scores.write_json(args.json)
+  if args.per_query:
+    scores.write_per_query(args.per_query)
 
 
 def _depths(text: str) -> tuple[int, ...]:

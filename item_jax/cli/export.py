@@ -1,4 +1,4 @@
-"""`item-jax export`: a workdir and data in, an export folder out."""
+"""`item-jax export` writes the embeddings of a split."""
 
 import sys
 
@@ -51,14 +51,14 @@ def add(command) -> None:
 
 
 def run(args, rest) -> int:
-  # All before joining: from there on a signal is to be told to the others.
-  from item_jax.distributed.watchdog import Progress
+  # All before joining: from there on the others hear of a signal.
+  from item_jax.distributed.barrier import OtherProcessError
+  from item_jax.distributed.watchdog import Watchdog
   from item_jax.inference.export import export
-  from item_jax.inference.hosts import ElsewhereError
 
   cluster.join(args)
   try:
-    with Progress(args.stall_seconds) as progress:
+    with Watchdog(args.stall_seconds) as watchdog:
       export(
         args.workdir,
         data=args.data,
@@ -70,11 +70,11 @@ def run(args, rest) -> int:
         dtype=args.dtype,
         workers=args.workers,
         overwrite=args.overwrite,
-        progress=progress,
+        progress=watchdog,
       )
   except WRONG_PATHS:
     raise
-  except (OSError, ElsewhereError) as error:
+  except (OSError, OtherProcessError) as error:
     print(
       f"item-jax: stopped: {args.out}: {error}; the same command goes on",
       file=sys.stderr,

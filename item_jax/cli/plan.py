@@ -1,12 +1,10 @@
-"""`item-jax plan`: a config and a machine in; memory, time and input rate
-out."""
+"""Runs `item-jax plan`: computes memory, time and input rate of a run."""
 
 import json
 
 from item_jax.cli import places
 
-WORDS = 30_522  # BERT's, and what `prepare` learns at most by default
-# Photos a second of a worker on a core of its own, from the store to a batch:
+# Images a second of a worker on a core of its own, from the store to a batch:
 # `item-jax bench input` printed 2,871 with two of them on two cores of an AMD
 # EPYC.
 DECODE_RATE = 1_400.0
@@ -14,7 +12,7 @@ DECODE_RATE = 1_400.0
 
 def add(command) -> None:
   sub = command(
-    "plan", "what a run will need: no data and no device are looked at"
+    "plan", "what a run will need: no data is read, no device is used"
   )
   sub.add_argument(
     "--config",
@@ -29,21 +27,26 @@ def add(command) -> None:
     "--peak", type=float, metavar="TFLOPS", help="of a chip, in model.dtype"
   )
   sub.add_argument(
-    "--mfu", type=float, default=0.4, help="share of the peak that is reached"
+    "--mfu",
+    type=float,
+    default=0.4,
+    help="reached of the peak, a fraction",
   )
   sub.add_argument(
-    "--words", type=int, help=f"of the vocabulary; data.path's, else {WORDS}"
+    "--words",
+    type=int,
+    help="tokens of the vocabulary; data.path's, else 30522",
   )
   sub.add_argument(
     "--decode_rate",
     type=float,
-    help=f"photos a second on a core, as `bench input` measures; default:"
+    help=f"images a second on a core, as `bench input` measures; default:"
     f" {DECODE_RATE:g}",
   )
   sub.add_argument(
     "--table",
     action="store_true",
-    help="this run and 10 and 100 times its samples on machines that are known",
+    help="this run and 10 and 100 times its samples on known machines",
   )
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the plan")
 
@@ -51,7 +54,7 @@ def add(command) -> None:
 def run(args, rest) -> None:
   import jax
 
-  # Sizes of arrays are asked for, never an array: nobody's GPU is taken.
+  # It computes sizes, never an array: no GPU is taken from anybody.
   jax.config.update("jax_platforms", "cpu")
   from item_jax import config_flags
   from item_jax.diagnostics import plan as plan_lib
@@ -61,7 +64,7 @@ def run(args, rest) -> None:
 
   check_folders(args.json)
   config = config_flags.parse(args.config, rest)
-  vocab_size = _words(config) if args.words is None else args.words
+  vocab_size = _vocab_size(config) if args.words is None else args.words
   if args.table:
     for name in ("chips", "memory", "peak", "json", "decode_rate"):
       if getattr(args, name) is not None:
@@ -81,9 +84,11 @@ def run(args, rest) -> None:
     args.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def _words(config) -> int:
+def _vocab_size(config) -> int:
   if not config.data.path:
-    return WORDS
+    from item_jax.diagnostics.plan import VOCAB_SIZE
+
+    return VOCAB_SIZE
   from item_jax.data.tokenizer import load_tokenizer
   from item_jax.object_store.copies import copied
   from item_jax.remote import locate

@@ -1,8 +1,8 @@
-"""`item-jax predict`: a model trained on the leaf category and listings in,
-their categories out."""
+"""`item-jax predict` names the leaf categories of listings."""
 
 from item_jax.cli import places
 from item_jax.errors import UserError
+from item_jax.files import check_folders
 
 
 def add(command) -> None:
@@ -26,12 +26,12 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--image",
-    type=places.Local("copy the photo here", text=True),
+    type=places.Local("copy the image here", text=True),
     action="append",
-    help="a photo instead of --data; repeatable; '' where one is missing",
+    help="an image file instead of --data; repeatable; '' where one is missing",
   )
   sub.add_argument(
-    "--title", action="append", help="the title of each photo, in their order"
+    "--title", action="append", help="the title of each image, in their order"
   )
   sub.add_argument("--top", type=int, default=5, help="categories to name")
   sub.add_argument(
@@ -50,23 +50,29 @@ def run(args, rest) -> None:
   if single and (args.out or args.json):
     raise UserError("--out and --json are of a split: they need --data")
   if single:
-    predict.predict_listings(
-      args.workdir,
-      images=args.image,
-      titles=args.title,
-      top=args.top,
-      step=args.step,
+    print(
+      predict.predict_listings(
+        args.workdir,
+        images=args.image,
+        titles=args.title,
+        top=args.top,
+        step=args.step,
+      )
     )
     return
   if args.out is None:
     raise UserError("predict --data needs --out FILE.csv")
-  predict.predict_split(
+  check_folders(args.out, args.json)
+  found = predict.predict_split(
     args.workdir,
     data=args.data,
     split=args.split,
-    out=args.out,
     top=args.top,
     step=args.step,
     batch_size=args.batch_size,
-    json_path=args.json,
   )
+  found.write_csv(args.out)
+  print(f"{args.out}: {len(found.ids):,} listings, step {found.step}")
+  print(found)
+  if args.json and found.summary:
+    found.write_json(args.json)

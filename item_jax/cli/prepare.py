@@ -1,15 +1,20 @@
-"""`item-jax prepare`: flags in, a data set out."""
+"""`item-jax prepare` turns a catalogue into a data set."""
 
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_missing
 from item_jax.errors import UserError
 from item_jax.ingest import sources
-from item_jax.ingest.readers.cells import MISSING
 from item_jax.ingest.readers.delimited import QUOTING
+from item_jax.ingest.readers.formats import FORMATS
+
+EXIT_TOO_MANY_REJECTED = 3
 
 
-def add(command) -> None:
+def add(command: Callable[[str, str], ArgumentParser]) -> None:
+  """Adds the command's flags."""
   sub = command("prepare", "turn a catalogue into a data set")
   sub.add_argument(
     "catalogue",
@@ -22,49 +27,12 @@ def add(command) -> None:
     "--images",
     type=places.IMAGES,
     metavar="DIR",
-    help="what paths of photos start from; default: the catalogue's folder",
+    help="what paths of images start from; default: the catalogue's folder",
   )
   sub.add_argument(
-    "--out", type=places.DATA_OUT, required=True, help="the folder to be"
+    "--out", type=places.DATA_OUT, required=True, help="the folder to write"
   )
-  sub.add_argument(
-    "--column",
-    action="append",
-    metavar="OURS=THEIRS",
-    help="where a column has another name, as in title=name; repeatable",
-  )
-  sub.add_argument(
-    "--quoting",
-    choices=QUOTING,
-    default="auto",
-    help="of CSV and TSV: csv, quoted fields may span lines; line, a quote"
-    " counts where a field begins and ends with one on a line; none; auto"
-    " tells the first two apart by the file",
-  )
-  add_missing(sub)
-  sub.add_argument(
-    "--source",
-    choices=sources.NAMES,
-    default="auto",
-    help="whose export the catalogue is; auto tells by the header",
-  )
-  sub.add_argument(
-    "--category_separator",
-    metavar="SIGN",
-    help="between the levels of a category; default: > or the source's own",
-  )
-  sub.add_argument(
-    "--which_category",
-    choices=sources.WHICH,
-    default="first",
-    help="where a shop's cell names several",
-  )
-  sub.add_argument(
-    "--trust_ids",
-    action="store_true",
-    help="take ids as they are: also one that holds an implausible share of"
-    " the rows, and numbers that have lost digits",
-  )
+  _add_reading(sub)
   sub.add_argument(
     "--tokenizer",
     type=places.TOKENIZER,
@@ -75,10 +43,13 @@ def add(command) -> None:
     "--vocab_size",
     type=int,
     default=30_522,
-    help="words at most, where a tokenizer is learnt",
+    help="at most so many tokens, where a tokenizer is trained",
   )
   sub.add_argument(
-    "--max_rejected", type=float, default=0.01, help="share of bad rows"
+    "--max_rejected",
+    type=float,
+    default=0.01,
+    help="the fraction of rows that may be bad",
   )
   sub.add_argument("--workers", type=int, help="processes; default: cores")
   sub.add_argument(
@@ -91,24 +62,64 @@ def add(command) -> None:
   )
 
 
-def add_missing(sub) -> None:
-  """The flag for words that mean nothing."""
+def _add_reading(sub: ArgumentParser) -> None:
+  """Adds the flags of `Reading`."""
   sub.add_argument(
-    "--missing",
-    type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
-    default=",".join(MISSING),
-    metavar="WORDS",
-    help="what stands for a missing value, in any case, with commas between;"
-    " '' for nothing but empty cells",
+    "--column",
+    action="append",
+    metavar="OURS=THEIRS",
+    help="where a column has another name, as in title=name; repeatable",
+  )
+  sub.add_argument(
+    "--format",
+    default="auto",
+    metavar="NAME",
+    help=f"of the files: {', '.join(FORMATS)}, or package.module:NAME of a"
+    " reader of your own; auto detects it by their names",
+  )
+  sub.add_argument(
+    "--quoting",
+    choices=QUOTING,
+    default="auto",
+    help="of CSV and TSV: csv, quoted fields may span lines; line, a quote"
+    " counts where a field begins and ends with one on a line; none; auto"
+    " detects one of the first two by the file",
+  )
+  add_missing(sub)
+  sub.add_argument(
+    "--source",
+    default="auto",
+    metavar="NAME",
+    help=f"the shop system that exported it: {', '.join(sources.NAMES)}, or"
+    " package.module:NAME of a reader of your own; auto detects it by the"
+    " header",
+  )
+  sub.add_argument(
+    "--category_separator",
+    metavar="SIGN",
+    help="between the levels of a category; default: > or the source's own",
+  )
+  sub.add_argument(
+    "--which_category",
+    choices=sources.WHICH,
+    default="first",
+    help="which one to take where a shop's cell names several",
+  )
+  sub.add_argument(
+    "--trust_ids",
+    action="store_true",
+    help="take ids as they are: also a product that holds an implausible"
+    " fraction of the rows, and numbers that have lost digits",
   )
 
 
-def run(args, rest) -> int:
+def run(args: Namespace, rest: list[str]) -> int:
+  """Runs the command; returns its exit code."""
   if rest and args.runner is None:
     raise UserError(
       f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"
     )
-  from item_jax.ingest.prepare import prepare
+  from item_jax.ingest.prepare import TooManyRejected, prepare
   from item_jax.ingest.row import Reading
 
   columns = {}
@@ -117,32 +128,32 @@ def run(args, rest) -> int:
     if not equals:
       raise UserError(f"--column {pair!r}: expected OURS=THEIRS")
     columns[ours] = theirs
-  return prepare(
-    args.catalogue,
-    images=args.images or _beside(args.catalogue[0]),
-    out=args.out,
-    reading=Reading(
-      columns=columns,
-      missing=args.missing,
-      quoting=args.quoting,
-      source=args.source,
-      category_separator=args.category_separator,
-      which_category=args.which_category,
-      trust_ids=args.trust_ids,
-    ),
-    tokenizer=args.tokenizer,
-    vocab_size=args.vocab_size,
-    max_rejected=args.max_rejected,
-    overwrite=args.overwrite,
-    workers=args.workers,
-    runner=args.runner,
-    runner_options=rest,
+  reading = Reading(
+    columns=columns,
+    missing=args.missing,
+    file_format=args.format,
+    quoting=args.quoting,
+    source=args.source,
+    category_separator=args.category_separator,
+    which_category=args.which_category,
+    trust_ids=args.trust_ids,
   )
-
-
-def _beside(catalogue: Path) -> Path:
-  """The folder where the paths of images start if none is named."""
-  folder = catalogue.parent
-  while any(sign in folder.name for sign in "*?["):
-    folder = folder.parent
-  return folder
+  try:
+    dataset = prepare(
+      args.catalogue,
+      args.images,
+      out=args.out,
+      reading=reading,
+      tokenizer=args.tokenizer,
+      vocab_size=args.vocab_size,
+      max_rejected=args.max_rejected,
+      overwrite=args.overwrite,
+      workers=args.workers,
+      runner=args.runner,
+      runner_options=rest,
+    )
+  except TooManyRejected as error:
+    print(error)
+    return EXIT_TOO_MANY_REJECTED
+  print(f"{dataset}\nwritten to {dataset.path}")
+  return 0

@@ -1,7 +1,9 @@
-"""`item-jax probe`: exports of training and test in, what simple classifiers
-find of the leaf category out."""
+"""`item-jax probe` scores embeddings by how well they tell the category."""
 
 from item_jax.cli import places
+from item_jax.cli.flags import check_resamples
+from item_jax.files import check_folders
+from item_jax.remote import check_local
 
 
 def add(command) -> None:
@@ -31,14 +33,19 @@ def add(command) -> None:
 
 
 def run(args, rest) -> None:
-  from item_jax.evaluation.probe import probe_command
+  from item_jax.evaluation.probe import probe
 
-  probe_command(
-    args.train,
-    args.val,
-    args.export,
-    json_path=args.json,
-    out=args.out,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
+  check_folders(args.json)
+  check_local(args.out)
+  check_resamples(args.bootstrap)
+  if args.out:
+    args.out.mkdir(parents=True, exist_ok=True)
+  found = probe(
+    args.train, args.val, args.export, bootstrap=args.bootstrap, seed=args.seed
   )
+  print(found)
+  if args.json:
+    found.write_json(args.json)
+  if args.out:
+    found.write_tables(args.out)
+    print(f"{args.out}: tables and pictures")

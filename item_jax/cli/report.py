@@ -1,14 +1,12 @@
-"""`item-jax report`: exports in, one table out."""
-
-from collections.abc import Sequence
-from pathlib import Path
+"""`item-jax report` compares exports with each other and the baselines."""
 
 from item_jax.cli import places
-from item_jax.errors import UserError
+from item_jax.cli.flags import read_exports
+from item_jax.files import check_folders
 
 
 def add(command) -> None:
-  sub = command("report", "one table: exports beside the trivial baselines")
+  sub = command("report", "one table: exports beside the baselines")
   sub.add_argument(
     "exports",
     type=places.EXPORTS,
@@ -26,17 +24,8 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.evaluation.report import report
 
-  report(args.data, args.split, read_exports(args.exports), args.out)
-
-
-def read_exports(pairs: Sequence[str]) -> dict[str, Path]:
-  """{NAME: FOLDER} of words NAME=FOLDER."""
-  exports: dict[str, Path] = {}
-  for pair in pairs:
-    name, equals, folder = pair.partition("=")
-    if not equals:
-      raise UserError(f"export {pair!r}: expected NAME=FOLDER")
-    if name in exports:
-      raise UserError(f"export {pair!r}: {name!r} is {exports[name]} already")
-    exports[name] = Path(folder)
-  return exports
+  check_folders(args.out)
+  found = report(args.data, args.split, read_exports(args.exports))
+  print(found)
+  if args.out:
+    found.write_json(args.out)

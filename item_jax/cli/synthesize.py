@@ -1,21 +1,29 @@
-"""`item-jax synthesize`: flags in, an invented catalogue out."""
+"""`item-jax synthesize` writes a synthetic catalogue with images."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 
 from item_jax.cli import places
 
 
-def add(command) -> None:
-  sub = command("synthesize", "invent a catalogue with photos")
-  sub.add_argument("out", type=places.SHOP_OUT, help="the folder to be")
+def add(command: Callable[[str, str], ArgumentParser]) -> None:
+  """Adds the command's flags."""
+  sub = command("synthesize", "write a synthetic catalogue with images")
+  sub.add_argument("out", type=places.SHOP_OUT, help="the folder to write")
   sub.add_argument("--products", type=int, default=2_000, help="how many")
   sub.add_argument("--seed", type=int, default=0, help="of what is drawn")
   sub.add_argument("--image_size", type=int, default=160, help="pixels")
   sub.add_argument("--workers", type=int, help="processes; default: cores")
   sub.add_argument(
-    "--overwrite", action="store_true", help="replace what was invented there"
+    "--overwrite",
+    action="store_true",
+    help="replace an earlier synthetic catalogue",
   )
 
 
-def run(args, rest) -> None:
+def run(args: Namespace, rest: list[str]) -> None:
+  """Runs the command."""
+  del rest
   from item_jax.synthetic.synthesize import synthesize
 
   synthesize(

@@ -1,4 +1,4 @@
-"""`item-jax train`: a config file and its overrides in, a workdir out."""
+"""Runs `item-jax train`: trains as a config file and its overrides say."""
 
 import sys
 
@@ -6,7 +6,7 @@ from item_jax import config as config_lib
 from item_jax.cli import places
 from item_jax.cli.output import forgiving
 from item_jax.distributed import cluster
-from item_jax.distributed.processes import EXIT_FAILED
+from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.errors import WRONG_PATHS
 from item_jax.object_store.copies import data_copy
 from item_jax.remote import Address, locate
@@ -39,13 +39,13 @@ def run(args, rest) -> int:
 
 
 def _run(args, rest) -> int:
-  # All before joining: from there on a signal is to be told to the others.
+  # All before joining: from then on the others must be informed of a signal.
   import jax
 
   from item_jax import config_flags
   from item_jax.data.unreadable import TooManyBadRecordsError
-  from item_jax.distributed.watchdog import Progress
-  from item_jax.inference.validation import make_evaluate
+  from item_jax.distributed.preemption import Preempted
+  from item_jax.distributed.watchdog import Watchdog
   from item_jax.training.checkpoints import SaveError
   from item_jax.training.loop import ReadError, train
   from item_jax.training.monitor import DivergedError
@@ -53,15 +53,18 @@ def _run(args, rest) -> int:
   config = config_flags.parse(args.config, rest)
   fields = config_lib.flatten(config)
   data = locate(config.data.path)
-  if isinstance(data, Address):  # now: nobody waits for it yet
+  if isinstance(data, Address):  # now: no other process waits for it yet
     data_copy(data)
   same = {f"config.{k}": v for k, v in fields.items()}
   cluster.join(args, same, stops_together=True)
   try:
-    with Progress(args.stall_seconds) as progress:
-      return train(
-        config, args.workdir, make_evaluate=make_evaluate, progress=progress
-      )
+    with Watchdog(args.stall_seconds) as watchdog:
+      try:
+        train(config, args.workdir, progress=watchdog)
+      except Preempted as stop:
+        print(stop, flush=True)
+        return EXIT_START_AGAIN
+    return 0
   except (*WRONG_PATHS, BrokenPipeError):
     raise
   except (

@@ -1,8 +1,8 @@
-"""`item-jax variants`: exports and pairs of products in, how finely they are
-told apart out."""
+"""`item-jax variants` measures how finely similar products are told apart."""
 
 from item_jax.cli import places
-from item_jax.cli.report import read_exports
+from item_jax.cli.flags import check_resamples, read_exports
+from item_jax.files import check_folders
 
 
 def add(command) -> None:
@@ -32,10 +32,14 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.evaluation.variants import compare_variants
 
-  compare_variants(
+  check_folders(args.json)
+  check_resamples(args.bootstrap)
+  found = compare_variants(
     read_exports(args.exports),
     args.variants,
-    json_path=args.json,
     bootstrap=args.bootstrap,
     seed=args.seed,
   )
+  print(found)
+  if args.json:
+    found.write_json(args.json)

@@ -1,9 +1,10 @@
-"""`item-jax verify`: a folder that another command wrote in, a line for each
-thing of it out."""
+"""Runs `item-jax verify`: checks what another command wrote, a line each."""
 
 from collections import Counter
 
 from item_jax.cli import places
+
+EXIT_NOT_WHOLE = 1
 
 
 def add(command) -> None:
@@ -17,7 +18,7 @@ def add(command) -> None:
   sub.add_argument(
     "--records",
     action="store_true",
-    help="of a data set read every record too, and name those that are lost",
+    help="read every record of a data set too, and name those that are lost",
   )
 
 
@@ -33,4 +34,4 @@ def run(args, rest) -> int:
     seen[finding.state] += 1
   counts = ", ".join(f"{count} {state}" for state, count in seen.items())
   print(f"{shown}: {kind}, {counts}")
-  return 0 if set(seen) == {verify.WHOLE} else verify.NOT_WHOLE
+  return 0 if set(seen) == {verify.WHOLE} else EXIT_NOT_WHOLE

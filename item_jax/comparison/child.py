@@ -1,13 +1,14 @@
-"""Runs `item-jax` so that it ends when the process that asked for it ends.
+"""Runs `item-jax` so that it ends when the process that started it ends.
 
 python -m item_jax.comparison.child PARENT_ID COMMAND ... [-- COMMAND ...]
 
 Several commands run one after the other, up to the first that fails: what
 takes seconds to import is imported once. Two are not `item-jax`'s: score
-FOLDER, as `item_jax.comparison.score.make`, and untaught FOLDER KIND DATA
-SPLIT ..., as `item_jax.comparison.baselines.make`.
+FOLDER, as `item_jax.comparison.score.score_request`, and baseline FOLDER KIND
+DATA SPLIT ..., as `item_jax.comparison.baselines.score_baseline`.
 """
 
+import logging
 import os
 import runpy
 import sys
@@ -18,18 +19,19 @@ from item_jax.errors import UserError
 
 NEXT = "--"
 SCORE = "score"
-UNTAUGHT = "untaught"
+BASELINE = "baseline"
 CORES = "ITEM_JAX_CORES"  # "0,2": those that it may use; all if not set
 
 
 def main() -> int:
-  _, parent, *words = sys.argv
+  """Runs the commands of sys.argv and returns an exit code."""
+  _, parent, *argv = sys.argv
   die_with_parent(int(parent))
   if CORES in os.environ:
     os.sched_setaffinity(0, map(int, os.environ[CORES].split(",")))
-  while words:
-    end = words.index(NEXT) if NEXT in words else len(words)
-    command, words = words[:end], words[end + 1 :]
+  while argv:
+    end = argv.index(NEXT) if NEXT in argv else len(argv)
+    command, argv = argv[:end], argv[end + 1 :]
     code = run(command)
     if code:
       return code
@@ -37,9 +39,10 @@ def main() -> int:
 
 
 def run(command: list[str]) -> int:
-  if command[0] in (SCORE, UNTAUGHT):
-    return _ours(*command)
-  print(f"$ item-jax {' '.join(command)}", flush=True)
+  """Runs one command and returns its exit code."""
+  if command[0] in (SCORE, BASELINE):
+    return _score(*command)
+  _log(f"$ item-jax {' '.join(command)}")
   sys.argv = ["item-jax", *command]
   try:
     runpy.run_module("item_jax", run_name="__main__", alter_sys=True)
@@ -48,21 +51,34 @@ def run(command: list[str]) -> int:
   return 0
 
 
-def _ours(what: str, folder: str, *more: str) -> int:
+def _score(what: str, folder: str, *more: str) -> int:
   from item_jax.comparison import baselines, score
   from item_jax.data.records import open_store
 
-  print(f"{what} {folder}", flush=True)
+  _log(f"{what} {folder}")
+  # `item-jax` shows what the package logs by itself.
+  package = logging.getLogger("item_jax")
+  handler = logging.StreamHandler(sys.stdout)
+  package.addHandler(handler)
+  package.setLevel(logging.INFO)
   try:
     if what == SCORE:
-      score.make(Path(folder))
+      score.score_request(Path(folder))
     else:
       kind, data, *splits = more
-      baselines.make(Path(folder), kind, open_store(data), splits)
+      baselines.score_baseline(Path(folder), kind, open_store(data), splits)
   except (UserError, FileNotFoundError) as error:
-    print(f"error: {error}", flush=True)
+    _log(f"error: {error}")
     return 2
+  finally:
+    package.removeHandler(handler)
   return 0
+
+
+def _log(line: str) -> None:
+  """Writes to stdout, which is the log of the commands."""
+  sys.stdout.write(f"{line}\n")
+  sys.stdout.flush()
 
 
 if __name__ == "__main__":

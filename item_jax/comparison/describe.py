@@ -1,5 +1,4 @@
-"""Configs in; parameters, work and modalities of each system out, by shapes
-alone."""
+"""Describes what each system is: parameters, work and modalities."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +6,16 @@ from pathlib import Path
 from item_jax.config import Config
 
 
-def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
-  """{system: {"parameters", "flops_per_sample", "modalities", "side",
-  "predicts"}}.
+def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
+  """Describes systems by the shapes of their arrays.
 
-  "parameters" are those an embedding needs; "side" the only one that a system
-  sees, None where it sees both. Nothing is computed on a device: what trains
-  later in other processes finds it free.
+  Nothing is computed on a device, so that other processes can train there.
+
+  Returns:
+    {system: {"parameters": those an embedding needs, "flops_per_sample",
+    "modalities": those that can be exported, "side": "image" or "title" where
+    it sees only that one, else None, "predicts": whether it has a category
+    head}}
   """
   import jax
 
@@ -40,7 +42,7 @@ def describe(configs: Mapping[str, Config], data) -> dict[str, dict]:
       "parameters": tasks.count_parameters(jax.eval_shape(task.core, key)),
       "flops_per_sample": float(task.train_flops),
       "modalities": list(task.modalities),
-      "side": task.side,
+      "side": task.modality,
       "predicts": task.predict is not None,
     }
   return found

@@ -1,9 +1,12 @@
-"""Rows of a comparison in, one HTML page that needs no other file out."""
+"""Renders a comparison as one HTML page that needs no other file."""
 
 import html
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from item_jax.comparison import render
+from item_jax.comparison.render import score_tables
+from item_jax.comparison.table import Table, fraction
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1a1a1a }
@@ -16,7 +19,6 @@ tr > :first-child { position: sticky; left: 0; background: #fff }
 tr:hover td { background: #f0f4fa }
 li { max-width: 60rem }
 code { background: #f4f4f4; padding: .1rem .3rem; overflow-wrap: anywhere }
-svg text { font: 12px system-ui, sans-serif }
 .wide { overflow-x: auto }
 """
 _BARS = (
@@ -24,20 +26,21 @@ _BARS = (
   ("image/recall@10", "image alone", "#d98324"),
   ("title/recall@10", "title alone", "#5b9a57"),
 )
-_LEFT, _WIDTH, _BAR = 210, 520, 11  # pixels
 
 
-def page(rows: Sequence[dict], about: dict) -> str:
-  """The tables, recall@10 as bars with the seeds' spread, and what was run."""
-  parts = [f"<h1>Same-product search on {_text(about['data']['path'])}</h1>"]
-  parts.append(_bars(rows))
-  for caption, header, lines in render.tables(rows, about["base"]):
-    parts.append(f"<h2>{_text(caption)}</h2>")
-    parts.append(_table(header, lines))
-  parts.append("<h2>Notes</h2><ul>")
-  parts += [f"<li>{_text(note)}</li>" for note in about["notes"]]
-  parts.append("</ul><h2>What was run</h2>")
-  parts.append(_table(["what", ""], _facts(about)))
+def render_page(rows: Sequence[Mapping], about: Mapping[str, Any]) -> str:
+  """Shows the tables, recall@10 as bars, and what was run.
+
+  Args:
+    rows, about: as in `item_jax.comparison.result.Comparison`.
+  """
+  title = f"Same-product search on {about['data']['path']}"
+  parts = [f"<h1>{html.escape(title)}</h1>", _draw(bars(rows))]
+  for table in score_tables(rows, about["base"]):
+    parts += [f"<h2>{html.escape(table.caption)}</h2>", _wide(table)]
+  notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in about["notes"])
+  parts.append(f"<h2>Notes</h2><ul>\n{notes}\n</ul><h2>What was run</h2>")
+  parts.append(_wide(Table("", ["what", ""], _facts(about))))
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     f"<title>Comparison</title><style>{_STYLE}</style></head>\n<body>\n"
@@ -46,78 +49,69 @@ def page(rows: Sequence[dict], about: dict) -> str:
   )
 
 
-def _facts(about: dict) -> list[list[str]]:
+def _wide(table: Table) -> str:
+  return f'<div class="wide">{table.to_html()}</div>'
+
+
+def _facts(about: Mapping[str, Any]) -> list[list[str]]:
   facts = [
-    ["command", about["command"]],
-    ["date", about["date"]],
-    ["device", about["device"]],
-    ["budget", about["budget"]],
+    [what, about[what]] for what in ("command", "date", "device", "budget")
   ]
-  for what, said in about["data"]["fingerprint"].items():
+  for what, fingerprint in about["data"]["fingerprint"].items():
     rows = about["data"]["rows"].get(what)
     counted = "" if rows is None else f"{rows:,} rows, "
-    facts.append([f"data, {what}", f"{counted}{said}"])
-  facts += [list(pair) for pair in about["versions"].items()]
-  return facts
+    facts.append([f"data, {what}", f"{counted}{fingerprint}"])
+  return facts + [list(pair) for pair in about["versions"].items()]
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  head = "".join(f"<th>{_text(name)}</th>" for name in header)
-  body = "\n".join(
-    "<tr>" + "".join(f"<td>{_cell(x)}</td>" for x in line) + "</tr>"
-    for line in lines
-  )
-  return f'<div class="wide"><table><tr>{head}</tr>\n{body}\n</table></div>'
+def bars(rows: Sequence[Mapping]):
+  """Draws recall@10 of each system, a line from its worst seed to its best.
 
+  Returns:
+    A matplotlib.figure.Figure.
+  """
+  from matplotlib.figure import Figure
 
-def _cell(text: str) -> str:
-  inner = text.removeprefix(render.STRONG).removesuffix(render.STRONG)
-  return _text(text) if inner == text else f"<b>{_text(inner)}</b>"
-
-
-def _bars(rows: Sequence[dict]) -> str:
-  """An inline SVG: a group of bars a system, a line from min to max."""
   shown = [row for row in rows if _BARS[0][0] in row["cells"]]
-  drawn, y = [], 24
-  x = _LEFT
-  for _, name, colour in _BARS:
-    drawn.append(
-      f'<rect x="{x}" y="6" width="10" height="10" fill="{colour}"/>'
-      f'<text x="{x + 15}" y="15">{name}</text>'
-    )
-    x += 110
-  for row in shown:
-    drawn.append(
-      f'<text x="{_LEFT - 8}" y="{y + 13}" text-anchor="end">'
-      f"{_text(row['system'])}</text>"
-    )
-    for name, _, colour in _BARS:
-      if name not in row["cells"]:
+  figure = Figure(figsize=(8, 0.6 + 0.55 * len(shown)), layout="constrained")
+  axes = figure.add_subplot()
+  for number, (name, label, colour) in enumerate(_BARS):
+    axes.barh(0, 0, color=colour, label=label)  # for the legend
+    for row, system in enumerate(shown):
+      cell = system["cells"].get(name)
+      if cell is None:
         continue
-      drawn.append(_bar(row["cells"][name], y, colour))
-      y += _BAR + 2
-    y += 12
-  width = _LEFT + _WIDTH + 60
-  return (
-    f'<svg width="{width}" height="{y}" role="img" aria-label="recall@10 of'
-    ' each system">' + "".join(drawn) + "</svg>"
-  )
+      y, mean = row + (number - 1) / 4, cell["mean"]
+      axes.barh(y, mean, 0.22, color=colour)
+      axes.plot((cell["min"], cell["max"]), (y, y), color="#1a1a1a", lw=1)
+      axes.annotate(
+        fraction(mean),
+        (max(mean, cell["max"]), y),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+      )
+  axes.set(xlim=(0, 1.08), yticks=range(len(shown)))
+  names = [row["system"] for row in shown]
+  axes.set_yticklabels(names, parse_math=False)
+  axes.invert_yaxis()
+  axes.tick_params(length=0)
+  axes.spines[["top", "right", "bottom"]].set_visible(False)
+  axes.set_xticks([])
+  if shown:
+    figure.legend(ncols=len(_BARS), loc="outside upper left", frameon=False)
+  return figure
 
 
-def _bar(found: dict, y: int, colour: str) -> str:
-  mean, low, high = (
-    _LEFT + _WIDTH * found[name] for name in ("mean", "min", "max")
-  )
-  middle = y + _BAR / 2
-  return (
-    f'<rect x="{_LEFT}" y="{y}" width="{mean - _LEFT:.1f}" height="{_BAR}"'
-    f' fill="{colour}"/>'
-    f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}"'
-    ' stroke="#1a1a1a"/>'
-    f'<text x="{max(mean, high) + 6:.1f}" y="{y + _BAR}">'
-    f"{render.share(found['mean'])}</text>"
-  )
+def _draw(figure) -> str:
+  """Returns a figure as inline SVG: text stays text, nothing is linked."""
+  import matplotlib
 
-
-def _text(value) -> str:
-  return html.escape(str(value))
+  for artist in figure.findobj():
+    artist.set_clip_on(False)  # a clip would be a reference
+  file = io.StringIO()
+  with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "item"}):
+    figure.savefig(file, format="svg", metadata={"Date": None})
+  _, start, image = file.getvalue().partition("<svg")
+  return start + ' role="img" aria-label="recall@10 of each system"' + image

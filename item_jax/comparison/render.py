@@ -1,174 +1,125 @@
-"""Rows of a comparison in; Markdown and CSV out."""
+"""Lays the rows of a comparison out as tables."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from item_jax.comparison.score import COMPARED
+from item_jax.comparison.summary import HEADINGS
+from item_jax.comparison.table import (
+  ABSENT,
+  Bold,
+  Table,
+  amount,
+  fraction,
+  whole,
+)
 
-_HEADS = {
-  "both/recall@10": "recall@10",
-  "both/map@10": "MAP@10",
-  "image/recall@10": "image recall@10",
-  "image/map@10": "image MAP@10",
-  "title/recall@10": "title recall@10",
-  "title/map@10": "title MAP@10",
-  "gap": "gap",
-  "category/accuracy": "category",
-  "category/macro_f1": "macro-F1",
-  "own/accuracy": "own category",
-  "own/macro_f1": "own macro-F1",
-}
-ABSENT = "-"
-_LETTERS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
-STRONG = "**"  # around what is set in bold
-SURE = 0.05  # a difference's p, from below which it is
+SIGNIFICANT = 0.05  # differences with a smaller p are bold
+_SPREAD = ("mean", "std", "min", "max")
 
 
-def heads(rows: Sequence[dict]) -> dict[str, str]:
-  """{cell: its heading} of the cells that any row has."""
+def score_tables(rows: Sequence[Mapping], base: str) -> list[Table]:
+  """Makes the table of scores and, where there are any, that of differences.
+
+  In bold: each column's best score, and significant differences.
+
+  Args:
+    rows: as `item_jax.comparison.summary.make_rows` returns them.
+    base: the system that the others are compared with.
+  """
+  headings = _measured(rows)
+  best = {
+    name: max(r["cells"][name]["mean"] for r in rows if name in r["cells"])
+    for name in headings
+  }
+
+  def score(row, name: str) -> str:
+    cell = row["cells"].get(name)
+    if cell is None:
+      return ABSENT
+    text = fraction(cell["mean"], signed=name == "gap")
+    if cell["std"] is not None:
+      text += f" ± {fraction(cell['std'])}"
+    bold = len(rows) > 1 and name != "gap" and cell["mean"] == best[name]
+    return Bold(text) if bold else text
+
+  lines = [
+    [
+      _label(row),
+      *(score(row, name) for name in headings),
+      amount(row["parameters"]),
+      amount(row["train_flops"]),
+      whole(row["seconds"] and row["seconds"]["mean"]),
+    ]
+    for row in rows
+  ]
+  header = ["system", *headings.values(), "parameters", "FLOPs", "seconds"]
+  tables = [Table("Scores", header, lines)]
+  compared = [
+    name for name in COMPARED if any(name in row["against"] for row in rows)
+  ]
+  if compared:
+    (held,) = (_label(row) for row in rows if row["system"] == base)
+    tables.append(
+      Table(
+        f"Less {held}, with 95 % interval",
+        ["system", *(HEADINGS[name] for name in compared)],
+        [
+          [_label(row), *(difference(row["against"].get(n)) for n in compared)]
+          for row in rows
+          if row["against"]
+        ],
+      )
+    )
+  return tables
+
+
+def _measured(rows: Sequence[Mapping]) -> dict[str, str]:
+  """{measure: heading} of what any row has."""
   return {
-    name: head
-    for name, head in _HEADS.items()
+    name: heading
+    for name, heading in HEADINGS.items()
     if any(name in row["cells"] for row in rows)
   }
 
 
-def share(value: float, *, signed: bool = False) -> str:
-  """.123, as shares of one are written; -.012 and +.012."""
-  text = f"{abs(value):.3f}"
-  text = text[1:] if text.startswith("0") else text
-  negative = value < 0 and float(f"{value:.3f}") != 0
-  return ("-" if negative else "+" if signed else "") + text
-
-
-def cell(found: dict | None, *, signed: bool = False) -> str:
-  """Mean and, of several seeds, their standard deviation."""
-  if found is None:
-    return ABSENT
-  text = share(found["mean"], signed=signed)
-  if found["std"] is not None:
-    text += f" ± {share(found['std'])}"
-  return text
-
-
-def amount(value: float | None) -> str:
-  """1,234,567 as 1.23 M and so on, three digits; below a million in full."""
-  if value is None:
-    return ABSENT
-  rounded = float(f"{value:.3g}")
-  for size, letter in _LETTERS:
-    if rounded >= size:
-      return f"{rounded / size:.3g} {letter}"
-  return f"{value:,.0f}"
-
-
-def seconds(found: dict | None) -> str:
-  return ABSENT if found is None else f"{found['mean']:,.0f}"
-
-
-def difference(found: dict | None) -> str:
-  if found is None:
-    return ABSENT
-  low, high = (share(end, signed=True) for end in found["interval"])
-  text = (
-    f"{share(found['difference'], signed=True)} [{low}, {high}],"
-    f" p {share(found['p'])}"
-  )
-  return _strong(text, found["p"] < SURE)
-
-
-def _strong(text: str, wanted: bool) -> str:
-  return f"{STRONG}{text}{STRONG}" if wanted else text
-
-
-def named(row: dict) -> str:
-  """The system, and what of it is missing."""
+def _label(row: Mapping) -> str:
+  """A row's name, and how many of its seeds are there if not all are."""
   if not row["missing"]:
     return row["system"]
   there = len(row["seeds"])
   return f"{row['system']} ({there} of {there + row['missing']} seeds)"
 
 
-def tables(rows: Sequence[dict], base: str) -> list[tuple[str, list, list]]:
-  """[(caption, header, lines)]: the scores, and what they are apart by.
-
-  In bold: each column's best, and differences with p below `SURE`.
-  """
-  wanted = heads(rows)
-  best = {
-    name: max(r["cells"][name]["mean"] for r in rows if name in r["cells"])
-    for name in wanted
-  }
-
-  def score(row, name):
-    found = row["cells"].get(name)
-    text = cell(found, signed=name == "gap")
-    strong = len(rows) > 1 and name != "gap" and found is not None
-    return _strong(text, strong and found["mean"] == best[name])
-
-  lines = [
-    [
-      named(row),
-      *(score(row, name) for name in wanted),
-      amount(row["parameters"]),
-      amount(row["train_flops"]),
-      seconds(row["seconds"]),
-    ]
-    for row in rows
-  ]
-  header = ["system", *wanted.values(), "parameters", "FLOPs", "seconds"]
-  made = [("Scores", header, lines)]
-  compared = [
-    name for name in COMPARED if any(name in row["against"] for row in rows)
-  ]
-  if compared:
-    lines = [
-      [named(row), *(difference(row["against"].get(n)) for n in compared)]
-      for row in rows
-      if row["against"]
-    ]
-    header = ["system", *(_HEADS[name] for name in compared)]
-    held = next(named(row) for row in rows if row["system"] == base)
-    made.append((f"Less {held}, with 95 % interval", header, lines))
-  return made
+def difference(found: Mapping | None) -> str:
+  """Writes a difference with its interval and p; bold if significant."""
+  if found is None:
+    return ABSENT
+  low, high = (fraction(end, signed=True) for end in found["interval"])
+  text = (
+    f"{fraction(found['difference'], signed=True)} [{low}, {high}],"
+    f" p {fraction(found['p'])}"
+  )
+  return Bold(text) if found["p"] < SIGNIFICANT else text
 
 
-def markdown(rows: Sequence[dict], about: dict) -> str:
-  parts = [f"# Comparison on {about['data']['path']}, split {about['split']}"]
-  for caption, header, lines in tables(rows, about["base"]):
-    marks = ["---", *["---:"] * (len(header) - 1)]
-    body = [header, marks, *lines]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in body)
-    parts.append(f"{caption}\n\n{table}")
-  parts.append("\n".join(f"- {note}" for note in about["notes"]))
-  return "\n\n".join(parts) + "\n"
-
-
-def comma_separated(rows: Sequence[dict]) -> str:
-  """A line a system; every number in full, of every seed's mean and spread."""
-  wanted = heads(rows)
-  names = ["system", "seeds", "missing", "parameters", "train_flops"]
-  parts = ("mean", "std", "min", "max")
-  spread = [*wanted, "seconds"]
-  names += [f"{name} {part}" for name in spread for part in parts]
+def number_table(rows: Sequence[Mapping]) -> Table:
+  """Makes a table with every number in full, a line per system."""
+  header = ["system", "seeds", "missing", "parameters", "train_flops"]
+  spread = [*_measured(rows), "seconds"]
+  header += [f"{name} {part}" for name in spread for part in _SPREAD]
   for name in COMPARED:
-    names += [f"{name} {x}" for x in ("difference", "low", "high", "p")]
-  file = io.StringIO()
-  writer = csv.writer(file, lineterminator="\n")
-  writer.writerow(names)
+    header += [f"{name} {x}" for x in ("difference", "low", "high", "p")]
+  lines = []
   for row in rows:
     line = [row["system"], len(row["seeds"]), row["missing"]]
     line += [row["parameters"], row["train_flops"]]
+    cells = row["cells"] | {"seconds": row["seconds"]}
     for name in spread:
-      found = row["seconds"] if name == "seconds" else row["cells"].get(name)
-      line += [found[part] for part in parts] if found else [None] * 4
+      found = cells.get(name) or {}
+      line += [found.get(part) for part in _SPREAD]
     for name in COMPARED:
-      found = row["against"].get(name)
-      line += (
-        [found["difference"], *found["interval"], found["p"]]
-        if found
-        else [None] * 4
-      )
-    writer.writerow(line)
-  return file.getvalue()
+      found = row["against"].get(name, {})
+      low, high = found.get("interval", (None, None))
+      line += [found.get("difference"), low, high, found.get("p")]
+    lines.append(line)
+  return Table("Every number in full", header, lines)

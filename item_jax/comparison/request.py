@@ -1,28 +1,32 @@
-"""What was asked for in; a job out, in which every row, config and size is
-settled and agrees with what the folder already holds."""
+"""Turns a request into a job: every row, config and size settled and checked.
 
-import argparse
+What a job says agrees with what the comparison's folder already holds.
+"""
+
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from item_jax import config_flags
 from item_jax.comparison import plan as plan_lib
 from item_jax.comparison import systems as systems_lib
+from item_jax.comparison.describe import describe as describe_by_shapes
+from item_jax.comparison.files import PLAN_FILE
 from item_jax.comparison.plan import Budget
-from item_jax.comparison.systems import Known, System
+from item_jax.comparison.systems import AvailableSystems, System
 from item_jax.config import Config, flatten
 from item_jax.config_check import validate
 from item_jax.data.records import Store, open_store
 from item_jax.errors import UserError
 from item_jax.files import write_json
 
-_NOTING = threading.Lock()  # systems are worked on side by side
+Describe = Callable[[Mapping[str, Config], Path], dict[str, dict]]
+_PLAN_LOCK = threading.Lock()  # systems are trained side by side
 
 
 class Request(NamedTuple):
-  """The command, as typed."""
+  """What to compare, as the command line has it."""
 
   data: Path
   out: Path
@@ -32,144 +36,154 @@ class Request(NamedTuple):
   seeds: int = 3
   budget: str | None = None
   rates: str = "0.3,1,3"
-  tune_share: float = 0.25
+  tune_share: float = 0.25  # of the steps, for each tuning run
   split: str = "test"
   jobs: int = 1  # systems trained side by side
   overrides: tuple[str, ...] = ()  # --config.NAME=VALUE, for every system
-  command: str = ""  # as it is said in the report
+  command: str = ""  # as the report shows it
+
+
+def _refuse(*commands: Sequence, log: Path) -> int:
+  raise RuntimeError(f"a job that only reads must not run {commands}")
 
 
 class Job(NamedTuple):
+  """A request with everything settled."""
+
   request: Request
   budget: Budget
   rates: tuple[float, ...]
-  known: Known
+  available: AvailableSystems
   rows: tuple[System, ...]
   configs: dict[str, Config]  # of the trained rows
-  learnt: tuple[str, str]  # the splits of training and of validation
+  learning_splits: tuple[str, str]  # of training and of validation
   store: Store
-  plan: dict  # as in plan.json; grows
+  plan: dict[str, Any]  # as in plan.json; grows
+  # Runs commands, as `item_jax.comparison.subprocesses.Commands` does.
+  execute: Callable[..., int] = _refuse
 
   @property
   def out(self) -> Path:
+    """The comparison's folder."""
     return self.request.out
 
-  def facts(self, name: str) -> dict:
-    """What is settled of a trained system."""
+  @property
+  def has_categories(self) -> bool:
+    """Whether the catalogue has categories to tell apart."""
+    return self.store.catalogue["categories"]["leaves"] > 1
+
+  def seed_folder(self, name: str, seed: int) -> Path:
+    """The folder with the scores of a row at a seed."""
+    return self.out / "runs" / name / f"seed-{seed}"
+
+  def facts(self, name: str) -> dict[str, Any]:
+    """What the plan holds of a trained system."""
     return self.plan["systems"][name]
 
   def flag(self, name: str) -> str:
-    """Its `--config`."""
-    return f"{self.known.path}:{name},{self.request.size}"
+    """The `--config` of a trained system."""
+    return f"{self.available.path}:{name},{self.request.size}"
 
-  def note(self, name: str, **facts) -> None:
-    """Settles something of a system, on disk."""
-    with _NOTING:
-      self.plan["systems"][name] |= facts
-      write_json(self.out / plan_lib.PLAN_FILE, self.plan)
+  def record(self, name: str, **facts) -> None:
+    """Adds facts of a system to the plan, and writes the plan to disk."""
+    with _PLAN_LOCK:
+      self.facts(name).update(facts)
+      self.write_plan()
 
-  @property
-  def categorised(self) -> bool:
-    return self.store.catalogue["categories"]["leaves"] > 1
+  def write_plan(self) -> None:
+    """Writes the plan to the comparison's folder."""
+    write_json(self.out / PLAN_FILE, self.plan)
 
 
-def settle(request: Request, describe: Callable) -> Job:
+def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
   """Reads, checks and describes everything; writes nothing.
 
   Args:
-    describe: as `item_jax.comparison.describe.describe`.
+    describe: gives the parameters and the work of configs.
 
   Raises:
-    UserError: what cannot work, or is not what the folder was begun with.
+    UserError: something cannot work, or differs from what the folder holds.
   """
-  if request.seeds < 1:
-    raise UserError(f"seeds={request.seeds}: at least 1 is needed")
-  if request.jobs < 1:
-    raise UserError(f"jobs={request.jobs}: at least 1 is needed")
+  for name in ("seeds", "jobs"):
+    if getattr(request, name) < 1:
+      raise UserError(f"{name}={getattr(request, name)}: at least 1 is needed")
   if not 0 < request.tune_share <= 1:
     raise UserError(
-      f"tune_share={request.tune_share}: must be a share above 0, at most 1"
+      f"tune_share={request.tune_share}: must be a fraction above 0, at most 1"
     )
   budget = plan_lib.parse_budget(request.budget)
   rates = plan_lib.parse_rates(request.rates)
   _check_overrides(request.overrides)
-  names, path = request.systems, request.config
+  names, file = request.systems, systems_lib.COMPARISON
   if names == "ablation":
-    names = "all"
-    path = path or systems_lib.find_config(systems_lib.ABLATION)
-  path = path or systems_lib.find_config(systems_lib.COMPARISON)
-  known = systems_lib.read_known(path)
-  rows = systems_lib.choose(names, known)
-  plan = plan_lib.open_plan(
-    request.out,
-    {
-      "data": plan_lib.describe_data(request.data, request.split),
-      "config": Path(path).name,
-      "size": request.size,
-      "budget": budget.text,
-      "rates": list(rates),
-      "tune_share": request.tune_share,
-      "split": request.split,
-      "jobs": request.jobs,  # a share of the machine is another machine
-      "overrides": list(request.overrides),
-      "fusions": [[name, *parts] for name, parts in known.fusions.items()],
-    },
+    names, file = "all", systems_lib.ABLATION
+  available = systems_lib.read_available(
+    request.config or systems_lib.find_config(file)
   )
-  configs = {
-    row.name: config_flags.parse(
-      f"{path}:{row.name},{request.size}", list(request.overrides)
-    )
-    for row in rows
-    if row.kind == "trained"
+  rows = systems_lib.choose(names, available)
+  fixed = {
+    "data": plan_lib.describe_data(request.data, request.split),
+    "config": Path(available.path).name,
+    "size": request.size,
+    "budget": budget.text,
+    "rates": list(rates),
+    "tune_share": request.tune_share,
+    "split": request.split,
+    "jobs": request.jobs,  # each has only a part of the machine
+    "overrides": list(request.overrides),
+    "fusions": [[name, *parts] for name, parts in available.fusions.items()],
   }
-  _check_configs(configs, request.data)
-  # Of what is not trained the category is learnt as of the system that the
-  # others are held against.
-  untaught = config_flags.parse(
-    f"{path}:{known.base},{request.size}", list(request.overrides)
-  )
-  _check_split(request.split, [*configs.values(), untaught])
-  first = next(iter(configs.values()), untaught).data
+  plan = plan_lib.open_plan(request.out, fixed)
+
+  def parse(name: str) -> Config:
+    config = config_flags.parse(
+      f"{available.path}:{name},{request.size}", list(request.overrides)
+    )
+    config.data.path = str(request.data)
+    return config
+
+  configs = {row.name: parse(row.name) for row in rows if row.kind == "trained"}
+  _check_configs(configs)
+  # Rows that are not trained learn the category on the splits of the base.
+  base = parse(available.base)
+  _check_split(request.split, [*configs.values(), base])
+  splits = next(iter(configs.values()), base).data
   rows = _join_equal(rows, configs)
   configs = {r.name: configs[r.name] for r in rows if r.kind == "trained"}
   store = open_store(request.data)
   if len(rates) > 1 and configs:
     _check_validation(store, configs)
-  _describe(plan, configs, describe, request.data)
+  _add_to_plan(plan, configs, describe, request.data)
   return Job(
     request,
     budget,
     rates,
-    known,
+    available,
     rows,
     configs,
-    (first.train_split, first.val_split),
+    (splits.train_split, splits.val_split),
     store,
     plan,
   )
 
 
-def _check_overrides(overrides) -> None:
-  """Refuses what is not an option of a config, or is not the user's to set."""
-  parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-  for name in plan_lib.SET:
-    parser.add_argument(f"--config.{name}", dest=name)
-  for word in overrides:
-    if not word.startswith("--config."):
-      raise UserError(f"unknown argument: {word}")
-  taken, _ = parser.parse_known_args(list(overrides))
-  taken = [name for name, value in vars(taken).items() if value is not None]
-  if taken:
+def _check_overrides(overrides: Iterable[str]) -> None:
+  """Refuses what is no option of a config, and what `plan.options` sets."""
+  for argument in overrides:
+    if not argument.startswith("--config."):
+      raise UserError(f"unknown argument: {argument}")
+  names = [argument.partition("=")[0] for argument in overrides]
+  reserved = [n for n in plan_lib.RESERVED if f"--config.{n}" in names]
+  if reserved:
     raise UserError(
-      f"{', '.join(taken)}: compare sets these by --data, --seeds, --budget"
+      f"{', '.join(reserved)}: compare sets these by --data, --seeds, --budget"
       " and --rates"
     )
 
 
-def _check_configs(configs, data: Path) -> None:
-  """What cannot be trained is said before hours of training another one."""
+def _check_configs(configs: Mapping[str, Config]) -> None:
+  """Refuses what cannot be trained before anything else is trained."""
   for name, config in configs.items():
-    config.data.path = str(data)
     devices = max(1, config.mesh.data) * max(1, config.mesh.fsdp)  # at least
     try:
       if not config.steps:
@@ -179,56 +193,58 @@ def _check_configs(configs, data: Path) -> None:
       raise UserError(f"{name}: {error}") from error
 
 
-def _check_split(split: str, configs) -> None:
-  """What is trained on or chosen by must not be scored."""
+def _check_split(split: str, configs: Iterable[Config]) -> None:
+  """Refuses to score a split that is trained on or used for choices."""
   for config in configs:
-    taken = {
+    uses = {
       config.data.train_split: "training reads",
       config.data.val_split: "learning rates and checkpoints are chosen by",
     }
-    if split in taken:
+    if split in uses:
       raise UserError(
-        f"split={split!r} is what {taken[split]} too (train_split"
+        f"split={split!r} is what {uses[split]} too (train_split"
         f" {config.data.train_split!r}, val_split {config.data.val_split!r}):"
         " score another one"
       )
 
 
-def _join_equal(rows, configs) -> tuple[System, ...]:
-  """Rows whose config is that of a row before are "same" as it."""
+def _join_equal(
+  rows: Iterable[System], configs: Mapping[str, Config]
+) -> tuple[System, ...]:
+  """Makes rows whose config equals that of an earlier row "same" as it."""
   first, joined = {}, []
   for row in rows:
     if row.kind == "trained":
       key = tuple(sorted(flatten(configs[row.name]).items()))
-      before = first.setdefault(key, row.name)
-      if before != row.name:
-        row = row._replace(kind="same", parts=(before,))
+      earlier = first.setdefault(key, row.name)
+      if earlier != row.name:
+        row = row._replace(kind="same", parts=(earlier,))
     joined.append(row)
   return tuple(joined)
 
 
-def _check_validation(store: Store, configs) -> None:
-  """Rates are chosen by search on validation, which needs pairs."""
-  counted = store.catalogue["products"]
+def _check_validation(store: Store, configs: Mapping[str, Config]) -> None:
+  """Refuses validation splits without pairs: rates are chosen by search."""
+  products = store.catalogue["products"]
   for split in {config.data.val_split for config in configs.values()}:
-    if counted.get(split) == store.sizes.get(split):
+    if products.get(split) == store.sizes.get(split):
       raise UserError(
         f"no product of split {split!r} has two listings: there is nothing to"
         " choose a learning rate by; give one, as --rates=1"
       )
 
 
-def _describe(plan: dict, configs, describe: Callable, data) -> None:
-  """Checks known systems against the plan, adds the new ones to it."""
+def _add_to_plan(
+  plan: dict, configs: Mapping[str, Config], describe: Describe, data: Path
+) -> None:
+  """Checks the plan's systems against their configs, and adds new systems."""
+  systems = plan["systems"]
   new = {}
   for name, config in configs.items():
-    # As JSON has it.
-    flat = {k: v for k, v in flatten(config).items() if k != "data.path"}
-    if name in plan["systems"]:
-      plan_lib.check_config(name, plan["systems"][name]["config"], flat)
+    if name in systems:
+      plan_lib.check_config(name, systems[name]["config"], config)
     else:
-      plan["systems"][name] = {"config": flat}
+      systems[name] = {"config": plan_lib.save_config(config)}
       new[name] = config
-  if new:
-    for name, facts in describe(new, data).items():
-      plan["systems"][name] |= facts
+  for name, facts in (describe(new, data) if new else {}).items():
+    systems[name] |= facts

@@ -1,190 +1,202 @@
-"""A row and a seed in; its runs, exports and scores on disk out.
+"""Makes the scores of one row at one seed: its runs, exports and result.
 
-Each stage looks for its own finished result first, so that a call that was
-interrupted anywhere is continued by the same call.
+Each stage looks for its own finished result first, so that the same call
+continues one that was interrupted anywhere.
 """
 
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from item_jax.comparison import files, runs, score
-from item_jax.comparison.child import SCORE, UNTAUGHT
+from item_jax.comparison import files, score
+from item_jax.comparison.child import BASELINE, SCORE
 from item_jax.comparison.request import Job
-from item_jax.comparison.runs import finished, full_run, say, train
-from item_jax.comparison.subprocesses import must
+from item_jax.comparison.runs import full_run, run_folder, train, train_full
+from item_jax.comparison.subprocesses import check_call, command
 from item_jax.comparison.systems import System
 from item_jax.evaluation.items import find_export_damage
 
+logger = logging.getLogger(__name__)
 
-def score_row(job: Job, row: System, seed: int, call: Callable) -> None:
+# {(split, modality): folder}
+Exports = dict[tuple[str, str], Path]
+
+
+def score_row(job: Job, row: System, seed: int) -> None:
   """Makes the result of a row at a seed, unless it is there.
-
-  Args:
-    call: runs a command, as `item_jax.comparison.subprocesses.Commands`.
 
   Raises:
     FailedError: a run it needs failed or diverged.
   """
-  folder = job.out / "runs" / row.name / f"seed-{seed}"
-  if score.read(folder) is None:
-    _MAKERS[row.kind](job, row, seed, folder, call)
+  if score.read(job.seed_folder(row.name, seed)) is None:
+    _MAKERS[row.kind](job, row, seed)
 
 
-def _trained(job: Job, row: System, seed: int, folder: Path, call) -> None:
-  trained = finished(job, row.name, seed, call)
-  facts = job.facts(row.name)
-  exports, commands = _exports(job, trained, trained, _wanted(job, facts))
-  own = None
-  if facts["predicts"] and job.categorised:
-    own = folder / "own.json"
+def _trained(job: Job, row: System, seed: int) -> None:
+  trained = train_full(job, row.name, seed)
+  facts, folder = job.facts(row.name), job.seed_folder(row.name, seed)
+  exports, commands = _exports(job, trained, trained, _needed(job, facts))
+  predictions = None
+  if facts["predicts"] and job.has_categories:
+    predictions = folder / "own.json"
     folder.mkdir(parents=True, exist_ok=True)
-    commands.append(
-      [
-        "predict",
-        f"--workdir={trained / 'workdir'}",
-        f"--data={job.request.data}",
-        f"--split={job.request.split}",
-        f"--out={folder / 'predictions.csv'}",
-        f"--json={own}",
-      ]
-    )
-  how = {"own": own, "side": facts["side"]}
-  _score(job, row.name, seed, call, commands, exports, **how)
+    where = {"workdir": trained / "workdir", "data": job.request.data}
+    where |= {"split": job.request.split, "out": folder / "predictions.csv"}
+    commands.append(command("predict", **where, json=predictions))
+  about = {"predictions": predictions, "modality": facts["side"]}
+  _score(job, row, seed, commands, exports, **about)
 
 
-def _untrained(job: Job, row: System, seed: int, folder: Path, call) -> None:
+def _untrained(job: Job, row: System, seed: int) -> None:
   (base,) = row.parts
   facts, run = job.facts(base), full_run(job, base, seed)
-  train(job, run, call)
-  exports, commands = _exports(
-    job, runs.run_folder(job.out, run), folder, _wanted(job, facts), "--step=0"
-  )
-  _score(job, row.name, seed, call, commands, exports, side=facts["side"])
+  train(job, run)
+  trained, folder = run_folder(job, run), job.seed_folder(row.name, seed)
+  needed = _needed(job, facts)
+  exports, commands = _exports(job, trained, folder, needed, step=0)
+  _score(job, row, seed, commands, exports, modality=facts["side"])
 
 
-def _fused(job: Job, row: System, seed: int, folder: Path, call) -> None:
-  """Either side alone is what its model, or its tower, gives by itself."""
+def _fused(job: Job, row: System, seed: int) -> None:
+  """Fuses an image and a title system, or the two towers of one model."""
   train_split, val, split = _splits(job)
-  needed = {split} | ({val} if row.tuned else set())
-  needed |= {train_split, val} if job.categorised else set()
-  names = ("image", "title") if len(row.parts) == 1 else ("both", "both")
-  both = tuple(zip((row.parts * 2)[:2], names, strict=True))
+  fused = [split, train_split, val] if job.has_categories else [split]
+  needed = {*fused, val} if row.tuned else {*fused}
+  if len(row.parts) == 1:
+    sources = [(row.parts[0], "image"), (row.parts[0], "title")]
+  else:
+    sources = [(part, "both") for part in row.parts]
   made, commands = {}, []
   for part in row.parts:
-    trained = finished(job, part, seed, call)
+    trained = train_full(job, part, seed)
     wanted = [
-      (s, side) for s in sorted(needed) for p, side in both if p == part
+      (s, modality)
+      for s in sorted(needed)
+      for source, modality in sources
+      if source == part
     ]
     found, more = _exports(job, trained, trained, wanted)
     made |= {(part, *key): path for key, path in found.items()}
     commands += more
 
-  def sides(split: str) -> list[Path]:
-    return [made[part, split, side] for part, side in both]
+  def inputs(split: str) -> list[Path]:
+    return [made[part, split, modality] for part, modality in sources]
 
-  def fuse(split: str, *how) -> list[list]:
+  folder = job.seed_folder(row.name, seed)
+  exports = {(s, "both"): folder / "exports" / f"{s}-both" for s in fused}
+
+  def fuse(split: str, *options) -> list[list]:
     out = exports[split, "both"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    if _done(out):
+    if _is_whole(out):
       return []
-    # What is damaged: `fuse` replaces only what it can tell is its own.
+    # `fuse` replaces only folders that it recognises, so no damaged ones.
     shutil.rmtree(out, ignore_errors=True)
-    return [["fuse", *sides(split), f"--out={out}", *how]]
+    return [["fuse", *inputs(split), f"--out={out}", *options]]
 
-  exports = {
-    (s, "both"): folder / "exports" / f"{s}-both"
-    for s in ({split, train_split, val} if job.categorised else {split})
-  }
-  commands += fuse(split, *(["--tune", *sides(val)] if row.tuned else []))
+  commands += fuse(split, *(["--tune", *inputs(val)] if row.tuned else []))
   if commands:
-    must(call, *commands, log=folder / "log.txt")
-  share = files.read_json(exports[split, "both"] / "meta.json")["share"]
+    check_call(job.execute, *commands, log=folder / "log.txt")
+  # The scored split has the weight; the others are fused by the same one.
+  image_weight = files.read_json(exports[split, "both"] / "meta.json")["share"]
   commands = []
-  for other, _ in sorted(exports.keys() - {(split, "both")}):
-    commands += fuse(other, f"--share={share}")
-  exports |= zip(
-    ((split, "image"), (split, "title")), sides(split), strict=True
-  )
-  counts = {"share": share}
-  _score(job, row.name, seed, call, commands, exports, counts=counts)
+  for other in sorted(fused[1:]):
+    commands += fuse(other, f"--share={image_weight}")
+  exports[split, "image"], exports[split, "title"] = inputs(split)
+  counts = {"share": image_weight}
+  _score(job, row, seed, commands, exports, counts=counts)
 
 
-def _untaught(job: Job, row: System, seed: int, folder: Path, call) -> None:
-  del seed
-  *learnt, split = _splits(job)
-  learnt = learnt if job.categorised else []
-  say(f"{row.name}: scores")
-  words = [UNTAUGHT, folder, row.kind, job.request.data, *learnt, split]
-  must(call, words, log=folder / "log.txt")
+def _baseline(job: Job, row: System, seed: int) -> None:
+  *learning, split = _splits(job)
+  logger.info(f"{row.name}: scores")
+  folder = job.seed_folder(row.name, seed)
+  splits = [*learning, split] if job.has_categories else [split]
+  words = [BASELINE, folder, row.kind, job.request.data, *splits]
+  check_call(job.execute, words, log=folder / "log.txt")
 
 
 _MAKERS = {
   "trained": _trained,
   "untrained": _untrained,
   "fused": _fused,
-  "tfidf": _untaught,
-  "thumbnail": _untaught,
+  "tfidf": _baseline,
+  "thumbnail": _baseline,
 }
 
 
 def _splits(job: Job) -> tuple[str, str, str]:
-  """Of training, of validation, and the one that is scored."""
-  return *job.learnt, job.request.split
+  """The splits of training, of validation, and the one that is scored."""
+  return *job.learning_splits, job.request.split
 
 
-def _wanted(job: Job, facts: dict) -> list[tuple[str, str]]:
-  """The (split, side) that scoring a system needs."""
-  *others, split = _splits(job)
-  wanted = [
-    (split, side)
-    for side in ("both", "image", "title")
-    if side in facts["modalities"]
+def _needed(job: Job, facts: Mapping) -> list[tuple[str, str]]:
+  """The (split, modality) of each export that scoring a system needs."""
+  *learning, split = _splits(job)
+  needed = [
+    (split, modality)
+    for modality in ("both", "image", "title")
+    if modality in facts["modalities"]
   ]
-  return wanted + [(s, "both") for s in others if job.categorised]
+  return needed + [(s, "both") for s in learning if job.has_categories]
 
 
 def _exports(
-  job: Job, trained: Path, folder: Path, wanted, *more: str
-) -> tuple[dict, list[list]]:
-  """Folders of exports, {(split, side): ...}, and commands that make those
-  which are not there."""
-  found = {
-    (split, side): folder / "exports" / f"{split}-{side}"
-    for split, side in wanted
+  job: Job,
+  trained: Path,
+  folder: Path,
+  needed: Iterable[tuple[str, str]],
+  **options,
+) -> tuple[Exports, list[list]]:
+  """Names the exports of a run.
+
+  Args:
+    trained: the run's folder.
+    folder: exports are made in it.
+
+  Returns:
+    The folders, and the commands that make those which are not whole.
+  """
+  exports = {
+    (split, modality): folder / "exports" / f"{split}-{modality}"
+    for split, modality in needed
   }
-  commands = [
-    [
-      "export",
-      f"--workdir={trained / 'workdir'}",
-      f"--data={job.request.data}",
-      f"--split={split}",
-      f"--out={out}",
-      f"--modality={side}",
-      "--overwrite",  # what is damaged
-      *more,
-    ]
-    for (split, side), out in found.items()
-    if not _done(out)
-  ]
-  return found, commands
+  commands = []
+  for (split, modality), out in exports.items():
+    if not _is_whole(out):
+      where = {"workdir": trained / "workdir", "data": job.request.data}
+      where |= {"split": split, "out": out, "modality": modality}
+      # What is damaged is overwritten.
+      commands.append(command("export", "--overwrite", **where, **options))
+  return exports, commands
 
 
-def _done(export: Path) -> bool:
-  """Whether it is finished, and what was written."""
+def _is_whole(export: Path) -> bool:
+  """Whether an export is finished and undamaged."""
   finished = (export / "meta.json").is_file()
   return finished and not any(find_export_damage(export))
 
 
-def _score(job: Job, name, seed, call, commands, exports, **how) -> None:
-  """Runs commands that make exports, then scores these, all in one process:
-  on its share of the machine, and its memory is given back."""
-  say(f"{name} seed {seed}: exports and scores")
-  folder = job.out / "runs" / name / f"seed-{seed}"
-  splits = _splits(job)
-  scored = {
-    s: path for (split, s), path in exports.items() if split == splits[2]
-  }
-  learnt = [exports[split, "both"] for split in splits if job.categorised]
-  score.ask(folder, scored, splits=learnt, **how)
-  must(call, *commands, [SCORE, folder], log=folder / "log.txt")
+def _score(
+  job: Job,
+  row: System,
+  seed: int,
+  commands: list[list],
+  exports: Exports,
+  **about,
+) -> None:
+  """Runs commands that make exports, then scores them, all in one process.
+
+  So it uses the job's own cores, and gives its memory back.
+  """
+  logger.info(f"{row.name} seed {seed}: exports and scores")
+  folder = job.seed_folder(row.name, seed)
+  *_, scored = splits = _splits(job)
+  score.write_request(
+    folder,
+    {m: path for (split, m), path in exports.items() if split == scored},
+    splits=[exports[s, "both"] for s in splits if job.has_categories],
+    **about,
+  )
+  check_call(job.execute, *commands, [SCORE, folder], log=folder / "log.txt")

@@ -1,24 +1,31 @@
-"""Exports of one system and seed in; its cells and each query's values out."""
+"""Scores one system at one seed by its exports, and keeps each query's value.
 
-from collections.abc import Iterable, Mapping, Sequence
+Scoring happens in a process of its own: `write_request` says what to score,
+`score_request` does it there.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from item_jax.comparison import category, files
-from item_jax.comparison.category import Category
+from item_jax.comparison import files
+from item_jax.comparison.files import SCORES_FILE
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.labels import NothingToScore
-from item_jax.evaluation.retrieval import Scored
-from item_jax.files import sha256, write_json
+from item_jax.evaluation.probe import probe as probe_parts
+from item_jax.evaluation.retrieval import Scores
+from item_jax.files import sha256, write_bytes, write_json
 
-ASKED_FILE = "asked.json"
-SCORES_FILE = "scores.json"
+_REQUEST_FILE = "asked.json"
 _ARRAYS_FILE = "values.npz"
 MEASURES = ("recall@10", "map@10")
+# What systems are compared by, query by query.
 COMPARED = (
   "both/recall@10",
   "both/map@10",
@@ -29,100 +36,131 @@ COMPARED = (
   "category/macro_f1",
 )
 CLASSES = "category:classes"
+_COUNTS = (
+  "rows",
+  "without_category",
+  "unknown_category",
+  "classes",
+  "classes_with_support",
+)
+_NONE_Q = np.zeros(0, np.int64)
+
+
+class Category(NamedTuple):
+  """The predictions of one classifier on the scored split.
+
+  The arrays, int [Q], are empty where only the scores are known.
+  """
+
+  accuracy: float
+  macro_f1: float
+  counts: dict  # listings left out, and how the classifier was set
+  rows_Q: np.ndarray = _NONE_Q  # which listings
+  true_Q: np.ndarray = _NONE_Q  # their classes
+  predicted_Q: np.ndarray = _NONE_Q
 
 
 class Result(NamedTuple):
-  """One system at one seed.
+  """The scores of one system at one seed.
 
   cells: {"both/recall@10": ..., "category/accuracy": ...}; a name that is not
     there was not measured.
   counts: {"queries", "left_out", "index", ...} and what else is worth a note.
-  values: for each name of COMPARED that was measured, one value a query (or
-    listing), and under NAME + ":product" the products they belong to.
-    Macro-F1 is no mean of such values: for it CLASSES, int [2,Q], holds each
-    listing's class and the one it was given.
+  values: for each measured name of COMPARED one value per query (or listing),
+    and under NAME + ":product" the products they belong to. Macro-F1 is no
+    mean of such values: for it CLASSES, int [2, Q], holds each listing's true
+    and predicted class.
   """
 
   cells: dict[str, float]
-  counts: dict
+  counts: dict[str, Any]
   values: dict[str, np.ndarray]
 
 
-def ask(
+def write_request(
   folder: Path,
   exports: Mapping[str, Path],
   *,
   splits: Sequence[Path] = (),
-  own: Path | None = None,
-  side: str | None = None,
-  counts: Mapping | None = None,
+  predictions: Path | None = None,
+  modality: str | None = None,
+  counts: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes what `make` is to score, for another process.
+  """Writes what `score_request` is to score.
 
   Args:
     exports: of the scored split, {modality: folder}.
     splits: exports of training, validation and the scored split, to learn the
-      category by; empty where the catalogue has none.
-    own: what `item-jax predict --json` wrote, where the system has a head.
-    side: the only one that the system sees, if it is one.
+      category from; empty where the catalogue has none.
+    predictions: what `item-jax predict --json` wrote, where the system has a
+      category head.
+    modality: "image" or "title" where the system sees only that one.
     counts: what else is worth a note.
   """
   write_json(
-    folder / ASKED_FILE,
+    folder / _REQUEST_FILE,
     {
       "exports": {name: str(path) for name, path in exports.items()},
       "splits": [str(path) for path in splits],
-      "own": own and str(own),
-      "side": side,
+      "own": predictions and str(predictions),
+      "side": modality,
       "counts": dict(counts or {}),
     },
   )
 
 
-def make(folder: Path, classify=category) -> None:
-  """Scores what `ask` wrote down, writes the result beside it.
+def score_request(
+  folder: Path, classify: Callable[..., Category] | None = None
+) -> None:
+  """Scores what `write_request` wrote, and writes the result beside it.
 
   Args:
-    classify: tells how well categories are found, as the module `category`.
+    classify: what learns the category from exports; default: `probe`.
   """
-  asked = files.read_json(folder / ASKED_FILE)
-  result = Result({}, asked["counts"], {})
-  for modality, export in asked["exports"].items():
-    vectors_ND, items = open_export(Path(export))
+  classify = classify or probe
+  request = files.read_json(folder / _REQUEST_FILE)
+  result = Result({}, request["counts"], {})
+  items = Items([], [], [])  # the same in every export
+  for modality, export in request["exports"].items():
+    opened = open_export(Path(export))
+    items = opened.items
     if searchable(items):
-      scored = retrieval.score(vectors_ND, items, bootstrap=0)
-      add_search(result, (modality, asked["side"]), scored, items)
-  _add_gap(result)
-  for name, classifier, paths in (
-    ("category", classify.probe, asked["splits"]),
-    ("own", classify.own, [asked["own"]] if asked["own"] else []),
-  ):
-    if paths:
-      add_category(result, name, classifier, map(Path, paths), items)
+      scored = retrieval.score(opened, bootstrap=0)
+      add_search(result, (modality, request["side"]), scored, items)
+  add_gap(result)
+  if request["splits"]:
+    parts = map(Path, request["splits"])
+    add_category(result, "category", lambda: classify(*parts), items)
+  if request["own"]:
+    path = Path(request["own"])
+    add_category(result, "own", lambda: read_own(path), items)
   write(folder, result)
 
 
 def add_search(
-  result: Result, sides: Iterable[str | None], scored: Scored, items: Items
+  result: Result,
+  modalities: Iterable[str | None],
+  scored: Scores,
+  items: Items,
 ) -> None:
   """Adds one search to a result, under each of its modalities."""
-  for side in filter(None, sides):
-    for name in MEASURES:
-      whole = f"{side}/{name}"
-      result.cells[whole] = scored.summary[name]
-      if whole in COMPARED:
-        result.values[whole] = scored.values[name]
-        result.values[f"{whole}:product"] = np.array(
+  for modality in filter(None, modalities):
+    for measure in MEASURES:
+      name = f"{modality}/{measure}"
+      result.cells[name] = scored.summary[measure]
+      if name in COMPARED:
+        result.values[name] = scored.values[measure]
+        result.values[f"{name}:product"] = np.array(
           [items.products[row] for row in scored.rows_Q]
         )
-    if side == "both":
+    if modality == "both":
       for name in ("queries", "left_out", "index", "share_over_k"):
         result.counts[name] = scored.summary[name]
 
 
-def _add_gap(result: Result) -> None:
-  """How much better the title alone is found than the photo alone."""
-  title, image = (f"{side}/recall@10" for side in ("title", "image"))
+def add_gap(result: Result) -> None:
+  """Adds how much more is found by the title than by the image."""
+  title, image = "title/recall@10", "image/recall@10"
   if title in result.cells and image in result.cells:
     result.cells["gap"] = result.cells[title] - result.cells[image]
     result.values["gap"] = result.values[title] - result.values[image]
@@ -130,43 +168,76 @@ def _add_gap(result: Result) -> None:
 
 
 def add_category(
-  result: Result, name: str, classifier, parts: Iterable, items: Items
+  result: Result, name: str, classify: Callable[[], Category], items: Items
 ) -> None:
-  """Adds what a classifier of these parts got right, under "category" or
-  "own"; without categories to tell apart, the reason why there is nothing.
+  """Adds a classifier's scores, under "category" or "own".
 
-  Args:
-    classifier: parts -> Category, or NothingToScore.
+  Where the catalogue has no categories to tell apart, the reason is noted.
   """
   try:
-    found: Category = classifier(*parts)
+    found = classify()
   except NothingToScore as error:
-    # The catalogue's lack, not the system's: search is scored all the same.
+    # The catalogue lacks them, not the system: search is scored all the same.
     result.counts[name] = {"none": str(error)}
     return
-  result.cells[f"{name}/accuracy"] = float(found.accuracy)
+  accuracy = f"{name}/accuracy"
+  result.cells[accuracy] = float(found.accuracy)
   result.cells[f"{name}/macro_f1"] = float(found.macro_f1)
   result.counts[name] = found.counts
-  whole = f"{name}/accuracy"
-  if whole in COMPARED:
-    classes_2Q = np.stack([found.true_Q, found.said_Q])
-    result.values[CLASSES] = classes_2Q
-    result.values[whole] = (classes_2Q[0] == classes_2Q[1]).astype(float)
-    result.values[f"{whole}:product"] = np.array(
-      # A listing of no product is one by itself.
+  if accuracy in COMPARED:
+    true_Q, predicted_Q = found.true_Q, found.predicted_Q
+    result.values[CLASSES] = np.stack([true_Q, predicted_Q])
+    result.values[accuracy] = (true_Q == predicted_Q).astype(float)
+    result.values[f"{accuracy}:product"] = np.array(
+      # A listing without a product stands for itself.
       [items.products[row] or f"\n{items.ids[row]}" for row in found.rows_Q]
     )
 
 
+def probe(train: Path | Rows, val: Path | Rows, test: Path | Rows) -> Category:
+  """Classifies the vectors of exports, or in memory, by logistic regression.
+
+  Raises:
+    NothingToScore: the catalogue's categories allow none.
+  """
+  found = probe_parts(train, val, test, bootstrap=0, kinds=("logistic",))
+  scores, predictions = found["logistic"], found.predictions["logistic"]
+  counts = {name: found[name] for name in _COUNTS}
+  counts |= {name: scores[name] for name in ("C", "converged")}
+  return Category(
+    scores["accuracy"],
+    scores["macro_f1"],
+    counts,
+    predictions.rows_Q,
+    predictions.true_Q,
+    predictions.predicted_Q,
+  )
+
+
+def read_own(path: Path) -> Category:
+  """Reads a model's own scores as `item-jax predict --json` wrote them.
+
+  Raises:
+    NothingToScore: no listing has a category that the model knows.
+  """
+  scores = files.read_json(path)
+  if scores is None:
+    raise NothingToScore("no listing has a category of training")
+  counts = {name: scores[name] for name in _COUNTS}
+  return Category(scores["accuracy"], scores["macro_f1"], counts)
+
+
 def searchable(items: Items) -> bool:
   """Whether any product has two listings."""
-  named = [product for product in items.products if product]
-  return len(set(named)) < len(named)
+  products = [product for product in items.products if product]
+  return len(set(products)) < len(products)
 
 
 def write(folder: Path, result: Result) -> None:
-  """The scores last: without them there is no result."""
-  files.write_arrays(folder / _ARRAYS_FILE, result.values)
+  """Writes a result; SCORES_FILE last, as without it there is none."""
+  arrays = io.BytesIO()
+  np.savez(arrays, **result.values)  # pyright: ignore[reportArgumentType]
+  write_bytes(folder / _ARRAYS_FILE, arrays.getvalue())
   write_json(
     folder / SCORES_FILE,
     {
@@ -179,18 +250,19 @@ def write(folder: Path, result: Result) -> None:
 
 
 def read(folder: Path) -> Result | None:
-  """None where there is no result yet.
+  """Reads a result; None where there is none yet.
 
   Raises:
     UserError: a file is not what was written.
   """
-  said = files.read_json(folder / SCORES_FILE)
-  if said is None:
+  scores = files.read_json(folder / SCORES_FILE)
+  if scores is None:
     return None
   path = folder / _ARRAYS_FILE
-  if not path.is_file() or sha256(path) != said["values"]:
+  if not path.is_file() or sha256(path) != scores["values"]:
     raise UserError(
       f"{path} is not what {folder / SCORES_FILE} speaks of: remove both, and"
       " they are made again"
     )
-  return Result(said["cells"], said["counts"], files.read_arrays(path))
+  with np.load(path, allow_pickle=False) as arrays:
+    return Result(scores["cells"], scores["counts"], dict(arrays))

@@ -1,4 +1,4 @@
-"""Words of `item-jax` commands in, an exit code out; their output in a log."""
+"""Runs `item-jax` commands in child processes, each with a log."""
 
 import os
 import queue
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from item_jax.comparison import child
@@ -22,105 +22,118 @@ class FailedError(UserError):
 
 
 class Commands:
-  """A context that runs commands in a process of their own.
+  """A context that runs commands in child processes.
 
   A fresh process gives back all memory, the device's too. It is in a session
-  of its own, so that Ctrl-C reaches the comparison alone; that passes it on
-  as SIGTERM and waits, as training saves then, and a second one kills.
+  of its own, so that Ctrl-C reaches only the comparison. That passes it on as
+  SIGTERM and waits, as training saves then; a second Ctrl-C kills.
   """
 
   def __init__(self, cache: Path | None = None, *, jobs: int = 1):
-    """Args:
-    cache: keeps compiled programs: exports and seeds compile the same.
-    jobs: commands that may run side by side, called from as many threads;
-      each has its own share of the processor's cores, and of the devices that
-      CUDA_VISIBLE_DEVICES lists.
+    """Prepares as many slots as commands may run side by side.
+
+    Args:
+      cache: keeps compiled programs: exports and seeds compile the same.
+      jobs: commands that may run side by side, called from as many threads;
+        each has its own part of the processor's cores, and of the devices
+        that CUDA_VISIBLE_DEVICES lists.
 
     Raises:
       UserError: there are not as many cores, or listed devices.
     """
-    self._places = queue.SimpleQueue()
-    for place in _places(jobs):
-      self._places.put(place)
+    self._slots = queue.SimpleQueue()
+    for slot in make_slots(jobs):
+      self._slots.put(slot)
     self._env = dict(os.environ)
     if cache is not None:
-      for name, value in (
-        ("JAX_COMPILATION_CACHE_DIR", str(cache.absolute())),
-        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
-        ("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1"),
-      ):
-        self._env.setdefault(name, value)
+      self._env = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache.absolute()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        **os.environ,
+      }
     self._children = set()
-    self._asked = 0
-    self._before = {}
+    self._signals = 0
+    self._handlers = {}
 
-  def __enter__(self):
+  def __enter__(self) -> "Commands":
     if threading.current_thread() is threading.main_thread():
       for number in (signal.SIGINT, signal.SIGTERM):
-        self._before[number] = signal.signal(number, self._ask)
+        self._handlers[number] = signal.signal(number, self._stop)
     return self
 
-  def __exit__(self, *error):
-    for number, handler in self._before.items():
+  def __exit__(self, *error) -> None:
+    for number, handler in self._handlers.items():
       signal.signal(number, handler)
 
-  def _ask(self, number, frame) -> None:
+  def _stop(self, number, frame) -> None:
     del number, frame
-    self._asked += 1
+    self._signals += 1
     children = list(self._children)
     if not children:
       raise KeyboardInterrupt
-    for one in children:
-      if self._asked == 1:
-        one.terminate()
-      else:
-        one.kill()
+    for process in children:
+      process.send_signal(
+        signal.SIGTERM if self._signals == 1 else signal.SIGKILL
+      )
 
   def __call__(self, *commands: Sequence, log: Path) -> int:
-    """Runs `item-jax *words` of each, up to the first that fails.
+    """Runs `item-jax` commands, up to the first that fails.
 
     Args:
+      commands: the arguments of each.
       log: their output is appended to it.
 
+    Returns:
+      The last exit code.
+
     Raises:
-      KeyboardInterrupt: we were asked to stop; the command has ended.
+      KeyboardInterrupt: a signal asked for a stop; the command has ended.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    words = []
+    argv = []
     for command in commands:
-      words += [child.NEXT] * bool(words) + [str(word) for word in command]
-    place = self._places.get()
+      argv += [child.NEXT] * bool(argv) + [str(part) for part in command]
+    slot = self._slots.get()
     try:
-      if self._asked:
+      if self._signals:
         raise KeyboardInterrupt
-      code = self._run(words, log, place)
+      code = self._run(argv, log, slot)
     finally:
-      self._places.put(place)
-    if self._asked:
+      self._slots.put(slot)
+    if self._signals:
       raise KeyboardInterrupt
     return code
 
-  def _run(self, words: list[str], log: Path, place: dict) -> int:
+  def _run(self, argv: list[str], log: Path, slot: dict[str, str]) -> int:
     with log.open("ab") as file:
-      one = subprocess.Popen(
-        [sys.executable, "-m", child.__name__, str(os.getpid()), *words],
+      process = subprocess.Popen(
+        [sys.executable, "-m", child.__name__, str(os.getpid()), *argv],
         stdin=subprocess.DEVNULL,
         stdout=file,
         stderr=subprocess.STDOUT,
-        env=self._env | place,
+        env=self._env | slot,
         start_new_session=True,
       )
-      self._children.add(one)
+      self._children.add(process)
       try:
-        if self._asked:  # while it started
-          one.terminate()
-        return one.wait()
+        if self._signals:  # one came while it started
+          process.terminate()
+        return process.wait()
       finally:
-        self._children.discard(one)
+        self._children.discard(process)
 
 
-def _places(jobs: int) -> list[dict[str, str]]:
-  """The environment of each of the commands that run side by side."""
+def make_slots(jobs: int) -> list[dict[str, str]]:
+  """Divides cores and devices among commands that run side by side.
+
+  Returns:
+    The environment variables of each.
+
+  Raises:
+    UserError: there are fewer cores or devices than jobs, or nothing says
+      which devices to divide.
+  """
   if jobs == 1:
     return [{}]
   cores = []  # macOS pins nothing
@@ -134,32 +147,40 @@ def _places(jobs: int) -> list[dict[str, str]]:
       f" as {_DEVICES}="
     )
   devices = listed.split(",") if listed else []
-  for what, there in (("cores", cores), (f"devices in {_DEVICES}", devices)):
-    if there and jobs > len(there):
-      raise UserError(f"jobs={jobs}, but there are {len(there)} {what}")
-  places = []
-  for job in range(jobs):
-    place = {}
-    if cores:
-      place[child.CORES] = ",".join(map(str, cores[job::jobs]))
-    if devices:
-      place[_DEVICES] = ",".join(devices[job::jobs])
-    places.append(place)
-  return places
+  for what, found in (("cores", cores), (f"devices in {_DEVICES}", devices)):
+    if found and jobs > len(found):
+      raise UserError(f"jobs={jobs}, but there are {len(found)} {what}")
+  parts = ((child.CORES, cores), (_DEVICES, devices))
+  return [
+    {
+      name: ",".join(map(str, found[job::jobs]))
+      for name, found in parts
+      if found
+    }
+    for job in range(jobs)
+  ]
 
 
-def must(call, *commands: Sequence, log: Path) -> None:
-  """Runs commands that have no excuse."""
-  code = call(*commands, log=log)
+def command(name: str, *words: str, **flags) -> list[str]:
+  """The words of a command: its name, --FLAG=VALUE ..., and what follows."""
+  return [name, *(f"--{flag}={value}" for flag, value in flags.items()), *words]
+
+
+def check_call(execute: Callable, *commands: Sequence, log: Path) -> None:
+  """Runs commands that must succeed.
+
+  Raises:
+    FailedError: one did not.
+  """
+  code = execute(*commands, log=log)
   if code:
-    names = dict.fromkeys(str(words[0]) for words in commands)
-    raise FailedError(failure(" or ".join(names), code, log))
+    names = dict.fromkeys(str(command[0]) for command in commands)
+    raise FailedError(describe_failure(" or ".join(names), code, log))
 
 
-def failure(name: str, code: int, log: Path) -> str:
+def describe_failure(name: str, code: int, log: Path) -> str:
+  """Says that a command failed, with the last lines of its log."""
   lines = []
   if log.is_file():
     lines = log.read_text("utf-8", "replace").splitlines()[-_LINES:]
-  return f"{name} ended with {code}; {log} says last:\n  " + (
-    "\n  ".join(lines)
-  )
+  return f"{name} ended with {code}; {log} says last:\n  " + "\n  ".join(lines)

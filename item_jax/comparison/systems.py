@@ -1,4 +1,4 @@
-"""Names of rows in, what each row is made of out."""
+"""Lists the systems that can be compared, and what each is made of."""
 
 import runpy
 from pathlib import Path
@@ -9,29 +9,32 @@ from item_jax.errors import UserError
 
 COMPARISON = "comparison.py"
 ABLATION = "ablation.py"
+BASELINES = ("tfidf", "thumbnail")
 
 
 class System(NamedTuple):
   """One row of the table.
 
   kind: "trained" by a variant of the config file; "same" as the trained
-    system of its one part, whose config is equal; "fused" of the vectors of
-    its parts, photo first, or of the two towers of its one part; "untrained",
-    as its part is at step 0; "tfidf" and "thumbnail".
+    system in `parts`, whose config is equal; "fused" from the vectors of its
+    two parts, the image's first, or of the two towers of its one part;
+    "untrained", its part at step 0; "tfidf" and "thumbnail", which learn
+    nothing.
   """
 
   name: str
   kind: str
   parts: tuple[str, ...] = ()
-  tuned: bool = False  # the photo's share is chosen on validation, not a half
+  tuned: bool = False  # the image's weight is chosen on validation, not 0.5
 
   @property
   def seeded(self) -> bool:
-    return self.kind not in ("tfidf", "thumbnail")
+    """Whether its numbers differ from seed to seed."""
+    return self.kind not in BASELINES
 
 
-class Known(NamedTuple):
-  """What a config file offers."""
+class AvailableSystems(NamedTuple):
+  """The systems that a config file offers."""
 
   path: str  # as given to `--config`
   variants: tuple[str, ...]
@@ -39,24 +42,27 @@ class Known(NamedTuple):
 
   @property
   def base(self) -> str:
-    """The row that the others are held against."""
+    """The system that all others are compared with."""
     return self.variants[0]
 
   def rows(self) -> dict[str, System]:
-    rows = {name: System(name, "trained") for name in self.variants}
+    """Returns {name: system}, parts before what is made of them."""
+    rows = [System(name, "trained") for name in self.variants]
     for name, parts in self.fusions.items():
-      if len(parts) > 1:  # two towers are fused at a half in their own row
-        rows[name] = System(name, "fused", parts)
-      tuned = f"{name}_tuned"
-      rows[tuned] = System(tuned, "fused", parts, tuned=True)
-    rows["untrained"] = System("untrained", "untrained", (self.base,))
-    for name in ("tfidf", "thumbnail"):
-      rows[name] = System(name, name)
-    return rows
+      if len(parts) > 1:  # one model's two towers have their own row at 0.5
+        rows.append(System(name, "fused", parts))
+      rows.append(System(f"{name}_tuned", "fused", parts, tuned=True))
+    rows.append(System("untrained", "untrained", (self.base,)))
+    rows += [System(name, name) for name in BASELINES]
+    return {row.name: row for row in rows}
 
 
 def find_config(name: str) -> str:
-  """A file of `configs/`: here, or beside the package in a checkout."""
+  """Finds a file of `configs/` here, or beside the package in a checkout.
+
+  Raises:
+    UserError: it is in neither place.
+  """
   here = Path("configs") / name
   beside = Path(item_jax.__file__).parents[1] / here
   for path in (here, beside):
@@ -65,11 +71,15 @@ def find_config(name: str) -> str:
   raise UserError(f"neither {here} nor {beside} is there: give --config=FILE")
 
 
-def read_known(path: str) -> Known:
-  """Reads VARIANTS and, where there are any, FUSIONS of a config file."""
+def read_available(path: str) -> AvailableSystems:
+  """Reads VARIANTS and, where there are any, FUSIONS from a config file.
+
+  Raises:
+    UserError: there is no such file, or it does not name them correctly.
+  """
   if not Path(path).is_file():
     raise UserError(f"config {path} is not there")
-  module = runpy.run_path(path)  # as it is now: no compiled copy is read
+  module = runpy.run_path(path)  # never a stale compiled copy
   variants = tuple(module.get("VARIANTS", ()))
   if not variants:
     raise UserError(
@@ -83,22 +93,28 @@ def read_known(path: str) -> Known:
         f"{path}: FUSIONS[{name!r}] is {parts}; expected one or two of"
         f" {', '.join(variants)}"
       )
-  return Known(path, variants, fusions)
+  return AvailableSystems(path, variants, fusions)
 
 
-def choose(text: str, known: Known) -> tuple[System, ...]:
-  """ "all" or names parted by commas; what a row is made of is a row as well.
+def choose(text: str, available: AvailableSystems) -> tuple[System, ...]:
+  """Chooses systems by name, and adds the systems that they are made of.
+
+  Args:
+    text: "all", or names separated by commas.
 
   Returns:
     In the config file's order: parts come before what is made of them.
+
+  Raises:
+    UserError: a name is unknown.
   """
-  rows = known.rows()
+  rows = available.rows()
   names = [name.strip() for name in text.split(",")]
   names = list(rows) if names == ["all"] else names
   unknown = sorted(set(names) - rows.keys())
   if unknown:
     raise UserError(
-      f"no such systems: {', '.join(unknown) or repr(text)}; {known.path}"
+      f"no such systems: {', '.join(unknown) or repr(text)}; {available.path}"
       f" offers {', '.join(rows)}"
     )
   wanted = set(names)

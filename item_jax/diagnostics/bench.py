@@ -1,11 +1,11 @@
-"""Measures the real step and the real input of a config before a long run: a
-Config in, numbers out, printed and as JSON."""
+"""Measures the real step and the real input of a config before a long run."""
 
 import contextlib
-import json
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -23,22 +23,86 @@ from item_jax.training import sharding
 _WARM_UP = 3  # steps
 
 
+@dataclasses.dataclass(frozen=True)
+class StepRates:
+  """How quick the compiled step is."""
+
+  samples_per_second: float
+  seconds_per_step: float  # median
+  flops_per_sample: float
+  flops_per_second: float
+  mfu: float | None  # None where the device's peak in `dtype` is not known
+  # On a device: the allocator's, or by the compiler's analysis without one.
+  peak_memory_bytes: int
+  batch_size: int
+  steps: int  # that were timed
+  device: str
+  devices: int
+  dtype: str
+  # (kernel, fraction of the time) of one traced step; None: none was traced.
+  largest_costs: list[tuple[str, float]] | None = None
+
+  def to_dict(self) -> dict[str, Any]:
+    values = dataclasses.asdict(self)
+    del values["dtype"]
+    if self.largest_costs is None:
+      del values["largest_costs"]
+    return values
+
+  def __str__(self) -> str:
+    mfu = f"peak of the device in {self.dtype} not known"
+    if self.mfu is not None:
+      mfu = f"{self.mfu:.1%} MFU"
+    lines = [
+      f"{self.samples_per_second:,.1f} samples/s,"
+      f" {1e3 * self.seconds_per_step:.1f} ms a step (median of {self.steps}),"
+      f" {self.flops_per_second / 1e12:.3f} TFLOP/s, {mfu},"
+      f" {self.peak_memory_bytes / 2**30:.2f} GiB at most on a device"
+    ]
+    costs = self.largest_costs or []
+    lines += [f"  {fraction:6.1%}  {name}" for name, fraction in costs]
+    if self.largest_costs == []:
+      lines.append("  the trace names no kernels")
+    return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRates:
+  """How quick the input is, as a whole and in stages."""
+
+  images_per_second: float  # of the whole
+  stages: dict[str, float]  # {name: rows a second on one core}
+  limit: str  # the slowest stage
+  workers: int
+  threads: int  # of each worker
+  batch_size: int
+
+  def to_dict(self) -> dict[str, Any]:
+    return dataclasses.asdict(self)
+
+  def __str__(self) -> str:
+    lines = [
+      f"{self.images_per_second:,.0f} images/s with {self.workers} workers and"
+      f" {self.threads} threads each"
+    ]
+    for name, rate in self.stages.items():
+      mark = "  <- limits" if name == self.limit else ""
+      lines.append(f"  {name:18} {rate:10,.0f} rows/s a core{mark}")
+    return "\n".join(lines)
+
+
 def bench_step(
-  config: Config,
-  *,
-  seconds: float = 20.0,
-  json_path: Path | None = None,
-  profile: Path | None = None,
-) -> dict:
+  config: Config, *, seconds: float = 20.0, profile: Path | None = None
+) -> StepRates:
   """Times the compiled step on one real batch that stays on the device.
 
-  Returns:
-    samples_per_second, seconds_per_step (median), flops_per_sample,
-    flops_per_second, mfu (None where the device's peak in model.dtype is not
-    known),
-    peak_memory_bytes a device (the allocator's, or by the compiler's analysis
-    where there is none), device, devices; with `profile` the folder also
-    largest_costs, of one traced step.
+  Args:
+    config: of the run; its data is read.
+    seconds: how long, at least 3 steps.
+    profile: a folder for the trace of one step; None traces none.
+
+  Raises:
+    UserError: the config has no step, or could not run.
   """
   check_local(profile)
   if not config.steps:
@@ -71,47 +135,26 @@ def bench_step(
     costs = largest_costs(profile)
   median = sorted(times)[len(times) // 2]
   rate = config.batch_size / median
-  device = jax.devices()[0]
-  peak = cost.peak_flops(device.device_kind, config.model.dtype)
+  peak = cost.peak_flops(setup.device, config.model.dtype)
   used = rate * setup.task.train_flops
-  result = {
-    "samples_per_second": rate,
-    "seconds_per_step": median,
-    "flops_per_sample": setup.task.train_flops,
-    "flops_per_second": used,
-    "mfu": used / (peak * jax.device_count()) if peak else None,
-    "peak_memory_bytes": _peak_memory(device, setup.step),
-    "batch_size": config.batch_size,
-    "steps": len(times),
-    "device": device.device_kind,
-    "devices": jax.device_count(),
-  }
-  if costs is not None:
-    result["largest_costs"] = costs
-  mfu = f"peak of the device in {config.model.dtype} not known"
-  if peak:
-    mfu = f"{result['mfu']:.1%} MFU"
-  print(
-    f"{rate:,.1f} samples/s, {1e3 * median:.1f} ms a step (median of"
-    f" {len(times)}), {used / 1e12:.3f} TFLOP/s, {mfu},"
-    f" {result['peak_memory_bytes'] / 2**30:.2f} GiB at most on a device"
+  return StepRates(
+    samples_per_second=rate,
+    seconds_per_step=median,
+    flops_per_sample=setup.task.train_flops,
+    flops_per_second=used,
+    mfu=used / (peak * jax.device_count()) if peak else None,
+    peak_memory_bytes=_peak_memory(jax.devices()[0], setup.step),
+    batch_size=config.batch_size,
+    steps=len(times),
+    device=setup.device,
+    devices=jax.device_count(),
+    dtype=config.model.dtype,
+    largest_costs=costs,
   )
-  for name, share in costs or []:
-    print(f"  {share:6.1%}  {name}")
-  if costs == []:
-    print(f"  the trace in {profile} names no kernels")
-  return _write(result, json_path)
 
 
-def bench_input(
-  config: Config, *, seconds: float = 20.0, json_path: Path | None = None
-) -> dict:
-  """Times the input as a run uses it, and each of its stages by itself.
-
-  Returns:
-    images_per_second of the whole; stages {name: rows a second on one core};
-    limit, the slowest stage.
-  """
+def bench_input(config: Config, *, seconds: float = 20.0) -> InputRates:
+  """Times the input as a run uses it, and each of its stages by itself."""
   validate(config, devices=jax.device_count())
   store, tokenizer = setup_lib.open_data(config)
   batches = _batches(store, tokenizer, config, None)
@@ -126,7 +169,7 @@ def bench_input(
   source = store.source(config.data.train_split)
   sample = list(readable(source, range(min(len(source), 512))))
   m = config.model
-  photos = [record.image for record in sample if record.image]
+  stored = [record.image for record in sample if record.image]
   stages = {
     "read": _rate(lambda i: source[i], len(source), seconds / 8),
     "tokenise": _rate(
@@ -135,29 +178,20 @@ def bench_input(
       seconds / 8,
     ),
   }
-  if photos:
+  if stored:
     stages["decode and resize"] = _rate(
-      lambda i: images.load_square(photos[i], m.image_size),
-      len(photos),
+      lambda i: images.load_square(stored[i], m.image_size),
+      len(stored),
       seconds / 8,
     )
-  limit = min(stages, key=stages.get)
-  result = {
-    "images_per_second": whole,
-    "stages": stages,
-    "limit": limit,
-    "workers": config.data.workers,
-    "threads": config.data.read_threads,
-    "batch_size": config.batch_size,
-  }
-  print(
-    f"{whole:,.0f} images/s with {config.data.workers} workers and"
-    f" {config.data.read_threads} threads each"
+  return InputRates(
+    images_per_second=whole,
+    stages=stages,
+    limit=min(stages, key=stages.__getitem__),
+    workers=config.data.workers,
+    threads=config.data.read_threads,
+    batch_size=config.batch_size,
   )
-  for name, rate in stages.items():
-    mark = "  <- limits" if name == limit else ""
-    print(f"  {name:18} {rate:10,.0f} rows/s a core{mark}")
-  return _write(result, json_path)
 
 
 def _batches(store, tokenizer, config: Config, mesh):
@@ -183,7 +217,7 @@ def _rate(work: Callable, size: int, seconds: float) -> float:
   begin, done = time.perf_counter(), 0
   while time.perf_counter() - begin < seconds:
     for _ in range(16):
-      with contextlib.suppress(*UNREADABLE):  # a run bears some, too
+      with contextlib.suppress(*UNREADABLE):  # a run tolerates some, too
         work(done % size)
       done += 1
   return done / (time.perf_counter() - begin)
@@ -195,9 +229,3 @@ def _peak_memory(device, compiled) -> int:
     return stats["peak_bytes_in_use"]
   memory = compiled.memory_analysis()
   return memory.argument_size_in_bytes + memory.temp_size_in_bytes
-
-
-def _write(result: dict, json_path: Path | None) -> dict:
-  if json_path is not None:
-    Path(json_path).write_text(json.dumps(result, indent=1) + "\n")
-  return result

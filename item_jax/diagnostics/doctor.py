@@ -1,8 +1,7 @@
-"""Looks at what would spoil a run before it begins: a machine, and folders, in;
-a finding each out.
+"""Checks a machine for what would spoil a run before it begins.
 
-Every host says what it finds on itself; where many processes run, all of them
-call each of these at the same moment.
+Each check returns a `Finding` about the host that it runs on. Where there are
+many processes, all of them call each check at the same moment.
 """
 
 import importlib.metadata
@@ -19,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from packaging.requirements import Requirement
 
+from item_jax.distributed.cluster import first_line
 from item_jax.models.layers import attend
 from item_jax.training.attention_backend import has_cudnn
 
@@ -29,20 +29,22 @@ _SKEW, _FAR = 1.0, 60.0  # seconds
 
 
 class Finding(NamedTuple):
+  """What one check has found."""
+
   level: str  # OK, WARN: worth knowing, BAD: would spoil a run
   what: str
   text: str
 
 
 def versions() -> Finding:
-  """Ours and those that we and jax ask for, held against their bounds."""
+  """Compares the versions that item-jax and jax need with those installed."""
   wrong, found = [], {}
   for name in ("item-jax", "jax"):
     try:
-      asked = importlib.metadata.requires(name) or []
+      requirements = importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
       return Finding(BAD, "versions", f"{name} is not installed")
-    for line in asked:
+    for line in requirements:
       needed = Requirement(line)
       if needed.marker and not needed.marker.evaluate({"extra": ""}):
         continue
@@ -72,7 +74,7 @@ _GOOGLE, _TPUS = (
 
 
 def accelerators(root: Path = Path("/")) -> Counter:
-  """{"NVIDIA GPU": how many, "TPU": how many} that the kernel knows."""
+  """Counts {"NVIDIA GPU": ..., "TPU": ...} that the operating system knows."""
   there = Counter()
   there["NVIDIA GPU"] = len(list((root / "dev").glob("nvidia[0-9]*")))
   for vendor in (root / "sys/bus/pci/devices").glob("*/vendor"):
@@ -83,31 +85,31 @@ def accelerators(root: Path = Path("/")) -> Counter:
 
 
 def devices(root: Path = Path("/")) -> Finding:
-  """What jax computes on, and whether it overlooks something better."""
+  """Names the devices that jax uses, and better ones that it does not."""
   local = jax.local_devices()
   there = accelerators(root)
-  said = ", ".join(
+  text = ", ".join(
     f"{count} {kind}"
     for kind, count in Counter(d.device_kind for d in local).items()
   )
   stats = local[0].memory_stats() or {}
   if "bytes_limit" in stats:
-    said += f" with {stats['bytes_limit'] / GIB:.1f} GiB each to use"
+    text += f" with {stats['bytes_limit'] / GIB:.1f} GiB each to use"
   if jax.process_count() > 1:
-    said += f"; {jax.device_count()} in {jax.process_count()} processes"
+    text += f"; {jax.device_count()} in {jax.process_count()} processes"
   if there and local[0].platform == "cpu":
     names = ", ".join(f"{count} {name}" for name, count in there.items())
-    asked = os.environ.get("JAX_PLATFORMS")
-    if asked:
-      text = f"{said}; {names} not used, as JAX_PLATFORMS={asked} says"
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms:
+      text += f"; {names} not used, as JAX_PLATFORMS={platforms} says"
       return Finding(WARN, "devices", text)
-    text = f"{said}; {names} not used: install the extra cuda12, cuda13 or tpu"
+    text += f"; {names} not used: install the extra cuda12, cuda13 or tpu"
     return Finding(BAD, "devices", text)
-  return Finding(OK, "devices", said)
+  return Finding(OK, "devices", text)
 
 
 def kernel() -> Finding:
-  """A product on each device against numpy's."""
+  """Compares a matrix product on each device with numpy's."""
   a, b = np.random.default_rng(0).normal(size=(2, 256, 256)).astype(np.float32)
   exact = a.astype(np.float64) @ b
   product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
@@ -126,11 +128,11 @@ def kernel() -> Finding:
   )
 
 
-def attention(asked: str = "auto") -> Iterator[Finding]:
-  """XLA's path against numpy's, and cuDNN's against XLA's where it is there.
+def attention(requested: str = "auto") -> Iterator[Finding]:
+  """Compares XLA's attention with numpy's, and cuDNN's with XLA's.
 
   Args:
-    asked: `model.attention` of the config: what is asked for must work.
+    requested: `model.attention` of the config: "cudnn" must work then.
   """
   rng = np.random.default_rng(0)
   qkv = rng.normal(size=(3, 2, 64, 2, 64)).astype(np.float32)
@@ -145,14 +147,14 @@ def attention(asked: str = "auto") -> Iterator[Finding]:
     return np.asarray(out, np.float32)
 
   off = float(np.abs(run("float32", "xla") - _softmax(*qkv, lengths_B)).max())
-  # A GPU's products of float32 are TF32 unless asked otherwise.
+  # A GPU's products of float32 are TF32 by default.
   yield Finding(
     OK if off < 0.02 else BAD, "attention xla", f"numpy's within {off:.0e}"
   )
-  level = BAD if asked == "cudnn" else WARN
+  level = BAD if requested == "cudnn" else WARN
   if not has_cudnn():
     yield Finding(
-      BAD if asked == "cudnn" else OK,
+      BAD if requested == "cudnn" else OK,
       "attention cudnn",
       "no NVIDIA GPU of Ampere or newer",
     )
@@ -180,7 +182,7 @@ def _softmax(query, key, value, lengths_B):
 
 
 def clocks(now: Callable[[], float] = time.time) -> Finding:
-  """The hosts' clocks, read at the same moment."""
+  """Compares the hosts' clocks, read at the same moment."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices("clocks")
   seconds, rest = divmod(now(), 1.0)
@@ -191,7 +193,7 @@ def clocks(now: Callable[[], float] = time.time) -> Finding:
 
 
 def skew(times: list[float]) -> Finding:
-  """How far clocks are apart that were read at one moment."""
+  """Compares times that were read at one moment, one of each process."""
   if len(times) == 1:
     return Finding(OK, "clocks", "one process")
   apart = max(times) - min(times)
@@ -199,7 +201,3 @@ def skew(times: list[float]) -> Finding:
   level = BAD if apart > _FAR else WARN if apart > _SKEW else OK
   text = f"{apart:.2f} s between processes {early} and {late}"
   return Finding(level, "clocks", text)
-
-
-def first_line(error: BaseException) -> str:
-  return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,5 +1,4 @@
-"""How a run would read here: a data set in; whether it opens and how quickly
-photos are decoded out."""
+"""Checks that a data set opens, and how quickly images are decoded here."""
 
 import time
 from pathlib import Path
@@ -15,11 +14,11 @@ from item_jax.diagnostics.doctor import BAD, OK, WARN, Finding
 from item_jax.errors import UserError
 
 _SECONDS = 0.5
-_SLOW = 300  # photos a second on a core; a tenth of what is usual
+_SLOW = 300  # images a second on a core; a tenth of what is usual
 
 
 def decode_rate(size: int = 224) -> Finding:
-  """Of a photo that is drawn here."""
+  """Times the decoding of an image that is drawn here."""
   rng = np.random.default_rng(0)
   pixels = cv2.resize(rng.integers(0, 256, (24, 24, 3), np.uint8), (400, 300))
   kept, jpeg = cv2.imencode(".jpg", pixels)
@@ -28,22 +27,22 @@ def decode_rate(size: int = 224) -> Finding:
 
 
 def decode_rate_of(store: Store, size: int = 224) -> Finding:
-  """Of a data set's first photos."""
-  what, photos = "decoding its photos", []
+  """Times the decoding of a data set's first images."""
+  what, stored = "decoding its images", []
   try:
     for split in store.sizes:
       source = store.source(split)
-      photos += [source[i].image for i in range(min(len(source), 64))]
-    photos = [photo for photo in photos if photo]
-    if not photos:
+      stored += [source[i].image for i in range(min(len(source), 64))]
+    stored = [image for image in stored if image]
+    if not stored:
       return Finding(OK, what, "it begins with none")
-    return _finding(what, photos, size)
-  except UNREADABLE as error:  # of which a run bears some
+    return _finding(what, stored, size)
+  except UNREADABLE as error:  # a run tolerates some
     return Finding(WARN, what, str(error))
 
 
 def open_data(path: Path) -> tuple[Store | None, Tokenizer | None, Finding]:
-  """The data set and its words, None where they cannot be opened."""
+  """Opens a data set and its tokenizer; None where that is not possible."""
   try:
     store = open_store(path)
     tokenizer = load_tokenizer(store.path / "tokenizer.json")
@@ -53,18 +52,18 @@ def open_data(path: Path) -> tuple[Store | None, Tokenizer | None, Finding]:
   return (
     store,
     tokenizer,
-    Finding(OK, "data", f"{path}: {rows}, {tokenizer.size} words"),
+    Finding(OK, "data", f"{path}: {rows}, {tokenizer.size} tokens"),
   )
 
 
-def _finding(what: str, photos: list[bytes], size: int) -> Finding:
+def _finding(what: str, stored: list[bytes], size: int) -> Finding:
   begin, done = time.perf_counter(), 0
   while time.perf_counter() - begin < _SECONDS:
-    images.load_square(photos[done % len(photos)], size)
+    images.load_square(stored[done % len(stored)], size)
     done += 1
   rate = done / (time.perf_counter() - begin)
   return Finding(
     OK if rate >= _SLOW else WARN,
     what,
-    f"{rate:,.0f} photos/s a core at {size} pixels",
+    f"{rate:,.0f} images/s a core at {size} pixels",
   )

@@ -1,6 +1,4 @@
-"""Where a run would write: folders and a Config in; whether it could work
-here, whether there is room, and whether a checkpoint comes back as it was saved
-out."""
+"""Checks a run's options, its room on disk, and that checkpoints work there."""
 
 import copy
 import os
@@ -19,43 +17,45 @@ from item_jax import tasks
 from item_jax.config import Config
 from item_jax.config_check import validate
 from item_jax.diagnostics import plan
-from item_jax.diagnostics.doctor import BAD, GIB, OK, WARN, Finding, first_line
+from item_jax.diagnostics.doctor import BAD, GIB, OK, WARN, Finding
+from item_jax.distributed.cluster import first_line
 from item_jax.errors import UserError
 from item_jax.training import sharding
 from item_jax.training.checkpoints import Checkpoints, SaveError
 
 _FILES = 1_024  # open at once: shards, pipes of workers, sockets of hosts
 _FEW_FILES = 256
-_ROOM = GIB  # asked for where no config says what is needed
+_ROOM = GIB  # expected where no config says what is needed
 
 
 def options(config: Config) -> Finding:
-  """Whether a run could begin with these options on these devices."""
+  """Checks whether a run could begin with these options on these devices."""
   config = copy.deepcopy(config)
-  config.data.path = config.data.path or "any"  # it may be said later
+  config.data.path = config.data.path or "any"  # it may be given later
   devices = jax.device_count()
   try:
     validate(config, devices=devices)
+    plan.checkpoint_bytes(config, 1_000)  # the objectives agree as well
   except UserError as error:
     return Finding(BAD, "config", str(error))
   return Finding(OK, "config", f"task {config.task}, {devices} devices")
 
 
-def needs(config: Config, words: int) -> tuple[int, int]:
-  """Bytes (on disk for checkpoints, in shared memory for batches) of a run.
+def needs(config: Config, vocab_size: int) -> tuple[int, int]:
+  """Returns the bytes (on disk, in shared memory) that a run needs.
 
-  Of shared memory what all processes of this host need together.
-  Checkpoints: the newest, the best, step 0's and the one under way.
+  On disk for checkpoints: the newest, the best, step 0's and the one being
+  written; in shared memory for batches of all processes of this host.
   """
   kept = config.checkpoint.keep + 3
   row = sum(x.nbytes for x in tasks.example_batch(config))
   rows = config.batch_size // jax.process_count() * processes_here()
   batches = config.data.workers * (config.data.prefetch + 1)
-  return kept * plan.checkpoint_bytes(config, words), batches * rows * row
+  return kept * plan.checkpoint_bytes(config, vocab_size), batches * rows * row
 
 
 def processes_here() -> int:
-  """How many of the run's processes share this host, and its memory."""
+  """Counts the run's processes that share this host, and its memory."""
   if jax.process_count() == 1:
     return 1
   mine = np.uint32(zlib.crc32(platform.node().encode()))
@@ -63,7 +63,7 @@ def processes_here() -> int:
 
 
 def checkpoint(workdir: Path) -> Finding:
-  """Saves and restores through `Checkpoints` in the workdir's file system."""
+  """Saves and restores a checkpoint in the workdir's file system."""
   parent = nearest(workdir)
   mesh = sharding.make_mesh(jax.device_count(), 1)
   place = sharding.replicated(mesh)
@@ -74,7 +74,7 @@ def checkpoint(workdir: Path) -> Finding:
   like = jax.tree.map(
     lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), state
   )
-  # Process 0's name for it is everyone's.
+  # All processes use process 0's name for it.
   number = np.int32(os.getpid())
   if jax.process_count() > 1:
     number = multihost_utils.broadcast_one_to_all(number)
@@ -105,7 +105,7 @@ def checkpoint(workdir: Path) -> Finding:
 
 
 def _make_for_all(folder: Path) -> str:
-  """Process 0 makes it, all look whether they see it; "" or why not."""
+  """Makes a folder that all processes must see; returns "" or why not."""
   why = ""
   if jax.process_index() == 0:
     try:
@@ -124,7 +124,7 @@ def _make_for_all(folder: Path) -> str:
 
 
 def nearest(folder: Path) -> Path:
-  """The folder, or what is there of its path."""
+  """The folder, or the nearest parent that exists."""
   folder = Path(folder).absolute()
   while not folder.exists():
     folder = folder.parent
@@ -132,14 +132,14 @@ def nearest(folder: Path) -> Path:
 
 
 def disk(workdir: Path, needed: int | None) -> Finding:
-  """Room for checkpoints: the newest, the best and the one under way."""
+  """Checks the room for checkpoints, in bytes as of `needs`."""
   return _room("disk", nearest(workdir), needed)
 
 
 def shared_memory(
   needed: int | None, folder: Path = Path("/dev/shm")
 ) -> Finding:
-  """Room for the batches that worker processes hand over."""
+  """Checks the room for the batches that worker processes hand over."""
   if not folder.is_dir():
     return Finding(OK, "shared memory", f"no {folder} here")
   return _room("shared memory", folder, needed)
@@ -155,6 +155,7 @@ def _room(what: str, folder: Path, needed: int | None) -> Finding:
 
 
 def open_files() -> Finding:
+  """Checks how many files this process may have open."""
   soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
   if soft == resource.RLIM_INFINITY:
     return Finding(OK, "open files", "no limit")

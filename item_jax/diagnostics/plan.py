@@ -1,5 +1,7 @@
-"""Works out what a run will need: a Config and a machine in; memory and
-time out. Arithmetic alone: no data, no device."""
+"""Computes the memory and the time that a run will need on a machine.
+
+By arithmetic: it reads no data and uses no device.
+"""
 
 import copy
 import math
@@ -18,43 +20,50 @@ from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.optimizer import make_optimizer
 
-# The rest is for the libraries' own buffers and for what does not fit side by
-# side.
+# Of a chip's memory; the rest is for the libraries' own buffers and for gaps
+# between arrays.
 USABLE = 0.9
-CLASSES = 1_000  # of the task "category", where nobody says how many
+CLASSES = 1_000  # of the task "category", where the number is not given
+VOCAB_SIZE = 30_522  # BERT's, and the most that `prepare` learns by default
 
 
 class Machine(NamedTuple):
+  """The chips of a run."""
+
   chips: int
   memory: float  # bytes of a chip
   peak: float  # FLOP/s of a chip, of the config's dtype
-  mfu: float = 0.4  # share of the peak that the step's products reach
+  mfu: float = 0.4  # fraction of the peak that the step's products reach
 
 
 class Memory(NamedTuple):
   """Bytes on a chip."""
 
   parameters: int
-  moments: int
+  opt_state: int
   batch: int
   accumulated: int  # gradients summed over microbatches
   activations: int  # at the worst moment of a pass
   gathered: int  # split parameters made whole, once for both passes
   cast: int  # parameters in the dtype of the computation
   gradients: int  # all of them, as the update after the passes reads them
-  # New values that stand beside the old ones in the update, because a bad
-  # step keeps those: both moments, and what the parameters change by.
+  # New values beside the old ones in the update, because a skipped step keeps
+  # the old: both averages of the optimizer, and the change of the parameters.
   update: int
 
   @property
   def total(self) -> int:
-    """At most at once: the pass, or the update after it."""
+    """The most at one time: in the pass, or in the update after it."""
     passing = self.accumulated + self.activations + self.gathered + self.cast
     updating = self.gradients + self.update
-    return self.parameters + self.moments + self.batch + max(passing, updating)
+    return (
+      self.parameters + self.opt_state + self.batch + max(passing, updating)
+    )
 
 
 class Plan(NamedTuple):
+  """What a run needs on a machine."""
+
   config: Config
   machine: Machine
   flops_per_sample: float  # forward and backward, without recomputation
@@ -75,7 +84,7 @@ class Plan(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-  """As much of a tokenizer as sizes depend on."""
+  """The part of a tokenizer that the sizes of a model depend on."""
 
   size: int
   pad: int = 0
@@ -89,52 +98,55 @@ class Vocabulary(NamedTuple):
 def plan(
   config: Config, machine: Machine, *, vocab_size: int, classes: int = CLASSES
 ) -> Plan:
-  """What `config` needs on `machine`.
+  """Computes what `config` needs on `machine`.
 
   Args:
-    words: of the vocabulary.
+    vocab_size: tokens of the vocabulary.
     classes: of the task "category".
 
   Raises:
-    UserError: the config could not run on so many chips, or the machine's
-      numbers are none.
+    UserError: the config could not run on so many chips, or a number of the
+      machine is out of range.
   """
   for name, value in machine._asdict().items():
     if not 0 < value < math.inf:
       raise UserError(f"{name}={value}: must be above 0, and finite")
   if machine.mfu > 1:
-    raise UserError(f"mfu={machine.mfu}: a share of 1 at most")
+    raise UserError(f"mfu={machine.mfu}: a fraction, at most 1")
   if vocab_size <= len(Vocabulary(vocab_size).special):
     raise UserError(
-      f"vocab_size={vocab_size}: more than the special ones are needed"
+      f"vocab_size={vocab_size}: more than the special tokens are needed"
     )
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)
   task = _task(config, vocab_size, classes)
-  done = _recompute(config, task, vocab_size)
+  recompute = _recompute(config, task, vocab_size)
   state = _state_shapes(config, task)
   rate = machine.chips * machine.peak * machine.mfu
   return Plan(
     config=config,
     machine=machine,
     flops_per_sample=task.train_flops,
-    recompute=done,
+    recompute=recompute,
     samples=config.steps * config.batch_size,
     parameters=tasks.count_parameters(state.params),
     checkpoint=_bytes(state, 1),
     memory=_memory(config, state, machine.chips, vocab_size),
-    samples_per_second=rate / (task.train_flops * done),
+    samples_per_second=rate / (task.train_flops * recompute),
   )
 
 
 def checkpoint_bytes(config: Config, vocab_size: int) -> int:
-  """Of one checkpoint on disk."""
+  """Returns the size of one checkpoint on disk."""
   return _bytes(_state_shapes(config, _task(config, vocab_size)), 1)
 
 
 def changed(config: Config, options: dict) -> Config:
-  """A copy with {"optim.accumulate": 2, ...}; the mesh fills the devices."""
+  """Returns a copy with options such as {"optim.accumulate": 2}.
+
+  Its mesh fills all devices.
+  """
   config = copy.deepcopy(config)
   for name, value in options.items():
     group, leaf = name.split(".")
@@ -152,13 +164,13 @@ def _task(config: Config, vocab_size: int, classes: int = CLASSES):
 
 
 def _recompute(config: Config, task, vocab_size: int) -> float:
-  """Products that are done for each that counts: remat does a forward more."""
+  """Returns the factor on the products that remat repeats; 1.0 without it."""
   if not config.model.remat or config.model.name == "resnet50":
     return 1.0
   again = task.embed_flops
   if config.loss.align:
-    alone = changed(config, {"loss.align": 0.0})
-    views = task.train_flops - _task(alone, vocab_size).train_flops
+    without = changed(config, {"loss.align": 0.0})
+    views = task.train_flops - _task(without, vocab_size).train_flops
     again += views / 3
   return 1 + again / task.train_flops
 
@@ -170,7 +182,7 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   example = tasks.example_batch(config)
   kept = task_memory.count(
     config,
-    tasks.padded_vocab_size(config, Vocabulary(vocab_size)),
+    _task(config, vocab_size),
     attention="cudnn" if config.model.attention == "cudnn" else "xla",
     chips=chips,
   )
@@ -179,21 +191,21 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   itemsize = jnp.dtype(config.model.dtype).itemsize
   return Memory(
     parameters=part,
-    moments=_bytes(state, fsdp) - part,
+    opt_state=_bytes(state, fsdp) - part,
     batch=rows * sum(x.nbytes for x in example),
     accumulated=part if o.accumulate > 1 else 0,
     activations=kept.table
     + passing * (kept.pair + kept.other * config.batch_size),
     gathered=whole if part < whole else 0,
     cast=whole * itemsize // 4 if itemsize < 4 else 0,
-    # Sums over microbatches are float32, a lone pass's as it computes.
+    # Sums over microbatches are float32, a single pass's in model.dtype.
     gradients=part if o.accumulate > 1 else part * itemsize // 4,
     update=3 * part,
   )
 
 
 def _state_shapes(config: Config, task):
-  """The State of a run as `jax.ShapeDtypeStruct`."""
+  """Returns the State of a run as `jax.ShapeDtypeStruct`."""
   o = config.optim
   optimizer = make_optimizer(
     lambda step: o.lr, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
@@ -211,7 +223,7 @@ def _state_shapes(config: Config, task):
 
 
 def _bytes(shapes, fsdp: int) -> int:
-  """Of a tree on one device, as `sharding.for_state` lays it out."""
+  """Returns a tree's bytes on one device, as `sharding.for_state` splits it."""
   total = 0
   for leaf in jax.tree.leaves(shapes):
     split = sharding.split_axis(leaf.shape, fsdp) is not None

@@ -1,5 +1,4 @@
-"""Tells what a run will need: a Plan in; text, a table, and what to change
-where it does not fit out."""
+"""Formats a Plan as text, table or JSON, and finds changes that make it fit."""
 
 import math
 from collections.abc import Iterator
@@ -19,12 +18,12 @@ class Change(NamedTuple):
 
   options: dict[str, Any]
   plan: Plan  # with them
-  slowdown: float  # how many times the products
+  slowdown: float  # factor on the products
 
 
-# name, machine, model.dtype. Peaks and memories by the makers' datasheets.
+# (name, machine, model.dtype); peaks and memory from the makers' datasheets.
 MACHINES = (
-  # No bfloat16 in a V100's matrix units: XLA would compute in float32 anyhow.
+  # A V100's matrix units have no bfloat16: XLA would compute in float32.
   ("8 V100", Machine(8, 32 * GB, 15.7e12), "float32"),
   ("8 H100", Machine(8, 80 * GB, 989e12), "bfloat16"),
   ("TPU v5e-256", Machine(256, 16 * GB, 197e12), "bfloat16"),
@@ -35,7 +34,7 @@ SCALES = ((1, 512, 100_000), (10, 4_096, 125_000), (100, 16_384, 312_500))
 
 _PARTS = {
   "parameters": "parameters",
-  "moments": "moments",
+  "opt_state": "optimizer state",
   "batch": "batch",
   "accumulated": "in a pass: gradients summed so far",
   "activations": "in a pass: activations",
@@ -47,10 +46,10 @@ _PARTS = {
 
 
 def changes(made: Plan, *, vocab_size: int) -> list[Change]:
-  """Changes after which it fits, those that cost least first.
+  """Finds changes after which a run fits, the cheapest first.
 
-  Of each kind the smallest that is enough; of several kinds together where no
-  single one is; empty where nothing but more chips or a smaller batch helps.
+  Of each kind the smallest that is enough; several kinds together where no
+  single one is; empty where only more chips or a smaller batch would help.
   """
   for group in (_single, _several):
     found = []
@@ -67,7 +66,7 @@ def changes(made: Plan, *, vocab_size: int) -> list[Change]:
 
 
 def _with(made: Plan, options: dict, vocab_size: int) -> Plan | None:
-  """The plan with other options; None where it does not fit, or cannot be."""
+  """Returns the plan with other options, or None where it does not fit."""
   try:
     other = plan(
       changed(made.config, options), made.machine, vocab_size=vocab_size
@@ -78,7 +77,7 @@ def _with(made: Plan, options: dict, vocab_size: int) -> Plan | None:
 
 
 def _single(config: Config, chips: int) -> Iterator[list[dict]]:
-  """Options of one kind, from small to large."""
+  """Yields options of one kind each, from small to large."""
   if config.model.dropout and config.model.dropout_bits == "rbg" and chips > 1:
     yield [{"model.dropout_bits": "threefry2x32"}]
   yield _doubled(config, "optim.accumulate", config.batch_size // chips)
@@ -88,7 +87,7 @@ def _single(config: Config, chips: int) -> Iterator[list[dict]]:
 
 
 def _several(config: Config, chips: int) -> Iterator[list[dict]]:
-  """Kinds together; the generator that is split is in all of them."""
+  """Yields several kinds together, all with a generator that can be split."""
   split = {"model.dropout_bits": "threefry2x32"}
   split = split if config.model.dropout_bits == "rbg" else {}
   fsdp = (_doubled(config, "mesh.fsdp", chips) or [{}])[-1]
@@ -112,7 +111,7 @@ def _doubled(config: Config, name: str, most: int) -> list[dict]:
 
 
 def describe(made: Plan, *, vocab_size: int, decode_rate: float) -> str:
-  """The plan as text; with what to change where it does not fit."""
+  """Formats a plan as text, with changes where it does not fit."""
   if not decode_rate > 0:
     raise UserError(f"decode_rate={decode_rate}: must be above 0")
   c, m = made.config, made.machine
@@ -121,7 +120,7 @@ def describe(made: Plan, *, vocab_size: int, decode_rate: float) -> str:
   rate = made.samples_per_second
   lines = [
     f"task {c.task}, model {c.model.name} of {made.parameters:,} parameters,"
-    f" {vocab_size:,} words",
+    f" {vocab_size:,} tokens",
     f"{m.chips} chips of {m.memory / GB:g} GB and {m.peak / 1e12:g} TFLOP/s, of"
     f" which {m.mfu:.0%} are reached",
     f"work      {flops / 1e9:,.3f} GFLOPs a sample{again}; {c.steps:,} steps of"
@@ -171,11 +170,16 @@ def _advice(found: list[Change]) -> list[str]:
 
 
 def spell(options: dict[str, Any]) -> str:
+  """Spells options as flags of the command line."""
   return " ".join(f"--config.{k}={v}" for k, v in options.items())
 
 
 def table(config: Config, *, vocab_size: int, mfu: float) -> str:
-  """The run and 10 and 100 times its samples on three machines (Markdown)."""
+  """Formats a run, and 10 and 100 times its samples, on three machines.
+
+  Returns:
+    A table in Markdown.
+  """
   lines = [
     "| machine | samples | steps x batch | GB a chip | with | samples/s |"
     " days |",
@@ -217,8 +221,10 @@ def _arithmetic(made: Plan, mfu: float) -> str:
 
 
 def as_json(made: Plan, *, vocab_size: int, decode_rate: float) -> dict:
-  """The same numbers under names, for a program."""
+  """Returns the numbers of a plan as values of JSON."""
   m = made.machine
+  memory = made.memory._asdict() | {"total": made.memory.total}
+  memory["moments"] = memory.pop("opt_state")  # as version 0.1 called it
   return {
     "machine": m._asdict(),
     "words": vocab_size,
@@ -230,7 +236,7 @@ def as_json(made: Plan, *, vocab_size: int, decode_rate: float) -> dict:
     "days": made.seconds / _DAY,
     "images_per_second": made.samples_per_second,
     "decode_cores": math.ceil(made.samples_per_second / decode_rate),
-    "memory_bytes": made.memory._asdict() | {"total": made.memory.total},
+    "memory_bytes": memory,
     "fits": made.fits,
     "changes": []
     if made.fits

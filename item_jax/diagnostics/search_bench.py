@@ -1,38 +1,60 @@
-"""Times the exact search against the matrix product it cannot do without."""
+"""Times the exact search against a matrix product of the same size."""
 
-import json
+import dataclasses
 import os
 import time
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation.search import search
 
-ROUNDS = 3  # the best counts: a busy machine only ever slows one down
-_ROWS = 512  # queries a plain product; their scores are overwritten
+ROUNDS = 3  # the best counts: other work on the machine only slows one down
+_ROWS = 512  # queries in a plain product; their scores are overwritten
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchRates:
+  """How quick the search is."""
+
+  items: int
+  dim: int
+  queries: int
+  k: int
+  cores: int
+  seconds: float
+  queries_per_second: float
+  gflops: float  # a second, of 2 dim operations a pair
+  matmul_gflops: float  # the same of the plain product
+  ratio: float  # of the two
+
+  def to_dict(self) -> dict[str, Any]:
+    return dataclasses.asdict(self)
+
+  def __str__(self) -> str:
+    return (
+      f"exact top {self.k} of {self.items:,} x {self.dim} for"
+      f" {self.queries:,} queries: {self.queries_per_second:,.0f} queries/s,"
+      f" {self.gflops:,.1f} GFLOP/s; a plain matrix product"
+      f" {self.matmul_gflops:,.1f} GFLOP/s ({self.ratio:.0%}),"
+      f" {self.cores} cores"
+    )
 
 
 def bench_search(
-  *,
-  items: int,
-  dim: int,
-  queries: int,
-  k: int = 10,
-  json_path: Path | None = None,
-) -> dict:
-  """Searches random unit vectors and multiplies the same matrices.
+  *, items: int, dim: int, queries: int, k: int = 10
+) -> SearchRates:
+  """Searches random unit vectors, and multiplies the same matrices.
 
   Args:
     items: rows of the index.
-    dim: values a row.
+    dim: values in a row.
     queries: how many of these rows are queries.
-    k: results a query.
+    k: results of a query.
 
-  Returns:
-    queries_per_second, gflops (2 dim operations a pair) and seconds of the
-    search, gflops of the plain product (matmul_gflops), and their ratio.
+  Raises:
+    UserError: there is nothing to search.
   """
   if not 0 < queries <= items or dim < 1 or k < 1:
     raise UserError(
@@ -52,36 +74,26 @@ def bench_search(
       np.matmul(some_QD, vectors_ND.T, out=score_QI[: len(some_QD)])
 
   plain = found = float("inf")
-  for _ in range(ROUNDS):  # in turns, so that both meet the same machine
+  for _ in range(ROUNDS):  # in turns, so that both meet the same load
     plain = min(plain, _seconds(multiply))
     found = min(
       found, _seconds(lambda: search(vectors_ND, ids, k=k, queries=rows))
     )
   work = 2 * items * dim * queries / 1e9
-  result = {
-    "items": items,
-    "dim": dim,
-    "queries": queries,
-    "k": k,
-    "cores": len(os.sched_getaffinity(0))
+  return SearchRates(
+    items=items,
+    dim=dim,
+    queries=queries,
+    k=k,
+    cores=len(os.sched_getaffinity(0))
     if hasattr(os, "sched_getaffinity")
-    else os.cpu_count(),
-    "seconds": found,
-    "queries_per_second": queries / found,
-    "gflops": work / found,
-    "matmul_gflops": work / plain,
-    "ratio": plain / found,
-  }
-  print(
-    f"exact top {k} of {items:,} x {dim} for {queries:,} queries:"
-    f" {result['queries_per_second']:,.0f} queries/s,"
-    f" {result['gflops']:,.1f} GFLOP/s; a plain matrix product"
-    f" {result['matmul_gflops']:,.1f} GFLOP/s ({result['ratio']:.0%}),"
-    f" {result['cores']} cores"
+    else os.cpu_count() or 1,
+    seconds=found,
+    queries_per_second=queries / found,
+    gflops=work / found,
+    matmul_gflops=work / plain,
+    ratio=plain / found,
   )
-  if json_path:
-    Path(json_path).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-  return result
 
 
 def _seconds(work) -> float:

@@ -1,5 +1,4 @@
-"""Reads a profiler's trace: a folder of `jax.profiler.trace` in, the kernels
-that took the most time out."""
+"""Finds the kernels that took the most time in a trace of jax's profiler."""
 
 import collections
 import gzip
@@ -8,12 +7,16 @@ from pathlib import Path
 
 
 def largest_costs(folder: Path, most: int = 3) -> list[tuple[str, float]]:
-  """[(kernel, share of the device's busy time)], the largest first.
+  """Returns [(kernel, fraction of the device's busy time)], largest first.
 
-  Kernels are named without their numbers, so that the twelve layers' equal
-  kernels count as one. A GPU's are those of its streams, a TPU's XLA's
-  operations; on a CPU, where there are no kernels, the operations of XLA's
+  Kernels are named without their numbers, so that the equal kernels of twelve
+  layers count as one. Those of a GPU are in its streams, those of a TPU are
+  XLA's operations; on a CPU, which has no kernels, the operations of XLA's
   threads are counted. Empty where the trace has none of these.
+
+  Args:
+    folder: that `jax.profiler.trace` wrote.
+    most: how many.
   """
   traces = sorted(Path(folder).rglob("*.trace.json.gz"))
   if not traces:
@@ -33,7 +36,7 @@ def largest_costs(folder: Path, most: int = 3) -> list[tuple[str, float]]:
     for at, lane in thread.items()
     if "/device:" in process.get(at[0], "")
   }
-  # A GPU has a lane of operations too, beside its streams: the same work again.
+  # A GPU also has a lane of operations: the same work as in its streams.
   kernels = {at for at, lane in lanes.items() if "Stream" in lane}
   kernels = kernels or {at for at, lane in lanes.items() if lane == "XLA Ops"}
   total = collections.Counter()
@@ -51,5 +54,5 @@ def largest_costs(folder: Path, most: int = 3) -> list[tuple[str, float]]:
 
 
 def _family(name: str) -> str:
-  """ "fusion.123" and "loop_fusion_7" by their kind."""
+  """A kernel's name without its number: "fusion" of "fusion.123"."""
   return name.rstrip("0123456789._") or name

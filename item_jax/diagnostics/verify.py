@@ -1,10 +1,10 @@
-"""A folder that some command wrote in; what of it is whole and what is not
-out, every byte read."""
+"""Checks every byte of what a command wrote against its manifests."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from item_jax.comparison.files import DROPPED, RESULT_FILE
 from item_jax.data.records import (
   CATALOGUE,
   BadRecord,
@@ -17,29 +17,26 @@ from item_jax.evaluation.items import EXPORTED, find_export_damage
 from item_jax.files import MANIFEST, CorruptError, find_damage, read_json
 from item_jax.training.run import RUN_FILE, read_run
 
+# The states of what is found, as the command prints them.
 WHOLE = "whole"
-DAMAGED = "damaged"  # written to the end, and not that any more
-UNFINISHED = "unfinished"  # never written to the end, or it lost what says so
-NOT_WHOLE = 1  # exit code
+CORRUPT = "damaged"  # it was complete, and has changed since
+UNFINISHED = "unfinished"  # never complete, or what says so was deleted
 
-# `compare` writes it beside the workdir of a run that has ended.
-RESULT_FILE = "result.json"
-DROPPED = "dropped"  # there: of a tuning run only the score is kept
 _CHECKPOINTS = "checkpoints"
 _META = "meta.json"
 
 
 class Finding(NamedTuple):
-  """What is known of one thing; of one damaged there may be several."""
+  """What was found of one thing; there may be several of a corrupt one."""
 
-  state: str  # WHOLE, DAMAGED or UNFINISHED
+  state: str  # WHOLE, CORRUPT or UNFINISHED
   text: str  # begins with the path
 
 
 def kind_of(path: Path) -> str:
-  """ "data set", "run", "export", "checkpoint" or "comparison".
+  """Returns "data set", "run", "export", "checkpoint" or "comparison".
 
-  Whatever single file of it is missing, it is still told.
+  A folder is recognised even if any single file of it is missing.
 
   Raises:
     FileNotFoundError: there is no such folder.
@@ -70,11 +67,11 @@ def kind_of(path: Path) -> str:
 
 
 def verify(path: Path, *, records: bool = False) -> Iterator[Finding]:
-  """Compares a folder with what was written; goes on after what is damaged.
+  """Yields what is whole in a folder and what is not.
 
   Args:
-    records: whether each record of a data set is read too, which says which
-      of them are lost with a damaged shard.
+    records: whether to read each record of a data set too, and name those that
+      are lost with a corrupt shard.
 
   Raises:
     FileNotFoundError, UserError: as `kind_of`, before anything is yielded.
@@ -103,7 +100,7 @@ def _verify_data(path: Path, records: bool) -> Iterator[Finding]:
       " off; the same command begins anew",
     )
     return
-  yield from _of(path, find_damage(path))
+  yield from _state_of(path, find_damage(path))
   if records:
     yield from _verify_records(path)
 
@@ -112,7 +109,7 @@ def _verify_records(path: Path) -> Iterator[Finding]:
   try:
     store = Store(path, read_json(path / CATALOGUE))
   except (UserError, OSError) as error:
-    yield Finding(DAMAGED, f"{path}: its records cannot be found: {error}")
+    yield Finding(CORRUPT, f"{path}: its records cannot be found: {error}")
     return
   for split in in_order(store.sizes):
     source, fingerprint = store.source(split), Fingerprint()
@@ -122,20 +119,20 @@ def _verify_records(path: Path) -> Iterator[Finding]:
         fingerprint.add(source[number])
       except BadRecord as error:
         bad += 1
-        yield Finding(DAMAGED, str(error))
-    said = f"{path}: {len(source)} records of {split}"
+        yield Finding(CORRUPT, str(error))
+    text = f"{path}: {len(source)} records of {split}"
     if bad:
-      yield Finding(DAMAGED, f"{said}, {bad} of them cannot be read")
+      yield Finding(CORRUPT, f"{text}, {bad} of them cannot be read")
     elif fingerprint.hexdigest() != store.fingerprints.get(split):
-      yield Finding(DAMAGED, f"{said} are not those of {CATALOGUE}")
+      yield Finding(CORRUPT, f"{text} are not those of {CATALOGUE}")
     else:
-      yield Finding(WHOLE, said)
+      yield Finding(WHOLE, text)
 
 
 def _verify_run(path: Path) -> Iterator[Finding]:
   yield from _verify_head(path)
   folder = path / _CHECKPOINTS
-  # Others are saves that were cut off; the next start removes them.
+  # Others are saves that were cut off; the next start deletes them.
   steps = [p for p in folder.glob("*") if p.name.isdecimal() and p.is_dir()]
   for step in sorted(steps, key=lambda p: int(p.name)):
     yield from _verify_checkpoint(step)
@@ -144,18 +141,18 @@ def _verify_run(path: Path) -> Iterator[Finding]:
 
 
 def _verify_head(path: Path) -> Iterator[Finding]:
-  """A run's settings, without its checkpoints."""
+  """Checks a run's record, without its checkpoints."""
   try:
     read_run(path)
   except (UserError, FileNotFoundError) as error:
-    yield Finding(DAMAGED, str(error))
+    yield Finding(CORRUPT, str(error))
   else:
     yield Finding(WHOLE, f"{path / RUN_FILE} and its tokenizer")
 
 
 def _verify_checkpoint(path: Path) -> Iterator[Finding]:
   if (path / MANIFEST).exists():
-    yield from _of(path, find_damage(path))
+    yield from _state_of(path, find_damage(path))
   else:
     yield Finding(
       UNFINISHED,
@@ -165,7 +162,7 @@ def _verify_checkpoint(path: Path) -> Iterator[Finding]:
 
 def _verify_export(path: Path) -> Iterator[Finding]:
   if (path / _META).exists():
-    yield from _of(path, find_export_damage(path))
+    yield from _state_of(path, find_export_damage(path))
   else:
     yield Finding(
       UNFINISHED,
@@ -175,7 +172,7 @@ def _verify_export(path: Path) -> Iterator[Finding]:
 
 
 def _verify_comparison(path: Path) -> Iterator[Finding]:
-  """Its runs and exports; its tables are made of them and can be made again."""
+  """Checks its runs and exports, from which its tables can be made again."""
   folder = path / "runs"
   homes = {p.parent for p in folder.rglob(RUN_FILE)}
   homes |= {p.parent for p in folder.rglob(_CHECKPOINTS)}
@@ -190,15 +187,16 @@ def _verify_comparison(path: Path) -> Iterator[Finding]:
 
 
 def _dropped(run: Path) -> bool:
+  """Whether the checkpoints of a run were deleted on purpose."""
   try:
-    said = read_json(run / RESULT_FILE)
+    result = read_json(run / RESULT_FILE)
   except (FileNotFoundError, CorruptError):
     return False
-  # Of a tuning run that does not say it is not known; earlier ones did not.
+  # Earlier versions did not record it of tuning runs.
   tuned = run.name.startswith("tune-")
-  return isinstance(said, dict) and bool(said.get(DROPPED, tuned))
+  return isinstance(result, dict) and bool(result.get(DROPPED, tuned))
 
 
-def _of(path: Path, damage: Iterator[str]) -> Iterator[Finding]:
-  found = [Finding(DAMAGED, text) for text in damage]
+def _state_of(path: Path, damage: Iterator[str]) -> Iterator[Finding]:
+  found = [Finding(CORRUPT, text) for text in damage]
   yield from found or [Finding(WHOLE, str(path))]

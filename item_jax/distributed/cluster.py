@@ -1,6 +1,8 @@
-"""Joins the processes of one run: flags and the environment in,
-`jax.distributed` set up out; an error where that cannot be, so that no
-process ever works alone that is one of many."""
+"""Joins the processes of one run, as flags and the environment describe it.
+
+Where they cannot meet that is an error, so that no process that is one of many
+ever works by itself.
+"""
 
 import argparse
 import contextlib
@@ -14,17 +16,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from item_jax import __version__
+from item_jax.distributed.private_apis import jax_cluster
 from item_jax.distributed.processes import (
   EXIT_STALLED,
   EXIT_START_AGAIN,
   on_abort,
+  write_last_message,
 )
 from item_jax.errors import UserError
 
 STALL_SECONDS = 600
-# Where the clock of stalls is off, joining and leaving still have an end.
+# Joining and leaving have an end where the watchdog is off, too.
 _JOIN_SECONDS = 300
-_FAREWELL = 3  # s in which the other processes read what there is to read
+_DRAIN_DELAY = 3  # s in which the other processes read the last keys
 # What may differ between the processes of one run.
 _OWN_FLAGS = ("--process_id", "--coordinator")
 _KEYS = "item_jax/join"
@@ -43,7 +47,7 @@ COUNTS = {
 
 
 def add_flags(sub: argparse.ArgumentParser) -> None:
-  """Adds what `join` reads, to a command that many processes run together."""
+  """Adds the flags of `join` to a command that many processes run together."""
   sub.add_argument(
     "--distributed",
     action="store_true",
@@ -74,16 +78,16 @@ def join(
   *,
   stops_together: bool = False,
 ) -> None:
-  """Joins the other processes of this run; nothing where there is one.
+  """Joins the other processes of this run; does nothing where there are none.
 
-  To be called before anything else asks jax for devices.
+  Call it before anything else uses jax's devices.
 
   Args:
     args: with the flags of `add_flags`.
-    same: {name: value as of JSON} that must not differ between processes,
-      besides versions, the command and the number of devices.
-    stops_together: whether jax takes SIGTERM, for all processes to agree on a
-      moment (`stopping.PreemptionHandler`); else each of them has its own.
+    same: {name: JSON value} that must not differ between processes, besides
+      versions, the command and the number of devices.
+    stops_together: whether jax handles SIGTERM, so that all processes agree on
+      a step (`preemption.PreemptionHandler`); else each handles its own.
 
   Raises:
     UserError: the flags, the environment and the other processes don't fit
@@ -92,7 +96,7 @@ def join(
   many = _check_flags(args)
   if not many:
     if args.num_processes is None:
-      _refuse_to_be_alone()
+      _refuse_single_process()
     return
   seconds = int(args.stall_seconds) or _JOIN_SECONDS
   import jax
@@ -111,15 +115,8 @@ def join(
 def store():
   """The key-value store of the processes; None where there is one process."""
   if "jax" not in sys.modules:
-    return None  # who has not loaded it has not joined
-  return _state().client
-
-
-def _state():
-  # The one place that knows where jax 0.10 keeps it: it has no public name.
-  from jax._src import distributed
-
-  return distributed.global_state
+    return None  # a process that has not loaded it has not joined
+  return jax_cluster().client
 
 
 def _check_flags(args) -> bool:
@@ -134,47 +131,42 @@ def _check_flags(args) -> bool:
     "--num_processes": args.num_processes,
     "--process_id": args.process_id,
   }
-  said = [name for name, value in given.items() if value is not None]
-  if args.distributed and said:
+  present = [name for name, value in given.items() if value is not None]
+  if args.distributed and present:
     raise UserError(
-      f"--distributed finds out what {', '.join(said)} says: give one or the"
+      f"--distributed finds out what {', '.join(present)} says: give one or the"
       " other"
     )
-  if said == ["--num_processes"] and args.num_processes == 1:
+  if present == ["--num_processes"] and args.num_processes == 1:
     return False
-  if said and len(said) < len(given):
-    missing = [name for name in given if name not in said]
+  if present and len(present) < len(given):
+    missing = [name for name in given if name not in present]
     raise UserError(
-      f"{', '.join(said)} without {', '.join(missing)}: give all three"
+      f"{', '.join(present)} without {', '.join(missing)}: give all three"
     )
-  if said and not 0 <= args.process_id < args.num_processes:
+  if present and not 0 <= args.process_id < args.num_processes:
     raise UserError(
       f"--process_id={args.process_id} is not between 0 and"
       f" --num_processes={args.num_processes} less one"
     )
-  if said and not args.coordinator.rpartition(":")[2].isdigit():
+  if present and not args.coordinator.rpartition(":")[2].isdigit():
     raise UserError(f"--coordinator={args.coordinator} is no HOST:PORT")
-  return args.distributed or bool(said)
+  return args.distributed or bool(present)
 
 
-def _refuse_to_be_alone() -> None:
+def _refuse_single_process() -> None:
   """Raises UserError where the environment says that there are others."""
-  found = _others(os.environ)
+  found = [
+    f"{name}={os.environ[name]}"
+    for name, count in COUNTS.items()
+    if os.environ.get(name) and count(os.environ[name]) > 1
+  ]
   if found:
     raise UserError(
       f"this is one of many processes ({', '.join(found)}), each of which"
       " would work alone: give --distributed, or --num_processes=1 if it is"
       " meant to be alone"
     )
-
-
-def _others(environment: Mapping[str, str]) -> list[str]:
-  """The variables, as NAME=VALUE, that say that there are other processes."""
-  return [
-    f"{name}={environment[name]}"
-    for name, count in COUNTS.items()
-    if environment.get(name) and count(environment[name]) > 1
-  ]
 
 
 def _initialize(args, seconds: int) -> None:
@@ -194,7 +186,7 @@ def _initialize(args, seconds: int) -> None:
     )
 
   def end() -> None:
-    print(f"item-jax: error: {hint}", file=sys.stderr, flush=True)
+    write_last_message(f"item-jax: error: {hint}", sys.stderr)
     os._exit(2)
 
   # jax aborts where processes don't meet, and prints why.
@@ -204,34 +196,33 @@ def _initialize(args, seconds: int) -> None:
       args.coordinator,
       args.num_processes,
       args.process_id,
-      # What is said is done: no environment adds to it.
+      # The flags count: no environment adds to them.
       cluster_detection_method=None if args.distributed else "deactivate",
       initialization_timeout=seconds,
-      # jax ends a process whose peer is silent without a word about where
-      # the run was: `stall` is to be first.
+      # jax ends a process whose peer is silent, and does not say where the
+      # run was: the watchdog must be first.
       heartbeat_timeout_seconds=2 * seconds + 30,
       shutdown_timeout_seconds=seconds,
     )
   except (ValueError, RuntimeError, KeyError) as error:
     raise UserError(f"{hint} ({first_line(error)})") from error
-  on_abort(_lost)
+  on_abort(_end_without_peer)
 
 
-def _lost() -> None:
-  print(
+def _end_without_peer() -> None:
+  write_last_message(
     "item-jax: stalled: another process of this run is gone, as jax says above",
-    file=sys.stderr,
-    flush=True,
+    sys.stderr,
   )
   os._exit(EXIT_STALLED)
 
 
 def end(code: int) -> int:
-  """The exit code of a command, or where it failed as one of many the end.
+  """Returns a command's exit code; ends one of many processes that failed.
 
   Python's own end would wait for the other processes, and they for this one,
-  until jax aborts it with another code and another reason. It is to wait where
-  nothing failed: where all start again, or some have found something wrong (1).
+  until jax aborts it with another code and another reason. Waiting is right
+  where nothing failed: all start again, or some found something wrong (1).
   """
   if code not in (0, 1, EXIT_START_AGAIN) and store() is not None:
     _leave(code)
@@ -247,7 +238,7 @@ def _leave(code: int) -> None:
 
 @contextlib.contextmanager
 def failing_at_once() -> Iterator[None]:
-  """The same for an error that nobody expects: its traceback and code 1."""
+  """Ends one of many processes at an unexpected error: traceback and code 1."""
   failed = True
   try:
     yield
@@ -268,29 +259,29 @@ def first_line(error: BaseException) -> str:
 def _check_alike(same: Mapping[str, Any], seconds: int) -> None:
   import jax
 
-  said = _state().num_processes
+  count = jax_cluster().num_processes
   facts = {
     "item_jax": __version__,
     "jax": jax.__version__,
     "python": platform.python_version(),
     "command": strip_own(sys.argv[1:]),
-    "number of processes": said,
+    "number of processes": count,
     **same,
   }
   # Before jax looks for devices: for that it waits for all processes.
   _compare("what runs", facts, seconds)
-  if jax.process_count() != said:
+  if jax.process_count() != count:
     raise UserError(
-      f"{said} processes have met, jax counts {jax.process_count()}"
+      f"{count} processes have met, jax counts {jax.process_count()}"
     )
   _compare("devices", {"local devices": jax.local_device_count()}, seconds)
 
 
 def _compare(what: str, facts: Mapping[str, Any], seconds: int) -> None:
   """Raises UserError, in every process, where one has something else."""
-  client, me = store(), _state().process_id
+  client, me = store(), jax_cluster().process_id
   keys = f"{_KEYS}/{what}"
-  # Process 0's are read by all; of the others only what differs is said.
+  # All read those of process 0; the others write only what differs.
   if me == 0:
     client.key_value_set(f"{keys}/facts", json.dumps(facts))
   theirs = json.loads(
@@ -307,21 +298,21 @@ def _compare(what: str, facts: Mapping[str, Any], seconds: int) -> None:
   client.wait_at_barrier(f"{keys}/compared", seconds * 1000)
   found = [t for _, t in client.key_value_dir_get(f"{keys}/differs") if t]
   if found:
-    if me == 0:  # with it the store goes, and jax aborts who misses that
-      time.sleep(_FAREWELL)
+    if me == 0:  # the store ends with it, and jax aborts who still reads
+      time.sleep(_DRAIN_DELAY)
     raise UserError(
       "the processes of a run must be alike; process 0 has it otherwise:\n"
       + "\n".join(found)
     )
 
 
-def strip_own(words: list[str]) -> list[str]:
-  """Words of a command without those that are each process's own."""
-  kept, rest = [], iter(words)
-  for word in rest:
-    name, given, _ = word.partition("=")
+def strip_own(argv: list[str]) -> list[str]:
+  """The arguments of a command without those that are each process's own."""
+  kept, rest = [], iter(argv)
+  for argument in rest:
+    name, equals, _ = argument.partition("=")
     if name not in _OWN_FLAGS:
-      kept.append(word)
-    elif not given:
-      next(rest, None)  # its value is a word of its own
+      kept.append(argument)
+    elif not equals:
+      next(rest, None)  # its value is the next argument
   return kept

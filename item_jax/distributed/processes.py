@@ -1,5 +1,9 @@
-"""How processes end: when a signal asks for it, with their parent, and not
-without a last word."""
+"""Ends processes well: on a signal, with their parent, with a last message.
+
+The exit codes are those of the command line. They stand here because some ends
+cannot wait for it: a thread ends the process while the main thread compiles,
+waits for another process, or holds a library that aborts.
+"""
 
 import contextlib
 import ctypes
@@ -11,91 +15,113 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from multiprocessing import shared_memory
+from typing import TextIO
 
+from item_jax.distributed import private_apis
 from item_jax.errors import UserError
 
-# EX_TEMPFAIL: the same command, started again, goes on from where it was.
+# EX_TEMPFAIL: the same command, started again, continues where it was.
 EXIT_START_AGAIN = 75
-EXIT_FAILED = 4  # the work went wrong on the way: of the disk, or of itself
-EXIT_STALLED = 6  # another process of the run, or this one, stood still or died
-ASK_TO_STOP = (signal.SIGTERM, signal.SIGINT)
+EXIT_FAILED = 4  # the work failed on the way: a disk, or the work itself
+EXIT_STALLED = 6  # a process of the run, maybe this one, stood still or died
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 @contextlib.contextmanager
-def heard(hear: Callable[[int], None]) -> Iterator[None]:
-  """Has a thread told of each signal that Python handles, at once.
+def notified_of_signals(notify: Callable[[int], None]) -> Iterator[None]:
+  """Calls `notify` in a thread, at once, for each signal that Python handles.
 
   Handlers run in the main thread between two steps of Python, which may be
-  minutes apart: a compiler takes them, and who waits for other processes.
+  minutes apart while it compiles or waits for other processes.
   """
-  woken, wakes = os.pipe()
-  os.set_blocking(wakes, False)
-  before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+  read_end, write_end = os.pipe()
+  os.set_blocking(write_end, False)
+  before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
 
   def listen() -> None:
-    while number := os.read(woken, 1):
-      hear(number[0])
-    os.close(woken)
+    while number := os.read(read_end, 1):
+      notify(number[0])
+    os.close(read_end)
 
   threading.Thread(target=listen, daemon=True).start()
   try:
     yield
   finally:
     signal.set_wakeup_fd(before)
-    os.close(wakes)  # ends the thread
+    os.close(write_end)  # ends the thread
 
 
 @contextlib.contextmanager
 def ended_by_signals(code: int) -> Iterator[None]:
   """SIGTERM and Ctrl-C end the process with `code`, whatever it is busy with.
 
-  Until somebody else handles them; and not Ctrl-C where a shell had it ignored.
+  Until somebody else handles them; Ctrl-C stays ignored where a shell ignores
+  it.
   """
+  global _ends_on_signals
 
   def end(number: int, frame=None) -> None:
     del number, frame
-    if _farewell is not None:
-      _farewell()
+    if _before_end is not None:
+      _before_end()
     os._exit(code)
 
-  def hear(number: int) -> None:
+  def notify(number: int) -> None:
     if signal.getsignal(number) is end:
       end(number)
 
-  with heard(hear):
+  with notified_of_signals(notify):
     before = {
       number: signal.signal(number, end)
-      for number in ASK_TO_STOP
+      for number in STOP_SIGNALS
       if signal.getsignal(number) is not signal.SIG_IGN
     }
+    _ends_on_signals = True
     try:
       yield
     finally:
+      _ends_on_signals = False
       for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def before_end(say: Callable[[], None] | None) -> None:
-  """What `ended_by_signals` calls before it ends the process; None: nothing."""
-  global _farewell
-  _farewell = say
+_ends_on_signals = False
 
 
-_farewell = None
+def ends_on_signals() -> bool:
+  """Whether this process runs in `ended_by_signals`: a command, no notebook."""
+  return _ends_on_signals
+
+
+def before_end(call: Callable[[], None] | None) -> None:
+  """Sets what `ended_by_signals` calls before it ends the process, if any."""
+  global _before_end
+  _before_end = call
+
+
+_before_end = None
+
+
+def write_last_message(text: str, stream: TextIO) -> None:
+  """Writes a line of a process that is about to end.
+
+  Not by logging: a thread that hangs in it may hold its lock for ever.
+  """
+  stream.write(text + "\n")
+  stream.flush()
 
 
 def die_with_parent(parent: int) -> None:
-  """Makes the kernel kill this process when its parent ends, however.
+  """Makes the kernel kill this process when its parent ends, however it ends.
 
-  To be called first thing in a worker. Linux only; elsewhere a worker ends
-  when its pipe to the parent breaks.
+  A worker calls it first. Linux only; elsewhere a worker ends when its pipe to
+  the parent breaks.
 
   Args:
-    parent: the parent's process id, as the parent saw it: it may have ended
-      before this process could ask.
+    parent: the parent's process id, as the parent saw it: the parent may have
+      ended before this process could ask for it.
   """
   if not _LINUX:
     return
@@ -105,37 +131,34 @@ def die_with_parent(parent: int) -> None:
 
 
 def on_abort(end: Callable[[], None]) -> None:
-  """Calls `end` when a library aborts this process; the last one given.
+  """Calls `end` when a library aborts this process; the last one set counts.
 
-  C's abort() asks no Python handler: that would run between two steps of a
-  main thread that may wait for ever. This one runs at once, in whichever
-  thread aborts, and is to end the process; else it aborts after all.
+  C's abort() calls no Python handler: that would run between two steps of a
+  main thread that may wait for ever. `end` runs at once, in the thread that
+  aborts, and must end the process; otherwise the process aborts after it.
   """
-  global _last_word
-  _last_word = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: end())
+  global _abort_handler
+  _abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: end())
   libc = ctypes.CDLL(None)
   libc.signal.restype = ctypes.c_void_p
   libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
-  libc.signal(signal.SIGABRT, ctypes.cast(_last_word, ctypes.c_void_p))
+  libc.signal(signal.SIGABRT, ctypes.cast(_abort_handler, ctypes.c_void_p))
 
 
-_last_word = None  # kept: the C library holds its bare address
+_abort_handler = None  # kept alive: the C library holds only its address
 
 
 def name_shared_memory(owner: int) -> None:
-  """Makes names of shared memory say for whom it is; to be called in a worker.
-
-  What Python calls its segments by has no public name (3.11 to 3.14).
-  """
-  shared_memory._SHM_NAME_PREFIX = "/" + shared_memory_prefix(owner)
+  """Names this worker's shared memory after the process that it works for."""
+  private_apis.name_shared_memory(shared_memory_prefix(owner))
 
 
 def sweep_shared_memory() -> None:
   """Has the segments of `name_shared_memory` removed when this process ends.
 
-  Python's own tracker removes those that it was told of: not what a process
-  had made, but not yet told of, when it was killed. So a shell waits for the
-  end of this process, lets the tracker have its turn, and looks itself.
+  Python's own tracker removes those that it was notified of, which leaves out
+  what a killed process had created but not yet reported. So a shell waits for
+  the end of this process, gives the tracker two seconds, and looks itself.
   """
   if not _LINUX:
     return
@@ -148,7 +171,7 @@ def sweep_shared_memory() -> None:
         'read -r _; sleep 2; rm -f "/dev/shm/$0"*',
         shared_memory_prefix(os.getpid()),
       ],
-      stdin=subprocess.PIPE,  # ends with this process, however
+      stdin=subprocess.PIPE,  # ends with this process, however it ends
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
       start_new_session=True,  # a signal to the whole group is not for it
@@ -159,17 +182,17 @@ _sweeper = None
 
 
 def shared_memory_prefix(owner: int) -> str:
-  """What the segments made for a process begin with."""
+  """How the names of segments begin that were made for process `owner`."""
   # Containers that share /dev/shm give the same numbers to their processes.
-  space = 0
-  with contextlib.suppress(OSError):  # none but Linux's have it
-    space = os.stat("/proc/self/ns/pid").st_ino
-  whose = zlib.crc32(f"{space} {owner}".encode())
-  return f"i{whose & 0xFFFFFF:06x}_"  # a name has 14 letters on some systems
+  namespace = 0
+  with contextlib.suppress(OSError):  # only Linux has it
+    namespace = os.stat("/proc/self/ns/pid").st_ino
+  code = zlib.crc32(f"{namespace} {owner}".encode())
+  return f"i{code & 0xFFFFFF:06x}_"  # a name has 14 letters on some systems
 
 
 def allow_open_files(count: int) -> None:
-  """Raises this process's soft limit of open files where it is below `count`.
+  """Raises this process's soft limit of open files to at least `count`.
 
   Raises:
     UserError: its hard limit is lower.
@@ -186,13 +209,13 @@ def allow_open_files(count: int) -> None:
 
 
 def alive(pid: int) -> bool:
-  """Whether another process of this machine has that number."""
-  if pid == os.getpid():  # it had this number before us
+  """Whether another process of this machine has the number `pid`."""
+  if pid == os.getpid():  # it had this number before this process
     return False
   try:
     os.kill(pid, 0)
   except ProcessLookupError:
     return False
   except PermissionError:
-    pass  # somebody else's, but alive
+    pass  # another user's, but alive
   return True

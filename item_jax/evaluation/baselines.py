@@ -1,9 +1,11 @@
-"""The baselines every reader asks for: titles or photos in, what they find out.
+"""Scores the baselines that nothing was trained for: TF-IDF and thumbnails.
 
-Word counts of titles (TF-IDF) and a colour thumbnail of the photo, ranked by
+Token counts of titles (TF-IDF) and a colour thumbnail of the image, ranked by
 the same rules as embeddings, so that one scorer serves all.
 """
 
+import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 
 import cv2
@@ -12,7 +14,7 @@ import scipy.sparse
 import simplejpeg
 
 from item_jax.data.images import BadImage
-from item_jax.data.records import BadRecord, Record, Store
+from item_jax.data.records import BadRecord, Dataset, Record, open_dataset
 from item_jax.data.unreadable import listed
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
@@ -24,20 +26,47 @@ from item_jax.evaluation.ranking import (
 )
 from item_jax.evaluation.search import GRID, rounded
 
+logger = logging.getLogger(__name__)
+
 SIDE = 16  # pixels of a thumbnail
 
 
-def read(
-  store: Store, split: str, *values: Callable[[Record], object]
-) -> tuple[Items, tuple[list, ...]]:
-  """A split's items, and of each record what each of `values` makes of it.
+def tfidf(
+  data: str | os.PathLike | Dataset, split: str = "test", **options
+) -> retrieval.Scores:
+  """Scores same-product search by the TF-IDF of titles.
 
-  One that cannot be read keeps its place, as in an export: it is called
-  "test[17]" and has nothing; one whose photo is broken has no photo. They are
-  counted and named.
+  Args:
+    data: a prepared catalogue, or its folder.
+    options: k, bootstrap and seed, as of `retrieval.score`.
+  """
+  items, (titles,) = read(_opened(data), split, title)
+  return score_titles(titles, items, **options)
+
+
+def thumbnail(
+  data: str | os.PathLike | Dataset, split: str = "test", **options
+) -> retrieval.Scores:
+  """Scores same-product search by thumbnails; arguments as of `tfidf`."""
+  items, (thumbnails,) = read(_opened(data), split, small_image)
+  return score_images(thumbnails, items, **options)
+
+
+def _opened(data: str | os.PathLike | Dataset) -> Dataset:
+  return data if isinstance(data, Dataset) else open_dataset(data)
+
+
+def read(
+  dataset: Dataset, split: str, *values: Callable[[Record], object]
+) -> tuple[Items, tuple[list, ...]]:
+  """Reads a split's items, and what each of `values` makes of each record.
+
+  One that cannot be read keeps its row, as in an export: it is called
+  "test[17]" and has nothing; one whose image is broken has no image. They are
+  counted and named in the log.
   """
   items, found = Items([], [], []), tuple([] for _ in values)
-  source, unreadable = store.source(split), []
+  source, unreadable = dataset.source(split), []
   for number in range(len(source)):
     try:
       record = source[number]
@@ -55,9 +84,9 @@ def read(
     for held, one in zip(found, made, strict=True):
       held.append(one)
   if unreadable:
-    print(
+    logger.info(
       f"split {split!r}: {len(unreadable)} of {len(source)} listings, or their"
-      f" photos, cannot be read: {listed(unreadable)}"
+      f" images, cannot be read: {listed(unreadable)}"
     )
   return items, found
 
@@ -66,8 +95,8 @@ def title(record: Record) -> str:
   return record.title
 
 
-def small_photo(record: Record) -> np.ndarray | None:
-  """Its thumbnail; None where there is no photo.
+def small_image(record: Record) -> np.ndarray | None:
+  """Makes a record's thumbnail; None where there is no image.
 
   Raises:
     BadImage: it is not what was prepared.
@@ -75,7 +104,7 @@ def small_photo(record: Record) -> np.ndarray | None:
   if not record.image:
     return None
   try:
-    return thumbnail(simplejpeg.decode_jpeg(record.image))
+    return shrink(simplejpeg.decode_jpeg(record.image))
   except ValueError as error:
     raise BadImage(str(error)) from error
 
@@ -84,50 +113,43 @@ def score_titles(
   titles: Sequence[str],
   items: Items,
   *,
-  ks: Sequence[int] = (10,),
+  k: int | Sequence[int] = (1, 5, 10),
   **options,
-) -> retrieval.Scored:
-  """Search by words; options as of `retrieval.score_found`."""
-  k = retrieval.results_needed(ks, items.rows("index"))
-  found = search_sparse(tfidf(titles), items.ids, k=k)
-  return retrieval.score_found(found, items, ks=ks, **options)
+) -> retrieval.Scores:
+  """Scores a search by TF-IDF; options as of `retrieval.score_found`."""
+  found = search_sparse(
+    tfidf_vectors(titles),
+    items.ids,
+    k=retrieval.results_needed(k, items.rows("index")),
+  )
+  return retrieval.score_found(found, items, k=k, **options)
 
 
-def score_photos(
+def score_images(
   thumbnails: Sequence[np.ndarray | None], items: Items, **options
-) -> retrieval.Scored:
-  """Search by colours; options as of `retrieval.score`."""
+) -> retrieval.Scores:
+  """Scores a search by colours; options as of `retrieval.score`."""
   return retrieval.score(colours(thumbnails), items, **options)
 
 
-def tfidf(titles: Iterable[str]) -> scipy.sparse.csr_array:
-  """Weighted word counts of titles, rows of unit length (or empty).
+def tfidf_vectors(titles: Sequence[str]) -> scipy.sparse.csr_array:
+  """Weighs the words of titles by TF-IDF, rows of unit length (or empty).
 
   Words are what stands between spaces, in lower case. A word's weight is its
-  count in the title times ln((1 + N) / (1 + titles that have it)) + 1, the
-  smoothed form that scikit-learn has made the usual one.
+  count in the title times ln((1 + N) / (1 + titles that have it)) + 1.
 
   Returns:
-    float64 [N, words]; a title without a word is a row of zeros.
+    float64 [N, words], columns in the order in which words first occur; a
+    title without a word is a row of zeros.
   """
-  numbers: dict[str, int] = {}
-  columns, ends = [], [0]
-  for title in titles:
-    words = title.lower().split()
-    columns += [numbers.setdefault(word, len(numbers)) for word in words]
-    ends.append(len(columns))
-  count_NV = scipy.sparse.csr_array(
-    (np.ones(len(columns)), np.array(columns, np.int64), np.array(ends)),
-    shape=(len(ends) - 1, len(numbers)),
-  )
-  count_NV.sum_duplicates()
-  having_V = np.bincount(count_NV.indices, minlength=len(numbers))
-  weight_V = np.log((1 + count_NV.shape[0]) / (1 + having_V)) + 1
-  count_NV.data *= weight_V[count_NV.indices]
-  rows = np.repeat(np.arange(count_NV.shape[0]), np.diff(count_NV.indptr))
-  square_N = np.bincount(rows, count_NV.data**2, minlength=count_NV.shape[0])
-  count_NV.data /= np.sqrt(square_N)[rows]
-  return count_NV
+  # Here and not above: it takes a second.
+  from sklearn.feature_extraction.text import TfidfVectorizer
+
+  words = dict.fromkeys(word for x in titles for word in x.lower().split())
+  if not words:
+    return scipy.sparse.csr_array((len(titles), 0))
+  vectorizer = TfidfVectorizer(token_pattern=r"\S+", vocabulary=list(words))
+  return scipy.sparse.csr_array(vectorizer.fit_transform(titles))
 
 
 def search_sparse(
@@ -139,7 +161,7 @@ def search_sparse(
   index: np.ndarray | None = None,
   tile: int = 2048,
 ) -> Neighbours:
-  """As `search`, for sparse rows of unit length; a row of zeros scores zero.
+  """Searches sparse rows of unit length as `search`; a zero row scores zero.
 
   Only tile x tile scores are ever dense.
   """
@@ -163,21 +185,21 @@ def search_sparse(
   return neighbours(found, index, k)
 
 
-def thumbnail(photo_HWC: np.ndarray) -> np.ndarray:
-  """A photo of any size as 16 x 16 pixels, each the mean of what it covers."""
-  return cv2.resize(photo_HWC, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+def shrink(image_HWC: np.ndarray) -> np.ndarray:
+  """Shrinks an image to 16 x 16 pixels, each the mean of what it covers."""
+  return cv2.resize(image_HWC, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def colours(thumbnails: Iterable[np.ndarray | None]) -> np.ndarray:
-  """Thumbnails as vectors for `search`: pixels less the set's mean thumbnail.
+  """Turns thumbnails into vectors: pixels less the set's mean thumbnail.
 
   Args:
-    thumbnails: N times uint8 [16, 16, 3], or None where there is no photo.
+    thumbnails: N times uint8 [16, 16, 3], or None where there is no image.
 
   Returns:
-    float32 [N, 769]. The last value is 1 where there is no photo (or one that
+    float32 [N, 769]. The last value is 1 where there is no image (or one that
     is the mean itself) and 0 elsewhere, so that such a row has a cosine of
-    zero with every photo.
+    zero with every image.
   """
   thumbnails = list(thumbnails)
   pixel_NP = np.zeros((len(thumbnails), SIDE * SIDE * 3), np.float32)

@@ -1,7 +1,6 @@
-"""Two classifiers of frozen embeddings: rows and their classes in, classes
-ranked by likelihood out.
+"""Classifies frozen embeddings by nearest neighbours and logistic regression.
 
-Both learn from the training rows alone; validation picks their one setting.
+Both learn from the training rows only; validation picks their one setting.
 """
 
 import warnings
@@ -28,8 +27,8 @@ _DIRECTIONS = 256
 _ROWS = 4096  # rows ranked at a time, each with a number for every class
 
 
-class Learnt(NamedTuple):
-  """What was chosen, how it did on validation, and what it says of the test."""
+class Fitted(NamedTuple):
+  """The chosen setting, its accuracy on validation, and test predictions."""
 
   chosen: dict
   val_accuracy: float
@@ -44,8 +43,8 @@ def nearest(
   train_N: np.ndarray,
   val_M: np.ndarray,
   choices: Sequence[int] = NEIGHBOURS,
-) -> Learnt:
-  """k nearest neighbours by cosine, each with one vote.
+) -> Fitted:
+  """Predicts by the votes of the k nearest neighbours by cosine.
 
   Args:
     train_N, val_M: int, the rows' classes, all those of training from 0 on.
@@ -72,7 +71,7 @@ def nearest(
     k: float((vote(of_val, size, k)[:, 0] == val_M).mean()) for k in choices
   }
   k = max(scores, key=lambda k: (scores[k], -k))
-  return Learnt({"k": k}, scores[k], vote(label_QK[len(val_M) :], size, k))
+  return Fitted({"k": k}, scores[k], vote(label_QK[len(val_M) :], size, k))
 
 
 def vote(label_QK: np.ndarray, size: int, k: int) -> np.ndarray:
@@ -108,12 +107,12 @@ def logistic(
   train_N: np.ndarray,
   val_M: np.ndarray,
   choices: Sequence[float] = STRENGTHS,
-) -> Learnt:
-  """Multinomial logistic regression with an L2 penalty.
+) -> Fitted:
+  """Predicts by multinomial logistic regression with an L2 penalty.
 
   Rows are centred at the training rows' mean and divided by one number, the
   root of their mean squared length. Not value by value: that would blow up
-  directions that hold nothing but noise, and undo the share of a fusion.
+  directions that hold nothing but noise, and undo the weights of a fusion.
 
   Args:
     train_N, val_M: int, the rows' classes, all those of training from 0 on.
@@ -151,7 +150,7 @@ def logistic(
     _ranked(best, centred(some_BD) / scale)
     for some_BD in _blocks(test.vectors_ND)
   ]
-  return Learnt(
+  return Fitted(
     {"C": best.C, "converged": converged},
     _accuracy(best, val_MD, val_M),
     np.concatenate(ranked),
@@ -173,8 +172,8 @@ def _ranked(model, vectors_BD) -> np.ndarray:
 
 
 def _accuracy(model, vectors_ND, class_N) -> float:
-  said = [_ranked(model, some_BD)[:, 0] for some_BD in _blocks(vectors_ND)]
-  return float((np.concatenate(said) == class_N).mean())
+  best = [_ranked(model, some_BD)[:, 0] for some_BD in _blocks(vectors_ND)]
+  return float((np.concatenate(best) == class_N).mean())
 
 
 def _leading(train_ND) -> np.ndarray:
@@ -200,10 +199,10 @@ def _model(strength: float):
 
 
 def _fit(model, train_ND, train_N) -> bool:
-  """Fits the model from where it stands; whether it converged."""
+  """Fits the model from where it stands; returns whether it converged."""
   from sklearn.exceptions import ConvergenceWarning
 
-  with warnings.catch_warnings(record=True) as told:
+  with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     model.fit(train_ND, train_N)
-  return not any(issubclass(one.category, ConvergenceWarning) for one in told)
+  return not any(issubclass(one.category, ConvergenceWarning) for one in caught)

@@ -1,5 +1,4 @@
-"""Shows which categories are taken for which: answers in, tables and a
-picture out."""
+"""Shows which categories are confused with which, as tables and a picture."""
 
 import csv
 from collections import Counter
@@ -8,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from item_jax.evaluation.labels import Answers, by_class
+from item_jax.evaluation.labels import Predictions, by_class
 
 LARGEST = 40  # categories in the picture; more cannot be read
 _LETTERS = 34  # of a name in the picture
 
 
-def matrix(given: Answers) -> np.ndarray:
-  """How many rows of class c were said to be class d, int [C,C]."""
+def matrix(given: Predictions) -> np.ndarray:
+  """Counts the rows of class c that were predicted as class d, int [C,C]."""
   size = len(given.classes)
-  place_Q = given.true_Q * size + given.said_Q
-  return np.bincount(place_Q, minlength=size**2).reshape(size, size)
+  cell_Q = given.true_Q * size + given.predicted_Q
+  return np.bincount(cell_Q, minlength=size**2).reshape(size, size)
 
 
-def write_matrix(path: Path, given: Answers) -> None:
-  """A CSV: a line for each true category, a column for each said one."""
+def write_matrix(path: Path, given: Predictions) -> None:
+  """Writes a CSV: a line a true category, a column a predicted one."""
   with _open(path) as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["true \\ said", *given.classes])
@@ -33,9 +32,9 @@ def write_matrix(path: Path, given: Answers) -> None:
 
 
 def write_by_class(
-  path: Path, given: Answers, train_categories: Sequence[str]
+  path: Path, given: Predictions, train_categories: Sequence[str]
 ) -> None:
-  """A CSV with a line a category: rows, precision, recall and F1.
+  """Writes a CSV with a line a category: rows, precision, recall and F1.
 
   What is not defined (no row is of it) is empty.
   """
@@ -45,35 +44,39 @@ def write_by_class(
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*names, "precision", "recall", "f1"])
     for line in by_class(given):
-      shares = (line["precision"], line["recall"], line["f1"])
+      measures = (line["precision"], line["recall"], line["f1"])
       writer.writerow(
         [line["category"], trained[line["category"]], line["rows"]]
-        + [line["said"]]
-        + ["" if share is None else f"{share:.6f}" for share in shares]
+        + [line["predicted"]]
+        + ["" if value is None else f"{value:.6f}" for value in measures]
       )
 
 
-def write_answers(
-  path: Path, ids: Sequence[str], answers: Mapping[str, Answers]
+def write_predictions(
+  path: Path, ids: Sequence[str], predictions: Mapping[str, Predictions]
 ) -> None:
-  """A CSV with a line a scored row: id, true, and what each one said."""
-  first = next(iter(answers.values()))
+  """Writes a CSV with a line a scored row: id, true, and each prediction."""
+  first = next(iter(predictions.values()))
   with _open(path) as file:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", "true", *answers])
-    for place, row in enumerate(first.rows_Q.tolist()):
-      said = [one.classes[one.said_Q[place]] for one in answers.values()]
-      writer.writerow([ids[row], first.classes[first.true_Q[place]], *said])
+    writer.writerow(["id", "true", *predictions])
+    for number, row in enumerate(first.rows_Q.tolist()):
+      predicted = [
+        one.classes[one.predicted_Q[number]] for one in predictions.values()
+      ]
+      writer.writerow(
+        [ids[row], first.classes[first.true_Q[number]], *predicted]
+      )
 
 
 def draw(
-  path: Path, given: Answers, *, title: str, largest: int = LARGEST
+  path: Path, given: Predictions, *, title: str, largest: int = LARGEST
 ) -> None:
-  """A PNG: of each true category's rows, the share said to be each category.
+  """Draws a PNG: the fraction of each true category predicted as each one.
 
   Where there are more than `largest` categories with rows, those with the
-  most are shown, the title says so, and a last column holds what was said
-  beside them.
+  most are shown, the title says so, and a last column holds the predictions of
+  any other.
   """
   # Here and not above: it takes a second. Not pyplot, which asks the machine
   # for a screen and keeps every figure.
@@ -89,7 +92,7 @@ def draw(
   cell_SX = count_CC[np.ix_(shown, shown)]
   beside_S = count_CC[shown].sum(axis=1) - cell_SX.sum(axis=1)
   cell_SX = np.concatenate([cell_SX, beside_S[:, None]], axis=1)
-  share_SX = cell_SX / rows_C[shown][:, None]
+  fraction_SX = cell_SX / rows_C[shown][:, None]
   names = short_names([str(given.classes[c]) for c in shown])
   if len(order) > len(shown):
     title += (
@@ -99,31 +102,31 @@ def draw(
   inches = 4 + 0.28 * len(shown)
   figure = Figure(figsize=(inches + 1, inches), layout="constrained")
   axes = figure.add_subplot()
-  image = axes.imshow(share_SX, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+  image = axes.imshow(fraction_SX, cmap="Blues", vmin=0, vmax=1, aspect="auto")
   plain = {"parse_math": False, "fontsize": 8}  # a name may hold dollar signs
   lines = [f"{n} ({rows_C[c]:,})" for n, c in zip(names, shown, strict=True)]
   axes.set_yticks(range(len(lines)), lines, **plain)
   columns = [*names, "any other"]
   axes.set_xticks(range(len(columns)), columns, rotation=90, **plain)
-  for line, column in zip(*np.nonzero(share_SX >= 0.005), strict=True):
+  for line, column in zip(*np.nonzero(fraction_SX >= 0.005), strict=True):
     axes.text(
       column,
       line,
-      f"{100 * share_SX[line, column]:.0f}",
+      f"{100 * fraction_SX[line, column]:.0f}",
       ha="center",
       va="center",
       fontsize=6,
-      color="white" if share_SX[line, column] > 0.5 else "black",
+      color="white" if fraction_SX[line, column] > 0.5 else "black",
     )
-  axes.set_xlabel("said")
+  axes.set_xlabel("predicted")
   axes.set_ylabel("true (rows)")
   axes.set_title(title, parse_math=False)
-  figure.colorbar(image, label="share of the true category's rows")
+  figure.colorbar(image, label="fraction of the true category's rows")
   figure.savefig(path, dpi=130, format="png")
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-  """The last step of each path, with as many before it as tell them apart."""
+  """Shortens paths to their last steps, as many as tell them apart."""
   steps = [path.split(" > ") for path in paths]
   kept = [1] * len(paths)
   while True:

@@ -1,34 +1,42 @@
-"""Reads what is scored: an .npy and a CSV in, checked rows out."""
+"""Reads what is scored: which rows belong together and which are queries.
 
-import re
+An export is a folder with embeddings.npy, items.csv and, written last,
+meta.json, which holds the other two files' SHA-256.
+"""
+
+import functools
+import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
+from item_jax.data.summary import describe_missing
 from item_jax.errors import UserError
+from item_jax.evaluation.columns import name_table, read_columns
+from item_jax.evaluation.vectors import open_embeddings
 from item_jax.files import CorruptError, read_checksummed, sha256
+from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
-from item_jax.ingest.readers.tables import composed, open_tables, read_cells
+
+logger = logging.getLogger(__name__)
 
 # The store's own spelling is accepted beside the export's.
 _ID = ("id", "listing_id")
 _PRODUCT = ("product", "product_id")
 _NEEDED, _OPTIONAL = (_ID, _PRODUCT), ("category", "role")
 ROLES = ("query", "index", "both")
-_HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
-_BFLOAT16 = re.compile(rb"'descr': *'<V2'")  # what an .npy calls it
 EXPORTED = ("embeddings.npy", "items.csv")  # hashed in an export's meta.json
 
 
 class Items(NamedTuple):
-  """N rows; what belongs together and who asks for whom."""
+  """N rows: which belong to one product, and which are searched for which."""
 
   ids: list[str]  # distinct
-  products: list[str]  # "" is a product of its own, matching nothing
+  products: list[str]  # "" is a product of its own
   categories: list[str] | None = None  # "" where a row has none
   roles: list[str] | None = None  # of ROLES; None: every row is "both"
 
@@ -36,8 +44,7 @@ class Items(NamedTuple):
     """Row numbers that play this role, "query" or "index"."""
     if self.roles is None:
       return np.arange(len(self.ids))
-    here = [said in (role, "both") for said in self.roles]
-    return np.flatnonzero(here)
+    return np.flatnonzero([own in (role, "both") for own in self.roles])
 
 
 def read_items(path: Path) -> Items:
@@ -51,14 +58,54 @@ def read_items(path: Path) -> Items:
   return items
 
 
-def read_listed(
-  path: Path, missing: Sequence[str] = MISSING
-) -> tuple[Items, dict[str, dict[str, int]]]:
-  """Reads a user's table with the columns id, product and optionally category,
-  role, as `prepare` reads a catalogue.
+def open_items(items: Any, missing: Sequence[str] = MISSING) -> Items:
+  """Returns the items of a table, a file, an export's folder or an `Export`.
+
+  Logs which words were read as missing, and which products hold too many rows
+  to be one.
 
   Args:
-    missing: words that stand for a missing value.
+    items: a table (a data frame, columns by name, or rows as mappings) or a
+      file of one in a format that `prepare` reads, with the columns id, product
+      and optionally category and role; or an export; or `Items`, returned as
+      they are.
+    missing: words that stand for a missing value, in lower case.
+
+  Raises:
+    UserError: naming the row and what is wrong with it.
+  """
+  if isinstance(items, Items):
+    return items
+  if isinstance(items, Export):
+    return items.items
+  if isinstance(items, (str, os.PathLike)) and is_export(items):
+    return open_export(items).items
+  listed, words = read_listed(items, missing)
+  for line in [*describe_missing(words), *_describe_outsized(listed)]:
+    logger.info(line)
+  return listed
+
+
+def _describe_outsized(items: Items) -> list[str]:
+  """Returns a warning for each product that holds too many rows to be one."""
+  sizes = Counter(filter(None, items.products))
+  products = list(sizes)
+  found = find_outsized(np.fromiter(sizes.values(), np.int64))
+  return [
+    f"warning: product {products[at]!r} holds {sizes[products[at]]:,} of"
+    f" {len(items.ids):,} rows: is it a word for a missing id?"
+    for at, outsized in found.items()
+    if outsized.implausible(products[at], counted="1" in sizes)
+  ]
+
+
+def read_listed(
+  table: Any, missing: Sequence[str] = MISSING
+) -> tuple[Items, dict[str, dict[str, int]]]:
+  """Reads a user's table as `prepare` reads a catalogue.
+
+  Args:
+    table, missing: as of `open_items`.
 
   Returns:
     The items; and {column: {word: rows}} of words that were read as missing.
@@ -66,7 +113,8 @@ def read_listed(
   Raises:
     UserError: naming the row and what is wrong with it.
   """
-  found = read_columns(path, _NEEDED, _OPTIONAL)
+  found = read_columns(table, _NEEDED, _OPTIONAL)
+  source = name_table(table)
   words: dict[str, Counter] = {}
   for name, column in zip(
     ("id", "product", "category", "role"), found, strict=True
@@ -78,56 +126,14 @@ def read_listed(
         if name in ("id", "product"):
           check_id(text, value)
       except ValueError as error:
-        raise UserError(f"{path}: row {row}: {name} {error}") from error
+        raise UserError(f"{source}: row {row}: {name} {error}") from error
       if text.lower() in missing:
         words.setdefault(name, Counter())[text] += 1
         text = ""
       column[row] = text
   items = Items(*found)
-  check_items(items, path)
+  check_items(items, source)
   return items, {name: dict(w.most_common()) for name, w in words.items()}
-
-
-def read_columns(
-  path: Path,
-  needed: Sequence[Sequence[str]],
-  optional: Sequence[str] = (),
-  *,
-  quoting: str = "auto",
-) -> list[list | None]:
-  """Reads columns of a table of any format that `prepare` reads.
-
-  Args:
-    needed: of each column the names it may have; exactly one is there.
-    optional: names of columns that may be absent.
-    quoting: of `delimited.QUOTING`.
-
-  Returns:
-    The columns' cells in this order, None for what is absent.
-
-  Raises:
-    UserError: naming the row and what is wrong with it.
-  """
-  if not Path(path).exists():
-    raise FileNotFoundError(f"{path}: there is no such file")
-  columns: list[list | None] = [[] for _ in needed]
-  columns += [None] * len(optional)
-  row = 0
-  for table in open_tables(path, quoting=quoting):
-    names = [_column(table.names, spellings, path) for spellings in needed]
-    names += [
-      _column(table.names, (name,), path, optional=True) for name in optional
-    ]
-    wanted = {str(place): name for place, name in enumerate(names) if name}
-    for cells in read_cells(table, wanted):
-      if isinstance(cells, str):
-        raise UserError(f"{path}: row {row}: {cells}")
-      for place, cell in cells.items():
-        if columns[int(place)] is None:
-          columns[int(place)] = []
-        columns[int(place)].append(cell)
-      row += 1
-  return columns
 
 
 def check_items(items: Items, source: Path | str = "items") -> None:
@@ -154,96 +160,85 @@ def check_items(items: Items, source: Path | str = "items") -> None:
       raise UserError(f"{source}: no row has the role {role!r} or 'both'")
 
 
-def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
-  """Maps an .npy of one float row an id; its values are checked by the search.
+class Export:
+  """A finished export: embeddings of a split, and the listings they are of.
 
-  numpy has no bfloat16 and writes it as two bytes of no kind, "<V2". Nothing
-  else is written so (its own two bytes are "|V2"), and it is read as bfloat16.
-
-  Returns:
-    float [N, D], on disk until it is read.
-
-  Raises:
-    UserError: not an .npy, an object array, other shape, type or row count.
+  path: its folder. Files are read when they are needed.
   """
-  try:
-    header = _check_header(path)
-    vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
-  except (ValueError, EOFError, OverflowError) as error:
-    raise UserError(f"{path} is not a plain .npy array: {error}") from error
-  if not isinstance(vectors_ND, np.ndarray):
-    raise UserError(f"{path} is an archive of arrays; expected one .npy array")
-  if _BFLOAT16.search(header):
-    vectors_ND = vectors_ND.view(ml_dtypes.bfloat16)
-  check_embeddings(vectors_ND, ids, path)
-  return vectors_ND
 
+  def __init__(self, path: str | os.PathLike):
+    self.path = Path(path)
 
-def _check_header(path: Path) -> bytes:
-  """Returns an .npy's header: numpy takes as much memory as it claims to be."""
-  with open(path, "rb") as file:
-    start = file.read(_HEADER)
-  field = start[8:10] if start[6:7] == b"\x01" else start[8:12]
-  length = int.from_bytes(field, "little")
-  if start.startswith(b"\x93NUMPY") and length > _HEADER:
-    raise ValueError(f"its header claims {length:,} bytes")
-  return start[: length + 12]
+  @functools.cached_property
+  def meta(self) -> dict[str, Any]:
+    """What meta.json holds: rows, dims, modality, split, checkpoint, ..."""
+    return read_checksummed(self.path / "meta.json")
 
+  @functools.cached_property
+  def items(self) -> Items:
+    """The rows' ids, products and categories."""
+    return read_items(self.path / "items.csv")
 
-def check_embeddings(
-  vectors_ND: np.ndarray, ids: Sequence[str], source: Path | str = "embeddings"
-) -> None:
-  """Refuses what is not one row of float values for each id."""
-  if vectors_ND.ndim != 2 or not vectors_ND.shape[1]:
-    raise UserError(
-      f"{source} has shape {vectors_ND.shape}; expected one row of values for"
-      f" each of {len(ids)} items"
-    )
-  dtype = vectors_ND.dtype
-  if dtype != ml_dtypes.bfloat16 and (dtype.kind != "f" or dtype.itemsize > 8):
-    lost = ""
-    if dtype.kind == "V":
-      lost = (
-        " (bytes without a type; x.view(ml_dtypes.bfloat16), if it was that)"
-      )
-    raise UserError(
-      f"{source} holds {dtype}{lost}; expected float32 (or float16, bfloat16 or"
-      " float64, which are computed in float32), as x.astype(np.float32) is"
-    )
-  if len(vectors_ND) != len(ids):
-    raise UserError(
-      f"{source} has {len(vectors_ND)} rows, but there are {len(ids)} items"
+  @functools.cached_property
+  def vectors(self) -> np.ndarray:
+    """float32 [N, D], rows of unit length, on disk until they are read."""
+    return open_embeddings(self.path / "embeddings.npy", self.items.ids)
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns `meta`."""
+    return self.meta
+
+  def to_frame(self):
+    """Returns items.csv as a pandas.DataFrame."""
+    import pandas
+
+    return pandas.read_csv(self.path / "items.csv", keep_default_na=False)
+
+  def __len__(self) -> int:
+    return len(self.items.ids)
+
+  def __str__(self) -> str:
+    return (
+      f"{self.path}: {self.meta.get('rows')} rows of {self.meta.get('dims')},"
+      f" {self.meta.get('modality')}"
     )
 
+  __repr__ = __str__
 
-def open_export(folder: Path) -> tuple[np.ndarray, Items]:
-  """Opens a finished export: its embeddings and items, all of them checked.
+
+def is_export(folder: str | os.PathLike) -> bool:
+  """Whether a path is a folder that holds an export's files."""
+  return (Path(folder) / "meta.json").is_file()
+
+
+def open_export(folder: str | os.PathLike) -> Export:
+  """Opens a finished export and checks all of its files.
 
   Raises:
     FileNotFoundError: no such folder.
     UserError: the export is unfinished, or (CorruptError) a file, named, is
       not what was written.
   """
-  folder = Path(folder)
-  if not folder.is_dir():
+  export = Export(folder)
+  if not export.path.is_dir():
     raise FileNotFoundError(f"{folder}: no such export folder")
-  if not (folder / "meta.json").is_file():
+  if not is_export(folder):
     raise UserError(
       f"{folder} is unfinished: it has no meta.json, which an export writes"
       " last; run the export again, it goes on where it stopped"
     )
-  for damage in find_export_damage(folder):
+  for damage in find_export_damage(export.path):
     raise CorruptError(damage)
-  items = read_items(folder / "items.csv")
-  return open_embeddings(folder / "embeddings.npy", items.ids), items
+  len(export.vectors)  # reads the items too
+  return export
 
 
 def find_export_damage(folder: Path) -> Iterator[str]:
   """Yields what of a finished export is not as it was written, if anything."""
   path = Path(folder) / "meta.json"
   try:
-    said = read_checksummed(path)["files"]
-    expected = {name: said[name] for name in EXPORTED}
+    hashes = read_checksummed(path)["files"]
+    expected = {name: hashes[name] for name in EXPORTED}
   except CorruptError as error:
     yield str(error)
     return
@@ -257,19 +252,19 @@ def find_export_damage(folder: Path) -> Iterator[str]:
         yield f"{file} was altered: its SHA-256 is not that in {path.name}"
     except FileNotFoundError:
       yield f"{file} is missing"
-    except OSError as error:  # what a worn disk answers
+    except OSError as error:  # what a worn disk raises
       yield f"{file} cannot be read: {error.strerror}"
 
 
 def check_one_system(folders: Sequence[Path]) -> None:
-  """Refuses exports that are not of the same weights, side and width."""
-  said = []
+  """Refuses exports that are not of the same weights, modality and width."""
+  metas = []
   for folder in folders:
     path = Path(folder) / "meta.json"
     # What has none is refused, with the reason, where it is opened.
-    said.append(read_checksummed(path) if path.is_file() else {})
+    metas.append(read_checksummed(path) if path.is_file() else {})
   for name in ("checkpoint", "modality", "dims"):
-    values = [str(meta.get(name)) for meta in said]
+    values = [str(meta.get(name)) for meta in metas]
     if len(set(values)) > 1:
       raise UserError(
         f"{', '.join(map(str, folders))} are exports of different systems:"
@@ -307,16 +302,3 @@ def check_apart(opened: Iterable[tuple[Path, Items]]) -> None:
           " scored must not be learnt from, nor anything be chosen by it"
         )
     home |= dict.fromkeys(items.ids, folder)
-
-
-def _column(header, names, path, *, optional=False) -> str | None:
-  """The one column of these names that the header has, as it spells it."""
-  found = [name for name in header if composed(name) in names]
-  if not found and optional:
-    return None
-  if len(found) != 1:
-    raise UserError(
-      f"{path}: expected one column {' or '.join(names)}, but the header is"
-      f" {','.join(header) or 'empty'}"
-    )
-  return found[0]

@@ -1,4 +1,4 @@
-"""Vectors with their categories and products in, some of these rows out."""
+"""Holds vectors with their categories and products, and selects from them."""
 
 import zlib
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Rows(NamedTuple):
 
 
 def make_rows(vectors_ND, categories, ids=None, products=None) -> Rows:
-  """Fills in what was not given; names are in the order of the rows."""
+  """Makes Rows; ids and products that are not given are made up in order."""
   size = len(categories)
   rows = Rows(
     vectors_ND,
@@ -35,7 +35,7 @@ def make_rows(vectors_ND, categories, ids=None, products=None) -> Rows:
 
 
 def of_category(rows: Rows, known=None) -> Rows:
-  """The rows that have a category (one of `known`, if given)."""
+  """Selects the rows that have a category (one of `known`, if given)."""
   return _take(
     rows,
     [
@@ -57,7 +57,7 @@ def _take(rows: Rows, numbers) -> Rows:
 
 
 def split(train: Rows) -> tuple[Rows, Rows]:
-  """Nine tenths and one tenth of the products, by their hash.
+  """Splits rows into nine tenths and one tenth of the products, by a hash.
 
   Products with a category that only the tenth would have stay in training:
   it would be no class any more, and nothing can be chosen by it.

@@ -1,10 +1,9 @@
-"""Scores leaf categories: what is true and what was said in, accuracy and F1
-out.
+"""Scores predictions of the leaf category: accuracy, top-5 and macro-F1.
 
 The classes are fixed by training. A row without a category is left out, and
 so is one of a category that training does not have: no classifier of these
 classes can name it. Both are counted. Macro-F1 is the mean of the F1 of the
-classes that have scored rows; another one can still be said, wrongly.
+classes that have scored rows; another one can still be predicted, wrongly.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 
 TOP = 5
-# What is printed, and under which name.
+# The measures that are printed, and under which name.
 SHOWN = {"accuracy": "top-1", "top5": "top-5", "macro_f1": "macro-F1"}
 
 
@@ -25,68 +24,67 @@ class NothingToScore(UserError):  # noqa: N818 - not always an error
   """The catalogue has no categories to learn, to choose by or to score."""
 
 
-class Answers(NamedTuple):
-  """What one classifier said of the Q rows that are scored, of N."""
+class Predictions(NamedTuple):
+  """What one classifier predicted for the Q rows that are scored, of N."""
 
   classes: tuple  # C labels
   rows_Q: np.ndarray  # int, their row numbers among the N
-  true_Q: np.ndarray  # int, places in `classes`
-  said_Q: np.ndarray  # int, likewise
+  true_Q: np.ndarray  # int, class numbers
+  predicted_Q: np.ndarray  # int, likewise
   correct_Q: np.ndarray  # bool
-  top_Q: np.ndarray | None  # bool, true among the first five said; if ranked
+  top_Q: np.ndarray | None  # bool, true among the first five, if ranked
   without_category: int
   unknown_category: int
 
 
-def answers(
-  true: Sequence, said: Sequence, ranked=None, *, classes: Sequence = ()
-) -> Answers:
-  """Compares N labels with N that were said.
+def compare_labels(
+  true: Sequence, predicted: Sequence, ranked=None, *, classes: Sequence = ()
+) -> Predictions:
+  """Compares N true labels with N predicted ones.
 
   Args:
     true: labels (strings or integers); "" or None where a row has none.
-    said: a label of `classes` for each row.
+    predicted: a label of `classes` for each row.
     ranked: for each row its likeliest labels, best first, any number of them.
-    classes: what can be said; by default all labels that occur.
+    classes: what can be predicted; by default all labels that occur.
 
   Raises:
     NothingToScore: no row is left.
-    ValueError: lengths differ, or something was said that is no class.
+    ValueError: lengths differ, or a prediction is no class.
   """
-  true, said = list(true), list(said)
-  if len(true) != len(said) or (
-    ranked is not None and len(ranked) != len(true)
-  ):
+  true, predicted = list(true), list(predicted)
+  ranked = None if ranked is None else list(ranked)
+  if not len(true) == len(predicted) == len(true if ranked is None else ranked):
     raise ValueError(
-      f"{len(true)} labels are true, but {len(said)} were said and"
-      f" {len(said if ranked is None else ranked)} rows ranked"
+      f"{len(true)} true labels, but {len(predicted)} predictions and"
+      f" {len(predicted if ranked is None else ranked)} rankings"
     )
   if not len(classes):
-    classes = sorted({label for label in true + said if not absent(label)})
-  place = {label: number for number, label in enumerate(classes)}
+    classes = sorted({name for name in true + predicted if not absent(name)})
+  number = {label: c for c, label in enumerate(classes)}
   rows_Q = np.array(
-    [row for row, label in enumerate(true) if label in place], np.int64
+    [row for row, label in enumerate(true) if label in number], np.int64
   )
   without = sum(absent(label) for label in true)
   if not len(rows_Q):
     raise NothingToScore(
-      f"none of {len(true)} rows has one of the {len(place)} categories of"
+      f"none of {len(true)} rows has one of the {len(number)} categories of"
       f" training ({without} have none): there is nothing to score"
     )
-  wrong = {label for label in said if label not in place}
+  wrong = {label for label in predicted if label not in number}
   if wrong:
-    raise ValueError(f"said, but no class: {sorted(map(str, wrong))[:5]}")
-  true_Q = np.array([place[true[row]] for row in rows_Q])
-  said_Q = np.array([place[said[row]] for row in rows_Q])
+    raise ValueError(f"predicted, but no class: {sorted(map(str, wrong))[:5]}")
+  true_Q = np.array([number[true[row]] for row in rows_Q])
+  predicted_Q = np.array([number[predicted[row]] for row in rows_Q])
   top_Q = None
   if ranked is not None:
     top_Q = np.array([true[row] in list(ranked[row])[:TOP] for row in rows_Q])
-  return Answers(
+  return Predictions(
     tuple(classes),
     rows_Q,
     true_Q,
-    said_Q,
-    true_Q == said_Q,
+    predicted_Q,
+    true_Q == predicted_Q,
     top_Q,
     without,
     len(true) - without - len(rows_Q),
@@ -99,14 +97,14 @@ def absent(label) -> bool:
 
 
 def score_labels(
-  true: Sequence, said: Sequence, ranked=None, *, classes: Sequence = ()
+  true: Sequence, predicted: Sequence, ranked=None, *, classes: Sequence = ()
 ) -> dict:
-  """Top-1 (and top-5) accuracy and macro-F1; see `answers` and `summary`."""
-  return summary(answers(true, said, ranked, classes=classes))
+  """Returns the `summary` of `compare_labels`."""
+  return summary(compare_labels(true, predicted, ranked, classes=classes))
 
 
-def summary(given: Answers) -> dict:
-  """The scores.
+def summary(given: Predictions) -> dict:
+  """Computes the scores of predictions.
 
   Returns:
     rows scored, without_category and unknown_category (rows left out),
@@ -126,31 +124,32 @@ def summary(given: Answers) -> dict:
   }
 
 
-def by_class(given: Answers) -> list[dict]:
-  """Each class: category, rows, said, precision, recall and f1.
+def by_class(given: Predictions) -> list[dict]:
+  """Each class: category, rows, predicted, precision, recall and f1.
 
-  A class without rows has no recall and no F1, one that was neither said nor
-  true no precision either: None. Never said, but true: precision 0.
+  A class without rows has no recall and no F1, one that was neither predicted
+  nor true no precision either: None. Never predicted, but true: precision 0.
   """
   lines = []
-  for label, hit, true, said in zip(
+  for label, hit, true, predicted in zip(
     given.classes, *(counts.tolist() for counts in _counts(given)), strict=True
   ):
+    precision = hit / predicted if predicted else (0.0 if true else None)
     lines.append(
       {
         "category": label,
         "rows": true,
-        "said": said,
-        "precision": hit / said if said else (0.0 if true else None),
+        "predicted": predicted,
+        "precision": precision,
         "recall": hit / true if true else None,
-        "f1": 2 * hit / (true + said) if true else None,
+        "f1": 2 * hit / (true + predicted) if true else None,
       }
     )
   return lines
 
 
 def intervals(
-  given: Answers,
+  given: Predictions,
   products: Sequence[str],
   *,
   resamples: int = 1000,
@@ -166,11 +165,11 @@ def intervals(
     _values(given), product_Q, resamples=resamples, seed=seed
   )
   drawn_R = draw_macro_f1(given, product_Q, resamples=resamples, seed=seed)
-  ends = np.quantile(drawn_R, [0.025, 0.975]).clip(0, 1)
-  return {**found, "macro_f1": ends.tolist()}
+  ends = metrics.interval(drawn_R)
+  return {**found, "macro_f1": [min(max(end, 0.0), 1.0) for end in ends]}
 
 
-def _values(given: Answers) -> dict[str, np.ndarray]:
+def _values(given: Predictions) -> dict[str, np.ndarray]:
   """The measures that are means over rows."""
   values = {"accuracy": given.correct_Q.astype(float)}
   if given.top_Q is not None:
@@ -178,28 +177,28 @@ def _values(given: Answers) -> dict[str, np.ndarray]:
   return values
 
 
-def _products(given: Answers, products) -> list[str]:
+def _products(given: Predictions, products) -> list[str]:
   return [products[row] or f"\n{row}" for row in given.rows_Q.tolist()]
 
 
-def _counts(given: Answers):
-  """How often each class was right, true, and said; three int [C]."""
+def _counts(given: Predictions):
+  """How often each class was right, true, and predicted; three int [C]."""
   size = len(given.classes)
   return (
     np.bincount(given.true_Q[given.correct_Q], minlength=size),
     np.bincount(given.true_Q, minlength=size),
-    np.bincount(given.said_Q, minlength=size),
+    np.bincount(given.predicted_Q, minlength=size),
   )
 
 
-def _macro_f1(hit_RC, true_RC, said_RC):
+def _macro_f1(hit_RC, true_RC, predicted_RC):
   """The mean F1 over the classes with rows, along the last axis."""
-  f1_RC = 2 * hit_RC / np.maximum(true_RC + said_RC, 1)
+  f1_RC = 2 * hit_RC / np.maximum(true_RC + predicted_RC, 1)
   return f1_RC.sum(axis=-1) / (true_RC > 0).sum(axis=-1)
 
 
 def draw_macro_f1(
-  given: Answers,
+  given: Predictions,
   product_Q: Sequence[str],
   *,
   resamples: int = 1000,
@@ -207,7 +206,7 @@ def draw_macro_f1(
 ) -> np.ndarray:
   """Macro-F1 in each resample of the products, float [resamples].
 
-  The same products are drawn for all who answered the same rows.
+  The same products are drawn for all predictions of the same rows.
 
   A resample loses a third of the products, and with them classes of few rows,
   the hardest ones: its mean over the classes left is too high. So the draws
@@ -215,12 +214,16 @@ def draw_macro_f1(
   class would not do: what a class of one row gets does not depend on them, so
   the interval would be far too narrow.)
   """
-  _, number_Q = np.unique(np.asarray(product_Q, object), return_inverse=True)
-  products = int(number_Q.max()) + 1
+  number_Q, size_P = metrics.number_groups(product_Q)
+  products = len(size_P)
   size = len(given.classes)
   right_Q = given.correct_Q
-  # A line each for every class's right, true and said rows.
-  line = [given.true_Q[right_Q], size + given.true_Q, 2 * size + given.said_Q]
+  # A line each for every class's right, true and predicted rows.
+  line = [
+    given.true_Q[right_Q],
+    size + given.true_Q,
+    2 * size + given.predicted_Q,
+  ]
   column = [number_Q[right_Q], number_Q, number_Q]
   count_MP = scipy.sparse.csr_array(
     (

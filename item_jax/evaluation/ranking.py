@@ -1,14 +1,17 @@
-"""Ranks without seeing all scores at once: tiles of scores in, best k out.
+"""Ranks tiles of scores, so that all scores are never held at once.
 
-A score and its place are packed into one integer whose order is the ranking,
-so that what is kept, and in which order, never depends on the tiles.
+A score and its position are packed into one integer whose order is the
+ranking, so that what is kept, and in which order, never depends on the tiles.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+  import pandas
 
 EMPTY = np.iinfo(np.int64).min  # a key below that of every score
 _LOW = np.int64(0xFFFFFFFF)
@@ -20,19 +23,37 @@ class Neighbours(NamedTuple):
   rows_QK: np.ndarray  # int64 row numbers; -1 where there are no more
   scores_QK: np.ndarray  # float32 cosines; -inf where there are no more
 
+  def to_dict(self) -> dict[str, list]:
+    """Returns rows and scores as lists, a line for each query."""
+    return {"rows": self.rows_QK.tolist(), "scores": self.scores_QK.tolist()}
+
+  def to_frame(self) -> "pandas.DataFrame":
+    """Returns a data frame, a line for each query and rank (from 1)."""
+    import pandas
+
+    query_P, rank_P = np.nonzero(self.rows_QK >= 0)
+    return pandas.DataFrame(
+      {
+        "query": query_P,
+        "rank": rank_P + 1,
+        "row": self.rows_QK[query_P, rank_P],
+        "score": self.scores_QK[query_P, rank_P],
+      }
+    )
+
 
 def in_id_order(
   ids: Sequence[str], index: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The index's rows by ascending id, and each row's place there (or -1).
+  """The index's rows by ascending id, and each row's position there (or -1).
 
   Walking the index in this order makes "ties by id" mean "the first stays".
   """
   rows = range(len(ids)) if index is None else index.tolist()
   index = np.array(sorted(rows, key=lambda row: ids[row]), np.int64)
-  place_N = np.full(len(ids), -1)
-  place_N[index] = np.arange(len(index))
-  return index, place_N
+  position_N = np.full(len(ids), -1)
+  position_N[index] = np.arange(len(index))
+  return index, position_N
 
 
 def rank(
@@ -43,85 +64,95 @@ def rank(
   k: int,
   tile: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The best k of `size` places for Q queries, ties to the smaller place.
+  """Finds the best k of `size` positions for Q queries, ties to the smaller.
 
   Args:
-    score: (first, last) -> float32 [Q, last - first], asked tile by tile.
-    own_Q: the place each query must not find (itself), or -1.
+    score: (first, last) -> float32 [Q, last - first], called tile by tile.
+    own_Q: the position each query must not find (itself), or -1.
 
   Returns:
-    places [Q, k] (-1 where there are no more) and their float32 scores.
+    positions [Q, k] (-1 where there are no more) and their float32 scores.
   """
   best_QK = np.full((len(own_Q), k), EMPTY)
-  floor_Q = np.full(len(own_Q), -np.inf, np.float32)
-  # One tile is scored while the one before is sifted, which takes one core.
-  with ThreadPoolExecutor(1) as ahead:
-    coming = ahead.submit(score, 0, min(tile, size))
-    for first in range(0, size, tile):
-      score_QI = coming.result()
-      last = first + tile
-      if last < size:
-        coming = ahead.submit(score, last, min(last + tile, size))
-      inside = np.flatnonzero((own_Q >= first) & (own_Q < last))
-      score_QI[inside, own_Q[inside] - first] = -np.inf
-      best_QK, floor_Q = _merge(best_QK, floor_Q, score_QI, first)
+  for first in range(0, size, tile):
+    score_QI = score(first, min(first + tile, size))
+    inside = np.flatnonzero((own_Q >= first) & (own_Q < first + tile))
+    score_QI[inside, own_Q[inside] - first] = -np.inf
+    best_QK = _merge(best_QK, score_QI, first)
   return unpack(np.sort(best_QK, axis=1)[:, ::-1])
 
 
 def neighbours(
   found: list[tuple[np.ndarray, np.ndarray]], index: np.ndarray, k: int
 ) -> Neighbours:
-  """Joins the blocks' (places, scores) and turns places into row numbers."""
+  """Joins tiles of (positions, scores) and turns positions into row numbers."""
   if not found:
     return Neighbours(np.empty((0, k), int), np.empty((0, k), np.float32))
-  places_QK = np.concatenate([places for places, _ in found])
+  position_QK = np.concatenate([positions for positions, _ in found])
   scores_QK = np.concatenate([scores for _, scores in found])
-  return Neighbours(np.where(places_QK < 0, -1, index[places_QK]), scores_QK)
+  rows_QK = np.where(position_QK < 0, -1, index[position_QK])
+  return Neighbours(rows_QK, scores_QK)
 
 
-def _merge(best_QK, floor_Q, score_QI, first):
-  """Takes a tile's scores into the best keys; returns these and their floor.
+def progress_bar(parts: Iterable, total: int) -> Iterable:
+  """The parts, with a progress bar where someone sees it for some seconds."""
+  if not sys.stderr.isatty():
+    return parts  # and tqdm is not imported
+  from tqdm import tqdm
 
-  A score equal to the floor is passed over: its place is larger, so it loses
-  the tie.
+  return tqdm(parts, "search", total=total, delay=5, leave=False)
+
+
+def _merge(best_QK, score_QI, first):
+  """Takes a tile's scores into the best keys and returns these.
+
+  A score equal to a query's lowest best one is passed over: its position is
+  larger, so it loses the tie.
   """
-  k = best_QK.shape[1]
-  width = score_QI.shape[1]
-  hit_QI = score_QI > floor_Q[:, None]
-  if np.count_nonzero(hit_QI) > hit_QI.size // 8 and width > k:
-    # The first tile, mostly: nothing below its own k-th score can stay.
-    kth_Q = np.partition(score_QI, -k, axis=1)[:, -k]
-    hit_QI &= score_QI >= kth_Q[:, None]
-  query_P, column_P = np.divmod(np.flatnonzero(hit_QI), width)
-  touched, start, count = np.unique(
-    query_P, return_index=True, return_counts=True
-  )
-  line_P = np.repeat(np.arange(len(touched)), count)
-  key_QI = np.full((len(touched), count.max(initial=0)), EMPTY)
-  key_QI[line_P, np.arange(len(line_P)) - start[line_P]] = pack(
-    score_QI[query_P, column_P], first + column_P
-  )
-  both = np.concatenate([best_QK[touched], key_QI], axis=1)
-  best_QK[touched] = np.partition(both, -k, axis=1)[:, -k:]
-  floor_Q[touched] = unpack(best_QK[touched].min(axis=1))[1]
-  return best_QK, floor_Q
+  queries, k = best_QK.shape
+  lowest_Q = unpack(best_QK.min(axis=1))[1]
+  hit_QI = score_QI > lowest_Q[:, None]
+  if np.count_nonzero(hit_QI) > hit_QI.size // 8:
+    hit_QI &= score_QI >= _lower_bound(score_QI, k)[:, None]
+  hits = np.flatnonzero(hit_QI)
+  query_P, column_P = np.divmod(hits, score_QI.shape[1])
+  count_Q = np.bincount(query_P, minlength=queries)
+  slot_P = np.arange(len(hits)) - (np.cumsum(count_Q) - count_Q)[query_P]
+  key_QI = np.full((queries, count_Q.max(initial=0)), EMPTY)
+  key_QI[query_P, slot_P] = pack(score_QI[query_P, column_P], first + column_P)
+  both = np.concatenate([best_QK, key_QI], axis=1)
+  return np.partition(both, -k, axis=1)[:, -k:]
 
 
-def pack(score, place):
-  """One int64 that sorts by score, and the smaller place above at a tie.
+def _lower_bound(score_QI, k):
+  """A score for each query that at least k of its scores reach, [Q].
+
+  The k-th largest of the maxima of groups: much quicker than the k-th largest
+  score, and nearly as high.
+  """
+  queries, width = score_QI.shape
+  k = min(k, width)
+  groups = min(width, max(128, 4 * k))
+  size = width // groups
+  grouped = score_QI[:, : size * groups].reshape(queries, size, groups)
+  return np.partition(grouped.max(axis=1), -k, axis=1)[:, -k]
+
+
+def pack(score, position):
+  """One int64 that sorts by score, and the smaller position above at a tie.
 
   The bits of a float32 sort as an int32 once those of negative numbers are
-  flipped; they take the upper half, the complement of the place the lower.
+  flipped; they take the upper half, the complement of the position the lower.
   """
   bits = np.ascontiguousarray(score).view(np.int32)
   bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-  return (bits.astype(np.int64) << 32) | (_LOW - place)
+  return (bits.astype(np.int64) << 32) | (_LOW - position)
 
 
 def unpack(key):
-  """Keys -> places (-1 where empty) and scores (-inf where empty)."""
+  """Keys -> positions (-1 where empty) and scores (-inf where empty)."""
   bits = (key >> 32).astype(np.int32)
   bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
   empty = key == EMPTY
-  place = np.where(empty, -1, _LOW - (key & _LOW))
-  return place, np.where(empty, np.float32(-np.inf), bits.view(np.float32))
+  position = np.where(empty, -1, _LOW - (key & _LOW))
+  return position, np.where(empty, np.float32(-np.inf), bits.view(np.float32))

@@ -1,66 +1,174 @@
-"""Scores same-product search: embeddings and items in, measures out."""
+"""Scores same-product search: how many listings of a product are found."""
 
+import csv
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
-from item_jax.evaluation.items import Items, check_embeddings, check_items
+from item_jax.evaluation.items import Export, Items, check_items, open_items
 from item_jax.evaluation.ranking import Neighbours
+from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
+from item_jax.evaluation.vectors import as_vectors
+from item_jax.ingest.readers.cells import MISSING
+
+logger = logging.getLogger(__name__)
 
 LISTED = 10  # nearest ids written for each query
 
 
-class Scored(NamedTuple):
-  """One system's answers to the queries that have a relevant item."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Result):
+  """How well the same product is found, over the queries that can find it.
 
-  summary: dict  # what is printed and written as JSON
-  values: dict[str, np.ndarray]  # measure -> float64 [Q]
-  rows_Q: np.ndarray  # row numbers of these queries
-  relevant_Q: np.ndarray  # |R|
-  nearest_QK: np.ndarray  # row numbers, best first, -1 where there are no more
+  summary: queries, left_out (queries without another listing of their product
+    in the index), index (rows searched), share_over_k (fraction of queries with
+    more relevant listings than the largest k), each measure as "recall@10"
+    (means over queries), and the same by_category, by_product (means over
+    groups of the means in them) and interval (95 %, by bootstrap over
+    products).
+  values: {measure: float64 [Q]}, of each query.
+  rows_Q: row numbers of the queries. relevant_Q: relevant listings of each.
+  nearest_QK: row numbers, best first, -1 where there are no more.
+  items: the rows that were scored.
+  """
+
+  summary: dict[str, Any]
+  values: dict[str, np.ndarray]
+  rows_Q: np.ndarray
+  relevant_Q: np.ndarray
+  nearest_QK: np.ndarray
+  items: Items | None = None
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns `summary`."""
+    return self.summary
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns a line for each measure and depth."""
+    lines = []
+    for name in self.values:
+      measure, _, depth = name.partition("@")
+      low, high = self.summary["interval"].get(name, (None, None))
+      lines.append(
+        {
+          "measure": measure,
+          "k": int(depth),
+          "by_query": self.summary[name],
+          "low": low,
+          "high": high,
+          "by_category": (self.summary["by_category"] or {}).get(name),
+          "by_product": self.summary["by_product"][name],
+        }
+      )
+    return lines
+
+  def __str__(self) -> str:
+    summary, rows = self.summary, self.rows()
+    lines = [
+      f"{summary['queries']:,} queries, {summary['left_out']:,} left out (no"
+      f" other item of their product), index {summary['index']:,},"
+      f" {summary['share_over_k']:.1%} with more than {rows[-1]['k']} relevant"
+      " items",
+      f"{'':16}{'by query':>9}  {'95 % interval':15}"
+      f"{'by category':>12}{'by product':>12}",
+    ]
+    for row in rows:
+      interval, category = "-", "-"
+      if row["low"] is not None:
+        interval = f"{row['low']:.4f}..{row['high']:.4f}"
+      if row["by_category"] is not None:
+        category = f"{row['by_category']:.4f}"
+      name = f"{row['measure']}@{row['k']}"
+      lines.append(
+        f"{name:16}{row['by_query']:9.4f}  {interval:15}"
+        f"{category:>12}{row['by_product']:12.4f}"
+      )
+    return "\n".join(lines)
+
+  def write_per_query(self, path: str | Path) -> None:
+    """Writes a CSV, a line for each query: its measures and nearest ids."""
+    items = self.items
+    names = ["id", "product", "category", "relevant", *self.values]
+    names += [f"top_{rank}" for rank in range(1, LISTED + 1)]
+    with open(path, "w", encoding="utf-8", newline="") as file:
+      writer = csv.writer(file, lineterminator="\n")
+      writer.writerow(names)
+      for query, row in enumerate(self.rows_Q.tolist()):
+        near = self.nearest_QK[query, :LISTED].tolist()
+        category = items.categories[row] if items.categories else ""
+        writer.writerow(
+          [items.ids[row], items.products[row], category]
+          + [int(self.relevant_Q[query])]
+          + [repr(float(value_Q[query])) for value_Q in self.values.values()]
+          + [items.ids[other] if other >= 0 else "" for other in near]
+        )
 
 
 def score(
-  vectors_ND: np.ndarray,
-  items: Items,
+  vectors: Any,
+  items: Any = None,
   *,
-  ks: Sequence[int] = (10,),
+  k: int | Sequence[int] = (1, 5, 10),
   bootstrap: int = 1000,
   seed: int = 0,
+  missing: Sequence[str] = MISSING,
   search: Callable[..., Neighbours] = search,
-) -> Scored:
-  """Searches every query of `items` by cosine and scores what was found.
+) -> Scores:
+  """Searches every query by cosine and scores what was found.
 
   Args:
+    vectors: float [N, D], one row an item; or an .npy's path, or an `Export`.
+    items: what the rows are: an export (its folder or an `Export`), or a table
+      (its file, a data frame, {column: values} or rows) with the columns id,
+      product and optionally category and role; None: the export's own.
+    k: depths of the measures.
+    bootstrap: resamples for the intervals; 0: none.
+    seed: of the resamples.
+    missing: words of the table that stand for a missing value.
     search: finds the nearest rows, as `search.search` does.
+
+  Raises:
+    UserError: no query has a relevant item, a row has no direction, or the
+      items or a depth are not what is expected.
   """
-  ks = _depths(ks)
+  if isinstance(vectors, Export):
+    items = vectors if items is None else items
+    vectors = vectors.vectors
+  if items is None:
+    raise UserError("vectors without items: only an export brings its own")
+  depths = _depths(k)
+  items = open_items(items, missing)
   check_items(items)
-  check_embeddings(vectors_ND, items.ids)
+  vectors_ND = as_vectors(vectors, items.ids)
+  if vectors_ND.dtype != np.float32:
+    logger.info(f"embeddings are {vectors_ND.dtype}; computed in float32")
   index = items.rows("index")
   found = search(
     vectors_ND,
     items.ids,
-    k=results_needed(ks, index),
+    k=results_needed(depths, index),
     queries=items.rows("query"),
     index=index,
   )
-  return score_found(found, items, ks=ks, bootstrap=bootstrap, seed=seed)
+  return score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
 
 
 def score_found(
   found: Neighbours,
   items: Items,
   *,
-  ks: Sequence[int] = (10,),
+  k: int | Sequence[int] = (1, 5, 10),
   bootstrap: int = 1000,
   seed: int = 0,
-) -> Scored:
+) -> Scores:
   """Scores given neighbours of `items.rows("query")`, however found.
 
   A query without a relevant item in the index is left out and counted.
@@ -68,27 +176,27 @@ def score_found(
   Raises:
     UserError: no query has a relevant item, or a depth is not positive.
   """
-  ks = _depths(ks)
+  depths = _depths(k)
   rows_Q, index = items.rows("query"), items.rows("index")
-  relevant_Q = _relevant(items, rows_Q, index)
-  asked_Q = relevant_Q > 0
-  if not asked_Q.any():
+  relevant_Q = _count_relevant(items, rows_Q, index)
+  scored_Q = relevant_Q > 0
+  if not scored_Q.any():
     raise UserError(
       f"none of {len(rows_Q)} queries has another item of its product among"
       f" the {len(index)} of the index: there is nothing to score"
     )
-  rows_Q, relevant_Q = rows_Q[asked_Q], relevant_Q[asked_Q]
-  nearest_QK = found.rows_QK[asked_Q]
+  rows_Q, relevant_Q = rows_Q[scored_Q], relevant_Q[scored_Q]
+  nearest_QK = found.rows_QK[scored_Q]
   number_N = _numbers(items.products)
   hits_QK = number_N[nearest_QK] == number_N[rows_Q][:, None]
   hits_QK &= nearest_QK >= 0
-  values = metrics.measure(hits_QK, relevant_Q, ks)
-  product_Q = [items.products[row] for row in rows_Q]
+  values = metrics.measure(hits_QK, relevant_Q, depths)
+  product_Q = [items.products[row] for row in rows_Q.tolist()]
   summary = {
     "queries": len(rows_Q),
-    "left_out": int((~asked_Q).sum()),
+    "left_out": int((~scored_Q).sum()),
     "index": len(index),
-    "share_over_k": float((relevant_Q > ks[-1]).mean()),
+    "share_over_k": float((relevant_Q > depths[-1]).mean()),
     **metrics.mean(values),
     "by_category": _by_category(values, items, rows_Q),
     "by_product": metrics.mean_by(values, product_Q),
@@ -98,22 +206,23 @@ def score_found(
     if bootstrap
     else {},
   }
-  return Scored(summary, values, rows_Q, relevant_Q, nearest_QK)
+  return Scores(summary, values, rows_Q, relevant_Q, nearest_QK, items)
 
 
-def results_needed(ks: Sequence[int], index: np.ndarray) -> int:
-  """How many results a query: no more than there are, whatever is asked."""
-  return max(LISTED, min(max(ks), len(index)))
+def results_needed(k: int | Sequence[int], index: np.ndarray) -> int:
+  """How many results a query needs; no more than there are rows."""
+  return max(LISTED, min(max(_depths(k)), len(index)))
 
 
-def _depths(ks):
+def _depths(k: int | Sequence[int]) -> list[int]:
   """The depths, each once, ascending."""
-  if not ks or min(ks) < 1:
-    raise UserError(f"depths are {list(ks)}; expected whole numbers from 1")
-  return sorted(set(ks))
+  depths = [k] if isinstance(k, int) else list(k)
+  if not depths or min(depths) < 1:
+    raise UserError(f"depths are {depths}; expected whole numbers from 1")
+  return sorted(set(depths))
 
 
-def _relevant(items, rows_Q, index):
+def _count_relevant(items, rows_Q, index):
   """|R| of each query: the index's rows of its product, but itself."""
   held = Counter(items.products[row] for row in index.tolist())
   held[""] = 0  # of no product: nothing is known to be the same

@@ -1,23 +1,22 @@
-"""Asks how finely embeddings tell products apart: exports and pairs of products
-that differ in little in, how often a listing's own product is nearer out."""
+"""Measures how finely embeddings tell apart products that differ in little.
 
-import json
+How often is another listing of its own product nearer to a listing than one of
+a variant, a product that differs in one thing?
+"""
+
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
-from item_jax.evaluation.items import (
-  Items,
-  check_same_rows,
-  open_export,
-  read_columns,
-)
-from item_jax.evaluation.search import lengths
-from item_jax.files import check_folders
+from item_jax.evaluation.columns import read_columns
+from item_jax.evaluation.items import Items, check_same_rows, open_export
+from item_jax.evaluation.results import Result, with_interval
+from item_jax.evaluation.vectors import lengths
 from item_jax.ingest.readers.cells import to_path, to_text
 
 ALL = "all"
@@ -28,11 +27,11 @@ class Pair(NamedTuple):
 
   product: str
   variant: str
-  differs: tuple[str, ...]  # a path, as ("photo", "form"); () where none says
+  differs: tuple[str, ...]  # a path, as ("photo", "form"); () where it has none
 
 
-class Asked(NamedTuple):
-  """What a listing is asked: is its own product nearer than that variant?"""
+class Question(NamedTuple):
+  """Is a listing's own product nearer to it than a variant of it?"""
 
   row: int
   own: np.ndarray  # rows of its product, itself left out
@@ -40,56 +39,105 @@ class Asked(NamedTuple):
   pair: Pair
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Variants(Result):
+  """How often the own product is nearer, by what differs.
+
+  groups: {what differs: {"pairs": of products, "questions": listings compared,
+    "share": {name: fraction}, "interval": {name: [low, high]}}}, for "all" and
+    for each level of each `differs`. Intervals draw families, products that
+    pairs lead to from one another; None where there is but one.
+  left_out: pairs without two listings of one product and one of the other.
+  """
+
+  groups: dict[str, dict[str, Any]]
+  left_out: int
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns `groups`."""
+    return self.groups
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns a line for each thing that differs and each export."""
+    return [
+      {
+        "differs": differs,
+        "pairs": group["pairs"],
+        "questions": group["questions"],
+        "export": name,
+        "fraction": value,
+        **dict(
+          zip(
+            ("low", "high"),
+            group["interval"][name] or (None, None),
+            strict=True,
+          )
+        ),
+      }
+      for differs, group in self.groups.items()
+      for name, value in group["share"].items()
+    ]
+
+  def __str__(self) -> str:
+    width = max(map(len, self.groups)) + 2
+    names = self.groups[ALL]["share"]
+    lines = [
+      "how often a listing's own product is nearer than its variant: chance .5,"
+      " in brackets the 95 % interval, where there are two families of products"
+      f" or more; {self.left_out:,} pairs of the file left out (no two listings"
+      " and one here)",
+      f"{'differs':{width}}{'pairs':>7}{'asked':>8}  "
+      + "".join(f"{name:<24}" for name in names).rstrip(),
+    ]
+    for differs, group in self.groups.items():
+      cells = [
+        with_interval(group["share"][name], group["interval"][name])
+        for name in names
+      ]
+      lines.append(
+        f"{differs:{width}}{group['pairs']:7,}{group['questions']:8,}  "
+        + "".join(f"{cell:<24}" for cell in cells).rstrip()
+      )
+    return "\n".join(lines)
+
+
 def compare_variants(
   exports: Mapping[str, Path],
   variants: Path,
   *,
-  json_path: Path | None = None,
   bootstrap: int = 1000,
   seed: int = 0,
-) -> dict[str, dict]:
-  """Scores exports of the same rows on pairs of products; prints the table.
+) -> Variants:
+  """Scores exports of the same rows on pairs of products.
 
   Args:
     exports: name -> export folder; the names head the table's columns.
-    variants: CSV with the columns product, variant and optionally differs.
-    json_path: file for the result, if any.
+    variants: a table's file with the columns product, variant and optionally
+      differs.
     bootstrap: resamples (of families of products) for the intervals.
     seed: of the resamples.
 
-  Returns:
-    {what differs: {"pairs": of products, "questions": listings asked,
-    "share": {name: share}, "interval": {name: [low, high]}}}, for "all" and
-    for each level of each `differs`. Families, products that pairs lead to
-    from one another, are what intervals draw; None where there is but one.
-
   Raises:
-    UserError: exports of different rows, or no pair that can be asked.
+    UserError: exports of different rows, or no pair that can be compared.
   """
-  check_folders(json_path)
-  if bootstrap < 1:
-    raise UserError(f"{bootstrap} resamples; expected 1 or more")
   pairs = read_pairs(variants)
   opened = {name: open_export(folder) for name, folder in exports.items()}
-  (first, (_, items)), *others = opened.items()
-  for name, (_, theirs) in others:
-    check_same_rows(f"export {first}", items, f"export {name}", theirs)
-  asked = questions(items, pairs)
-  if not asked:
+  (first, export), *others = opened.items()
+  items = export.items
+  for name, other in others:
+    check_same_rows(f"export {first}", items, f"export {name}", other.items)
+  questions = make_questions(items, pairs)
+  if not questions:
     raise UserError(
       f"{variants}: of none of its {len(pairs)} pairs are there two listings of"
       " one product and one of the other in the exports, whose first product"
       f" is {items.products[0]!r}"
     )
   values = {
-    name: answer(vectors_ND, items, asked)
-    for name, (vectors_ND, _) in opened.items()
+    name: measure(one.vectors, items, questions) for name, one in opened.items()
   }
-  result = summarise(values, asked, resamples=bootstrap, seed=seed)
-  print(table(result, left_out=len(pairs) - result[ALL]["pairs"]))
-  if json_path:
-    Path(json_path).write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-  return result
+  groups = summarise(values, questions, resamples=bootstrap, seed=seed)
+  return Variants(groups, len(pairs) - groups[ALL]["pairs"])
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -101,12 +149,12 @@ def read_pairs(path: Path) -> list[Pair]:
   columns = read_columns(path, (("product",), ("variant",)), ("differs",))
   rows = len(columns[0])
   pairs: dict[frozenset, Pair] = {}
-  for row, (product, variant, said) in enumerate(
+  for row, (product, variant, differs) in enumerate(
     zip(*(column or [""] * rows for column in columns), strict=True)
   ):
     # As a catalogue's columns are read.
     try:
-      levels = to_path(said).split(" > ")
+      levels = to_path(differs).split(" > ")
       pair = Pair(
         to_text(product), to_text(variant), tuple(filter(None, levels))
       )
@@ -131,70 +179,72 @@ def read_pairs(path: Path) -> list[Pair]:
   return list(pairs.values())
 
 
-def questions(items: Items, pairs: Sequence[Pair]) -> list[Asked]:
-  """Each listing of either product, with another of its own and one of the
-  variant to choose between."""
+def make_questions(items: Items, pairs: Sequence[Pair]) -> list[Question]:
+  """Pairs each listing of either product with its own and with the variant."""
   held: dict[str, list[int]] = {}
   for row, product in enumerate(items.products):
     held.setdefault(product, []).append(row)
   rows = {product: np.array(found) for product, found in held.items()}
   none = np.array([], int)
-  asked = []
+  questions = []
   for pair in pairs:
     for one, variant in (pair[:2], pair[1::-1]):
       own, other = rows.get(one, none), rows.get(variant, none)
       if len(own) > 1 and len(other):
-        asked += [Asked(row, own[own != row], other, pair) for row in own]
-  return asked
+        questions += [
+          Question(row, own[own != row], other, pair) for row in own
+        ]
+  return questions
 
 
-def answer(
-  vectors_ND: np.ndarray, items: Items, asked: Sequence[Asked]
+def measure(
+  vectors_ND: np.ndarray, items: Items, questions: Sequence[Question]
 ) -> np.ndarray:
-  """How often the own product is nearer, of all its listings against all of
-  the variant's; a tie counts half. By cosine in float32, as the search ranks.
+  """Measures how often the own product is nearer, over all pairs of listings.
+
+  A tie counts half. By cosine in float32, as the search ranks.
 
   Returns:
-    float64 [Q], .5 for who can't tell.
+    float64 [Q], .5 for vectors that don't tell them apart.
   """
   length_N = lengths(vectors_ND, items.ids)
 
   def unit(rows):
     return np.asarray(vectors_ND[rows], float) / length_N[rows, None]
 
-  share_Q = np.empty(len(asked))
-  for at, (row, own, other, _) in enumerate(asked):
+  nearer_Q = np.empty(len(questions))
+  for q, (row, own, other, _) in enumerate(questions):
     (query_D,) = unit([row])
     # Row by row, so that equal vectors are equally near to the last bit.
     near = np.vecdot(unit(own), query_D).astype(np.float32)
     far = np.sort(np.vecdot(unit(other), query_D).astype(np.float32))
     beaten = np.searchsorted(far, near, "left")
     not_above = np.searchsorted(far, near, "right")
-    share_Q[at] = (beaten + not_above).mean() / (2 * len(far))
-  return share_Q
+    nearer_Q[q] = (beaten + not_above).mean() / (2 * len(far))
+  return nearer_Q
 
 
 def summarise(
   values: Mapping[str, np.ndarray],
-  asked: Sequence[Asked],
+  questions: Sequence[Question],
   *,
   resamples: int,
   seed: int,
 ) -> dict[str, dict]:
-  """Means of the answers by what differs, as `compare_variants` returns."""
-  groups: dict[str, list[int]] = {ALL: list(range(len(asked)))}
-  for at, question in enumerate(asked):
+  """Means by what differs, as `Variants.groups`."""
+  groups: dict[str, list[int]] = {ALL: list(range(len(questions)))}
+  for at, question in enumerate(questions):
     levels = question.pair.differs
     for depth in range(len(levels)):
       groups.setdefault(" > ".join(levels[: depth + 1]), []).append(at)
-  families = _families(asked)
+  families = _families(questions)
   result = {}
   for differs in [ALL, *sorted(groups.keys() - {ALL})]:
     part = groups[differs]
     mine = {name: value_Q[part] for name, value_Q in values.items()}
     drawn = [families[at] for at in part]
     result[differs] = {
-      "pairs": len({asked[at].pair for at in part}),
+      "pairs": len({questions[at].pair for at in part}),
       "questions": len(part),
       "share": metrics.mean(mine),
       "interval": dict.fromkeys(mine),
@@ -206,10 +256,10 @@ def summarise(
   return result
 
 
-def _families(asked: Sequence[Asked]) -> list[str]:
-  """Of each question the family of its two products: those that pairs connect.
+def _families(questions: Sequence[Question]) -> list[str]:
+  """The family of each question's products: those that pairs connect.
 
-  The listings of either side of a pair are asked about the same cosines, and
+  The questions of both products of a pair depend on the same cosines, and
   a product may be in several pairs: only families are independent.
   """
   leads: dict[str, str] = {}
@@ -220,33 +270,6 @@ def _families(asked: Sequence[Asked]) -> list[str]:
       product = leads[product]
     return product
 
-  for question in asked:
+  for question in questions:
     leads[head(question.pair.product)] = head(question.pair.variant)
-  return [head(question.pair.product) for question in asked]
-
-
-def table(result: Mapping[str, dict], *, left_out: int) -> str:
-  """The result for people: a line for each thing that differs."""
-  width = max(map(len, result)) + 2
-  names = result[ALL]["share"]
-  lines = [
-    f"how often a listing's own product is nearer than its variant: chance .5,"
-    f" in brackets the 95 % interval, where there are two families of products"
-    f" or more; {left_out:,} pairs of the file left out (no two listings and"
-    " one here)",
-    f"{'differs':{width}}{'pairs':>7}{'asked':>8}  "
-    + "".join(f"{name:<24}" for name in names).rstrip(),
-  ]
-  for differs, one in result.items():
-    cells = []
-    for name in names:
-      cell = f"{one['share'][name]:.4f}"
-      if one["interval"][name]:
-        low, high = one["interval"][name]
-        cell += f" [{low:.4f}, {high:.4f}]"
-      cells.append(cell)
-    lines.append(
-      f"{differs:{width}}{one['pairs']:7,}{one['questions']:8,}  "
-      + "".join(f"{cell:<24}" for cell in cells).rstrip()
-    )
-  return "\n".join(lines)
+  return [head(question.pair.product) for question in questions]

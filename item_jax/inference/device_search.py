@@ -1,14 +1,13 @@
-"""Finds each query's nearest rows on devices: vectors and ids in, exactly what
-`search.search` gives out.
+"""Searches nearest neighbours on devices, with exactly the result of numpy's.
 
-The index is shared out over this process's devices, block by block; each
-device keeps the places of highest float32 product among its own, and of these
-the host chooses and scores as `search` does: the result is proven or made
-again by exact sums, so no device leaves a trace in it.
+The index is divided among this process's devices, block by block; each device
+keeps the positions of highest float32 product in its part, and from these the
+host chooses and scores as `evaluation.search` does: the result is proven or
+computed again by exact sums, so that it does not depend on the device.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from item_jax.evaluation import search as search_lib
 from item_jax.evaluation.ranking import Neighbours
-from item_jax.evaluation.search import Asked, part_of, unit
+from item_jax.evaluation.search import Problem, part_of, unit
 
 _BLOCK = 2**17  # rows of the index on a device at a time: 0.4 GB at 768 values
 # A product at precision "highest" is IEEE float32 on CPUs and GPUs. A TPU
@@ -25,26 +24,33 @@ _BLOCK = 2**17  # rows of the index on a device at a time: 0.4 GB at 768 values
 _STEPS = {"tpu": 12}
 
 
-def search(vectors_ND: np.ndarray, ids: Sequence[str], **options) -> Neighbours:
-  """As `item_jax.evaluation.search.search` with these options, to the bit.
+def search(
+  vectors_ND: np.ndarray, ids: Sequence[str], *, tile: int = 2048, **options
+) -> Neighbours:
+  """Returns what `item_jax.evaluation.search.search` does, to the bit.
 
   A device holds at most `_BLOCK` rows of the index, and products of `tile`
   queries with `tile` rows.
   """
   steps = _STEPS.get(jax.default_backend(), 1)
   return search_lib.search(
-    vectors_ND, ids, nominate=_nominate, steps=steps, **options
+    vectors_ND,
+    ids,
+    tile=tile,
+    candidates=_candidates,
+    steps=steps,
+    **options,
   )
 
 
-def _nominate(
-  asked: Asked, *, kept: int, tile: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Nominates by devices: all is found before the first tile is given."""
+def _candidates(
+  problem: Problem, *, kept: int, tile: int
+) -> Callable[[slice], tuple[np.ndarray, np.ndarray]]:
+  """Finds candidates on devices, all of them before the first is returned."""
   devices = jax.local_devices()
   mesh = Mesh(np.array(devices), ("part",), axis_types=(AxisType.Auto,))
-  count, size = len(asked.rows_Q), len(asked.index)
-  place_QC = np.full((count, kept), -1, np.int64)
+  count, size = len(problem.rows_Q), len(problem.index)
+  position_QC = np.full((count, kept), -1, np.int64)
   rough_QC = np.full((count, kept), -np.inf, np.float32)
   # Blocks of one shape, with little left over in the last.
   per_device = -(-size // len(devices))
@@ -53,33 +59,36 @@ def _nominate(
   step = -(-per_device // (blocks * tiles))
   find = _make_find(mesh, kept)
   for first in range(0, size, len(devices) * tiles * step):
-    block_PTD = _put_block(asked, mesh, first, tiles, step)
+    block_PTD = _put_block(problem, mesh, first, tiles, step)
     for start in range(0, count, tile):
-      part = part_of(asked, start, tile)
+      part = part_of(problem, slice(start, start + tile))
       # A tile of one shape too: what fills it up is thrown away.
       short = min(tile, count) - len(part.rows_Q)
-      query_QD = np.pad(unit(asked, part.rows_Q), ((0, short), (0, 0)))
+      query_QD = np.pad(unit(problem, part.rows_Q), ((0, short), (0, 0)))
       own_Q = np.pad(part.own_Q, (0, short), constant_values=-1)
       found = find(
         block_PTD, query_QD, own_Q.astype(np.int32), np.int32([first, size])
       )
       rows = slice(start, start + len(part.rows_Q))
-      place_QC[rows], rough_QC[rows] = _merge(
-        place_QC[rows], rough_QC[rows], *map(np.asarray, found)
+      position_QC[rows], rough_QC[rows] = _merge(
+        position_QC[rows], rough_QC[rows], *map(np.asarray, found)
       )
-  for start in range(0, count, tile):
-    yield place_QC[start : start + tile], rough_QC[start : start + tile]
+
+  def find(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    return position_QC[rows], rough_QC[rows]
+
+  return find
 
 
-def _put_block(asked: Asked, mesh: Mesh, first: int, tiles: int, step: int):
+def _put_block(problem: Problem, mesh: Mesh, first: int, tiles: int, step: int):
   """Rows of the index on the devices, [devices * tiles, step, D]; zeros
   beyond its end."""
-  shape = (mesh.size * tiles, step, asked.vectors_ND.shape[1])
+  shape = (mesh.size * tiles, step, problem.vectors_ND.shape[1])
 
   def rows_of(where):
     low, high, _ = where[0].indices(shape[0])
     begin = first + low * step
-    unit_ID = unit(asked, asked.index[begin : first + high * step])
+    unit_ID = unit(problem, problem.index[begin : first + high * step])
     filled = np.zeros(((high - low) * step, shape[2]), np.float32)
     filled[: len(unit_ID)] = unit_ID
     return filled.reshape(high - low, step, shape[2])
@@ -91,39 +100,39 @@ def _put_block(asked: Asked, mesh: Mesh, first: int, tiles: int, step: int):
 
 @functools.lru_cache(maxsize=8)
 def _make_find(mesh: Mesh, kept: int):
-  """(block, queries, own places, [first, size]) -> each device's best places
-  and products, [devices, Q, kept]."""
+  """(block, queries, own positions, [first, size]) -> the best positions and
+  products of each device, [devices, Q, kept]."""
 
   def find(block_TID, query_QD, own_Q, first_and_size):
     first, size = first_and_size
     tiles, step, _ = block_TID.shape
     first += jax.lax.axis_index("part") * tiles * step
 
-    def look(best, tile):
-      best_QC, place_QC = best
+    def scan_tile(best, tile):
+      best_QC, position_QC = best
       number, unit_ID = tile
       score_QI = jnp.matmul(
         query_QD, unit_ID.T, precision=jax.lax.Precision.HIGHEST
       )
-      place_I = first + number * step + jnp.arange(step, dtype=jnp.int32)
-      hidden_QI = (place_I == own_Q[:, None]) | (place_I >= size)
-      score_QI = jnp.where(hidden_QI, -jnp.inf, score_QI)
+      position_I = first + number * step + jnp.arange(step, dtype=jnp.int32)
+      excluded_QI = (position_I == own_Q[:, None]) | (position_I >= size)
+      score_QI = jnp.where(excluded_QI, -jnp.inf, score_QI)
       some_QC, column_QC = jax.lax.top_k(score_QI, min(kept, step))
       both = jnp.concatenate([best_QC, some_QC], axis=1)
-      places = jnp.concatenate([place_QC, place_I[column_QC]], axis=1)
+      positions = jnp.concatenate([position_QC, position_I[column_QC]], axis=1)
       best_QC, chosen_QC = jax.lax.top_k(both, kept)
-      return (best_QC, jnp.take_along_axis(places, chosen_QC, axis=1)), None
+      return (best_QC, jnp.take_along_axis(positions, chosen_QC, axis=1)), None
 
     shape = (len(query_QD), kept)
-    nothing = (
+    empty = (
       jnp.full(shape, -jnp.inf, jnp.float32),
       jnp.full(shape, -1, jnp.int32),
     )
-    (best_QC, place_QC), _ = jax.lax.scan(
-      look, nothing, (jnp.arange(tiles, dtype=jnp.int32), block_TID)
+    (best_QC, position_QC), _ = jax.lax.scan(
+      scan_tile, empty, (jnp.arange(tiles, dtype=jnp.int32), block_TID)
     )
-    place_QC = jnp.where(best_QC == -jnp.inf, -1, place_QC)
-    return place_QC[None], best_QC[None]
+    position_QC = jnp.where(best_QC == -jnp.inf, -1, position_QC)
+    return position_QC[None], best_QC[None]
 
   split, whole = PartitionSpec("part"), PartitionSpec()
   return jax.jit(
@@ -137,13 +146,13 @@ def _make_find(mesh: Mesh, kept: int):
   )
 
 
-def _merge(place_QC, rough_QC, place_PQC, rough_PQC):
+def _merge(position_QC, rough_QC, position_PQC, rough_PQC):
   """The best of what was found before and of what the devices found."""
-  count, kept = place_QC.shape
-  places = np.concatenate([place_QC, *place_PQC[:, :count]], axis=1)
+  count, kept = position_QC.shape
+  positions = np.concatenate([position_QC, *position_PQC[:, :count]], axis=1)
   roughs = np.concatenate([rough_QC, *rough_PQC[:, :count]], axis=1)
   order_QC = np.argsort(-roughs, axis=1)[:, :kept]
   return (
-    np.take_along_axis(places, order_QC, axis=1),
+    np.take_along_axis(positions, order_QC, axis=1),
     np.take_along_axis(roughs, order_QC, axis=1),
   )

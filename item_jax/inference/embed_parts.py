@@ -1,5 +1,4 @@
-"""Embeds parts of a split: an Embedder, a split's rows and ranges of them in;
-vectors and items of one range after the other out."""
+"""Embeds ranges of a split's rows, one range after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,90 +7,68 @@ import numpy as np
 from tqdm import tqdm
 
 from item_jax.data import pipeline
-from item_jax.data.records import Record, Source
+from item_jax.data.records import Dataset
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import Embedder
-
-_NO_ROW = -1  # fills a part's last batch; nothing is read or decoded for it
 
 
 def embed_parts(
   embedder: Embedder,
-  source: Source,
+  dataset: Dataset,
   split: str,
   parts: Sequence[range],
   *,
   modality: str,
   device_rows: int,
-  workers: int,
-  at: Callable[[int], None],
+  workers: int = 0,
+  notify: Callable[[int], None] = lambda row: None,
 ) -> Iterator[tuple[np.ndarray, list[export_shards.Item]]]:
   """Yields float32 [N, D], unit rows, and what is known of them, of each part.
 
   A batch never spans parts, and each device takes `device_rows` rows of it:
-  so a row has the same place in a product of the same shape whoever embeds
+  so a row has the same position in a product of the same shape whoever embeds
   it, and its last bits don't depend on that. A row that cannot be read gets
-  the embedding of nothing.
+  the null embedding.
 
   Args:
-    split: which it is; it names rows that cannot be read.
     workers: processes that decode.
-    at: told of the row that is to be embedded next.
+    notify: is called with the row that is to be embedded next.
   """
   size = device_rows * jax.local_device_count()
   rows = []
   for part in parts:
     rows += part
-    rows += [_NO_ROW] * (-len(rows) % size)
+    rows += [part[-1]] * (-len(rows) % size)  # fills its last batch
   m = embedder.config.model
   batches = pipeline.ordered_batches(
-    _Chosen(source, split, rows),
+    dataset,
     split,
     embedder.tokenizer,
     image_size=m.image_size,
     max_title_tokens=m.max_title_tokens,
     batch_size=size,
+    chosen=rows,
     workers=workers,
   )
+  source = dataset.source(split)
   with tqdm(total=sum(map(len, parts)), unit="row", desc=modality) as bar:
     for part in parts:
       held, bad = [], []
       for first in range(0, len(part), size):
-        at(part[first])
+        notify(part[first])
         batch = next(batches)
         held.append(embedder.embed_batch(batch, modality=modality))
         bad.extend(np.asarray(batch.bad_B).tolist())
         bar.update(min(size, len(part) - first))
       items = [
-        _item(source, split, row, unreadable)
+        _read_item(source, split, row, unreadable)
         for row, unreadable in zip(part, bad, strict=False)
       ]
       yield np.concatenate(held)[: len(part)], items
 
 
-def _item(
-  source: Source, split: str, row: int, bad: bool
-) -> export_shards.Item:
+def _read_item(source, split: str, row: int, bad: bool) -> export_shards.Item:
   item = export_shards.read_item(source, split, row)
-  if bad:  # its photo, as a rule: who it is may be known all the same
+  if bad:  # its image, as a rule: the listing may be known all the same
     item = item._replace(has_image=0, has_title=0, unreadable=1)
   return item
-
-
-class _Chosen:
-  """Rows of a split, in an order of one's own, as a `Store` of one split."""
-
-  def __init__(self, source: Source, split: str, rows: list[int]):
-    self._source, self._rows = source, rows
-    self.sizes = {split: len(rows)}
-
-  def source(self, split: str) -> "_Chosen":
-    del split
-    return self
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def __getitem__(self, number: int) -> Record:
-    row = self._rows[number]
-    return Record("", "", "", "", b"") if row == _NO_ROW else self._source[row]

@@ -1,8 +1,9 @@
-"""Makes embeddings: a workdir and photos and titles in, unit rows out."""
+"""Embeds images and titles with a trained model."""
 
 import copy
 import functools
 import itertools
+import logging
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from item_jax import tasks
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
-from item_jax.data.records import Record
+from item_jax.data.records import Dataset, Record
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
 from item_jax.inference import inputs
@@ -21,13 +22,15 @@ from item_jax.ingest.readers.cells import spaced
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import sharding
 from item_jax.training.restore import restore
-from item_jax.training.run import Run
+from item_jax.training.run import RunRecord
+
+logger = logging.getLogger(__name__)
 
 MODALITIES = ("both", "image", "title")
 
 
-def keep_side(batch: Batch, modality: str) -> Batch:
-  """The batch with one side taken away: "both", "image" or "title"."""
+def keep_modality(batch: Batch, modality: str) -> Batch:
+  """Removes the titles ("image"), the images ("title") or nothing ("both")."""
   if modality == "image":
     return batch._replace(has_title_B=batch.has_title_B & False)
   if modality == "title":
@@ -36,13 +39,13 @@ def keep_side(batch: Batch, modality: str) -> Batch:
 
 
 def embed_unit(task: tasks.Task, params, batch: Batch, *, modality: str):
-  """float32 [B,D], rows of unit length; to be jitted."""
-  g_BD = task.embed(params, keep_side(batch, modality))
+  """Embeds a batch, float32 [B,D], rows of unit length; to be jitted."""
+  g_BD = task.embed(params, keep_modality(batch, modality))
   norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
-  # A model that sees one side has nothing to say of a row without it.
-  # It is to be far from all photos, and those of a ReLU are never negative.
-  nothing = -(g_BD.shape[-1] ** -0.5)
-  return jnp.where(norm_B1 == 0, nothing, g_BD / norm_B1)
+  # The null embedding, of a row without what the model looks at. It is to be
+  # far from all images, and those of a ReLU are never negative.
+  null = -(g_BD.shape[-1] ** -0.5)
+  return jnp.where(norm_B1 == 0, null, g_BD / norm_B1)
 
 
 def check_batch_size(size: int) -> None:
@@ -51,22 +54,26 @@ def check_batch_size(size: int) -> None:
 
 
 class Embedder:
-  """A trained model: photos and titles in, float32 [N, D] unit rows out."""
+  """A trained model that embeds images and titles.
 
-  def __init__(self, run: Run, params, *, step: int, dtype: str):
+  run: what its workdir says of it. step: of the checkpoint. config: the run's.
+  categories: what `predict` tells apart, in its order; () without categories.
+  """
+
+  def __init__(self, run: RunRecord, params, *, step: int, dtype: str):
     self.run = run
     self.step = step
     self.dtype = dtype
     self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
     if dtype == "bfloat16":  # cuDNN's attention has no float32
-      kernel, why = attention_lib.as_before(run.attention)
+      kernel, why = attention_lib.resume_with(run.attention)
     if kernel != run.attention and why:
-      print(f"attention: {kernel} ({why})")
+      logger.info(f"attention: {kernel} ({why})")
     config = copy.deepcopy(run.config)
     config.model.dtype = dtype
     self.config: Config = config
-    # Its own devices alone: of many processes each embeds rows of its own.
+    # Its own devices only: of many processes each embeds rows of its own.
     self.mesh = sharding.make_mesh(
       jax.local_device_count(), 1, devices=jax.local_devices()
     )
@@ -74,14 +81,13 @@ class Embedder:
       config, run.tokenizer, categories=run.categories, attention=kernel
     )
     self.task = task
-    # What it tells apart, in the order of `predict`; () without categories.
     self.categories = run.categories
     self._params = jax.device_put(params, sharding.replicated(self.mesh))
     precision = "highest" if dtype == "float32" else None
 
     @functools.partial(jax.jit, static_argnames="modality")
     def run_batch(params, batch, modality):
-      # A GPU's float32 product is TF32 unless told otherwise.
+      # A GPU's float32 product is TF32 unless this is set.
       with jax.default_matmul_precision(precision):
         return embed_unit(task, params, batch, modality=modality)
 
@@ -94,12 +100,12 @@ class Embedder:
     self._predict_batch = predict_batch
 
   def embed_batch(self, batch: Batch, *, modality: str = "both"):
-    """float32 [B,D] for a Batch of numpy; B divisible by the devices."""
+    """Embeds a Batch of numpy, float32 [B,D]; B divisible by the devices."""
     placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
     return np.asarray(self._run_batch(self._params, placed, modality))
 
   def predict_batch(self, batch: Batch) -> np.ndarray:
-    """float32 [B,C], log-probabilities of `categories`, as `embed_batch`."""
+    """Predicts log-probabilities of `categories`, float32 [B,C]."""
     self._check_predicts()
     placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
     return np.asarray(self._predict_batch(self._params, placed))
@@ -115,7 +121,7 @@ class Embedder:
         needed. An image is a path, the bytes of an image file, a file that is
         open, a PIL image of any mode, or an array uint8 or uint16 [H,W] or
         [H,W,C], C from 1 to 4; an array [N,H,W,C] is N images. None, NaN,
-        pandas' NA and "" are a missing one. Or a data frame alone, with the
+        pandas' NA and "" are a missing one. Or a data frame instead, with the
         columns image and title. None altogether: all are missing.
       titles: one string, or many likewise; missing ones likewise, and those
         of blanks. A word such as "nan" is a title as any other.
@@ -123,8 +129,8 @@ class Embedder:
 
     Returns:
       float32 [N, D], unit rows, equal to what an export of the same listings
-      holds; [1, D] for one listing, [0, D] for none. A row with neither side
-      has the embedding of nothing.
+      holds; [1, D] for one listing, [0, D] for none. A row with neither of them
+      has the null embedding.
 
     Raises:
       UserError: neither is given, or not as many of one as of the other; or a
@@ -133,10 +139,60 @@ class Embedder:
     parts = self._in_batches(self.embed_batch, images, titles, batch_size)
     return np.concatenate([np.zeros((0, self.task.dims), np.float32), *parts])
 
+  def embed_split(
+    self,
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    modality: str = "both",
+    batch_size: int = 64,
+    workers: int = 0,
+  ) -> np.ndarray:
+    """Embeds a split of a prepared catalogue, in its order.
+
+    Args:
+      dataset: of `item_jax.open_dataset` or `prepare`.
+      split: which of its splits.
+      modality: what the model is shown: "both", "image" or "title".
+      batch_size: rows at a time; it does not change the result.
+      workers: processes that decode.
+
+    Returns:
+      float32 [N, D], unit rows; the null embedding where a row cannot be read.
+
+    Raises:
+      UserError: no such split, or a model that has not this modality.
+    """
+    check_batch_size(batch_size)
+    self.check_modality(modality)
+    m, devices = self.config.model, jax.local_device_count()
+    rows = len(dataset.source(split))
+    batches = pipeline.ordered_batches(
+      dataset,
+      split,
+      self.tokenizer,
+      image_size=m.image_size,
+      max_title_tokens=m.max_title_tokens,
+      batch_size=-(-batch_size // devices) * devices,
+      workers=workers,
+    )
+    parts = [self.embed_batch(batch, modality=modality) for batch in batches]
+    return np.concatenate(parts)[:rows]
+
+  def check_modality(self, modality: str) -> None:
+    """Refuses a modality that the model has no embedding of."""
+    if modality not in self.task.modalities:
+      raise UserError(
+        f"modality={modality!r}: model.name={self.config.model.name!r} sees one"
+        f" modality only and gives only {', '.join(self.task.modalities)}"
+      )
+
   def predict(
     self, images: Any = None, titles: Any = None, *, batch_size: int = 64
   ) -> np.ndarray:
-    """float32 [N,C]: log-probabilities of `categories`; otherwise as `embed`.
+    """Predicts log-probabilities of `categories`, float32 [N,C].
+
+    Takes images and titles as `embed`.
 
     Raises:
       UserError: as `embed`, or the model was not trained to predict
@@ -156,7 +212,7 @@ class Embedder:
       )
 
   def _in_batches(self, run, images, titles, batch_size: int) -> list:
-    """What `run` gives for images and titles, batch by batch."""
+    """Runs `run` on images and titles, batch by batch."""
     check_batch_size(batch_size)
     devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices

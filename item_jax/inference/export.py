@@ -1,17 +1,20 @@
-"""Writes the embeddings of a split: a workdir and a store in; embeddings.npy,
-items.csv and meta.json out, in shards that survive a kill."""
+"""Writes the embeddings of a split, in shards that survive a kill."""
 
 import contextlib
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
-from item_jax.data.records import Store, open_store
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.unreadable import listed
+from item_jax.distributed.barrier import Barrier
+from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.errors import UserError
-from item_jax.evaluation.items import EXPORTED
+from item_jax.evaluation.items import EXPORTED, Export
 from item_jax.files import sha256, write_checksummed
-from item_jax.inference import export_shards, hosts
+from item_jax.inference import export_shards
 from item_jax.inference.embed_parts import embed_parts
 from item_jax.inference.embedder import (
   MODALITIES,
@@ -19,7 +22,9 @@ from item_jax.inference.embedder import (
   check_batch_size,
   load,
 )
-from item_jax.training.run import Run
+from item_jax.training.run import RunRecord
+
+logger = logging.getLogger(__name__)
 
 EXPORT_FORMAT = 3
 SHARD_ROWS = 8_192
@@ -37,130 +42,150 @@ def export(
   dtype: str = "float32",
   workers: int = 0,
   overwrite: bool = False,
-  progress=None,
-) -> None:
+  progress: ProgressListener | None = None,
+) -> Export:
   """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
 
-  The rows are written in shards, each to a temporary name first; a call that
-  is killed is continued by the same call. meta.json comes last: a folder
-  without it is not finished.
+  The rows are written in shards; a call that is killed is continued by the same
+  call. meta.json comes last: a folder without it is not finished.
 
-  Many processes share the shards; each reads, decodes and embeds its own rows
+  Many processes divide the shards; each reads, decodes and embeds its own rows
   on its own devices. What is written is the same, to the bit, for any number
   of processes and of devices of one kind, also where others began it.
 
-  A row that cannot be read keeps its place with the embedding of nothing; it
-  is named, in meta.json ("unreadable") too.
+  A row that cannot be read stays, with the null embedding; it is named, in
+  meta.json ("unreadable") too.
 
   Args:
+    workdir, step, dtype: of the model; as of `embedder.load`.
+    data: a prepared catalogue: a `Dataset` or its folder.
+    split: of the data.
+    out: the folder to write.
+    modality: what the model is shown: "both", "image" or "title".
     batch_size: rows that a device embeds at a time.
-    progress: told by `at(stage, step)` where the export is; a step is a row.
+    workers: processes that decode.
+    overwrite: whether another export in `out` is replaced.
+    progress: is informed of what is next; a step is a row.
 
   Raises:
     UserError: data of another tokenizer or preprocessing than the run's; a
       folder that holds another export, or in which another is at work, or
       that not all processes see.
     OSError: it could not be written; the same call goes on later.
-    item_jax.inference.hosts.ElsewhereError: another process failed.
+    item_jax.distributed.barrier.OtherProcessError: another process failed.
   """
   out = Path(out)
-  at = progress.at if progress else lambda stage, step: None
-  embedder, store, plan = hosts.together(
-    lambda: _open(workdir, data, split, modality, step, dtype, batch_size)
-  )
-  with contextlib.ExitStack() as held:
-
-    def claim():
-      held.enter_context(export_shards.alone(out))
-      return export_shards.claim(
-        out, plan, overwrite=overwrite, at=lambda shard: at("set up", shard)
-      )
-
-    missing = hosts.together(claim, first=True)
-    if missing is None:
-      if jax.process_index() == 0:
-        print(f"{out} is finished already: {plan.rows} rows, nothing to do")
-      return
-    hosts.together(lambda: export_shards.check_seen(out, plan))
-    mine = missing[jax.process_index() :: jax.process_count()]
-
-    def write():
-      parts = embed_parts(
-        embedder,
-        store.source(split),
-        split,
-        [export_shards.rows_of(plan, number) for number in mine],
-        modality=modality,
-        device_rows=min(batch_size, plan.rows),
-        workers=workers,
-        at=lambda row: at("step", row),
-      )
-      for number, (rows_ND, items) in zip(mine, parts, strict=True):
-        export_shards.save(out, plan, number, rows_ND, items)
-      at("join", plan.rows)
-
-    hosts.together(write)
-    # All shards are as many steps further than the last row.
-    hosts.together(
-      lambda: _finish(
-        out, plan, workdir, lambda shard: at("join", plan.rows + shard)
-      ),
-      first=True,
+  notify = (progress or NullListener()).update
+  first = jax.process_index() == 0
+  with Barrier() as barrier, contextlib.ExitStack() as stack:
+    embedder, dataset, plan = _open(
+      workdir, data, split, modality, step, dtype, batch_size
     )
+    barrier.wait()
+    missing = None
+    if first:
+      stack.enter_context(export_shards.exclusive_folder(out))
+      missing = export_shards.acquire(
+        out, plan, overwrite=overwrite, notify=lambda n: notify("set up", n)
+      )
+    missing = barrier.broadcast(missing)
+    if missing is None:
+      if first:
+        logger.info(
+          f"{out} is finished already: {plan.rows} rows, nothing to do"
+        )
+      return Export(out)
+    export_shards.check_seen(out, plan)
+    barrier.wait()
+    _write_shards(
+      out, plan, missing, embedder, dataset, batch_size, workers, notify
+    )
+    notify("join", plan.rows)
+    barrier.wait()
+    if first:  # all shards count as so many steps after the last row
+      _finish(out, plan, workdir, lambda n: notify("join", plan.rows + n))
+    barrier.wait()
+  return Export(out)
 
 
 def _open(
   workdir, data, split, modality, step, dtype, batch_size
-) -> tuple[Embedder, Store, export_shards.Plan]:
+) -> tuple[Embedder, Dataset, export_shards.Plan]:
   check_batch_size(batch_size)
   if modality not in MODALITIES:
     raise UserError(f"modality={modality!r}: known are {', '.join(MODALITIES)}")
   embedder = load(workdir, step=step, dtype=dtype)
-  store = open_store(data)
-  source = store.source(split)
+  dataset = data if isinstance(data, Dataset) else open_dataset(data)
+  rows = len(dataset.source(split))
   run = embedder.run
-  if modality not in embedder.task.modalities:
-    raise UserError(
-      f"modality={modality!r}: {workdir} holds a model.name="
-      f"{run.config.model.name!r}, which sees one side alone and gives only"
-      f" {', '.join(embedder.task.modalities)}"
-    )
-  check_data(run, store, workdir)
+  embedder.check_modality(modality)
+  check_data(run, dataset, workdir)
   plan = export_shards.Plan(
     format=EXPORT_FORMAT,
     step=embedder.step,
     checkpoint=_checkpoint_id(Path(workdir), embedder.step),
     tokenizer=run.tokenizer.fingerprint,
     preprocessing=run.preprocessing,
-    data=store.fingerprints[split],
+    data=dataset.fingerprints[split],
     split=split,
     modality=modality,
     dtype=dtype,
-    rows=len(source),
+    rows=rows,
     dims=embedder.task.dims,
     shard_rows=SHARD_ROWS,
   )
-  return embedder, store, plan
+  return embedder, dataset, plan
 
 
-def check_data(run: Run, store: Store, workdir) -> None:
+def _write_shards(
+  out: Path,
+  plan: export_shards.Plan,
+  missing: list[int],
+  embedder: Embedder,
+  dataset: Dataset,
+  batch_size: int,
+  workers: int,
+  notify: Callable[[str, int], None],
+) -> None:
+  """Embeds and writes this process's part of the missing shards."""
+  mine = missing[jax.process_index() :: jax.process_count()]
+  parts = embed_parts(
+    embedder,
+    dataset,
+    plan.split,
+    [export_shards.rows_of(plan, number) for number in mine],
+    modality=plan.modality,
+    device_rows=min(batch_size, plan.rows),
+    workers=workers,
+    notify=lambda row: notify("step", row),
+  )
+  for number, part in zip(mine, parts, strict=True):
+    export_shards.save(out, plan, number, *part)
+
+
+def check_data(run: RunRecord, dataset: Dataset, workdir) -> None:
   """Raises UserError where data were not prepared as the run's were."""
   for name, ours, theirs in (
-    ("tokenizer", run.tokenizer.fingerprint, store.catalogue["tokenizer"]),
-    ("preprocessing", run.preprocessing, store.catalogue["preprocessing"]),
+    ("tokenizer", run.tokenizer.fingerprint, dataset.catalogue["tokenizer"]),
+    ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
   ):
     if ours != theirs:
       raise UserError(
-        f"{store.path} was prepared with {name} {theirs!r}, {workdir} was"
+        f"{dataset.path} was prepared with {name} {theirs!r}, {workdir} was"
         f" trained with {ours!r}: prepare the catalogue with --tokenizer"
         f" {Path(workdir) / 'tokenizer.json'}"
       )
 
 
-def _finish(out: Path, plan: export_shards.Plan, workdir, at) -> None:
+def _finish(
+  out: Path,
+  plan: export_shards.Plan,
+  workdir,
+  notify: Callable[[int], None],
+) -> None:
   """Joins the shards, and writes, last, the meta data."""
   lacking, unreadable = 0, []
-  for row, item in enumerate(export_shards.join(out, plan, at)):
+  for row, item in enumerate(export_shards.join(out, plan, notify)):
     if item.unreadable:
       unreadable.append({"row": row, "id": item.id})
       continue
@@ -181,17 +206,17 @@ def _finish(out: Path, plan: export_shards.Plan, workdir, at) -> None:
   )
   export_shards.tidy(out)
   if lacking:
-    print(
+    logger.info(
       f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"
-      " the embedding of nothing"
+      " the null embedding"
     )
   if unreadable:
     named = [f"row {bad['row']} ({bad['id']})" for bad in unreadable]
-    print(
+    logger.info(
       f"{len(unreadable)} of {plan.rows} rows could not be read and got the"
-      f" embedding of nothing: {listed(named)}"
+      f" null embedding: {listed(named)}"
     )
-  print(
+  logger.info(
     f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"
   )
 

@@ -1,8 +1,7 @@
-"""An export's folder: whose it is and how far it got in; claimed, continued,
-joined or left alone out.
+"""Holds an export's folder while it is written: its plan and its shards.
 
-A folder without meta.json is not finished. Whatever a call was killed at, the
-same call takes the folder up again. A shard is parts/NNNNN.npy and, written
+A folder without meta.json is not finished. At whatever point a call was killed,
+the same call continues the folder. A shard is parts/NNNNN.npy and, written
 after it, parts/NNNNN.json with the rows' items and the other's SHA-256.
 """
 
@@ -56,7 +55,7 @@ class Item(NamedTuple):
   product: str
   category: str
   title: str
-  has_image: int  # 1 or 0; the embedding of nothing does not look like nothing
+  has_image: int  # 1 or 0; the null embedding does not show it
   has_title: int
   unreadable: int  # not a column of items.csv
 
@@ -65,7 +64,7 @@ COLUMNS = Item._fields[:-1]
 
 
 def read_item(source: Source, split: str, row: int) -> Item:
-  """What the store says of a row; "test[17]" is the id of an unreadable one."""
+  """Reads a row's item; "test[17]" is the id of an unreadable one."""
   try:
     record = source[row]
   except BadRecord:
@@ -82,13 +81,13 @@ def read_item(source: Source, split: str, row: int) -> Item:
 
 
 @contextlib.contextmanager
-def alone(out: Path) -> Iterator[None]:
-  """One call at a time in an export's folder.
+def exclusive_folder(out: Path) -> Iterator[None]:
+  """Allows one call at a time in an export's folder.
 
   Raises:
     UserError: another is at work there, or it is no export's.
   """
-  # What a call that was killed at the door may leave, and nothing else.
+  # What a call that was killed at its start may leave, and nothing else.
   early = {_LOCK, "plan.json", "plan.json.part", "meta.json"}
   found = {path.name for path in out.iterdir()} if out.exists() else set()
   if found - early and not found & {"plan.json", "meta.json"}:
@@ -100,17 +99,17 @@ def alone(out: Path) -> Iterator[None]:
       (out / _LOCK).unlink(missing_ok=True)
 
 
-def claim(
+def acquire(
   out: Path,
   plan: Plan,
   *,
   overwrite: bool,
-  at: Callable[[int], None] = lambda number: None,
+  notify: Callable[[int], None] = lambda number: None,
 ) -> list[int] | None:
   """Takes the folder for this export.
 
   Args:
-    at: told of each shard that is there already before it is read.
+    notify: is called with each shard that is there already, before it is read.
 
   Returns:
     The shards that are not there yet, or None where all is done already.
@@ -125,14 +124,16 @@ def claim(
     if not odd and name == "meta.json":
       odd = next(find_export_damage(out), "")
     if not odd and name == "plan.json":
-      return [n for n in range(count(plan)) if not _is_good(out, plan, n, at)]
+      return [
+        n for n in range(count(plan)) if not _is_good(out, plan, n, notify)
+      ]
     if not odd:
       tidy(out)  # in case the call that finished was killed before it could
       return None
     if not overwrite:
       raise UserError(f"{odd}; give --overwrite or another --out")
     break
-  # In this order, wherever it is cut off: the folder says whose it is, no
+  # In this order, wherever it is cut off: the folder names its export, no
   # shard is of another plan, and nothing half replaced looks finished.
   _remove_parts(out)
   write_checksummed(out / "plan.json", plan._asdict())
@@ -141,7 +142,7 @@ def claim(
 
 
 def check_seen(out: Path, plan: Plan) -> None:
-  """Raises UserError where what another process claimed is not seen."""
+  """Raises UserError where what process 0 acquired is not seen."""
   path = out / "plan.json"
   if not path.exists() or _differences(path, plan):
     raise UserError(
@@ -151,7 +152,7 @@ def check_seen(out: Path, plan: Plan) -> None:
 
 
 def _differences(path: Path, plan: Plan) -> str:
-  """How a folder's plan differs from this one, for a message; "" if not."""
+  """Describes how a folder's plan differs from this one; "" if not."""
   try:
     before = read_checksummed(path)
   except CorruptError as error:
@@ -206,9 +207,9 @@ def save(
   vectors, known = _paths(out, number)
   write_bytes(vectors, content)
   hashed = hashlib.sha256(content).hexdigest()
-  # Whose it is: a process that outlived its call may write into another's.
-  said = {"plan": plan._asdict(), "sha256": hashed, "items": items}
-  write_checksummed(known, said)
+  # With the plan: a process that outlived its call may write into another's.
+  shard = {"plan": plan._asdict(), "sha256": hashed, "items": items}
+  write_checksummed(known, shard)
 
 
 def _paths(out: Path, number: int) -> tuple[Path, Path]:
@@ -219,18 +220,18 @@ def _paths(out: Path, number: int) -> tuple[Path, Path]:
 def _load(out: Path, plan: Plan, number: int) -> tuple[np.ndarray, list[Item]]:
   """A shard as it was saved; FileNotFoundError or CorruptError otherwise."""
   vectors, known = _paths(out, number)
-  said = read_checksummed(known)
-  if said.get("plan") != plan._asdict():
+  shard = read_checksummed(known)
+  if shard.get("plan") != plan._asdict():
     raise CorruptError(f"{known} is of another export")
   content = vectors.read_bytes()
-  if hashlib.sha256(content).hexdigest() != said["sha256"]:
+  if hashlib.sha256(content).hexdigest() != shard["sha256"]:
     raise CorruptError(f"{vectors} was altered: its SHA-256 differs")
   rows_ND = np.load(io.BytesIO(content), allow_pickle=False)
-  return rows_ND, [Item(*item) for item in said["items"]]
+  return rows_ND, [Item(*item) for item in shard["items"]]
 
 
-def _is_good(out: Path, plan: Plan, number: int, at) -> bool:
-  at(number)
+def _is_good(out: Path, plan: Plan, number: int, notify) -> bool:
+  notify(number)
   try:
     _load(out, plan, number)
   except (FileNotFoundError, CorruptError):
@@ -239,12 +240,12 @@ def _is_good(out: Path, plan: Plan, number: int, at) -> bool:
 
 
 def join(
-  out: Path, plan: Plan, at: Callable[[int], None] = lambda number: None
+  out: Path, plan: Plan, notify: Callable[[int], None] = lambda number: None
 ) -> Iterator[Item]:
   """Writes embeddings.npy and items.csv of all shards, and yields the items.
 
   Args:
-    at: told of each shard before it is read.
+    notify: is called with each shard before it is read.
 
   Raises:
     CorruptError: a shard was altered since it was written.
@@ -267,7 +268,7 @@ def join(
     lines = csv.writer(table)
     lines.writerow(COLUMNS)
     for number in range(count(plan)):
-      at(number)
+      notify(number)
       rows_ND, items = _load(out, plan, number)
       vectors.write(rows_ND.tobytes())
       lines.writerows(item[: len(COLUMNS)] for item in items)

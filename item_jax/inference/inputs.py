@@ -23,7 +23,7 @@ _SHORT.maxstring = 200  # characters: most paths, no file's content
 
 
 def listings(images: Any, titles: Any) -> Iterator[tuple[bytes, str]]:
-  """Reads images and titles row by row, each only when it is asked for.
+  """Reads images and titles row by row, each only when it is needed.
 
   Args:
     images: one image or many, a data frame that has the titles too, or None.
@@ -103,11 +103,11 @@ def _rows(name: str, given: Any) -> Iterable:
   if _is_frame(given):
     raise UserError(
       f"{name} is a data frame; expected one column of it, such as"
-      " frame['image'], or the frame alone in the place of images"
+      " frame['image'], or the frame itself in place of images"
     )
   if isinstance(given, (Mapping, set, frozenset)):
     raise UserError(
-      f"{name} is a {type(given).__name__}, whose order says nothing of rows;"
+      f"{name} is a {type(given).__name__}, which has no order of rows;"
       " expected a list"
     )
   if name == "images" and _is_array(given) and given.ndim > 1:
@@ -201,7 +201,7 @@ def _read(file: Any) -> bytes:
     found = os.stat(file)
     if found.st_size > MAX_BYTES:
       raise BadImage(f"the image file is larger than {MAX_BYTES // 10**6} MB")
-    # Reading a pipe would never end; a folder is told so by `open`.
+    # Reading a pipe would never end; `open` refuses a folder.
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
       raise BadImage("it is no regular file")
     with open(file, "rb") as opened:

@@ -1,124 +1,168 @@
-"""Scores the validation split while a run trains: parameters in; recall@10
-and MAP@10 of both sides, of the photo alone and of the title alone out, and
-how often the category is right where the task has one."""
+"""Scores the validation split while a run trains.
+
+Measures recall@10 and MAP@10 of the embedding of image and title, of the image
+only and of the title only, and the accuracy of categories where the task
+predicts them.
+"""
 
 import hashlib
 import heapq
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
+from item_jax.batch import Batch
+from item_jax.config_check import MEASURES
 from item_jax.data import pipeline
 from item_jax.data.records import Source
+from item_jax.distributed.barrier import gather, own_part
 from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.search import search
-from item_jax.inference import export_shards, hosts
+from item_jax.inference import export_shards
+from item_jax.inference.divided import divided
 from item_jax.inference.embedder import embed_unit
+from item_jax.tasks import Task
 from item_jax.training import sharding
+from item_jax.training.setup import Setup
+
+logger = logging.getLogger(__name__)
 
 # Rows of the validation split that are scored: whole products, up to so many.
-# More cost time and tell little.
+# More would take longer and change the scores little.
 MOST_ROWS = 20_000
-_SAID = "category"  # beside the modalities
+_PREDICTED = "category"  # beside the modalities
 
 
-def make_evaluate(setup):
-  """(params -> {"both/recall@10": ...}) for a `training.setup.Setup`.
+class RetrievalEvaluator:
+  """The evaluator "retrieval" (see `training.evaluators`)."""
 
-  Gives {} where the split has nothing to find and nothing to predict. Asks
-  `stop` before every batch, and raises Preempted when it says so.
-  """
-  config, store, task = setup.config, setup.store, setup.task
-  split = config.data.val_split
-  size = config.batch_size
-  rows, ids, products, categories = scored_rows(store.source(split), split)
-  items = Items(ids, products)
-  number = {name: c for c, name in enumerate(setup.categories)}
-  class_N = np.array([number.get(name, -1) for name in categories])
-  modalities = task.modalities
-  named = [product for product in products if product]
-  if len(set(named)) == len(named):
-    print(
-      f"split {split!r} has no product with two listings: no same-product"
-      " search while training",
-      flush=True,
+  @staticmethod
+  def names(task: Task) -> list[str]:
+    """The metrics that it may measure of a task."""
+    return [
+      name
+      for name in MEASURES
+      if name.partition("/")[0] in task.modalities
+      or (name.startswith("category/") and task.predict is not None)
+    ]
+
+  def __init__(self, setup: Setup):
+    split, task = setup.config.data.val_split, setup.task
+    rows, ids, products, categories = scored_rows(
+      setup.store.source(split), split
     )
-    modalities = ()
-  if not modalities and task.predict is None:
-    return lambda params, stop=None: {}
+    self._rows, self._items = rows, Items(ids, products)
+    number = {name: c for c, name in enumerate(setup.categories)}
+    self._class_N = np.array([number.get(name, -1) for name in categories])
+    self._modalities = task.modalities
+    named = [product for product in products if product]
+    if len(set(named)) == len(named):
+      logger.info(
+        f"split {split!r} has no product with two listings: no same-product"
+        " search while training"
+      )
+      self._modalities = ()
 
-  def run_batch(params, batch):
-    out = {
-      modality: embed_unit(task, params, batch, modality=modality)
-      for modality in modalities
-    }
-    if task.predict is not None:
-      out[_SAID] = task.predict(params, batch).argmax(-1)
-    return out
+    def run_batch(params, batch):
+      out = {
+        modality: embed_unit(task, params, batch, modality=modality)
+        for modality in self._modalities
+      }
+      if task.predict is not None:
+        out[_PREDICTED] = task.predict(params, batch).argmax(-1)
+      return out
 
-  run = jax.jit(run_batch, out_shardings=sharding.replicated(setup.mesh))
+    self._run_batch = jax.jit(
+      run_batch, out_shardings=sharding.replicated(setup.mesh)
+    )
 
-  def evaluate(
-    params, stop: Callable[[], bool] = lambda: False
+  def __call__(
+    self,
+    params: Any,
+    setup: Setup,
+    should_stop: Callable[[], bool] = lambda: False,
   ) -> dict[str, float]:
-    def go_on() -> None:
-      if stop():
-        raise Preempted("validation was left before its end")
+    """Measures parameters.
 
-    batches = pipeline.ordered_batches(
-      store,
-      split,
-      setup.tokenizer,
-      image_size=config.model.image_size,
-      max_title_tokens=config.model.max_title_tokens,
-      batch_size=size,
-      host_rows=sharding.host_rows(setup.mesh, size),
-      read_threads=config.data.read_threads,
-      prefetch=config.data.prefetch,
-      chosen=rows,
-    )
+    Args:
+      params: of `setup.task`, on the devices of `setup.mesh`.
+      setup: the one that this evaluator was made with.
+      should_stop: is asked before every batch.
+
+    Returns:
+      {"both/recall@10": ...}; {} where the split has no two listings of a
+      product and the task predicts nothing.
+
+    Raises:
+      Preempted: `should_stop` returned True.
+    """
+    if not self._modalities and setup.task.predict is None:
+      return {}
+
+    def check_stop() -> None:
+      if should_stop():
+        raise Preempted("stopped during an evaluation; start again to go on")
+
     parts = []
-    for batch in batches:
-      go_on()
-      out = run(params, sharding.to_devices(setup.mesh, size, batch))
+    for batch in self._batches(setup):
+      check_stop()
+      batch = sharding.to_devices(setup.mesh, setup.config.batch_size, batch)
+      out = self._run_batch(params, batch)
       parts.append(jax.tree.map(np.asarray, out))
     found = {
-      name: np.concatenate([part[name] for part in parts])[: len(rows)]
+      name: np.concatenate([part[name] for part in parts])[: len(self._rows)]
       for name in parts[0]
     }
     scores = {}
-    for modality in modalities:
-      go_on()  # a search of all rows takes seconds
+    for modality in self._modalities:
+      check_stop()  # a search of all rows takes seconds
       scored = retrieval.score(
-        found[modality], items, bootstrap=0, search=hosts.divided(search)
+        found[modality], self._items, bootstrap=0, search=divided(search)
       )
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]
-    if _SAID in found and (class_N >= 0).any():
-      right_N = found[_SAID] == class_N
-      scores["category/accuracy"] = float(right_N[class_N >= 0].mean())
+    known_N = self._class_N >= 0
+    if _PREDICTED in found and known_N.any():
+      right_N = found[_PREDICTED] == self._class_N
+      scores["category/accuracy"] = float(right_N[known_N].mean())
     return scores
 
-  return evaluate
+  def _batches(self, setup: Setup) -> Iterator[Batch]:
+    config = setup.config
+    return pipeline.ordered_batches(
+      setup.store,
+      config.data.val_split,
+      setup.tokenizer,
+      image_size=config.model.image_size,
+      max_title_tokens=config.model.max_title_tokens,
+      batch_size=config.batch_size,
+      host_rows=sharding.host_rows(setup.mesh, config.batch_size),
+      read_threads=config.data.read_threads,
+      prefetch=config.data.prefetch,
+      chosen=self._rows,
+    )
 
 
 def scored_rows(
   source: Source, split: str
 ) -> tuple[list[int], list[str], list[str], list[str]]:
-  """Which rows are scored, ascending, and their ids, products and categories.
+  """Returns the rows to score, ascending, and their ids, products, categories.
 
-  All of a split of up to `MOST_ROWS`. Of a larger one the first products in
-  the order of their ids' hashes, whole: of its first rows, as they come, few
-  would have another of their product among them. Every process reads a part.
+  All rows of a split of up to `MOST_ROWS`. Of a larger one all rows of the
+  first products in the order of their ids' hashes: of the split's first rows
+  few would have another listing of their product among them. Every process
+  reads a part.
   """
-  mine = range(len(source))[hosts.share(len(source))]
+  mine = range(len(source))[own_part(len(source))]
   known = ((row, export_shards.read_item(source, split, row)) for row in mine)
   found = ([row, x.id, x.product, x.category] for row, x in known)
-  # One more, to see whether the last product goes on.
-  found = hosts.gather(heapq.nsmallest(MOST_ROWS + 1, found, _by_product))
+  # One more, to see whether the last product is complete.
+  found = gather(heapq.nsmallest(MOST_ROWS + 1, found, _by_product))
   found = heapq.nsmallest(MOST_ROWS + 1, found, _by_product)
   if len(found) > MOST_ROWS:
     beyond = _by_product(found.pop())[0]
@@ -128,7 +172,7 @@ def scored_rows(
 
 
 def _by_product(found: list) -> tuple[bytes, int]:
-  """Rows of one product together, whatever the split's order."""
+  """Sorts the rows of one product together, whatever the split's order."""
   row, listing, product, _ = found
-  # Nobody's product is no product: each such row stands for itself.
+  # A row without a product is a product of its own.
   return hashlib.sha256((product or listing).encode()).digest(), row

@@ -1,11 +1,12 @@
-"""A catalogue and its photos in, the store that training reads out."""
+"""Prepares a catalogue and its images as the data set that training reads."""
 
-import functools
 import json
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from tqdm import tqdm
 
 from item_jax.data import records
 from item_jax.data.images import PREPROCESSING
-from item_jax.data.records import Record
+from item_jax.data.records import Dataset, Record, open_dataset
+from item_jax.data.summary import list_reasons
 from item_jax.data.tokenizer import (
   SPECIAL,
   Tokenizer,
@@ -26,18 +28,20 @@ from item_jax.data.tokenizer import (
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, write_manifest
 from item_jax.ingest.catalogue import Catalogue
-from item_jax.ingest.images.addresses import Replaced
-from item_jax.ingest.images.photos import store_photos
-from item_jax.ingest.ledger import open_ledger
+from item_jax.ingest.images.addresses import FetchedImages
+from item_jax.ingest.images.load import load_images
+from item_jax.ingest.readers.tables import find_paths, reusable
 from item_jax.ingest.row import Reading, Rejected, Row
 from item_jax.ingest.rows import Rejections, make_record, reject_duplicate
-from item_jax.ingest.summary import list_reasons, report
+from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 from item_jax.new_folder import new_folder
 from item_jax.remote import check_in_place, check_local
 
-TOO_MANY_REJECTED = 3  # exit code
+logger = logging.getLogger(__name__)
+
+_STATISTICS = "statistics.sqlite"  # while the folder is being written
 _FILES = {  # beside the shards
   records.CATALOGUE,
   records.TOKENIZER,
@@ -48,102 +52,133 @@ _FILES = {  # beside the shards
 }
 
 
+class TooManyRejected(UserError):  # noqa: N818 - a limit, not a fault
+  """More rows are bad than allowed, or all of them; no data set was written.
+
+  file: the CSV that names each of them and why it was rejected.
+  """
+
+  def __init__(
+    self, outcome: dict[str, Any], allowed: float, out: Path, advice: str
+  ):
+    read, rejected = outcome["read"], outcome["rejected"]
+    self.file = _rejected_beside(out)
+    limit = f"--max_rejected allows {allowed:.2%}"
+    super().__init__(
+      f"{advice}{list_reasons(outcome['reasons'])}\n"
+      f"{rejected:,} of {read:,} rows ({rejected / read:.2%}) are bad,"
+      f" {limit if rejected < read else 'all that there are'}: {out} was not"
+      f" written.\nEach of them is named in {self.file}"
+    )
+
+
 def prepare(
-  catalogue: str | os.PathLike | Sequence[str | os.PathLike],
+  catalogue: str | os.PathLike | Iterable[str | os.PathLike | Mapping],
+  images: str | os.PathLike | None = None,
   *,
-  images: str | os.PathLike,
   out: str | os.PathLike,
-  reading: Reading | None = None,
   tokenizer: str | os.PathLike | None = None,
   vocab_size: int = 30_522,
   max_rejected: float = 0.01,
   overwrite: bool = False,
   workers: int | None = None,
+  reading: Reading | None = None,
   runner: str | None = None,
   runner_options: Sequence[str] = (),
-) -> int:
-  """Writes a store: records, tokenizer, rejected rows and statistics.
+) -> Dataset:
+  """Writes a data set: records, tokenizer, rejected rows and statistics.
 
-  The folder appears complete or not at all, and is the same for any number
-  of workers, and for any runner.
+  The folder appears complete or not at all, and is the same for any number of
+  workers and any runner.
 
   Args:
-    catalogue: as `Catalogue` takes it.
-    images: the folder that paths of photos start from; may be of an object
-      store, as in gs://bucket/photos.
-    out: the folder to be.
-    reading: how the catalogue is read.
+    catalogue: a file, a folder of parts, several of these, or rows: mappings
+      of column names to cells (see `Catalogue`).
+    images: the folder that the paths of images start from; may be on an object
+      store, as in gs://bucket/photos. None takes the catalogue's folder; for
+      rows, the current one.
+    out: the folder to write.
     tokenizer: a tokenizer.json or vocab.txt; None trains one on the titles.
-    vocab_size: words at most of one trained.
-    max_rejected: share of rows (0 to 1) that may be bad.
-    overwrite: whether an earlier store of that name is replaced.
-    workers: processes that read photos; None takes one a core.
+    vocab_size: at most so many tokens, where one is trained.
+    max_rejected: the fraction of rows (0 to 1) that may be bad.
+    overwrite: whether an earlier data set of that name is replaced.
+    workers: processes that read images; None takes one a core.
+    reading: how the catalogue is read; None takes the defaults of `Reading`.
     runner: the name of an Apache Beam runner that does the work elsewhere;
       None does it here.
     runner_options: Beam's own, as on a command line: `--name=value`.
 
-  Returns:
-    0, or 3 when more rows were bad than allowed, or all: then there is no
-    store, and the bad rows are listed in `<out>.rejected.csv`.
-
   Raises:
+    TooManyRejected: more rows are bad than `max_rejected`, or all; they are
+      listed in `<out>.rejected.csv`.
     UserError, FileNotFoundError, FileExistsError: as the message says.
   """
-  if not 0 <= max_rejected <= 1:
-    raise UserError(f"max_rejected is a share from 0 to 1, not {max_rejected}")
-  if workers is not None and workers < 0:
-    raise UserError(f"workers is a number of processes, not {workers}")
-  check_local(out)
-  check_in_place(images)
+  catalogue = reusable(catalogue)
+  images = _find_images(catalogue) if images is None else images
+  _check(images, out, max_rejected, workers)
   out = Path(os.path.abspath(out))
-  if not out.name:
-    raise UserError(f"{out} has no name, expected a folder to be made")
-  if not epath.Path(images).is_dir():
-    raise FileNotFoundError(f"no image folder {images}")
-  if tokenizer is None:
-    words = None
+  ready = None if tokenizer is None else load_tokenizer(tokenizer)
+  if ready is None:
     check_size(vocab_size)
-  else:
-    words = load_tokenizer(tokenizer)
   write = _make_pipeline(runner, runner_options, workers) if runner else None
   opened = Catalogue(catalogue, reading)
-  aside = out.with_name(f"{out.name}.{records.REJECTED}")
-  with new_folder(out, overwrite=overwrite, replaceable=_is_store) as draft:
-    found = survey(opened, train=words is None)
-    write = write or functools.partial(
-      _write, workers=workers, total=found.rows
-    )
-    replaced = Replaced(images)
-    with open_ledger(draft.path / "ledger.sqlite") as ledger:
-      rows = replaced.rows(opened.rows(found.split_of))
-      outcome = write(draft.path, rows, images, ledger)
-      if replaced.unfetched:
-        listed = out.with_name(f"{out.name}.addresses.csv")
-        print(replaced.explain(opened.rows(), listed))
+  with new_folder(out, overwrite=overwrite, replaceable=_is_dataset) as folder:
+    found = survey(opened, train=ready is None)
+    write = write or partial(_write, workers=workers, total=found.rows)
+    with open_statistics(folder.path / _STATISTICS) as statistics:
+      fetched = FetchedImages(images)
+      rows = fetched.replace(opened.rows(found.split_of))
+      outcome = write(folder.path, rows, images, statistics)
       if outcome["read"] != found.rows:
         raise UserError(
           f"{opened.name} was changed while it was read: {found.rows:,} rows,"
           f" then {outcome['read']:,}"
         )
-      if not outcome["fingerprint"] or (
-        outcome["rejected"] > max_rejected * outcome["read"]
-      ):
-        shutil.move(draft.path / records.REJECTED, aside)
-        _print_refusal(outcome, max_rejected, out, aside)
-        return TOO_MANY_REJECTED
-      if words is None:
-        words = _train(ledger, vocab_size)
-      words.save(draft.path / records.TOKENIZER)
-      described = _describe(opened, found, words, outcome, ledger)
-    (draft.path / "ledger.sqlite").unlink()
-    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-    (draft.path / records.CATALOGUE).write_text(text, encoding="utf-8")
-    write_manifest(draft.path)
-    draft.publish()
-  aside.unlink(missing_ok=True)  # of an earlier attempt
-  print(report(described))
-  print(f"written to {out}")
-  return 0
+      advice = _advise(fetched, opened, out)
+      too_many = outcome["rejected"] > max_rejected * outcome["read"]
+      if too_many or not outcome["fingerprint"]:
+        shutil.move(folder.path / records.REJECTED, _rejected_beside(out))
+        raise TooManyRejected(outcome, max_rejected, out, advice)
+      if advice:
+        logger.info("%s", advice.rstrip())
+      ready = ready or _train(statistics, vocab_size)
+      ready.save(folder.path / records.TOKENIZER)
+      described = _describe(opened, found, ready, outcome, statistics)
+    (folder.path / _STATISTICS).unlink()
+    text = json.dumps(described, indent=2, ensure_ascii=False)
+    (folder.path / records.CATALOGUE).write_text(f"{text}\n", "utf-8")
+    write_manifest(folder.path)
+    folder.commit()
+  _rejected_beside(out).unlink(missing_ok=True)  # of an earlier attempt
+  return open_dataset(out)
+
+
+def _find_images(catalogue) -> Path:
+  """The folder of a catalogue's first file; for rows, the current one."""
+  paths = find_paths(catalogue)
+  folder = Path(paths[0]).parent if paths else Path()
+  while any(sign in folder.name for sign in "*?["):
+    folder = folder.parent
+  return folder
+
+
+def _check(images, out, max_rejected, workers) -> None:
+  """Refuses impossible options before any work."""
+  if not 0 <= max_rejected <= 1:
+    raise UserError(f"max_rejected={max_rejected}: expected 0 to 1")
+  if workers is not None and workers < 0:
+    raise UserError(f"workers={workers}: expected a number of processes")
+  check_local(out)
+  check_in_place(images)
+  if not os.path.basename(os.path.abspath(out)):
+    raise UserError(f"{out} has no name, expected a folder to be made")
+  if not epath.Path(images).is_dir():
+    raise FileNotFoundError(f"no image folder {images}")
+
+
+def _rejected_beside(out: Path) -> Path:
+  """The list of rejected rows where there is no data set to hold it."""
+  return out.with_name(f"{out.name}.{records.REJECTED}")
 
 
 def _make_pipeline(runner, options, workers):
@@ -164,55 +199,76 @@ def _make_pipeline(runner, options, workers):
       " item-jax's clone"
     ) from error
   options = beam.read_options(runner, options)
-  return functools.partial(beam.write, runner=runner, options=options)
+  return partial(beam.write, runner=runner, options=options)
 
 
-def _is_store(path):
-  """Whether it holds what prepare writes, and nothing else."""
-  names = {entry.name for entry in path.iterdir()}
-  ours = {name for name in names if name.startswith(f"{records.NAME}-")}
-  return records.CATALOGUE in names and names <= ours | _FILES
+def _is_dataset(folder: Path) -> bool:
+  """Whether a folder holds what prepare writes, and nothing else."""
+  names = {entry.name for entry in folder.iterdir()}
+  shards = {name for name in names if name.startswith(f"{records.NAME}-")}
+  return records.CATALOGUE in names and names <= shards | _FILES
 
 
-def _write(folder, rows, images, ledger, *, workers, total) -> dict[str, Any]:
+def _advise(fetched: FetchedImages, opened: Catalogue, out: Path) -> str:
+  """Lists images that were not fetched in a file; explains what to do."""
+  if not fetched.missing:
+    return ""
+  addresses = out.with_name(f"{out.name}.addresses.csv")
+  return f"{fetched.explain(opened.rows(), addresses)}\n"
+
+
+def _write(
+  folder, rows, images, statistics, *, workers, total
+) -> dict[str, Any]:
   """Writes all records and rejected.csv; counts, and the fingerprints."""
-  writer = StoreWriter(folder)
+  writer = DatasetWriter(folder)
   read = 0
   with (
     Rejections(folder) as rejections,
     tqdm(total=total, unit="row", file=sys.stderr, smoothing=0.05) as bar,
   ):
-    for row, stored in store_photos(images, _wanted(rows), workers=workers):
+    for row, image in load_images(images, _with_images(rows), workers=workers):
       read += 1
-      made = make_record(row, stored)
-      if isinstance(made, Record) and not ledger.add(row.split, made, stored):
-        made = reject_duplicate(row.number, row.listing_id)
+      made = make_record(row, image)
       if isinstance(made, Record):
-        writer.add(row.split, made)
-      else:
+        assert isinstance(row, Row)
+        if statistics.add(row.split, made, image):
+          writer.add(row.split, made)
+        else:
+          made = reject_duplicate(row.number, row.listing_id)
+      if isinstance(made, Rejected):
         rejections.add(made)
         bar.set_postfix(rejected=rejections.total(), refresh=False)
       bar.update()
   return rejections.outcome(read, writer.close())
 
 
-def _wanted(rows) -> Iterator[tuple[Row | Rejected, str]]:
+def _with_images(rows) -> Iterator[tuple[Row | Rejected, str | bytes]]:
   for row in rows:
     yield row, row.image if isinstance(row, Row) else ""
 
 
-def _train(ledger, vocab_size):
-  if not ledger.has_titles():
-    print("no listing has a title: the vocabulary is the special words alone")
+def _train(statistics: CatalogueStatistics, vocab_size: int) -> Tokenizer:
+  if not statistics.has_titles():
+    logger.info(
+      "no listing has a title: the vocabulary is the special tokens alone"
+    )
     return Tokenizer(wordpiece(SPECIAL).to_str(pretty=True))
   try:
-    trained = train_wordpiece(ledger.train_titles(), vocab_size=vocab_size)
+    trained = train_wordpiece(statistics.train_titles(), vocab_size=vocab_size)
   except UserError as error:
     raise UserError(f"{error}; --tokenizer FILE takes a ready one") from error
   return Tokenizer(trained.to_str(pretty=True))
 
 
-def _describe(opened: Catalogue, found: Survey, words, outcome, ledger):
+def _describe(
+  opened: Catalogue,
+  found: Survey,
+  tokenizer: Tokenizer,
+  outcome: dict[str, Any],
+  statistics: CatalogueStatistics,
+) -> dict[str, Any]:
+  """What catalogue.json holds."""
   return {
     "format": records.FORMAT,
     "catalogue": opened.name,
@@ -220,27 +276,16 @@ def _describe(opened: Catalogue, found: Survey, words, outcome, ledger):
     "reading": opened.describe() | {"followed_split": found.followed},
     "fingerprint": outcome["fingerprint"],
     "preprocessing": PREPROCESSING,
-    "tokenizer": words.fingerprint,
+    "tokenizer": tokenizer.fingerprint,
     "vocabulary": {
-      "size": words.size,
-      "pad": words.pad,
-      "unk": words.unk,
-      "cls": words.cls,
-      "sep": words.sep,
-      "mask": words.mask,
+      "size": tokenizer.size,
+      "pad": tokenizer.pad,
+      "unk": tokenizer.unk,
+      "cls": tokenizer.cls,
+      "sep": tokenizer.sep,
+      "mask": tokenizer.mask,
     },
     "read": outcome["read"],
     "rejected": {"all": outcome["rejected"], **outcome["reasons"]},
-    **ledger.statistics(words),
+    **statistics.compute(tokenizer),
   }
-
-
-def _print_refusal(outcome, max_rejected, out, aside):
-  read, rejected = outcome["read"], outcome["rejected"]
-  print(list_reasons(outcome["reasons"]))
-  allowed = f"--max_rejected allows {max_rejected:.2%}"
-  print(
-    f"{rejected:,} of {read:,} rows ({rejected / read:.2%}) are bad,"
-    f" {allowed if rejected < read else 'all that there are'}: {out} was not"
-    f" written.\nEach of them is named in {aside}"
-  )

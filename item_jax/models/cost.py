@@ -1,82 +1,54 @@
-"""Counts the work of a network: its sizes in, floating-point operations out."""
+"""Counts the floating-point operations of a network by its sizes."""
 
 import re
-from collections.abc import Collection
 
 
-def train_flops_per_sample(
-  *,
-  layers: int,
-  width: int,
-  mlp: int,
-  num_patches: int,
-  patch_pixels: int,
-  max_title_tokens: int,
-  max_masked_tokens: int,
-  num_masked_patches: int,
-  vocab_size: int,
-  trained: Collection[str] | None = None,
+def encoder_flops(
+  layers: int, *, positions: int, width: int, mlp: int
 ) -> float:
-  """Forward and backward FLOPs of one pair; a multiply-add counts as two.
-
-  3 x forward: the backward pass computes gradients of inputs and of weights.
-  Recomputation (remat) is not counted: it is cost, not work.
-
-  Args:
-    trained: those of the five whose weight is not 0 (None: all); the others
-      are measured, and have no backward pass.
-  """
-  D = width
-  encoder = _encoder(
-    layers, places=1 + num_patches + max_title_tokens, width=D, mlp=mlp
-  )
-  patches_in = 2 * num_patches * patch_pixels * D
-  square = 2 * D * D
-  # A transform of a place, or two of [CLS] and a place; then the decoder.
-  heads = {
-    "itm": square,  # the pooler
-    "mlm": max_masked_tokens * (square + 2 * D * vocab_size),
-    "gmlm": square + max_masked_tokens * (2 * square + 2 * D * vocab_size),
-    "mim": num_masked_patches * (square + 2 * D * patch_pixels),
-    "gmim": square + num_masked_patches * (2 * square + 2 * D * patch_pixels),
-  }
-  backward = [name for name in heads if trained is None or name in trained]
-  total = encoder + patches_in + sum(heads.values())
-  if backward:
-    total += 2 * (encoder + patches_in + sum(heads[name] for name in backward))
-  return float(total)
-
-
-def embed_flops_per_sample(
-  *,
-  layers: int,
-  width: int,
-  mlp: int,
-  num_patches: int,
-  patch_pixels: int,
-  max_title_tokens: int,
-) -> float:
-  """FLOPs of one embedding: the encoder forward, no heads."""
-  places = 1 + num_patches + max_title_tokens
-  encoder = _encoder(layers, places=places, width=width, mlp=mlp)
-  return float(encoder + 2 * num_patches * patch_pixels * width)
-
-
-def _encoder(layers: int, *, places: int, width: int, mlp: int) -> float:
   """Forward FLOPs of a transformer's blocks on one sequence.
 
-  Causal attention is counted whole: half of its products are thrown away.
+  A multiply-add counts as two. Causal attention is counted whole: half of its
+  products are thrown away.
   """
-  projections = 2 * places * (4 * width * width + 2 * width * mlp)
-  return layers * (projections + 4 * places * places * width)
+  projections = 2 * positions * (4 * width * width + 2 * width * mlp)
+  return float(layers * (projections + 4 * positions * positions * width))
+
+
+def item_head_flops(
+  *,
+  width: int,
+  patch_pixels: int,
+  masked_tokens: int,
+  masked_patches: int,
+  vocab_size: int,
+) -> dict[str, float]:
+  """Forward FLOPs of ITEm's five heads on one pair, by loss."""
+  D = width
+  square = 2 * D * D
+  # A transform of a position, or two of [CLS] and a position; the decoder.
+  return {
+    "itm": square,  # the pooler
+    "mlm": token_head_flops(masked_tokens, width=D, vocab_size=vocab_size),
+    "gmlm": square + masked_tokens * (2 * square + 2 * D * vocab_size),
+    "mim": masked_patches * (square + 2 * D * patch_pixels),
+    "gmim": square + masked_patches * (2 * square + 2 * D * patch_pixels),
+  }
+
+
+def token_head_flops(
+  masked_tokens: int, *, width: int, vocab_size: int
+) -> float:
+  """Forward FLOPs of predicting the masked tokens of one title."""
+  return float(masked_tokens * (2 * width * width + 2 * width * vocab_size))
 
 
 def resnet_flops(
   *, stages: tuple[int, ...], width: int, image_size: int
 ) -> float:
-  """Forward FLOPs of one photo, convolutions alone; training is 3 x.
+  """Forward FLOPs of one image, convolutions only; training is 3 x.
 
-  Places of the padding are counted too, as the usual 4.1 billion
+  Positions of the padding are counted too, as the usual 4.1 billion
   multiply-adds of ResNet50 at 224 pixels do.
   """
 
@@ -98,55 +70,6 @@ def resnet_flops(
         total += conv(side, 1, channels, out)  # shortcut
       channels = out
   return float(total)
-
-
-def roberta_flops(
-  *,
-  layers: int,
-  width: int,
-  mlp: int,
-  max_title_tokens: int,
-  max_masked_tokens: int = 0,
-  vocab_size: int = 0,
-) -> float:
-  """Forward FLOPs of one title; training is 3 x.
-
-  Args:
-    max_masked_tokens: positions whose token is predicted; 0 for an
-      embedding.
-  """
-  D = width
-  head = max_masked_tokens * (2 * D * D + 2 * D * vocab_size)
-  return float(
-    _encoder(layers, places=1 + max_title_tokens, width=D, mlp=mlp) + head
-  )
-
-
-def clip_flops(
-  *,
-  layers: int,
-  width: int,
-  mlp: int,
-  num_patches: int,
-  patch_pixels: int,
-  text_layers: int,
-  text_width: int,
-  text_mlp: int,
-  max_title_tokens: int,
-  projection: int,
-) -> float:
-  """Forward FLOPs of one pair through both towers; training is 3 x.
-
-  A pair's cosines with the batch, 4 * projection * batch size, are left out:
-  a ten-thousandth of the towers at ViT-B and 512 pairs.
-  """
-  image = _encoder(layers, places=1 + num_patches, width=width, mlp=mlp)
-  title = _encoder(
-    text_layers, places=1 + max_title_tokens, width=text_width, mlp=text_mlp
-  )
-  patches_in = 2 * num_patches * patch_pixels * width
-  projections = 2 * projection * (width + text_width)
-  return float(image + title + patches_in + projections)
 
 
 # Dense bfloat16 FLOP/s of a device by the makers' datasheets; the first whose

@@ -1,51 +1,43 @@
-"""What reads the encoder's outputs: states in, predictions out."""
+"""Predicts tokens, pixels and matches from an encoder's states."""
 
-from typing import Any
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from item_jax.errors import UserError
 from item_jax.models import layers
-from item_jax.models.layers import LAYER_NORM_EPSILON
+from item_jax.models.layers import TransformerConfig
 
 
 class Transform(nn.Module):
   """Linear, GELU, LayerNorm: BERT's transform before a decoder."""
 
-  width: int
-  std: float
-  dtype: Any
-  epsilon: float = LAYER_NORM_EPSILON
+  config: TransformerConfig
 
   @nn.compact
   def __call__(self, x):
-    h = layers.dense(self.width, std=self.std, dtype=self.dtype, name="dense")(
-      x
-    )
-    norm = layers.layer_norm(name="norm", epsilon=self.epsilon)
-    return norm(layers.gelu(h)).astype(self.dtype)
+    c = self.config
+    h = layers.dense(c.width, std=c.init_std, dtype=c.dtype, name="dense")(x)
+    norm = layers.layer_norm(name="norm", epsilon=c.epsilon)
+    return norm(layers.gelu(h)).astype(c.dtype)
 
 
 class GlobalTransform(nn.Module):
-  """F([g; p]): what [CLS] knows about a place, from its position alone.
+  """F([g; p]): what [CLS] knows about a position, from its vector p alone.
 
-  Two rounds of Linear, GELU, LayerNorm. `join` says on what:
+  Two rounds of Linear, GELU, LayerNorm. `join` states on what:
     "concat": [g; p]. The first layer is split into a part for g, computed once
-      a pair, and a part for p, computed once a place:
+      a pair, and a part for p, computed once a position:
       Wa [g; p] = Wh g + Wp p.
     "sum": g + p, so that Wh and Wp are one matrix.
   """
 
-  width: int
-  std: float
-  dtype: Any
-  epsilon: float = LAYER_NORM_EPSILON
+  config: TransformerConfig
   join: str = "concat"
 
   @nn.compact
   def __call__(self, g_BD, p_BKD):
+    c = self.config
     if self.join not in ("concat", "sum"):
       raise UserError(f"global_head={self.join!r}: known are concat, sum")
     if self.join == "concat":
@@ -55,24 +47,22 @@ class GlobalTransform(nn.Module):
       h = of_g_BD[:, None] + of_p_BKD
     else:
       h = self._dense("of_sum")(g_BD[:, None] + p_BKD)
-    norm = layers.layer_norm(name="norm", epsilon=self.epsilon)
-    h = norm(layers.gelu(h)).astype(self.dtype)
-    return Transform(
-      self.width, self.std, self.dtype, self.epsilon, name="second"
-    )(h)
+    norm = layers.layer_norm(name="norm", epsilon=c.epsilon)
+    h = norm(layers.gelu(h)).astype(c.dtype)
+    return Transform(c, name="second")(h)
 
   def _dense(self, name: str, *, use_bias: bool = True):
     return nn.Dense(
-      self.width,
+      self.config.width,
       use_bias=use_bias,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.truncated_normal(self.std),
+      dtype=self.config.dtype,
+      kernel_init=nn.initializers.truncated_normal(self.config.init_std),
       name=name,
     )
 
 
 class TokenDecoder(nn.Module):
-  """Logits over the words: the word table, tied, and a bias of its own.
+  """Logits over the vocabulary: the token table, tied, and a bias of its own.
 
   Computed in the type of what comes in, summed in float32.
   """
@@ -95,13 +85,13 @@ def _against_all(h_BKD, table_VD):
   return _sum_float32("bkd,vd->bkv", h_BKD, table_VD.astype(h_BKD.dtype))
 
 
-def _against_all_backward(kept, slope_BKV):
+def _against_all_backward(kept, cotangent_BKV):
   h_BKD, table_VD = kept
-  slope_BKV = slope_BKV.astype(h_BKD.dtype)
-  taken_VD = table_VD.astype(h_BKD.dtype)
+  cotangent_BKV = cotangent_BKV.astype(h_BKD.dtype)
+  cast_VD = table_VD.astype(h_BKD.dtype)
   return (
-    _sum_float32("bkv,vd->bkd", slope_BKV, taken_VD).astype(h_BKD.dtype),
-    _sum_float32("bkv,bkd->vd", slope_BKV, h_BKD).astype(table_VD.dtype),
+    _sum_float32("bkv,vd->bkd", cotangent_BKV, cast_VD).astype(h_BKD.dtype),
+    _sum_float32("bkv,bkd->vd", cotangent_BKV, h_BKD).astype(table_VD.dtype),
   )
 
 
@@ -118,16 +108,16 @@ def _sum_float32(how, left, right):
 class PixelDecoder(nn.Module):
   """A patch's pixels, in float32."""
 
+  config: TransformerConfig
   pixels: int
-  std: float
-  dtype: Any
 
   @nn.compact
   def __call__(self, h_BKD):
+    c = self.config
     return layers.dense(
       self.pixels,
-      std=self.std,
-      dtype=self.dtype,
+      std=c.init_std,
+      dtype=c.dtype,
       out=jnp.float32,
       name="dense",
     )(h_BKD)
@@ -136,15 +126,14 @@ class PixelDecoder(nn.Module):
 class MatchHead(nn.Module):
   """BERT's tanh pooler, then two logits: does the title belong?"""
 
-  width: int
-  std: float
-  dtype: Any
+  config: TransformerConfig
 
   @nn.compact
   def __call__(self, g_BD):
-    h = layers.dense(self.width, std=self.std, dtype=self.dtype, name="pooler")(
+    c = self.config
+    h = layers.dense(c.width, std=c.init_std, dtype=c.dtype, name="pooler")(
       g_BD
     )
     return layers.dense(
-      2, std=self.std, dtype=self.dtype, out=jnp.float32, name="dense"
+      2, std=c.init_std, dtype=c.dtype, out=jnp.float32, name="dense"
     )(jnp.tanh(h))

@@ -1,5 +1,6 @@
-"""The transformer's layers: states in, states out, padding left unseen."""
+"""Builds transformer encoders whose padding is never attended to."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -12,6 +13,25 @@ from item_jax.errors import UserError
 
 # paper: not stated; ViT's. BERT's 1e-12 vanishes beside a float32 variance.
 LAYER_NORM_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+  """Sizes of one encoder, as in `item_jax.config.Model`, and its kernel."""
+
+  layers: int
+  width: int
+  heads: int
+  mlp: int
+  dropout: float = 0.0
+  norm: str = "post"  # "post" (BERT) or "pre" (ViT)
+  activation: str = "gelu"
+  epsilon: float = LAYER_NORM_EPSILON
+  init_std: float = 0.02
+  dtype: Any = jnp.float32  # of the computation
+  attention: str = "xla"  # or "cudnn"
+  remat: bool = False
+  causal: bool = False
 
 
 def dense(features, *, std: float, dtype, name: str, axis=-1, out=None):
@@ -38,20 +58,21 @@ def layer_norm(*, name: str, epsilon: float = LAYER_NORM_EPSILON):
   return nn.LayerNorm(epsilon=epsilon, dtype=jnp.float32, name=name)
 
 
-def _keeping_input_alone(function, slope):
-  """`function` of one array, whose gradient is computed from its input.
+def _keep_only_input(function, derivative):
+  """Makes `function` compute its gradient from nothing but its input.
 
   Reverse mode would keep what lies between as well: two more arrays for the
   exact GELU, of the widest that a block has.
 
   Args:
-    slope: the derivative, taken in float32.
+    function: of one array.
+    derivative: taken in float32.
   """
   kept = jax.custom_vjp(function)
 
-  def backward(x, given):
-    slope_x = slope(x.astype(jnp.float32))
-    return ((given.astype(jnp.float32) * slope_x).astype(x.dtype),)
+  def backward(x, cotangent):
+    gradient = derivative(x.astype(jnp.float32))
+    return ((cotangent.astype(jnp.float32) * gradient).astype(x.dtype),)
 
   kept.defvjp(lambda x: (function(x), x), backward)
   return kept
@@ -61,24 +82,24 @@ def _gelu(x):
   return nn.gelu(x, approximate=False)
 
 
-def _gelu_slope(x):
+def _gelu_derivative(x):
   """Phi(x) + x phi(x) of the normal distribution."""
-  bell = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-  return 0.5 * (1 + jax.lax.erf(x / math.sqrt(2))) + x * bell
+  pdf = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+  return 0.5 * (1 + jax.lax.erf(x / math.sqrt(2))) + x * pdf
 
 
 def _quick_gelu(x):
   return x * nn.sigmoid(1.702 * x)
 
 
-def _quick_gelu_slope(x):
+def _quick_gelu_derivative(x):
   s = nn.sigmoid(1.702 * x)
   return s + 1.702 * x * s * (1 - s)
 
 
-gelu = _keeping_input_alone(_gelu, _gelu_slope)
+gelu = _keep_only_input(_gelu, _gelu_derivative)
 # x sigmoid(1.702 x), with which the first CLIPs were trained.
-quick_gelu = _keeping_input_alone(_quick_gelu, _quick_gelu_slope)
+quick_gelu = _keep_only_input(_quick_gelu, _quick_gelu_derivative)
 
 
 ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
@@ -96,7 +117,7 @@ def activation(name: str):
 def unit(x):
   """Vectors (last axis) of length one in float32; zeros stay zeros.
 
-  The slope is finite everywhere: a vector shorter than 1e-6 is divided by
+  The gradient is finite everywhere: a vector shorter than 1e-6 is divided by
   1e-6 instead of its length.
   """
   x = x.astype(jnp.float32)
@@ -113,17 +134,17 @@ def attend(
   implementation,
   causal=False,
 ):
-  """Softmax attention of every place to the first `lengths` places.
+  """Softmax attention of every position to the first `lengths` positions.
 
   Args:
     query_BSHd: [B,S,heads,depth]; key_BSHd and value_BSHd alike.
-    lengths_B: int32, how many places of each row are real; at least one.
+    lengths_B: int32, how many positions of each row are real; at least one.
     implementation: "xla", or "cudnn" on an NVIDIA GPU with bfloat16. Both
       take the softmax in float32.
-    causal: a place attends to itself and to those before it only.
+    causal: a position attends to itself and to those before it only.
 
   Returns:
-    [B,S,heads,depth]. What stands at places past the length is arbitrary.
+    [B,S,heads,depth]. What stands at positions past the length is arbitrary.
   """
   return jax.nn.dot_product_attention(
     query_BSHd,
@@ -143,116 +164,68 @@ class Attention(nn.Module):
   dropout on the branch's output is kept.
   """
 
-  heads: int
-  std: float
-  dtype: Any
-  implementation: str
-  causal: bool = False
+  config: TransformerConfig
 
   @nn.compact
   def __call__(self, x_BSD, lengths_B):
-    D = x_BSD.shape[-1]
-    shape = (3, self.heads, D // self.heads)
-    qkv = dense(shape, std=self.std, dtype=self.dtype, name="qkv")(x_BSD)
+    c = self.config
+    linear = functools.partial(dense, std=c.init_std, dtype=c.dtype)
+    qkv = linear((3, c.heads, c.width // c.heads), name="qkv")(x_BSD)
     mixed_BSHd = attend(
       qkv[:, :, 0],
       qkv[:, :, 1],
       qkv[:, :, 2],
       lengths_B,
-      implementation=self.implementation,
-      causal=self.causal,
+      implementation=c.attention,
+      causal=c.causal,
     )
-    return dense(D, std=self.std, dtype=self.dtype, axis=(-2, -1), name="out")(
-      mixed_BSHd
-    )
+    return linear(c.width, axis=(-2, -1), name="out")(mixed_BSHd)
 
 
 class Mlp(nn.Module):
-  hidden: int
-  std: float
-  dtype: Any
-  activation: str = "gelu"
+  """Two linear layers with the nonlinearity between them."""
+
+  config: TransformerConfig
 
   @nn.compact
   def __call__(self, x_BSD):
-    h = dense(self.hidden, std=self.std, dtype=self.dtype, name="up")(x_BSD)
-    return dense(x_BSD.shape[-1], std=self.std, dtype=self.dtype, name="down")(
-      activation(self.activation)(h)
-    )
+    c = self.config
+    linear = functools.partial(dense, std=c.init_std, dtype=c.dtype)
+    h = linear(c.mlp, name="up")(x_BSD)
+    return linear(c.width, name="down")(activation(c.activation)(h))
 
 
 class Block(nn.Module):
   """Attention, then an MLP, each with its residual and its norm."""
 
-  heads: int
-  mlp: int
-  dropout: float
-  norm: str  # "post" (BERT) or "pre" (ViT)
-  std: float
-  dtype: Any
-  implementation: str
-  epsilon: float = LAYER_NORM_EPSILON
-  activation: str = "gelu"
-  causal: bool = False
+  config: TransformerConfig
 
   @nn.compact
   def __call__(self, x_BSD, lengths_B, deterministic: bool):
-    drop = nn.Dropout(self.dropout, deterministic=deterministic)
-    attention = Attention(
-      self.heads,
-      self.std,
-      self.dtype,
-      self.implementation,
-      self.causal,
-      name="attention",
-    )
-    mlp = Mlp(self.mlp, self.std, self.dtype, self.activation, name="mlp")
-    norm1 = layer_norm(name="norm1", epsilon=self.epsilon)
-    norm2 = layer_norm(name="norm2", epsilon=self.epsilon)
-    if self.norm == "pre":
-      x_BSD = x_BSD + drop(attention(self._cast(norm1(x_BSD)), lengths_B))
-      return x_BSD + drop(mlp(self._cast(norm2(x_BSD))))
-    x_BSD = self._cast(norm1(x_BSD + drop(attention(x_BSD, lengths_B))))
-    return self._cast(norm2(x_BSD + drop(mlp(x_BSD))))
-
-  def _cast(self, x):
-    return x.astype(self.dtype)
+    c = self.config
+    drop = nn.Dropout(c.dropout, deterministic=deterministic)
+    attention = Attention(c, name="attention")
+    mlp = Mlp(c, name="mlp")
+    norm1 = layer_norm(name="norm1", epsilon=c.epsilon)
+    norm2 = layer_norm(name="norm2", epsilon=c.epsilon)
+    if c.norm == "pre":
+      x_BSD = x_BSD + drop(attention(norm1(x_BSD).astype(c.dtype), lengths_B))
+      return x_BSD + drop(mlp(norm2(x_BSD).astype(c.dtype)))
+    x_BSD = norm1(x_BSD + drop(attention(x_BSD, lengths_B))).astype(c.dtype)
+    return norm2(x_BSD + drop(mlp(x_BSD))).astype(c.dtype)
 
 
 class Encoder(nn.Module):
-  """`layers` blocks; with pre-norm a last norm."""
+  """`config.layers` blocks; with pre-norm a last norm."""
 
-  layers: int
-  heads: int
-  mlp: int
-  dropout: float
-  norm: str
-  std: float
-  dtype: Any
-  implementation: str
-  remat: bool = False
-  epsilon: float = LAYER_NORM_EPSILON
-  activation: str = "gelu"
-  causal: bool = False
+  config: TransformerConfig
 
   @nn.compact
   def __call__(self, x_BSD, lengths_B, *, deterministic: bool):
-    block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
-    for i in range(self.layers):
-      x_BSD = block(
-        self.heads,
-        self.mlp,
-        self.dropout,
-        self.norm,
-        self.std,
-        self.dtype,
-        self.implementation,
-        self.epsilon,
-        self.activation,
-        self.causal,
-        name=f"layer_{i}",
-      )(x_BSD, lengths_B, deterministic)
-    if self.norm == "pre":
-      norm = layer_norm(name="norm", epsilon=self.epsilon)
-      x_BSD = norm(x_BSD).astype(self.dtype)
+    c = self.config
+    block = nn.remat(Block, static_argnums=(3,)) if c.remat else Block
+    for i in range(c.layers):
+      x_BSD = block(c, name=f"layer_{i}")(x_BSD, lengths_B, deterministic)
+    if c.norm == "pre":
+      x_BSD = layer_norm(name="norm", epsilon=c.epsilon)(x_BSD).astype(c.dtype)
     return x_BSD

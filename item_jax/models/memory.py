@@ -1,7 +1,7 @@
-"""Counts what training keeps on a device: a network's sizes in, bytes out.
+"""Counts the bytes that training keeps of a network's activations.
 
 What reverse mode keeps of a block between its two passes, a pair, in bytes; c
-are those of a number of the computation (2 or 4), S places, D width, F width
+are those of a number of the computation (2 or 4), S positions, D width, F width
 of the MLP, H heads:
 
   2 S D 4     what the two norms read: they compute in float32
@@ -15,7 +15,7 @@ of the MLP, H heads:
   2 S D c     attention by XLA: two operands laid out for its products
   H S S 4     the same: the softmax, in float32,
   H S S c     and as the products take it, where c is not 4
-  H S 4       attention by cuDNN instead of the last three: a sum a place
+  H S 4       attention by cuDNN instead of the last three: a sum a position
 
 With remat only what goes into a block is kept, S D c, and one block at a time
 is computed again. What a compiler fuses it may keep more of or less: these
@@ -25,7 +25,7 @@ counts are held against XLA's own in tests/test_plan.py.
 
 def block_bytes(
   *,
-  places: int,
+  positions: int,
   width: int,
   mlp: int,
   heads: int,
@@ -40,7 +40,7 @@ def block_bytes(
     attention: "xla" or "cudnn".
     dropped: bytes kept of each number that dropout sees; 0 for none.
   """
-  S, D, c = places, width, itemsize
+  S, D, c = positions, width, itemsize
   total = S * D * (2 * 4 + 6 * c + 2 * dropped)
   total += 2 * S * mlp * c
   if attention == "cudnn":
@@ -53,11 +53,11 @@ def encoder_bytes(
 ) -> tuple[int, int]:
   """(kept, beside it while the last block's gradients are taken).
 
-  The second: gradients of an MLP's inside, what is given and what is made of
+  The second: gradients of an MLP's inside, the cotangent and what is made of
   it, in float32, of two states, and of the softmax; with remat the block's own,
   computed again.
   """
-  S, D, c = block["places"], block["width"], block["itemsize"]
+  S, D, c = block["positions"], block["width"], block["itemsize"]
   one = block_bytes(dropped=dropped, **block)
   working = S * (2 * 4 * block["mlp"] + 2 * c * D)
   if block["attention"] != "cudnn":
@@ -72,7 +72,7 @@ def encoder_bytes(
 def head_bytes(
   slots: int, *, width: int, out: int, transforms: int, itemsize: int
 ) -> int:
-  """What a head that predicts at `slots` places keeps of a pair.
+  """What a head that predicts at `slots` positions keeps of a pair.
 
   Its float32 predictions, and three arrays of each of its transforms. While
   its own gradients are taken it is twice that.
@@ -88,11 +88,11 @@ def resnet_bytes(
   itemsize: int,
   norm: str,
 ) -> tuple[int, int]:
-  """(kept, beside it while gradients are taken) of a photo in a ResNet.
+  """(kept, beside it while gradients are taken) of an image in a ResNet.
 
   Of every convolution its output, in float32 as the norm computes, what the
   norm and the ReLU make of it, and with norm="group" what lies between: the
-  statistics are each photo's own. Of the stem its output alone, from which
+  statistics are each image's own. Of the stem its output alone, from which
   the max-pool's operands are made again.
   """
   side = -(-image_size // 2)

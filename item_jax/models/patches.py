@@ -1,4 +1,4 @@
-"""Cuts photos into patches and back: pixels in, rows of pixels out."""
+"""Normalises images and cuts them into patches."""
 
 import jax.numpy as jnp
 
@@ -6,14 +6,14 @@ from item_jax.errors import UserError
 
 # Mean and deviation of red, green and blue as shares of 255: those the weights
 # of torchvision's ResNets, and of CLIP, were trained with.
-BATCH_STATS = {
+PIXEL_STATISTICS = {
   "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
   "clip": (
     (0.48145466, 0.4578275, 0.40821073),
     (0.26862954, 0.26130258, 0.27577711),
   ),
 }
-PIXELS = ("half", *BATCH_STATS)
+PIXELS = ("half", *PIXEL_STATISTICS)
 
 
 def normalise(image_BHWC, pixels: str = "half"):
@@ -28,7 +28,7 @@ def normalise(image_BHWC, pixels: str = "half"):
   image_BHWC = image_BHWC.astype(jnp.float32)
   if pixels == "half":
     return image_BHWC / 127.5 - 1.0
-  mean_C, std_C = (jnp.array(x, jnp.float32) for x in BATCH_STATS[pixels])
+  mean_C, std_C = (jnp.array(x, jnp.float32) for x in PIXEL_STATISTICS[pixels])
   return (image_BHWC / 255.0 - mean_C) / std_C
 
 

@@ -1,23 +1,101 @@
-"""ResNet v1.5: a photo in, the global average of its last features out.
+"""ResNet v1.5, whose embedding is the global average of its last features.
 
 He et al. 2015 with the stride in the 3 x 3 convolution (torchvision's and
 Hugging Face's `microsoft/resnet-50`), paddings as PyTorch places them.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.models import patches
+from item_jax.models import base, cost, memory, patches
+from item_jax.models.base import BATCH_STATS, Network, Vocabulary
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running statistics; PyTorch calls this 0.1
 _GROUPS = 32  # Wu and He 2018
 EXPANSION = 4  # channels out of a block over those inside
+
+
+STAGES = (3, 4, 6, 3)  # blocks of each stage of ResNet50
+
+
+def make_network(
+  config: Config, vocabulary: Vocabulary, *, attention: str
+) -> Network:
+  """Builds `model.name="resnet50"`."""
+  del vocabulary, attention
+  r, m = config.resnet, config.model
+  module = ResNet(
+    stages=STAGES,
+    width=r.width,
+    norm=r.norm,
+    pixels=r.pixels,
+    dtype=jnp.dtype(m.dtype),
+  )
+
+  def init(key):
+    made = module.init(key, base.example_batch(config), train=False)
+    params = dict(made["params"])
+    if "batch_stats" in made:
+      params[BATCH_STATS] = made["batch_stats"]
+    return params
+
+  def features(params, batch, *, train, key=None):
+    del key
+    variables = {"params": params}
+    if BATCH_STATS not in params:
+      return module.apply(variables, batch, train=train), {}
+    variables["batch_stats"] = params[BATCH_STATS]
+    if not train:
+      return module.apply(variables, batch, train=False), {}
+    pool_BD, changed = module.apply(
+      variables, batch, train=True, mutable=["batch_stats"]
+    )
+    return pool_BD, {BATCH_STATS: changed["batch_stats"]}
+
+  return Network(
+    module=module,
+    init=init,
+    features=features,
+    dims=module.features,
+    sequence=f"an image of {m.image_size} pixels",
+    passes=(ConvolutionPass(STAGES, r.width, m.image_size, r.norm, m.dtype),),
+    modality="image",
+    whole_batch="resnet.norm='batch'" if r.norm == "batch" else "",
+  )
+
+
+class ConvolutionPass(NamedTuple):
+  """What a pass through a ResNet costs; see `passes.Pass`."""
+
+  stages: tuple[int, ...]
+  width: int
+  image_size: int
+  norm: str
+  dtype: Any
+  attention_shape = None
+
+  @property
+  def flops(self) -> float:
+    return cost.resnet_flops(
+      stages=self.stages, width=self.width, image_size=self.image_size
+    )
+
+  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+    del attention, bits
+    return memory.resnet_bytes(
+      stages=self.stages,
+      width=self.width,
+      image_size=self.image_size,
+      itemsize=jnp.dtype(self.dtype).itemsize,
+      norm=self.norm,
+    )
 
 
 class ResNet(nn.Module):
@@ -44,7 +122,7 @@ class ResNet(nn.Module):
     """The global average pool.
 
     Args:
-      batch: `Batch`; what the image of a row without a photo holds is not
+      batch: `Batch`; what the image of a row without an image holds is not
         looked at.
       train: True normalises by this batch's statistics and changes the
         running ones (make the collection "batch_stats" mutable); with group
@@ -52,7 +130,7 @@ class ResNet(nn.Module):
 
     Returns:
       float32 [B, features], 32 * width with four stages; zeros for a row
-      without a photo.
+      without an image.
     """
     real_B = batch.has_image_B
     x = patches.normalise(batch.image_BHWC, self.pixels)
@@ -119,10 +197,10 @@ def conv(features: int, size: int, *, stride: int = 1, dtype, name: str):
 class Norm(nn.Module):
   """Batch or group norm, computed in float32.
 
-  Rows without a photo come in as zeros, from a convolution without bias, and
+  Rows without an image come in as zeros, from a convolution without bias, and
   go out as zeros.
 
-  Batch norm's statistics are over the rows with a photo of the whole batch,
+  Batch norm's statistics are over the rows with an image of the whole batch,
   which under jit is the global one, however it lies on devices. The running
   ones take the unbiased variance, as PyTorch's.
   """
@@ -156,8 +234,8 @@ class Norm(nn.Module):
     if not train:
       return running[0].value, running[1].value
     _, H, W, _ = x_BHWC.shape
-    places = real_B.sum().astype(jnp.float32) * (H * W)
-    count = jnp.maximum(places, 1.0)
+    positions = real_B.sum().astype(jnp.float32) * (H * W)
+    count = jnp.maximum(positions, 1.0)
     mean_C = x_BHWC.sum((0, 1, 2)) / count
     apart_BHWC = _rows(real_B, x_BHWC - mean_C)
     var_C = (apart_BHWC**2).sum((0, 1, 2)) / count
@@ -165,8 +243,8 @@ class Norm(nn.Module):
       unbiased_C = var_C * (count / jnp.maximum(count - 1.0, 1.0))
       for old, new in zip(running, (mean_C, unbiased_C), strict=True):
         moved = MOMENTUM * old.value + (1.0 - MOMENTUM) * new
-        # A batch without a photo says nothing.
-        old.value = jnp.where(places > 0, moved, old.value)
+        # A batch without an image changes nothing.
+        old.value = jnp.where(positions > 0, moved, old.value)
     return mean_C, var_C
 
 

@@ -1,9 +1,8 @@
-"""A sixth objective, beyond the paper: two views of a listing in, how much
-nearer they are to each other than to the other listings' views out.
+"""The alignment loss, beyond the paper: draws two views of a listing together.
 
-paper: not stated; ours, because the paper's five reward [CLS] for what it
-knows of both sides together, and nothing makes it the same vector when one of
-them is missing.
+paper: not stated; ours, because the paper's five losses reward [CLS] for what
+it knows of image and title together, and nothing makes it the same vector when
+one of them is missing.
 """
 
 import math
@@ -15,149 +14,216 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
+from item_jax.config import Align
 from item_jax.models import layers
-from item_jax.objectives import contrastive, views
-from item_jax.objectives.base import Objective
+from item_jax.models.base import Vocabulary
+from item_jax.models.passes import Pass
+from item_jax.objectives import contrastive, samples, views
+from item_jax.objectives.base import Context, Objective
 from item_jax.objectives.keys import key_for
 
-KINDS = {
-  "sides": ("sides",),
-  "twins": ("twins",),
-  "both": ("sides", "twins"),
-}
+CROSS_MODAL, AUGMENTED = "cross_modal", "augmented"
+# What each kind of views is called in metrics and logs.
+METRICS = {CROSS_MODAL: "align_sides", AUGMENTED: "align_twins"}
+
+
+def make_objective(context: Context) -> Objective | None:
+  """The alignment loss for an Item; None where its weight is 0."""
+  config, network, vocabulary, _ = context
+  if not config.loss.align:
+    return None
+  model, options = network.module, config.align
+  kinds = kinds_of(options)
+
+  def embed(params, batch, *, modality, key):
+    return model.apply(
+      {"params": params},
+      batch,
+      modality=modality,
+      deterministic=False,
+      rngs={"dropout": key},
+      method="encode",
+    )[:, 0]
+
+  def params_of(key) -> dict:
+    return init_params(
+      jax.random.fold_in(key, 1),
+      options,
+      dims=network.dims,
+      std=config.model.init_std,
+    )
+
+  def chance_levels(store, split, tokenizer) -> dict:
+    # The mean of the kinds, as the loss is. A cross-modal view needs both
+    # modalities, an augmented one has what there is.
+    levels = [
+      samples.rival_chance(
+        config, store, split, tokenizer, complete=kind == CROSS_MODAL
+      )
+      for kind in kinds
+    ]
+    return {"align": sum(levels) / len(levels)}
+
+  passes = _passes(model, options)
+  loss = make_loss(embed, options, vocabulary, weight=config.loss.align)
+  return loss._replace(
+    init_params=params_of,
+    chance_levels=chance_levels,
+    train_flops=3 * sum(one.flops for one in passes),
+    passes=passes,
+  )
+
+
+def kinds_of(options: Align) -> tuple[str, ...]:
+  """The kinds of views that `align.views` names."""
+  if options.views == "both":
+    return CROSS_MODAL, AUGMENTED
+  return (options.views,)
+
+
+def _passes(model, options: Align) -> tuple[Pass, ...]:
+  """An encoder pass of each view."""
+  passes = []
+  if CROSS_MODAL in kinds_of(options):
+    passes += [model.encoder_pass("image"), model.encoder_pass("title")]
+    passes += [model.encoder_pass()] * options.fused
+  if AUGMENTED in kinds_of(options):
+    passes += [model.encoder_pass()] * 2
+  return tuple(passes)
 
 
 class View(NamedTuple):
-  batch: Batch  # as it came: nothing hidden, nothing swapped
-  twins: tuple[Batch, ...]  # two, where that kind is asked for
+  batch: Batch  # as it came: nothing masked, no negative pairs
+  augmented: tuple[Batch, ...]  # two, where that kind is drawn
 
 
-def make_align(
-  embed: Callable,
-  *,
-  weight: float,
-  kinds: str,
-  fused: bool,
-  changed: int,
-  crop: float,
-  light: float,
-  token_drop: float,
-  modality_drop: float,
-  special: tuple[int, ...],
-  pad: int,
+def make_loss(
+  embed: Callable, options: Align, vocabulary: Vocabulary, *, weight: float
 ) -> Objective:
-  """An `Objective` of its own, or a part of `pretrain`'s.
+  """The mean of the kinds of views in `options.views`, named "align".
 
-  "sides" are the listing without its title and without its photo, from the
-  short sequences; "twins" two views of it that differ in crop, light, words
-  and sides, from whole ones. "align" is the mean of the kinds asked for.
-  Needs the whole global batch in one piece: no accumulation.
+  Cross-modal views are the listing without its title and without its image,
+  from the short sequences; augmented ones differ in crop, light, tokens and
+  modalities, from whole sequences.
 
   Args:
-    embed: (params, batch, *, side, key) -> [B,D], side "both", "image" or
-      "title"; `key` is dropout's.
-    kinds: `align.views` of the config, where the other options are told, too.
-    special: ids of the reserved words; pad: of padding.
+    embed: (params, batch, *, modality, key) -> [B,D], modality "both", "image"
+      or "title"; `key` is dropout's.
   """
-  kinds = KINDS[kinds]
+  kinds = kinds_of(options)
 
-  def twin(root, step, batch: Batch, number: int) -> Batch:
+  def augment(root, step, batch: Batch, number: int) -> Batch:
     keys = jax.random.split(key_for(root, step, f"align/twin/{number}"), 4)
-    image_BHWC = views.crop(keys[0], batch.image_BHWC, min_share=crop)
+    image_BHWC = views.crop(keys[0], batch.image_BHWC, min_area=options.crop)
     tokens_BT = views.drop_tokens(
-      keys[2], batch.tokens_BT, rate=token_drop, special=special, pad=pad
+      keys[2],
+      batch.tokens_BT,
+      rate=options.token_drop,
+      special_ids=vocabulary.special,
+      pad=vocabulary.pad,
     )
-    return views.drop_modalities(keys[3], batch, rate=modality_drop)._replace(
-      image_BHWC=views.light(keys[1], image_BHWC, most=light),
+    batch = views.drop_modalities(keys[3], batch, rate=options.modality_drop)
+    return batch._replace(
+      image_BHWC=views.light(keys[1], image_BHWC, most=options.light),
       tokens_BT=tokens_BT,
     )
 
   def corrupt(root, step, batch: Batch) -> View:
-    if "twins" not in kinds:
+    if AUGMENTED not in kinds:
       return View(batch, ())
-    other = twin(root, step, batch, 1) if changed == 2 else batch
-    return View(batch, (twin(root, step, batch, 0), other))
+    second = batch if options.changed == 1 else augment(root, step, batch, 1)
+    return View(batch, (augment(root, step, batch, 0), second))
 
   def counts(view: View) -> dict:
     rows = _rows(view.batch)
-    said = {f"align_{kind}": rows[kind].sum() for kind in kinds}
-    largest = said[f"align_{kinds[-1]}"]
-    return said | {"align": largest, "align_accuracy": largest}
+    found = {METRICS[kind]: rows[kind].sum() for kind in kinds}
+    largest = found[METRICS[kinds[-1]]]
+    return found | {"align": largest, "align_accuracy": largest}
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
     rows = _rows(view.batch)
 
-    def look(batch, side, purpose):
+    def project(batch, modality, purpose):
       g_BD = embed(
-        params, batch, side=side, key=key_for(key, 0, f"align/{purpose}")
+        params,
+        batch,
+        modality=modality,
+        key=key_for(key, 0, f"align/{purpose}"),
       )
       return layers.unit(_project(params, g_BD))
 
-    looks = {}
-    if "sides" in kinds:
-      sides = ("image", "title", "both") if fused else ("image", "title")
-      looks["sides"] = [look(view.batch, side, side) for side in sides]
-    if "twins" in kinds:
-      looks["twins"] = [
-        look(batch, "both", f"twin/{number}")
-        for number, batch in enumerate(view.twins)
+    vectors = {}
+    if CROSS_MODAL in kinds:
+      names = ("image", "title") + ("both",) * options.fused
+      vectors[CROSS_MODAL] = [project(view.batch, m, m) for m in names]
+    if AUGMENTED in kinds:
+      vectors[AUGMENTED] = [
+        project(batch, "both", f"twin/{number}")
+        for number, batch in enumerate(view.augmented)
       ]
-    said = {
-      kind: _pull(looks[kind], params["align_scale"], view.batch, rows[kind])
+    found = {
+      kind: _mean_nll(
+        vectors[kind], params["align_scale"], view.batch, rows[kind]
+      )
       for kind in kinds
     }
     # The kinds count for the same, however many rows each of them has.
     largest = rows[kinds[-1]].sum()
-    share = {
+    scale = {
       kind: largest / jnp.maximum(rows[kind].sum(), 1.0) / len(kinds)
       for kind in kinds
     }
-    return {f"align_{kind}": said[kind][0] for kind in kinds} | {
-      "align": sum(share[kind] * said[kind][0] for kind in kinds),
-      "align_accuracy": sum(share[kind] * said[kind][1] for kind in kinds),
+    return {METRICS[kind]: found[kind][0] for kind in kinds} | {
+      "align": sum(scale[kind] * found[kind][0] for kind in kinds),
+      "align_accuracy": sum(scale[kind] * found[kind][1] for kind in kinds),
     }, {}
 
-  return Objective(corrupt, counts, totals, {"align": weight})
+  return Objective(
+    corrupt,
+    counts,
+    totals,
+    {"align": weight},
+    whole_batch=f"loss.align={weight}",
+  )
 
 
 def init_params(
-  key, *, dims: int, temperature: float, projection: int, std: float
+  key, options: Align, *, dims: int, std: float
 ) -> dict[str, Any]:
-  """What `make_align` reads of params beside the network's own.
+  """What `make_loss` reads of params beside the network's own.
 
   Args:
     dims: width of the embedding.
-    projection: width of the head; 0 for none.
     std: of the truncated normal that kernels start from.
   """
-  made = {"align_scale": jnp.float32(-math.log(temperature))}
-  if projection:
+  made = {"align_scale": jnp.float32(-math.log(options.temperature))}
+  if width := options.projection:
     normal = nn.initializers.truncated_normal(std)
     first_key, second_key = jax.random.split(key)
     made["align_head"] = {
       "first": {
-        "kernel": normal(first_key, (dims, projection)),
-        "bias": jnp.zeros(projection),
+        "kernel": normal(first_key, (dims, width)),
+        "bias": jnp.zeros(width),
       },
       "second": {
-        "kernel": normal(second_key, (projection, projection)),
-        "bias": jnp.zeros(projection),
+        "kernel": normal(second_key, (width, width)),
+        "bias": jnp.zeros(width),
       },
     }
   return made
 
 
-def _pull(looks, log_scale, batch: Batch, rows_B):
-  """(nll, hits) summed over the rows, a mean over the pairs of looks."""
+def _mean_nll(vectors, log_scale, batch: Batch, rows_B):
+  """(nll, hits) summed over the rows, a mean over the pairs of views."""
   pairs = [
     contrastive.similar_nll(
-      looks[i],
-      looks[j],
+      vectors[i],
+      vectors[j],
       log_scale,
-      same_item_mask_BB=contrastive.alike(batch),
+      same_item_mask_BB=contrastive.same_item_mask(batch),
       valid_B=rows_B > 0,
     )
-    for j in range(len(looks))
+    for j in range(len(vectors))
     for i in range(j)
   ]
   return (
@@ -180,6 +246,6 @@ def _rows(batch: Batch) -> dict:
   """{kind: float32 [B], 1 where the row takes part}."""
   image_B, title_B = batch.has_image_B, batch.has_title_B
   return {
-    "sides": (image_B & title_B).astype(jnp.float32),
-    "twins": (image_B | title_B).astype(jnp.float32),
+    CROSS_MODAL: (image_B & title_B).astype(jnp.float32),
+    AUGMENTED: (image_B | title_B).astype(jnp.float32),
   }

@@ -1,7 +1,7 @@
-"""The leaf category from a model's features: a Batch in, cross-entropy of the
-right class and how often it was said out."""
+"""Predicts the leaf category from a model's features: training with labels."""
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +10,77 @@ import jax.numpy as jnp
 import numpy as np
 
 from item_jax.batch import Batch
+from item_jax.data.records import Store
+from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
-from item_jax.objectives.base import Objective
+from item_jax.objectives import chance
+from item_jax.objectives.base import Context, Objective
+
+HEAD = "category_head"
+
+
+def make_objective(context: Context) -> Objective:
+  """A linear head on what the embedding is made of, for any network.
+
+  `context.categories` are the classes, as `find_categories` orders them: that
+  of their hashes, which is the order of the head's columns and of predictions.
+  """
+  network, categories = context.network, context.categories
+  classes_C, order_C = class_table(categories)
+  if (order_C != range(len(categories))).any():
+    raise ValueError("categories are not in the order of their hashes")
+
+  def init_params(key) -> dict:
+    # Zeros: nothing is preferred before anything is seen, and the first loss
+    # is ln C.
+    head = {
+      "kernel": jnp.zeros((network.dims, len(categories)), jnp.float32),
+      "bias": jnp.zeros((len(categories),), jnp.float32),
+    }
+    return {HEAD: head}
+
+  def predict(params, batch):
+    return log_probabilities(params, network.embed(params, batch))
+
+  def chance_levels(store, split, tokenizer) -> dict:
+    rows = _count_rows(store, split).values()
+    return {"category": chance.category_chance(list(rows))}
+
+  head_flops = 2 * network.dims * len(categories)
+  return make_loss(network.features, classes_C=classes_C)._replace(
+    init_params=init_params,
+    chance_levels=chance_levels,
+    predict=predict,
+    train_flops=3 * (network.embed_flops + head_flops),
+    passes=network.passes,
+  )
+
+
+def find_categories(store: Store, split: str) -> tuple[str, ...]:
+  """The leaf paths of a split, in the order of their hashes.
+
+  Raises:
+    UserError: fewer than two.
+  """
+  names = sorted(_count_rows(store, split))
+  if len(names) < 2:
+    raise UserError(
+      "task='category' needs two leaf categories or more, split"
+      f" {split!r} of {store.path} has {names}"
+    )
+  _, order_C = class_table(names)
+  return tuple(names[c] for c in order_C)
+
+
+def _count_rows(store: Store, split: str) -> dict[str, int]:
+  """{leaf path: rows}, as `prepare` has counted them."""
+  known = store.catalogue.get("categories", {}).get("rows")
+  if known is not None:
+    return known.get(split, {})
+  # Prepared by an earlier version: every record is read, image and all.
+  rows = Counter(record.category for record in readable(store.source(split)))
+  rows.pop("", None)
+  return rows
 
 
 class View(NamedTuple):
@@ -20,7 +89,7 @@ class View(NamedTuple):
   known_B: Any  # bool, the row's category is one of the classes
 
 
-def make_objective(features: Callable, *, classes_C) -> Objective:
+def make_loss(features: Callable, *, classes_C) -> Objective:
   """Cross-entropy of the leaf category (method, 5: supervised ITEm, ResNet50).
 
   Args:
@@ -65,7 +134,7 @@ def log_probabilities(params, features_BD):
   `params` holds {"category_head": {"kernel": [D,C], "bias": [C]}}. Computed at
   full precision: a GPU's default would rank close classes by rounding.
   """
-  head = params["category_head"]
+  head = params[HEAD]
   logits_BC = (
     jnp.matmul(
       features_BD.astype(jnp.float32), head["kernel"], precision="highest"
@@ -78,8 +147,8 @@ def log_probabilities(params, features_BD):
 def find_classes(category_B, classes_C):
   """(class_B int32, known_B bool) of hashes; 0 stands for no category."""
   classes_C = jnp.asarray(classes_C)
-  place_B = jnp.searchsorted(classes_C, category_B)
-  class_B = jnp.minimum(place_B, len(classes_C) - 1).astype(jnp.int32)
+  index_B = jnp.searchsorted(classes_C, category_B)
+  class_B = jnp.minimum(index_B, len(classes_C) - 1).astype(jnp.int32)
   return class_B, (classes_C[class_B] == category_B) & (category_B != 0)
 
 

@@ -1,5 +1,6 @@
-"""What each loss is worth to a model that looks at nothing: samples in, floors
-out. A curve that stays at its floor has learnt nothing from the pair.
+"""Computes chance-level losses: those of a model that looks at nothing.
+
+A curve that stays at its chance level has learnt nothing from the pair.
 """
 
 import math
@@ -10,19 +11,19 @@ import numpy as np
 
 
 def match_chance(negative_rate: float) -> float:
-  """Entropy in nats of whether a pair matches, given how many are swapped."""
+  """Entropy in nats of whether a pair matches, given how many do not."""
   return category_chance([negative_rate, 1 - negative_rate])
 
 
 def rival_chance(
-  rows: Sequence[tuple[Hashable, Hashable]], *, share: float, batch_size: int
+  rows: Sequence[tuple[Hashable, Hashable]], *, fraction: float, batch_size: int
 ) -> float:
-  """ln of how many a row has to be told from in a batch, itself included.
+  """ln of how many rows of a batch a row is compared with, itself included.
 
   Args:
     rows: (product, title) of a sample of rows that take part; title None where
-      there is none. Those with one product or one title are no rivals.
-    share: of all rows that take part.
+      there is none. Those with one product or one title are no negatives.
+    fraction: of all rows, that takes part.
   """
 
   def pairs(keys) -> int:
@@ -35,24 +36,24 @@ def rival_chance(
     - pairs(titled)  # those with both in common
   )
   apart = 1 - alike / max(len(rows) * (len(rows) - 1), 1)
-  return math.log(1 + (batch_size - 1) * share * apart)
+  return math.log(1 + (batch_size - 1) * fraction * apart)
 
 
-def token_chance(tokens_NT: np.ndarray, special: tuple[int, ...]) -> float:
-  """Entropy in nats of a word given its place alone, over ordinary words.
+def token_chance(tokens_NT: np.ndarray, special_ids: tuple[int, ...]) -> float:
+  """Entropy in nats of an ordinary token given its position alone.
 
-  Each place's plug-in entropy carries the Miller-Madow correction
-  (m - 1) / 2n, for a sample of n words understates it.
+  Each position's plug-in entropy carries the Miller-Madow correction
+  (m - 1) / 2n, for a sample of n tokens understates it.
   """
   tokens_NT = np.asarray(tokens_NT)
-  ordinary_NT = ~np.isin(tokens_NT, special)
+  ordinary_NT = ~np.isin(tokens_NT, special_ids)
   total, count = 0.0, 0
-  for place in range(tokens_NT.shape[1]):
-    words = tokens_NT[ordinary_NT[:, place], place]
-    n = len(words)
+  for t in range(tokens_NT.shape[1]):
+    tokens = tokens_NT[ordinary_NT[:, t], t]
+    n = len(tokens)
     if not n:
       continue
-    times = np.unique(words, return_counts=True)[1]
+    times = np.unique(tokens, return_counts=True)[1]
     entropy = math.log(n) - float((times * np.log(times)).sum()) / n
     total += n * entropy + (len(times) - 1) / 2
     count += n
@@ -60,10 +61,10 @@ def token_chance(tokens_NT: np.ndarray, special: tuple[int, ...]) -> float:
 
 
 def pixel_chance(patches_MNP: np.ndarray) -> float:
-  """Mean squared error of the mean patch of each place, over M photos.
+  """Mean squared error of the mean patch of each position, over M images.
 
-  The mean of the same M photos is closer to them than to others, by
-  (M - 1) / M; the floor is corrected for that.
+  The mean of the same M images is closer to them than to others, by
+  (M - 1) / M; this is corrected for that.
   """
   patches_MNP = np.asarray(patches_MNP, np.float32)
   M = len(patches_MNP)
@@ -75,5 +76,5 @@ def pixel_chance(patches_MNP: np.ndarray) -> float:
 def category_chance(times_C) -> float:
   """Entropy in nats of a row's class, given how often each class occurs."""
   times_C = np.asarray(times_C, np.float64)
-  share_C = times_C[times_C > 0] / max(times_C.sum(), 1)
-  return float(-(share_C * np.log(share_C)).sum())
+  p_C = times_C[times_C > 0] / max(times_C.sum(), 1)
+  return float(-(p_C * np.log(p_C)).sum())

@@ -1,5 +1,7 @@
-"""Two vectors a row, drawn together against the other rows of the batch: a
-symmetric contrastive loss in which listings of one product don't repel."""
+"""Draws two vectors of a row together, against the other rows of the batch.
+
+A symmetric contrastive loss in which listings of one product don't repel.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,10 +11,41 @@ import jax.numpy as jnp
 
 from item_jax.batch import Batch
 from item_jax.models import layers
-from item_jax.objectives.base import Objective
+from item_jax.objectives import samples
+from item_jax.objectives.base import Context, Objective
 from item_jax.objectives.keys import key_for
 
 MAX_SCALE = 100.0  # one over the temperature; CLIP's
+
+
+def make_objective(context: Context) -> Objective:
+  """Image against title, for a network with the methods `image` and `title`."""
+  config, network, *_ = context
+
+  def tower(method):
+    def run(params, batch, key):
+      return network.module.apply(
+        {"params": params},
+        batch,
+        deterministic=False,
+        rngs={"dropout": key},
+        method=method,
+      )
+
+    return run
+
+  def chance_levels(store, split, tokenizer) -> dict:
+    return {
+      "contrastive": samples.rival_chance(
+        config, store, split, tokenizer, complete=True
+      )
+    }
+
+  return make_loss(tower("image"), tower("title"))._replace(
+    chance_levels=chance_levels,
+    train_flops=3 * network.embed_flops,
+    passes=network.passes,
+  )
 
 
 class Similar(NamedTuple):
@@ -23,10 +56,8 @@ class Similar(NamedTuple):
   backward: Any
 
 
-def make_objective(image: Callable, title: Callable) -> Objective:
-  """Photo against title, for a model of two towers (CLIP, 2.3).
-
-  Needs the whole global batch in one piece: no accumulation.
+def make_loss(image: Callable, title: Callable) -> Objective:
+  """Image against title, for a model of two towers (CLIP, 2.3).
 
   Args:
     image, title: (params, batch, key) -> [B,P], not normalised; params holds
@@ -42,20 +73,26 @@ def make_objective(image: Callable, title: Callable) -> Objective:
     return dict.fromkeys(names, rows)
 
   def totals(params, batch: Batch, key) -> tuple[dict, dict]:
-    said = similar_nll(
+    similar = similar_nll(
       layers.unit(image(params, batch, key_for(key, 0, "image"))),
       layers.unit(title(params, batch, key_for(key, 0, "title"))),
       params["log_scale"],
-      same_item_mask_BB=alike(batch),
+      same_item_mask_BB=same_item_mask(batch),
       valid_B=_complete(batch),
     )
     return {
-      "contrastive": said.nll,
-      "image_to_title": said.forward,
-      "title_to_image": said.backward,
+      "contrastive": similar.nll,
+      "image_to_title": similar.forward,
+      "title_to_image": similar.backward,
     }, {}
 
-  return Objective(corrupt, counts, totals, {"contrastive": 1.0})
+  return Objective(
+    corrupt,
+    counts,
+    totals,
+    {"contrastive": 1.0},
+    whole_batch="task='contrastive'",
+  )
 
 
 def similar_nll(
@@ -67,19 +104,19 @@ def similar_nll(
     a_BD, b_BD: of unit length.
     log_scale: logarithm of one over the temperature; `MAX_SCALE` at most.
     same_item_mask_BB: bool, pairs of rows that are no negatives of each other.
-    valid_B: bool. Other rows take no part: neither asked nor negatives.
+    valid_B: bool. Other rows take no part: neither compared nor negatives.
   """
   # where, not a product, and before the product of the two: what stands in a
   # row that takes no part may be nan.
   a_BD = jnp.where(valid_B[:, None], a_BD.astype(jnp.float32), 0.0)
   b_BD = jnp.where(valid_B[:, None], b_BD.astype(jnp.float32), 0.0)
   own_BB = jnp.eye(len(valid_B), dtype=bool)
-  rival_BB = ~same_item_mask_BB & valid_B[:, None] & valid_B[None, :]
+  negative_BB = ~same_item_mask_BB & valid_B[:, None] & valid_B[None, :]
   logits_BB = bounded_scale(log_scale) * jnp.matmul(
     a_BD, b_BD.T, precision="highest"
   )
   # Its own stays in every row, so that no softmax is empty.
-  logits_BB = jnp.where(own_BB | rival_BB, logits_BB, -jnp.inf)
+  logits_BB = jnp.where(own_BB | negative_BB, logits_BB, -jnp.inf)
 
   def one_way(axis):
     log_p_B = jnp.diagonal(jax.nn.log_softmax(logits_BB, axis=axis))
@@ -94,7 +131,7 @@ def similar_nll(
   return Similar((forward_nll + backward_nll) / 2, forward, backward)
 
 
-def alike(batch: Batch):
+def same_item_mask(batch: Batch):
   """Bool [B,B]: rows of one product, or with one title; a row and itself."""
   one_title_BB = batch.title_B[:, None] == batch.title_B[None, :]
   # Having no title in common is not having a title in common.
@@ -118,9 +155,10 @@ def _bounded_forward(log_scale):
   return scale, scale
 
 
-def _bounded_backward(scale, slope):
-  down = slope * scale
-  return (jnp.where(scale < MAX_SCALE, down, jnp.maximum(down, 0.0)),)
+def _bounded_backward(scale, cotangent):
+  gradient = cotangent * scale
+  bounded = jnp.maximum(gradient, 0.0)
+  return (jnp.where(scale < MAX_SCALE, gradient, bounded),)
 
 
 bounded_scale.defvjp(_bounded_forward, _bounded_backward)

@@ -1,164 +1,218 @@
-"""ITEm's five objectives on one masked pass: a Batch and a key in, a total
-and a count of each loss out (method: ITM, MLM, MIM, GMLM, GMIM)."""
+"""ITEm's five losses on one masked pass (method: ITM, MLM, MIM, GMLM, GMIM)."""
 
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.models import patches
-from item_jax.objectives import losses, masking
-from item_jax.objectives.base import Objective
+from item_jax.config import Config, Loss, Mask
+from item_jax.models import base, cost, memory, patches
+from item_jax.models.base import Vocabulary
+from item_jax.models.item import Item, Predictions
+from item_jax.objectives import chance, losses, masking, samples
+from item_jax.objectives.base import Context, Objective
 from item_jax.objectives.keys import key_for
 
 TERMS = ("itm", "mlm", "mim", "gmlm", "gmim")
 
 
-class View(NamedTuple):
-  """What one step shows the model and asks of it."""
+def make_objective(context: Context) -> Objective:
+  """The five losses for a network with the methods of `models.item.Item`."""
+  config, network, vocabulary, _ = context
+  m, model = config.model, network.module
 
-  batch: Batch  # titles swapped, words hidden
-  words: masking.MaskedTokens
-  patches: masking.MaskedPatches
-  is_match_B: Any  # bool, the title belongs to the photo
-  complete_B: Any  # bool, both sides are there: counts for ITM
-  recover_B: Any  # bool, counts for the four mask losses
-  extra: Any = None  # the view of another objective beside the five
+  def init_params(key) -> dict:
+    position = jnp.zeros((1, 1), jnp.int32)
+    made = model.init(key, base.example_batch(config), position, position)
+    return dict(made["params"])
+
+  def chance_levels(store, split, tokenizer) -> dict:
+    return _chance_levels(config, store, split, tokenizer)
+
+  rows = base.padded_vocab_size(config, vocabulary)
+  tokens = masking.max_masked_tokens(m.max_title_tokens, config.mask.title_rate)
+  masked_patches = masking.num_masked_patches(
+    model.num_patches, config.mask.patch_rate
+  )
+  heads = cost.item_head_flops(
+    width=m.width,
+    patch_pixels=model.patch_pixels,
+    masked_tokens=tokens,
+    masked_patches=masked_patches,
+    vocab_size=rows,
+  )
+  # A local and a global head each, of one and two transforms.
+  head_bytes = sum(
+    memory.head_bytes(
+      slots,
+      width=m.width,
+      out=2 * out,
+      transforms=3,
+      itemsize=jnp.dtype(m.dtype).itemsize,
+    )
+    for slots, out in ((tokens, rows), (masked_patches, model.patch_pixels))
+  )
+  return make_losses(model, config.mask, config.loss, vocabulary)._replace(
+    init_params=init_params,
+    chance_levels=chance_levels,
+    train_flops=train_flops(network.embed_flops, heads, config.loss),
+    passes=network.passes,
+    head_bytes=head_bytes,
+    token_decoders=2,
+  )
 
 
-def make_objective(
-  model,
-  *,
-  weights: dict[str, float],
-  vocabulary: int,
-  special: tuple[int, ...],
-  mask_id: int,
-  title_rate: float,
-  patch_rate: float,
-  mask_fraction: float,
-  random_fraction: float,
-  negative_rate: float,
-  keep_negatives: bool,
-  normalise_patches: bool,
-  extra: Objective | None = None,
-) -> Objective:
-  """The five for a `models.item.Item`; options as in `config`.
+def train_flops(
+  encoder: float, heads: dict[str, float], weights: Loss
+) -> float:
+  """Forward and backward FLOPs of one pair.
 
-  A term whose weight is 0 is measured all the same: its curve tells what the
-  others give it.
+  3 x forward: the backward pass computes gradients of inputs and of weights.
+  Recomputation (remat) is not counted: it is cost, not work. A loss of weight
+  0 is measured, and has no backward pass.
 
   Args:
-    extra: another objective of the same params, such as `align`'s: it sees
-      the batch as it came, and joins by its own weights. If they are all 0,
-      none of its work is done. It carries nothing.
+    encoder: forward FLOPs. heads: those of each loss's head.
   """
-  if set(weights) != set(TERMS):
-    raise ValueError(f"computed {sorted(TERMS)} but weighted {sorted(weights)}")
-  if extra is not None and not any(extra.weights.values()):
-    extra = None
+  backward = [flops for name, flops in heads.items() if getattr(weights, name)]
+  total = encoder + sum(heads.values())
+  if backward:
+    total += 2 * (encoder + sum(backward))
+  return float(total)
+
+
+class View(NamedTuple):
+  """What one step shows the model, and what it must predict."""
+
+  batch: Batch  # some titles those of other pairs, tokens masked
+  masked_tokens: masking.MaskedTokens
+  masked_patches: masking.MaskedPatches
+  is_match_B: Any  # bool, the title belongs to the image
+  complete_B: Any  # bool, both modalities are there: counts for ITM
+  recover_B: Any  # bool, counts for the four mask losses
+
+
+def make_losses(
+  model: Item, mask: Mask, loss: Loss, vocabulary: Vocabulary
+) -> Objective:
+  """The five losses.
+
+  A loss whose weight is 0 is measured all the same: its curve shows what the
+  others give it.
+  """
 
   def corrupt(root, step, batch: Batch) -> View:
-    beside = extra.corrupt(root, step, batch) if extra else None
     complete_B = batch.has_image_B & batch.has_title_B
     batch, is_match_B = masking.draw_negatives(
-      key_for(root, step, "swap/titles"), batch, rate=negative_rate
+      key_for(root, step, "swap/titles"), batch, rate=loss.negative_rate
     )
-    words = masking.mask_titles(
-      root,
-      step,
-      batch,
-      rate=title_rate,
-      vocabulary=vocabulary,
-      special=special,
-      mask_id=mask_id,
-      mask_fraction=mask_fraction,
-      random_fraction=random_fraction,
-    )
-    hidden = masking.mask_patches(
+    masked_tokens = masking.mask_titles(root, step, batch, mask, vocabulary)
+    masked_patches = masking.mask_patches(
       key_for(root, step, "mask/patches"),
       batch.has_image_B,
       num_patches=model.num_patches,
-      rate=patch_rate,
+      rate=mask.patch_rate,
     )
     return View(
-      batch=batch._replace(tokens_BT=words.seen_BT),
-      words=words,
-      patches=hidden,
+      batch=batch._replace(tokens_BT=masked_tokens.seen_BT),
+      masked_tokens=masked_tokens,
+      masked_patches=masked_patches,
       is_match_B=is_match_B,
       complete_B=complete_B,
-      recover_B=is_match_B | keep_negatives,
-      extra=beside,
+      recover_B=is_match_B | loss.keep_negatives,
     )
 
   def counts(view: View) -> dict:
-    words = _weights(view.words.valid_BK, view).sum()
-    hidden = _weights(view.patches.valid_BK, view).sum()
+    tokens = _weights(view.masked_tokens.valid_BK, view).sum()
+    masked_patches = _weights(view.masked_patches.valid_BK, view).sum()
     pairs = view.complete_B.astype(jnp.float32).sum()
     return {
       "itm": pairs,
-      "mlm": words,
-      "mim": hidden,
-      "gmlm": words,
-      "gmim": hidden,
+      "mlm": tokens,
+      "mim": masked_patches,
+      "gmlm": tokens,
+      "gmim": masked_patches,
       "itm_accuracy": pairs,
-      "mlm_accuracy": words,
-      "gmlm_accuracy": words,
-      **(extra.counts(view.extra) if extra else {}),
+      "mlm_accuracy": tokens,
+      "gmlm_accuracy": tokens,
     }
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
     states_BSD = model.apply(
       {"params": params},
       view.batch,
-      view.patches.masked_BN,
+      view.masked_patches.masked_BN,
       deterministic=False,
       rngs={"dropout": key},
       method="encode",
     )
-    said = model.apply(
+    predictions = model.apply(
       {"params": params},
       states_BSD,
-      view.words.positions_BK,
-      view.patches.positions_BK,
+      view.masked_tokens.positions_BK,
+      view.masked_patches.positions_BK,
       method="predict",
     )
-    beside = extra.totals(params, view.extra, key)[0] if extra else {}
-    return measure(said, view) | beside, {}
+    return measure(predictions, view), {}
 
-  def measure(said, view: View) -> dict:
+  def measure(predictions: Predictions, view: View) -> dict:
     targets_BKP = jnp.take_along_axis(
       patches.to_patches(view.batch.image_BHWC, model.patch),
-      view.patches.positions_BK[..., None],
+      view.masked_patches.positions_BK[..., None],
       axis=1,
     )
     targets_BKP = patches.normalise(targets_BKP)
-    if normalise_patches:
+    if loss.normalise_patches:
       targets_BKP = losses.standardise_patches(targets_BKP)
-    token_weights_BK = _weights(view.words.valid_BK, view)
-    patch_weights_BK = _weights(view.patches.valid_BK, view)
-    pair_weights_B = view.complete_B.astype(jnp.float32)
-    tokens_BK = view.words.targets_BK
+    tokens_BK = view.masked_tokens.targets_BK
+    on_tokens_BK = _weights(view.masked_tokens.valid_BK, view)
+    on_patches_BK = _weights(view.masked_patches.valid_BK, view)
+    on_pairs_B = view.complete_B.astype(jnp.float32)
 
     def hits(logits_BKV):
       right_BK = jnp.argmax(logits_BKV, axis=-1) == tokens_BK
-      return (right_BK * token_weights_BK).sum()
+      return (right_BK * on_tokens_BK).sum()
 
-    right_B = jnp.argmax(said.itm_B2, axis=-1) == view.is_match_B
+    p = predictions
+    right_B = jnp.argmax(p.itm_B2, axis=-1) == view.is_match_B
     return {
-      "itm": losses.match_nll(said.itm_B2, view.is_match_B, pair_weights_B),
-      "mlm": losses.token_nll(said.mlm_BKV, tokens_BK, token_weights_BK),
-      "mim": losses.pixel_error(said.mim_BKP, targets_BKP, patch_weights_BK),
-      "gmlm": losses.token_nll(said.gmlm_BKV, tokens_BK, token_weights_BK),
-      "gmim": losses.pixel_error(said.gmim_BKP, targets_BKP, patch_weights_BK),
-      "itm_accuracy": (right_B * pair_weights_B).sum(),
-      "mlm_accuracy": hits(said.mlm_BKV),
-      "gmlm_accuracy": hits(said.gmlm_BKV),
+      "itm": losses.match_nll(p.itm_B2, view.is_match_B, on_pairs_B),
+      "mlm": losses.token_nll(p.mlm_BKV, tokens_BK, on_tokens_BK),
+      "mim": losses.pixel_error(p.mim_BKP, targets_BKP, on_patches_BK),
+      "gmlm": losses.token_nll(p.gmlm_BKV, tokens_BK, on_tokens_BK),
+      "gmim": losses.pixel_error(p.gmim_BKP, targets_BKP, on_patches_BK),
+      "itm_accuracy": (right_B * on_pairs_B).sum(),
+      "mlm_accuracy": hits(p.mlm_BKV),
+      "gmlm_accuracy": hits(p.gmlm_BKV),
     }
 
-  weights = weights | (extra.weights if extra else {})
+  weights = {name: getattr(loss, name) for name in TERMS}
   return Objective(corrupt, counts, totals, weights)
 
 
 def _weights(valid_BK, view: View):
-  """1 where a masked place counts: w M of the method."""
+  """1 where a masked position counts: w M of the method."""
   return (valid_BK & view.recover_B[:, None]).astype(jnp.float32)
+
+
+def _chance_levels(config: Config, store, split: str, tokenizer) -> dict:
+  m = config.model
+  token = chance.token_chance(
+    samples.titles(store, split, tokenizer, m.max_title_tokens),
+    tokenizer.special,
+  )
+  targets = patches.to_patches(
+    samples.images(store, split, m.image_size), m.patch
+  )
+  targets = np.asarray(patches.normalise(targets))
+  if config.loss.normalise_patches:
+    targets = np.asarray(losses.standardise_patches(targets))
+  pixels = chance.pixel_chance(targets)
+  return {
+    "itm": chance.match_chance(config.loss.negative_rate),
+    "mlm": token,
+    "mim": pixels,
+    "gmlm": token,
+    "gmim": pixels,
+  }

@@ -1,4 +1,4 @@
-"""Random keys, looked up by step and purpose and never batch_stats along."""
+"""Looks random keys up by step and purpose, so that none is carried along."""
 
 import zlib
 

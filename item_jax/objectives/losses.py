@@ -1,7 +1,7 @@
-"""Sums of losses over masked places: predictions and targets in, totals out.
+"""Sums the losses of predictions over masked positions.
 
 Every function returns a total, not a mean: the denominator is a count over
-the global batch, and who divides is the training step.
+the global batch, and the training step divides.
 """
 
 import jax
@@ -18,12 +18,12 @@ def token_nll(logits_BKV, targets_BK, weights_BK):
   picked_BK = jnp.take_along_axis(
     log_p_BKV, targets_BK[..., None], axis=-1
   ).squeeze(-1)
-  # where, not a product: 0 * inf at a place that does not count is nan.
+  # where, not a product: 0 * inf at a position that does not count is nan.
   return -jnp.where(weights_BK > 0, picked_BK * weights_BK, 0.0).sum()
 
 
 def match_nll(logits_B2, is_match_B, weights_B):
-  """Sum of -log softmax(logits)[matched] over weighted pairs (ITM)."""
+  """Sum of -log softmax(logits)[is_match] over weighted pairs (ITM)."""
   log_p_B2 = jax.nn.log_softmax(logits_B2.astype(jnp.float32), axis=-1)
   picked_B = jnp.where(is_match_B, log_p_B2[:, 1], log_p_B2[:, 0])
   return -jnp.where(weights_B > 0, picked_B * weights_B, 0.0).sum()

@@ -1,5 +1,4 @@
-"""Hides words and patches, swaps titles: a Batch and a key in; what the model
-sees, what it must recover, and which pairs still match out."""
+"""Masks tokens and patches, and draws pairs whose title does not belong."""
 
 from typing import Any, NamedTuple
 
@@ -7,13 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
+from item_jax.config import Mask
+from item_jax.models.base import Vocabulary
 from item_jax.objectives.keys import key_for
 
 
 class MaskedTokens(NamedTuple):
-  seen_BT: Any  # int32, the title with words replaced
+  seen_BT: Any  # int32, the title with tokens replaced
   positions_BK: Any  # int32 in [0, T)
-  targets_BK: Any  # int32, the words that stood there
+  targets_BK: Any  # int32, the tokens that stood there
   valid_BK: Any  # bool, which of the K count
 
 
@@ -24,56 +25,49 @@ class MaskedPatches(NamedTuple):
 
 
 def max_masked_tokens(max_title_tokens: int, rate: float) -> int:
-  """K: the most words that a title can have hidden ([SEP] takes a place)."""
+  """K: the most tokens of a title that are masked ([SEP] takes a position)."""
   return max(1, round((max_title_tokens - 1) * rate))
 
 
 def num_masked_patches(num_patches: int, rate: float) -> int:
-  """K: how many patches of a photo are hidden."""
+  """K: how many patches of an image are masked."""
   return max(1, round(num_patches * rate))
 
 
-def mask_titles(root, step, batch: Batch, **options) -> MaskedTokens:
-  """`mask_tokens` of a batch at a step; a missing title has none hidden.
+def mask_titles(
+  root, step, batch: Batch, mask: Mask, vocabulary: Vocabulary
+) -> MaskedTokens:
+  """`mask_tokens` of a batch at a step; of a missing title no token.
 
-  One key for whoever hides words, so that objectives see the same masks.
+  One key for whoever masks tokens, so that objectives see the same masks.
   """
-  words = mask_tokens(
-    key_for(root, step, "mask/words"), batch.tokens_BT, **options
+  masked = mask_tokens(
+    key_for(root, step, "mask/words"), batch.tokens_BT, mask, vocabulary
   )
-  return words._replace(valid_BK=words.valid_BK & batch.has_title_B[:, None])
+  return masked._replace(valid_BK=masked.valid_BK & batch.has_title_B[:, None])
 
 
 def mask_tokens(
-  key,
-  tokens_BT,
-  *,
-  rate: float,
-  vocabulary: int,
-  special: tuple[int, ...],
-  mask_id: int,
-  mask_fraction: float = 0.8,
-  random_fraction: float = 0.1,
+  key, tokens_BT, mask: Mask, vocabulary: Vocabulary
 ) -> MaskedTokens:
-  """Hides `rate` of each title's ordinary words, at least one.
+  """Masks `mask.title_rate` of each title's ordinary tokens, at least one.
 
-  Of the hidden words `mask_fraction` become [MASK], `random_fraction` another
-  ordinary word drawn uniformly, the rest stay (BERT, 3.1). A title without
-  an ordinary word has none hidden.
+  Of the masked tokens `mask.mask_fraction` become [MASK],
+  `mask.random_fraction` another ordinary token drawn uniformly, the rest stay
+  (BERT, 3.1). A title without an ordinary token has none masked.
 
   Args:
     key: a key of its own.
-    tokens_BT: int32; special words are neither hidden nor drawn.
-    vocabulary: number of words, special ones included.
-    special: ids of the reserved words, ascending.
-    mask_id: the id of [MASK].
+    tokens_BT: int32; special tokens are neither masked nor drawn.
   """
   tokens_BT = jnp.asarray(tokens_BT)
   B, T = tokens_BT.shape
-  K = max_masked_tokens(T, rate)
-  ordinary_BT = ~jnp.isin(tokens_BT, jnp.array(special))
+  K = max_masked_tokens(T, mask.title_rate)
+  ordinary_BT = ~jnp.isin(tokens_BT, jnp.array(vocabulary.special))
   count_B = ordinary_BT.sum(-1)
-  wanted_B = jnp.clip(jnp.round(count_B * rate), 1, K).astype(jnp.int32)
+  wanted_B = jnp.clip(jnp.round(count_B * mask.title_rate), 1, K).astype(
+    jnp.int32
+  )
   wanted_B = jnp.minimum(wanted_B, count_B)
 
   order_key, fate_key, token_key = jax.random.split(key, 3)
@@ -83,14 +77,18 @@ def mask_tokens(
 
   fate_BK = jax.random.uniform(fate_key, (B, K))
   random_BK = jax.random.randint(
-    token_key, (B, K), 0, vocabulary - len(special)
+    token_key, (B, K), 0, vocabulary.size - len(vocabulary.special)
   )
-  for reserved in special:
-    random_BK += random_BK >= reserved
+  for special_id in vocabulary.special:
+    random_BK += random_BK >= special_id
   shown_BK = jnp.where(
-    fate_BK < mask_fraction,
-    mask_id,
-    jnp.where(fate_BK < mask_fraction + random_fraction, random_BK, targets_BK),
+    fate_BK < mask.mask_fraction,
+    vocabulary.mask,
+    jnp.where(
+      fate_BK < mask.mask_fraction + mask.random_fraction,
+      random_BK,
+      targets_BK,
+    ),
   )
   shown_BK = jnp.where(valid_BK, shown_BK, targets_BK)
   rows_B1 = jnp.arange(B)[:, None]
@@ -101,7 +99,7 @@ def mask_tokens(
 def mask_patches(
   key, has_image_B, *, num_patches: int, rate: float
 ) -> MaskedPatches:
-  """Hides round(rate * N) patches of each photo, at least one; uniform."""
+  """Masks round(rate * N) patches of each image, at least one; uniform."""
   B = has_image_B.shape[0]
   K = num_masked_patches(num_patches, rate)
   candidates_BN = jnp.broadcast_to(has_image_B[:, None], (B, num_patches))
@@ -117,12 +115,12 @@ def draw_negatives(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
   """Gives `rate` of the complete pairs the title of another pair.
 
   The donor is drawn uniformly from the pairs of the batch with a title, of
-  another product and with other words, which is what redrawing until both
+  another product and with another title, which is what redrawing until both
   differ comes to. A pair for which there is no donor keeps its title.
 
   Returns:
-    The batch, and is_match_B: bool, False where the title is foreign. Product
-    hashes still say whose photo it is.
+    The batch, and is_match_B: bool, False where the title is another
+    pair's. Product hashes are still the image's.
   """
   batch = Batch(*(jnp.asarray(x) for x in batch))
   B = batch.tokens_BT.shape[0]
@@ -148,7 +146,7 @@ def draw_negatives(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
 
 
 def _first_by_score(key, candidates_BL, K: int):
-  """K distinct places a row in random order, candidates before others."""
+  """K distinct positions a row in random order, candidates before others."""
   score_BL = jax.random.uniform(key, candidates_BL.shape)
   _, positions_BK = jax.lax.top_k(jnp.where(candidates_BL, score_BL, -1.0), K)
   return positions_BK

@@ -1,7 +1,7 @@
-"""Changed looks at the same listings, on the device: photos, titles or a Batch
-and a key in, the same shapes and types out.
+"""Draws augmented views of listings, on the device.
 
-No flip and no change of colour: titles name sides, colours and printed text.
+Shapes and types stay. No flip and no change of colour: titles name sides,
+colours and printed text.
 """
 
 import math
@@ -11,42 +11,42 @@ import jax.numpy as jnp
 
 from item_jax.batch import Batch
 
-WHITE = 255  # what photos are padded with
+WHITE = 255  # what images are padded with
 _ASPECT = math.log(4 / 3)  # most that a crop is stretched either way
 
 
-def crop(key, image_BHWC, *, min_share: float):
-  """A random part of each photo, resized to the whole.
+def crop(key, image_BHWC, *, min_area: float):
+  """A random part of each image, resized to the whole.
 
-  The part has between `min_share` and all of the area, and sides in a ratio
+  The part has between `min_area` and all of the area, and sides in a ratio
   between 3:4 and 4:3; where it reaches over the edge there is white. With
-  `min_share` 1 photos stay as they are.
+  `min_area` 1 images stay as they are.
 
   Args:
     image_BHWC: uint8; the same is returned.
   """
-  if min_share >= 1:
+  if min_area >= 1:
     return image_BHWC
   B = len(image_BHWC)
   keys = jax.random.split(key, 4)
-  share_B = jax.random.uniform(keys[0], (B,), minval=min_share)
+  area_B = jax.random.uniform(keys[0], (B,), minval=min_area)
   aspect_B = jnp.exp(
     jax.random.uniform(keys[1], (B,), minval=-_ASPECT, maxval=_ASPECT)
   )
-  tall_B = jnp.sqrt(share_B / aspect_B)
-  wide_B = jnp.sqrt(share_B * aspect_B)
-  # A part taller than the photo has all of it inside, the rest is white.
+  tall_B = jnp.sqrt(area_B / aspect_B)
+  wide_B = jnp.sqrt(area_B * aspect_B)
+  # A part taller than the image has all of it inside, the rest is white.
   top_B = jax.random.uniform(keys[2], (B,)) * (1 - tall_B)
   left_B = jax.random.uniform(keys[3], (B,)) * (1 - wide_B)
   return cut(image_BHWC, top_B, left_B, tall_B, wide_B)
 
 
 def cut(image_BHWC, top_B, left_B, tall_B, wide_B):
-  """The named part of each photo, bilinear, resized to the whole.
+  """The named part of each image, bilinear, resized to the whole.
 
-  Places and sizes are shares of height and width. Two products of matrices
-  rather than a gather: 2 (H H W + H W W) C operations, which a matrix unit
-  does faster than it could look pixels up one by one.
+  Positions and sizes are fractions of height and width. Two products of
+  matrices rather than a gather: 2 (H H W + H W W) C operations, which a
+  matrix unit does faster than it could look pixels up one by one.
   """
   _, H, W, _ = image_BHWC.shape
   down_BHH, in_BH = _interpolation(top_B, tall_B, H)
@@ -71,10 +71,10 @@ def _interpolation(start_B, size_B, length: int):
 
 
 def light(key, image_BHWC, *, most: float):
-  """Each photo's contrast and brightness times 1 - most to 1 + most.
+  """Each image's contrast and brightness times 1 - most to 1 + most.
 
-  Contrast is about the photo's own mean; all colours change alike. With
-  `most` 0 photos stay as they are.
+  Contrast is about the image's own mean; all colours change alike. With
+  `most` 0 images stay as they are.
 
   Args:
     image_BHWC: uint8; the same is returned.
@@ -90,19 +90,19 @@ def light(key, image_BHWC, *, most: float):
 
 
 def drop_tokens(
-  key, tokens_BT, *, rate: float, special: tuple[int, ...], pad: int
+  key, tokens_BT, *, rate: float, special_ids: tuple[int, ...], pad: int
 ):
-  """Takes `rate` of each title's ordinary words out and closes the gaps.
+  """Takes `rate` of each title's ordinary tokens out and closes the gaps.
 
-  The others keep their order; one ordinary word stays, and so do the special
+  The others keep their order; one ordinary token stays, and so do the special
   ones, [SEP] among them.
 
   Args:
     tokens_BT: int32, padding last.
-    special: ids of the reserved words, `pad` among them.
+    special_ids: ids of the special tokens, `pad` among them.
   """
   tokens_BT = jnp.asarray(tokens_BT)
-  ordinary_BT = ~jnp.isin(tokens_BT, jnp.array(special))
+  ordinary_BT = ~jnp.isin(tokens_BT, jnp.array(special_ids))
   count_B = ordinary_BT.sum(-1)
   drop_B = jnp.minimum(jnp.round(count_B * rate), count_B - 1)
   score_BT = jnp.where(
@@ -117,17 +117,17 @@ def drop_tokens(
 
 
 def drop_modalities(key, batch: Batch, *, rate: float) -> Batch:
-  """Takes photo or title, each as likely, from `rate` of complete rows."""
+  """Takes image or title, each as likely, from `rate` of complete rows."""
   complete_B = batch.has_image_B & batch.has_title_B
-  which_key, side_key = jax.random.split(key)
+  which_key, modality_key = jax.random.split(key)
   shape = complete_B.shape
   score_B = jnp.where(complete_B, jax.random.uniform(which_key, shape), 2.0)
   rank_B = jnp.argsort(jnp.argsort(score_B))
   chosen_B = complete_B & (rank_B < jnp.round(complete_B.sum() * rate))
-  photo_B = jax.random.bernoulli(side_key, shape=shape)
+  image_B = jax.random.bernoulli(modality_key, shape=shape)
   return batch._replace(
-    has_image_B=batch.has_image_B & ~(chosen_B & photo_B),
-    has_title_B=batch.has_title_B & ~(chosen_B & ~photo_B),
+    has_image_B=batch.has_image_B & ~(chosen_B & image_B),
+    has_title_B=batch.has_title_B & ~(chosen_B & ~image_B),
   )
 
 

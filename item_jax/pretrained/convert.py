@@ -1,8 +1,8 @@
-"""Weights of another project and a tree of ours in, the tree filled out.
+"""Fills a tree of ours with the weights of another project.
 
-Every leaf has a source or a place among those made new, every tensor a leaf or
-a place among those ignored on purpose; anything else is an error that names
-both sides. The leaves that are filled become float32 arrays of numpy.
+Every leaf has a source or is among those made new, every tensor has a leaf or
+is among those ignored on purpose; anything else is an error that names both
+sides. The leaves that are filled become float32 arrays of numpy.
 """
 
 import os
@@ -26,11 +26,11 @@ from item_jax.pretrained.mappings import TABLES
 from item_jax.pretrained.parts import About, Source, Table
 
 _SHOWN = 6  # names of each kind in a message
-_SPELLED = 300  # words that two tokenizers are compared on
+_SPELLED = 300  # tokens that two tokenizers are compared on
 
 
 class Filled(NamedTuple):
-  """What came of it.
+  """A tree with the weights, and where they came from.
 
   params: the tree. filled: leaves with a source. new: leaves left as they
   were. ignored: tensor -> why it was passed over.
@@ -74,7 +74,7 @@ def fill(
     path: as for `files.open_tensors`; config.json, preprocessor_config.json
       and a tokenizer beside the weights are looked at.
     config: of the run; what the weights ask of it is checked, not changed.
-    words: of the run; their ids must be those of the weights.
+    tokenizer: of the run; its ids must be those of the weights.
     new: first names of leaves that the run adds and no weights have.
 
   Raises:
@@ -101,8 +101,8 @@ def fill(
   # says more than the leaves.
   _check_options(family, config, tensors, leaves)
   plan, made_new, ignored = _match(table, leaves, names, tuple(new), tensors)
-  if table.words is not None:
-    _check_words(tensors, names[table.words], tokenizer)
+  if table.token_table is not None:
+    _check_tokens(tensors, names[table.token_table], tokenizer)
   _check_copies(table, names, tensors)
   done = dict(leaves)
   for leaf, source in plan.items():
@@ -120,7 +120,7 @@ def fill(
 def _check_options(family, config, tensors, leaves):
   """The run's options and the heads of its tree against the weights'."""
   shapes = {leaf: np.shape(x) for leaf, x in leaves.items()}
-  wanted = families.asked(family, config.model.name, tensors, shapes)
+  wanted = families.required_options(family, config.model.name, tensors, shapes)
   wrong = []
   for name, value in wanted.items():
     if name.startswith("heads of "):
@@ -168,19 +168,19 @@ def _match(table: Table, leaves, names, new, tensors: Tensors):
     "tensors without a leaf": names.keys() - used - passed.keys(),
   }
   if any(problems.values()):
-    said = [f"{what}: {_some(x)}" for what, x in problems.items() if x]
-    raise UserError(f"{tensors.path} does not fit. {'; '.join(said)}")
+    parts = [f"{what}: {_some(x)}" for what, x in problems.items() if x]
+    raise UserError(f"{tensors.path} does not fit. {'; '.join(parts)}")
   ignored = {names[t]: why for t, why in sorted(passed.items())}
   return plan, made_new, ignored
 
 
-def _check_words(tensors, table, tokenizer):
-  """The run's words and the weights' rows must be the same ones."""
+def _check_tokens(tensors, table, tokenizer):
+  """The run's tokens and the weights' rows must be the same ones."""
   rows = tensors.shapes[table][0]
   own = tokenizer.size - len(tokenizer.added)
   if rows != own:
     raise UserError(
-      f"{tensors.path}: {table} has {rows} words, the run's tokenizer {own};"
+      f"{tensors.path}: {table} has {rows} tokens, the run's tokenizer {own};"
       " prepare the data with the tokenizer of the weights"
     )
   folder = tensors.path if tensors.path.is_dir() else tensors.path.parent
@@ -192,10 +192,10 @@ def _check_words(tensors, table, tokenizer):
   differ = [w for w, i in tokenizer.ids().items() if known.get(w) != i]
   if differ:
     raise UserError(
-      f"{file}, the tokenizer of the weights, gives {len(differ)} words another"
-      f" id than the run's does, among them {_some(differ)}"
+      f"{file}, the tokenizer of the weights, gives {len(differ)} tokens"
+      f" another id than the run's does, among them {_some(differ)}"
     )
-  # The same list of words may be applied in another way: case, merges.
+  # The same list of tokens may be applied in another way: case, merges.
   spread = sorted(known)[:: max(1, len(known) // _SPELLED)]
   for text in (x for w in spread for x in (w, w.title(), f"{w}{w}")):
     ours, expected = tokenizer.encode(text, 32), theirs.encode(text, 32)
@@ -214,7 +214,7 @@ def _check_copies(table, names, tensors):
     if not np.array_equal(first, second):
       raise UserError(
         f"{tensors.path}: {names[copy]} is not the same as {names[original]};"
-        " our words are decoded by the table that encodes them"
+        " our tokens are decoded by the table that encodes them"
       )
 
 

@@ -1,18 +1,17 @@
-"""The names of some tensors in, whose weights they are and what they ask of a
-run out."""
+"""Finds the family of weights and the options that it needs of a run."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from item_jax.errors import UserError
-from item_jax.models.patches import BATCH_STATS
+from item_jax.models.patches import PIXEL_STATISTICS
 from item_jax.pretrained.files import Tensors
 from item_jax.pretrained.transforms import Pixels
 
 HALF = Pixels((0.5,) * 3, (0.5,) * 3)
 _PIXELS = {"half": HALF} | {
-  name: Pixels(*values) for name, values in BATCH_STATS.items()
+  name: Pixels(*values) for name, values in PIXEL_STATISTICS.items()
 }
 _DEPTH = 64  # of an attention head, in every published model of these families
 
@@ -56,12 +55,12 @@ def find_family(tensors: Tensors) -> str:
   Raises:
     UserError: none that is known here.
   """
-  said = tensors.config.get("model_type")
-  if said in FAMILIES:
-    return said
-  if said is not None:
+  model_type = tensors.config.get("model_type")
+  if model_type in FAMILIES:
+    return model_type
+  if model_type is not None:
     raise UserError(
-      f"{tensors.path}: weights of model_type {said!r}, known are"
+      f"{tensors.path}: weights of model_type {model_type!r}, known are"
       f" {', '.join(FAMILIES)}"
     )
   for family, mark in _MARKS:
@@ -76,7 +75,7 @@ def find_family(tensors: Tensors) -> str:
 
 
 def _check_segments(tensors: Tensors) -> None:
-  """RoBERTa without its head has BERT's names, but one segment alone."""
+  """RoBERTa without its head has BERT's names, but only one segment."""
   for name, shape in tensors.shapes.items():
     if name.endswith("token_type_embeddings.weight") and shape[0] == 1:
       raise UserError(
@@ -104,17 +103,17 @@ def plain_names(family: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def pixels_of(family: str, tensors: Tensors) -> Pixels:
-  """How the weights' photos were normalised."""
-  said = tensors.preprocessor
-  if not said.get("do_normalize", True):
+  """How the weights' images were normalised."""
+  settings = tensors.preprocessor
+  if not settings.get("do_normalize", True):
     return Pixels((0.0,) * 3, (1.0,) * 3)
-  mean, std = said.get("image_mean"), said.get("image_std")
+  mean, std = settings.get("image_mean"), settings.get("image_std")
   if mean is None or std is None:
     return _PIXELS[FAMILIES[family].pixels]
   return Pixels(tuple(map(float, mean)), tuple(map(float, std)))
 
 
-def asked(
+def required_options(
   family: str, model: str, tensors: Tensors, shapes: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Options that a run must have for the weights to mean what they meant.
@@ -124,7 +123,7 @@ def asked(
 
   Returns:
     {name of the option: value}; "heads of ..." is the number of attention
-    heads, which no shape of theirs tells.
+    heads, which no shape of theirs shows.
   """
   known = FAMILIES[family]
   if known.epsilon is None:
@@ -142,12 +141,12 @@ def asked(
     }
   options = {}
   for key, encoder in towers.items():
-    said = tensors.config.get(key, {}) if key else tensors.config
+    theirs = tensors.config.get(key, {}) if key else tensors.config
     width = shapes[f"{encoder}/layer_0/attention/qkv/kernel"][0]
     found = {
-      "model.epsilon": said.get("layer_norm_eps", known.epsilon),
-      "model.activation": said.get("hidden_act", known.activation),
-      f"heads of {encoder}": said.get("num_attention_heads", width // _DEPTH),
+      "model.epsilon": theirs.get("layer_norm_eps", known.epsilon),
+      "model.activation": theirs.get("hidden_act", known.activation),
+      f"heads of {encoder}": theirs.get("num_attention_heads", width // _DEPTH),
     }
     for name, value in found.items():
       if options.setdefault(name, value) != value:
@@ -170,6 +169,6 @@ def check_kind(tensors: Tensors) -> None:
   for name, expected in kinds.items():
     if (value := tensors.config.get(name, expected)) != expected:
       raise UserError(
-        f"{tensors.path}: config.json says {name}={value!r}, expected"
+        f"{tensors.path}: config.json has {name}={value!r}, expected"
         f" {expected!r}"
       )

@@ -1,4 +1,4 @@
-"""A local safetensors file or folder in, its tensors by name out.
+"""Reads tensors by name from local safetensors files.
 
 Nothing is downloaded and nothing is unpickled.
 """
@@ -29,7 +29,7 @@ class Tensors:
   """What a file or a folder holds, read one tensor at a time.
 
   path: as given. shapes: name -> shape of each tensor. config, preprocessor:
-  what `config.json` and `preprocessor_config.json` beside the weights say;
+  what `config.json` and `preprocessor_config.json` beside the weights hold;
   empty where there is none.
   """
 
@@ -121,7 +121,7 @@ def _find_inside(folder):
 
 def _refusal(path):
   return (
-    f"{path}: weights are read from .safetensors files alone; a"
+    f"{path}: weights are read from .safetensors files only; a"
     f" {path.suffix} file is never opened"
   )
 
@@ -159,16 +159,16 @@ def _open_index(index):
   files, shapes = {}, {}
   for name in names:
     file = index.parent / name
-    inside = _read_shapes(file)
+    held = _read_shapes(file)
     expected = {tensor for tensor, where in listed.items() if where == name}
-    if expected != inside.keys():
+    if expected != held.keys():
       raise UserError(
-        f"{index} and {name} disagree: in the index alone"
-        f" {sorted(expected - inside.keys())[:5]}, in the file alone"
-        f" {sorted(inside.keys() - expected)[:5]}"
+        f"{index} and {name} disagree: only in the index"
+        f" {sorted(expected - held.keys())[:5]}, only in the file"
+        f" {sorted(held.keys() - expected)[:5]}"
       )
-    shapes |= inside
-    files |= dict.fromkeys(inside, file)
+    shapes |= held
+    files |= dict.fromkeys(held, file)
   return files, shapes
 
 

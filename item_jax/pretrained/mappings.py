@@ -1,4 +1,4 @@
-"""A family of weights and a model of ours in, where each leaf comes from out.
+"""Maps each leaf of a model of ours to the tensors of a family of weights.
 
 A table is made for the leaves of one tree: the number of layers is the tree's.
 """
@@ -48,15 +48,15 @@ _POSITION_IDS = {r"(.*\.)?position_ids": "a list of numbers from 0"}
 _CLASSIFIER = {r"classifier\.": "a classifier of other classes"}
 
 
-_WORDS = "embeddings.word_embeddings.weight"
+_TOKENS = "embeddings.word_embeddings.weight"
 _POSITIONS = "embeddings.position_embeddings.weight"
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
-_WORD_HEADS = ("word_head", "word_decoder")
+_TOKEN_HEADS = ("word_head", "word_decoder")
 
 
 def _bert_body(leaves: Iterable[str]) -> dict[str, Source]:
   return {
-    "word": Source((_WORDS,), transforms.first_rows),
+    "word": Source((_TOKENS,), transforms.first_rows),
     **parts.norm("embed_norm", "embeddings.LayerNorm"),
     **parts.encoder(_BERT, parts.layers_of(leaves)),
   }
@@ -74,7 +74,7 @@ def _bert_head() -> dict[str, Source]:
 
 
 _BERT_REST = {
-  "heads": _WORD_HEADS,
+  "heads": _TOKEN_HEADS,
   "ignored": {
     **_POOLER,
     **_POSITION_IDS,
@@ -82,23 +82,23 @@ _BERT_REST = {
     r"cls\.seq_relationship\.": "the next sentence; titles have none",
   },
   "copies": {
-    "cls.predictions.decoder.weight": _WORDS,
+    "cls.predictions.decoder.weight": _TOKENS,
     "cls.predictions.decoder.bias": "cls.predictions.bias",
   },
-  "words": _WORDS,
+  "token_table": _TOKENS,
 }
 
 
 def bert_to_item(leaves, about: About) -> Table:
-  """With the photo absent the states are BERT's of the title as segment A."""
+  """With the image absent the states are BERT's of the title as segment A."""
   return Table(
     sources={
       **_bert_body(leaves),
       "cls": Source(
-        (_WORDS, _POSITIONS, _SEGMENTS), transforms.word_at(about.cls, 0)
+        (_TOKENS, _POSITIONS, _SEGMENTS), transforms.token_at(about.cls, 0)
       ),
       "title_position": Source((_POSITIONS,), transforms.positions_from(1)),
-      "segment": Source((_SEGMENTS,), transforms.swapped),
+      "segment": Source((_SEGMENTS,), transforms.swap_segments),
       **_bert_head(),
     },
     new=("patch_position", "hidden_patch", "project", *_ITEM_HEADS),
@@ -118,7 +118,7 @@ _ITEM_HEADS = (
 
 
 def bert_to_roberta(leaves, about: About) -> Table:
-  """A BERT of titles alone; its first segment is added to the positions."""
+  """A BERT of titles; its first segment is added to the positions."""
   return Table(
     sources={
       **_bert_body(leaves),
@@ -139,13 +139,13 @@ def roberta_to_roberta(leaves, about: About) -> Table:
       **parts.norm("word_head/norm", "lm_head.layer_norm"),
       "word_decoder/bias": Source(("lm_head.bias",), transforms.first_rows),
     },
-    heads=_WORD_HEADS,
+    heads=_TOKEN_HEADS,
     ignored={**_POOLER, **_POSITION_IDS, **_CLASSIFIER},
     copies={
-      "lm_head.decoder.weight": _WORDS,
+      "lm_head.decoder.weight": _TOKENS,
       "lm_head.decoder.bias": "lm_head.bias",
     },
-    words=_WORDS,
+    token_table=_TOKENS,
   )
 
 
@@ -156,7 +156,7 @@ def vit_to_item(leaves, about: About) -> Table:
   return Table(
     sources={
       "cls": Source(
-        ("embeddings.cls_token", positions), transforms.class_and_place
+        ("embeddings.cls_token", positions), transforms.class_token
       ),
       "patch_position": Source((positions,), transforms.patch_positions),
       "segment": Source((), transforms.no_first_segment),
@@ -174,22 +174,23 @@ def vit_to_item(leaves, about: About) -> Table:
       "word",
       "title_position",
       "hidden_patch",
-      *_WORD_HEADS,
+      *_TOKEN_HEADS,
       *_ITEM_HEADS,
     ),
     ignored={
       **_POOLER,
       **_CLASSIFIER,
-      r"embeddings\.mask_token": "a hidden patch's vector of another place",
+      r"embeddings\.mask_token": "a masked patch's vector of another kind",
       r"decoder\.": "a decoder of pixels",
     },
   )
 
 
 def clip_to_clip(leaves, about: About) -> Table:
+  """Tower by tower, with both projections and the temperature."""
   image, title = "vision_model.", "text_model."
   patch = f"{image}embeddings.patch_embedding.weight"
-  words = f"{title}embeddings.token_embedding.weight"
+  tokens = f"{title}embeddings.token_embedding.weight"
   sources = {
     "image_tower/cls": Source(
       (f"{image}embeddings.class_embedding",), transforms.same
@@ -206,7 +207,7 @@ def clip_to_clip(leaves, about: About) -> Table:
     ),
     **parts.norm("image_tower/embed_norm", f"{image}pre_layrnorm"),
     **parts.norm("image_tower/encoder/norm", f"{image}post_layernorm"),
-    "title_tower/word": Source((words,), transforms.first_rows),
+    "title_tower/word": Source((tokens,), transforms.first_rows),
     "title_tower/position": Source(
       (f"{title}embeddings.position_embedding.weight",),
       transforms.sequence_from(0),
@@ -226,7 +227,10 @@ def clip_to_clip(leaves, about: About) -> Table:
       _CLIP, parts.layers_of(leaves, encoder), ours=encoder, theirs=theirs
     )
   return Table(
-    sources, heads=("log_scale",), ignored=dict(_POSITION_IDS), words=words
+    sources,
+    heads=("log_scale",),
+    ignored=dict(_POSITION_IDS),
+    token_table=tokens,
   )
 
 

@@ -1,4 +1,4 @@
-"""What a table is, and the rows that the tables of all transformers share.
+"""Defines mapping tables and the rows that all transformers share.
 
 A leaf's path is its names joined by "/".
 """
@@ -21,7 +21,7 @@ class Source(NamedTuple):
 class About(NamedTuple):
   """What a table may have to know beyond the tree.
 
-  cls: id of the word that opens every title. theirs: how the photos were
+  cls: id of the token that opens every title. theirs: how the images were
   normalised that the weights have seen. ours: how the network's are.
   """
 
@@ -31,7 +31,7 @@ class About(NamedTuple):
 
 
 class Table(NamedTuple):
-  """Every leaf of ours and every tensor of theirs has its place here.
+  """Every leaf of ours and every tensor of theirs is in one of these.
 
   sources: leaf -> where it comes from.
   heads: the first names of those leaves of `sources` that may be missing on
@@ -40,7 +40,7 @@ class Table(NamedTuple):
   new: first names of the leaves that the family has nothing for.
   ignored: pattern of tensors -> why they are passed over.
   copies: tensor -> the one that it must be equal to, and stands for.
-  words: the tensor with a row for each word; None without a vocabulary.
+  token_table: the tensor with a row for each token; None without one.
   """
 
   sources: dict[str, Source]
@@ -48,7 +48,7 @@ class Table(NamedTuple):
   new: tuple[str, ...] = ()
   ignored: dict[str, str] = {}
   copies: dict[str, str] = {}
-  words: str | None = None
+  token_table: str | None = None
 
 
 def layers_of(leaves: Iterable[str], encoder: str = "encoder") -> range:
@@ -60,7 +60,7 @@ def layers_of(leaves: Iterable[str], encoder: str = "encoder") -> range:
 class Names(NamedTuple):
   """What a family calls the parts of a layer, each with weight and bias."""
 
-  layer: str  # with a place for its number
+  layer: str  # with {} for its number
   query: str
   key: str
   value: str

@@ -1,4 +1,4 @@
-"""A ResNet's tree in, where each of its leaves comes from out."""
+"""Maps each leaf of a ResNet to the tensors of published weights."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from item_jax.pretrained.parts import About, Source, Table
 
 
 def _convolutions(leaves, name: Callable[[str], tuple[str, str]]):
-  """Sources of a ResNet; `name` says what a convolution and its norm are."""
+  """Sources of a ResNet; `name` gives a convolution's and its norm's names."""
   sources = {}
   for leaf in leaves:
     *body, last = leaf.split("/")
@@ -57,12 +57,12 @@ def _hugging_face(conv: str) -> tuple[str, str]:
     stage, block, part = re.match(
       r"stage_(\d+)_block_(\d+)/(.*)", conv
     ).groups()
-    place = (
+    inner = (
       part
       if part == "shortcut"
       else f"layer.{int(part.removeprefix('conv')) - 1}"
     )
-    base = f"encoder.stages.{stage}.layers.{block}.{place}"
+    base = f"encoder.stages.{stage}.layers.{block}.{inner}"
   return f"{base}.convolution", f"{base}.normalization"
 
 

@@ -1,8 +1,8 @@
-"""Arrays as PyTorch keeps them in, arrays as our trees keep them out.
+"""Changes arrays as PyTorch keeps them into arrays as our trees keep them.
 
 Each function takes the tensors that a leaf is made of, and the leaf as it is
 before, whose shape (and, where only a part is filled, whose other values) the
-result has. What doesn't fit raises ValueError; `convert` says of which leaf.
+result has. What doesn't fit raises ValueError; `convert` names the leaf.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,15 +70,15 @@ def first_rows(parts, leaf):
   return np.concatenate([rows, leaf[len(rows) :]])
 
 
-def word_at(word: int, place: int) -> Change:
-  """One word, at one place, of the first segment: a vector of its own.
+def token_at(token: int, position: int) -> Change:
+  """One token, at one position, of the first segment: a vector of its own.
 
-  Tensors: the tables of words, of positions and of segments.
+  Tensors: the tables of tokens, of positions and of segments.
   """
 
   def change(parts, leaf):
     tokens_VD, positions_SD, segments_D = parts
-    return tokens_VD[word] + positions_SD[place] + segments_D[0]
+    return tokens_VD[token] + positions_SD[position] + segments_D[0]
 
   return change
 
@@ -93,10 +93,10 @@ def positions_from(first: int) -> Change:
 
 
 def sequence_from(first: int) -> Change:
-  """Row `first` is the sequence's first place, kept whatever its length.
+  """Row `first` is the sequence's first position, kept whatever its length.
 
   Tensors: the table of positions and, where there is one, that of segments,
-  whose first row every place of a title has.
+  whose first row every position of a title has.
   """
 
   def change(parts, leaf):
@@ -107,17 +107,17 @@ def sequence_from(first: int) -> Change:
   return change
 
 
-def swapped(parts, leaf):
+def swap_segments(parts, leaf):
   """Segments: their first is the title's, our second."""
   return parts[0][::-1]
 
 
 def no_first_segment(parts, leaf):
-  """Segments of a network of photos: nothing for the photo's."""
+  """Segments of a network of images: nothing for the image's."""
   return np.concatenate([np.zeros_like(leaf[:1]), leaf[1:]])
 
 
-def class_and_place(parts, leaf):
+def class_token(parts, leaf):
   """The class token [1,1,D] and its row of the positions [1,S,D]: [D]."""
   token, positions = parts
   return token[0, 0] + positions[0, 0]
@@ -141,10 +141,10 @@ def patch_kernel(theirs: Pixels, ours: Pixels) -> Change:
   ours * s0 / s + (m0 - m) / s. The first half goes into the kernel, the second
   into the bias.
   """
-  share_C = np.asarray(ours.std) / np.asarray(theirs.std)
+  ratio_C = np.asarray(ours.std) / np.asarray(theirs.std)
 
   def change(parts, leaf):
-    kernel = parts[0].transpose(2, 3, 1, 0) * share_C[:, None]
+    kernel = parts[0].transpose(2, 3, 1, 0) * ratio_C[:, None]
     return kernel.reshape(-1, kernel.shape[-1]).astype(np.float32)
 
   return change
@@ -168,38 +168,38 @@ def patch_bias(theirs: Pixels, ours: Pixels) -> Change:
 def fit_rows(rows_LD: np.ndarray, length: int) -> np.ndarray:
   """A table of positions [L,D] for another length [length,D].
 
-  Shorter: the first rows, because a title's fifth word stays its fifth. Longer:
-  linear between neighbours, ends on ends, because no row was ever learned for
-  the places beyond.
+  Shorter: the first rows, because a title's fifth token stays its fifth.
+  Longer: linear between neighbours, ends on ends, because no row was ever
+  learned for the positions beyond.
   """
   if length <= len(rows_LD):
     return rows_LD[:length]
   where = np.linspace(0, len(rows_LD) - 1, length)
   low = np.minimum(where.astype(int), len(rows_LD) - 2)
-  share = (where - low)[:, None].astype(np.float32)
-  return rows_LD[low] * (1 - share) + rows_LD[low + 1] * share
+  part = (where - low)[:, None].astype(np.float32)
+  return rows_LD[low] * (1 - part) + rows_LD[low + 1] * part
 
 
-def fit_grid(rows_ND: np.ndarray, places: int) -> np.ndarray:
+def fit_grid(rows_ND: np.ndarray, positions: int) -> np.ndarray:
   """A square table of positions [N,D], row by row, for another size [N',D].
 
   Bicubic, as ViT's and CLIP's own code goes to other image sizes.
   """
-  old, new = round(len(rows_ND) ** 0.5), round(places**0.5)
-  if old**2 != len(rows_ND) or new**2 != places:
-    raise ValueError(f"{len(rows_ND)} or {places} places are no square")
+  old, new = round(len(rows_ND) ** 0.5), round(positions**0.5)
+  if old**2 != len(rows_ND) or new**2 != positions:
+    raise ValueError(f"{len(rows_ND)} or {positions} positions are no square")
   if old == new:
     return rows_ND
   weights = _cubic(old, new)
   grid = rows_ND.reshape(old, old, -1)
   out = np.einsum("ia,jb,abd->ijd", weights, weights, grid, optimize=True)
-  return out.reshape(places, -1).astype(np.float32)
+  return out.reshape(positions, -1).astype(np.float32)
 
 
 def _cubic(old: int, new: int) -> np.ndarray:
   """[new, old]: cubic convolution (Keys 1981, a = -0.75), edges repeated.
 
-  Pixels are areas: place i lies at (i + 0.5) old / new - 0.5. Nothing is
+  Pixels are areas: position i lies at (i + 0.5) old / new - 0.5. Nothing is
   smoothed before a table shrinks. So does PyTorch's `interpolate`.
   """
   a = -0.75
@@ -228,7 +228,7 @@ _STRETCHED = {
 
 
 def stretched(name: str, found: np.ndarray, leaf: np.ndarray) -> np.ndarray:
-  """A leaf of one of our trees for another one's sizes, if it is of places.
+  """Stretches a table of positions of one of our trees to another's size.
 
   Whatever cannot be stretched is given back as it is.
   """

@@ -1,68 +1,104 @@
-"""A task's name in; its model, objective, embedding and costs out.
+"""Builds a task by its name: a model and the objectives that train it.
 
-The only switch on strings, with `networks`: what trains, exports and measures
-is handed a `Task` and knows no names.
+What trains, exports and measures is given a `Task` and knows no names.
 """
 
 from collections.abc import Sequence
 
 from item_jax.config import Config
 from item_jax.data.records import Store
-from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
-from item_jax.tasks import category, contrastive, item, mlm
-from item_jax.tasks.base import Task, count_parameters, initial_params
-from item_jax.tasks.networks import (
-  attention_shapes,
+from item_jax.models.base import (
+  Network,
+  Vocabulary,
   example_batch,
-  make_network,
   padded_vocab_size,
 )
+from item_jax.objectives import category
+from item_jax.objectives.base import Context, Objective, combine
+from item_jax.registry import MODELS, OBJECTIVES, find_task, resolve
+from item_jax.tasks.base import Task, count_parameters, initial_params
 
 __all__ = [
   "Task",
-  "attention_shapes",
   "count_parameters",
   "example_batch",
   "find_categories",
   "initial_params",
+  "make_network",
   "make_task",
   "padded_vocab_size",
 ]
-
-_MAKERS = {
-  "item": item.make_task,
-  "category": category.make_task,
-  "mlm": mlm.make_task,
-  "contrastive": contrastive.make_task,
-}
 
 
 def find_categories(
   config: Config, store: Store, split: str
 ) -> tuple[str, ...]:
   """The classes of a task that tells categories apart; () for others."""
-  if config.task != "category":
+  if not find_task(config.task).labelled:
     return ()
   return category.find_categories(store, split)
 
 
+def make_network(
+  config: Config, vocabulary: Vocabulary, *, attention: str
+) -> Network:
+  """Builds the model that `config.model.name` names."""
+  maker = resolve(config.model.name, MODELS, option="model.name")
+  return maker(config, vocabulary, attention=attention)
+
+
 def make_task(
   config: Config,
-  tokenizer: Tokenizer,
+  vocabulary: Vocabulary,
   *,
   categories: Sequence[str] = (),
   attention: str = "xla",
 ) -> Task:
-  """Builds what `config.task` and `config.model.name` name.
+  """Builds what `config.task`, `.objectives` and `.model.name` name.
 
   Args:
-    categories: leaf paths to tell apart; of the task "category" alone.
+    vocabulary: a tokenizer.
+    categories: leaf paths to tell apart, where the task is labelled.
     attention: "xla" or "cudnn", chosen beforehand.
+
+  Raises:
+    UserError: a name that leads nowhere; nothing to train; microbatches
+      where an objective or the model needs the whole batch.
   """
-  if config.task not in _MAKERS:
+  network = make_network(config, vocabulary, attention=attention)
+  context = Context(config, network, vocabulary, tuple(categories))
+  names = find_task(config.task).objectives
+  makers = [resolve(name, OBJECTIVES, option="task") for name in names]
+  makers += [
+    resolve(name, {}, option="objectives") for name in config.objectives
+  ]
+  made = [make(context) for make in makers]
+  objectives = [one for one in made if one is not None]
+  if not objectives:
+    raise UserError(f"task={config.task!r}: every objective has weight 0")
+  objective = combine(objectives)
+
+  def init(key):
+    return network.init(key) | objective.init_params(key)
+
+  _check_batch(config, network, objective)
+  return Task(network, vocabulary, objective, init)
+
+
+def _check_batch(
+  config: Config, network: Network, objective: Objective
+) -> None:
+  """Raises UserError where what needs the whole batch would not get it."""
+  compared = objective.whole_batch
+  if compared and config.batch_size < 2:
     raise UserError(
-      f"task={config.task!r}: known are {', '.join(sorted(_MAKERS))}"
+      f"batch_size={config.batch_size}: {compared} compares a listing with the"
+      " others of its batch"
     )
-  network = make_network(config, tokenizer, attention=attention)
-  return _MAKERS[config.task](config, tokenizer, network, categories)
+  whole = compared or network.whole_batch
+  if whole and config.optim.accumulate > 1:
+    raise UserError(
+      f"optim.accumulate={config.optim.accumulate}: {whole} needs the whole"
+      " batch at once"
+    )

@@ -1,45 +1,91 @@
-"""What trains, exports and measures needs to know of a task."""
+"""States what trains, exports and measures needs to know of a task."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
+from item_jax.models.base import BATCH_STATS, Network, Vocabulary
 from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
-
-# Batch norm's running statistics: an entry of params that no gradient moves.
-BATCH_STATS = "statistics"
 
 
 class Task(NamedTuple):
   """A model and what it is trained for; every function is pure.
 
   init(key) -> params, a dict.
-  core(key) -> params, those entries alone that an embedding needs; the others
-    are heads, which a run that starts from another one may have to make new.
-  embed(params, batch) -> float32 [B,D], not yet of unit length.
-  predict(params, batch) -> float32 [B,C], log-probabilities of the categories;
-    None where the task has none.
-  floors(store, split, words) -> {loss name: value of ignorance}.
   """
 
+  network: Network
+  vocabulary: Vocabulary
   objective: Objective
   init: Callable
-  core: Callable
-  embed: Callable
-  predict: Callable | None
-  floors: Callable
-  dims: int  # D
-  side: str | None  # "image" or "title", where the network sees that alone
-  sequence: str  # how long what the network reads of a pair is, in words
-  train_flops: float  # of a pair, forward and backward
-  embed_flops: float  # of a pair
+
+  @property
+  def core(self) -> Callable:
+    """(key) -> params, those entries only that an embedding needs.
+
+    The others are heads, which a run that starts from another one may have to
+    make new.
+    """
+    return self.network.init
+
+  @property
+  def embed(self) -> Callable:
+    """(params, batch) -> float32 [B,D], not yet of unit length."""
+    return self.network.embed
+
+  @property
+  def predict(self) -> Callable | None:
+    """(params, batch) -> float32 [B,C], log-probabilities of the categories.
+
+    None where the task has none.
+    """
+    return self.objective.predict
+
+  @property
+  def chance_levels(self) -> Callable:
+    """(store, split, tokenizer) -> {loss: its value at chance level}."""
+    return self.objective.chance_levels
+
+  @property
+  def dims(self) -> int:
+    """D of the embedding."""
+    return self.network.dims
+
+  @property
+  def modality(self) -> str | None:
+    """ "image" or "title", where the network sees only that."""
+    return self.network.modality
 
   @property
   def modalities(self) -> tuple[str, ...]:
-    """What an embedding can be asked of; a lone side answers to "both"."""
-    return ("both",) if self.side else ("both", "image", "title")
+    """What an embedding can be made of.
+
+    A single-modality model exports its embedding as "both".
+    """
+    return ("both",) if self.modality else ("both", "image", "title")
+
+  @property
+  def sequence(self) -> str:
+    """How long what the network reads of a pair is, in words."""
+    return self.network.sequence
+
+  @property
+  def train_flops(self) -> float:
+    """Of a pair, forward and backward."""
+    return self.objective.train_flops
+
+  @property
+  def embed_flops(self) -> float:
+    """Of a pair."""
+    return self.network.embed_flops
+
+  @property
+  def attention_shapes(self) -> list[tuple[int, int, int, bool]]:
+    """Each (positions, heads, depth, causal) that training attends with."""
+    shapes = (one.attention_shape for one in self.objective.passes)
+    return list(dict.fromkeys(shape for shape in shapes if shape))
 
 
 def initial_params(task: Task, seed: int) -> Any:

@@ -1,16 +1,13 @@
-"""Chooses an attention kernel: shapes in, the quicker implementation out."""
-
-import time
+"""Chooses the attention kernel: cuDNN's where it is supported, else XLA's."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.experimental import multihost_utils
 
+from item_jax.distributed.collectives import as_first
 from item_jax.errors import UserError
 from item_jax.models.layers import attend
 
-_AMPERE = 8.0  # compute capability: cuDNN's attention knows none before
+_AMPERE = 8.0  # compute capability: cuDNN's attention needs at least this
 
 
 def has_cudnn() -> bool:
@@ -18,82 +15,68 @@ def has_cudnn() -> bool:
   device = jax.devices()[0]
   if device.platform != "gpu":
     return False
-  # Not by its name: a "Tesla T4" does not say whose it is.
+  # Not by its name: "Tesla T4" does not contain the maker.
   if "rocm" in device.client.platform_version.lower():
     return False
   return float(device.compute_capability) >= _AMPERE
 
 
-def as_before(kernel: str) -> tuple[str, str]:
-  """The kernel that a run had, or XLA's where this device has none of that."""
+def resume_with(kernel: str) -> tuple[str, str]:
+  """Returns the kernel of a run, or XLA's where there is no such, and why."""
   if kernel == "cudnn" and not has_cudnn():
     return "xla", f"it was cudnn; {jax.devices()[0].device_kind} has none"
   return kernel, "as before"
 
 
-def choose(asked: str, *, rows: int, shapes, dtype: str) -> tuple[str, str]:
-  """("xla" or "cudnn", why).
+def choose(requested: str, *, shapes, dtype: str) -> tuple[str, str]:
+  """Returns ("xla" or "cudnn", why).
 
   Args:
-    asked: "auto", "xla" or "cudnn".
-    rows: pairs on one device in one pass.
-    shapes: of each encoder: (places, heads, depth, causal).
+    requested: `model.attention`: "auto", "xla" or "cudnn".
+    shapes: of each encoder: (positions, heads, depth, causal).
+    dtype: of the computation.
 
-  Every process gets process 0's answer: they must compile one program.
+  Raises:
+    UserError: "cudnn" is requested, and not supported.
   """
   if not shapes:
     return "xla", "the network has none"
-  if asked == "xla":
+  if requested == "xla":
     return "xla", "as configured"
+  problem = _why_not_cudnn(shapes, dtype)
+  # All processes must compile one program.
+  if as_first(bool(problem)):
+    if requested == "cudnn":
+      raise UserError(f"model.attention=cudnn: {problem or 'see process 0'}")
+    return "xla", problem or "as process 0"
+  return "cudnn", "as configured" if requested == "cudnn" else "supported"
+
+
+def _why_not_cudnn(shapes, dtype: str) -> str:
+  """Why cuDNN cannot compute attention here; "" where it can."""
   if not has_cudnn():
-    if asked == "cudnn":
-      raise UserError(
-        f"model.attention=cudnn, but the device is {jax.devices()[0]}"
-      )
-    return "xla", "no NVIDIA GPU of Ampere or newer"
+    return f"{jax.devices()[0].device_kind} is no NVIDIA GPU of Ampere or newer"
   if dtype != "bfloat16":
-    if asked == "cudnn":
-      raise UserError(
-        f"model.attention=cudnn needs model.dtype=bfloat16, not {dtype}"
-      )
-    return "xla", f"cuDNN has no {dtype} attention"
-  if asked == "cudnn":
-    return "cudnn", "as configured"
-  xla = sum(_seconds(rows, shape, dtype, "xla") for shape in shapes)
+    return f"cuDNN has no {dtype} attention: it needs model.dtype=bfloat16"
   try:
-    cudnn = sum(_seconds(rows, shape, dtype, "cudnn") for shape in shapes)
+    for shape in shapes:
+      _lower(shape, dtype)
   except (RuntimeError, ValueError, NotImplementedError) as error:
-    first = str(error).splitlines()[0] if str(error) else repr(error)
-    cudnn, why = float("inf"), f"cuDNN refused: {first}"
-  else:
-    why = f"cuDNN {1e3 * cudnn:.2f} ms, XLA {1e3 * xla:.2f} ms"
-  quicker = np.int32(cudnn < xla)
-  if jax.process_count() > 1:
-    quicker = multihost_utils.broadcast_one_to_all(quicker)
-  return ("cudnn" if quicker else "xla"), why
+    reason = str(error).splitlines()[0] if str(error) else repr(error)
+    return f"cuDNN does not support {shape}: {reason}"
+  return ""
 
 
-def _seconds(rows: int, shape, dtype: str, implementation: str) -> float:
-  """Median time of attention's forward and backward pass."""
-  places, heads, depth, causal = shape
-  keys = jax.random.split(jax.random.key(0), 3)
-  qkv = [
-    jax.random.normal(k, (rows, places, heads, depth), jnp.dtype(dtype))
-    for k in keys
-  ]
-  lengths_B = jnp.full((rows,), places - places // 8, jnp.int32)
+def _lower(shape, dtype: str, kernel: str = "cudnn") -> None:
+  """Lowers attention and its gradient, for which jax checks cuDNN's limits."""
+  positions, heads, depth, causal = shape
+  qkv = jax.ShapeDtypeStruct((1, positions, heads, depth), jnp.dtype(dtype))
+  lengths_B = jax.ShapeDtypeStruct((1,), jnp.int32)
 
-  def loss(q, k, v):
+  def loss(query, key, value, lengths_B):
     out = attend(
-      q, k, v, lengths_B, causal=causal, implementation=implementation
+      query, key, value, lengths_B, causal=causal, implementation=kernel
     )
     return out.astype(jnp.float32).sum()
 
-  run = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
-  jax.block_until_ready(run(*qkv))
-  times = []
-  for _ in range(10):
-    begin = time.perf_counter()
-    jax.block_until_ready(run(*qkv))
-    times.append(time.perf_counter() - begin)
-  return float(np.median(times))
+  jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(qkv, qkv, qkv, lengths_B)

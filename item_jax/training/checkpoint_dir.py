@@ -1,62 +1,71 @@
-"""The steps that lie in a folder of checkpoints: which were saved to the end,
-what they scored, and which of them are kept.
+"""Lists the checkpoints in a folder, ranks them and deletes old ones.
 
-A step that has no manifest is not a checkpoint: its save was cut off.
+A step without a manifest is not a checkpoint: its save was cut off.
 """
 
+import logging
 import math
 import shutil
 from pathlib import Path
 
 from item_jax.files import MANIFEST, CorruptError, read_checksummed
 
+logger = logging.getLogger(__name__)
+
 _LEFTOVERS = ("*.orbax-checkpoint-tmp*", "*.deleted")
-_DAMAGED = "damaged"  # folder of the workdir
+_QUARANTINE = "damaged"  # folder of the workdir
 _UNFINISHED = "unfinished"
 
 
 class Steps:
-  """What is on disk, as one process sees it.
+  """The steps on disk, as one process sees them.
 
-  The newest `keep` are kept, and beside them the best: the one that validation
-  gave the largest value of the measure `best`; and step 0, because what a run
-  was started from is never made again.
+  The newest `keep` are kept, and beside them the best, the one for which
+  validation measured the largest value of `best`, and step 0, because what a
+  run was started from cannot be made again.
   """
 
   def __init__(self, workdir: Path, *, keep: int, best: str):
     self._keep = keep
     self._best = best
     self.folder = Path(workdir).absolute() / "checkpoints"
-    self.damaged = self.folder.with_name(_DAMAGED)
+    self.quarantine_folder = self.folder.with_name(_QUARANTINE)
 
   def steps(self) -> list[int]:
-    """Those that were saved to the end, in order."""
+    """Those that were saved completely, in order."""
     return [s for s in self.begun() if self.path(s, MANIFEST).is_file()]
 
   def begun(self) -> list[int]:
-    """Those that have a folder, saved to the end or not, in order."""
+    """Those that have a folder, saved completely or not, in order."""
     names = [p.name for p in self.folder.glob("*")]
     return sorted(int(name) for name in names if name.isdigit())
 
   def path(self, step: int, name: str = "") -> Path:
+    """The folder of a step, or a file in it."""
     return self.folder / str(step) / name
 
   def metrics(self, step: int) -> dict[str, float] | None:
-    """What validation measured at a step; None where it was not asked."""
+    """What validation measured at a step; None where it did not run."""
     return read_checksummed(self.path(step, MANIFEST)).get("metrics")
+
+  def last_metrics(self) -> dict[str, float]:
+    """What validation measured last; {} where it did not run."""
+    found = (self.metrics(step) for step in reversed(self.steps()))
+    return next((metrics for metrics in found if metrics), {})
 
   def best_step(self) -> int | None:
     """The step that did best on validation; None before any evaluation."""
     scored = {}
     for step in self.steps():
       score = (self.metrics(step) or {}).get(self._best, math.nan)
-      # NaN is no score: beside it every number is neither more nor less.
+      # NaN is no score: it is neither more nor less than any number.
       if not math.isnan(score):
         scored[step] = score
     # Of equals the later one.
     return max(scored, key=lambda s: (scored[s], s)) if scored else None
 
   def make_folder(self) -> None:
+    """Makes the folder, and deletes what killed saves left there."""
     self.folder.mkdir(parents=True, exist_ok=True)
     self.clear()
 
@@ -66,8 +75,8 @@ class Steps:
       for path in self.folder.glob(pattern):
         shutil.rmtree(path, ignore_errors=True)
 
-  def forget(self) -> None:
-    """Deletes what need not be kept, once there is something newer."""
+  def delete_old(self) -> None:
+    """Deletes the steps that need not be kept."""
     try:
       steps = self.steps()
       keep = {0, *steps[-self._keep :], self.best_step()}
@@ -76,22 +85,24 @@ class Steps:
         self.path(step).rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     except (CorruptError, OSError) as error:
-      print(f"a checkpoint could not be deleted: {error}", flush=True)
+      logger.info(f"a checkpoint could not be deleted: {error}")
 
-  def set_aside(self, step: int, *, unfinished: bool) -> None:
-    """Moves a damaged step out of the way, so that it can be saved again.
+  def quarantine(self, step: int, *, unfinished: bool) -> None:
+    """Moves a corrupt step out of the way, so that it can be saved again.
 
-    Of saves that were cut off the latest is kept: there may be one at every
-    kill.
+    Of saves that were cut off only the latest is kept: there may be one at
+    every kill.
     """
-    self.damaged.mkdir(exist_ok=True)
+    folder = self.quarantine_folder
+    folder.mkdir(exist_ok=True)
     if unfinished:
-      for before in self.damaged.glob(f"*.{_UNFINISHED}.*"):
+      for before in folder.glob(f"*.{_UNFINISHED}.*"):
         shutil.rmtree(before, ignore_errors=True)
-    number = len(list(self.damaged.iterdir()))
+    number = len(list(folder.iterdir()))
     kind = f".{_UNFINISHED}" if unfinished else ""
-    self.path(step).rename(self.damaged / f"{step}{kind}.{number}")
+    self.path(step).rename(folder / f"{step}{kind}.{number}")
 
-  def lost(self) -> bool:
-    """Whether a step that was saved to the end was set aside."""
-    return any(_UNFINISHED not in p.name for p in self.damaged.glob("*"))
+  def quarantined(self) -> bool:
+    """Whether a step that had been saved completely is in quarantine."""
+    found = self.quarantine_folder.glob("*")
+    return any(_UNFINISHED not in path.name for path in found)

@@ -1,4 +1,4 @@
-"""Copies of a run on an object store what the use of its weights needs."""
+"""Copies from an object store the files that using a run's weights needs."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from item_jax.training.checkpoint_dir import Steps
 def copied_run(
   path: str | os.PathLike, *, step: int | None = None
 ) -> Iterator[Path]:
-  """As `copied`, of what is needed to use the weights of a run.
+  """A context with a copy of what is needed to use the weights of a run.
 
   Args:
     path: a run's workdir; also a file or a flat folder of weights.
@@ -37,23 +37,25 @@ def copied_run(
 
 
 def _of_step(address: Address, step: int | None) -> Callable[[str], bool]:
-  """Tells the files of a run that the weights of a step need."""
-  seals = [name for name in list_finished(address) if _is_seal(name)]
-  if step is None and seals:
-    said = json.loads(remote.read(address / "run.json") or b"{}")
-    best = said.get("config", {}).get("checkpoint.best", "")
+  """Returns whether a file of a run is needed for the weights of a step."""
+  manifests = [name for name in list_finished(address) if _is_manifest(name)]
+  if step is None and manifests:
+    record = json.loads(remote.read(address / "run.json") or b"{}")
+    best = record.get("config", {}).get("checkpoint.best", "")
     with temporary() as home:
-      for name in seals:
+      for name in manifests:
         remote.download(address / name, home / name)
       steps = Steps(home, keep=1, best=best)
       step = steps.best_step()
       step = max(steps.steps()) if step is None else step
   return lambda name: (
-    "/" not in name or _is_seal(name) or name.startswith(f"checkpoints/{step}/")
+    "/" not in name
+    or _is_manifest(name)
+    or name.startswith(f"checkpoints/{step}/")
   )
 
 
-def _is_seal(name: str) -> bool:
+def _is_manifest(name: str) -> bool:
   """Whether a file of a run is a checkpoint's manifest."""
   first, _, rest = name.partition("/")
   return first == "checkpoints" and rest.partition("/")[2] == MANIFEST

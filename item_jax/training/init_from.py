@@ -1,6 +1,6 @@
-"""Starts a run from another one's parameters: initial parameters and a path
-in, the parameters to begin with out, and a word on each that was not taken."""
+"""Starts a run from the parameters of another run, or of another project."""
 
+import logging
 from pathlib import Path
 
 import jax
@@ -15,7 +15,9 @@ from item_jax.training.fetched import copied_run
 from item_jax.training.restore import Restored, restore
 from item_jax.training.run import RUN_FILE
 
-# Options that say what parameters mean and that no shape shows.
+logger = logging.getLogger(__name__)
+
+# Options that decide what parameters mean, and that no shape shows.
 _MEANING = (
   "model.name",
   "model.epsilon",
@@ -28,11 +30,11 @@ _MEANING = (
 def starting_params(
   config: Config, task: Task, tokenizer: Tokenizer, categories, params
 ):
-  """The initial `params`, replaced where `config.start_from` has better.
+  """Returns `params` with those of `config.start_from` in their place.
 
-  What an embedding needs must be there, its position tables stretched where
-  sizes differ; heads that are not there, that have another shape or tell
-  other categories apart keep their initial values and are named.
+  All that an embedding needs must be there; position tables are interpolated
+  where sizes differ. Heads that are missing, have another shape or predict
+  other categories keep their initial values and are named in the log.
 
   Raises:
     UserError: the other run's tokenizer, options or sizes are not this one's;
@@ -52,14 +54,14 @@ def _read_params(path: Path, config, task, tokenizer, categories, params):
   if (path / RUN_FILE).is_file():
     source = restore(path)
     _check_meaning(path, source, config, tokenizer)
-    params, said = _take(path, source, core, categories, params)
+    params, summary = _take(path, source, core, categories, params)
   else:
     found = convert.fill(
       params, path, config, tokenizer, new=params.keys() - core
     )
-    params, said = found.params, found.describe()
+    params, summary = found.params, found.describe()
   if jax.process_index() == 0:
-    print(said, flush=True)
+    logger.info(summary)
   return params
 
 
@@ -85,11 +87,11 @@ def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
 
 
 def _take(path, source: Restored, core, categories, params):
-  """(params with the source's leaves, what to say of it)."""
+  """Returns (params with the source's leaves, a summary of that)."""
   ours, theirs = _flat(params), _flat(source.params)
   usable = dict(theirs)
   if source.run.categories != tuple(categories):
-    # A head of as many classes, but of others, has the right shape.
+    # A head for as many other categories would have the right shape.
     usable = {n: x for n, x in theirs.items() if _top(n) in core}
   taken = {
     name: transforms.stretched(name, usable[name], leaf)
@@ -108,11 +110,11 @@ def _take(path, source: Restored, core, categories, params):
     raise UserError(
       f"start_from={path} has another network:\n  " + "\n  ".join(misfits)
     )
-  # A head is taken whole or made new: half of one knows nothing.
+  # A head is taken whole or made new: half of one is of no use.
   new = {_top(name) for name in lacking}
   taken = {name: x for name, x in taken.items() if _top(name) not in new}
   unused = {_top(name) for name in theirs.keys() - taken.keys()}
-  said = (
+  summary = (
     f"started from {path}, step {source.step}: {len(taken)} parameters taken;"
     f" made new: {_names(new)}; not used: {_names(unused)}"
   )
@@ -120,7 +122,7 @@ def _take(path, source: Restored, core, categories, params):
   leaves = [
     np.asarray(taken.get(name, leaf), leaf.dtype) for name, leaf in ours.items()
   ]
-  return jax.tree.unflatten(structure, leaves), said
+  return jax.tree.unflatten(structure, leaves), summary
 
 
 def _top(name: str) -> str:

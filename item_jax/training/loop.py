@@ -1,12 +1,13 @@
-"""Trains: a Config and a workdir in, checkpoints and a log of metrics out.
+"""Trains: the one loop of all tasks, from a Config to checkpoints and metrics.
 
-One loop for every task. Evaluation is handed in, so that nothing here knows
-what is measured.
+What is measured on the way is up to `config.evaluators`: the loop knows no
+metric.
 """
 
+import logging
+import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import jax
 
@@ -15,72 +16,71 @@ from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.unreadable import TooManyBadRecordsError
-from item_jax.distributed.preemption import (
-  EXIT_START_AGAIN,
-  Preempted,
-  PreemptionHandler,
-)
+from item_jax.distributed.preemption import Preempted, PreemptionHandler
+from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.remote import Address
-from item_jax.training import run as workdir
 from item_jax.training import sharding
 from item_jax.training.checkpoints import Checkpoints
+from item_jax.training.evaluators import Evaluators
 from item_jax.training.metric_log import Log
 from item_jax.training.mirror import Mirror
 from item_jax.training.monitor import TrainMonitor
+from item_jax.training.run import Run, exclusive_run
 from item_jax.training.saver import Saver
 from item_jax.training.setup import Setup, set_up
+from item_jax.training.step import State
+
+logger = logging.getLogger(__name__)
 
 
 class ReadError(RuntimeError):
-  """The data could not be read, tried anew; says at which step."""
-
-
-class NullListener:
-  """Is told where a run is, and does nothing about it."""
-
-  def at(self, stage: str, step: int) -> None:
-    pass
+  """The data could not be read at one step, twice."""
 
 
 def train(
   config: Config,
-  folder: Path,
+  workdir: str | os.PathLike,
   *,
-  make_evaluate: Callable | None = None,
-  progress=None,
-) -> int:
-  """Runs to `config.steps`, from the newest good checkpoint if there is one.
+  progress: ProgressListener | None = None,
+) -> Run:
+  """Trains to `config.steps`, from the newest good checkpoint if there is one.
+
+  Every `eval_every` steps, and at the last one, `config.evaluators` measure
+  the parameters; checkpoints are ranked by `checkpoint.best` of what they
+  return.
 
   Args:
-    folder: the workdir; on an object store it is made here and copied there.
-    make_evaluate: Setup -> ((params, stop) -> {name: number}), called every
-      `eval_every` steps; checkpoints are ranked by what it returns. It raises
-      Preempted where `stop()` says so.
-    progress: told by `at(stage, step)` that the run enters a stage: "set up",
-      "input", "step", "evaluation" or "checkpoint".
+    config: of the run; that of a run which is resumed.
+    workdir: the run's folder. For an address on an object store the folder is
+      made on this machine and copied there.
+    progress: is informed that the run enters a stage: "set up", "input",
+      "step", "evaluation" or "checkpoint".
 
   Returns:
-    0 when done, EXIT_START_AGAIN when asked to stop before.
+    The finished run: its workdir, last step, metrics and best checkpoint.
 
   Raises:
+    Preempted: a stop was requested; the state is saved, and the same call
+      continues the run.
     UserError: the configuration, data or workdir cannot work.
     DivergedError: `max_skipped_steps` steps in a row were skipped.
     SaveError: the last state is not on disk.
     ReadError: the processes that read died twice at one step.
-    StoreError: the object store of the workdir; TakenOverError where another
-      run was started on it.
+    TooManyBadRecordsError: more than `data.max_bad_fraction` were unreadable.
+    StoreError: the object store of the workdir failed; TakenOverError where
+      another run was started on it.
   """
-  place = remote.locate(folder)
+  place = remote.locate(workdir)
   mirror = Mirror(place) if isinstance(place, Address) else None
   folder = mirror.folder if mirror else place
   progress = progress or NullListener()
-  progress.at("set up", 0)
-  with PreemptionHandler() as stop, workdir.alone(folder):
+  progress.update("set up", 0)
+  with PreemptionHandler() as preemption, exclusive_run(folder):
     if mirror:
       mirror.begin()
     setup = set_up(config, folder)
     if mirror:
-      mirror.claim()
+      mirror.acquire()
     checkpoints = Checkpoints(
       folder,
       keep=config.checkpoint.keep,
@@ -99,19 +99,25 @@ def train(
     try:
       if start is None:
         state, start = setup.initialise(), 0
-        # What a run started from elsewhere began with cannot be made again,
-        # and a run of no steps is nothing else.
+        # The parameters that a run starts from cannot be made again, and a
+        # run of no steps has nothing else.
         if config.start_from or not config.steps:
           saver.save(0, state)
       else:
         state = checkpoints.restore(start, setup.shapes)
-        print(f"resumed at step {start}", flush=True)
-      run = _Run(setup, log, saver, stop, progress, make_evaluate)
-      if run.evaluates_at(start):
-        run.catch_up(state, start, checkpoints)
-      return run.go(state, start)
-    except Preempted:
-      return EXIT_START_AGAIN
+        logger.info(f"resumed at step {start}")
+      loop = _Loop(setup, log, saver, preemption, progress)
+      if loop.evaluates_at(start):
+        loop.catch_up(state, start, checkpoints)
+      loop.run(state, start)
+      return Run(
+        workdir=place,
+        config=config,
+        step=config.steps,
+        metrics=checkpoints.last_metrics(),
+        best_step=checkpoints.best_step(),
+        device=setup.device,
+      )
     finally:
       checkpoints.close()
       log.close()
@@ -119,41 +125,48 @@ def train(
         mirror.end()
 
 
-class _Run:
-  """The loop and what it works with."""
+class _Loop:
+  """The loop over steps, and what it works with."""
 
-  def __init__(self, setup: Setup, log, saver, stop, progress, make_evaluate):
+  def __init__(
+    self,
+    setup: Setup,
+    log: Log,
+    saver: Saver,
+    preemption: PreemptionHandler,
+    progress: ProgressListener,
+  ):
     self._setup = setup
     self._log = log
     self._saver = saver
-    self._stop = stop
+    self._preemption = preemption
     self._progress = progress
-    self._watch = TrainMonitor(setup, log)
-    self._evaluate = make_evaluate(setup) if make_evaluate else None
+    self._monitor = TrainMonitor(setup, log)
+    self._evaluators = Evaluators(setup)
 
-  def go(self, state, start: int) -> int:
-    """Trains from `start` on; the exit code."""
+  def run(self, state: State, start: int) -> None:
+    """Trains from step `start` on; raises Preempted where it ends early."""
     config = self._setup.config
     batches = _batches(self._setup, start)
     done, stopping, metrics = start, False, None
     while done < config.steps and not stopping:
-      self._progress.at("input", done)
+      self._progress.update("input", done)
       begin = time.perf_counter()
       rows = next(batches)
       batch = sharding.to_devices(self._setup.mesh, config.batch_size, rows)
       waited = time.perf_counter() - begin
-      self._stop.begin()
-      self._progress.at("step", done)
+      self._preemption.begin()
+      self._progress.update("step", done)
       state, report = self._setup.step(state, batch)
       done += 1
-      self._watch.see(done, report, waited)
+      self._monitor.on_step(done, report, waited)
 
-      stopping = self._stop.agreed()
+      stopping = self._preemption.should_stop()
       evaluating = self.evaluates_at(done)
       due = self._saver.due(done)
       if not (due or stopping or evaluating or done == config.steps):
         continue
-      self._watch.flush()
+      self._monitor.flush()
       metrics = None
       if evaluating:
         try:
@@ -161,49 +174,50 @@ class _Run:
           self._report(done, metrics)
         except Preempted:
           stopping = True
-      self._progress.at("checkpoint", done)
+      self._progress.update("checkpoint", done)
       self._saver.save(done, state, metrics)
-    self._progress.at("checkpoint", done)
+    self._progress.update("checkpoint", done)
     self._saver.finish(done, state, metrics)
     unmeasured = stopping and self.evaluates_at(done) and metrics is None
     if done < config.steps or unmeasured:
-      print(f"stopped at step {done}, saved; start again to go on", flush=True)
-      return EXIT_START_AGAIN
-    return 0
+      raise Preempted(f"stopped at step {done}, saved; start again to go on")
 
   def evaluates_at(self, step: int) -> bool:
+    """Whether the evaluators measure the parameters after a step."""
     config = self._setup.config
-    if self._evaluate is None or not step:
+    if not self._evaluators or not step:
       return False
     return step == config.steps or step % config.eval_every == 0
 
-  def catch_up(self, state, step: int, checkpoints: Checkpoints) -> None:
-    """Does what a stop between a step and its evaluation's end left undone."""
+  def catch_up(self, state: State, step: int, checkpoints: Checkpoints) -> None:
+    """Evaluates a step after which the run stopped before it had."""
     metrics = checkpoints.metrics(step)
     if metrics is None:
       metrics = self._measure(state, step)
       checkpoints.rank(step, metrics)
-    if not self._log.holds(step, "eval"):
+    if not self._log.has(step, "eval"):
       self._report(step, metrics)
 
-  def _measure(self, state, step: int) -> dict[str, float]:
-    """Raises Preempted when asked to stop meanwhile."""
-    self._progress.at("evaluation", step)
-    found = self._evaluate(state.params, self._stop.agreed)
-    self._watch.restart()
-    return {name: float(value) for name, value in found.items()}
+  def _measure(self, state: State, step: int) -> dict[str, float]:
+    """Returns what the evaluators measure; they may raise Preempted."""
+    self._progress.update("evaluation", step)
+    found = self._evaluators(state.params, self._preemption.should_stop)
+    self._monitor.reset_timer()
+    return found
 
   def _report(self, step: int, metrics: dict[str, float]) -> None:
     if metrics:
       self._log.write(step, "eval", metrics)
-      self._watch.say(step, metrics)
+      self._monitor.log_eval(step, metrics)
 
 
 def _batches(setup: Setup, start: int) -> Iterator[Batch]:
-  """Reads on where it was when a worker process is killed: which rows make a
-  batch depends on its step alone."""
+  """Yields batches, and reads on where a worker process was killed.
+
+  The rows of a batch depend only on its step.
+  """
   config = setup.config
-  step, broken_at = start, None
+  step, failed_at = start, None
   while True:
     batches = pipeline.training_batches(
       setup.store,
@@ -228,13 +242,13 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
     except TooManyBadRecordsError:
       raise
     except RuntimeError as error:
-      if broken_at == step:
+      if failed_at == step:
         raise ReadError(
           f"step {step}: reading failed twice: {error} (a reader that was"
           " killed may have been out of memory: fewer data.workers, or less"
           " data.prefetch)"
         ) from error
-      print(f"step {step}: reading starts anew: {error}", flush=True)
-      broken_at = step
+      logger.info(f"step {step}: reading starts anew: {error}")
+      failed_at = step
     finally:
       batches.close()

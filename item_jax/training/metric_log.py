@@ -1,10 +1,12 @@
-"""Writes what a run measures: rows of numbers in; metrics.jsonl, TensorBoard
-event files and a progress line out."""
+"""Writes what a run measures: metrics.jsonl and TensorBoard's event files.
+
+Formats the progress line, too.
+"""
 
 import contextlib
 import json
+import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +15,19 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+logger = logging.getLogger(__name__)
+
 METRICS_FILE = "metrics.jsonl"
 
 
 class Log:
-  """Appends rows; on resume, rows after the restored step are dropped first.
+  """Appends rows; on resume, drops the rows after the restored step first.
 
   So a run that was killed and continued leaves the same rows as one that was
   not, each step once. Only process 0 writes.
 
   A disk that is full or gone never ends a run: rows that cannot be written
-  wait in memory, and stand in their order once it can be written again.
+  wait in memory, and are written in order once that is possible again.
   """
 
   def __init__(self, workdir: Path, *, start: int, active: bool = True):
@@ -38,10 +42,9 @@ class Log:
     self._board = _Board(Path(workdir) / "tensorboard", start)
 
   def write(self, step: int, kind: str, values: dict) -> None:
-    """One row, on disk when this returns, if the disk takes it.
+    """Writes one row; it is on disk when this returns, if that is possible.
 
-    Numbers go to TensorBoard too; what it misses while the disk fails is
-    missing there.
+    Numbers go to TensorBoard too; what cannot be written there is lost there.
     """
     if not self._active:
       return
@@ -51,22 +54,22 @@ class Log:
       self._board.write(step, kind, values)
 
   def flush(self) -> bool:
-    """Tries to write the rows that wait; whether all are on disk."""
+    """Tries to write the rows that wait; returns whether all are on disk."""
     if not self._active or not self._waiting:
       return True
     try:
       self._append("".join(self._waiting).encode())
     except OSError as error:
       if not self._failing:
-        self._say(f"rows are kept in memory until it can be written: {error}")
+        self._warn(f"rows are kept in memory until it can be written: {error}")
       self._failing = True
       return False
     self._waiting.clear()
     self._failing = False
     return True
 
-  def holds(self, step: int, kind: str) -> bool:
-    """Whether a row of a step is in the file."""
+  def has(self, step: int, kind: str) -> bool:
+    """Whether the file has a row of a kind for a step."""
     if not self._active or not self._path.exists():
       return False
     rows = (row for row, _ in whole_rows(self._path))
@@ -83,22 +86,22 @@ class Log:
       os.fsync(file.fileno())
     self._size += len(lines)
 
-  def _say(self, what: str) -> None:
-    print(f"{self._path}: {what}", file=sys.stderr, flush=True)
+  def _warn(self, text: str) -> None:
+    logger.warning(f"{self._path}: {text}")
 
   def close(self) -> None:
-    """Tries once more to write what waits; says what is lost otherwise."""
+    """Tries once more to write the rows that wait; warns of those lost."""
     if not self._active:
       return
     self._board.close()
     if not self.flush():
-      self._say(f"the last {len(self._waiting)} rows are lost")
+      self._warn(f"the last {len(self._waiting)} rows are lost")
 
 
 class _Board:
-  """TensorBoard's event files: a second way to look, allowed to have holes.
+  """TensorBoard's event files, which may have gaps.
 
-  Written from this thread. tensorboardX's own writer hands events to a thread
+  Written from this thread: tensorboardX's own writer hands events to a thread
   that a full disk kills, after which the next ones wait forever.
   """
 
@@ -120,7 +123,7 @@ class _Board:
       for name, value in numbers.items():
         self._add(step, summary=summary.scalar(name, value))
       self._writer.flush()
-    except OSError:  # metrics.jsonl says so when it lasts
+    except OSError:  # that of metrics.jsonl is reported if it lasts
       self.close()
 
   def _open(self) -> None:
@@ -145,9 +148,9 @@ class _Board:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-  """Keeps the rows up to `step`; a half-written last line goes too.
+  """Keeps the rows up to `step`; drops a half-written last line too.
 
-  Cuts the file where it is, which a full disk does not hinder.
+  Truncates the file in place, which works on a full disk.
   """
   if not path.exists():
     return
@@ -158,9 +161,9 @@ def drop_rows_after(path: Path, step: int) -> None:
 
 
 def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
-  """Each row with the byte at which it ends, but for what is no whole row.
+  """Yields each whole row with the byte at which it ends.
 
-  Steps never fall from one row to the next.
+  Steps never decrease from one row to the next.
   """
   end = 0
   with path.open("rb") as file:
@@ -169,13 +172,13 @@ def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
       try:
         row = json.loads(line)
       except ValueError:
-        continue  # being written when the run was killed, or damaged since
+        continue  # being written when the run was killed, or corrupt since
       if line.endswith(b"\n"):
         yield row, end
 
 
 class Stopwatch:
-  """Rates between two looks: samples a second, share spent on input."""
+  """Measures samples a second, and the fraction of time spent on input."""
 
   def __init__(self):
     self._begin = time.perf_counter()
@@ -183,11 +186,12 @@ class Stopwatch:
     self._samples = 0
 
   def add(self, *, samples: int, waited: float) -> None:
+    """Counts samples, and the seconds that they were waited for."""
     self._samples += samples
     self._waited += waited
 
   def read(self) -> dict[str, float]:
-    """Rates since the last read; starts anew."""
+    """Returns the rates since the last read."""
     seconds = max(time.perf_counter() - self._begin, 1e-9)
     rates = {
       "samples_per_second": self._samples / seconds,
@@ -197,8 +201,15 @@ class Stopwatch:
     return rates
 
 
-def progress_line(step, steps, means, floors, rates, seconds_left) -> str:
-  """One line for people: each loss before its floor, "-" where none counted."""
+def progress_line(
+  step: int,
+  steps: int,
+  means: dict[str, float | None],
+  chance_levels: dict[str, float],
+  rates: dict[str, float],
+  seconds_left: float,
+) -> str:
+  """Formats a step for people: each loss|chance, "-" where nothing counted."""
 
   def number(value) -> str:
     return "-" if value is None else f"{value:.3f}"
@@ -206,8 +217,8 @@ def progress_line(step, steps, means, floors, rates, seconds_left) -> str:
   parts = [f"step {step:>{len(str(steps))}}/{steps}"]
   parts.append(f"loss {number(means['loss'])}")
   parts += [
-    f"{name} {number(means[name])}|{number(floor)}"
-    for name, floor in floors.items()
+    f"{name} {number(means[name])}|{number(chance)}"
+    for name, chance in chance_levels.items()
   ]
   parts.append(f"{rates['samples_per_second']:.0f}/s")
   if rates["input_wait"] > 0.05:
@@ -219,7 +230,7 @@ def progress_line(step, steps, means, floors, rates, seconds_left) -> str:
 
 
 def _clock(seconds: float) -> str:
-  """Minutes and seconds, "7:05"; hours, "3 h 07"; days, "16 d 16 h"."""
+  """Formats a time: "7:05" (minutes), "3 h 07" or "16 d 16 h"."""
   minutes, seconds = divmod(int(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   if hours >= 24:

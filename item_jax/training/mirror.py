@@ -1,18 +1,19 @@
-"""Keeps the workdir of a run on an object store: it is made on this machine and
-copied there as each checkpoint is complete.
+"""Keeps the workdir of a run on an object store.
 
-Orbax could write to gs:// alone, by a client of its own, and to no other store;
-nobody could lock, append or rename there. So a checkpoint counts as saved when
-all of it is on the store, its manifest last, and metrics.jsonl is copied whole.
+It is made on this machine, and copied to the store whenever a checkpoint is
+complete. Orbax could write to gs:// by a client of its own, but to no other
+store, and nobody could lock, append or rename there. So a checkpoint counts as
+saved when all of it is on the store, its manifest last, and metrics.jsonl is
+copied as a whole.
 
-In place of a lock the store holds the name of the run that was started last:
-whoever finds another name than its own stops. A machine that was taken away is
-so replaced at once, and one that was cut off does no harm when it comes back.
+In place of a lock the store holds the name of the run that was started last: a
+run that finds another name than its own stops. So a machine that was taken away
+can be replaced at once, and one that was cut off does no harm when it returns.
 """
 
 import json
+import logging
 import shutil
-import sys
 import threading
 import uuid
 from pathlib import Path
@@ -25,6 +26,8 @@ from item_jax.files import MANIFEST, write_bytes
 from item_jax.object_store import copies
 from item_jax.object_store.copies import UPLOADING
 from item_jax.remote import Address, StoreError
+
+logger = logging.getLogger(__name__)
 
 _OWNER = "owner"  # holds the name of the run that was started last
 _STEPS = "checkpoints"
@@ -40,13 +43,13 @@ class TakenOverError(StoreError):
 class Mirror:
   """A workdir on a store, and the folder of this machine that it is made in.
 
-  folder: of this machine; of one address always the same.
+  folder: on this machine; always the same for one address.
   """
 
   def __init__(self, address: Address):
     if jax.process_count() > 1:
       raise UserError(
-        f"{address} is on an object store, which a run of one process alone can"
+        f"{address} is on an object store, which only a run of one process can"
         f" write to, and there are {jax.process_count()}: many need a folder"
         " that all of them see"
       )
@@ -57,10 +60,10 @@ class Mirror:
     self._sending = threading.Lock()
 
   def begin(self) -> None:
-    """Makes the folder here what is on the store; nothing is written there.
+    """Makes the folder here equal to the store; writes nothing there.
 
-    What is here stays where nobody else wrote to the store since: it is the
-    same, or newer. To be called by the one who has the folder's lock.
+    What is here stays if nobody else wrote to the store since: it is the same,
+    or newer. The caller holds the folder's lock.
 
     Raises:
       UserError: the store holds something else there.
@@ -75,23 +78,23 @@ class Mirror:
       _empty(self.folder)
       self._fetch(found)
 
-  def claim(self) -> None:
-    """Takes the workdir from whoever had it, once this run can begin.
+  def acquire(self) -> None:
+    """Takes the workdir from the run that had it, once this one can begin.
 
     Raises:
-      StoreError: the store does not take it.
+      StoreError: the store cannot be written to.
     """
     if not self._name:
       self._name = uuid.uuid4().hex.encode()
       remote.write(self.address / _OWNER, self._name)
-      # What another run has saved meanwhile.
+      # Another run may have saved meanwhile.
       self._fetch(remote.list_files(self.address))
       write_bytes(self.folder / _OWNER, self._name)
-    print(f"{self.address} is written in {self.folder} first", flush=True)
+    logger.info(f"{self.address} is written in {self.folder} first")
     self.send()
 
   def _fetch(self, found: dict[str, int]) -> None:
-    """Copies a run's state and log that are whole on the store to here."""
+    """Copies here the complete checkpoints and the log that the store has."""
     whole = _whole_steps(found)
     wanted = {
       name: size
@@ -103,12 +106,11 @@ class Mirror:
       copies.fetch(self.address, self.folder, wanted)
 
   def send(self) -> None:
-    """Copies to the store what it lacks, and deletes the steps that are not
-    kept any more.
+    """Copies to the store what it lacks; deletes steps that are not kept.
 
     Raises:
       TakenOverError: another run was started there.
-      StoreError: the store does not take it.
+      StoreError: the store cannot be written to.
     """
     with self._sending:
       if remote.read(self.address / _OWNER) != self._name:
@@ -127,12 +129,14 @@ class Mirror:
       self._delete([n for n in found if _step_of(n) not in {None, *kept}])
 
   def end(self) -> None:
-    """Copies the last rows of the log; an error is told, and no more: the
-    states are there."""
+    """Copies the last rows of the log; only warns of an error.
+
+    The checkpoints are there already.
+    """
     try:
       self.send()
     except StoreError as error:
-      print(f"the last rows are in {self.folder}: {error}", file=sys.stderr)
+      logger.warning(f"the last rows are in {self.folder}: {error}")
 
   def _send_file(self, name: str) -> None:
     file = self.folder / name
@@ -147,13 +151,13 @@ class Mirror:
 
   def _send_step(self, step: int, found: dict[str, int]) -> None:
     place = f"{_STEPS}/{step}"
-    seal = (self.folder / place / MANIFEST).read_bytes()
+    manifest = (self.folder / place / MANIFEST).read_bytes()
     if f"{place}/{MANIFEST}" in found:
       there = remote.read(self.address / place / MANIFEST)
-      if there == seal:
+      if there == manifest:
         return
-      if _same_files(there, seal):  # it was ranked since
-        remote.write(self.address / place / MANIFEST, seal)
+      if _same_files(there, manifest):  # it was ranked since
+        remote.write(self.address / place / MANIFEST, manifest)
         return
     old = [n.removeprefix(f"{place}/") for n in found if _step_of(n) == step]
     copies.send(
@@ -161,21 +165,22 @@ class Mirror:
     )
 
   def _delete(self, names: list[str]) -> None:
-    seals = [name for name in names if name.endswith(f"/{MANIFEST}")]
-    for some in (seals, set(names) - {*seals}):  # what is half there has none
+    manifests = [name for name in names if name.endswith(f"/{MANIFEST}")]
+    # First: a step that is deleted in part must not have one.
+    for some in (manifests, set(names) - {*manifests}):
       remote.each(lambda name: remote.delete(self.address / name), some)
 
 
 def _same_files(one: bytes | None, other: bytes) -> bool:
-  """Whether two manifests are of the same files."""
+  """Whether two manifests list the same files."""
   try:
     return json.loads(one or b"{}")["files"] == json.loads(other)["files"]
-  except (ValueError, KeyError, TypeError):  # the store's may be damaged
+  except (ValueError, KeyError, TypeError):  # the store's may be corrupt
     return False
 
 
 def _empty(folder: Path) -> None:
-  (folder / _OWNER).unlink(missing_ok=True)  # not whole from here on
+  (folder / _OWNER).unlink(missing_ok=True)  # incomplete from here on
   for path in folder.iterdir():
     if path.is_dir():
       shutil.rmtree(path)
@@ -190,14 +195,14 @@ def _files(folder: Path, root: Path) -> list[str]:
 
 
 def _step_of(name: str) -> int | None:
-  """The step whose checkpoint a file is of."""
+  """The step that a file of a checkpoint belongs to; None for others."""
   first, _, rest = name.partition("/")
   step = rest.partition("/")[0]
   return int(step) if first == _STEPS and step.isdecimal() else None
 
 
 def _whole_steps(names) -> set[int]:
-  """Those that have a manifest."""
+  """The steps that have a manifest."""
   return {
     step
     for name in names

@@ -1,11 +1,17 @@
-"""AdamW with warm-up and linear decay: options in, optax pair out."""
+"""Builds AdamW with warm-up and linear decay."""
 
 import jax
 import optax
 
 
 def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:
-  """Linear from 0 to the peak, then linear to 0 at `steps`."""
+  """Returns a rate linear from 0 to the peak, then linear to 0 at `steps`.
+
+  Args:
+    peak: the largest learning rate.
+    warmup: steps until it is reached.
+    steps: of the whole run.
+  """
   warmup = min(warmup, max(steps - 1, 0))
   return optax.join_schedules(
     [
@@ -17,11 +23,11 @@ def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:
 
 
 def decays(params):
-  """A tree of bools: True where weight decay applies.
+  """Returns a tree of bools: True where weight decay applies.
 
-  paper: AdamW, which parameters decay is not stated. BERT's rule: kernels
-  do; biases, norms and embeddings (tables that are parameters by themselves)
-  don't.
+  paper: AdamW; which parameters decay is not stated. This is BERT's rule:
+  kernels do; biases, norms and embeddings (tables that are parameters by
+  themselves) don't.
   """
 
   def rule(path, leaf):
@@ -39,6 +45,7 @@ def make_optimizer(
   decay: float,
   clip: float,
 ) -> optax.GradientTransformation:
+  """Returns AdamW on gradients clipped to the global norm `clip`."""
   return optax.chain(
     optax.clip_by_global_norm(clip),
     optax.adamw(

@@ -1,6 +1,10 @@
-"""Reads what orbax wrote: a folder and a tree of shapes in, arrays out, or a
-refusal that names the leaves that differ."""
+"""Reads what orbax wrote; refuses a tree that differs, naming its leaves.
 
+A State's fields have the names of version 0.1 on disk: `to_saved` and
+`from_saved` translate.
+"""
+
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -9,23 +13,57 @@ import orbax.checkpoint as ocp
 
 from item_jax.errors import UserError
 
+# {field of training.step.State: its name in a checkpoint} where they differ.
+SAVED_NAMES = {
+  "opt_state": "moments",
+  "skipped_in_a_row": "bad_run",
+  "skipped_total": "bad_total",
+  "unreadable_total": "bad_records",
+}
+
+
+def to_saved(state):
+  """A State as the dict that a checkpoint holds; other trees as they are."""
+  if not dataclasses.is_dataclass(state):
+    return state
+  return {
+    SAVED_NAMES.get(field.name, field.name): getattr(state, field.name)
+    for field in dataclasses.fields(state)
+  }
+
+
+def from_saved(saved, like):
+  """What `to_saved` returned, with the type and the names of `like`."""
+  if not dataclasses.is_dataclass(like):
+    return saved
+  values = {
+    field.name: saved[SAVED_NAMES.get(field.name, field.name)]
+    for field in dataclasses.fields(like)
+  }
+  return dataclasses.replace(like, **values)
+
 
 def read(folder: Path, like):
-  """The whole tree, laid out as `like`: `jax.ShapeDtypeStruct` with shardings.
+  """Reads the whole tree, laid out as `like`.
+
+  Args:
+    like: a tree of `jax.ShapeDtypeStruct` with shardings.
 
   Raises:
     UserError: paths, shapes or dtypes differ from `like`.
   """
-  _check_fits(folder, _tree(folder), like)
+  saved = to_saved(like)
+  _check_fits(folder, _tree(folder), saved)
   with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-    return reader.restore(folder, args=ocp.args.StandardRestore(like))
+    found = reader.restore(folder, args=ocp.args.StandardRestore(saved))
+  return from_saved(found, like)
 
 
 def read_part(folder: Path, name: str, like):
-  """The branch `name` of the tree alone, as arrays of numpy.
+  """Reads only the branch `name` of the tree, as numpy arrays.
 
   Raises:
-    As `read`.
+    UserError: as `read`.
   """
   _check_fits(folder, _tree(folder)[name], like)
   plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
@@ -45,7 +83,7 @@ def _tree(folder: Path):
 
 
 def _check_fits(folder: Path, held, like) -> None:
-  # Orbax casts dtypes, and ignores shapes, without a word.
+  # Orbax casts dtypes and ignores shapes without a warning.
   found, wanted = _signature(held), _signature(like)
   if found != wanted:
     odd = sorted(set(found.items()) ^ set(wanted.items()))
@@ -56,7 +94,7 @@ def _check_fits(folder: Path, held, like) -> None:
 
 
 def _signature(tree) -> dict[str, tuple]:
-  """{path: (shape, dtype)} with path spelled alike for every container."""
+  """{path: (shape, dtype)}, the path spelled alike for every container."""
 
   def spell(key) -> str:
     for name in ("key", "name", "idx"):

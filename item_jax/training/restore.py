@@ -1,5 +1,4 @@
-"""Opens what a run has learnt: a workdir in; its run, task and parameters
-out."""
+"""Restores the parameters of a run from its workdir, with its task."""
 
 import functools
 from pathlib import Path
@@ -13,20 +12,20 @@ from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.fetched import copied_run
-from item_jax.training.run import Run, read_run
+from item_jax.training.run import RunRecord, read_run
 
 
 class Restored(NamedTuple):
   """A run at one of its steps."""
 
-  run: Run
+  run: RunRecord
   task: Task
   params: Any
   step: int
 
 
 def restore(workdir: Path, *, step: int | None = None) -> Restored:
-  """Opens a step of a run.
+  """Restores a step of a run.
 
   Args:
     workdir: where `item-jax train` wrote; may be on an object store.
@@ -44,7 +43,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
   run = read_run(workdir)
   if run.preprocessing != images.PREPROCESSING:
     raise UserError(
-      f"{workdir} was trained on photos prepared as {run.preprocessing!r},"
+      f"{workdir} was trained on images prepared as {run.preprocessing!r},"
       f" this version prepares {images.PREPROCESSING!r}"
     )
   task = tasks.make_task(run.config, run.tokenizer, categories=run.categories)

@@ -1,10 +1,14 @@
-"""What a workdir says about its run: written at the first start, compared at
-every later one, read by whoever uses the result."""
+"""Records what a run is in its workdir, and describes a finished run.
+
+The record is written at the first start, compared at every later one, and read
+by all that uses the parameters.
+"""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -16,26 +20,60 @@ from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
 from item_jax.errors import UserError
 from item_jax.files import exclusive_lock, read_checksummed, write_checksummed
+from item_jax.remote import Address
 
 RUN_FILE = "run.json"
 TOKENIZER_FILE = "tokenizer.json"
 
 
-class Run(NamedTuple):
-  """What `run.json` and `tokenizer.json` hold."""
+class RunRecord(NamedTuple):
+  """What `run.json` and `tokenizer.json` of a workdir hold."""
 
   config: Config
-  attention: str  # the implementation that was chosen
+  attention: str  # the kernel that was chosen
+  device: str  # its kind, as jax calls it; "" in records of version 0.1
   preprocessing: str
   data: dict[str, str]  # split: fingerprint
-  floors: dict[str, float]
-  categories: tuple[str, ...]  # that the run tells apart, in its own order
+  chance_levels: dict[str, float]  # of losses
+  categories: tuple[str, ...]  # that the task predicts, in its order
   tokenizer: Tokenizer
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A finished run."""
+
+  workdir: Path | Address
+  config: Config
+  step: int  # the last one
+  metrics: dict[str, float]  # of the last evaluation; {} where none was made
+  best_step: int | None  # the checkpoint that is best by `checkpoint.best`
+  device: str  # the kind of device that it was trained on
+
+  def to_dict(self) -> dict[str, Any]:
+    """All of it as values of JSON."""
+    return {
+      "workdir": str(self.workdir),
+      "config": config_lib.flatten(self.config),
+      "step": self.step,
+      "metrics": dict(self.metrics),
+      "best_step": self.best_step,
+      "device": self.device,
+    }
+
+  def __str__(self) -> str:
+    lines = [f"run {self.workdir}: {self.step:,} steps on {self.device}"]
+    if self.best_step is not None:
+      best = self.config.checkpoint.best
+      lines.append(f"best checkpoint by {best}: step {self.best_step:,}")
+    width = max(map(len, self.metrics), default=0)
+    lines += [f"  {k:{width}}  {v:.4f}" for k, v in self.metrics.items()]
+    return "\n".join(lines)
+
+
 @contextlib.contextmanager
-def alone(workdir: Path) -> Iterator[None]:
-  """One run at a time in a workdir; what was refused leaves no folder.
+def exclusive_run(workdir: Path) -> Iterator[None]:
+  """Allows one run at a time in a workdir; a refused one leaves no folder.
 
   Raises:
     UserError: another run is at work there; in every process of this one.
@@ -63,11 +101,11 @@ def _remove_if_empty(workdir: Path) -> None:
     workdir.rmdir()
 
 
-def find_run(workdir: Path) -> Run | None:
-  """The run that a workdir holds, if there is one.
+def find_run(workdir: Path) -> RunRecord | None:
+  """Reads the record of the run that a workdir holds, if there is one.
 
   Raises:
-    UserError: there are checkpoints, but nothing says of what.
+    UserError: there are checkpoints, but no record of their run.
   """
   if (workdir / RUN_FILE).exists():
     return read_run(workdir)
@@ -79,8 +117,12 @@ def find_run(workdir: Path) -> Run | None:
   return None
 
 
-def read_run(workdir: Path) -> Run:
-  """Raises UserError where there is no run, or its files don't fit."""
+def read_run(workdir: Path) -> RunRecord:
+  """Reads the record of a run.
+
+  Raises:
+    UserError: there is none, or its files don't fit together.
+  """
   path = Path(workdir) / RUN_FILE
   if not path.is_file():
     raise UserError(f"{workdir} holds no run: {path} is missing")
@@ -92,12 +134,13 @@ def read_run(workdir: Path) -> Run:
       f" {tokenizer.fingerprint[:12]}, the run was trained with"
       f" {saved['tokenizer'][:12]}"
     )
-  return Run(
+  return RunRecord(
     config=config_lib.from_flat(saved["config"]),
     attention=saved["attention"],
+    device=saved.get("device", ""),
     preprocessing=saved["preprocessing"],
     data=saved["data"],
-    floors=saved["floors"],
+    chance_levels=saved["floors"],
     categories=tuple(saved["categories"]),
     tokenizer=tokenizer,
   )
@@ -110,19 +153,21 @@ def write_run(
   tokenizer: Tokenizer,
   *,
   attention: str,
-  floors: dict[str, float],
+  chance_levels: dict[str, float],
   categories: Sequence[str],
 ) -> None:
+  """Writes the record of a run that begins."""
   tokenizer.save(Path(workdir) / TOKENIZER_FILE)
   write_checksummed(
     Path(workdir) / RUN_FILE,
     {
       "config": config_lib.flatten(config),
       "attention": attention,
+      "device": jax.devices()[0].device_kind,
       "preprocessing": images.PREPROCESSING,
       "tokenizer": tokenizer.fingerprint,
       "data": store.fingerprints,
-      "floors": floors,
+      "floors": chance_levels,
       "categories": list(categories),
       "versions": {"jax": jax.__version__},
     },
@@ -130,9 +175,9 @@ def write_run(
 
 
 def check_same(
-  run: Run, config: Config, store: Store, tokenizer: Tokenizer
+  run: RunRecord, config: Config, store: Store, tokenizer: Tokenizer
 ) -> None:
-  """Raises UserError naming every field in which a resume would differ."""
+  """Raises UserError, naming every field, where a resumed run would differ."""
   before = config_lib.flatten(run.config)
   now = config_lib.flatten(config)
   differing = [

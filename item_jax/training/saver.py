@@ -1,6 +1,6 @@
-"""Decides when a run's State is saved, and tries again where that failed:
-states in, checkpoints and rows about those that failed out."""
+"""Decides when a run's State is saved, and tries again where that failed."""
 
+import logging
 import time
 
 import jax
@@ -10,8 +10,10 @@ from item_jax.distributed.collectives import as_first
 from item_jax.training.checkpoints import Checkpoints, SaveError
 from item_jax.training.metric_log import Log
 
+logger = logging.getLogger(__name__)
+
 # Seconds before each try to save the last state: within the half minute that
-# a cloud gives a machine that it takes away.
+# a cloud leaves to a machine that it takes away.
 LAST_TRIES = (0, 1, 2, 4, 8)
 _FIRST_PAUSE = 1.0  # s between a failed save and the next; doubles
 _LONGEST_PAUSE = 300.0
@@ -21,7 +23,7 @@ class Saver:
   """Saves the State of a run as it goes; a failed save does not end the run.
 
   Every process of a run calls the same methods at the same moments, and all
-  come to the same decisions: those of process 0.
+  decide as process 0 does.
   """
 
   def __init__(
@@ -38,18 +40,18 @@ class Saver:
     self._log = log
     self._when = when
     self._log_every = log_every
-    self._good = saved
-    self._trying: int | None = None
+    self._saved = saved
+    self._pending: int | None = None
     self._begun = time.monotonic()  # of the last save that did not fail
     self._failures = 0
     self._next_try = 0.0
 
   def due(self, step: int) -> bool:
-    """Whether to save now; learns what became of the save before, too."""
-    asks = jax.process_count() == 1 or step % self._log_every == 0
-    if (
-      asks and self._trying is not None and as_first(self._checkpoints.ended())
-    ):
+    """Whether to save now; also notes how the save before has ended."""
+    # Many processes agree on the time, which makes them wait for each other.
+    agrees = jax.process_count() == 1 or step % self._log_every == 0
+    pending = self._pending is not None
+    if agrees and pending and as_first(self._checkpoints.ended()):
       self._settle(step)
     if step % self._when.every == 0:
       return True
@@ -57,10 +59,10 @@ class Saver:
     due = now - self._begun >= 60 * self._when.minutes
     if self._failures:
       due = now >= self._next_try
-    return asks and bool(as_first(due))
+    return agrees and bool(as_first(due))
 
   def save(self, step: int, state, metrics: dict | None = None) -> None:
-    """Starts to save; what is logged up to here is on disk before it is."""
+    """Starts a save; all rows logged so far are on disk before it."""
     self._settle(step)
     try:
       if as_first(not self._log.flush()):
@@ -69,7 +71,7 @@ class Saver:
     except SaveError as error:
       self._failed(step, error)
     else:
-      self._trying = step
+      self._pending = step
       self._begun = time.monotonic()
 
   def finish(self, step: int, state, metrics: dict | None = None) -> None:
@@ -80,29 +82,29 @@ class Saver:
     """
     self._settle(step)
     for pause in LAST_TRIES:
-      if self._good == step and as_first(self._log.flush()):
+      if self._saved == step and as_first(self._log.flush()):
         return
       time.sleep(pause)
-      if self._good != step:
+      if self._saved != step:
         self.save(step, state, metrics)
         self._settle(step)
-    if self._good != step or not as_first(self._log.flush()):
+    if self._saved != step or not as_first(self._log.flush()):
       raise SaveError(
         f"the last state, of step {step}, is not on disk; what is: step"
-        f" {self._good}"
+        f" {self._saved}"
       )
 
   def _settle(self, step: int) -> None:
     """Waits for the save under way, if there is one."""
-    if self._trying is None:
+    if self._pending is None:
       return
     try:
       self._checkpoints.wait()
     except SaveError as error:
       self._failed(step, error)
     else:
-      self._good, self._failures = self._trying, 0
-    self._trying = None
+      self._saved, self._failures = self._pending, 0
+    self._pending = None
 
   def _failed(self, step: int, error: SaveError) -> None:
     self._failures += 1
@@ -111,8 +113,7 @@ class Saver:
     values = {"failures": self._failures, "error": str(error)}
     self._log.write(step, "save_failed", values)
     if jax.process_index() == 0:
-      print(
+      logger.info(
         f"WARNING at step {step}: a save failed ({self._failures} in a row):"
-        f" {error}; the run goes on and tries again",
-        flush=True,
+        f" {error}; the run goes on and tries again"
       )

@@ -1,7 +1,10 @@
-"""Everything a run needs before its first step: a Config in; data, mesh and a
-compiled step out, or a refusal that names both sides."""
+"""Prepares a run: opens its data, builds its task and compiles its step.
+
+What cannot work is refused here, before the first step.
+"""
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ from jax.sharding import Mesh
 
 from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
-from item_jax.config_check import MEASURES, validate
+from item_jax.config_check import validate
 from item_jax.data import images
 from item_jax.data.records import Store, open_store
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
@@ -25,15 +28,17 @@ from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
+from item_jax.training.evaluators import check_evaluators
 from item_jax.training.init_from import starting_params
 from item_jax.training.optimizer import make_optimizer, make_schedule
 
-# Titles from which the lengths printed at the start are taken.
-_SAMPLE = 20_000
+logger = logging.getLogger(__name__)
+
+_SAMPLE = 20_000  # titles whose lengths are logged at the start
 
 
 class Setup(NamedTuple):
-  """What is there before the first step."""
+  """What a run has before its first step."""
 
   config: Config
   store: Store
@@ -45,12 +50,17 @@ class Setup(NamedTuple):
   initialise: Callable  # () -> State on the devices
   # Compiled (state, batch) -> (state, report); None for a run of no steps.
   step: Callable | None
-  floors: dict[str, float]
-  categories: tuple[str, ...]  # that the task tells apart
+  chance_levels: dict[str, float]  # of losses
+  categories: tuple[str, ...]  # that the task predicts
+  device: str  # the kind of the devices, as jax calls it
 
 
 def open_data(config: Config) -> tuple[Store, Tokenizer]:
-  """The store with both splits and pixels as this version makes them."""
+  """Opens a data set and its tokenizer.
+
+  Raises:
+    UserError: it lacks a split, or was prepared by another version.
+  """
   store = open_store(config.data.path)
   for split in (config.data.train_split, config.data.val_split):
     if not store.sizes.get(split):
@@ -66,10 +76,14 @@ def open_data(config: Config) -> tuple[Store, Tokenizer]:
 
 
 def set_up(config: Config, folder: Path | None) -> Setup:
-  """Checks, builds, compiles and describes; refuses a foreign workdir.
+  """Checks, builds and compiles a run, and logs what it is.
 
   Args:
     folder: the workdir; None to build without one (benchmarks).
+
+  Raises:
+    UserError: the configuration, the data or the run in the workdir don't fit
+      together.
   """
   validate(config, devices=jax.device_count())
   store, tokenizer = open_data(config)
@@ -77,16 +91,17 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   if run is not None:
     workdir.check_same(run, config, store, tokenizer)
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
-  attention, why = _attention(config, run)
   categories = (
     run.categories
     if run
     else tasks.find_categories(config, store, config.data.train_split)
   )
+  task = tasks.make_task(config, tokenizer, categories=categories)
+  attention, why = _attention(config, run, task.attention_shapes)
   task = tasks.make_task(
     config, tokenizer, categories=categories, attention=attention
   )
-  _check_best(config, task)
+  check_evaluators(config, task)
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
@@ -97,16 +112,16 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     return starting_params(config, task, tokenizer, categories, initial)
 
   if config.start_from and run is None:
-    first_params()  # refused, if at all, before the compiler's minutes
+    first_params()  # what is refused is refused before minutes of compiling
   begin = time.perf_counter()
   shapes, initialise, step = _compile(
     config, task, mesh, schedule, first_params
   )
   seconds = time.perf_counter() - begin
-  floors = (
-    run.floors
+  chance_levels = (
+    run.chance_levels
     if run
-    else task.floors(store, config.data.train_split, tokenizer)
+    else task.chance_levels(store, config.data.train_split, tokenizer)
   )
   if jax.process_count() > 1:
     # No process may still be looking for a run when process 0 writes it.
@@ -120,14 +135,13 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         store,
         tokenizer,
         attention=attention,
-        floors=floors,
+        chance_levels=chance_levels,
         categories=categories,
       )
     _describe(config, task, mesh, shapes, step)
-    print(
+    logger.info(
       f"attention: {attention} ({why}); ready in {seconds:.1f} s\n"
-      + _describe_titles(config, store, tokenizer),
-      flush=True,
+      + _describe_titles(config, store, tokenizer)
     )
   return Setup(
     config,
@@ -139,41 +153,25 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     shapes,
     initialise,
     step,
-    floors,
+    chance_levels,
     categories,
+    jax.devices()[0].device_kind,
   )
 
 
-def _check_best(config: Config, task: Task) -> None:
-  """Raises UserError where validation never measures `checkpoint.best`."""
-  measured = [
-    name
-    for name in MEASURES
-    if name.partition("/")[0] in task.modalities
-    or (name.startswith("category/") and task.predict is not None)
-  ]
-  if config.checkpoint.best not in measured:
-    raise UserError(
-      f"checkpoint.best={config.checkpoint.best!r}: of"
-      f" task={config.task!r} with model.name={config.model.name!r} validation"
-      f" measures {', '.join(measured)}"
-    )
-
-
-def _attention(config: Config, run) -> tuple[str, str]:
-  """The attention kernel and why; a resumed run keeps the one it had."""
+def _attention(config: Config, run, shapes) -> tuple[str, str]:
+  """Returns the attention kernel and why; a resumed run keeps its own."""
   if run is not None:
-    return attention_lib.as_before(run.attention)
+    return attention_lib.resume_with(run.attention)
   return attention_lib.choose(
     config.model.attention,
-    rows=config.batch_size // jax.device_count() // config.optim.accumulate,
-    shapes=tasks.attention_shapes(config),
+    shapes=shapes,
     dtype=config.model.dtype,
   )
 
 
 def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
-  """(shapes of the State, () -> State, compiled step if there is one)."""
+  """Returns (shapes of the State, () -> State, compiled step or None)."""
   o = config.optim
   optimizer = make_optimizer(
     schedule, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
@@ -223,23 +221,23 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
     state = jax.jit(initial_state, out_shardings=placed)()
     if not config.start_from:
       return state
-    # Through jit, as every process holds all of it and keeps its part.
+    # Through jit: every process holds all of it and keeps its part.
     place = jax.jit(lambda x: x, out_shardings=placed.params)
     params = place(first_params())
-    first_params.cache_clear()  # a copy of all of them on the host
+    first_params.cache_clear()  # frees a copy of all of them on the host
     return state.replace(params=params)
 
   return shapes, initialise, compiled
 
 
 def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
-  """Prints what is about to run."""
-  print(
+  """Logs the parameters, the work of a step and the memory that it needs."""
+  logger.info(
     parameter_overview.get_parameter_overview(
       shapes.params, include_stats=False
     )
   )
-  print(
+  logger.info(
     f"{tasks.count_parameters(shapes.params):,} parameters on"
     f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices\n"
     f"a pair: {task.sequence}, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
@@ -248,7 +246,7 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
   if step is None:
     return
   memory = step.memory_analysis()
-  print(
+  logger.info(
     f"memory a device: {_gib(memory.argument_size_in_bytes)} state and batch,"
     f" {_gib(memory.temp_size_in_bytes)} temporary"
   )
@@ -259,11 +257,11 @@ def _describe_titles(config: Config, store: Store, tokenizer: Tokenizer) -> str:
   sample = readable(source, range(min(len(source), _SAMPLE)))
   titles = [record.title for record in sample]
   counts = tokenizer.counts(titles)
-  places = config.model.max_title_tokens
-  cut = sum(count > places - 1 for count in counts) / len(counts)
+  limit = config.model.max_title_tokens
+  cut = sum(count > limit - 1 for count in counts) / len(counts)
   return (
     f"titles: {sum(counts) / len(counts):.1f} tokens, {cut:.2%} cut at"
-    f" {places} places (of {len(counts):,})"
+    f" {limit} positions (of {len(counts):,})"
   )
 
 

@@ -1,4 +1,4 @@
-"""Lays arrays out over devices: a mesh and shapes in, shardings out."""
+"""Lays arrays out over a mesh of devices."""
 
 import math
 
@@ -12,9 +12,10 @@ _SPLIT_FROM = 2**14
 
 
 def make_mesh(data: int, fsdp: int, *, devices=None) -> Mesh:
-  """Devices (all by default) by their processes, as a data x fsdp grid.
+  """Returns devices (all by default) as a data x fsdp grid.
 
-  The process order makes the rows of a batch that one host holds contiguous.
+  They are ordered by process, so that the rows of a batch that one host holds
+  are contiguous.
   """
   devices = sorted(
     devices or jax.devices(), key=lambda d: (d.process_index, d.id)
@@ -27,20 +28,23 @@ def make_mesh(data: int, fsdp: int, *, devices=None) -> Mesh:
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
-  """Axis 0 over all devices."""
+  """Splits axis 0 over all devices."""
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+  """Copies an array to every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def for_state(mesh: Mesh, shapes):
-  """A sharding a leaf: the longest divisible axis of large ones over fsdp.
+  """Returns a sharding for each leaf of a tree.
+
+  Large arrays are split over `fsdp` along their longest divisible axis.
 
   Args:
-    shapes: any tree of arrays or `jax.ShapeDtypeStruct`. Parameters and
-      their moments have the same shapes, so they fall alike.
+    shapes: any tree of arrays or `jax.ShapeDtypeStruct`. Parameters and the
+      optimizer's averages have the same shapes, so they are split alike.
   """
   fsdp = mesh.shape["fsdp"]
 
@@ -56,11 +60,10 @@ def for_state(mesh: Mesh, shapes):
 
 
 def make_gather(mesh: Mesh, parts):
-  """A function that makes parameters whole where they are used, or None where
-  none is split. Their gradients are parts again.
+  """Returns a function that makes split parameters whole where they are used.
 
-  The compiler by itself would rather move what the batch makes, which grows
-  with it.
+  None where none is split. Their gradients are split again. By itself the
+  compiler would rather move activations, which grow with the batch.
 
   Args:
     parts: their shardings, as of `for_state`.
@@ -74,13 +77,13 @@ def make_gather(mesh: Mesh, parts):
   gathered = jax.custom_vjp(gather)
   gathered.defvjp(
     lambda params: (gather(params), None),
-    lambda _, slopes: (jax.lax.with_sharding_constraint(slopes, parts),),
+    lambda _, cotangent: (jax.lax.with_sharding_constraint(cotangent, parts),),
   )
   return gathered
 
 
 def split_axis(shape: tuple[int, ...], fsdp: int) -> int | None:
-  """Which axis of an array is split over `fsdp` devices; None for none."""
+  """The axis along which an array is split over `fsdp` devices, if any."""
   axes = [i for i, n in enumerate(shape) if n % fsdp == 0]
   if fsdp == 1 or not axes or math.prod(shape) < _SPLIT_FROM:
     return None
@@ -88,7 +91,7 @@ def split_axis(shape: tuple[int, ...], fsdp: int) -> int | None:
 
 
 def host_rows(mesh: Mesh, batch_size: int) -> slice:
-  """The rows of a global batch that this process reads, contiguous."""
+  """The contiguous rows of a global batch that this process reads."""
   spans = over_batch(mesh).addressable_devices_indices_map((batch_size,))
   starts = [index[0].indices(batch_size)[0] for index in spans.values()]
   stops = [index[0].indices(batch_size)[1] for index in spans.values()]
@@ -96,7 +99,11 @@ def host_rows(mesh: Mesh, batch_size: int) -> slice:
 
 
 def to_devices(mesh: Mesh, batch_size: int, local):
-  """Assembles global arrays of `batch_size` rows from each host's rows."""
+  """Assembles global arrays of `batch_size` rows from each host's rows.
+
+  Args:
+    local: a tree of arrays, whose axis 0 are the rows of `host_rows`.
+  """
   sharding = over_batch(mesh)
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(

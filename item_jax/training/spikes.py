@@ -1,15 +1,14 @@
-"""Tells a spike from a step: the gradient norms accepted before in, whether
-this one lies beyond them out.
+"""Detects gradient-norm spikes with a median/MAD threshold.
 
 A norm is a spike when it is above
 
   median + deviations * 1.4826 * MAD
 
 of the last accepted norms, where MAD is the median distance from their median
-and 1.4826 makes it a standard deviation where norms are normal. Neither moves
-far for the few that are odd. Until half of the history is there nothing is
-called a spike. A norm that is one, or is not finite, never joins the history,
-so what is looked back on cannot be poisoned.
+and 1.4826 makes it a standard deviation where norms are normal. A few outliers
+move neither far. Until half of the history is filled nothing is a spike. A norm
+that is a spike, or is not finite, never enters the history, so that outliers
+cannot raise the threshold.
 """
 
 from typing import Any
@@ -22,15 +21,15 @@ _NORMAL = 1.4826  # 1 / 0.6745, the third quartile of the normal distribution
 
 @flax.struct.dataclass
 class Spikes:
-  """What a State carries for it."""
+  """The history that a State carries from step to step."""
 
-  norms: Any  # float32 [history], accepted, the newest last; NaN: not yet
+  norms: Any  # float32 [history], accepted, the newest last; NaN: unfilled
   total: Any  # int32, steps that were spikes
 
 
 @flax.struct.dataclass
-class Verdict:
-  """What a Report says of one step."""
+class Detection:
+  """What was found at one step."""
 
   spike: Any  # bool
   norm: Any
@@ -38,7 +37,8 @@ class Verdict:
   total: Any  # int32, spikes until now
 
 
-def begin(history: int) -> Spikes:
+def init(history: int) -> Spikes:
+  """The history before the first step, of so many norms."""
   return Spikes(
     norms=jnp.full((history,), jnp.nan, jnp.float32),
     total=jnp.zeros((), jnp.int32),
@@ -46,10 +46,10 @@ def begin(history: int) -> Spikes:
 
 
 def threshold(norms, *, deviations: float):
-  """The largest norm that is no spike; infinity while there is none.
+  """The largest norm that is no spike; infinity while too few are known.
 
   Args:
-    norms: [history], NaN where there is none yet.
+    norms: [history], NaN where unfilled.
     deviations: robust standard deviations above the median.
   """
   median = jnp.nanmedian(norms)
@@ -58,19 +58,19 @@ def threshold(norms, *, deviations: float):
   return jnp.where(enough, median + deviations * spread, jnp.inf)
 
 
-def judge(
+def detect(
   spikes: Spikes, norm, finite, *, deviations: float
-) -> tuple[Spikes, Verdict]:
-  """Looks at one step.
+) -> tuple[Spikes, Detection]:
+  """Returns the next history, and whether a step is a spike.
 
   Args:
     norm: of its gradient, before clipping.
-    finite: bool, neither loss nor gradient is NaN or infinite; a step that is
-      not finite is no spike.
+    finite: bool, whether loss and gradient are finite; a step that is not
+      finite is no spike.
   """
   limit = threshold(spikes.norms, deviations=deviations)
   spike = finite & (norm > limit)
   joined = jnp.append(spikes.norms[1:], norm)
   norms = jnp.where(finite & ~spike, joined, spikes.norms)
   total = spikes.total + spike
-  return Spikes(norms, total), Verdict(spike, norm, limit, total)
+  return Spikes(norms, total), Detection(spike, norm, limit, total)

@@ -1,6 +1,6 @@
-"""One training step: a State and a Batch in, the next State and a report out.
+"""Makes one training step: (State, Batch) -> (State, Report).
 
-Names no objective: it is handed one (`objectives.base.Objective`).
+The step knows no objective by name (see `objectives.base.Objective`).
 """
 
 from collections.abc import Callable
@@ -19,55 +19,58 @@ from item_jax.training import spikes as spikes_lib
 
 @flax.struct.dataclass
 class State:
-  """All that a run carries from step to step, and a checkpoint holds."""
+  """All that a run carries from step to step, and a checkpoint holds.
+
+  `orbax_read.SAVED_NAMES` are the names of its fields on disk.
+  """
 
   step: Any  # int32, steps taken, skipped ones included
   params: Any
-  moments: Any  # the optimizer's
-  bad_run: Any  # int32, skipped steps in a row until now
-  bad_total: Any  # int32, steps skipped because they were not finite
-  bad_records: Any  # int32, records that could not be read until now
+  opt_state: Any
+  skipped_in_a_row: Any  # int32, until now
+  skipped_total: Any  # int32, steps skipped because they were not finite
+  unreadable_total: Any  # int32, records that could not be read until now
   sums: dict  # {name: Average} since the last log
-  spikes: Any = None  # spikes.Spikes where spikes are skipped
+  spikes: Any = None  # spikes.Spikes where spikes are detected
 
 
 @flax.struct.dataclass
 class Report:
-  """What the host may look at after a step; never donated."""
+  """What the host may read after a step; never donated."""
 
   step: Any
-  bad: Any  # bool, this update was skipped
-  bad_run: Any
-  bad_total: Any
-  bad_records: Any
-  bad_rows_B: Any  # bool, over the global batch, on every process
-  loss: Any  # weighted sum, of this step alone
+  skipped: Any  # bool, whether this update was
+  skipped_in_a_row: Any
+  skipped_total: Any
+  unreadable_total: Any
+  unreadable_B: Any  # bool, over the global batch, on every process
+  loss: Any  # weighted sum, of this step
   sums: dict
-  verdict: Any = None  # spikes.Verdict where spikes are skipped
+  spike: Any = None  # spikes.Detection where spikes are detected
 
 
 def init_state(params, optimizer, names, *, history: int = 0) -> State:
   """The State before the first step.
 
   Args:
-    history: gradient norms to look back on for spikes; 0: none is skipped.
+    history: gradient norms that spikes are detected by; 0: none is.
   """
   zero = jnp.zeros((), jnp.int32)
   none = jnp.zeros((), jnp.float32)
   return State(
     step=zero,
     params=params,
-    moments=optimizer.init(params),
-    bad_run=zero,
-    bad_total=zero,
-    bad_records=zero,
+    opt_state=optimizer.init(params),
+    skipped_in_a_row=zero,
+    skipped_total=zero,
+    unreadable_total=zero,
     sums={name: Average(total=none, count=none) for name in sorted(names)},
-    spikes=spikes_lib.begin(history) if history else None,
+    spikes=spikes_lib.init(history) if history else None,
   )
 
 
 def metric_names(objective: Objective, view_shapes) -> list[str]:
-  """Names of all that a step measures."""
+  """The names of all that a step measures."""
   counts = jax.eval_shape(objective.counts, view_shapes)
   return [*counts, "loss", "gradient_norm"]
 
@@ -83,15 +86,20 @@ def make_train_step(
   spike: float = 0.0,
   gather: Callable | None = None,
 ):
-  """A pure function (state, batch) -> (state, report), to be jitted.
+  """Returns a pure function (state, batch) -> (state, report), to be jitted.
 
   Denominators are counted over the whole global batch before the first
-  microbatch runs, so that accumulation and sharding don't change the loss, but
-  for dropout: each microbatch draws bits of its own.
+  microbatch runs, so that accumulation and sharding don't change the loss,
+  except for dropout: each microbatch draws bits of its own.
   A step whose loss, gradient or `batch_stats` is not finite leaves parameters
-  and moments as they were, and so does a spike.
+  and optimizer state as they were, and so does a spike.
 
   Args:
+    objective: what is minimised.
+    seed: of masks and dropout, with the step's number.
+    accumulate: microbatches that a batch is split into.
+    log_every: steps over which `sums` add up.
+    dropout_bits: the generator of dropout's bits, as of `jax.random.key`.
     spike: robust deviations from which on a gradient norm is a spike (see
       `spikes`); 0: none is, and nothing is computed for it.
     gather: makes the parameters whole where the state holds parts of them, as
@@ -116,18 +124,18 @@ def make_train_step(
     loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
     good = finite = _all_finite((loss, norm, batch_stats))
-    spikes, verdict = None, None
+    spikes, detection = None, None
     if spike:
-      spikes, verdict = spikes_lib.judge(
+      spikes, detection = spikes_lib.detect(
         state.spikes, norm, finite, deviations=spike
       )
-      good = finite & ~verdict.spike
-    updates, moments = optimizer.update(grads, state.moments, state.params)
+      good = finite & ~detection.spike
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = {**optax.apply_updates(state.params, updates), **batch_stats}
-    params, moments = jax.tree.map(
+    params, opt_state = jax.tree.map(
       lambda new, old: jnp.where(good, new, old),
-      (params, moments),
-      (state.params, state.moments),
+      (params, opt_state),
+      (state.params, state.opt_state),
     )
     one = jnp.ones((), jnp.float32)
     fresh = {n: Average(total=totals[n], count=counts[n]) for n in counts}
@@ -137,23 +145,24 @@ def make_train_step(
     state = State(
       step=state.step + 1,
       params=params,
-      moments=moments,
-      bad_run=jnp.where(good, 0, state.bad_run + 1),
-      bad_total=state.bad_total + ~finite,
-      bad_records=state.bad_records + batch.bad_B.sum(dtype=jnp.int32),
+      opt_state=opt_state,
+      skipped_in_a_row=jnp.where(good, 0, state.skipped_in_a_row + 1),
+      skipped_total=state.skipped_total + ~finite,
+      unreadable_total=state.unreadable_total
+      + batch.bad_B.sum(dtype=jnp.int32),
       sums=sums,
       spikes=spikes,
     )
     report = Report(
       step=state.step,
-      bad=~good,
-      bad_run=state.bad_run,
-      bad_total=state.bad_total,
-      bad_records=state.bad_records,
-      bad_rows_B=batch.bad_B,
+      skipped=~good,
+      skipped_in_a_row=state.skipped_in_a_row,
+      skipped_total=state.skipped_total,
+      unreadable_total=state.unreadable_total,
+      unreadable_B=batch.bad_B,
       loss=loss,
       sums=sums,
-      verdict=verdict,
+      spike=detection,
     )
     return state, report
 
@@ -161,7 +170,7 @@ def make_train_step(
 
 
 def _gradients(objective, params, view, counts, key, *, parts: int, gather):
-  """(gradients, ({name: total}, batch_stats)), a microbatch after the other."""
+  """Returns (gradients, ({name: total}, batch_stats)) of all microbatches."""
 
   def of(params, view, key):
     def loss_fn(params):
@@ -190,7 +199,7 @@ def _gradients(objective, params, view, counts, key, *, parts: int, gather):
 
 
 def _weighted(objective, totals, counts):
-  """The loss: the weighted sum of means."""
+  """Returns the loss: the weighted sum of means."""
   return sum(
     weight * totals[name] / jnp.maximum(counts[name], 1.0)
     for name, weight in objective.weights.items()
@@ -205,7 +214,11 @@ def _all_finite(tree):
 
 
 def _add_up(sums, fresh, good, start):
-  """Means since the last log; what is not finite is named, not averaged."""
+  """Adds a step to the sums since the last log; leaves out what is not finite.
+
+  Args:
+    start: whether the last log was before this step.
+  """
 
   def add(old, new):
     keep = good & jnp.isfinite(new.total) & jnp.isfinite(new.count)
@@ -219,7 +232,7 @@ def _add_up(sums, fresh, good, start):
 
 
 def _split(x, parts: int):
-  """[B,...] to [parts, B/parts, ...]: every parts-th row into one part.
+  """[B, ...] -> [parts, B/parts, ...]: every parts-th row goes to one part.
 
   Strided, so that each device keeps the rows it has.
   """

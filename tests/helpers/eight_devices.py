@@ -146,13 +146,13 @@ def look_at(state) -> dict:
       for m, p in zip(jax.tree.leaves(moments), params, strict=True)
     )
     for moments in (
-      optax.tree.get(state.moments, "mu"),
-      optax.tree.get(state.moments, "nu"),
+      optax.tree.get(state.opt_state, "mu"),
+      optax.tree.get(state.opt_state, "nu"),
     )
   ]
   large = [
     (x.nbytes, x.addressable_shards[0].data.nbytes)
-    for x in jax.tree.leaves((state.params, state.moments))
+    for x in jax.tree.leaves((state.params, state.opt_state))
     if x.size >= 2**14
   ]
   return {

@@ -1,6 +1,6 @@
 """Saves to a disk that fails and is mended; asserts what must then be so.
 
-python failing_disk.py FOLDER full|read_only, started by test_saves.py in a
+python failing_disk.py FOLDER full|read_only, started by test_saver.py in a
 namespace where it may mount a small disk of its own below FOLDER.
 """
 
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from item_jax.cli.output import printed_logs
 from item_jax.config import Checkpoint
 from item_jax.training import saver
 from item_jax.training.checkpoints import Checkpoints, SaveError
@@ -101,4 +102,5 @@ def main(outside: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-  main(Path(sys.argv[1]), sys.argv[2])
+  with printed_logs():
+    main(Path(sys.argv[1]), sys.argv[2])

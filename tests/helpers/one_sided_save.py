@@ -1,6 +1,6 @@
 """One process of two saves to a disk that takes no more; asserts what follows.
 
-python one_sided_save.py FOLDER WHO FLAGS..., started twice by test_saves.py.
+python one_sided_save.py FOLDER WHO FLAGS..., started twice by test_saver.py.
 The limit on the size of files that the kernel enforces is process WHO's alone.
 """
 
@@ -13,9 +13,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from item_jax.cli.output import printed_logs
 from item_jax.config import Checkpoint
 from item_jax.distributed import cluster
-from item_jax.distributed.watchdog import Progress
+from item_jax.distributed.watchdog import Watchdog
 from item_jax.training import saver, sharding
 from item_jax.training.checkpoints import Checkpoints, SaveError
 from item_jax.training.metric_log import Log
@@ -51,8 +52,8 @@ def main() -> int:
     checkpoints, log, Checkpoint(every=10), log_every=1, saved=None
   )
   try:
-    with Progress(args.stall_seconds) as progress:
-      progress.at("checkpoint", 10)
+    with Watchdog(args.stall_seconds) as progress:
+      progress.update("checkpoint", 10)
       saves.save(10, state)
       saves.finish(10, state)
       if me == args.who:
@@ -77,4 +78,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  with printed_logs():
+    sys.exit(main())

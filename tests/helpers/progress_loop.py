@@ -17,7 +17,7 @@ import jax
 
 from item_jax.distributed import cluster, processes, watchdog
 from item_jax.distributed.preemption import PreemptionHandler
-from item_jax.distributed.watchdog import Progress
+from item_jax.distributed.watchdog import Watchdog
 from item_jax.errors import UserError
 
 
@@ -35,7 +35,7 @@ def main() -> int:
   args = parser.parse_args()
   try:
     with contextlib.ExitStack() as held:
-      if args.stops == "early":
+      if args.stops:
         held.enter_context(processes.ended_by_signals(75))
       together = args.stops == "together"
       joining = argparse.Namespace(**vars(args))
@@ -50,14 +50,14 @@ def main() -> int:
 def run(args) -> int:
   me = jax.process_index()
   with contextlib.ExitStack() as held:
-    progress = held.enter_context(Progress(args.stall_seconds))
+    progress = held.enter_context(Watchdog(args.stall_seconds))
     if args.stops == "together":
       held.enter_context(PreemptionHandler())
     if args.late:
       be_late(progress, *args.late.split(":"))
     for step in range(args.steps):
       for stage in ("input", "step"):
-        progress.at(stage, step)
+        progress.update(stage, step)
         if args.hang == f"{me}:{stage}:{step}":
           time.sleep(10**6)
         if args.fail == f"{me}:{stage}:{step}":
@@ -74,13 +74,13 @@ def run(args) -> int:
 
 def be_late(progress, who: str, seconds: str) -> None:
   """One process goes from step to step while the others wait behind it."""
-  watchdog.PATIENCE = 0
+  watchdog.GRACE_PERIOD = 0
   until = time.monotonic() + float(seconds)
-  progress.at("step", 0)
+  progress.update("step", 0)
   step = 0
   while jax.process_index() == int(who) and time.monotonic() < until:
     step += 1
-    progress.at("step", step)
+    progress.update("step", step)
     time.sleep(0.1)
   cluster.store().wait_at_barrier("late", 10**6)
 

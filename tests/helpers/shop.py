@@ -68,8 +68,8 @@ BAD_FILES = {
     photo(kind="PNG")[:-200],
     "the image file is broken or cut short",
   ),
-  "text.jpg": (b"404 not found", "the file is no JPEG, PNG or WebP photo"),
-  "gif.jpg": (photo(kind="GIF"), "the file is no JPEG, PNG or WebP photo"),
+  "text.jpg": (b"404 not found", "the file is no JPEG, PNG or WebP image"),
+  "gif.jpg": (photo(kind="GIF"), "the file is no JPEG, PNG or WebP image"),
   "bomb.jpg": (
     jpeg_claiming(60_000, 60_000),
     "the image has more than 50 megapixels",

@@ -8,19 +8,20 @@ import signal
 import sys
 
 from item_jax import __main__, config_flags
-from item_jax.inference.validation import make_evaluate
+from item_jax.cli.output import printed_logs
+from item_jax.distributed.preemption import Preempted
 from item_jax.training.loop import train
 
 
 class Signals:
-  """Told where the run is, sends a real signal there."""
+  """Sends a real signal where the run enters one stage of one step."""
 
   def __init__(self, stage: str, step: str, number: str, times: str):
     self._where = (stage, int(step))
     self._number = signal.Signals[number]
     self._times = int(times)
 
-  def at(self, stage: str, step: int) -> None:
+  def update(self, stage: str, step: int) -> None:
     if (stage, step) == self._where:
       for _ in range(self._times):
         os.kill(os.getpid(), self._number)
@@ -30,9 +31,13 @@ def main() -> int:
   progress = Signals(*sys.argv[1:5])
   args, rest = __main__._make_parser().parse_known_args(sys.argv[5:])
   config = config_flags.parse(args.config, rest)
-  return train(
-    config, args.workdir, make_evaluate=make_evaluate, progress=progress
-  )
+  with printed_logs():
+    try:
+      train(config, args.workdir, progress=progress)
+    except Preempted as stop:
+      print(stop)
+      return 75
+  return 0
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@
 Width 24 and patches of 27 pixels: a swapped axis cannot pass unseen.
 """
 
+import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from item_jax.batch import Batch
+from item_jax.config import Loss, Mask
+from item_jax.models.clip import Clip
 from item_jax.models.item import Item
+from item_jax.models.layers import TransformerConfig
 from item_jax.objectives import item
 
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -20,6 +25,34 @@ IMAGE, PATCH, PLACES, WIDTH = 12, 3, 8, 24
 N = (IMAGE // PATCH) ** 2
 
 
+ENCODER = {
+  "layers": 2,
+  "width": WIDTH,
+  "heads": 2,
+  "mlp": 40,
+  "init_std": 0.2,
+}
+_ENCODER_FIELDS = {x.name for x in dataclasses.fields(TransformerConfig)}
+
+
+class Vocabulary(NamedTuple):
+  """What is read of a tokenizer."""
+
+  size: int = WORDS
+  pad: int = PAD
+  cls: int = CLS
+  sep: int = SEP
+  mask: int = MASK
+  special: tuple[int, ...] = SPECIAL
+
+
+def build(module, **fields):
+  """A module of one encoder, from fields of both."""
+  inner = {k: v for k, v in fields.items() if k in _ENCODER_FIELDS}
+  outer = {k: v for k, v in fields.items() if k not in _ENCODER_FIELDS}
+  return module(config=TransformerConfig(**(ENCODER | inner)), **outer)
+
+
 def make_model(**changes) -> Item:
   fields = {
     "vocab_size": WORDS,
@@ -27,17 +60,35 @@ def make_model(**changes) -> Item:
     "image_size": IMAGE,
     "patch": PATCH,
     "max_title_tokens": PLACES,
-    "layers": 2,
-    "width": WIDTH,
-    "heads": 2,
-    "mlp": 40,
-    "dropout": 0.0,
-    "norm": "post",
-    "init_std": 0.2,
-    "dtype": jnp.float32,
-    "attention": "xla",
   }
-  return Item(**(fields | changes))
+  return build(Item, **(fields | changes))
+
+
+def build_clip(**fields) -> Clip:
+  """A Clip; a field of `text_` is the title tower's, one without both's."""
+  shared = {k: v for k, v in fields.items() if k in _ENCODER_FIELDS}
+  text = {
+    k.removeprefix("text_"): v
+    for k, v in fields.items()
+    if k.startswith("text_")
+  }
+  causal = shared.pop("causal", True)
+  encoder = ENCODER | shared | {"norm": "pre"}
+  outer = {
+    k: v
+    for k, v in fields.items()
+    if k not in _ENCODER_FIELDS and not k.startswith("text_")
+  }
+  return Clip(
+    image_config=TransformerConfig(**encoder),
+    title_config=TransformerConfig(**encoder | text | {"causal": causal}),
+    **outer,
+  )
+
+
+def with_encoder(model, **changes):
+  """The same model with other fields of its encoder."""
+  return model.clone(config=dataclasses.replace(model.config, **changes))
 
 
 def make_batch(rows: int = 8, seed: int = 0, lengths=None) -> Batch:
@@ -81,18 +132,12 @@ def predict(model: Item, params, states, places):
   )
 
 
-def make_objective(model: Item, **changes):
-  options = {
-    "weights": dict.fromkeys(item.TERMS, 1.0),
-    "vocabulary": WORDS,
-    "special": SPECIAL,
-    "mask_id": MASK,
-    "title_rate": 0.3,
-    "patch_rate": 0.3,
-    "mask_fraction": 0.8,
-    "random_fraction": 0.1,
-    "negative_rate": 0.5,
-    "keep_negatives": False,
-    "normalise_patches": False,
-  }
-  return item.make_objective(model, **(options | changes))
+def make_objective(
+  model: Item, vocabulary: Vocabulary | None = None, **changes
+):
+  """The five losses; `changes` are options of `config.mask` and `.loss`."""
+  mask, loss = Mask(title_rate=0.3, patch_rate=0.3), Loss()
+  masks = {x.name for x in dataclasses.fields(Mask)}
+  for name, value in changes.items():
+    setattr(mask if name in masks else loss, name, value)
+  return item.make_losses(model, mask, loss, vocabulary or Vocabulary())

@@ -1,4 +1,4 @@
-"""A system that trains in seconds; read by `compare --config`."""
+"""Configures a system that trains in seconds, for `compare --config`."""
 
 import runpy
 from pathlib import Path

@@ -1,0 +1,54 @@
+"""Keeps compiled programs from one start of a command to the next.
+
+jax's persistent compilation cache does the work; its key is the program, the
+compiler's version and options, and the kind of device.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from item_jax.object_store.copies import cache_folder
+
+_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_LIMIT = 2 << 30  # bytes; beyond it the least recently used programs go
+_LEAST = 0.2  # seconds of compiling from which on a program is kept
+
+
+def keep_programs() -> None:
+  """Points jax to a cache in the user's cache folder; before jax is imported.
+
+  Who has set JAX_COMPILATION_CACHE_DIR, or turned the cache off, is left
+  alone. Where the folder cannot be made, nothing is kept.
+  """
+  if _FOLDER in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
+    return
+  folder = cache_folder() / "programs" / _machine()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return
+  if not os.access(folder, os.W_OK):
+    return
+  os.environ[_FOLDER] = str(folder)
+  os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_LIMIT))
+  os.environ.setdefault(
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(_LEAST)
+  )
+
+
+def _machine() -> str:
+  """Names the CPU's instructions: a home may be shared by several machines,
+  and what was compiled for one need not run on another."""
+  features = platform.machine()
+  cpuinfo = Path("/proc/cpuinfo")
+  if cpuinfo.is_file():
+    lines = cpuinfo.read_text(errors="replace").splitlines()
+    features += "".join(
+      next((line for line in lines if line.startswith(name)), "")
+      for name in ("model name", "flags", "Features", "CPU part")
+    )
+  digest = hashlib.sha256(features.encode()).hexdigest()[:12]
+  return f"jaxlib-{importlib.metadata.version('jaxlib')}-{digest}"

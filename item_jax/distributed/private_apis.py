@@ -1,0 +1,49 @@
+"""Holds every private interface of other libraries that the package relies on.
+
+Each one says in which version it was read, and why no public one will do.
+"""
+
+import ctypes
+import signal
+from multiprocessing import shared_memory
+
+_HANDLER_BYTES = 1024  # more than any system's struct sigaction
+
+
+def jax_cluster():
+  """The state of `jax.distributed`: client, process_id and num_processes.
+
+  Read in jax 0.10.2. Public functions start and stop it, but give nobody its
+  key-value store, and counting processes with `jax.process_count` waits for
+  their devices.
+  """
+  from jax._src import distributed
+
+  return distributed.global_state
+
+
+def name_shared_memory(prefix: str) -> None:
+  """Sets how the names of this process's shared memory begin.
+
+  Read in Python 3.11 to 3.14. Python gives segments random names, and those
+  who create them (grain) do not let anybody choose.
+  """
+  shared_memory._SHM_NAME_PREFIX = "/" + prefix
+
+
+def get_sigterm_handler():
+  """The handler of SIGTERM, also one that is not Python's.
+
+  The bytes of the C library's struct sigaction, which is laid out differently
+  on each system: only `set_sigterm_handler` can use them. Read for Linux
+  (glibc 2.36) and macOS; `signal.getsignal` gives None for a handler such as
+  that of jax.
+  """
+  handler = ctypes.create_string_buffer(_HANDLER_BYTES)
+  ctypes.CDLL(None).sigaction(int(signal.SIGTERM), None, handler)
+  return handler
+
+
+def set_sigterm_handler(handler) -> None:
+  """Installs what `get_sigterm_handler` returned."""
+  ctypes.CDLL(None).sigaction(int(signal.SIGTERM), handler, None)

@@ -1,0 +1,74 @@
+"""Shows results as a table: as text, in a notebook, as a data frame."""
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  import pandas
+
+
+class Result:
+  """Base of the results; `result["name"]` is a value of `to_dict`.
+
+  A subclass says what JSON holds (`to_dict`), the lines of its table as plain
+  values (`rows`) and the table as text (`__str__`).
+  """
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the values that the command line writes as JSON."""
+    raise NotImplementedError
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns the lines of the table, {column: value} each."""
+    raise NotImplementedError
+
+  def to_frame(self) -> "pandas.DataFrame":
+    """Returns `rows` as a data frame; pandas has to be installed."""
+    import pandas
+
+    return pandas.DataFrame(self.rows())
+
+  def write_json(self, path: str | Path) -> None:
+    """Writes `to_dict` to a file."""
+    text = json.dumps(self.to_dict(), indent=2) + "\n"
+    Path(path).write_text(text, "utf-8")
+
+  def __getitem__(self, name: str) -> Any:
+    return self.to_dict()[name]
+
+  def __contains__(self, name: str) -> bool:
+    return name in self.to_dict()
+
+  def __repr__(self) -> str:
+    return str(self)
+
+  def _repr_html_(self) -> str:
+    rows = self.rows()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [_line("th", names)]
+    lines += [_line("td", [_cell(row.get(n)) for n in names]) for row in rows]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _line(tag: str, cells: Sequence[str]) -> str:
+  inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+  return f"<tr>{inner}</tr>"
+
+
+def _cell(value: Any) -> str:
+  if value is None:
+    return ""
+  if isinstance(value, float):
+    return f"{value:.4f}"
+  return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def with_interval(value: float, interval: Sequence[float] | None = None) -> str:
+  """Spells a measure, with its interval in brackets where it has one."""
+  if not interval:
+    return f"{value:.4f}"
+  low, high = interval
+  return f"{value:.4f} [{low:.4f}, {high:.4f}]"

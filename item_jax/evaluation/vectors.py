@@ -1,0 +1,126 @@
+"""Opens and checks embeddings: an array or an .npy file of them."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from item_jax.errors import UserError
+
+_HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
+_BFLOAT16 = re.compile(rb"'descr': *'<V2'")  # what an .npy calls it
+
+
+def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray:
+  """Returns checked embeddings, float [N, D], of an array or an .npy's path.
+
+  Raises:
+    UserError: as `open_embeddings` and `check_embeddings`.
+  """
+  if isinstance(vectors, (str, os.PathLike)):
+    return open_embeddings(Path(vectors), ids)
+  vectors_ND = np.asarray(vectors)
+  check_embeddings(vectors_ND, ids)
+  return vectors_ND
+
+
+def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
+  """Maps an .npy of one float row an id; its values are checked by the search.
+
+  numpy has no bfloat16 and writes it as two bytes of no kind, "<V2". Nothing
+  else is written so (its own two bytes are "|V2"), and it is read as bfloat16.
+
+  Returns:
+    float [N, D], on disk until it is read.
+
+  Raises:
+    UserError: not an .npy, an object array, other shape, type or row count.
+  """
+  try:
+    header = _check_header(path)
+    vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (ValueError, EOFError, OverflowError) as error:
+    raise UserError(f"{path} is not a plain .npy array: {error}") from error
+  if not isinstance(vectors_ND, np.ndarray):
+    raise UserError(f"{path} is an archive of arrays; expected one .npy array")
+  if _BFLOAT16.search(header):
+    import ml_dtypes
+
+    vectors_ND = vectors_ND.view(ml_dtypes.bfloat16)
+  check_embeddings(vectors_ND, ids, path)
+  return vectors_ND
+
+
+def _check_header(path: Path) -> bytes:
+  """Returns an .npy's header; refuses one that claims more than numpy reads.
+
+  numpy would take as much memory as the header claims.
+  """
+  with open(path, "rb") as file:
+    start = file.read(_HEADER)
+  field = start[8:10] if start[6:7] == b"\x01" else start[8:12]
+  length = int.from_bytes(field, "little")
+  if start.startswith(b"\x93NUMPY") and length > _HEADER:
+    raise ValueError(f"its header claims {length:,} bytes")
+  return start[: length + 12]
+
+
+def check_embeddings(
+  vectors_ND: np.ndarray, ids: Sequence[str], source: Path | str = "embeddings"
+) -> None:
+  """Refuses what is not one row of float values for each id."""
+  if vectors_ND.ndim != 2 or not vectors_ND.shape[1]:
+    raise UserError(
+      f"{source} has shape {vectors_ND.shape}; expected one row of values for"
+      f" each of {len(ids)} items"
+    )
+  dtype = vectors_ND.dtype
+  # ml_dtypes' bfloat16 by its name: importing it takes time.
+  if dtype.name != "bfloat16" and (dtype.kind != "f" or dtype.itemsize > 8):
+    lost = ""
+    if dtype.kind == "V":
+      lost = (
+        " (bytes without a type; x.view(ml_dtypes.bfloat16), if it was that)"
+      )
+    raise UserError(
+      f"{source} holds {dtype}{lost}; expected float32 (or float16, bfloat16 or"
+      " float64, which are computed in float32), as x.astype(np.float32) is"
+    )
+  if len(vectors_ND) != len(ids):
+    raise UserError(
+      f"{source} has {len(vectors_ND)} rows, but there are {len(ids)} items"
+    )
+
+
+def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+  """Euclidean lengths of the rows, float64 [N]; refuses what has no cosine."""
+  length_N = np.empty(len(vectors_ND))
+  buffer = np.empty((512, vectors_ND.shape[1]))  # stays in the cache
+  for first in range(0, len(vectors_ND), len(buffer)):
+    block = buffer[: len(vectors_ND) - first]
+    with np.errstate(over="ignore"):  # an overflow shows as an infinity below
+      block[...] = np.asarray(vectors_ND[first : first + 512], np.float32)
+    length_N[first : first + 512] = np.sqrt(np.vecdot(block, block))
+  # Beyond these the factor to unit length would leave float32.
+  good_N = (length_N > 2.0**-100) & (length_N < 2.0**100)
+  if not good_N.all():
+    row = int(np.flatnonzero(~good_N)[0])
+    values_D = np.asarray(vectors_ND[row])
+    if np.isnan(values_D).any():
+      what = f"has a NaN at value {int(np.isnan(values_D).argmax())}"
+    elif not np.isfinite(length_N[row]):
+      with np.errstate(over="ignore"):
+        bad_D = ~np.isfinite(np.asarray(values_D, np.float32))
+      what = f"is infinite in float32 at value {int(bad_D.argmax())}"
+    elif length_N[row] == 0:
+      what = "is all zero, so it has no cosine"
+    else:
+      what = f"has length {length_N[row]:.3g}, beyond float32's useful range"
+    raise UserError(
+      f"embeddings: row {row} (id {ids[row]!r}) {what};"
+      f" {int((~good_N).sum())} of {len(good_N)} rows are unusable"
+    )
+  return length_N

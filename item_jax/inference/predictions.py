@@ -1,0 +1,162 @@
+"""Holds predicted categories, as results that show and write themselves."""
+
+import csv
+import functools
+import html
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from item_jax.data.unreadable import listed
+from item_jax.evaluation import labels
+from item_jax.evaluation.results import Result, with_interval
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SplitPredictions(Result):
+  """The predicted categories of a split's N listings that can be read.
+
+  ids, products: of the listings. true: their categories, "" where one has none.
+  predicted: the likeliest categories of each, best first. probability_NK:
+  theirs. scored: of the listings with a known category; None where there is
+  none. unreadable: ids of the listings that are left out. step: of the
+  checkpoint. bootstrap: resamples for the intervals.
+  """
+
+  ids: list[str]
+  products: list[str]
+  true: list[str]
+  predicted: list[list[str]]
+  probability_NK: np.ndarray
+  scored: labels.Predictions | None
+  unreadable: list[str]
+  step: int
+  bootstrap: int = 1000
+
+  @functools.cached_property
+  def summary(self) -> dict[str, Any] | None:
+    """The scores, with intervals by bootstrap over products; None without."""
+    if self.scored is None:
+      return None
+    interval = labels.intervals(
+      self.scored, self.products, resamples=self.bootstrap
+    )
+    return {**labels.summary(self.scored), "interval": interval}
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns `summary`, {} where there is none."""
+    return self.summary or {}
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns a line for each listing, as `write_csv` writes it."""
+    lines = []
+    for row, (first, *others) in enumerate(self.predicted):
+      probability, *less = self.probability_NK[row].tolist()
+      line = {
+        "id": self.ids[row],
+        "true": self.true[row],
+        "predicted": first,
+        "leaf": _leaf(first),
+        "probability": probability,
+      }
+      for rank, (label, value) in enumerate(
+        zip(others, less, strict=True), start=2
+      ):
+        line |= {f"top_{rank}": label, f"probability_{rank}": value}
+      lines.append(line)
+    return lines
+
+  def write_csv(self, path: str | os.PathLike) -> None:
+    """Writes a line a listing, all of them or nothing."""
+    path = Path(path)
+    header = ["id", "true", "predicted", "leaf", "probability"]
+    for rank in range(2, self.probability_NK.shape[1] + 1):
+      header += [f"top_{rank}", f"probability_{rank}"]
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+      writer = csv.writer(file, lineterminator="\n")
+      writer.writerow(header)
+      for line in self.rows():
+        writer.writerow(
+          f"{value:.6f}" if isinstance(value, float) else value
+          for value in line.values()
+        )
+    part.replace(path)
+
+  def __str__(self) -> str:
+    lines = []
+    if self.unreadable:
+      lines.append(
+        f"{len(self.unreadable):,} that cannot be read are left out:"
+        f" {listed(self.unreadable)}"
+      )
+    scores = self.summary
+    if scores is None:
+      lines.append(
+        "no listing has a category that the model knows: nothing to score"
+      )
+      return "\n".join(lines)
+    lines.append(
+      f"{scores['rows']:,} scored, {scores['without_category']:,} without a"
+      f" category and {scores['unknown_category']:,} of one that training lacks"
+      f" left out; {scores['classes_with_support']:,} of {scores['classes']:,}"
+      " categories have scored listings"
+    )
+    lines += [
+      f"{shown:9} {with_interval(scores[name], scores['interval'][name])}"
+      for name, shown in labels.SHOWN.items()
+    ]
+    return "\n".join(lines)
+
+  def _repr_html_(self) -> str:
+    return f"<pre>{html.escape(str(self))}</pre>"  # not a line a listing
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ListingPredictions(Result):
+  """The likeliest categories of single listings.
+
+  names: what each listing is, for people. categories: the likeliest of each,
+  best first. probability_NK: theirs.
+  """
+
+  names: list[str]
+  categories: list[list[str]]
+  probability_NK: np.ndarray
+
+  def to_dict(self) -> dict[str, Any]:
+    return {
+      "names": self.names,
+      "categories": self.categories,
+      "probabilities": self.probability_NK.tolist(),
+    }
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns a line for each listing and category."""
+    return [
+      {"listing": name, "category": category, "probability": probability}
+      for name, line, probabilities in zip(
+        self.names, self.categories, self.probability_NK.tolist(), strict=True
+      )
+      for category, probability in zip(line, probabilities, strict=True)
+    ]
+
+  def __str__(self) -> str:
+    lines = []
+    for name, categories, probabilities in zip(
+      self.names, self.categories, self.probability_NK, strict=True
+    ):
+      lines.append(name)
+      lines += [
+        f"  {probability:7.2%}  {_leaf(path)}  ({path})"
+        for path, probability in zip(categories, probabilities, strict=True)
+      ]
+    return "\n".join(lines)
+
+
+def _leaf(path: str) -> str:
+  """A category's own name, without those above it."""
+  return path.rsplit(" > ", 1)[-1]

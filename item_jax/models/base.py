@@ -1,0 +1,143 @@
+"""States what objectives, tasks and embeddings need to know of a model."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+
+from item_jax.batch import Batch
+from item_jax.config import Config
+from item_jax.models.layers import TransformerConfig
+from item_jax.models.passes import Pass
+
+# Batch norm's running statistics: an entry of params that no gradient moves.
+BATCH_STATS = "statistics"
+
+
+class Vocabulary(Protocol):
+  """What models and objectives read of a tokenizer."""
+
+  @property
+  def size(self) -> int:
+    """Ids go from 0 to size - 1, special tokens included."""
+    ...
+
+  @property
+  def pad(self) -> int: ...
+  @property
+  def cls(self) -> int: ...
+  @property
+  def sep(self) -> int: ...
+  @property
+  def mask(self) -> int: ...
+  @property
+  def special(self) -> tuple[int, ...]:
+    """Ids of all special tokens, ascending."""
+    ...
+
+
+class Network(NamedTuple):
+  """A model as others see it; every function is pure.
+
+  init(key) -> params, of all that an embedding needs and nothing more.
+  features(params, batch, *, train, key) -> (float32 [B,D], batch_stats): what
+    the embedding is made of; `batch_stats` as in `objectives.base`.
+  """
+
+  module: Any  # linen; an objective may call methods that it knows
+  init: Callable
+  features: Callable
+  dims: int  # D
+  sequence: str  # how long what it reads of a pair is, in words
+  # Forward, of a pair; what lies outside of them adds to `embed_flops`.
+  passes: tuple[Pass, ...] = ()
+  other_flops: float = 0.0
+  modality: str | None = None  # "image" or "title", where it sees only that
+  # The option that makes it need the whole batch in one piece, if any.
+  whole_batch: str = ""
+
+  @property
+  def embed_flops(self) -> float:
+    """FLOPs of the embedding of a pair."""
+    return sum((one.flops for one in self.passes), 0.0) + self.other_flops
+
+  def embed(self, params, batch: Batch):
+    """float32 [B,D], not yet of unit length."""
+    return self.features(params, batch, train=False)[0]
+
+
+def example_batch(config: Config, rows: int = 1) -> Batch:
+  """A Batch of the right shapes, of zeros."""
+  m = config.model
+  return Batch(
+    image_BHWC=np.zeros((rows, m.image_size, m.image_size, 3), np.uint8),
+    tokens_BT=np.zeros((rows, m.max_title_tokens), np.int32),
+    has_image_B=np.ones((rows,), bool),
+    has_title_B=np.ones((rows,), bool),
+    product_B=np.arange(rows, dtype=np.uint32),
+    title_B=np.arange(rows, dtype=np.uint32),
+    category_B=np.zeros((rows,), np.uint32),
+    bad_B=np.zeros((rows,), bool),
+  )
+
+
+def padded_vocab_size(config: Config, vocabulary: Vocabulary) -> int:
+  """Rows of the token table: the vocabulary, padded."""
+  multiple = config.model.vocab_pad_multiple
+  return -(-vocabulary.size // multiple) * multiple
+
+
+def num_patches(config: Config) -> int:
+  """How many patches an image is cut into."""
+  return (config.model.image_size // config.model.patch) ** 2
+
+
+def encoder_config(
+  config: Config, attention: str, **changes
+) -> TransformerConfig:
+  """The encoder of `config.model`, with `changes` to its fields."""
+  m = config.model
+  fields = {
+    "layers": m.layers,
+    "width": m.width,
+    "heads": m.heads,
+    "mlp": m.mlp,
+    "dropout": m.dropout,
+    "norm": m.norm,
+    "activation": m.activation,
+    "epsilon": m.epsilon,
+    "init_std": m.init_std,
+    "dtype": jnp.dtype(m.dtype),
+    "attention": attention,
+    "remat": m.remat,
+  }
+  return TransformerConfig(**(fields | changes))
+
+
+def make_init(config: Config, module, method: str = "embed") -> Callable:
+  """key -> params that `method` of a linen module touches."""
+
+  def init(key):
+    made = module.init(key, example_batch(config), method=method)
+    return dict(made["params"])
+
+  return init
+
+
+def make_features(module, method: str = "embed", **options) -> Callable:
+  """`Network.features` of a linen module without running statistics."""
+
+  def features(params, batch, *, train, key=None):
+    rngs = {"rngs": {"dropout": key}} if train and key is not None else {}
+    embedding_BD = module.apply(
+      {"params": params},
+      batch,
+      deterministic=not train,
+      method=method,
+      **rngs,
+      **options,
+    )
+    return embedding_BD, {}
+
+  return features

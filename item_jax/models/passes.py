@@ -1,0 +1,70 @@
+"""Counts the work and the memory of one pass of a pair through an encoder."""
+
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+
+from item_jax.models import cost, memory
+from item_jax.models.layers import TransformerConfig
+
+
+class Pass(Protocol):
+  """What a pair costs in one pass through an encoder."""
+
+  @property
+  def flops(self) -> float:
+    """Forward FLOPs; a multiply-add counts as two."""
+    ...
+
+  @property
+  def attention_shape(self) -> tuple[int, int, int, bool] | None:
+    """(positions, heads, depth, causal); None without attention."""
+    ...
+
+  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+    """(kept until the backward pass, beside it while gradients are taken).
+
+    Args:
+      attention: "xla" or "cudnn".
+      bits: bytes that dropout keeps of the bits for each number.
+    """
+    ...
+
+
+class EncoderPass(NamedTuple):
+  """A pass through a transformer."""
+
+  encoder: TransformerConfig
+  positions: int
+  num_patches: int = 0  # among the positions
+  patch_pixels: int = 0
+
+  @property
+  def flops(self) -> float:
+    e = self.encoder
+    encoder = cost.encoder_flops(
+      e.layers, positions=self.positions, width=e.width, mlp=e.mlp
+    )
+    return float(encoder + 2 * self.num_patches * self.patch_pixels * e.width)
+
+  @property
+  def attention_shape(self) -> tuple[int, int, int, bool]:
+    e = self.encoder
+    return self.positions, e.heads, e.width // e.heads, e.causal
+
+  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+    e = self.encoder
+    itemsize = jnp.dtype(e.dtype).itemsize
+    kept, working = memory.encoder_bytes(
+      e.layers,
+      positions=self.positions,
+      width=e.width,
+      mlp=e.mlp,
+      heads=e.heads,
+      itemsize=itemsize,
+      attention=attention,
+      dropped=bits + itemsize if e.dropout else 0,
+      remat=e.remat,
+    )
+    # The patches, as the first product reads them.
+    return kept + self.num_patches * self.patch_pixels * itemsize, working

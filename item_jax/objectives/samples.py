@@ -1,0 +1,66 @@
+"""Samples the rows that chance-level losses are estimated from."""
+
+import contextlib
+
+import numpy as np
+
+from item_jax.config import Config
+from item_jax.data.images import BadImage, load_square
+from item_jax.data.records import Store
+from item_jax.data.tokenizer import Tokenizer
+from item_jax.data.unreadable import readable
+from item_jax.objectives import chance
+
+_TITLES = 20_000
+_IMAGES = 1_024
+
+
+def titles(
+  store: Store, split: str, tokenizer: Tokenizer, max_title_tokens: int
+) -> np.ndarray:
+  """int32 [rows, max_title_tokens], evenly spread over the split."""
+  source = store.source(split)
+  records = readable(source, _spread(len(source), _TITLES))
+  rows = [
+    tokenizer.encode(record.title, max_title_tokens) for record in records
+  ]
+  return np.stack(rows)
+
+
+def rival_chance(
+  config: Config,
+  store: Store,
+  split: str,
+  tokenizer: Tokenizer,
+  *,
+  complete: bool,
+) -> float:
+  """`chance.rival_chance` of rows with both modalities, or else with any."""
+  source = store.source(split)
+  rows, seen = [], 0
+  for record in readable(source, _spread(len(source), _TITLES)):
+    seen += 1
+    tokens_T = tokenizer.encode(record.title, config.model.max_title_tokens)
+    title = tokens_T.tobytes() if tokens_T[0] != tokenizer.pad else None
+    has = (bool(record.image), title is not None)
+    if all(has) if complete else any(has):
+      rows.append((record.product_id, title))
+  return chance.rival_chance(
+    rows, fraction=len(rows) / seen, batch_size=config.batch_size
+  )
+
+
+def images(store: Store, split: str, size: int) -> np.ndarray:
+  """uint8 [rows, size, size, 3], of rows that have an image."""
+  source = store.source(split)
+  found = [np.zeros((0, size, size, 3), np.uint8)]
+  for record in readable(source, _spread(len(source), _IMAGES)):
+    if record.image:
+      with contextlib.suppress(BadImage):
+        found.append(load_square(record.image, size)[None])
+  return np.concatenate(found)
+
+
+def _spread(size: int, most: int) -> np.ndarray:
+  """At most `most` row numbers, evenly spread over the split."""
+  return np.unique(np.linspace(0, size - 1, min(size, most)).astype(int))

@@ -1,0 +1,81 @@
+"""Baselines are scored for the category as all other systems are."""
+
+import json
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from item_jax.comparison import baselines
+from item_jax.data.records import Record
+
+CLASSES = ("Mugs", "Vases", "Hats")
+
+
+class Listings:
+  """A store of three splits; one modality shows the category, the other does
+  not."""
+
+  def __init__(self, shown_by: str):
+    self._shown_by = shown_by
+    self._random = np.random.default_rng(0)
+
+  def source(self, split: str) -> list[Record]:
+    size = {"train": 60, "val": 15, "test": 24}[split]
+    return [self._record(split, number) for number in range(size)]
+
+  def _record(self, split, number):
+    kind = number % 3
+    words = [f"w{n}" for n in self._random.integers(0, 4, 3)]
+    pixels_HWC = np.full((32, 32, 3), 128, np.uint8)
+    if self._shown_by == "title":
+      words[number % 2] = f"{CLASSES[kind].lower()}{number % 4}"
+    else:
+      pixels_HWC[:, :, kind] = 20
+    return Record(
+      f"{split}{number}",
+      f"{split}p{number // 2}",
+      " ".join(words),
+      CLASSES[kind],
+      simplejpeg.encode_jpeg(pixels_HWC, quality=90),
+    )
+
+
+def scores(tmp_path, kind, shown_by, splits=("train", "val", "test")) -> dict:
+  baselines.score_baseline(tmp_path, kind, Listings(shown_by), splits)
+  return json.loads((tmp_path / "scores.json").read_text())
+
+
+@pytest.mark.parametrize(
+  ("kind", "shown_by", "right"),
+  [
+    ("tfidf", "title", 1.0),
+    ("thumbnail", "image", 1.0),
+    # All images are equal: the same class is predicted for every listing.
+    ("thumbnail", "title", 1 / 3),
+  ],
+)
+def test_the_modality_that_shows_the_category_finds_it(
+  tmp_path, kind, shown_by, right
+):
+  found = scores(tmp_path, kind, shown_by)
+  assert found["cells"]["category/accuracy"] == pytest.approx(right)
+  assert found["counts"]["category"]["rows"] == 24
+  # All classes right, or one of them with a precision of 1/3.
+  f1 = 1.0 if right == 1 else (2 * 1 / 3 / (1 + 1 / 3)) / 3
+  assert found["cells"]["category/macro_f1"] == pytest.approx(f1)
+
+
+def test_a_catalogue_without_titles_has_vectors_of_zeros(tmp_path):
+  assert baselines.title_vectors([""] * 8).shape == (8, 1)
+  assert not baselines.title_vectors([""] * 8).any()
+
+
+def test_a_catalogue_without_categories_is_only_searched(tmp_path):
+  found = scores(tmp_path, "tfidf", "title", ("test",))
+  assert found["cells"].keys() == {
+    "both/recall@10",
+    "both/map@10",
+    "title/recall@10",
+    "title/map@10",
+  }

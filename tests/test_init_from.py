@@ -1,0 +1,141 @@
+"""Laws of starting from another run, or from weights of another project."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import listings
+import numpy as np
+import pytest
+import tiny_run
+from safetensors.numpy import save_file
+
+from item_jax.config import Config
+from item_jax.data.tokenizer import load_tokenizer
+from item_jax.errors import UserError
+from item_jax.training import init_from
+from item_jax.training.loop import train
+from item_jax.training.restore import Restored, restore
+
+P = Path("P")
+
+
+def source(params, categories=()):
+  run = SimpleNamespace(categories=categories)
+  return Restored(run=run, task=None, params=params, step=3)
+
+
+def ones(*shape):
+  return np.ones(shape, np.float32)
+
+
+def zeros(*shape):
+  return np.zeros(shape, np.float32)
+
+
+def take(theirs, ours, core=("body",), *, categories=((), ())):
+  there, here = categories
+  return init_from._take(P, source(theirs, there), core, here, ours)
+
+
+def test_what_fits_is_taken_and_the_rest_is_named():
+  theirs = {"body": {"a": ones(3)}, "old_head": ones(2)}
+  ours = {"body": {"a": zeros(3)}, "new_head": zeros(4)}
+  params, said = take(theirs, ours)
+  np.testing.assert_array_equal(params["body"]["a"], 1)
+  np.testing.assert_array_equal(params["new_head"], 0)
+  assert "made new: new_head; not used: old_head" in said
+
+
+@pytest.mark.parametrize(
+  ("there", "taken"), [(("mugs", "hats"), 1), (("mugs", "caps"), 0)]
+)
+def test_a_head_of_other_categories_is_made_new(there, taken):
+  theirs = {"body": ones(3), "category_head": {"kernel": ones(3, 2)}}
+  ours = {"body": zeros(3), "category_head": {"kernel": zeros(3, 2)}}
+  params, _ = take(theirs, ours, categories=(there, ("mugs", "hats")))
+  np.testing.assert_array_equal(params["category_head"]["kernel"], taken)
+
+
+def test_a_head_is_taken_whole_or_not_at_all():
+  theirs = {"body": ones(3), "head": {"first": ones(2), "second": ones(2)}}
+  ours = {"body": zeros(3), "head": {"other": zeros(2), "second": zeros(2)}}
+  params, said = take(theirs, ours)
+  np.testing.assert_array_equal(params["head"]["second"], 0)
+  assert "made new: head; not used: head" in said
+
+
+def test_positions_are_stretched():
+  rows = np.arange(10, dtype=np.float32).reshape(5, 2)
+  ours = {"position": zeros(3, 2), "image_tower": {"position": zeros(10, 2)}}
+  theirs = {"position": rows, "image_tower": {"position": rows}}
+  params, _ = take(theirs, ours, core=tuple(ours))
+  np.testing.assert_array_equal(params["position"], rows[:3])
+  tower = params["image_tower"]["position"]
+  np.testing.assert_array_equal(tower[0], rows[0])  # the class token's
+  # A grid of 2 x 2 becomes one of 3 x 3: its middle is the mean.
+  np.testing.assert_allclose(tower[5], rows[1:].mean(0), rtol=1e-6)
+
+
+def test_another_network_is_refused_with_both_shapes():
+  theirs = {"body": ones(3), "title_position": ones(8, 4)}
+  ours = {"body": zeros(5), "title_position": zeros(6, 7), "more": zeros(2)}
+  with pytest.raises(UserError) as error:
+    take(theirs, ours, core=tuple(ours))
+  for words in (
+    "body: [5] here, [3] there",
+    "title_position: [6, 7] here, [8, 4] there",
+    "more: [2] here, not there",
+  ):
+    assert words in str(error.value)
+
+
+def test_options_and_words_that_mean_another_thing_are_refused():
+  config, other = Config(), Config()
+  other.model.epsilon = 1e-5
+  words = SimpleNamespace(fingerprint="a" * 64)
+  run = SimpleNamespace(config=other, tokenizer=words)
+  theirs = Restored(run=run, task=None, params=None, step=0)
+  with pytest.raises(UserError, match=r"epsilon: 1e-06 here, 1e-05 there"):
+    init_from._check_meaning(P, theirs, config, words)
+  own = SimpleNamespace(fingerprint="b" * 64)
+  with pytest.raises(UserError, match=r"a{12}, .* b{12}:"):
+    init_from._check_meaning(P, theirs, config, own)
+
+
+def test_weights_of_another_project_on_a_split_mesh(
+  tiny_data, tmp_path, caplog
+):
+  tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
+  sizes = {"width": 32, "mlp": 64, "layers": 1, "positions": 40}
+  rng = np.random.default_rng(0)
+  tensors = {
+    name: rng.normal(size=shape).astype(np.float32)
+    for name, shape in listings.bert(words=tokenizer.size, **sizes).items()
+  }
+  folder = tmp_path / "bert"
+  folder.mkdir()
+  save_file(tensors, folder / "model.safetensors")
+  said = {"model_type": "bert", "num_attention_heads": 2}
+  (folder / "config.json").write_text(json.dumps(said))
+  config = tiny_run.get_config("plain")
+  config.data.path = str(tiny_data)
+  config.steps, config.start_from = 0, str(folder)
+  config.evaluators = ()
+  config.model.epsilon = 1e-12
+  config.mesh.fsdp = 2
+  workdir = tmp_path / "run"
+  caplog.set_level("INFO")
+  train(config, workdir)
+  assert "made new: " in caplog.text
+  first = restore(workdir)
+  table = tensors["bert.embeddings.word_embeddings.weight"]
+  np.testing.assert_array_equal(first.params["word"][: len(table)], table)
+  # Killed after run.json, before the checkpoint: it starts from there again.
+  shutil.rmtree(workdir / "checkpoints")
+  train(config, workdir)
+  jax.tree.map(
+    np.testing.assert_array_equal, first.params, restore(workdir).params
+  )

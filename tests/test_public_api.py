@@ -1,0 +1,157 @@
+"""The public interface: what a notebook does, step by step."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import item_jax
+
+TINY = Path(__file__).parent / "helpers" / "tiny_run.py"
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_data) -> item_jax.Dataset:
+  return item_jax.open_dataset(tiny_data)
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_data, tmp_path_factory) -> Path:
+  folder = tmp_path_factory.mktemp("api") / "run"
+  config = item_jax.load_config(f"{TINY}:short", data__path=tiny_data)
+  run = item_jax.train(config, folder)
+  assert (run.step, Path(run.workdir)) == (8, folder)
+  assert "both/recall@10" in run.metrics  # it is evaluated by default
+  return folder
+
+
+@pytest.fixture(scope="module")
+def model(workdir) -> item_jax.Embedder:
+  return item_jax.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def exports(workdir, dataset) -> dict[str, item_jax.Export]:
+  return {
+    split: item_jax.export(
+      workdir, data=dataset, split=split, out=workdir.parent / split
+    )
+    for split in ("train", "test")
+  }
+
+
+def test_each_name_is_there_and_nothing_else_is_promised():
+  for name in item_jax.__all__:
+    assert getattr(item_jax, name) is not None
+  assert set(item_jax.__all__) <= set(dir(item_jax))
+  assert sorted(item_jax._HOME) == item_jax.__all__ == sorted(item_jax.__all__)
+  with pytest.raises(AttributeError, match="no attribute 'embeddings'"):
+    item_jax.embeddings  # noqa: B018
+
+
+def test_a_type_checker_sees_the_same_homes():
+  tree = ast.parse(Path(item_jax.__file__).read_text())
+  (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+  seen = {
+    alias.name: node.module.removeprefix("item_jax.")
+    for node in block.body
+    for alias in node.names
+  }
+  assert seen == item_jax._HOME
+  assert (Path(item_jax.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize(
+  ("use", "absent"),
+  [
+    ("dir(item_jax), item_jax.UserError", {"jax", "numpy"}),
+    ("item_jax.score, item_jax.search, item_jax.open_export", {"jax"}),
+    ("item_jax.fuse, item_jax.probe, item_jax.baselines", {"jax"}),
+    ("item_jax.score, item_jax.fuse, item_jax.probe", {"sklearn", "pandas"}),
+    ("item_jax.open_dataset, item_jax.load_config", {"jax"}),
+  ],
+)
+def test_a_name_imports_what_it_needs(use, absent):
+  code = f"import sys, item_jax; {use}; print({absent!r} & set(sys.modules))"
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert done.stdout == "set()\n"
+
+
+def test_a_config_is_read_and_overridden():
+  config = item_jax.load_config(
+    f"{TINY}:clip", steps=7, optim__lr=3e-4, data__path="d", task="contrastive"
+  )
+  assert (config.steps, config.optim.lr) == (7, 3e-4)
+  assert config.model.name == "clip"
+  named = item_jax.load_config("item_tiny", steps=9)
+  assert isinstance(named, item_jax.Config)
+  assert named.steps == 9
+  with pytest.raises(item_jax.UserError, match="Field speed not found"):
+    item_jax.load_config(TINY, optim__speed=1)
+  with pytest.raises(item_jax.UserError, match="nowhere"):
+    item_jax.load_config("nowhere")
+
+
+def test_a_split_is_embedded_as_its_export(model, dataset, exports):
+  export = exports["test"]
+  vectors = model.embed_split(dataset, "test", batch_size=16)
+  np.testing.assert_allclose(vectors, export.vectors, atol=1e-5)
+  assert len(export) == dataset.sizes["test"] == export.meta["rows"]
+  frame = export.to_frame()
+  assert frame["id"].tolist() == export.items.ids
+  listings = list(dataset.source("test"))[:3]
+  by_title = model.embed(titles=[record.title for record in listings])
+  split = model.embed_split(dataset, "test", modality="title")
+  np.testing.assert_allclose(by_title, split[:3], atol=1e-5)
+  with pytest.raises(item_jax.UserError, match="no split 'other'"):
+    model.embed_split(dataset, "other")
+
+
+def test_an_export_is_searched_scored_and_probed(exports):
+  export = item_jax.open_export(exports["test"].path)
+  found = item_jax.search(export.vectors, export.items.ids, k=3)
+  assert found.rows_QK.shape == found.scores_QK.shape == (len(export), 3)
+  frame = found.to_frame()
+  assert frame.columns.tolist() == ["query", "rank", "row", "score"]
+  assert len(frame) == 3 * len(export)
+  scores = item_jax.score(export, k=(1, 10), bootstrap=20)
+  again = item_jax.score(
+    export.vectors, export.to_frame(), k=(1, 10), bootstrap=20
+  )
+  assert scores.to_dict() == again.to_dict()
+  probe = item_jax.probe(exports["train"], None, export, bootstrap=0)
+  assert set(probe.to_frame()["classifier"]) == {"knn", "logistic"}
+  assert probe["knn"]["accuracy"] == probe.predictions["knn"].correct_Q.mean()
+  assert "<table>" in probe._repr_html_()
+
+
+def test_two_exports_are_fused_with_and_without_a_folder(exports, tmp_path):
+  export = exports["test"]
+  fused = item_jax.fuse(export, export, image_weight=0.5)
+  assert fused.out is None
+  assert fused.items == export.items
+  written = item_jax.fuse(export.path, export.path, out=tmp_path / "fused")
+  np.testing.assert_array_equal(written.vectors, fused.vectors)
+  opened = item_jax.open_export(tmp_path / "fused")
+  np.testing.assert_array_equal(opened.vectors, fused.vectors)
+  assert item_jax.score(fused.vectors, fused.items).summary["queries"] > 0
+
+
+def test_the_baselines_need_no_model(dataset, tiny_data):
+  for baseline in (item_jax.baselines.tfidf, item_jax.baselines.thumbnail):
+    scores = baseline(dataset, "test", k=10, bootstrap=0)
+    assert isinstance(scores, item_jax.Scores)
+    assert scores.to_dict() == baseline(tiny_data, k=10, bootstrap=0).to_dict()
+    assert 0 < scores["recall@10"] <= 1
+
+
+def test_a_library_prints_nothing(exports, capsys, workdir, dataset):
+  item_jax.score(exports["test"], bootstrap=20)
+  item_jax.export(workdir, data=dataset, split="test", out=exports["test"].path)
+  item_jax.fuse(exports["test"], exports["test"])
+  assert capsys.readouterr().out == ""

@@ -1,0 +1,95 @@
+"""A catalogue may be rows that a program holds: as a table of the same rows."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from shop import FIELDS, make_shop, rejected
+
+from item_jax.errors import UserError
+from item_jax.ingest.catalogue import Catalogue
+from item_jax.ingest.prepare import TooManyRejected, prepare
+
+
+@pytest.fixture
+def shop(tmp_path) -> Path:
+  return make_shop(tmp_path)
+
+
+def rows_of(shop) -> list[dict]:
+  with open(shop / "c.csv", newline="") as file:
+    return list(csv.DictReader(file))
+
+
+def records_of(dataset) -> dict:
+  return {split: list(dataset.source(split)) for split in dataset.sizes}
+
+
+def prepare_rows(shop, rows, **options):
+  options = {"images": shop / "images", "workers": 1} | options
+  return prepare(rows, out=shop / "rows", overwrite=True, **options)
+
+
+def test_rows_become_what_their_table_becomes(shop):
+  table = prepare(
+    shop / "c.csv", images=shop / "images", out=shop / "table", workers=1
+  )
+  expected = records_of(table)
+  rows = rows_of(shop)
+  assert records_of(prepare_rows(shop, rows)) == expected
+  assert records_of(prepare_rows(shop, (row for row in rows))) == expected
+  paths = [{**r, "image": shop / "images" / r["image"]} for r in rows]
+  assert records_of(prepare_rows(shop, paths)) == expected
+  data = [{**r, "image": path.read_bytes()} for r, path in _read(paths)]
+  assert records_of(prepare_rows(shop, data, images=None)) == expected
+
+
+def _read(rows):
+  return [(row, row["image"]) for row in rows]
+
+
+def test_a_data_frame_is_its_rows(shop):
+  pd = pytest.importorskip("pandas")
+  frame = pd.DataFrame(rows_of(shop))
+  frame.loc[3, "title"] = None
+  frame.loc[4, "product_id"] = pd.NA
+  dataset = prepare_rows(shop, frame)
+  assert dataset.catalogue["missing_title"]["all"] == 1
+  assert dataset.sizes == {"train": 14, "val": 14, "test": 12}
+
+
+def test_rows_are_read_with_the_rules_of_a_table(shop):
+  rows = [
+    *rows_of(shop),
+    {"listing_id": 7.0, "title": "n/a", "image": "0.jpg"},
+    {"listing_id": "gone", "image": "gone.jpg"},
+    {"listing_id": "l3", "image": "0.jpg"},
+    ["no", "mapping"],
+  ]
+  dataset = prepare_rows(shop, rows, max_rejected=0.1)
+  assert dataset.counts["read"] == 44
+  assert dataset.catalogue["reading"]["missing"] == {"title": {"n/a": 1}}
+  reasons = {
+    row["row"]: row["reason"] for row in rejected(dataset.path / "rejected.csv")
+  }
+  assert reasons == {
+    "42": "the image file is not there: gone.jpg",
+    "43": "duplicate listing_id",
+    "44": "not a mapping of columns to cells: list",
+  }
+  with pytest.raises(UserError, match=r"product_id in row 1 holds 1e\+16"):
+    prepare_rows(shop, [{"product_id": 1e16, "title": "mug"}])
+  with pytest.raises(TooManyRejected, match="4 of 4 rows"):
+    prepare_rows(shop, [dict.fromkeys(FIELDS, "")] * 4)
+
+
+def test_a_column_may_begin_after_the_first_rows(shop):
+  rows = [{"title": f"mug {n}"} for n in range(200)]
+  rows.append({"title": "mug", "category": "Home > Mugs"})
+  assert [*Catalogue(rows).rows()][-1].category == "Home > Mugs"
+
+
+@pytest.mark.parametrize("rows", [[], [3, 4], iter(())])
+def test_no_rows_are_an_error(shop, rows):
+  with pytest.raises(UserError, match="the catalogue has no rows"):
+    prepare_rows(shop, rows)
