@@ -6,7 +6,7 @@
 #
 # --slow adds the tests that take minutes each. What the tests compile is kept
 # in ~/.cache/item-jax/test-programs (or in JAX_COMPILATION_CACHE_DIR): a first
-# run takes about twice as long as those after it.
+# run takes half as long again as those after it.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
