@@ -72,16 +72,21 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 # The longest first, so that two workers end at about the same time.
 LONGEST = (
-  "test_parity",
   "test_resume",
   "test_front_door",
-  "test_compare",
-  "test_mirror",
-  "test_watchdog",
-  "test_cluster",
   "test_tasks",
+  "test_parity",
+  "test_compare",
   "test_step",
+  "test_watchdog",
   "test_pretrain",
+  "test_plan",
+  "test_item",
+  "test_meshes",
+  "test_saver",
+  "test_export",
+  "test_mirror",
+  "test_cluster",
 )
 
 

@@ -205,9 +205,9 @@ def test_categories_out_of_the_order_of_their_hashes_are_refused(tiny_data):
 
 @pytest.fixture(scope="module")
 def pretrained(tiny_data, tmp_path_factory):
-  """A workdir of six steps of the five objectives."""
+  """A workdir of eight steps of the five objectives, compiled by others too."""
   workdir = tmp_path_factory.mktemp("pretrained") / "run"
-  config = make_config(tiny_data, "plain", steps=6, evaluators=())
+  config = make_config(tiny_data, "short", evaluators=())
   train(config, workdir)
   return workdir
 

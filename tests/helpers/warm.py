@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 # Modules of item_jax that import more than they are worth to most programs.
-_COLD = ("item_jax.__main__", "item_jax.ingest.beam")
+_COLD = ("__main__", "beam")
 # Read when jax is imported; with others of these a process starts cold.
 _READ_AT_IMPORT = ("JAX_", "OMP_", "OPENBLAS_", "PYTHON")
 _READ_LATER = ("JAX_COORDINATOR_PORT",)
@@ -175,7 +175,7 @@ def _import_all() -> None:
   import item_jax
 
   for module in pkgutil.walk_packages(item_jax.__path__, "item_jax."):
-    if not module.name.startswith(_COLD):
+    if not module.name.rpartition(".")[2].startswith(_COLD):
       with contextlib.suppress(ImportError):  # of an extra that is not here
         importlib.import_module(module.name)
   del sys.modules["torch"]
