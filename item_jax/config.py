@@ -246,7 +246,7 @@ def flatten(config: Config) -> dict[str, object]:
     if field.name == "extra":
       for group, options in value.items():
         flat |= {f"extra.{group}.{name}": v for name, v in options.items()}
-    elif dataclasses.is_dataclass(value):
+    elif isinstance(value, Group):
       flat |= {
         f"{field.name}.{name}": v
         for name, v in dataclasses.asdict(value).items()
@@ -267,7 +267,7 @@ def from_flat(flat: dict[str, object]) -> Config:
   flat = {RENAMED.get(name, name): value for name, value in flat.items()}
   for name, spellings in RENAMED_VALUES.items():
     if name in flat:
-      flat[name] = spellings.get(flat[name], flat[name])
+      flat[name] = spellings.get(str(flat[name]), flat[name])
   extra = [name for name in flat if name.startswith("extra.")]
   for name in extra:
     _, group, leaf = name.split(".", 2)

@@ -147,7 +147,7 @@ def make_losses(
       rngs={"dropout": key},
       method="encode",
     )
-    predictions = model.apply(
+    predictions: Any = model.apply(
       {"params": params},
       states_BSD,
       view.masked_tokens.positions_BK,
