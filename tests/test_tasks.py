@@ -118,7 +118,7 @@ def test_names_and_parameters_fit(parts, variant):
 
 
 @pytest.mark.parametrize("variant", sorted({*VARIANTS} - {"roberta_tuned"}))
-def test_a_step_and_embeddings_are_finite_with_missing_modalities(
+def test_steps_and_embeddings_are_finite_with_missing_modalities(
   parts, variant
 ):
   task, initial, batch = parts(variant)
