@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from item_jax.components import MODELS, TASKS
 from item_jax.config_group import (
   ADDED,
   RENAMED,
@@ -12,7 +13,6 @@ from item_jax.config_group import (
   option,
 )
 from item_jax.errors import UserError
-from item_jax.registry import MODELS, TASKS
 
 
 @dataclasses.dataclass

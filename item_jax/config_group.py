@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from item_jax.errors import UserError
 
-PATH = "package.module:attribute"  # how what is outside is named
+PATH = "package.module:NAME"  # how what is outside is named
 # What an option was called in version 0.1, and is called now.
 RENAMED = {
   "max_bad_steps": "max_skipped_steps",

@@ -357,9 +357,9 @@ def test_what_needs_the_whole_batch_refuses_parts_of_it(fields, words):
   ("fields", "words"),
   [
     ({"model.name": "no_such.module:make"}, ["model.name", "'no_such'"]),
-    ({"model.name": "json:make"}, ["model.name", "json has no 'make'"]),
+    ({"model.name": "json:make"}, ["model.name", "json has no make"]),
     ({"objectives": ["json.nothing:f"]}, ["objectives", "json.nothing"]),
-    ({"task": "json:TASK"}, ["task='json:TASK'", "json has no 'TASK'"]),
+    ({"task": "json:TASK"}, ["task=json:TASK", "json has no TASK"]),
   ],
 )
 def test_a_path_that_leads_nowhere_is_named(fields, words):
