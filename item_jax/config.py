@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from item_jax.components import MODELS, TASKS
 from item_jax.config_group import (
   ADDED,
   RENAMED,
@@ -12,7 +13,6 @@ from item_jax.config_group import (
   option,
 )
 from item_jax.errors import UserError
-from item_jax.registry import MODELS, TASKS
 
 
 @dataclasses.dataclass
@@ -250,7 +250,7 @@ def flatten(config: Config) -> dict[str, object]:
     if field.name == "extra":
       for group, options in value.items():
         flat |= {f"extra.{group}.{name}": v for name, v in options.items()}
-    elif dataclasses.is_dataclass(value):
+    elif isinstance(value, Group):
       flat |= {
         f"{field.name}.{name}": v
         for name, v in dataclasses.asdict(value).items()
@@ -271,7 +271,7 @@ def from_flat(flat: dict[str, object]) -> Config:
   flat = {RENAMED.get(name, name): value for name, value in flat.items()}
   for name, spellings in RENAMED_VALUES.items():
     if name in flat:
-      flat[name] = spellings.get(flat[name], flat[name])
+      flat[name] = spellings.get(str(flat[name]), flat[name])
   extra = [name for name in flat if name.startswith("extra.")]
   for name in extra:
     _, group, leaf = name.split(".", 2)

@@ -1,9 +1,9 @@
 """Checks a Config before anything is built; errors name both sides."""
 
+from item_jax.components import TASKS
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_group import PATH, check_limits
 from item_jax.errors import UserError
-from item_jax.registry import TASKS
 
 # What validation measures; a task may measure some of them only.
 MEASURES = (

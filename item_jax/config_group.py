@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from item_jax.errors import UserError
 
-PATH = "package.module:attribute"  # how what is outside is named
+PATH = "package.module:NAME"  # how what is outside is named
 # What an option was called in version 0.1, and is called now.
 RENAMED = {
   "max_bad_steps": "max_skipped_steps",
@@ -52,6 +52,7 @@ def fraction(default: float, **limits: Any) -> Any:
   return option(default, **(low | high | limits))
 
 
+@dataclasses.dataclass
 class Group:
   """A group of options: a dataclass that knows its own fields and types.
 
@@ -59,7 +60,7 @@ class Group:
   not a run with the defaults.
   """
 
-  def __setattr__(self, name: str, value) -> None:
+  def __setattr__(self, name: str, value: Any) -> None:
     kinds = _kinds(type(self))
     group = self._group()
     if group + name in RENAMED:
@@ -80,7 +81,8 @@ class Group:
         f"{group}{name}={value!r} is a {type(value).__name__}, expected"
         f" {kind.__name__}"
       )
-    if kind is tuple and not all(isinstance(x, str) for x in value):
+    strings = kind is not tuple or all(isinstance(x, str) for x in value)
+    if not strings:
       raise UserError(f"{group}{name}={value!r}: expected a tuple of strings")
     super().__setattr__(name, _present_value(group + name, value))
 

@@ -1,83 +1,39 @@
-"""Names models, objectives and tasks, and finds those of other packages."""
+"""Looks up objects by a short name, or in other packages by a dotted path."""
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from item_jax.errors import UserError
 
-# What each name stands for: "module:attribute", imported when it is needed.
-MODELS = {
-  "item": "item_jax.models.item:make_network",
-  "resnet50": "item_jax.models.resnet:make_network",
-  "roberta": "item_jax.models.roberta:make_network",
-  "clip": "item_jax.models.clip:make_network",
-}
-OBJECTIVES = {
-  "item": "item_jax.objectives.item:make_objective",
-  "align": "item_jax.objectives.align:make_objective",
-  "category": "item_jax.objectives.category:make_objective",
-  "mlm": "item_jax.objectives.mlm:make_objective",
-  "contrastive": "item_jax.objectives.contrastive:make_objective",
-}
 
-
-class TaskSpec(NamedTuple):
-  """What a run trains.
-
-  objectives: names of `OBJECTIVES` or dotted paths; their losses are added.
-  model: the only model it trains; None for any.
-  labelled: it tells the leaf categories of the training split apart.
-  """
-
-  objectives: tuple[str, ...]
-  model: str | None = None
-  labelled: bool = False
-
-
-TASKS = {
-  "item": TaskSpec(("item", "align"), model="item"),
-  "category": TaskSpec(("category",), labelled=True),
-  "mlm": TaskSpec(("mlm",), model="roberta"),
-  "contrastive": TaskSpec(("contrastive",), model="clip"),
-}
-
-
-def resolve(name: str, known: Mapping[str, Any], *, option: str) -> Any:
-  """Finds what a name or a dotted path stands for.
+def look_up(name: str, known: Mapping[str, Any], *, option: str) -> Any:
+  """Returns the object that a name stands for.
 
   Args:
-    name: a key of `known`, or "package.module:attribute".
-    known: names and what they stand for: an object, or a dotted path.
-    option: what the name was given as, for the message.
+    name: one of `known`, or "package.module:NAME" for an object of any package
+      that Python can import.
+    known: {short name: object}.
+    option: the flag or field that the name was given to, for errors.
 
   Raises:
-    UserError: neither is there.
+    UserError: there is no such name, module or object.
   """
-  found = known.get(name, name)
-  if not isinstance(found, str):
-    return found
-  module, colon, attribute = found.partition(":")
-  if not colon:
+  if name in known:
+    return known[name]
+  module, colon, attribute = name.partition(":")
+  if not colon or not module:
     raise UserError(
-      f"{option}={name!r}: known are {', '.join(known)}, or give"
-      " package.module:attribute"
+      f"{option}={name}: expected one of {', '.join(known)}, or"
+      " package.module:NAME"
     )
   try:
-    holder = importlib.import_module(module)
-  except ModuleNotFoundError as error:
-    # Something else that the module imports may be what is missing.
-    if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-      raise
-    raise UserError(
-      f"{option}={name!r}: there is no module {error.name!r} on Python's path;"
-      " is its package installed, or its folder in PYTHONPATH?"
-    ) from error
-  if not hasattr(holder, attribute):
-    raise UserError(f"{option}={name!r}: {module} has no {attribute!r}")
-  return getattr(holder, attribute)
-
-
-def find_task(name: str) -> TaskSpec:
-  """The task of that name or dotted path, or UserError."""
-  return resolve(name, TASKS, option="task")
+    found = importlib.import_module(module)
+  except ImportError as error:
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+      hint = "; is its package installed, or its folder in PYTHONPATH?"
+    raise UserError(f"{option}={name}: {error}{hint}") from error
+  if not hasattr(found, attribute):
+    raise UserError(f"{option}={name}: {module} has no {attribute}")
+  return getattr(found, attribute)

@@ -137,7 +137,7 @@ def test_classes_must_ascend(classes):
     category.make_loss(None, classes_C=classes)
 
 
-def test_the_floor_is_the_entropy_of_the_classes():
+def test_the_chance_level_is_the_entropy_of_the_classes():
   assert chance.category_chance([2, 2]) == pytest.approx(math.log(2))
   expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
   assert chance.category_chance([3, 0, 1]) == pytest.approx(expected)

@@ -59,18 +59,18 @@ def title_states(model, params, batch):
 
 
 def test_late_fusion_is_a_mean_of_cosines():
-  """Both cosines are .6, so the score is .6 for every share."""
+  """Both cosines are .6, so the score is .6 for every weight."""
   u, v = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
   there = np.ones(1, bool)
   for other_u, other_v in (
     ([[0.6, 0.8]], [[0.8, 0.6]]),
     ([[0.6, -0.8]], [[-0.8, 0.6]]),
   ):
-    for share in (0.0, 0.3, 0.5, 1.0):
-      a = late_fusion(u, v, there, there, share)
+    for weight in (0.0, 0.3, 0.5, 1.0):
+      a = late_fusion(u, v, there, there, weight)
       # Lengths play no part: the vectors are made units first.
       b = late_fusion(
-        3.0 * jnp.array(other_u), 0.2 * jnp.array(other_v), there, there, share
+        3.0 * jnp.array(other_u), 0.2 * jnp.array(other_v), there, there, weight
       )
       assert a.shape == (1, 4)
       np.testing.assert_allclose((a * b).sum(), 0.6, atol=1e-6)
@@ -84,7 +84,7 @@ def test_the_embedding_is_the_fusion_of_both_vectors(params):
   model, batch = make_model(), tiny.make_batch()
   image, title = (np.array(x) for x in both(model, params, batch))
   assert image.shape == title.shape == (8, LENGTH)
-  embed = functools.partial(model.apply, share=0.3, method="embed")
+  embed = functools.partial(model.apply, image_weight=0.3, method="embed")
   got = np.asarray(jax.jit(embed)({"params": params}, batch))
   image /= np.linalg.norm(image, axis=1, keepdims=True)
   title /= np.linalg.norm(title, axis=1, keepdims=True)
@@ -92,7 +92,7 @@ def test_the_embedding_is_the_fusion_of_both_vectors(params):
   np.testing.assert_allclose(got @ got.T, want, atol=1e-5)
 
 
-def test_missing_sides_are_not_looked_at_and_nothing_is_nan(params):
+def test_missing_modalities_are_not_read_and_nothing_is_nan(params):
   model = make_model()
   has_image = np.array([True, True, False, False] * 2)
   has_title = np.array([True, False, True, False] * 2)
@@ -130,7 +130,7 @@ def test_missing_sides_are_not_looked_at_and_nothing_is_nan(params):
   np.testing.assert_allclose(np.linalg.norm(out, axis=1), lengths, atol=1e-5)
 
 
-def test_a_later_word_changes_no_earlier_state(params):
+def test_a_later_token_changes_no_earlier_state(params):
   batch = tiny.make_batch(lengths=[6] * 8)
   words = batch.tokens_BT.copy()
   words[:, 4] = np.where(words[:, 4] == 7, 8, 7)
@@ -181,7 +181,7 @@ def test_longer_padding_changes_nothing(params):
   )
 
 
-def test_a_tower_sees_its_own_side_alone(params):
+def test_a_tower_sees_only_its_own_modality(params):
   model, batch, other = make_model(), tiny.make_batch(), tiny.make_batch(seed=1)
   image, title = both(model, params, batch)
   new_image, same_title = both(
@@ -203,7 +203,7 @@ def test_quick_gelu_by_hand():
   )
 
 
-def test_units_have_a_slope_at_zero():
+def test_units_have_a_gradient_at_zero():
   rows = jnp.array([[3.0, 4.0], [0.0, 0.0]])
   np.testing.assert_allclose(layers.unit(rows), [[0.6, 0.8], [0, 0]], atol=1e-6)
   slope = jax.grad(lambda x: layers.unit(x)[:, 0].sum())(rows)

@@ -71,7 +71,7 @@ def test_temperature_multiplies_and_stops_at_a_hundred():
   assert float(jax.grad(lambda x: -contrastive.bounded_scale(x))(9.0)) == 0
 
 
-def test_a_row_that_lacks_a_side_takes_no_part():
+def test_a_row_that_lacks_a_modality_takes_no_part():
   a, b = A.copy(), B.copy()
   a[1], b[3] = np.nan, np.inf
   valid = (True, False, True, False)
@@ -113,7 +113,7 @@ def test_duplicates_do_not_push_each_other():
   assert jax.grad(of_row_0)(B, ALONE)[2, 0] > 0  # pushed from a_0
 
 
-def test_who_is_alike():
+def test_which_rows_are_of_the_same_item():
   batch = tiny.make_batch(5)._replace(
     product_B=np.array([1, 2, 1, 3, 4], np.uint32),
     title_B=np.array([5, 6, 7, 6, 6], np.uint32),
@@ -125,7 +125,7 @@ def test_who_is_alike():
   np.testing.assert_array_equal(contrastive.same_item_mask(batch), expected)
 
 
-def test_the_input_says_who_is_alike(tmp_path):
+def test_the_pipelines_hashes_give_rows_of_the_same_item(tmp_path):
   """By product id, and by the words that are left of a title."""
   tokenizer = load_tokenizer(
     spellings.write_bert(tmp_path, ["red mug", "blue vase"])
@@ -234,7 +234,7 @@ def test_planted_duplicates_lower_the_loss_of_the_batch(towers):
   assert loss < repelled - 1e-3
 
 
-def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
+def test_the_chance_level_is_the_loss_of_equal_vectors():
   rng = np.random.default_rng(0)
   size, rows = 12, 40
   product, title = rng.integers(0, 12, rows), rng.integers(0, 8, rows)
@@ -270,7 +270,7 @@ def test_the_floor_is_the_loss_of_vectors_that_are_all_the_same():
   assert floor < 0.8 * math.log(size)
 
 
-def test_rivals_by_hand():
+def test_the_chance_level_of_rivals_by_hand():
   rows = [("p", "a"), ("p", "a"), ("p", None), ("q", "a"), ("q", None)]
   # Alike: three of p, the two of q, and three titled "a", two of them p's.
   alike = 6 + 2 + 6 - 2
@@ -279,7 +279,7 @@ def test_rivals_by_hand():
   assert chance.rival_chance([], fraction=0.0, batch_size=9) == 0
 
 
-def test_whether_a_quarter_is_swapped_is_told_by_its_entropy():
+def test_the_chance_level_of_matching_is_an_entropy():
   assert chance.match_chance(0.25) == pytest.approx(0.5623, abs=1e-4)
   assert chance.match_chance(0.5) == pytest.approx(math.log(2))
   assert chance.match_chance(0.0) == 0

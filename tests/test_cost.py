@@ -177,7 +177,7 @@ def test_peaks(kind, bfloat16, float32):
   assert cost.peak_flops(kind, "float32") == float32
 
 
-def test_words_of_a_title_that_are_hidden():
+def test_how_many_tokens_of_a_title_are_masked():
   assert masking.max_masked_tokens(59, 0.15) == 9
   assert masking.max_masked_tokens(3, 0.15) == 1
   assert masking.num_masked_patches(196, 0.15) == 29

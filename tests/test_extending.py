@@ -95,7 +95,7 @@ def test_a_task_may_be_the_objective_without_the_five(package):
 
   with (package / "colour.py").open("a") as file:
     file.write(
-      "\nfrom item_jax.registry import TaskSpec\n"
+      "\nfrom item_jax.components import TaskSpec\n"
       'TASK = TaskSpec(objectives=("my_package.colour:make_objective",))\n'
     )
   config = Config()

@@ -109,13 +109,13 @@ def test_a_format_is_named_where_the_files_name_does_not_tell(folder):
   [
     (
       {"source": "shopfy"},
-      "--source='shopfy': known are auto, table, shop",
+      "--source=shopfy: expected one of auto, table, shop",
     ),
     ({"source": "my_shap:S"}, "my_shap.*is its package installed"),
-    ({"source": "my_shop.source:S"}, "my_shop.source has no 'S'"),
+    ({"source": "my_shop.source:S"}, "my_shop.source has no S"),
     ({"source": "my_shop.source:read_row"}, "expected a Source"),
-    ({"file_format": "xls"}, "--format='xls': known are csv, tsv"),
-    ({"file_format": "my_shop.format:x"}, "my_shop.format has no 'x'"),
+    ({"file_format": "xls"}, "--format=xls: expected one of csv, tsv"),
+    ({"file_format": "my_shop.format:x"}, "my_shop.format has no x"),
   ],
 )
 def test_a_name_that_leads_nowhere_is_an_error_that_says_so(

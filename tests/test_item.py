@@ -43,7 +43,7 @@ def test_global_predictions_see_g_alone(net):
     assert used.tolist() == [first, first + 2, first + 3], name
 
 
-def test_global_predictions_differ_by_place_and_train_its_table(net):
+def test_global_predictions_differ_by_position_and_train_its_table(net):
   model, params = net
   states = jnp.asarray(encode(model, params, tiny.make_batch()))
 
@@ -75,7 +75,7 @@ def test_longer_padding_leaves_g_unchanged(net):
   )
 
 
-def test_words_and_patches_both_reach_g(net):
+def test_tokens_and_patches_both_reach_g(net):
   model, params = net
   batch = tiny.make_batch()
   before = encode(model, params, batch)[:, 0]
@@ -92,7 +92,7 @@ def test_words_and_patches_both_reach_g(net):
 
 
 @pytest.mark.parametrize("side", ["image", "title"])
-def test_a_missing_side_is_not_looked_at(net, side):
+def test_a_missing_modality_is_not_read(net, side):
   model, params = net
   batch, other = tiny.make_batch(seed=1), tiny.make_batch(seed=2)
   gone = np.zeros(8, bool)
@@ -110,7 +110,7 @@ def test_a_missing_side_is_not_looked_at(net, side):
   assert np.abs(a[:, 0] - whole[:, 0]).max(-1).min() > 1e-3
 
 
-def test_a_missing_photo_is_as_if_the_title_stood_alone(net):
+def test_a_missing_image_is_as_if_the_title_stood_alone(net):
   """The places of the patches take no part, wherever they are put."""
   model, params = net
   batch = tiny.make_batch()._replace(has_image_B=np.zeros(8, bool))
@@ -209,7 +209,7 @@ def test_options_reach_the_network():
     encode(tiny.with_encoder(model, activation="relu"), params, batch)
 
 
-def test_hidden_patches_are_not_seen(net):
+def test_masked_patches_are_not_seen(net):
   model, params = net
   batch = tiny.make_batch()
   hidden = np.zeros((8, tiny.N), bool)

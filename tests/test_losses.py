@@ -55,7 +55,7 @@ def test_pixel_error_of_one_patch():
   assert float(total) == pytest.approx(3.5)
 
 
-def test_pixel_error_is_a_mean_over_patches_not_over_photos():
+def test_pixel_error_is_a_mean_over_patches_not_over_images():
   errors = np.array([[4.0, 0, 0], [1, 1, 1]])
   predicted = np.sqrt(errors)[..., None] * np.ones(5)
   weights = np.array([[1.0, 0, 0], [1, 1, 1]])
@@ -85,7 +85,7 @@ def test_standardised_patches_and_their_floor():
   assert out[2].var() == pytest.approx(1, abs=1e-5)
 
 
-def test_word_floor_by_hand():
+def test_the_chance_level_of_tokens_by_hand():
   # Place 0: 5, 5, 6, 6 (ln 2); place 1: 7, 7 and [SEP]s that don't count (0).
   words = np.array([[5, 7, 3], [5, 7, 3], [6, 3, 0], [6, 3, 0]])
   # Entropies weighted by words, with (m - 1) / 2n added at place 0.
@@ -93,7 +93,7 @@ def test_word_floor_by_hand():
   assert chance.token_chance(words, tiny.SPECIAL) == pytest.approx(expected)
 
 
-def test_pixel_floor_is_the_error_of_the_mean_on_new_photos():
+def test_the_chance_level_of_pixels_is_the_error_of_the_mean_on_new_images():
   rng = np.random.default_rng(0)
   spread = np.array([[1.0, 2], [3, 0]])  # two patches of two pixels
   old = rng.normal(size=(500, 2, 2)) * spread

@@ -176,7 +176,7 @@ def test_where_there_is_no_donor_the_pair_stays_matched():
   np.testing.assert_array_equal(swapped.tokens_BT, batch.tokens_BT)
 
 
-def test_pairs_that_lack_a_side_neither_get_nor_give_titles():
+def test_pairs_that_lack_a_modality_neither_get_nor_give_titles():
   batch = tiny.make_batch(8)._replace(
     has_title_B=np.array([True] * 6 + [False] * 2),
     has_image_B=np.array([False, False] + [True] * 6),

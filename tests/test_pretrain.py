@@ -32,7 +32,7 @@ def look(objective, params, batch, step=0, seed=0):
   return means, view
 
 
-def test_the_photo_of_an_unmatched_pair_counts_for_matching_only(net):
+def test_the_image_of_a_negative_pair_counts_for_matching_only(net):
   model, params = net
   objective = tiny.make_objective(model)
   batch = tiny.make_batch()
@@ -47,7 +47,7 @@ def test_the_photo_of_an_unmatched_pair_counts_for_matching_only(net):
     assert after[name] == before[name], name
 
 
-def test_unmatched_pairs_count_where_asked_for(net):
+def test_negative_pairs_count_where_the_config_keeps_them(net):
   model, params = net
   objective = tiny.make_objective(model, keep_negatives=True)
   _, view = look(objective, params, tiny.make_batch())
@@ -59,7 +59,7 @@ def test_unmatched_pairs_count_where_asked_for(net):
   assert int(dropped["mim"]) == 4 * round(tiny.N * 0.3)
 
 
-def test_a_hidden_word_cannot_change_its_own_prediction(net):
+def test_a_masked_token_cannot_change_its_own_prediction(net):
   model, params = net
   objective = tiny.make_objective(model, mask_fraction=1.0, random_fraction=0.0)
   batch = tiny.make_batch()
@@ -95,7 +95,7 @@ def test_all_losses_are_finite_when_no_pair_matches(net):
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
 
 
-def test_a_missing_side_is_neither_asked_for_nor_matched(net):
+def test_a_missing_modality_is_neither_predicted_nor_matched(net):
   model, params = net
   objective = tiny.make_objective(model, negative_rate=0.0)
   batch = tiny.make_batch()._replace(

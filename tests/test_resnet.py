@@ -145,7 +145,7 @@ def test_it_computes_what_the_definition_says(batch_net):
   close(np.asarray(got), want * REAL[:, None])
 
 
-def test_training_normalises_by_the_rows_with_a_photo(batch_net):
+def test_training_normalises_by_the_rows_with_an_image(batch_net):
   """And moves the running statistics as PyTorch does.
 
   By a tenth, to this batch's mean and its unbiased variance.
@@ -169,7 +169,7 @@ def test_training_normalises_by_the_rows_with_a_photo(batch_net):
     )
 
 
-def test_rows_without_a_photo_are_zero_and_not_looked_at(net):
+def test_rows_without_an_image_are_zero_and_not_read(net):
   model, variables = net
   batch = make_batch()
   first = out, _, _ = train(model, variables, batch)
@@ -182,7 +182,7 @@ def test_rows_without_a_photo_are_zero_and_not_looked_at(net):
   close(again, first, share=0)
 
 
-def test_no_photo_at_all_changes_nothing(net):
+def test_no_image_at_all_changes_nothing(net):
   model, variables = net
   out, changed, slope = train(model, variables, make_batch(np.zeros(8, bool)))
   assert (np.asarray(out) == 0).all()

@@ -40,7 +40,7 @@ def read(model, params, batch):
   )
 
 
-def test_pooling_is_the_mean_over_real_places(params):
+def test_pooling_is_the_mean_over_real_positions(params):
   lengths = [1, 2, 3, 4, 5, 6, 7, 7]
   batch = tiny.make_batch(lengths=lengths)
   states, pooled = read(make_model(), params, batch)
@@ -86,7 +86,7 @@ def test_a_missing_title_is_not_looked_at(params):
   assert np.flatnonzero(np.abs(slope["position"]).max(-1)).tolist() == [0]
 
 
-def test_logits_are_those_of_the_places_within_the_title(params):
+def test_logits_are_those_of_positions_within_the_title(params):
   model = make_model()
   states = read(model, params, tiny.make_batch())[0]
   places = jnp.array([[0, 3]] * 8)

@@ -149,7 +149,7 @@ def test_measures_are_summed_since_the_last_log(parts):
   assert float(report.sums["loss"].compute()) == pytest.approx(losses[3])
 
 
-def test_no_array_of_all_places_times_all_words():
+def test_no_array_of_all_positions_times_all_tokens():
   """Masked places are gathered before the vocabulary: no [B,S,V], no [B,T,V].
 
   In the compiled program every array with an axis of V words is at most a

@@ -118,7 +118,9 @@ def test_names_and_parameters_fit(parts, variant):
 
 
 @pytest.mark.parametrize("variant", sorted({*VARIANTS} - {"roberta_tuned"}))
-def test_a_step_and_embeddings_are_finite_with_missing_sides(parts, variant):
+def test_steps_and_embeddings_are_finite_with_missing_modalities(
+  parts, variant
+):
   task, initial, batch = parts(variant)
   params = initial()
   if "category_head" in params:  # zeros would let no gradient through
@@ -355,9 +357,9 @@ def test_what_needs_the_whole_batch_refuses_parts_of_it(fields, words):
   ("fields", "words"),
   [
     ({"model.name": "no_such.module:make"}, ["model.name", "'no_such'"]),
-    ({"model.name": "json:make"}, ["model.name", "json has no 'make'"]),
+    ({"model.name": "json:make"}, ["model.name", "json has no make"]),
     ({"objectives": ["json.nothing:f"]}, ["objectives", "json.nothing"]),
-    ({"task": "json:TASK"}, ["task='json:TASK'", "json has no 'TASK'"]),
+    ({"task": "json:TASK"}, ["task=json:TASK", "json has no TASK"]),
   ],
 )
 def test_a_path_that_leads_nowhere_is_named(fields, words):

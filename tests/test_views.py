@@ -32,7 +32,7 @@ def box(top, left, tall, wide, rows=4):
   return [np.full(rows, x, np.float32) for x in (top, left, tall, wide)]
 
 
-def test_the_whole_part_is_the_photo():
+def test_the_whole_part_is_the_image():
   out = cut(photos(), *box(0, 0, 1, 1))
   assert out.dtype == np.uint8
   np.testing.assert_array_equal(out, photos())
@@ -65,7 +65,7 @@ def test_rows_and_columns_are_not_mixed_up():
   )
 
 
-def test_outside_the_photo_is_white():
+def test_outside_the_image_is_white():
   black = np.zeros((4, H, W, 3), np.uint8)
   out = np.asarray(cut(black, *box(-0.5, 0, 2, 1)))
   assert (out[:, : H // 4] == 255).all()
@@ -96,7 +96,7 @@ def test_crops_differ_by_row_and_keep_their_share():
   assert 0.7 < ratio.min() < 0.85 < 1.2 < ratio.max() < 1.42
 
 
-def test_nothing_asked_for_changes_nothing():
+def test_no_augmentation_changes_nothing():
   key = jax.random.key(0)
   np.testing.assert_array_equal(crop(key, photos(), min_area=1.0), photos())
   np.testing.assert_array_equal(light(key, photos(), most=0.0), photos())
@@ -121,7 +121,7 @@ def test_light_scales_contrast_about_the_mean_and_all_of_it():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4, 0.9])
-def test_words_are_dropped_in_the_exact_number_and_the_gap_is_closed(rate):
+def test_tokens_are_dropped_in_the_exact_number_and_the_gap_is_closed(rate):
   lengths = [1, 2, 3, 4, 5, 6, 7, 7]
   rng = np.random.default_rng(0)
   tokens_BT = np.zeros((8, tiny.PLACES), np.int32)
@@ -145,7 +145,7 @@ def test_words_are_dropped_in_the_exact_number_and_the_gap_is_closed(rate):
   assert len(dropped) == sum(losing)
 
 
-def test_special_words_stay_and_empty_titles_are_left_alone():
+def test_special_tokens_stay_and_empty_titles_are_unchanged():
   tokens_BT = np.array(
     [
       [7, tiny.UNK, 8, tiny.SEP, 0],
@@ -161,7 +161,7 @@ def test_special_words_stay_and_empty_titles_are_left_alone():
   assert rest == tokens_BT[1:].tolist()
 
 
-def test_sides_are_dropped_from_complete_rows_never_both():
+def test_modalities_are_dropped_from_complete_rows_never_both():
   rows = 40
   batch = tiny.make_batch(rows)
   batch.has_image_B[:4] = False

@@ -34,7 +34,7 @@ class TransformerConfig:
   causal: bool = False
 
 
-def dense(features, *, std: float, dtype, name: str, axis=-1, out=None):
+def dense(features, *, std: float, dtype, name: str, axis: Any = -1, out=None):
   """A linear layer with float32 parameters, computed in `dtype`.
 
   Args:

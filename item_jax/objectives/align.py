@@ -112,27 +112,16 @@ def make_loss(
   """
   kinds = kinds_of(options)
 
-  def augment(root, step, batch: Batch, number: int) -> Batch:
-    keys = jax.random.split(key_for(root, step, f"align/twin/{number}"), 4)
-    image_BHWC = views.crop(keys[0], batch.image_BHWC, min_area=options.crop)
-    tokens_BT = views.drop_tokens(
-      keys[2],
-      batch.tokens_BT,
-      rate=options.token_drop,
-      special_ids=vocabulary.special,
-      pad=vocabulary.pad,
-    )
-    batch = views.drop_modalities(keys[3], batch, rate=options.modality_drop)
-    return batch._replace(
-      image_BHWC=views.light(keys[1], image_BHWC, most=options.light),
-      tokens_BT=tokens_BT,
-    )
-
   def corrupt(root, step, batch: Batch) -> View:
     if AUGMENTED not in kinds:
       return View(batch, ())
-    second = batch if options.changed == 1 else augment(root, step, batch, 1)
-    return View(batch, (augment(root, step, batch, 0), second))
+
+    def augment(number):
+      key = key_for(root, step, f"align/twin/{number}")
+      return _augment(key, batch, options, vocabulary)
+
+    second = batch if options.changed == 1 else augment(1)
+    return View(batch, (augment(0), second))
 
   def counts(view: View) -> dict:
     rows = _rows(view.batch)
@@ -184,6 +173,26 @@ def make_loss(
     totals,
     {"align": weight},
     whole_batch=f"loss.align={weight}",
+  )
+
+
+def _augment(
+  key, batch: Batch, options: Align, vocabulary: Vocabulary
+) -> Batch:
+  """Crops, lightens and drops tokens and modalities of a batch."""
+  keys = jax.random.split(key, 4)
+  image_BHWC = views.crop(keys[0], batch.image_BHWC, min_area=options.crop)
+  tokens_BT = views.drop_tokens(
+    keys[2],
+    batch.tokens_BT,
+    rate=options.token_drop,
+    special_ids=vocabulary.special,
+    pad=vocabulary.pad,
+  )
+  batch = views.drop_modalities(keys[3], batch, rate=options.modality_drop)
+  return batch._replace(
+    image_BHWC=views.light(keys[1], image_BHWC, most=options.light),
+    tokens_BT=tokens_BT,
   )
 
 
@@ -245,7 +254,8 @@ def _project(params, g_BD):
 def _rows(batch: Batch) -> dict:
   """{kind: float32 [B], 1 where the row takes part}."""
   image_B, title_B = batch.has_image_B, batch.has_title_B
+  either_B, both_B = jnp.logical_or(image_B, title_B), image_B & title_B
   return {
-    CROSS_MODAL: (image_B & title_B).astype(jnp.float32),
-    AUGMENTED: (image_B | title_B).astype(jnp.float32),
+    CROSS_MODAL: both_B.astype(jnp.float32),
+    AUGMENTED: either_B.astype(jnp.float32),
   }

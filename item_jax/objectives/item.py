@@ -147,48 +147,52 @@ def make_losses(
       rngs={"dropout": key},
       method="encode",
     )
-    predictions = model.apply(
+    predictions: Any = model.apply(
       {"params": params},
       states_BSD,
       view.masked_tokens.positions_BK,
       view.masked_patches.positions_BK,
       method="predict",
     )
-    return measure(predictions, view), {}
-
-  def measure(predictions: Predictions, view: View) -> dict:
-    targets_BKP = jnp.take_along_axis(
-      patches.to_patches(view.batch.image_BHWC, model.patch),
-      view.masked_patches.positions_BK[..., None],
-      axis=1,
-    )
-    targets_BKP = patches.normalise(targets_BKP)
-    if loss.normalise_patches:
-      targets_BKP = losses.standardise_patches(targets_BKP)
-    tokens_BK = view.masked_tokens.targets_BK
-    on_tokens_BK = _weights(view.masked_tokens.valid_BK, view)
-    on_patches_BK = _weights(view.masked_patches.valid_BK, view)
-    on_pairs_B = view.complete_B.astype(jnp.float32)
-
-    def hits(logits_BKV):
-      right_BK = jnp.argmax(logits_BKV, axis=-1) == tokens_BK
-      return (right_BK * on_tokens_BK).sum()
-
-    p = predictions
-    right_B = jnp.argmax(p.itm_B2, axis=-1) == view.is_match_B
-    return {
-      "itm": losses.match_nll(p.itm_B2, view.is_match_B, on_pairs_B),
-      "mlm": losses.token_nll(p.mlm_BKV, tokens_BK, on_tokens_BK),
-      "mim": losses.pixel_error(p.mim_BKP, targets_BKP, on_patches_BK),
-      "gmlm": losses.token_nll(p.gmlm_BKV, tokens_BK, on_tokens_BK),
-      "gmim": losses.pixel_error(p.gmim_BKP, targets_BKP, on_patches_BK),
-      "itm_accuracy": (right_B * on_pairs_B).sum(),
-      "mlm_accuracy": hits(p.mlm_BKV),
-      "gmlm_accuracy": hits(p.gmlm_BKV),
-    }
+    return _measure(predictions, view, model, loss), {}
 
   weights = {name: getattr(loss, name) for name in TERMS}
   return Objective(corrupt, counts, totals, weights)
+
+
+def _measure(
+  predictions: Predictions, view: View, model: Item, loss: Loss
+) -> dict:
+  """Sums of the five losses and of three accuracies."""
+  targets_BKP = jnp.take_along_axis(
+    patches.to_patches(view.batch.image_BHWC, model.patch),
+    view.masked_patches.positions_BK[..., None],
+    axis=1,
+  )
+  targets_BKP = patches.normalise(targets_BKP)
+  if loss.normalise_patches:
+    targets_BKP = losses.standardise_patches(targets_BKP)
+  tokens_BK = view.masked_tokens.targets_BK
+  on_tokens_BK = _weights(view.masked_tokens.valid_BK, view)
+  on_patches_BK = _weights(view.masked_patches.valid_BK, view)
+  on_pairs_B = view.complete_B.astype(jnp.float32)
+
+  def hits(logits_BKV):
+    right_BK = jnp.argmax(logits_BKV, axis=-1) == tokens_BK
+    return (right_BK * on_tokens_BK).sum()
+
+  p = predictions
+  right_B = jnp.argmax(p.itm_B2, axis=-1) == view.is_match_B
+  return {
+    "itm": losses.match_nll(p.itm_B2, view.is_match_B, on_pairs_B),
+    "mlm": losses.token_nll(p.mlm_BKV, tokens_BK, on_tokens_BK),
+    "mim": losses.pixel_error(p.mim_BKP, targets_BKP, on_patches_BK),
+    "gmlm": losses.token_nll(p.gmlm_BKV, tokens_BK, on_tokens_BK),
+    "gmim": losses.pixel_error(p.gmim_BKP, targets_BKP, on_patches_BK),
+    "itm_accuracy": (right_B * on_pairs_B).sum(),
+    "mlm_accuracy": hits(p.mlm_BKV),
+    "gmlm_accuracy": hits(p.gmlm_BKV),
+  }
 
 
 def _weights(valid_BK, view: View):

@@ -73,37 +73,38 @@ def _bert_head() -> dict[str, Source]:
   }
 
 
-_BERT_REST = {
-  "heads": _TOKEN_HEADS,
-  "ignored": {
-    **_POOLER,
-    **_POSITION_IDS,
-    **_CLASSIFIER,
-    r"cls\.seq_relationship\.": "the next sentence; titles have none",
-  },
-  "copies": {
-    "cls.predictions.decoder.weight": _TOKENS,
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-  },
-  "token_table": _TOKENS,
-}
+def _bert_table(sources: dict[str, Source], new: tuple[str, ...] = ()) -> Table:
+  return Table(
+    sources,
+    heads=_TOKEN_HEADS,
+    new=new,
+    ignored={
+      **_POOLER,
+      **_POSITION_IDS,
+      **_CLASSIFIER,
+      r"cls\.seq_relationship\.": "the next sentence; titles have none",
+    },
+    copies={
+      "cls.predictions.decoder.weight": _TOKENS,
+      "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    token_table=_TOKENS,
+  )
 
 
 def bert_to_item(leaves, about: About) -> Table:
   """With the image absent the states are BERT's of the title as segment A."""
-  return Table(
-    sources={
-      **_bert_body(leaves),
-      "cls": Source(
-        (_TOKENS, _POSITIONS, _SEGMENTS), transforms.token_at(about.cls, 0)
-      ),
-      "title_position": Source((_POSITIONS,), transforms.positions_from(1)),
-      "segment": Source((_SEGMENTS,), transforms.swap_segments),
-      **_bert_head(),
-    },
-    new=("patch_position", "hidden_patch", "project", *_ITEM_HEADS),
-    **_BERT_REST,
-  )
+  sources = {
+    **_bert_body(leaves),
+    "cls": Source(
+      (_TOKENS, _POSITIONS, _SEGMENTS), transforms.token_at(about.cls, 0)
+    ),
+    "title_position": Source((_POSITIONS,), transforms.positions_from(1)),
+    "segment": Source((_SEGMENTS,), transforms.swap_segments),
+    **_bert_head(),
+  }
+  new = ("patch_position", "hidden_patch", "project", *_ITEM_HEADS)
+  return _bert_table(sources, new)
 
 
 _ITEM_HEADS = (
@@ -119,13 +120,9 @@ _ITEM_HEADS = (
 
 def bert_to_roberta(leaves, about: About) -> Table:
   """A BERT of titles; its first segment is added to the positions."""
-  return Table(
-    sources={
-      **_bert_body(leaves),
-      "position": Source((_POSITIONS, _SEGMENTS), transforms.sequence_from(0)),
-      **_bert_head(),
-    },
-    **_BERT_REST,
+  positions = Source((_POSITIONS, _SEGMENTS), transforms.sequence_from(0))
+  return _bert_table(
+    {**_bert_body(leaves), "position": positions, **_bert_head()}
   )
 
 

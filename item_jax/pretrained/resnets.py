@@ -50,13 +50,19 @@ _RESNET_LEAF = re.compile(
 )
 
 
+def _block_of(conv: str) -> tuple[str, ...]:
+  """(stage, block, convolution) of "stage_2_block_0/conv1"."""
+  found = re.fullmatch(r"stage_(\d+)_block_(\d+)/(.*)", conv)
+  if found is None:
+    raise ValueError(f"{conv} is no convolution of a ResNet")
+  return found.groups()
+
+
 def _hugging_face(conv: str) -> tuple[str, str]:
   if conv == "stem":
     base = "embedder.embedder"
   else:
-    stage, block, part = re.match(
-      r"stage_(\d+)_block_(\d+)/(.*)", conv
-    ).groups()
+    stage, block, part = _block_of(conv)
     inner = (
       part
       if part == "shortcut"
@@ -69,7 +75,7 @@ def _hugging_face(conv: str) -> tuple[str, str]:
 def _torchvision(conv: str) -> tuple[str, str]:
   if conv == "stem":
     return "conv1", "bn1"
-  stage, block, part = re.match(r"stage_(\d+)_block_(\d+)/(.*)", conv).groups()
+  stage, block, part = _block_of(conv)
   base = f"layer{int(stage) + 1}.{block}."
   if part == "shortcut":
     return f"{base}downsample.0", f"{base}downsample.1"

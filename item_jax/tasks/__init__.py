@@ -5,6 +5,7 @@ What trains, exports and measures is given a `Task` and knows no names.
 
 from collections.abc import Sequence
 
+from item_jax.components import MODELS, OBJECTIVES, find_maker, find_task
 from item_jax.config import Config
 from item_jax.data.records import Store
 from item_jax.errors import UserError
@@ -16,7 +17,6 @@ from item_jax.models.base import (
 )
 from item_jax.objectives import category
 from item_jax.objectives.base import Context, Objective, combine
-from item_jax.registry import MODELS, OBJECTIVES, find_task, resolve
 from item_jax.tasks.base import Task, count_parameters, initial_params
 
 __all__ = [
@@ -44,7 +44,7 @@ def make_network(
   config: Config, vocabulary: Vocabulary, *, attention: str
 ) -> Network:
   """Builds the model that `config.model.name` names."""
-  maker = resolve(config.model.name, MODELS, option="model.name")
+  maker = find_maker(config.model.name, MODELS, option="model.name")
   return maker(config, vocabulary, attention=attention)
 
 
@@ -69,9 +69,9 @@ def make_task(
   network = make_network(config, vocabulary, attention=attention)
   context = Context(config, network, vocabulary, tuple(categories))
   names = find_task(config.task).objectives
-  makers = [resolve(name, OBJECTIVES, option="task") for name in names]
+  makers = [find_maker(name, OBJECTIVES, option="task") for name in names]
   makers += [
-    resolve(name, {}, option="objectives") for name in config.objectives
+    find_maker(name, {}, option="objectives") for name in config.objectives
   ]
   made = [make(context) for make in makers]
   objectives = [one for one in made if one is not None]

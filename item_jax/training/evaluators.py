@@ -15,7 +15,7 @@ from typing import Any
 
 from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.registry import resolve
+from item_jax.registry import look_up
 from item_jax.tasks import Task
 
 # Names for `config.evaluators`; any other is MODULE:NAME.
@@ -30,7 +30,8 @@ def find_evaluator(name: str) -> Callable:
   Raises:
     UserError: there is none.
   """
-  return resolve(name, EVALUATORS, option="config.evaluators")
+  path = EVALUATORS.get(name, name)
+  return look_up(path, EVALUATORS, option="config.evaluators")
 
 
 def check_evaluators(config: Config, task: Task) -> None:

@@ -16,7 +16,7 @@ from item_jax.ingest.readers.formats import (
   Table,
   open_rows,
 )
-from item_jax.registry import resolve
+from item_jax.registry import look_up
 
 _SHOWN = 40  # columns in an error, and letters of each
 _NONE = "__HIVE_DEFAULT_PARTITION__"
@@ -130,7 +130,7 @@ def open_tables(
     return [open_rows(cast(Iterable, catalogue))]
   reader = None
   if file_format != "auto":
-    reader = resolve(file_format, FORMATS, option="--format")
+    reader = look_up(file_format, FORMATS, option="--format")
   files = [
     file
     for one in several

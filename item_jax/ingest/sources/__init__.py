@@ -21,7 +21,7 @@ from item_jax.ingest.sources.items import (
   list_products,
 )
 from item_jax.ingest.sources.source import Cells, Source
-from item_jax.registry import resolve
+from item_jax.registry import look_up
 
 # What a source of another package is built from, and what becomes of its rows.
 __all__ = [
@@ -65,7 +65,7 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
       return None
     return next((s for s in SOURCES.values() if s.detects(there)), None)
   known = dict.fromkeys(NAMES) | SOURCES
-  found = resolve(source, known, option="--source")
+  found = look_up(source, known, option="--source")
   if not isinstance(found, Source):
     raise UserError(f"--source={source}: expected a Source, not {found!r}")
   fields = found.columns(names)

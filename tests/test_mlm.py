@@ -61,7 +61,7 @@ def test_what_is_known_is_found_out(look):
   assert totals["mlm_accuracy"] == counts["mlm"]
 
 
-def test_a_missing_title_is_asked_nothing(look):
+def test_of_a_missing_title_nothing_is_predicted(look):
   batch = tiny.make_batch(8)
   batch.has_title_B[:3] = False
   view, counts, totals = look(flat(), batch)
@@ -74,7 +74,7 @@ def test_a_missing_title_is_asked_nothing(look):
   assert counts["mlm"] == totals["mlm"] == 0
 
 
-def test_the_encoder_sees_the_hidden_title(look):
+def test_the_encoder_sees_the_masked_title(look):
   batch = tiny.make_batch(8)
   view, _, _ = look(flat(), batch)
   seen = np.asarray(view.batch.tokens_BT)
