@@ -112,7 +112,7 @@ def join(
     ) from error
 
 
-def store():
+def store() -> Any:
   """The key-value store of the processes; None where there is one process."""
   if "jax" not in sys.modules:
     return None  # a process that has not loaded it has not joined

@@ -6,11 +6,12 @@ Each one says in which version it was read, and why no public one will do.
 import ctypes
 import signal
 from multiprocessing import shared_memory
+from typing import Any
 
 _HANDLER_BYTES = 1024  # more than any system's struct sigaction
 
 
-def jax_cluster():
+def jax_cluster() -> Any:
   """The state of `jax.distributed`: client, process_id and num_processes.
 
   Read in jax 0.10.2. Public functions start and stop it, but give nobody its
@@ -31,7 +32,7 @@ def name_shared_memory(prefix: str) -> None:
   shared_memory._SHM_NAME_PREFIX = "/" + prefix
 
 
-def get_sigterm_handler():
+def get_sigterm_handler() -> ctypes.Array:
   """The handler of SIGTERM, also one that is not Python's.
 
   The bytes of the C library's struct sigaction, which is laid out differently
@@ -44,6 +45,6 @@ def get_sigterm_handler():
   return handler
 
 
-def set_sigterm_handler(handler) -> None:
+def set_sigterm_handler(handler: ctypes.Array) -> None:
   """Installs what `get_sigterm_handler` returned."""
   ctypes.CDLL(None).sigaction(int(signal.SIGTERM), handler, None)

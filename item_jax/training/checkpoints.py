@@ -10,6 +10,7 @@ import logging
 import shutil
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -80,7 +81,7 @@ class Checkpoints(Steps):
     if not read_only and self._first:
       self.make_folder()
 
-  def save(self, step: int, state, *, metrics: dict | None = None) -> None:
+  def save(self, step: int, state: Any, *, metrics: dict | None = None) -> None:
     """Starts an asynchronous save; `wait` raises if it failed.
 
     Raises:
@@ -162,7 +163,7 @@ class Checkpoints(Steps):
       if self._mirror:
         self._mirror.send()
 
-  def restore(self, step: int, like):
+  def restore(self, step: int, like: Any) -> Any:
     """Reads the State of `step`, verified, laid out as the arrays `like`.
 
     Args:
@@ -175,7 +176,7 @@ class Checkpoints(Steps):
     self.verify(step)
     return orbax_read.read(self.path(step, _STATE), like)
 
-  def restore_params(self, step: int, like):
+  def restore_params(self, step: int, like: Any) -> Any:
     """Reads only the parameters of `step`, verified, to arrays on this host.
 
     Args:

@@ -1,7 +1,9 @@
 """Starts a run from the parameters of another run, or of another project."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,8 +30,12 @@ _MEANING = (
 
 
 def starting_params(
-  config: Config, task: Task, tokenizer: Tokenizer, categories, params
-):
+  config: Config,
+  task: Task,
+  tokenizer: Tokenizer,
+  categories: Sequence[str],
+  params: Any,
+) -> Any:
   """Returns `params` with those of `config.start_from` in their place.
 
   All that an embedding needs must be there; position tables are interpolated

@@ -97,19 +97,11 @@ def train(
       saved=start,
     )
     try:
-      if start is None:
-        state, start = setup.initialise(), 0
-        # The parameters that a run starts from cannot be made again, and a
-        # run of no steps has nothing else.
-        if config.start_from or not config.steps:
-          saver.save(0, state)
-      else:
-        state = checkpoints.restore(start, setup.shapes)
-        logger.info(f"resumed at step {start}")
+      state = _first_state(setup, checkpoints, saver, start)
       loop = _Loop(setup, log, saver, preemption, progress)
-      if loop.evaluates_at(start):
+      if loop.evaluates_at(start or 0):
         loop.catch_up(state, start, checkpoints)
-      loop.run(state, start)
+      loop.run(state, start or 0)
       return Run(
         workdir=place,
         config=config,
@@ -123,6 +115,22 @@ def train(
       log.close()
       if mirror:
         mirror.end()
+
+
+def _first_state(
+  setup: Setup, checkpoints: Checkpoints, saver: Saver, start: int | None
+) -> State:
+  """Returns the State at step `start`, or a new one where there is none."""
+  if start is not None:
+    state = checkpoints.restore(start, setup.shapes)
+    logger.info(f"resumed at step {start}")
+    return state
+  state = setup.initialise()
+  # The parameters that a run starts from cannot be made again, and a run of no
+  # steps has nothing else.
+  if setup.config.start_from or not setup.config.steps:
+    saver.save(0, state)
+  return state
 
 
 class _Loop:

@@ -1,5 +1,7 @@
 """Builds AdamW with warm-up and linear decay."""
 
+from typing import Any
+
 import jax
 import optax
 
@@ -22,7 +24,7 @@ def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:
   )
 
 
-def decays(params):
+def decays(params: Any) -> Any:
   """Returns a tree of bools: True where weight decay applies.
 
   paper: AdamW; which parameters decay is not stated. This is BERT's rule:

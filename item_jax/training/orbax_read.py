@@ -6,6 +6,7 @@ A State's fields have the names of version 0.1 on disk: `to_saved` and
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ SAVED_NAMES = {
 }
 
 
-def to_saved(state):
+def to_saved(state: Any) -> Any:
   """A State as the dict that a checkpoint holds; other trees as they are."""
   if not dataclasses.is_dataclass(state):
     return state
@@ -32,7 +33,7 @@ def to_saved(state):
   }
 
 
-def from_saved(saved, like):
+def from_saved(saved: Any, like: Any) -> Any:
   """What `to_saved` returned, with the type and the names of `like`."""
   if not dataclasses.is_dataclass(like):
     return saved
@@ -43,7 +44,7 @@ def from_saved(saved, like):
   return dataclasses.replace(like, **values)
 
 
-def read(folder: Path, like):
+def read(folder: Path, like: Any) -> Any:
   """Reads the whole tree, laid out as `like`.
 
   Args:
@@ -59,7 +60,7 @@ def read(folder: Path, like):
   return from_saved(found, like)
 
 
-def read_part(folder: Path, name: str, like):
+def read_part(folder: Path, name: str, like: Any) -> Any:
   """Reads only the branch `name` of the tree, as numpy arrays.
 
   Raises:

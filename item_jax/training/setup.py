@@ -144,18 +144,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
       + _describe_titles(config, store, tokenizer)
     )
   return Setup(
-    config,
-    store,
-    tokenizer,
-    task,
-    mesh,
-    schedule,
-    shapes,
-    initialise,
-    step,
-    chance_levels,
-    categories,
-    jax.devices()[0].device_kind,
+    *(config, store, tokenizer, task, mesh, schedule, shapes),
+    *(initialise, step, chance_levels, categories),
+    device=jax.devices()[0].device_kind,
   )
 
 

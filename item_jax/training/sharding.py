@@ -1,6 +1,8 @@
 """Lays arrays out over a mesh of devices."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +39,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def for_state(mesh: Mesh, shapes):
+def for_state(mesh: Mesh, shapes: Any) -> Any:
   """Returns a sharding for each leaf of a tree.
 
   Large arrays are split over `fsdp` along their longest divisible axis.
@@ -59,7 +61,7 @@ def for_state(mesh: Mesh, shapes):
   return jax.tree.map(place, shapes)
 
 
-def make_gather(mesh: Mesh, parts):
+def make_gather(mesh: Mesh, parts: Any) -> Callable | None:
   """Returns a function that makes split parameters whole where they are used.
 
   None where none is split. Their gradients are split again. By itself the
@@ -98,7 +100,7 @@ def host_rows(mesh: Mesh, batch_size: int) -> slice:
   return slice(min(starts), max(stops))
 
 
-def to_devices(mesh: Mesh, batch_size: int, local):
+def to_devices(mesh: Mesh, batch_size: int, local: Any) -> Any:
   """Assembles global arrays of `batch_size` rows from each host's rows.
 
   Args:

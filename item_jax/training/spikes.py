@@ -45,7 +45,7 @@ def init(history: int) -> Spikes:
   )
 
 
-def threshold(norms, *, deviations: float):
+def threshold(norms: Any, *, deviations: float) -> Any:
   """The largest norm that is no spike; infinity while too few are known.
 
   Args:

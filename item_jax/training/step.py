@@ -85,7 +85,7 @@ def make_train_step(
   dropout_bits: str = "threefry2x32",
   spike: float = 0.0,
   gather: Callable | None = None,
-):
+) -> Callable:
   """Returns a pure function (state, batch) -> (state, report), to be jitted.
 
   Denominators are counted over the whole global batch before the first
@@ -95,10 +95,8 @@ def make_train_step(
   and optimizer state as they were, and so does a spike.
 
   Args:
-    objective: what is minimised.
     seed: of masks and dropout, with the step's number.
-    accumulate: microbatches that a batch is split into.
-    log_every: steps over which `sums` add up.
+    accumulate: microbatches in a batch; log_every: steps that `sums` add up.
     dropout_bits: the generator of dropout's bits, as of `jax.random.key`.
     spike: robust deviations from which on a gradient norm is a spike (see
       `spikes`); 0: none is, and nothing is computed for it.
@@ -111,13 +109,12 @@ def make_train_step(
   def train_step(state: State, batch):
     view = objective.corrupt(root, state.step, batch)
     counts = objective.counts(view)
-    key = key_for(dropout_root, state.step, "dropout")
     grads, (totals, batch_stats) = _gradients(
       objective,
       state.params,
       view,
       counts,
-      key,
+      key_for(dropout_root, state.step, "dropout"),
       parts=accumulate,
       gather=gather,
     )
@@ -130,17 +127,8 @@ def make_train_step(
         state.spikes, norm, finite, deviations=spike
       )
       good = finite & ~detection.spike
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = {**optax.apply_updates(state.params, updates), **batch_stats}
-    params, opt_state = jax.tree.map(
-      lambda new, old: jnp.where(good, new, old),
-      (params, opt_state),
-      (state.params, state.opt_state),
-    )
-    one = jnp.ones((), jnp.float32)
-    fresh = {n: Average(total=totals[n], count=counts[n]) for n in counts}
-    fresh["loss"] = Average(total=loss, count=one)
-    fresh["gradient_norm"] = Average(total=norm, count=one)
+    params, opt_state = _update(optimizer, state, grads, batch_stats, good)
+    fresh = _averages(totals, counts, loss=loss, gradient_norm=norm)
     sums = _add_up(state.sums, fresh, good, state.step % log_every == 0)
     state = State(
       step=state.step + 1,
@@ -167,6 +155,17 @@ def make_train_step(
     return state, report
 
   return train_step
+
+
+def _update(optimizer, state: State, grads, batch_stats, good):
+  """Returns the next (params, opt_state): as they were where not `good`."""
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params = {**optax.apply_updates(state.params, updates), **batch_stats}
+  return jax.tree.map(
+    lambda new, old: jnp.where(good, new, old),
+    (params, opt_state),
+    (state.params, state.opt_state),
+  )
 
 
 def _gradients(objective, params, view, counts, key, *, parts: int, gather):
@@ -205,6 +204,14 @@ def _weighted(objective, totals, counts):
     for name, weight in objective.weights.items()
     if weight
   )
+
+
+def _averages(totals, counts, **numbers):
+  """Returns {name: Average} of what counts, and of numbers that count once."""
+  one = jnp.ones((), jnp.float32)
+  return {n: Average(total=totals[n], count=counts[n]) for n in counts} | {
+    name: Average(total=number, count=one) for name, number in numbers.items()
+  }
 
 
 def _all_finite(tree):
