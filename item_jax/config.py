@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from item_jax.config_group import (
   ADDED,
@@ -242,7 +243,7 @@ FREE_ON_RESUME = frozenset(
 )
 
 
-def flatten(config: Config) -> dict[str, object]:
+def flatten(config: Config) -> dict[str, Any]:
   """{"optim.lr": 1e-4, ...} of every field, as JSON keeps it."""
   flat = {}
   for field in dataclasses.fields(config):
@@ -250,7 +251,7 @@ def flatten(config: Config) -> dict[str, object]:
     if field.name == "extra":
       for group, options in value.items():
         flat |= {f"extra.{group}.{name}": v for name, v in options.items()}
-    elif dataclasses.is_dataclass(value):
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
       flat |= {
         f"{field.name}.{name}": v
         for name, v in dataclasses.asdict(value).items()
@@ -260,7 +261,7 @@ def flatten(config: Config) -> dict[str, object]:
   return flat
 
 
-def from_flat(flat: dict[str, object]) -> Config:
+def from_flat(flat: dict[str, Any]) -> Config:
   """Makes a Config of what `flatten` gave, in this version or in 0.1.
 
   Raises:

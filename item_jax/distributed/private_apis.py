@@ -6,11 +6,12 @@ Each one says in which version it was read, and why no public one will do.
 import ctypes
 import signal
 from multiprocessing import shared_memory
+from typing import Any
 
 _HANDLER_BYTES = 1024  # more than any system's struct sigaction
 
 
-def jax_cluster():
+def jax_cluster() -> Any:
   """The state of `jax.distributed`: client, process_id and num_processes.
 
   Read in jax 0.10.2. Public functions start and stop it, but give nobody its
@@ -28,7 +29,7 @@ def name_shared_memory(prefix: str) -> None:
   Read in Python 3.11 to 3.14. Python gives segments random names, and those
   who create them (grain) do not let anybody choose.
   """
-  shared_memory._SHM_NAME_PREFIX = "/" + prefix
+  shared_memory._SHM_NAME_PREFIX = "/" + prefix  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def get_sigterm_handler():

@@ -172,9 +172,9 @@ class Item(nn.Module):
       real_B = (batch.tokens_BT != self.pad).sum(-1)
       lengths_B += jnp.where(batch.has_title_B, real_B, 0)
     x_BSD = jnp.concatenate(parts, axis=1)
+    has_image_B11 = batch.has_image_B[:, None, None]
     if modality == "both":
       # A missing image: [CLS], title, then the positions of the patches.
-      has_image_B11 = batch.has_image_B[:, None, None]
       last_BSD = jnp.concatenate([parts[0], parts[2], parts[1]], axis=1)
       x_BSD = jnp.where(has_image_B11, x_BSD, last_BSD)
     if self.config.norm == "post":

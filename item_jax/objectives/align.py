@@ -244,7 +244,8 @@ def _project(params, g_BD):
 
 def _rows(batch: Batch) -> dict:
   """{kind: float32 [B], 1 where the row takes part}."""
-  image_B, title_B = batch.has_image_B, batch.has_title_B
+  image_B: jax.Array = batch.has_image_B
+  title_B: jax.Array = batch.has_title_B
   return {
     CROSS_MODAL: (image_B & title_B).astype(jnp.float32),
     AUGMENTED: (image_B | title_B).astype(jnp.float32),

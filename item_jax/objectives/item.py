@@ -1,6 +1,6 @@
 """ITEm's five losses on one masked pass (method: ITM, MLM, MIM, GMLM, GMIM)."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +154,7 @@ def make_losses(
       view.masked_patches.positions_BK,
       method="predict",
     )
-    return measure(predictions, view), {}
+    return measure(cast(Predictions, predictions), view), {}
 
   def measure(predictions: Predictions, view: View) -> dict:
     targets_BKP = jnp.take_along_axis(

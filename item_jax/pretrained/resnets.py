@@ -45,6 +45,7 @@ def _resnet(name):
   return make
 
 
+_BLOCK = r"stage_(\d+)_block_(\d+)/(.*)"
 _RESNET_LEAF = re.compile(
   r"(statistics/)?(stem|stem_norm|stage_\d+_block_\d+)/"
 )
@@ -54,9 +55,7 @@ def _hugging_face(conv: str) -> tuple[str, str]:
   if conv == "stem":
     base = "embedder.embedder"
   else:
-    stage, block, part = re.match(
-      r"stage_(\d+)_block_(\d+)/(.*)", conv
-    ).groups()
+    [(stage, block, part)] = re.findall(_BLOCK, conv)
     inner = (
       part
       if part == "shortcut"
@@ -69,7 +68,7 @@ def _hugging_face(conv: str) -> tuple[str, str]:
 def _torchvision(conv: str) -> tuple[str, str]:
   if conv == "stem":
     return "conv1", "bn1"
-  stage, block, part = re.match(r"stage_(\d+)_block_(\d+)/(.*)", conv).groups()
+  [(stage, block, part)] = re.findall(_BLOCK, conv)
   base = f"layer{int(stage) + 1}.{block}."
   if part == "shortcut":
     return f"{base}downsample.0", f"{base}downsample.1"

@@ -6,6 +6,7 @@ A State's fields have the names of version 0.1 on disk: `to_saved` and
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ SAVED_NAMES = {
 }
 
 
-def to_saved(state):
+def to_saved(state: Any) -> Any:
   """A State as the dict that a checkpoint holds; other trees as they are."""
   if not dataclasses.is_dataclass(state):
     return state
@@ -32,9 +33,9 @@ def to_saved(state):
   }
 
 
-def from_saved(saved, like):
+def from_saved(saved: Any, like: Any) -> Any:
   """What `to_saved` returned, with the type and the names of `like`."""
-  if not dataclasses.is_dataclass(like):
+  if not dataclasses.is_dataclass(like) or isinstance(like, type):
     return saved
   values = {
     field.name: saved[SAVED_NAMES.get(field.name, field.name)]

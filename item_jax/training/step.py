@@ -4,7 +4,7 @@ The step knows no objective by name (see `objectives.base.Objective`).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flax.struct
 import jax
@@ -64,7 +64,7 @@ def init_state(params, optimizer, names, *, history: int = 0) -> State:
     skipped_in_a_row=zero,
     skipped_total=zero,
     unreadable_total=zero,
-    sums={name: Average(total=none, count=none) for name in sorted(names)},
+    sums={name: _average(none, none) for name in sorted(names)},
     spikes=spikes_lib.init(history) if history else None,
   )
 
@@ -131,16 +131,17 @@ def make_train_step(
       )
       good = finite & ~detection.spike
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = {**optax.apply_updates(state.params, updates), **batch_stats}
+    params = cast(dict, optax.apply_updates(state.params, updates))
+    params = {**params, **batch_stats}
     params, opt_state = jax.tree.map(
       lambda new, old: jnp.where(good, new, old),
       (params, opt_state),
       (state.params, state.opt_state),
     )
     one = jnp.ones((), jnp.float32)
-    fresh = {n: Average(total=totals[n], count=counts[n]) for n in counts}
-    fresh["loss"] = Average(total=loss, count=one)
-    fresh["gradient_norm"] = Average(total=norm, count=one)
+    fresh = {n: _average(totals[n], counts[n]) for n in counts}
+    fresh["loss"] = _average(loss, one)
+    fresh["gradient_norm"] = _average(norm, one)
     sums = _add_up(state.sums, fresh, good, state.step % log_every == 0)
     state = State(
       step=state.step + 1,
@@ -211,6 +212,11 @@ def _all_finite(tree):
   return jnp.stack(
     [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
   ).all()
+
+
+def _average(total, count) -> Average:
+  # clu's classes hide from checkers of types that they are dataclasses.
+  return Average(total=total, count=count)  # pyright: ignore[reportCallIssue]
 
 
 def _add_up(sums, fresh, good, start):
