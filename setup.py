@@ -58,6 +58,7 @@ EXTRAS = {
   "test": [
     BEAM,
     PARQUET,
+    "basedpyright>=1.39,<2",
     # hnswlib has no wheels; this is its code, under its module's name.
     "chroma-hnswlib>=0.7.6,<0.8; python_version < '3.13'",
     "hypothesis>=6.150,<7",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from item_jax.components import MODELS, TASKS
 from item_jax.config_group import (
@@ -242,7 +243,7 @@ FREE_ON_RESUME = frozenset(
 )
 
 
-def flatten(config: Config) -> dict[str, object]:
+def flatten(config: Config) -> dict[str, Any]:
   """{"optim.lr": 1e-4, ...} of every field, as JSON keeps it."""
   flat = {}
   for field in dataclasses.fields(config):
@@ -260,7 +261,7 @@ def flatten(config: Config) -> dict[str, object]:
   return flat
 
 
-def from_flat(flat: dict[str, object]) -> Config:
+def from_flat(flat: dict[str, Any]) -> Config:
   """Makes a Config of what `flatten` gave, in this version or in 0.1.
 
   Raises:

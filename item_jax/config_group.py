@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import typing
 import warnings
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from item_jax.errors import UserError
 
@@ -60,6 +60,9 @@ class Group:
   not a run with the defaults.
   """
 
+  if TYPE_CHECKING:  # else it would be an option
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
   def __setattr__(self, name: str, value: Any) -> None:
     kinds = _kinds(type(self))
     group = self._group()
@@ -81,8 +84,7 @@ class Group:
         f"{group}{name}={value!r} is a {type(value).__name__}, expected"
         f" {kind.__name__}"
       )
-    strings = kind is not tuple or all(isinstance(x, str) for x in value)
-    if not strings:
+    if isinstance(value, tuple) and not all(isinstance(x, str) for x in value):
       raise UserError(f"{group}{name}={value!r}: expected a tuple of strings")
     super().__setattr__(name, _present_value(group + name, value))
 

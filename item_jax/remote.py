@@ -230,7 +230,9 @@ def _open(address: Address):
 _REQUIRED = object()
 
 
-def _call(address: Address, call: Callable[[], Any], absent=_REQUIRED):
+def _call(
+  address: Address, call: Callable[[], Any], absent: Any = _REQUIRED
+) -> Any:
   """Calls a client and converts its errors.
 
   Every client raises exceptions of its own classes, so it is called in a

@@ -85,7 +85,7 @@ def _examine(args, config):
   if data:
     store, tokenizer, found = doctor_input.open_data(data)
     yield found
-    if store is not None:
+    if store is not None and tokenizer is not None:
       vocab_size = tokenizer.size
       yield doctor_input.decode_rate_of(store, size)
   needed = doctor_room.needs(config, vocab_size) if config else (None, None)

@@ -29,7 +29,7 @@ class _Kind:
   Called with the flag's text, it returns a Path, or the address with its kind.
   """
 
-  def __call__(self, text: str) -> Path | FlagAddress:
+  def __call__(self, text: str) -> Path | FlagAddress | str:
     place = remote.locate(text)
     return self.mark(place) if isinstance(place, Address) else place
 

@@ -5,7 +5,7 @@ because the packages that ship it import a whole framework, which must not
 happen in two threads at once: records are read by threads.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -60,7 +60,8 @@ def _describe() -> descriptor_pb2.FileDescriptorProto:
 _pool = descriptor_pool.DescriptorPool()
 _pool.Add(_describe())
 
-Example = message_factory.GetMessageClass(
+# Its fields are known only to protobuf.
+Example: Any = message_factory.GetMessageClass(
   _pool.FindMessageTypeByName(f"{_PACKAGE}.Example")
 )
 

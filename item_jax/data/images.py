@@ -132,7 +132,7 @@ def load_square(jpeg: bytes, size: int) -> np.ndarray:
     BadImage: the bytes are no JPEG, broken, or state too many pixels.
   """
   try:
-    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    height, width = map(int, simplejpeg.decode_jpeg_header(jpeg)[:2])
     if height * width > MAX_PIXELS:
       raise ValueError(f"it states {height} x {width} pixels")
     long_side = max(height, width)

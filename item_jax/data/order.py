@@ -16,7 +16,9 @@ class Order:
     self._order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat()
 
   def __getitem__(self, position: int) -> int:
-    return int(self._order[position])
+    row = self._order[position]
+    assert row is not None  # the order leaves none out
+    return int(row)
 
 
 class InOrder:

@@ -129,7 +129,7 @@ def training_batches(
   workers: int = 0,
   read_threads: int = 2,
   prefetch: int = 4,
-) -> Iterator[Batch]:
+) -> grain.DatasetIterator[Batch]:
   """Reads the batches `start` to `stop` of the run with this seed.
 
   Every pass over the split is shuffled anew; a batch may span two passes.
@@ -208,7 +208,7 @@ def _batches(
   workers: int,
   read_threads: int,
   prefetch: int,
-) -> Iterator[Batch]:
+) -> grain.DatasetIterator[Batch]:
   # Batched before to_iter_dataset, so that the order does not depend on the
   # number of workers.
   dataset = (grain.MapDataset.source(source).batch(batch_size)).to_iter_dataset(

@@ -213,10 +213,10 @@ class Source:
 
   def _open(self):
     # Before threads read: two threads that import it can wait forever.
-    from array_record.python import array_record_module  # noqa: F401
+    import array_record.python.array_record_module  # noqa: F401
 
     allow_open_files(len(self._shards) + _OTHER_FILES)
-    self._readers = [None] * len(self._shards)
+    self._readers: list[Any] = [None] * len(self._shards)
     self._lock = threading.Lock()
 
   def __getstate__(self):
@@ -270,14 +270,14 @@ def _open_shard(path: Path, length: int):
     OSError: this process has too many files open: array_record would report
       that there are no records.
   """
-  from array_record.python import array_record_module
+  from array_record.python.array_record_module import ArrayRecordReader
 
   try:
     open(path, "rb").close()
   except OSError as error:
     if error.errno in (errno.EMFILE, errno.ENFILE):
       raise
-  reader = array_record_module.ArrayRecordReader(
+  reader = ArrayRecordReader(
     os.fspath(path),
     options="readahead_buffer_size:0",  # the next record read is elsewhere
     file_reader_buffer_size=32_768,
@@ -290,4 +290,5 @@ def _open_shard(path: Path, length: int):
 
 
 # The names of version 0.1.
-Store, open_store = Dataset, open_dataset
+Store = Dataset
+open_store = open_dataset

@@ -174,11 +174,13 @@ class Tokenizer:
     self._tokenizer.encode_special_tokens = True
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     found = {
-      role: next((vocabulary[n] for n in names if n in vocabulary), None)
+      role: vocabulary[name]
       for role, names in _ROLES.items()
+      for name in reversed(names)  # the first one wins
+      if name in vocabulary
     }
     missing = [
-      " or ".join(_ROLES[r][:2]) for r, i in found.items() if i is None
+      " or ".join(names[:2]) for r, names in _ROLES.items() if r not in found
     ]
     if missing:
       raise UserError(f"{self._origin} lacks the tokens {', '.join(missing)}")

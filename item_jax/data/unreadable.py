@@ -40,6 +40,7 @@ def first_good(
   Raises:
     TooManyBadRecordsError: `TRIES` in a row cannot be read.
   """
+  last = None
   for further in range(TRIES):
     try:
       return further, read(order[position + further])

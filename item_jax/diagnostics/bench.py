@@ -116,7 +116,8 @@ def bench_step(
     config.batch_size,
     next(_batches(setup.store, setup.tokenizer, config, setup.mesh)),
   )
-  state = setup.initialise()
+  assert setup.step is not None  # there are steps
+  state, report = setup.initialise(), None
   for _ in range(_WARM_UP):
     state, report = setup.step(state, batch)
   jax.block_until_ready(report)

@@ -57,8 +57,8 @@ def changes(made: Plan, *, vocab_size: int) -> list[Change]:
       # The largest first: where it is not enough, none is.
       if not kind or _with(made, kind[-1], vocab_size) is None:
         continue
-      options = next(o for o in kind if _with(made, o, vocab_size) is not None)
-      other = _with(made, options, vocab_size)
+      tried = ((o, _with(made, o, vocab_size)) for o in kind)
+      options, other = next((o, plan) for o, plan in tried if plan is not None)
       found.append(Change(options, other, other.recompute / made.recompute))
     if found:
       return sorted(found, key=lambda change: change.slowdown)
@@ -185,6 +185,7 @@ def table(config: Config, *, vocab_size: int, mfu: float) -> str:
     " days |",
     "|---|---|---|---|---|---|---|",
   ]
+  made = None
   for name, machine, dtype in MACHINES:
     for times, batch, steps in SCALES:
       run = changed(config, {"model.dtype": dtype} | _ATTENTION)
@@ -204,6 +205,7 @@ def table(config: Config, *, vocab_size: int, mfu: float) -> str:
         f" | {how} | {made.samples_per_second:,.0f}"
         f" | {made.seconds / _DAY:.3g} |"
       )
+  assert made is not None  # there are machines
   return "\n".join([*lines, "", _arithmetic(made, mfu)])
 
 

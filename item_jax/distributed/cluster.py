@@ -113,7 +113,10 @@ def join(
 
 
 def store() -> Any:
-  """The key-value store of the processes; None where there is one process."""
+  """The key-value store of the processes; None where there is one process.
+
+  Its class is private to jaxlib.
+  """
   if "jax" not in sys.modules:
     return None  # a process that has not loaded it has not joined
   return jax_cluster().client
@@ -239,17 +242,15 @@ def _leave(code: int) -> None:
 @contextlib.contextmanager
 def failing_at_once() -> Iterator[None]:
   """Ends one of many processes at an unexpected error: traceback and code 1."""
-  failed = True
   try:
     yield
-    failed = False
   except (SystemExit, BrokenPipeError):
-    failed = False
     raise
-  finally:
-    if failed and store() is not None:
-      sys.excepthook(*sys.exc_info())
+  except BaseException as error:
+    if store() is not None:
+      sys.excepthook(type(error), error, error.__traceback__)
       _leave(1)
+    raise
 
 
 def first_line(error: BaseException) -> str:

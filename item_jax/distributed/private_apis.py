@@ -29,7 +29,7 @@ def name_shared_memory(prefix: str) -> None:
   Read in Python 3.11 to 3.14. Python gives segments random names, and those
   who create them (grain) do not let anybody choose.
   """
-  shared_memory._SHM_NAME_PREFIX = "/" + prefix
+  shared_memory._SHM_NAME_PREFIX = "/" + prefix  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def get_sigterm_handler() -> ctypes.Array:

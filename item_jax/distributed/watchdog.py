@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 import time
+from typing import Any
 
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import (
@@ -54,7 +55,8 @@ class Watchdog:
     self._since = time.monotonic()
     self._grace = GRACE_PERIOD
     self._seen = {"set up"}
-    self._store, self._me, self._count = None, 0, 1
+    self._store: Any = None
+    self._me, self._count = 0, 1
     self._pause = 1.0  # s between two heartbeats
     self._peers: dict[int, Peer] = {}
     self._received = time.monotonic()  # when the store last answered
@@ -103,7 +105,7 @@ class Watchdog:
       before_end(None)
     reason = "" if error is None else cluster.first_line(error)
     self._status = self._status._replace(ended=reason)
-    if reason and self._store is not None:
+    if error is not None and self._store is not None:
       self._find_cause(error)
     self._over.set()
     self._send_now.set()

@@ -142,6 +142,7 @@ def logistic(
       break
     if score > best_score:
       best, best_score = model, score
+  assert best is not None  # an accuracy is at least 0
   # The chosen one again, on all values and to the end, from where it stood.
   best.coef_ = best.coef_ @ turn_DP.T
   best.set_params(tol=_FINAL)
@@ -184,7 +185,10 @@ def _leading(train_ND) -> np.ndarray:
   if width <= _DIRECTIONS:
     return np.eye(width, dtype=np.float32)
   _, _, turn_PD = randomized_svd(
-    train_ND, min(_DIRECTIONS, *train_ND.shape), n_iter=2, random_state=0
+    train_ND,
+    min(_DIRECTIONS, *train_ND.shape),
+    n_iter=2,  # pyright: ignore[reportArgumentType]  # untyped: "auto" is one
+    random_state=0,
   )
   return turn_PD.T.astype(np.float32)
 

@@ -96,6 +96,7 @@ class Scores(Result):
   def write_per_query(self, path: str | Path) -> None:
     """Writes a CSV, a line for each query: its measures and nearest ids."""
     items = self.items
+    assert items is not None  # they were scored
     names = ["id", "product", "category", "relevant", *self.values]
     names += [f"top_{rank}" for rank in range(1, LISTED + 1)]
     with open(path, "w", encoding="utf-8", newline="") as file:

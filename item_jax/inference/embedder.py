@@ -93,6 +93,7 @@ class Embedder:
 
     @jax.jit
     def predict_batch(params, batch):
+      assert task.predict is not None  # `_check_predicts` refuses others
       with jax.default_matmul_precision(precision):
         return task.predict(params, batch)
 

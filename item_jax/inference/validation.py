@@ -168,7 +168,8 @@ def scored_rows(
     beyond = _by_product(found.pop())[0]
     whole = [row for row in found if _by_product(row)[0] != beyond]
     found = whole or found
-  return tuple(list(column) for column in zip(*sorted(found), strict=True))
+  rows, ids, products, categories = map(list, zip(*sorted(found), strict=True))
+  return rows, ids, products, categories
 
 
 def _by_product(found: list) -> tuple[bytes, int]:

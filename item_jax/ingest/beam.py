@@ -66,7 +66,7 @@ def read_options(runner: str, arguments: Sequence[str]) -> PipelineOptions:
   )
   # Beam has no public list of its options (read in 2.77).
   for kind in PipelineOptions.__subclasses__():
-    kind._add_argparse_args(parser)  # type: ignore[arg-type]
+    kind._add_argparse_args(parser)  # pyright: ignore[reportArgumentType]
   try:
     _, unknown = parser.parse_known_args(list(arguments))
   except argparse.ArgumentError as error:

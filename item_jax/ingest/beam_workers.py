@@ -16,6 +16,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import cv2
+from apache_beam.pvalue import TaggedOutput
 from etils import epath
 from tensorflow_datasets.core import naming, writer
 
@@ -74,7 +75,8 @@ def connect(
     >> beam.Map(_write_rejected, path=os.fspath(shared / REJECTED))
   )
   of_split = first.records | "BySplit" >> beam.Partition(
-    lambda record, _, splits: splits.index(record[0]),  # type: ignore[arg-type]
+    # Beam takes functions too, which its types don't say.
+    lambda record, _, splits: splits.index(record[0]),  # pyright: ignore[reportArgumentType]
     len(writers),
     list(writers),
   )
@@ -105,7 +107,7 @@ def _make_records(begin: int, shared: str, root: str):
       stored = load_image(root, row.image)
       made = make_record(row, stored)
       if isinstance(made, Rejected) or isinstance(stored, BadImage):
-        yield beam.pvalue.TaggedOutput("rejected", tuple(made))
+        yield TaggedOutput("rejected", tuple(made))
       else:
         if stored.jpeg:
           notes.append((row.listing_id, stored._replace(jpeg=b"")))
@@ -148,14 +150,12 @@ def _loads(line):
 def _first(listing):
   """Yields the first record of a listing id, by split; rejects the others."""
   listing_id, found = listing
-  first = None
+  found = iter(found)
+  first = next(found)
   for record in found:
-    if first is None:
-      first = record
-      continue
     first, later = sorted((first, record))  # by their numbers in the table
     duplicate = reject_duplicate(later[0], listing_id)
-    yield beam.pvalue.TaggedOutput("rejected", tuple(duplicate))
+    yield TaggedOutput("rejected", tuple(duplicate))
   _, split, position, data = first
   yield split, (position, data)
 
@@ -169,8 +169,9 @@ def _write_rejected(listed, path: str) -> None:
 
 def shard_writer(shared: epath.Path, split: str) -> writer.BeamWriter:
   """Makes the writer of a split's shards, with TFDS's names, in a folder."""
+  # TFDS calls no more of a serializer and a writer than ours have.
   return _ShardsInOrder(
-    serializer=_Serialized(),
+    serializer=_Serialized(),  # pyright: ignore[reportArgumentType]
     filename_template=naming.ShardedFileTemplate(
       data_dir=shared,
       dataset_name=records.NAME,
@@ -179,7 +180,7 @@ def shard_writer(shared: epath.Path, split: str) -> writer.BeamWriter:
     ),
     hash_salt=split,
     disable_shuffling=True,
-    example_writer=_ShardFile(),
+    example_writer=_ShardFile(),  # pyright: ignore[reportArgumentType]
   )
 
 

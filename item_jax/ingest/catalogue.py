@@ -28,7 +28,7 @@ from item_jax.ingest.sources.cells import Suspects
 
 _IDS = ("listing_id", "product_id")
 _SURVEYED = (*_IDS, "split")
-_NOTHING = dict.fromkeys(COLUMNS, "")
+_NOTHING: dict[str, Any] = dict.fromkeys(COLUMNS, "")
 _SPLIT_ALIASES = {
   "training": "train",
   "valid": "val",
@@ -195,7 +195,7 @@ class Catalogue:
       if reason:
         yield None
         continue
-      split = texts["split"].lower()
+      split: str = texts["split"].lower()
       split = _SPLIT_ALIASES.get(split, split)
       yield texts["product_id"], split, bool(cells.get("title"))
 
@@ -229,7 +229,7 @@ class Catalogue:
     self, number, cells, columns=COLUMNS
   ) -> tuple[dict[str, Any], str | None]:
     """Converts a row's cells to what is stored; also returns what is wrong."""
-    texts: dict[str, Any] = _NOTHING.copy()
+    texts = _NOTHING.copy()
     reason = None
     for column in columns:
       value = cells.get(column)
@@ -252,7 +252,7 @@ class Catalogue:
       return Rejected(number, listing, reason)
     # With a prefix: the listing's id may be another listing's product id.
     product = texts["product_id"] or f"listing:{listing}"
-    split = texts["split"].lower() or split_of(product)
+    split: str = texts["split"].lower() or split_of(product)
     split = _SPLIT_ALIASES.get(split, split)
     if not _SPLIT.fullmatch(split) or split == "all":  # "all" means every split
       return Rejected(number, listing, f"no name for a split: {split[:40]}")

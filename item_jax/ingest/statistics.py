@@ -306,7 +306,7 @@ def _summary(counts: Counter) -> dict[str, float]:
     return {}
   summary = {"mean": round(sum(n * c for n, c in counts.items()) / total, 3)}
   for percent in (50, 90, 95, 99, 100):
-    passed = 0
+    passed = number = 0
     for number in sorted(counts):
       passed += counts[number]
       if passed * 100 >= percent * total:

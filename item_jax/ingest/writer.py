@@ -75,7 +75,7 @@ def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
       shard_lengths=lengths,
       num_bytes=num_bytes,
       filename_template=tfds.core.ShardedFileTemplate(
-        data_dir=folder,
+        data_dir=tfds.core.Path(folder),
         dataset_name=NAME,
         split=split,
         filetype_suffix="array_record",
@@ -97,28 +97,31 @@ class _SplitWriter:
     self.num_bytes = 0
     self.fingerprint = Fingerprint()
     self._serialize = Serializer()
-    self._writer = None
+    self._writer: ShardWriter | None = None
     self._room = 0
 
   def add(self, record):
     data = self._serialize(record)
-    if self._writer is None or self._room < len(data):
-      self._open()
-    self._writer.write(data)
+    writer = self._writer
+    if writer is None or self._room < len(data):
+      writer = self._open()
+    writer.write(data)
     self._room -= len(data)
     self.num_bytes += len(data)
     self.shard_lengths[-1] += 1
     self.fingerprint.add(record)
 
-  def _open(self):
+  def _open(self) -> "ShardWriter":
     if self._writer is not None:
       self._writer.close()
     path = self._folder / f"{self.name}-{len(self.shard_lengths)}.part"
-    self._writer = ShardWriter(path)
+    self._writer = writer = ShardWriter(path)
     self._room = SHARD_BYTES
     self.shard_lengths.append(0)
+    return writer
 
   def close(self):
+    assert self._writer is not None  # it has a record
     self._writer.close()
     shards = len(self.shard_lengths)
     for shard in range(shards):
@@ -134,11 +137,11 @@ class ShardWriter:
   """
 
   def __init__(self, path: str | os.PathLike):
-    from array_record.python import array_record_module
+    from array_record.python.array_record_module import ArrayRecordWriter
 
     # One record a group for random access; JPEG doesn't compress further.
     with _disk_errors():
-      self._writer = array_record_module.ArrayRecordWriter(
+      self._writer = ArrayRecordWriter(
         os.fspath(path), "group_size:1,uncompressed"
       )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -34,7 +35,15 @@ class TransformerConfig:
   causal: bool = False
 
 
-def dense(features, *, std: float, dtype, name: str, axis: Any = -1, out=None):
+def dense(
+  features: int | Sequence[int],
+  *,
+  std: float,
+  dtype,
+  name: str,
+  axis: int | Sequence[int] = -1,
+  out=None,
+) -> nn.DenseGeneral:
   """A linear layer with float32 parameters, computed in `dtype`.
 
   Args:

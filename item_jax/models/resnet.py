@@ -138,7 +138,13 @@ class ResNet(nn.Module):
     x = conv(self.width, 7, stride=2, dtype=self.dtype, name="stem")(x)
     x = Norm(self.norm, self.dtype, name="stem_norm")(x, real_B, train=train)
     x = nn.relu(x)
-    x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    x = nn.max_pool(
+      x,
+      (3, 3),
+      strides=(2, 2),
+      # flax has no type for it, and "VALID" as its default.
+      padding=((1, 1), (1, 1)),  # pyright: ignore[reportArgumentType]
+    )
     for i, blocks in enumerate(self.stages):
       for j in range(blocks):
         x = Bottleneck(

@@ -45,6 +45,7 @@ def _resnet(name):
   return make
 
 
+_BLOCK = r"stage_(\d+)_block_(\d+)/(.*)"
 _RESNET_LEAF = re.compile(
   r"(statistics/)?(stem|stem_norm|stage_\d+_block_\d+)/"
 )

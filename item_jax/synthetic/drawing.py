@@ -131,8 +131,8 @@ def _background(shot, rng, side):
     return flat * (tint + 18 - 36 * down)
   if shot.background == "planks":
     streaks = cv2.GaussianBlur(grain, (0, 0), side / 12, sigmaY=0.6)
-    wood = np.float32([0.95, 0.78, 0.6]) * tint.mean()
-    seam = np.where((down * 5) % 1 < 0.035, *np.float32([0.72, 1]))
+    wood = np.array([0.95, 0.78, 0.6], np.float32) * tint.mean()
+    seam = np.where((down * 5) % 1 < 0.035, *np.array([0.72, 1], np.float32))
     return wood * seam * (1 + 0.5 * streaks[..., None])
   weave = cv2.GaussianBlur(grain, (0, 0), side / 110)
   return tint * (1 + 0.12 * weave[..., None])
@@ -161,7 +161,8 @@ def _object(product, shot, side):
   paints = {"body": main, "main": main, "second": second, **_FIXED}
   body = np.concatenate([part.points for part in parts if part.paint == "body"])
   u, v = _coordinates(grow, centre, size)
-  texture = _texture(product, shot, np.uint8([main, second]), u, v, body)
+  colours = np.array([main, second], np.uint8)
+  texture = _texture(product, shot, colours, u, v, body)
 
   canvas = np.full((*size, 3), main, np.uint8)
   cover = np.zeros(size, np.uint8)

@@ -58,12 +58,12 @@ def _why_not_cudnn(shapes, dtype: str) -> str:
     return f"{jax.devices()[0].device_kind} is no NVIDIA GPU of Ampere or newer"
   if dtype != "bfloat16":
     return f"cuDNN has no {dtype} attention: it needs model.dtype=bfloat16"
-  try:
-    for shape in shapes:
+  for shape in shapes:
+    try:
       _lower(shape, dtype)
-  except (RuntimeError, ValueError, NotImplementedError) as error:
-    reason = str(error).splitlines()[0] if str(error) else repr(error)
-    return f"cuDNN does not support {shape}: {reason}"
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+      reason = str(error).splitlines()[0] if str(error) else repr(error)
+      return f"cuDNN does not support {shape}: {reason}"
   return ""
 
 

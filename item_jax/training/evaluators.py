@@ -47,7 +47,7 @@ def check_evaluators(config: Config, task: Task) -> None:
     )
 
 
-def _stated(found: dict[str, Callable], task: Task) -> list[str]:
+def _stated(found: dict[str, Any], task: Task) -> list[str]:
   """The names of all that evaluators say they measure."""
   stated = [e.names(task) for e in found.values() if hasattr(e, "names")]
   return [name for names in stated for name in names]

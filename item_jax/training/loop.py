@@ -71,8 +71,11 @@ def train(
       another run was started on it.
   """
   place = remote.locate(workdir)
-  mirror = Mirror(place) if isinstance(place, Address) else None
-  folder = mirror.folder if mirror else place
+  if isinstance(place, Address):
+    mirror = Mirror(place)
+    folder = mirror.folder
+  else:
+    mirror, folder = None, place
   progress = progress or NullListener()
   progress.update("set up", 0)
   with PreemptionHandler() as preemption, exclusive_run(folder):
@@ -154,7 +157,7 @@ class _Loop:
 
   def run(self, state: State, start: int) -> None:
     """Trains from step `start` on; raises Preempted where it ends early."""
-    config = self._setup.config
+    config, take_step = self._setup.config, self._setup.step
     batches = _batches(self._setup, start)
     done, stopping, metrics = start, False, None
     while done < config.steps and not stopping:
@@ -165,7 +168,8 @@ class _Loop:
       waited = time.perf_counter() - begin
       self._preemption.begin()
       self._progress.update("step", done)
-      state, report = self._setup.step(state, batch)
+      assert take_step is not None  # there are steps
+      state, report = take_step(state, batch)
       done += 1
       self._monitor.on_step(done, report, waited)
 

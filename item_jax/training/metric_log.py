@@ -10,12 +10,15 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto import event_pb2
 
 logger = logging.getLogger(__name__)
+
+_proto: Any = event_pb2  # protobuf makes its classes when it is imported
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -109,7 +112,7 @@ class _Board:
     self._folder = folder
     self._start = start
     self._files = 0
-    self._writer = None
+    self._writer: EventsWriter | None = None
 
   def write(self, step: int, kind: str, values: dict) -> None:
     numbers = {
@@ -118,33 +121,35 @@ class _Board:
       if isinstance(value, (int, float))
     }
     try:
-      if self._writer is None:
-        self._open()
+      writer = self._writer or self._open()
       for name, value in numbers.items():
-        self._add(step, summary=summary.scalar(name, value))
-      self._writer.flush()
+        _add(writer, step, summary=summary.scalar(name, value))
+      writer.flush()
     except OSError:  # that of metrics.jsonl is reported if it lasts
       self.close()
 
-  def _open(self) -> None:
+  def _open(self) -> EventsWriter:
     self._folder.mkdir(parents=True, exist_ok=True)
     # Files are named by the second: a quick restart must not take the name.
     suffix = f".{self._start}.{self._files}"
     self._files += 1
-    self._writer = EventsWriter(str(self._folder / "events"), suffix)
+    writer = EventsWriter(str(self._folder / "events"), suffix)
+    self._writer = writer
     if self._start:  # hides what was written there after this step
-      restart = SessionLog(status=SessionLog.START)
-      self._add(self._start + 1, session_log=restart)
-
-  def _add(self, step: int, **content) -> None:
-    event = Event(step=step, wall_time=time.time(), **content)
-    self._writer.write_event(event)
+      restart = _proto.SessionLog(status=_proto.SessionLog.START)
+      _add(writer, self._start + 1, session_log=restart)
+    return writer
 
   def close(self) -> None:
     if self._writer is not None:
       with contextlib.suppress(OSError):
         self._writer.close()
     self._writer = None
+
+
+def _add(writer: EventsWriter, step: int, **content) -> None:
+  event = _proto.Event(step=step, wall_time=time.time(), **content)
+  writer.write_event(event)
 
 
 def drop_rows_after(path: Path, step: int) -> None:

@@ -1,6 +1,7 @@
 """Logs what the steps of a run report, and ends a run that cannot go on."""
 
 import logging
+from typing import Any
 
 import jax
 import numpy as np
@@ -138,7 +139,7 @@ class TrainMonitor:
     """Names the batch, and ends the run after too many in a row."""
     config = self._setup.config
     in_a_row = int(report.skipped_in_a_row)
-    row = {"in_a_row": in_a_row}
+    row: dict[str, Any] = {"in_a_row": in_a_row}
     kind, why = "bad", "loss or gradient is not finite"
     if report.spike and bool(report.spike.spike):
       norm, limit = float(report.spike.norm), float(report.spike.threshold)

@@ -35,7 +35,7 @@ def to_saved(state: Any) -> Any:
 
 def from_saved(saved: Any, like: Any) -> Any:
   """What `to_saved` returned, with the type and the names of `like`."""
-  if not dataclasses.is_dataclass(like):
+  if not dataclasses.is_dataclass(like) or isinstance(like, type):
     return saved
   values = {
     field.name: saved[SAVED_NAMES.get(field.name, field.name)]

@@ -54,7 +54,7 @@ def for_state(mesh: Mesh, shapes: Any) -> Any:
     axis = split_axis(leaf.shape, fsdp)
     if axis is None:
       return replicated(mesh)
-    spec = [None] * len(leaf.shape)
+    spec: list[str | None] = [None] * len(leaf.shape)
     spec[axis] = "fsdp"
     return NamedSharding(mesh, PartitionSpec(*spec))
 
@@ -95,9 +95,8 @@ def split_axis(shape: tuple[int, ...], fsdp: int) -> int | None:
 def host_rows(mesh: Mesh, batch_size: int) -> slice:
   """The contiguous rows of a global batch that this process reads."""
   spans = over_batch(mesh).addressable_devices_indices_map((batch_size,))
-  starts = [index[0].indices(batch_size)[0] for index in spans.values()]
-  stops = [index[0].indices(batch_size)[1] for index in spans.values()]
-  return slice(min(starts), max(stops))
+  rows = [index[0].indices(batch_size) for index in spans.values() if index]
+  return slice(min(r[0] for r in rows), max(r[1] for r in rows))
 
 
 def to_devices(mesh: Mesh, batch_size: int, local: Any) -> Any:

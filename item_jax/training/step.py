@@ -64,7 +64,7 @@ def init_state(params, optimizer, names, *, history: int = 0) -> State:
     skipped_in_a_row=zero,
     skipped_total=zero,
     unreadable_total=zero,
-    sums={name: Average(total=none, count=none) for name in sorted(names)},
+    sums={name: _average(none, none) for name in sorted(names)},
     spikes=spikes_lib.init(history) if history else None,
   )
 
@@ -218,6 +218,11 @@ def _all_finite(tree):
   return jnp.stack(
     [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
   ).all()
+
+
+def _average(total, count) -> Average:
+  # clu's classes hide from checkers of types that they are dataclasses.
+  return Average(total=total, count=count)  # pyright: ignore[reportCallIssue]
 
 
 def _add_up(sums, fresh, good, start):

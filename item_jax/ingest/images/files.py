@@ -55,16 +55,18 @@ def read_image(root: str, name: str) -> tuple[bytes, str]:
     ) from error
 
 
-def _find(root, name):
+def _find(root: str, name: str) -> tuple[Path | epath.Path, int, str]:
   """Finds a file; returns its path, its size, and how it was found."""
   inside = _in_store if "://" in root else _in_folder
   try:
-    return *inside(root, name), AS_WRITTEN
+    path, size = inside(root, name)
+    return path, size, AS_WRITTEN
   except (BadImage, OSError) as error:
     reason = _reason(name, error)
   for spelling, done in itertools.islice(other_spellings(name), _TRIES):
     try:
-      return *inside(root, spelling), done
+      path, size = inside(root, spelling)
+      return path, size, done
     except (BadImage, OSError) as error:
       _reason(name, error)
   raise reason
@@ -80,7 +82,7 @@ def _reason(name, error):
   raise error
 
 
-def _in_folder(root, name):
+def _in_folder(root: str, name: str) -> tuple[Path, int]:
   """Returns the path of an image in a folder, links followed, and its size."""
   path = os.path.realpath(os.path.join(root, name))
   if os.path.commonpath([root, path]) != root:
@@ -91,7 +93,7 @@ def _in_folder(root, name):
   return Path(path), found.st_size
 
 
-def _in_store(root, name):
+def _in_store(root: str, name: str) -> tuple[epath.Path, int]:
   """Does the same in an object store, which has names only."""
   name = name.removeprefix(f"{root.rstrip('/')}/")
   inner = posixpath.normpath(name)

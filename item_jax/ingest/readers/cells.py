@@ -183,8 +183,8 @@ def _parse_list(text) -> list | None:
 def _unescaped(text: str) -> str:
   """Decodes the text between quotes as Python does."""
 
-  def sign(found):
-    code = found[1]
+  def sign(found: re.Match[str]) -> str:
+    code: str = found[1]
     if len(code) > 1:
       return chr(int(code[1:], 16))
     return _ESCAPED.get(code, code)

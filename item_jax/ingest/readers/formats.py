@@ -59,7 +59,9 @@ def open_bytes(path: Path) -> io.BufferedReader:
   import fsspec.utils
 
   packing = fsspec.utils.infer_compression(os.fspath(path).lower())
-  return io.BufferedReader(fsspec.compression.compr[packing](file, mode="rb"))
+  # A dict that has only None at first, for fsspec's own types.
+  unpack = fsspec.compression.compr[packing]  # pyright: ignore[reportArgumentType]
+  return io.BufferedReader(unpack(file, mode="rb"))
 
 
 @contextlib.contextmanager

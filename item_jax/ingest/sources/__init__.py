@@ -64,7 +64,7 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
     if there & _OURS:
       return None
     return next((s for s in SOURCES.values() if s.detects(there)), None)
-  known = dict.fromkeys(NAMES) | SOURCES
+  known: dict[str, Any] = {**dict.fromkeys(NAMES), **SOURCES}
   found = look_up(source, known, option="--source")
   if not isinstance(found, Source):
     raise UserError(f"--source={source}: expected a Source, not {found!r}")
