@@ -93,7 +93,7 @@ class PreemptionHandler:
       if not self._steps:
         if not self._exits_early:
           self._install()
-        if self._many:
+        if self._jax_handler is not None:
           set_sigterm_handler(self._jax_handler)
       self._steps += 1
     if self._many and self._requested_early:

@@ -102,7 +102,7 @@ def train(
     try:
       state = _first_state(setup, checkpoints, saver, start)
       loop = _Loop(setup, log, saver, preemption, progress)
-      if loop.evaluates_at(start or 0):
+      if start and loop.evaluates_at(start):
         loop.catch_up(state, start, checkpoints)
       loop.run(state, start or 0)
       return Run(

@@ -4,7 +4,7 @@ The step knows no objective by name (see `objectives.base.Objective`).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flax.struct
 import jax
@@ -160,7 +160,8 @@ def make_train_step(
 def _update(optimizer, state: State, grads, batch_stats, good):
   """Returns the next (params, opt_state): as they were where not `good`."""
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  params = {**optax.apply_updates(state.params, updates), **batch_stats}
+  params = cast(dict, optax.apply_updates(state.params, updates))
+  params = {**params, **batch_stats}
   return jax.tree.map(
     lambda new, old: jnp.where(good, new, old),
     (params, opt_state),
@@ -209,8 +210,8 @@ def _weighted(objective, totals, counts):
 def _averages(totals, counts, **numbers):
   """Returns {name: Average} of what counts, and of numbers that count once."""
   one = jnp.ones((), jnp.float32)
-  return {n: Average(total=totals[n], count=counts[n]) for n in counts} | {
-    name: Average(total=number, count=one) for name, number in numbers.items()
+  return {n: _average(totals[n], counts[n]) for n in counts} | {
+    name: _average(number, one) for name, number in numbers.items()
   }
 
 
