@@ -65,8 +65,9 @@ def read(
   "test[17]" and has nothing; one whose image is broken has no image. They are
   counted and named in the log.
   """
-  items, found = Items([], [], []), tuple([] for _ in values)
-  source, unreadable = dataset.source(split), []
+  ids, products, categories, unreadable = [], [], [], []
+  found = tuple([] for _ in values)
+  source = dataset.source(split)
   for number in range(len(source)):
     try:
       record = source[number]
@@ -78,9 +79,9 @@ def read(
     except BadImage:
       made = [value(record._replace(image=b"")) for value in values]
       unreadable.append(record.listing_id)
-    items.ids.append(record.listing_id)
-    items.products.append(record.product_id)
-    items.categories.append(record.category)
+    ids.append(record.listing_id)
+    products.append(record.product_id)
+    categories.append(record.category)
     for held, one in zip(found, made, strict=True):
       held.append(one)
   if unreadable:
@@ -88,7 +89,7 @@ def read(
       f"split {split!r}: {len(unreadable)} of {len(source)} listings, or their"
       f" images, cannot be read: {listed(unreadable)}"
     )
-  return items, found
+  return Items(ids, products, categories), found
 
 
 def title(record: Record) -> str:
@@ -203,10 +204,12 @@ def colours(thumbnails: Iterable[np.ndarray | None]) -> np.ndarray:
   """
   thumbnails = list(thumbnails)
   pixel_NP = np.zeros((len(thumbnails), SIDE * SIDE * 3), np.float32)
-  seen = [row for row, small in enumerate(thumbnails) if small is not None]
-  for row in seen:
-    pixel_NP[row] = thumbnails[row].reshape(-1)
+  seen = []
+  for row, small in enumerate(thumbnails):
+    if small is not None:
+      pixel_NP[row] = small.reshape(-1)
+      seen.append(row)
   if seen:
     pixel_NP[seen] -= pixel_NP[seen].mean(axis=0, dtype=np.float64)
-  blank_N = ~pixel_NP.any(axis=1)
-  return np.concatenate([pixel_NP, blank_N[:, None]], axis=1, dtype=np.float32)
+  blank_N1 = ~pixel_NP.any(axis=1, keepdims=True)
+  return np.concatenate([pixel_NP, blank_N1], axis=1, dtype=np.float32)

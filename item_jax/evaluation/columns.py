@@ -25,7 +25,7 @@ def read_columns(
   optional: Sequence[str] = (),
   *,
   quoting: str = "auto",
-) -> list[list | None]:
+) -> list[Any]:
   """Reads columns of a table, in memory or of any format that `prepare` reads.
 
   Args:
@@ -45,7 +45,7 @@ def read_columns(
       raise FileNotFoundError(f"{table}: there is no such file")
   else:
     table = _to_rows(table)
-  columns: list[list | None] = [[] for _ in needed]
+  columns: list[Any] = [[] for _ in needed]
   columns += [None] * len(optional)
   row = 0
   for part in open_tables(table, quoting=quoting):

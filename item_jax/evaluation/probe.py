@@ -175,7 +175,7 @@ def probe(
     name: _name_classes(fitted.ranked_Q5, test, classes)
     for name, fitted in best.items()
   }
-  summary = {"train_rows": len(train_N), "val_rows": len(val_M)}
+  summary: dict[str, Any] = {"train_rows": len(train_N), "val_rows": len(val_M)}
   for name, fitted in best.items():
     given = predictions[name]
     summary[name] = {**fitted.chosen, **labels.summary(given)}

@@ -138,7 +138,7 @@ def _lower_bound(score_QI, k):
   return np.partition(grouped.max(axis=1), -k, axis=1)[:, -k]
 
 
-def pack(score, position):
+def pack(score: np.ndarray, position: np.ndarray) -> np.ndarray:
   """One int64 that sorts by score, and the smaller position above at a tie.
 
   The bits of a float32 sort as an int32 once those of negative numbers are
@@ -149,7 +149,7 @@ def pack(score, position):
   return (bits.astype(np.int64) << 32) | (_LOW - position)
 
 
-def unpack(key):
+def unpack(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Keys -> positions (-1 where empty) and scores (-inf where empty)."""
   bits = (key >> 32).astype(np.int32)
   bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

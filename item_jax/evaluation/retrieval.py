@@ -96,6 +96,8 @@ class Scores(Result):
   def write_per_query(self, path: str | Path) -> None:
     """Writes a CSV, a line for each query: its measures and nearest ids."""
     items = self.items
+    if items is None:
+      raise ValueError("these scores do not know their items")
     names = ["id", "product", "category", "relevant", *self.values]
     names += [f"top_{rank}" for rank in range(1, LISTED + 1)]
     with open(path, "w", encoding="utf-8", newline="") as file:

@@ -42,7 +42,7 @@ class Problem(NamedTuple):
   vectors_ND: np.ndarray
   scale_N: np.ndarray  # 1 / length
   rows_Q: np.ndarray  # row numbers of the queries
-  index: np.ndarray  # row numbers searched, by ascending id: I "positions"
+  index_I: np.ndarray  # row numbers searched, by ascending id: I "positions"
   own_Q: np.ndarray  # the position each query must not find (itself), or -1
 
 
@@ -136,19 +136,21 @@ def _rank_exactly(problem: Problem, queries, *, k, tile):
   )
 
   def score(first, last):
-    rows = problem.index[first:last]
+    rows = problem.index_I[first:last]
     grid_ID, factor_I = _on_grid(problem.vectors_ND, problem.scale_N, rows)
     return rounded(grid_QD @ grid_ID.T, factor_Q[:, None], factor_I)
 
-  return rank(score, len(problem.index), problem.own_Q[queries], k=k, tile=tile)
+  return rank(
+    score, len(problem.index_I), problem.own_Q[queries], k=k, tile=tile
+  )
 
 
 def _candidates(problem: Problem, *, kept: int, tile: int):
   """Finds candidates by numpy."""
-  size = len(problem.index)
+  size = len(problem.index_I)
   cached_ID = None
   if size * problem.vectors_ND.shape[1] <= _CACHED_VALUES:
-    cached_ID = unit(problem, problem.index)
+    cached_ID = unit(problem, problem.index_I)
 
   def find(rows: slice):
     part = part_of(problem, rows)
@@ -158,7 +160,7 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
 
     def score(first, last):
       if cached_ID is None:
-        item_ID = unit(problem, problem.index[first:last])
+        item_ID = unit(problem, problem.index_I[first:last])
       else:
         item_ID = cached_ID[first:last]
       return np.matmul(query_QD, item_ID.T, out=scores_QI[:, : last - first])
@@ -168,7 +170,9 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
   return find
 
 
-def _settle(problem: Problem, position_QC, rough_QC, *, k, steps=1):
+def _settle(
+  problem: Problem, position_QC, rough_QC, *, k: int, steps: float = 1
+):
   """Ranks candidates and says for which queries that is proof.
 
   Returns positions and scores [Q, k] as `rank` does, both exact where the third
@@ -192,7 +196,7 @@ def _settle(problem: Problem, position_QC, rough_QC, *, k, steps=1):
   for first in range(0, len(query_P), pairs):
     query, column = query_P[first : first + pairs], column_P[first:][:pairs]
     position = position_QC[query, column]
-    grid_PD, factor_P = _on_grid(vectors_ND, scale_N, problem.index[position])
+    grid_PD, factor_P = _on_grid(vectors_ND, scale_N, problem.index_I[position])
     sum_P = np.vecdot(grid_PD, grid_QD[query])
     exact_P = rounded(sum_P, factor_Q[query], factor_P)
     key_QC[query, column] = pack(exact_P, position)
@@ -203,7 +207,9 @@ def _settle(problem: Problem, position_QC, rough_QC, *, k, steps=1):
   return positions_QK, scores_QK, settled_Q
 
 
-def rounded(sums, factor, other_factor):
+def rounded(
+  sums: np.ndarray, factor: np.ndarray, other_factor: np.ndarray
+) -> np.ndarray:
   """Exact sums of products of grid values -> cosines in float32.
 
   Adding zero turns -0.0 into 0.0, which must tie.

@@ -49,7 +49,7 @@ def _candidates(
   """Finds candidates on devices, all of them before the first is returned."""
   devices = jax.local_devices()
   mesh = Mesh(np.array(devices), ("part",), axis_types=(AxisType.Auto,))
-  count, size = len(problem.rows_Q), len(problem.index)
+  count, size = len(problem.rows_Q), len(problem.index_I)
   position_QC = np.full((count, kept), -1, np.int64)
   rough_QC = np.full((count, kept), -np.inf, np.float32)
   # Blocks of one shape, with little left over in the last.
@@ -67,7 +67,10 @@ def _candidates(
       query_QD = np.pad(unit(problem, part.rows_Q), ((0, short), (0, 0)))
       own_Q = np.pad(part.own_Q, (0, short), constant_values=-1)
       found = find(
-        block_PTD, query_QD, own_Q.astype(np.int32), np.int32([first, size])
+        block_PTD,
+        query_QD,
+        own_Q.astype(np.int32),
+        np.array([first, size], np.int32),
       )
       rows = slice(start, start + len(part.rows_Q))
       position_QC[rows], rough_QC[rows] = _merge(
@@ -88,7 +91,7 @@ def _put_block(problem: Problem, mesh: Mesh, first: int, tiles: int, step: int):
   def rows_of(where):
     low, high, _ = where[0].indices(shape[0])
     begin = first + low * step
-    unit_ID = unit(problem, problem.index[begin : first + high * step])
+    unit_ID = unit(problem, problem.index_I[begin : first + high * step])
     filled = np.zeros(((high - low) * step, shape[2]), np.float32)
     filled[: len(unit_ID)] = unit_ID
     return filled.reshape(high - low, step, shape[2])

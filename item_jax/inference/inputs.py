@@ -4,7 +4,7 @@ import itertools
 import os
 import reprlib
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def listings(images: Any, titles: Any) -> Iterator[tuple[bytes, str]]:
   sizes = {
     name: len(column)
     for name, column in columns.items()
-    if hasattr(column, "__len__")
+    if isinstance(column, Sized)
   }
   if len(set(sizes.values())) > 1:
     raise UserError(" but ".join(f"{n} {name}" for name, n in sizes.items()))
