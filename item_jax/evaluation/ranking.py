@@ -50,7 +50,7 @@ def in_id_order(
   Walking the index in this order makes "ties by id" mean "the first stays".
   """
   rows = range(len(ids)) if index is None else index.tolist()
-  index = np.array(sorted(rows, key=lambda row: ids[row]), np.int64)
+  index = np.array(sorted(rows, key=ids.__getitem__), np.int64)
   position_N = np.full(len(ids), -1)
   position_N[index] = np.arange(len(index))
   return index, position_N
