@@ -111,15 +111,18 @@ def _merge(best_QK, score_QI, first):
   """
   queries, k = best_QK.shape
   lowest_Q = unpack(best_QK.min(axis=1))[1]
-  hit_QI = score_QI > lowest_Q[:, None]
-  if np.count_nonzero(hit_QI) > hit_QI.size // 8:
+  least_Q = np.nextafter(lowest_Q, np.float32(np.inf))
+  if np.isneginf(lowest_Q).any():  # the first tile
+    least_Q = np.maximum(least_Q, _lower_bound(score_QI, k))
+  hit_QI = score_QI >= least_Q[:, None]
+  if np.count_nonzero(hit_QI) > hit_QI.size // 8:  # better ones come late
     hit_QI &= score_QI >= _lower_bound(score_QI, k)[:, None]
   hits = np.flatnonzero(hit_QI)
   query_P, column_P = np.divmod(hits, score_QI.shape[1])
   count_Q = np.bincount(query_P, minlength=queries)
   slot_P = np.arange(len(hits)) - (np.cumsum(count_Q) - count_Q)[query_P]
   key_QI = np.full((queries, count_Q.max(initial=0)), EMPTY)
-  key_QI[query_P, slot_P] = pack(score_QI[query_P, column_P], first + column_P)
+  key_QI[query_P, slot_P] = pack(score_QI.ravel()[hits], first + column_P)
   both = np.concatenate([best_QK, key_QI], axis=1)
   return np.partition(both, -k, axis=1)[:, -k:]
 
