@@ -55,7 +55,8 @@ _FIELDS = (
 _EXIT_CODES = (
   "Exit codes: 0 done; 1 found something wrong (verify, doctor); 2 cannot work"
   " as asked; 3 too many rows were rejected (prepare); 4 failed on the way; 6 a"
-  " process stood still; 75 stopped and saved, the same command goes on."
+  " process stood still; 75 stopped and saved, the same command goes on; 130"
+  " interrupted by Ctrl-C."
 )
 
 

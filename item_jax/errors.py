@@ -1,6 +1,6 @@
-"""The errors that speak to the person at the keyboard, not to a debugger."""
+"""Errors for users: their messages explain what to change."""
 
-# What a path from outside raises that is not what it was taken for.
+# Raised for a path given by the user that is missing or of another kind.
 WRONG_PATHS = (
   FileNotFoundError,
   FileExistsError,
@@ -11,4 +11,4 @@ WRONG_PATHS = (
 
 
 class UserError(ValueError):
-  """Something given from outside is wrong; the message names both sides."""
+  """Something that the user gave is wrong; the message names both sides."""

@@ -1,5 +1,4 @@
-"""Files that are whole or not there, and that say when they were altered:
-values and folders in, sealed JSON and manifests out."""
+"""Writes files atomically and checksummed, and detects altered ones."""
 
 import contextlib
 import fcntl
@@ -14,17 +13,17 @@ from item_jax.errors import UserError
 from item_jax.remote import check_local
 
 MANIFEST = "manifest.json"
-MAX_JSON = 1 << 26  # bytes of a file of JSON that is read; none is near it
-_SEAL = "seal"  # the field of a sealed file that holds the rest's SHA-256
-_PART = ".part"  # ends the name of what is being written
+MAX_JSON = 1 << 26  # bytes of a JSON file; ours are far smaller
+_CHECKSUM = "seal"  # the field of a file with the SHA-256 of all others
+_PART = ".part"  # the ending of a file that is being written
 
 
 class CorruptError(UserError):
-  """A file is not what was written; the message begins with its path."""
+  """A file was altered; the message begins with its path."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-  """Writes all of it or nothing, and returns when the disk has it."""
+  """Writes a file as a whole or not at all; returns when it is on the disk."""
   check_local(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(path.name + _PART)
@@ -36,46 +35,46 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-  """As `write_bytes`; fields stay in their order."""
-  write_bytes(path, _spell(value))
+  """Writes JSON as `write_bytes` does; fields keep their order."""
+  write_bytes(path, _encode(value))
 
 
-def _spell(value: Any) -> bytes:
+def _encode(value: Any) -> bytes:
   text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
   return text.encode("utf-8", "surrogatepass")  # as json reads it
 
 
 def write_checksummed(path: Path, value: dict[str, Any]) -> None:
-  """Writes JSON with a field more, the SHA-256 of the others."""
-  write_json(path, {**value, _SEAL: _seal(value)})
+  """Writes JSON with one more field, the SHA-256 of the others."""
+  write_json(path, {**value, _CHECKSUM: _hash(value)})
 
 
 def read_checksummed(path: Path) -> dict[str, Any]:
-  """Reads what `write_checksummed` wrote, without its seal.
+  """Reads what `write_checksummed` wrote, without its checksum.
 
   Raises:
     FileNotFoundError: it is not there.
-    CorruptError: a byte of it was altered, or it was never sealed.
+    CorruptError: a byte of it was altered, or it has no checksum.
   """
   content = _read(path)
   value = _parse(content, path)
-  if not isinstance(value, dict) or _SEAL not in value:
+  if not isinstance(value, dict) or _CHECKSUM not in value:
     raise CorruptError(
-      f"{path} has no seal: it was altered, or written by an earlier version"
+      f"{path} has no checksum: it was altered, or an earlier version wrote it"
     )
-  # What is no part of the value, as the last line's end, must be there too.
-  as_written = content == _spell(value)
-  seal = value.pop(_SEAL)
-  if not as_written or seal != _seal(value):
-    raise CorruptError(f"{path} was altered: its seal does not fit")
+  # Bytes that are no part of the value, as the last line end, count too.
+  as_written = content == _encode(value)
+  checksum = value.pop(_CHECKSUM)
+  if not as_written or checksum != _hash(value):
+    raise CorruptError(f"{path} was altered: its checksum does not match")
   return value
 
 
 def check_folders(*paths: str | os.PathLike | None) -> None:
-  """Refuses files that could not be written: before the work, not after it.
+  """Refuses output files without a folder, before any work is done.
 
   Raises:
-    FileNotFoundError: a path, if it is one, lies in no folder.
+    FileNotFoundError: the folder of a path does not exist.
     UserError: it is on an object store.
   """
   check_local(*paths)
@@ -105,32 +104,32 @@ def _read(path: Path) -> bytes:
 def _parse(content: bytes, path: Path) -> Any:
   try:
     return json.loads(content)
-  # Python gives up on deep nesting with a RecursionError.
+  # Deep nesting raises a RecursionError.
   except (ValueError, RecursionError) as error:
     raise CorruptError(f"{path} was altered: {error!r}") from error
 
 
-def _seal(value: dict[str, Any]) -> str:
+def _hash(value: dict[str, Any]) -> str:
   text = json.dumps(value, sort_keys=True, ensure_ascii=False)
   return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sha256(path: Path) -> str:
-  """A file's SHA-256, in hexadecimal."""
+  """Computes a file's SHA-256, in hexadecimal."""
   with Path(path).open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-  """{path below the folder: SHA-256} of every file but its manifest."""
+  """Computes {path below the folder: SHA-256} of all files but the manifest."""
   return {name: sha256(folder / name) for name in _names(folder)}
 
 
 def write_manifest(folder: Path, **beside: Any) -> None:
-  """Puts the SHA-256 and size of every file of a folder beside them.
+  """Writes a manifest: the SHA-256 and the size of every file of a folder.
 
   Args:
-    beside: fields that the manifest holds too.
+    beside: more fields of the manifest.
   """
   found = {
     name: {"bytes": (folder / name).stat().st_size, "sha256": hashed}
@@ -143,19 +142,19 @@ def check_manifest(folder: Path, *, largest: int | None = None) -> None:
   """Compares a folder with its manifest.
 
   Args:
-    largest: files of more bytes are compared by size alone; None compares
-      all of every file.
+    largest: only the sizes of files of more bytes are compared; None compares
+      all bytes of every file.
 
   Raises:
-    CorruptError: naming the first file that was altered, is missing or was
-      added since; the manifest itself among them.
+    CorruptError: names the first file (maybe the manifest) that was altered,
+      added, or is missing.
   """
   for damage in find_damage(folder, largest=largest):
     raise CorruptError(damage)
 
 
 def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
-  """Yields what `check_manifest` raises, but of every file."""
+  """Yields the message of `check_manifest` for every corrupt file."""
   path = folder / MANIFEST
   if not path.is_file():
     yield f"{path} is missing"
@@ -185,12 +184,12 @@ def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
         yield f"{file} was altered: {found} bytes, were {size}"
       elif (largest is None or size <= largest) and sha256(file) != hashed:
         yield f"{file} was altered: its SHA-256 differs"
-    except OSError as error:  # what a worn disk answers
+    except OSError as error:  # a failing disk
       yield f"{file} cannot be read: {error.strerror}"
 
 
 def _names(folder: Path) -> list[str]:
-  """Paths below the folder of all files but its manifest."""
+  """Lists the paths below the folder of all files but its manifest."""
   paths = sorted(p for p in folder.rglob("*") if p.is_file())
   names = [p.relative_to(folder).as_posix() for p in paths]
   return [n for n in names if n not in (MANIFEST, MANIFEST + _PART)]
@@ -198,11 +197,14 @@ def _names(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def exclusive_lock(folder: Path, *, what: str) -> Iterator[None]:
-  """One `what` at a time in a folder; the kernel forgets a dead one's claim.
+  """Lets one process at a time use a folder; the lock ends with the process.
+
+  Args:
+    what: what the process is, for errors.
 
   Raises:
-    UserError: another is at work there, or the file system has no locks, as
-      no object store has.
+    UserError: another one is at work there, or the file system has no locks (an
+      object store has none).
   """
   check_local(folder)
   folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +215,8 @@ def exclusive_lock(folder: Path, *, what: str) -> Iterator[None]:
       raise UserError(f"another {what} is at work in {folder}") from None
     except OSError as error:  # Lustre without -o flock, some of FUSE
       raise UserError(
-        f"{folder}: this file system has no locks ({error.strerror}), so that"
-        f" nothing would keep another {what} out: take a folder of one that has"
+        f"{folder}: this file system has no locks ({error.strerror}), so"
+        f" another {what} could not be kept out: use a folder on a file system"
+        " with locks"
       ) from None
     yield

@@ -1,4 +1,4 @@
-"""A folder's name in, a temporary one to fill out, renamed when complete."""
+"""Writes folders atomically: under a temporary name, renamed when complete."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from item_jax.distributed.processes import alive
 from item_jax.remote import check_local
 
-# numpy gives no number.
+# numpy's errors have no number.
 _FULL = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -22,19 +22,20 @@ def new_folder(
   overwrite: bool,
   replaceable: Callable[[Path], bool],
 ) -> Iterator["AtomicDirectory"]:
-  """Gives a draft of `out`, beside it; nothing half done bears its name.
+  """Opens a temporary folder beside `out` that `commit` renames to `out`.
 
-  The draft is removed when the block ends without `commit`, by an exception
-  too. What a killed process left is removed by the next one.
+  It is deleted if the block ends without `commit`, also by an exception. What a
+  killed process left is deleted by the next one.
 
   Args:
-    out: the folder to be; a link stays, and what it leads to is made.
-    overwrite: whether it may replace one that is there.
-    replaceable: whether that folder is one of ours; others stay, always.
+    out: the folder to write; if it is a link, the folder that it leads to.
+    overwrite: whether an existing folder may be replaced.
+    replaceable: whether a folder was written by this command; others are never
+      replaced.
 
   Raises:
-    FileExistsError: it is there and must stay.
-    UserError: it is on an object store, which can rename nothing.
+    FileExistsError: it exists and must not be replaced.
+    UserError: it is on an object store, which cannot rename.
   """
   check_local(out)
   out = Path(os.path.realpath(out))
@@ -43,36 +44,45 @@ def new_folder(
   out.parent.mkdir(parents=True, exist_ok=True)
   _clean(out)
   _check(out, overwrite, replaceable)
-  draft = AtomicDirectory(out, overwrite, replaceable)
-  draft.path.mkdir()
+  folder = AtomicDirectory(out, overwrite, replaceable)
+  folder.path.mkdir()
   try:
-    yield draft
+    yield folder
   except OSError as error:
-    if error.errno in _FULL and error.filename is None:  # nobody did say
+    if error.errno in _FULL and error.filename is None:  # no file is named
       why = f"{error.strerror or error}, while {out} was being made"
       raise OSError(why) from error
     raise
   finally:
-    if draft.path.exists():
-      shutil.rmtree(draft.path)
+    if folder.path.exists():
+      shutil.rmtree(folder.path)
 
 
 class AtomicDirectory:
-  """path: the folder to fill; commit(): gives it its name."""
+  """A folder under construction.
 
-  def __init__(self, out, overwrite, replaceable):
+  path: the temporary folder to fill.
+  """
+
+  def __init__(
+    self, out: Path, overwrite: bool, replaceable: Callable[[Path], bool]
+  ):
     self._out = out
     self._overwrite = overwrite
     self._replaceable = replaceable
-    self.path = out.with_name(f"{out.name}.preparing-{_ours()}")
+    self.path = out.with_name(f"{out.name}.preparing-{_process_name()}")
 
   def commit(self) -> None:
-    # Once more: somebody else may have been quicker.
+    """Renames the folder to its final name, in place of an earlier one.
+
+    Raises:
+      FileExistsError: another process was faster.
+    """
     _check(self._out, self._overwrite, self._replaceable)
     if not self._out.exists() or not any(self._out.iterdir()):
-      self.path.rename(self._out)  # in the place of an empty folder, too
+      self.path.rename(self._out)  # also onto an empty folder
       return
-    old = self._out.with_name(f"{self._out.name}.replaced-{_ours()}")
+    old = self._out.with_name(f"{self._out.name}.replaced-{_process_name()}")
     self._out.rename(old)
     self.path.rename(self._out)
     shutil.rmtree(old)
@@ -91,17 +101,17 @@ def _check(out, overwrite, replaceable):
     raise FileExistsError(f"{out} is already there; --overwrite replaces it")
   if not out.is_dir() or not replaceable(out):
     raise FileExistsError(
-      f"{out} was not written by this command alone, so --overwrite leaves it"
-      " alone"
+      f"{out} was not written by this command, or holds other files too:"
+      " --overwrite does not replace it"
     )
 
 
-def _ours():
+def _process_name():
   return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _clean(out):
-  """Undoes what killed processes of this machine left beside `out`."""
+  """Cleans up what killed processes of this machine left beside `out`."""
   for stage in ("preparing", "replaced"):
     start = f"{out.name}.{stage}-{socket.gethostname()}-"
     for path in out.parent.iterdir():

@@ -1,8 +1,7 @@
-"""Knows addresses on object stores, such as gs://bucket/data, and moves files
-to and from them.
+"""Parses addresses on object stores, as gs://bucket/data, and copies files.
 
-What a store offers is little: whole objects are written, read, listed and
-deleted. fsspec does it, with the client of each store (gcsfs, s3fs, adlfs).
+Stores write, read, list and delete whole objects, and nothing else. fsspec does
+it with the client of each store (gcsfs, s3fs, adlfs).
 """
 
 import contextlib
@@ -16,19 +15,19 @@ from typing import Any
 
 from item_jax.errors import WRONG_PATHS, UserError
 
-# Two letters at least: c:\ and c:/ are drives. With one slash, too, as Path()
-# makes of it; with "::" fsspec chains stores.
+# Two letters at least: c:\ and c:/ are drives. Also with one slash, as Path()
+# writes it; with "::" fsspec chains stores.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+._-]+):(?=[/:])(/*)(.*)", re.DOTALL)
 _INSIDE = re.compile(r"/[A-Za-z][A-Za-z0-9+._-]+://")
 _LOCAL = ("file", "local")
-# Their addresses may have no host: hdfs:///data.
+# Addresses of these may have no host: hdfs:///data.
 _HOSTLESS = ("hdfs", "viewfs", "arrow_hdfs")
 _IN_PLACE = ("gs", "s3", "az", "hf")  # what etils.epath reads by itself
 _AT_ONCE = 16  # transfers
 
 
 class StoreError(OSError):
-  """An object store did not do what was asked; the message says which."""
+  """An operation on an object store failed; the message names the address."""
 
 
 class Address(str):
@@ -36,24 +35,26 @@ class Address(str):
 
   @property
   def name(self) -> str:
+    """The last part of the address."""
     return posixpath.basename(self)
 
   @property
   def parent(self) -> "Address":
+    """The address without its last part."""
     return Address(posixpath.dirname(self))
 
   def __truediv__(self, name: str) -> "Address":
     return Address(f"{self}/{name}")
 
   def is_bucket(self) -> bool:
-    """Whether it names all of a store, and nothing in it."""
+    """Whether it names a whole store, and nothing in it."""
     return self.count("/") < 3
 
 
 def locate(path: str | os.PathLike) -> Path | Address:
-  """Tells a path of this machine from an address; `file:///x` is the path /x.
+  """Parses a local path or an address; `file:///x` is the path /x.
 
-  An address of one slash, as pathlib makes of two, is taken for what it was.
+  An address with one slash, as pathlib writes it, gets two again.
   """
   text = os.fspath(path)
   found = _ADDRESS.match(text.strip()) if isinstance(text, str) else None
@@ -66,7 +67,7 @@ def locate(path: str | os.PathLike) -> Path | Address:
   scheme, slashes, rest = found[1].lower(), found[2], found[3]
   if scheme in _LOCAL and slashes:
     return Path("/" + rest if len(slashes) != 2 else rest)
-  if rest.startswith(":") and not slashes:  # fsspec's chain; refused by _open
+  if rest.startswith(":") and not slashes:  # a chain: refused by _open
     return Address(text)
   if len(slashes) < 2:
     slashes = "///" if scheme in _HOSTLESS else "//"
@@ -74,13 +75,14 @@ def locate(path: str | os.PathLike) -> Path | Address:
 
 
 def is_remote(path: str | os.PathLike | None) -> bool:
+  """Whether a path is an address on an object store."""
   return path is not None and isinstance(locate(path), Address)
 
 
 def check_local(*paths: str | os.PathLike | None) -> None:
   """Raises UserError where a path is an address: no folder `gs:` is made."""
   for path in paths:
-    if is_remote(path):
+    if path is not None and is_remote(path):
       raise UserError(
         f"{locate(path)} is on an object store: expected a path of this"
         " machine here (docs/object_stores.md says what takes an address)"
@@ -88,8 +90,13 @@ def check_local(*paths: str | os.PathLike | None) -> None:
 
 
 def check_in_place(path: str | os.PathLike) -> None:
-  """Raises UserError where an address is of a store whose files cannot be read
-  one by one where they lie; nothing is asked of the store."""
+  """Refuses an address of a store whose files cannot be read in place.
+
+  The store itself is not contacted.
+
+  Raises:
+    UserError: it is such an address.
+  """
   address = locate(path)
   if isinstance(address, Address):
     if address.partition(":")[0] not in _IN_PLACE:
@@ -98,14 +105,17 @@ def check_in_place(path: str | os.PathLike) -> None:
         f" {', '.join(f'{scheme}://' for scheme in _IN_PLACE)} or from a folder"
         " of this machine: copy them there"
       )
-    # etils asks fsspec for gcs where it is given gs.
+    # etils uses fsspec's gcs for gs.
     check_store(Address(re.sub("^gs:", "gcs:", address)))
 
 
 def check_store(address: Address) -> None:
-  """Raises UserError where an address is none that can be used here.
+  """Refuses an address that cannot be used here.
 
-  No object of the store is asked for.
+  No object of the store is accessed.
+
+  Raises:
+    UserError: it is such an address.
   """
   try:
     _open(address)
@@ -114,20 +124,20 @@ def check_store(address: Address) -> None:
 
 
 def list_files(address: Address) -> dict[str, int]:
-  """{name below the address: bytes} of all objects there; {} where none is.
+  """Lists {name below the address: bytes} of all objects there.
 
   Raises:
-    UserError: a name would leave the folder that it is copied to.
+    UserError: a name leads out of the folder.
     StoreError: the store did not list all of them.
   """
   store, root = _open(address)
 
   def walk(folder):
-    # Not by the client's own find(): it may take an error for "nothing".
+    # Not by the client's find(): it may read an error as "nothing".
     for info in store.ls(folder, detail=True):
       name = info["name"].rstrip("/")
       if name.lstrip("/") == folder.strip("/"):
-        continue  # an object itself, or what stands for its folder
+        continue  # the folder itself
       if info["type"] != "directory":
         yield name.lstrip("/"), info["size"]
         continue
@@ -135,11 +145,11 @@ def list_files(address: Address) -> dict[str, int]:
         yield from walk(name)
 
   def find():
-    store.invalidate_cache()  # some clients remember what they saw once
+    store.invalidate_cache()  # some clients cache listings
     return dict(walk(root))
 
   found = {}
-  for path, size in _ask(address, find, absent={}).items():
+  for path, size in _call(address, find, absent={}).items():
     name = path.removeprefix(f"{root.strip('/')}/")
     if posixpath.normpath(name) != name or name.startswith(("/", "..")):
       raise UserError(f"{address}: an object has the odd name {name!r}")
@@ -148,47 +158,49 @@ def list_files(address: Address) -> dict[str, int]:
 
 
 def is_file(address: Address) -> bool:
+  """Whether there is an object at the address itself."""
   store, path = _open(address)
-  return _ask(address, lambda: store.isfile(path), absent=False)
+  return _call(address, lambda: store.isfile(path), absent=False)
 
 
 def read(address: Address) -> bytes | None:
-  """All of an object; None where there is none."""
+  """Reads an object; None where there is none."""
   store, path = _open(address)
-  return _ask(address, lambda: store.cat_file(path), absent=None)
+  return _call(address, lambda: store.cat_file(path), absent=None)
 
 
 def write(address: Address, content: bytes) -> None:
+  """Writes an object, in place of an earlier one."""
   store, path = _open(address)
-  _ask(address, lambda: store.pipe_file(path, content))
+  _call(address, lambda: store.pipe_file(path, content))
 
 
 def download(address: Address, file: Path) -> None:
   """Copies an object to a file.
 
   Raises:
-    FileNotFoundError: there is none.
+    FileNotFoundError: there is no such object.
   """
   store, path = _open(address)
   file.parent.mkdir(parents=True, exist_ok=True)
-  _ask(address, lambda: store.get_file(path, os.fspath(file)))
+  _call(address, lambda: store.get_file(path, os.fspath(file)))
 
 
 def upload(file: Path, address: Address) -> None:
-  """Copies a file to an object, whatever was there."""
-  # No folder is made before: a client may take that for making a bucket.
+  """Copies a file to an object, in place of an earlier one."""
+  # Without making its folder: some clients would make a bucket.
   store, path = _open(address)
-  _ask(address, lambda: store.put_file(os.fspath(file), path))
+  _call(address, lambda: store.put_file(os.fspath(file), path))
 
 
 def delete(address: Address) -> None:
   """Deletes an object, if it is there."""
   store, path = _open(address)
-  _ask(address, lambda: store.rm_file(path), absent=None)
+  _call(address, lambda: store.rm_file(path), absent=None)
 
 
 def each(work: Callable[[str], None], names: Iterable[str]) -> None:
-  """Calls `work` for every name, several at once; raises the first error."""
+  """Calls `work` for all names in threads; raises the first error."""
   with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
     begun = [pool.submit(work, name) for name in names]
     try:
@@ -199,7 +211,7 @@ def each(work: Callable[[str], None], names: Iterable[str]) -> None:
 
 
 def _open(address: Address):
-  """(fsspec's file system, the path in it)."""
+  """Opens (fsspec's file system, the path in it)."""
   import fsspec
 
   if "::" in address:
@@ -207,48 +219,50 @@ def _open(address: Address):
   try:
     return fsspec.core.url_to_fs(address)
   except OSError as error:  # no network, as a rule
-    raise StoreError(_say(address, error)) from error
-  # No client, no such scheme, or one that needs more than an address.
+    raise StoreError(_describe(address, error)) from error
+  # No client, no such scheme, or the address is incomplete.
   except (ImportError, ValueError, TypeError, AttributeError) as error:
     raise UserError(
-      f"{address} cannot be used here: {_first(error)}"
+      f"{address} cannot be used here: {_first_line(error)}"
     ) from error
 
 
-_MUST_BE_THERE = object()
+_REQUIRED = object()
 
 
-def _ask(address: Address, call: Callable[[], Any], absent=_MUST_BE_THERE):
-  """What a store answers; every client raises errors of classes of its own,
-  so it is called in a thread, which keeps any of them.
+def _call(address: Address, call: Callable[[], Any], absent=_REQUIRED):
+  """Calls a client and converts its errors.
+
+  Every client raises exceptions of its own classes, so it is called in a
+  thread, which catches all of them.
 
   Args:
-    absent: the answer where there is nothing; else that is an error.
+    absent: the result where there is nothing; by default that is an error.
   """
   pool = futures.ThreadPoolExecutor(1)
   try:
-    asked = pool.submit(call)
-    error = asked.exception()
+    future = pool.submit(call)
+    error = future.exception()
   finally:
     pool.shutdown(wait=False)
   if error is None:
-    return asked.result()
+    return future.result()
   if isinstance(error, FileNotFoundError):
-    if absent is _MUST_BE_THERE:
+    if absent is _REQUIRED:
       raise FileNotFoundError(f"{address}: there is nothing") from error
     return absent
-  said = _say(address, error)
+  message = _describe(address, error)
   if isinstance(error, WRONG_PATHS):
-    raise type(error)(said) from error
+    raise type(error)(message) from error
   if isinstance(error, NotImplementedError):
     raise UserError(f"{address}: this kind of store cannot do that") from error
-  raise StoreError(said) from error
+  raise StoreError(message) from error
 
 
-def _say(address: Address, error: BaseException) -> str:
-  return f"{address}: {type(error).__name__}: {_first(error)}"
+def _describe(address: Address, error: BaseException) -> str:
+  return f"{address}: {type(error).__name__}: {_first_line(error)}"
 
 
-def _first(error: BaseException) -> str:
-  """An error's first line; some clients append a page."""
+def _first_line(error: BaseException) -> str:
+  """Returns an error's first line; some clients append a page."""
   return str(error).partition("\n")[0]

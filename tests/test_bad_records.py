@@ -15,12 +15,12 @@ from lost_records import lose
 
 from item_jax.data import order as order_lib
 from item_jax.data import pipeline
-from item_jax.data.records import Store, open_store
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.errors import UserError
 from item_jax.files import write_manifest
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.loop import train
 from item_jax.training.metric_log import METRICS_FILE
@@ -28,13 +28,13 @@ from item_jax.training.metric_log import METRICS_FILE
 SEED, SIZE, STEPS = 0, 16, 24
 RUN = {"seed": SEED, "size": SIZE}
 # Places in the order of the run: one alone, two neighbours, of which the
-# first's stand-in is bad too, and one whose photo alone is broken.
+# first's stand-in is bad too, and one whose image alone is broken.
 LOST, BROKEN = (3, 20, 21), 40
 
 
 @pytest.fixture(scope="module")
-def good(tiny_data) -> Store:
-  return open_store(tiny_data)
+def good(tiny_data) -> Dataset:
+  return open_dataset(tiny_data)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def order(good):
 
 @pytest.fixture(scope="module")
 def damaged(good, order, tmp_path_factory):
-  """A copy with bytes of real records overwritten, and one photo cut short."""
+  """A copy with bytes of real records overwritten, and one image cut short."""
   folder = tmp_path_factory.mktemp("damaged") / "data"
   shutil.copytree(good.path, folder)
-  writer = StoreWriter(folder)
+  writer = DatasetWriter(folder)
   for split in good.sizes:
     for number, record in enumerate(good.source(split)):
       if split == "train" and number == order[BROKEN]:
@@ -55,7 +55,7 @@ def damaged(good, order, tmp_path_factory):
       writer.add(split, record)
   writer.close()
   lose(folder, "train", *(good.source("train")[order[p]] for p in LOST))
-  return open_store(folder)
+  return open_dataset(folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def expected(good, order, bad):
   return batches
 
 
-def test_the_next_good_row_takes_the_place(damaged, expected, good):
+def test_the_next_good_row_takes_the_position(damaged, expected, good):
   assert 2 * good.sizes["train"] < STEPS * SIZE  # on every pass
   assert_same(read(damaged, start=0, stop=STEPS, **RUN), expected)
 
@@ -100,7 +100,7 @@ def test_hosts_replace_alike_from_any_step_on(damaged, expected):
   assert_same(found, expected[1:4])
 
 
-def test_in_a_splits_own_order_it_keeps_its_place(damaged, good, bad):
+def test_in_a_splits_own_order_it_keeps_its_position(damaged, good, bad):
   rows = {}
   for name, store in (("damaged", damaged), ("good", good)):
     batches = pipeline.ordered_batches(
@@ -131,7 +131,7 @@ def test_a_split_that_is_gone_is_an_error(tiny_data, tmp_path, workers):
   shard.write_bytes(bytes(shard.stat().st_size))
   write_manifest(folder)
   with pytest.raises(TooManyBadRecordsError, match="100 records in a row"):
-    read(open_store(folder), start=0, stop=1, workers=workers, **RUN)
+    read(open_dataset(folder), start=0, stop=1, workers=workers, **RUN)
 
 
 def config_of(store):
@@ -182,7 +182,7 @@ def test_a_run_names_and_counts_them(run, good, order, bad):
   for step in range(1, STEPS + 1):
     places = range((step - 1) * SIZE, step * SIZE)
     ids = [
-      # Of a broken photo's record the id can be read.
+      # Of a broken image's record the id can be read.
       source[order[p]].listing_id
       if order[p] == order[BROKEN]
       else f"train[{order[p]}]"

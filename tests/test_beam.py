@@ -126,9 +126,7 @@ def test_too_many_bad_rows_leave_no_data(few, tmp_path):
   assert beam[0].read_bytes() == here[0].read_bytes()
 
 
-def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
-  few, tmp_path
-):
+def test_images_and_exchanged_files_may_be_in_an_object_store(few, tmp_path):
   (tmp_path / "bucket" / "work").mkdir()
   (tmp_path / "secret.jpg").write_bytes(photo())
   (few / "images" / "sub dir").mkdir()
@@ -160,7 +158,7 @@ def test_photos_and_what_is_handed_over_may_lie_in_an_object_store(
   assert list((tmp_path / "bucket" / "work").iterdir()) == []
 
 
-def test_photos_in_the_table_reach_the_workers(tmp_path):
+def test_images_in_the_table_reach_the_workers(tmp_path):
   files = [*(photo(n) for n in range(3)), photo(kind="GIF")]
   rows = [
     Row(n, f"l{n}", f"p{n}", data, f"mug {n}", "", "train")

@@ -29,7 +29,7 @@ from item_jax.files import (
 VALUE = {"name": "Täschchen ☃ \ud800", "steps": [1, 2.5, None], "on": True}
 
 
-def test_what_was_sealed_is_read(tmp_path):
+def test_what_was_written_is_read(tmp_path):
   path = tmp_path / "a" / "x.json"
   write_checksummed(path, VALUE)
   assert read_checksummed(path) == VALUE
@@ -37,7 +37,7 @@ def test_what_was_sealed_is_read(tmp_path):
   assert [file.name for file in path.parent.iterdir()] == ["x.json"]
 
 
-def test_any_bit_of_a_sealed_file_counts(tmp_path):
+def test_any_bit_of_a_checksummed_file_counts(tmp_path):
   path = tmp_path / "x.json"
   write_checksummed(path, VALUE)
   data = path.read_bytes()
@@ -69,11 +69,13 @@ def test_any_bit_of_a_sealed_file_counts(tmp_path):
     lambda data: b"9" * 5_000,
   ],
 )
-def test_another_sealed_file_is_refused(tmp_path, change):
+def test_another_checksummed_file_is_refused(tmp_path, change):
   path = tmp_path / "x.json"
   write_checksummed(path, VALUE)
   path.write_bytes(change(path.read_bytes()))
-  with pytest.raises(CorruptError, match=r"x\.json (was altered|has no seal)"):
+  with pytest.raises(
+    CorruptError, match=r"x\.json (was altered|has no checksum)"
+  ):
     read_checksummed(path)
 
 

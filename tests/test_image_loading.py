@@ -1,4 +1,4 @@
-"""Laws of finding a listing's photo, and of the one under many products."""
+"""Laws of finding a listing's image, and of the one under many products."""
 
 import csv
 import io
@@ -190,7 +190,7 @@ def test_the_reason_names_what_was_seen(root, name, kind):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_photo_in_the_table_is_stored_as_its_file_would_be(tmp_path, workers):
+def test_an_image_in_the_table_is_stored_as_its_file_is(tmp_path, workers):
   files = [photo(n, kind) for n, kind in enumerate(("JPEG", "PNG", "WEBP"))]
   bad = [photo(0, "GIF"), photo()[:-1500]]
   wanted = [*enumerate(files + bad), (5, b""), (6, "")]
@@ -225,11 +225,11 @@ def test_a_photo_in_the_table_is_stored_as_its_file_would_be(tmp_path, workers):
     (b"\x01\x02\xfe\xff", ""),
   ],
 )
-def test_a_file_that_is_no_photo_is_called_what_it_is(data, kind):
+def test_a_file_that_is_no_image_is_called_what_it_is(data, kind):
   assert name_kind(data) == kind
 
 
-# ---- One photo under many products. ----
+# ---- One image under many products. ----
 
 
 def nothing_to_see(size=(600, 450), text="no photo yet", ground=238):
@@ -310,7 +310,7 @@ def pixels_of(data):
   return np.asarray(Image.open(io.BytesIO(store_jpeg(data))))
 
 
-def test_two_placeholders_and_blank_ones_are_told_apart():
+def test_two_placeholders_and_blank_ones_are_two_groups():
   white, grey = (Image.new("RGB", (500, 500), c) for c in ("white", "#ddd"))
   pictures = [
     nothing_to_see(),

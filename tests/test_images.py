@@ -1,4 +1,4 @@
-"""Laws of what the store keeps of a photo, and of the square made of it."""
+"""Laws of what a data set stores of an image, and of the square made of it."""
 
 import io
 import struct
@@ -218,7 +218,7 @@ def test_too_many_pixels_are_refused_by_the_header(make, size):
     (bytes(50_000_001), "larger than 50 MB"),
   ],
 )
-def test_what_is_no_photo(data, reason):
+def test_what_is_no_image(data, reason):
   with pytest.raises(BadImage, match=reason):
     store_jpeg(data)
 
@@ -241,7 +241,7 @@ def test_a_file_cut_short_is_refused(kind, options, share):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_damage_in_the_middle_is_refused(kind):
-  """No photo with a black or a made-up half; what no decoder can notice, as a
+  """No image with a black or a made-up half; what no decoder can notice, as a
   JPEG has no sums, is the exception."""
   good = encoded(scene(400, 500), kind)
   rng = np.random.default_rng(0)
@@ -319,7 +319,7 @@ def test_square_looks_like_an_antialiased_bicubic_resize(size):
   assert 10 * np.log10(255**2 / error) > 35  # dB; one pixel aside is 28
 
 
-def test_square_of_a_small_photo_is_enlarged():
+def test_square_of_a_small_image_is_enlarged():
   jpeg = store_jpeg(encoded(quarters(40, 40), "PNG"))
   square = load_square(jpeg, 224).astype(int)
   assert_colours(square, [RED, GREEN, BLUE, GREY], tolerance=10)

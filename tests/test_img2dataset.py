@@ -158,9 +158,9 @@ def test_names_below_a_folder_of_ones_own(address, names):
 
 
 def test_names_are_no_addresses():
-  assert addresses.is_address("HTTPS://x/a.jpg")
-  assert not addresses.is_address("photos/http/a.jpg")
-  assert not addresses.is_address("")
+  assert addresses.is_web_address("HTTPS://x/a.jpg")
+  assert not addresses.is_web_address("photos/http/a.jpg")
+  assert not addresses.is_web_address("")
 
 
 def test_files_of_ones_own_are_found_by_name(tmp_path):
@@ -178,7 +178,7 @@ def test_files_of_ones_own_are_found_by_name(tmp_path):
   assert fetched.find("https://x/" + "a" * 5000 + ".jpg")[0] == ""
 
 
-def test_output_of_img2dataset_is_asked_alone(tmp_path):
+def test_output_of_img2dataset_is_searched_only_by_its_index(tmp_path):
   fetch(tmp_path, 0, ["https://x/gone.jpg"])
   (tmp_path / "gone.jpg").write_bytes(b"")
   assert addresses.Fetched(tmp_path).find("https://x/gone.jpg")[0] == ""

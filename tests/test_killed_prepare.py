@@ -34,7 +34,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
-  """150 listings with large photos, a second or two of work; `endless.csv`
+  """150 listings with large images, a second or two of work; `endless.csv`
   has more of them."""
   folder = make_shop(tmp_path_factory.mktemp("shop"))
   for n in range(10):

@@ -11,7 +11,7 @@ import tiny
 from batches import FORM, assert_same, read, read_by_hosts
 
 from item_jax.data import order, pipeline
-from item_jax.data.records import Record, open_store
+from item_jax.data.records import Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer, train_wordpiece
 from item_jax.training import sharding
 
@@ -21,7 +21,7 @@ RUN = {"size": SIZE, "seed": 3}
 
 @pytest.fixture(scope="module")
 def store(tiny_data):
-  return open_store(tiny_data)
+  return open_dataset(tiny_data)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +155,8 @@ def test_a_missing_side_is_marked():
 
 READ = """
 import sys
-from item_jax.data.records import open_store
-source = open_store(sys.argv[1]).source("train")
+from item_jax.data.records import open_dataset
+source = open_dataset(sys.argv[1]).source("train")
 before = set(sys.modules)
 source[0]
 print(sorted({m.split(".")[0] for m in set(sys.modules) - before}))

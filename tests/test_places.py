@@ -21,8 +21,9 @@ from item_jax.synthetic.synthesize import synthesize
 
 # Flags whose words are no paths; all others have a type of item_jax.cli.places.
 WORDS = {
-  *("budget", "category_separator", "column", "coordinator", "missing"),
-  *("rates", "runner", "size", "split", "systems", "title"),
+  *("budget", "category_separator", "column", "coordinator", "format"),
+  *("missing", "rates", "runner", "size", "source", "split", "systems"),
+  "title",
 }
 
 
@@ -52,7 +53,7 @@ WORDS = {
     ("", Path("")),
   ],
 )
-def test_an_address_is_told_from_a_path(given, place):
+def test_an_address_is_distinguished_from_a_path(given, place):
   found = locate(given)
   assert (type(found), found) == (type(place), place)
 
@@ -180,7 +181,7 @@ def test_tables_of_a_probe_are_written_here(capsys):
   assert "gs://bucket/x is on an object store" in capsys.readouterr().err
 
 
-def test_photos_of_other_stores_are_refused(tmp_path):
+def test_images_of_other_stores_are_refused(tmp_path):
   with pytest.raises(UserError, match="hdfs://h/x: files are read one by one"):
     prepare("c.csv", images="hdfs://h/x", out=tmp_path / "data")
 
@@ -189,7 +190,7 @@ def test_many_processes_do_not_write_to_a_store(tmp_path, monkeypatch, capsys):
   open_bucket(tmp_path / "store")
   words = ["export", "--workdir=w", "--data=d", "--out=gs://bucket/x"]
   assert main([*words, "--distributed"]) == 2
-  assert "one process alone can write to" in capsys.readouterr().err
+  assert "one process can write to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_too_many_bad_rows_leave_no_data(shop):
   assert not aside.exists()
 
 
-def test_a_photo_that_kills_its_process_costs_its_row(shop, monkeypatch):
+def test_an_image_that_kills_its_process_costs_its_row(shop, monkeypatch):
   monkeypatch.setattr(load, "load_image", _deadly)
   monkeypatch.setattr(load, "_load_chunk", _deadly_chunk)
   wanted = [(n, f"{n}.jpg") for n in range(40)]
@@ -132,7 +132,7 @@ def test_workers_that_all_die_are_an_error(shop, monkeypatch):
     list(load.load_images(shop / "images", wanted, workers=2))
 
 
-def test_a_killed_worker_blames_no_photo_that_is_missing(shop, monkeypatch):
+def test_a_killed_worker_blames_no_image_that_is_missing(shop, monkeypatch):
   """Those that cannot be read are not those that kill."""
   monkeypatch.setattr(load, "_load_chunk", _dead)
   wanted = [(n, f"gone{n}.jpg") for n in range(3)]
@@ -186,11 +186,11 @@ def test_a_ready_tokenizer_is_taken_as_it_is(shop):
 
 
 ROWS = [
-  # id, product, photo, title, category, split
+  # id, product, image, title, category, split
   ("a", "P1", "0.jpg", "red shirt", "X > Y", "train"),
   ("b", "P1", "1.jpg", "Red Shirt", "X > Y", "val"),  # P1 leaks
   ("c", "P2", "2.jpg", "red shirt", "X > Z", "train"),  # title of P1
-  ("d", "P3", "0.jpg", "", "V", "test"),  # photo of P1, leaks
+  ("d", "P3", "0.jpg", "", "V", "test"),  # image of P1, leaks
   ("e", "P4", "", "blue shirt", "", "test"),
   ("f", "P4", "3.jpg", "blue shirt", "V", "test"),  # same product: fine
   ("g", "P4", "3.jpg", "x " * 58, "V", "test"),
@@ -244,28 +244,28 @@ def test_statistics_by_hand(shop):
   tokens = found["title_tokens"]
   # "blue" has letters that no training title has: "blu" unknown, "e".
   assert (tokens["max"], tokens["p50"]) == (59, 3)
-  # 59 places hold 58 tokens and [SEP].
+  # 59 positions hold 58 tokens and [SEP].
   assert (tokens["cut"], tokens["cut_share"]) == (1, round(1 / 7, 6))
 
 
 def test_a_data_set_describes_itself(shop):
   write_catalogue(shop / "c.csv", ROWS)
   dataset = run(shop)
-  told = str(dataset)
+  summary = str(dataset)
   for line in (
     "8 read, 8 stored, 0 rejected",
-    "test      5 rows of 2 products; missing: 1 photos, 1 titles",
+    "test      5 rows of 2 products; missing: 1 images, 1 titles",
     "4, 2 with several listings (mean 2.00, median 1, at most 4)",
-    "1 photos and 1 titles under several products",
-    "1 products, 1 photos, 1 titles in several splits",
-    "14.29% cut at 59 places",
+    "1 images and 1 titles under several products",
+    "1 products, 1 images, 1 titles in several splits",
+    "14.29% cut at 59 positions",
   ):
-    assert line in told
-  assert dataset._repr_html_() == f"<pre>{html.escape(told)}</pre>"
+    assert line in summary
+  assert dataset._repr_html_() == f"<pre>{html.escape(summary)}</pre>"
   found = json.loads(json.dumps(dataset.to_dict()))
   assert found["sizes"] == {"train": 2, "val": 1, "test": 5}
   again = open_dataset(dataset.path)
-  assert str(again) == told
+  assert str(again) == summary
   assert again.to_dict() == dataset.to_dict()
 
 
@@ -321,14 +321,14 @@ def test_existing_output_stays_unless_it_may_go(shop):
 
 
 def test_overwrite_spares_what_is_no_store(shop):
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, out=shop / "images", overwrite=True)
   assert len(os.listdir(shop / "images")) == 40
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, out=shop / "c.csv", overwrite=True)
   run(shop)
   (shop / "data" / "notes.txt").write_text("mine")
-  with pytest.raises(FileExistsError, match="leaves it alone"):
+  with pytest.raises(FileExistsError, match="does not replace it"):
     run(shop, overwrite=True)
   assert (shop / "data" / "notes.txt").read_text() == "mine"
 
@@ -397,7 +397,7 @@ def test_a_catalogue_whose_name_is_no_text(shop):
 
 
 @pytest.mark.parametrize("out", ["/", "c.csv/data", "c.csv/a/data"])
-def test_a_place_for_no_folder_is_named(shop, out):
+def test_an_impossible_folder_is_named(shop, out):
   with pytest.raises(
     (UserError, FileExistsError), match=r"has no name|in its way"
   ):
@@ -439,19 +439,19 @@ def test_killed_between_two_renames_the_old_data_comes_back(shop):
   assert summarize(open_dataset(shop / "data").catalogue)
 
 
-def test_what_the_ledger_sorts_lies_beside_it(tmp_path):
+def test_statistics_sort_in_files_beside_them(tmp_path):
   """/var/tmp may be small; after it SQLite's own place is as it was."""
   folder = tmp_path / "it's here"
   folder.mkdir()
   with open_statistics(folder / "statistics.sqlite") as statistics:
-    (said,) = statistics._database.execute("PRAGMA temp_store_directory")
-    assert said == (str(folder),)
+    (place,) = statistics._database.execute("PRAGMA temp_store_directory")
+    assert place == (str(folder),)
   other = sqlite3.connect(tmp_path / "other.sqlite")
   assert other.execute("PRAGMA temp_store_directory").fetchall() == []
   other.close()
 
 
-def test_a_ledger_that_the_disk_does_not_take_is_named(tmp_path):
+def test_statistics_that_the_disk_does_not_take_are_named(tmp_path):
   record = Record("1", "1", "mug " * 1000, "", b"")
 
   def fill():

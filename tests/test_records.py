@@ -14,12 +14,12 @@ from item_jax.data.records import (
   BadRecord,
   Record,
   in_order,
-  open_store,
+  open_dataset,
 )
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, CorruptError, write_manifest
 from item_jax.ingest import writer
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 
 
 def some_records(count, seed=0):
@@ -38,7 +38,7 @@ def some_records(count, seed=0):
 
 def write(folder, splits):
   folder.mkdir()
-  store = StoreWriter(folder)
+  store = DatasetWriter(folder)
   longest = max(map(len, splits.values()))
   for n in range(longest):  # splits mixed, as in a catalogue
     for split, rows in splits.items():
@@ -49,7 +49,7 @@ def write(folder, splits):
     json.dumps({"format": records.FORMAT, "fingerprint": fingerprint})
   )
   write_manifest(folder)
-  return open_store(folder)
+  return open_dataset(folder)
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ def test_shards_are_bounded_and_read_as_one(tmp_path, splits, monkeypatch):
 
 MANY_SHARDS = """
 import resource, sys
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 
 def limit(soft, hard):
   resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-store = open_store(sys.argv[1])
+store = open_dataset(sys.argv[1])
 limit(100, 500)
 print(len(list(store.source("train"))), "read")
 source = store.source("train")
@@ -191,23 +191,23 @@ def test_another_format_names_both(tmp_path, splits, said, found):
   (tmp_path / "data" / records.CATALOGUE).write_text(json.dumps(said))
   write_manifest(tmp_path / "data")
   with pytest.raises(UserError, match=rf"format {found}.*format 1"):
-    open_store(tmp_path / "data")
+    open_dataset(tmp_path / "data")
 
 
 def test_unfinished_data_is_not_opened(tmp_path, splits):
   write(tmp_path / "data", splits)
   (tmp_path / "data" / records.CATALOGUE).unlink()
   with pytest.raises(FileNotFoundError, match="no finished data"):
-    open_store(tmp_path / "data")
+    open_dataset(tmp_path / "data")
   with pytest.raises(FileNotFoundError, match="no such folder"):
-    open_store(tmp_path / "elsewhere")
+    open_dataset(tmp_path / "elsewhere")
 
 
 def test_neither_tensorflow_nor_jax_is_imported(tmp_path, splits):
   write(tmp_path / "data", splits)
   script = (
-    "import sys; from item_jax.data.records import open_store\n"
-    f"open_store({str(tmp_path / 'data')!r}).source('train')[0]\n"
+    "import sys; from item_jax.data.records import open_dataset\n"
+    f"open_dataset({str(tmp_path / 'data')!r}).source('train')[0]\n"
     "import item_jax.ingest.prepare\n"
     "print(sorted({'jax', 'tensorflow', 'torch'} & set(sys.modules)))"
   )
@@ -281,7 +281,7 @@ print(noticed)
 
 def test_one_bad_record_is_named_and_the_others_are_read(tmp_path, splits):
   source = write(tmp_path / "data", splits).source("train")
-  shard = shard_of(open_store(tmp_path / "data"))
+  shard = shard_of(open_dataset(tmp_path / "data"))
   place = shard.read_bytes().index(splits["train"][3].image)
   flip(shard, 8 * place)
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -325,7 +325,7 @@ def parts(data):
 @pytest.mark.parametrize("damage", ["ends swapped", "cut", "zeros"])
 def test_a_shard_without_its_index_has_no_records(tmp_path, splits, damage):
   source = write(tmp_path / "data", splits).source("train")
-  shard = shard_of(open_store(tmp_path / "data"))
+  shard = shard_of(open_dataset(tmp_path / "data"))
   shard.write_bytes(parts(shard.read_bytes())[damage])
   for number in (0, 39):
     with pytest.raises(BadRecord, match=shard.name):
@@ -348,10 +348,10 @@ def test_a_damaged_store_is_not_opened(tmp_path, splits, change):
       name += ".copy"
       file.with_name(name).write_bytes(before)
     with pytest.raises((UserError, FileNotFoundError), match=name):
-      open_store(store.path)
+      open_dataset(store.path)
     file.with_name(name).unlink(missing_ok=True)
     file.write_bytes(before)
-  open_store(store.path)
+  open_dataset(store.path)
 
 
 def test_of_large_files_only_the_size_is_compared(
@@ -361,20 +361,20 @@ def test_of_large_files_only_the_size_is_compared(
   shard = shard_of(store)
   monkeypatch.setattr(records, "HASHED_BYTES", shard.stat().st_size - 1)
   flip(shard, 8 * shard.read_bytes().index(splits["train"][3].image))
-  source = open_store(store.path).source("train")
+  source = open_dataset(store.path).source("train")
   assert source[2] == splits["train"][2]
   with pytest.raises(BadRecord):
     source[3]
   shard.write_bytes(shard.read_bytes()[:-1])
   with pytest.raises(CorruptError, match=rf"{shard.name} was altered"):
-    open_store(store.path)
+    open_dataset(store.path)
 
 
 def test_data_without_a_manifest_are_of_an_earlier_version(tmp_path, splits):
   store = write(tmp_path / "data", splits)
   (store.path / MANIFEST).unlink()
   with pytest.raises(CorruptError, match=rf"{MANIFEST} is missing.*again"):
-    open_store(store.path)
+    open_dataset(store.path)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_claims_of_a_store_are_compared_with_its_files(tmp_path, splits, claim):
   file.write_text(json.dumps(info))
   write_manifest(store.path)
   with pytest.raises((UserError, FileNotFoundError), match="dataset_info"):
-    open_store(store.path)
+    open_dataset(store.path)
 
 
 def test_a_shard_of_other_length_has_no_records(tmp_path, splits):
@@ -407,4 +407,4 @@ def test_a_shard_of_other_length_has_no_records(tmp_path, splits):
   file.write_text(file.read_text().replace('"40"', '"39"'))
   write_manifest(store.path)
   with pytest.raises(BadRecord, match="has 40 records, not 39"):
-    open_store(store.path).source("train")[0]
+    open_dataset(store.path).source("train")[0]

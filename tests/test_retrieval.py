@@ -494,7 +494,7 @@ def test_an_export_changed_afterwards_is_refused(tmp_path):
   with pytest.raises(UserError, match=r"embeddings\.npy was altered"):
     evaluate_export(folder)
   (folder / "meta.json").write_text("{}")
-  with pytest.raises(UserError, match=r"meta\.json has no seal"):
+  with pytest.raises(UserError, match=r"meta\.json has no checksum"):
     evaluate_export(folder)
 
 

@@ -110,8 +110,8 @@ def test_words_for_missing_values_are_none():
   found = listings(table, missing=("nan",), notes=notes)
   assert images(found) == {"lamp": "a.jpg", "lamp#2": "b.jpg"}
   assert column(found, "title") == ["Lamp", "Lamp"]
-  assert notes["cells of Variant Image say 'nan': read as missing"] == 2
-  assert notes["cells of Title say 'NaN': read as missing"] == 1
+  assert notes["cells of Variant Image hold 'nan': read as missing"] == 2
+  assert notes["cells of Title hold 'NaN': read as missing"] == 1
 
 
 # WooCommerce
@@ -457,7 +457,7 @@ def test_plain_tables_are_no_shops(names):
   assert sources.find(names) is None
 
 
-def test_table_is_what_is_asked_for():
+def test_source_table_is_a_plain_table():
   assert sources.find(OLD.strip().split(","), "table") is None
 
 
@@ -574,7 +574,7 @@ def test_what_is_suspect_in_a_plain_table_is_counted():
     ("Tom & Co; 3 < 4", "Home, Garden > Lamps", "a, b.jpg"),
     ("<b>A</b>", "Wear > A, Wear > B", "a.jpg, b.jpg"),
   ]:
-    suspects.look(title=title, category=category, image=image)
+    suspects.check(title=title, category=category, image=image)
   assert sorted(suspects.counts.values()) == [1, 1, 1, 1]
 
 

@@ -16,7 +16,7 @@ from item_jax import remote
 from item_jax.__main__ import main
 from item_jax.cli import places, plan
 from item_jax.config import Config
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.files import CorruptError
@@ -56,7 +56,7 @@ def test_a_shop_and_its_data_set_are_as_in_folders(bucket, tmp_path, capsys):
   assert main(["synthesize", str(tmp_path / "shop"), *SHOP]) == 0
   assert objects(bucket / "shop") == objects(tmp_path / "shop")
 
-  # By default the photos lie beside the table, on the store.
+  # By default the images lie beside the table, on the store.
   assert prepare("gs://bucket/shop/products.csv", "--out=gs://bucket/d") == 0
   assert Bucket.written[-1] == "bucket/d/manifest.json"
   assert "gs://bucket/d: uploaded" in capsys.readouterr().out
@@ -65,9 +65,9 @@ def test_a_shop_and_its_data_set_are_as_in_folders(bucket, tmp_path, capsys):
   assert objects(bucket / "d") == objects(tmp_path / "d")
   assert left_here(tmp_path) == []
 
-  ours, theirs = open_store("gs://bucket/d"), open_store(tmp_path / "d")
+  ours, theirs = open_dataset("gs://bucket/d"), open_dataset(tmp_path / "d")
   assert list(ours.source("train")) == list(theirs.source("train"))
-  assert open_store(Path("gs://bucket/d")).path == ours.path
+  assert open_dataset(Path("gs://bucket/d")).path == ours.path
   assert main(["verify", "gs://bucket/d", "--records"]) == 0
   config = Config()
   config.data.path = "gs://bucket/d"
@@ -81,7 +81,7 @@ def shop(bucket, tmp_path) -> Path:
   return tmp_path / "shop" / "products.csv"
 
 
-def test_what_is_there_is_replaced_only_when_asked(bucket, shop, capsys):
+def test_what_is_there_is_replaced_only_with_overwrite(bucket, shop, capsys):
   assert prepare(shop, "--out=gs://bucket/d") == 0
   before = objects(bucket)
   assert prepare(shop, "--out=gs://bucket/d") == 2
@@ -102,7 +102,7 @@ def test_what_is_there_is_replaced_only_when_asked(bucket, shop, capsys):
   assert prepare(shop, "--out=gs://bucket/d", "--overwrite") == 0
   assert objects(bucket).keys() == before.keys()
   assert objects(bucket) != before
-  assert sum(open_store("gs://bucket/d").sizes.values()) == (
+  assert sum(open_dataset("gs://bucket/d").sizes.values()) == (
     len(list(csv.reader(shop.open()))) - 1
   )
 
@@ -118,7 +118,7 @@ def test_a_shop_of_others_is_not_replaced(bucket, tmp_path, capsys):
   assert objects(bucket) == before
 
 
-def test_too_many_bad_rows_are_told_on_the_store(bucket, shop):
+def test_too_many_bad_rows_are_listed_on_the_store(bucket, shop):
   with shop.open("a") as file:
     file.write("one,more,gone.jpg,red mug,A > B\n" * 5)
   assert prepare(shop, "--out=gs://bucket/d") == 3
@@ -136,13 +136,13 @@ def test_an_upload_that_is_cut_off_is_no_data_set(
     assert "the store is away" in said.err
     Bucket.room = None
     with pytest.raises((UserError, FileNotFoundError)):
-      open_store("gs://bucket/d")
+      open_dataset("gs://bucket/d")
   assert prepare(shop, "--out=gs://bucket/d") == 0
   assert prepare(shop, f"--out={tmp_path / 'd'}") == 0
   assert objects(bucket / "d") == objects(tmp_path / "d")
 
 
-def test_a_store_that_is_away_is_said_before_the_work(bucket, shop, capsys):
+def test_a_store_that_is_away_is_an_error_before_the_work(bucket, shop, capsys):
   Bucket.room = 0
   assert prepare(shop, "--out=gs://bucket/d") == 2
   said = capsys.readouterr()
@@ -157,22 +157,22 @@ def test_what_was_altered_on_the_store_is_named(bucket, shop):
   data[len(data) // 2] ^= 1
   shard.write_bytes(data)
   with pytest.raises(CorruptError, match=shard.name):
-    open_store("gs://bucket/d")
+    open_dataset("gs://bucket/d")
   data[len(data) // 2] ^= 1
   shard.write_bytes(data)
-  assert open_store("gs://bucket/d").sizes["train"]
+  assert open_dataset("gs://bucket/d").sizes["train"]
 
 
 def test_a_data_set_is_copied_once_and_again_when_replaced(bucket, shop):
   assert prepare(shop, "--out=gs://bucket/d") == 0
-  first = open_store("gs://bucket/d")
+  first = open_dataset("gs://bucket/d")
   times = [p.stat().st_mtime_ns for p in first.path.iterdir()]
-  assert open_store("gs://bucket/d").path == first.path
+  assert open_dataset("gs://bucket/d").path == first.path
   assert [p.stat().st_mtime_ns for p in first.path.iterdir()] == times
   with shop.open("a") as file:
     file.write("one,more,,red mug,A > B\n")
   assert prepare(shop, "--out=gs://bucket/d", "--overwrite") == 0
-  assert open_store("gs://bucket/d").path != first.path
+  assert open_dataset("gs://bucket/d").path != first.path
   assert len(list(first.source("train"))) == first.sizes["train"]
 
 
@@ -293,9 +293,10 @@ def whole(folder: Path, vectors_ND=((1, 0), (0, 1))) -> None:
   write_export(folder, vectors_ND, [{}, {}])
 
 
-def test_an_unfinished_export_stays_here_until_it_is_whole(bucket, capsys):
-  assert export(unfinished) == 4
-  assert "nothing is uploaded before it is complete" in capsys.readouterr().out
+def test_an_unfinished_export_stays_here_until_it_is_whole(bucket, caplog):
+  with caplog.at_level("INFO"):
+    assert export(unfinished) == 4
+  assert "nothing is uploaded before it is complete" in caplog.text
   assert objects(bucket) == {}
   seen = []
 

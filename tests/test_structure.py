@@ -18,7 +18,7 @@ LAYERS = (
     *("config", "config_check", "batch"),
   },
   {"distributed"},
-  {"new_folder", "object_store", "config_flags"},
+  {"new_folder", "object_store", "config_flags", "workers"},
   {"data", "models"},
   {"ingest", "synthetic", "objectives"},
   {"pretrained", "evaluation"},

@@ -1,4 +1,4 @@
-"""Laws of the invented catalogue: what its photos and titles may depend on."""
+"""Laws of the synthetic catalogue: what its images and titles may depend on."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ from item_jax.errors import UserError
 from item_jax.synthetic import drawing, shapes, synthesize, titles
 from item_jax.synthetic import products as products_lib
 
-# What photo and title may both depend on.
+# What image and title may both depend on.
 SHARED = ("kind", "brand", "colour", "second", "pattern")
 SMALL = {"products": 30, "seed": 3, "image_size": 48}
 
@@ -80,7 +80,7 @@ def test_the_number_of_workers_changes_no_byte(catalogue, tmp_path):
   assert _digests(tmp_path / "two") == _digests(catalogue)
 
 
-def test_another_seed_changes_every_photo(catalogue, tmp_path):
+def test_another_seed_changes_every_image(catalogue, tmp_path):
   synthesize.synthesize(tmp_path / "other", workers=1, **{**SMALL, "seed": 4})
   one, other = _digests(catalogue), _digests(tmp_path / "other")
   assert not set(one.values()) & set(other.values())
@@ -197,19 +197,19 @@ def test_what_only_titles_say_changes_no_pixel(products, name):
 
 
 @pytest.mark.parametrize("name", products_lib.IMAGE_ONLY)
-def test_what_only_photos_show_changes_no_title(products, name):
+def test_what_only_images_show_changes_no_title(products, name):
   for number, product in enumerate(products[::10]):
     assert _title(product, number) == _title(_change(product, name), number)
 
 
 @pytest.mark.parametrize("name", SHARED + products_lib.IMAGE_ONLY)
-def test_photos_show_their_attributes(products, name):
+def test_images_show_their_attributes(products, name):
   for number, product in enumerate(products[::20]):
     if name == "scale" and product.pattern == "plain":
       continue
     one = _draw(product, number, from_behind=False)
     other = _draw(_change(product, name), number, from_behind=False)
-    # Seen at the size that small models see, past the noise of a photo.
+    # Seen at the size that small models see, past the noise of an image.
     moved = np.abs(one.astype(int) - other).max(-1) > 25
     assert moved.mean() > 0.002, (name, product)
 
@@ -229,11 +229,11 @@ def test_titles_say_their_attributes(products, name):
 def test_from_behind_neither_pattern_nor_mark_is_seen(products):
   for product in products[:20]:
     hidden = product._replace(brand="Mirlu", pattern="dots", scale=1, place=2)
-    photos = [
+    images = [
       _draw(one, 0, from_behind=True)
       for one in (hidden, hidden._replace(brand="Kosgrel", pattern="check"))
     ]
-    assert np.array_equal(*photos)
+    assert np.array_equal(*images)
 
 
 def test_every_kind_stays_in_its_frame_and_is_well_seen(products):
@@ -296,21 +296,21 @@ def test_most_titles_fit_several_products():
 
 
 def test_colour_thumbnails_do_not_settle_it(products):
-  """The nearest photo by 8x8 colours is mostly of another product."""
-  photos, owners = [], []
+  """The nearest image by 8x8 colours is mostly of another product."""
+  images, owners = [], []
   for index, product in enumerate(products[::2]):
     for number in range(2):
       small = _draw(product, 2 * index + number).reshape(8, 8, 8, 8, 3)
-      photos.append(small.mean((1, 3)).ravel())
+      images.append(small.mean((1, 3)).ravel())
       owners.append(index)
-  unit = np.array(photos) / np.linalg.norm(photos, axis=1, keepdims=True)
+  unit = np.array(images) / np.linalg.norm(images, axis=1, keepdims=True)
   scores = unit @ unit.T
   np.fill_diagonal(scores, -1)
   owners = np.array(owners)
   assert (owners[scores.argmax(1)] == owners).mean() < 0.3
 
 
-def test_what_is_there_is_not_replaced_unasked(catalogue, tmp_path):
+def test_what_is_there_is_not_replaced_by_default(catalogue, tmp_path):
   before = _digests(catalogue)
   with pytest.raises(FileExistsError, match="--overwrite"):
     synthesize.synthesize(catalogue, products=1, seed=0, workers=1)

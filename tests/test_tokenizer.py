@@ -78,7 +78,7 @@ def test_a_title_without_words_is_all_padding(tokenizer, title):
 
 
 @pytest.mark.parametrize("special", SPECIAL)
-def test_a_title_cannot_spell_a_special_word(tokenizer, special):
+def test_a_title_cannot_spell_a_special_token(tokenizer, special):
   ids = tokenizer.encode(f"red {special} shirt", 30)
   tokens = ids[: tokenizer.count(f"red {special} shirt")]
   assert not set(tokens.tolist()) & {0, 2, 3, 4}
@@ -150,7 +150,7 @@ def test_no_title_is_an_error(titles):
 
 
 def test_too_small_a_vocabulary_is_an_error():
-  with pytest.raises(UserError, match="9 words"):
+  with pytest.raises(UserError, match="9 tokens"):
     train_wordpiece(TITLES, vocab_size=9)
 
 
@@ -280,10 +280,10 @@ def a_far_id_stated(content, vocabulary):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    (two_of_an_id, "the id [0-9]+ to the words 'cotton' and 'red'"),
-    (a_gap, "the id [0-9]+ to the words '.MASK.' and '"),
-    (another_id_stated, "states the id [0-9]+ for the word '.MASK.'"),
-    (a_far_id_stated, "states the id 500 for the word '<more>'"),
+    (two_of_an_id, "the id [0-9]+ to the tokens 'cotton' and 'red'"),
+    (a_gap, "the id [0-9]+ to the tokens '.MASK.' and '"),
+    (another_id_stated, "states the id [0-9]+ for the token '.MASK.'"),
+    (a_far_id_stated, "states the id 500 for the token '<more>'"),
   ],
 )
 def test_ids_that_are_not_those_in_use(tokenizer, tmp_path, change, message):
@@ -319,16 +319,16 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="module")
-def invented():
+def synthetic():
   return spellings.invented_titles(1_000)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory, invented):
+def folders(tmp_path_factory, synthetic):
   """A folder of each family's own files."""
   made = {}
   for family, write in FAMILIES.items():
-    made[family] = write(tmp_path_factory.mktemp(family), invented[:300])
+    made[family] = write(tmp_path_factory.mktemp(family), synthetic[:300])
   return made
 
 
@@ -358,17 +358,17 @@ def check_same_ids(loaded, other, titles):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_ids_are_those_of_transformers(family, folders, invented, tmp_path):
+def test_ids_are_those_of_transformers(family, folders, synthetic, tmp_path):
   other = theirs(family, folders[family])
   loaded = load_tokenizer(folders[family])
-  check_same_ids(loaded, other, [*invented, *spellings.ODD])
+  check_same_ids(loaded, other, [*synthetic, *spellings.ODD])
   # The same from one tokenizer.json, theirs and the one we write.
   other.save_pretrained(tmp_path / "theirs")
   saved = load_tokenizer(tmp_path / "theirs" / "tokenizer.json")
   loaded.save(tmp_path / "ours.json")
   ours = load_tokenizer(tmp_path / "ours.json")
   for again in (saved, ours):
-    check_same_ids(again, other, [*invented[:100], *spellings.ODD])
+    check_same_ids(again, other, [*synthetic[:100], *spellings.ODD])
     assert again.ids() == loaded.ids()
 
 

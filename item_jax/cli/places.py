@@ -1,7 +1,8 @@
-"""Says of each flag what it does with an address on an object store: it is
-copied here, written here and uploaded, or refused before any work.
+"""Handles addresses on object stores in the flags of all commands.
 
-`type=` of a flag is one of the kinds below, and `with_copies` does the rest.
+An input is copied to this machine, an output is written locally and uploaded;
+where an address cannot be used, it is refused before any work. The `type=` of a
+flag is one of the kinds below, and `with_copies` does the rest.
 """
 
 import argparse
@@ -16,153 +17,156 @@ from item_jax.object_store.uploads import Layout
 from item_jax.remote import Address, StoreError
 
 
-class Given(Address):
-  """An address that was given to a flag, and the flag's kind."""
+class FlagAddress(Address):
+  """An address that a flag got, with the flag's kind."""
 
   kind: "_Kind"
 
 
 class _Kind:
-  """What a flag's path is for; called with what was given, it says where it
-  is: Path where it is local."""
+  """The purpose of a flag's path.
 
-  def __call__(self, text: str) -> Path | Given:
+  Called with the flag's text, it returns a Path, or the address with its kind.
+  """
+
+  def __call__(self, text: str) -> Path | FlagAddress:
     place = remote.locate(text)
-    return self._given(place) if isinstance(place, Address) else place
+    return self.mark(place) if isinstance(place, Address) else place
 
-  def _given(self, address: Address) -> Given:
-    given = Given(address)
-    given.kind = self
-    return given
+  def mark(self, address: Address) -> FlagAddress:
+    """Returns the address with this kind."""
+    marked = FlagAddress(address)
+    marked.kind = self
+    return marked
 
-  def check(self, given: Given, args: argparse.Namespace) -> None:
-    """Refuses what cannot work, before anything is copied."""
-    remote.check_store(given)
+  def check(self, address: FlagAddress, args: argparse.Namespace) -> None:
+    """Refuses an address that cannot work, before anything is copied."""
+    remote.check_store(address)
 
-  def enter(self, given: Given, args, stack: contextlib.ExitStack):
-    """The path that the command works with instead."""
+  def enter(self, address: FlagAddress, args, stack: contextlib.ExitStack):
+    """Returns the path that the command uses instead."""
     raise NotImplementedError
 
-  def before(self, given: Given) -> str:
-    """What stands before the address."""
+  def before(self, address: FlagAddress) -> str:
+    """Returns what precedes the address in the flag."""
     return ""
 
-  def finish(self, given: Given, path, args) -> None:
-    """After the command has ended, without an error."""
+  def finish(self, address: FlagAddress, path, args) -> None:
+    """Runs after the command has ended without an error."""
 
 
 class Local(_Kind):
-  """A path that must be of this machine; `why` tells what to do instead."""
+  """A path that must be local; `why` says what to do instead."""
 
   def __init__(self, why: str, *, text: bool = False):
     self._why = why
-    self._text = text  # the command wants what was given, letter for letter
+    self._text = text  # whether the command gets the text itself
 
   def __call__(self, text: str):
     place = super().__call__(text)
-    return place if isinstance(place, Given) or not self._text else text
+    return place if isinstance(place, FlagAddress) or not self._text else text
 
-  def check(self, given, args) -> None:
-    raise UserError(f"{given} is on an object store: {self._why}")
+  def check(self, address, args) -> None:
+    raise UserError(f"{address} is on an object store: {self._why}")
 
 
 class Copy(_Kind):
-  """A file or folder that is read: a copy of it, for as long as it takes."""
+  """A file or folder that is read: from a temporary copy."""
 
   def __init__(self, *, finished: bool = True, wanted=lambda name: True):
     self._finished = finished
     self._wanted = wanted
 
-  def enter(self, given, args, stack):
-    copy = copies.copied(given, finished=self._finished, wanted=self._wanted)
+  def enter(self, address, args, stack):
+    copy = copies.copied(address, finished=self._finished, wanted=self._wanted)
     return stack.enter_context(copy)
 
 
 class AnyState(Copy):
-  """What is looked at, whole or not; `args.shown` is what it is called."""
+  """A folder that is checked, finished or not; `args.shown` is its name."""
 
-  def enter(self, given, args, stack):
-    args.shown = given
-    return super().enter(given, args, stack)
+  def enter(self, address, args, stack):
+    args.shown = address
+    return super().enter(address, args, stack)
 
 
 class Catalogue(Copy):
-  """A table; by default its photos lie beside it, on the store."""
+  """A table; by default its images are beside it, on the store."""
 
-  def check(self, given, args) -> None:
-    super().check(given, args)
+  def check(self, address, args) -> None:
+    super().check(address, args)
     if args.images is None:
-      args.images = IMAGES._given(given.parent)
+      args.images = IMAGES.mark(address.parent)
       IMAGES.check(args.images, args)
 
 
 class Data(_Kind):
-  """A data set: a copy that stays in the cache."""
+  """A data set: from a copy that stays in the cache."""
 
-  def enter(self, given, args, stack):
-    return copies.data_copy(given)
+  def enter(self, address, args, stack):
+    return copies.data_copy(address)
 
 
 class Run(_Kind):
   """A run's workdir that is read: its settings and one checkpoint."""
 
-  def enter(self, given, args, stack):
+  def enter(self, address, args, stack):
     from item_jax.training.fetched import copied_run  # scoring needs no jax
 
-    return stack.enter_context(copied_run(given, step=args.step))
+    return stack.enter_context(copied_run(address, step=args.step))
 
 
 class Images(_Kind):
-  """A folder of photos, which are read one by one where they lie."""
+  """A folder of images, which are read one by one in place."""
 
-  def check(self, given, args) -> None:
-    remote.check_in_place(given)
+  def check(self, address, args) -> None:
+    remote.check_in_place(address)
 
-  def enter(self, given, args, stack):
-    return given
+  def enter(self, address, args, stack):
+    return address
 
 
 class Workdir(_Kind):
   """A run's workdir that is written; `training.mirror` copies it both ways."""
 
-  def check(self, given, args) -> None:
-    _check_alone(given, args)
-    uploads.check_writable(given)
+  def check(self, address, args) -> None:
+    _check_single_process(address, args)
+    uploads.check_writable(address)
 
-  def enter(self, given, args, stack):
-    return given
+  def enter(self, address, args, stack):
+    return address
 
 
 class Out(_Kind):
-  """A file or a folder that is written: made here, uploaded when complete."""
+  """A file or folder that is written: locally, and uploaded when complete."""
 
   def __init__(self, layout: Layout):
     self._layout = layout
 
-  def check(self, given, args) -> None:
-    _check_alone(given, args)
-    uploads.check_writable(given)
-    again = self._layout.goes_on or _overwrites(args)
-    uploads.check_room(given, self._layout, overwrite=again)
+  def check(self, address, args) -> None:
+    _check_single_process(address, args)
+    uploads.check_writable(address)
+    again = self._layout.resumes or _overwrites(args)
+    uploads.check_room(address, self._layout, overwrite=again)
 
-  def enter(self, given, args, stack):
-    return uploads.claim(
-      given, self._layout, stack, overwrite=_overwrites(args)
+  def enter(self, address, args, stack):
+    return uploads.acquire(
+      address, self._layout, stack, overwrite=_overwrites(args)
     )
 
-  def finish(self, given, path, args) -> None:
-    uploads.finish(given, self._layout, path, overwrite=_overwrites(args))
+  def finish(self, address, path, args) -> None:
+    uploads.finish(address, self._layout, path, overwrite=_overwrites(args))
 
 
 def _overwrites(args) -> bool:
   return getattr(args, "overwrite", False)
 
 
-def _check_alone(given: Given, args) -> None:
+def _check_single_process(address: FlagAddress, args) -> None:
   if getattr(args, "distributed", False) or getattr(args, "coordinator", None):
     raise UserError(
-      f"{given} is on an object store, which one process alone can write to:"
-      " many need a folder that all of them see; copy it afterwards"
+      f"{address} is on an object store, which only one process can write to:"
+      " several need a folder that all of them see; copy it afterwards"
     )
 
 
@@ -174,26 +178,27 @@ class Exports(_Kind):
     place = remote.locate(folder)
     if not equals or not isinstance(place, Address):
       return text
-    return self._given(Address(text))
+    return self.mark(Address(text))
 
-  def before(self, given) -> str:
-    return given.partition("=")[0] + "="
+  def before(self, address) -> str:
+    return address.partition("=")[0] + "="
 
-  def _address(self, given) -> Address:
-    return remote.locate(given.removeprefix(self.before(given)))
+  def _address(self, address) -> Address:
+    folder = address.removeprefix(self.before(address))
+    return Address(str(remote.locate(folder)))
 
-  def check(self, given, args) -> None:
-    remote.check_store(self._address(given))
+  def check(self, address, args) -> None:
+    remote.check_store(self._address(address))
 
-  def enter(self, given, args, stack):
-    copy = stack.enter_context(copies.copied(self._address(given)))
-    return f"{self.before(given)}{copy}"
+  def enter(self, address, args, stack):
+    copy = stack.enter_context(copies.copied(self._address(address)))
+    return f"{self.before(address)}{copy}"
 
 
 COPY = Copy()
 ANY_STATE = AnyState(finished=False)
 CATALOGUE = Catalogue()
-# A run's workdir may be given: its checkpoints are not wanted.
+# A run's workdir may be address: its checkpoints are not wanted.
 TOKENIZER = Copy(wanted=lambda name: "/" not in name)
 DATA = Data()
 RUN = Run()
@@ -218,7 +223,7 @@ SHOP_OUT = Out(
 )
 _EXPORTED = ("embeddings.npy", "items.csv")
 FUSION_OUT = Out(Layout("meta.json", _EXPORTED, sign=b'"share":'))
-EXPORT_OUT = Out(Layout("meta.json", _EXPORTED, goes_on=True))
+EXPORT_OUT = Out(Layout("meta.json", _EXPORTED, resumes=True))
 EXPORTS = Exports()
 CONFIG = Local("a config is a Python file of this machine", text=True)
 
@@ -229,15 +234,14 @@ def with_copies(
   """Calls `work` with local paths in place of the addresses in `args`.
 
   Raises:
-    UserError, FileExistsError: before any work, where an address cannot be
-      used so.
-    StoreError: a store does not answer, or does not take the result; later.
+    UserError, FileExistsError: an address cannot be used; before any work.
+    StoreError: a store failed; later.
   """
-  given = {
-    name: [one for one in _listed(value) if isinstance(one, Given)]
+  addresses = {
+    name: [one for one in _listed(value) if isinstance(one, FlagAddress)]
     for name, value in vars(args).items()
   }
-  for ones in given.values():
+  for ones in addresses.values():
     for one in ones:
       try:
         one.kind.check(one, args)
@@ -245,10 +249,10 @@ def with_copies(
         raise UserError(str(error)) from error
   made = []
   with contextlib.ExitStack() as stack:
-    for name in [name for name, ones in given.items() if ones]:
+    for name in [name for name, ones in addresses.items() if ones]:
       value, paths = getattr(args, name), []
       for one in _listed(value):
-        if isinstance(one, Given):
+        if isinstance(one, FlagAddress):
           path = one.kind.enter(one, args, stack)
           made.append((one, path))
           one = path
@@ -257,21 +261,21 @@ def with_copies(
     try:
       code = work()
     except (UserError, *WRONG_PATHS) as error:
-      said = _called(str(error), made)
-      if said == str(error):
+      message = _with_addresses(str(error), made)
+      if message == str(error):
         raise
-      raise UserError(said) from error
+      raise UserError(message) from error
     for one, path in made:
       one.kind.finish(one, path, args)
   return code
 
 
-def _called(text: str, made) -> str:
-  """A message with the addresses that were given in place of the copies."""
+def _with_addresses(text: str, made) -> str:
+  """Puts the flags' addresses in place of their copies in a message."""
   for one, path in made:
     before = one.kind.before(one)
-    here, there = (str(x).removeprefix(before) for x in (path, one))
-    text = text.replace(here, there)
+    copy, address = (str(x).removeprefix(before) for x in (path, one))
+    text = text.replace(copy, address)
   return text
 
 

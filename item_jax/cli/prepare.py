@@ -1,5 +1,8 @@
 """`item-jax prepare` turns a catalogue into a data set."""
 
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
 from item_jax.cli import places
 from item_jax.cli.flags import add_missing
 from item_jax.errors import UserError
@@ -10,7 +13,8 @@ from item_jax.ingest.readers.formats import FORMATS
 EXIT_TOO_MANY_REJECTED = 3
 
 
-def add(command) -> None:
+def add(command: Callable[[str, str], ArgumentParser]) -> None:
+  """Adds the command's flags."""
   sub = command("prepare", "turn a catalogue into a data set")
   sub.add_argument(
     "catalogue",
@@ -28,52 +32,7 @@ def add(command) -> None:
   sub.add_argument(
     "--out", type=places.DATA_OUT, required=True, help="the folder to write"
   )
-  sub.add_argument(
-    "--column",
-    action="append",
-    metavar="OURS=THEIRS",
-    help="where a column has another name, as in title=name; repeatable",
-  )
-  sub.add_argument(
-    "--format",
-    default="auto",
-    metavar="NAME",
-    help=f"of the files: {', '.join(FORMATS)}, or package.module:NAME of a"
-    " reader of your own; auto tells by their names",
-  )
-  sub.add_argument(
-    "--quoting",
-    choices=QUOTING,
-    default="auto",
-    help="of CSV and TSV: csv, quoted fields may span lines; line, a quote"
-    " counts where a field begins and ends with one on a line; none; auto"
-    " tells the first two apart by the file",
-  )
-  add_missing(sub)
-  sub.add_argument(
-    "--source",
-    default="auto",
-    metavar="NAME",
-    help=f"the shop system that exported it: {', '.join(sources.NAMES)}, or"
-    " package.module:NAME of a reader of your own; auto tells by the header",
-  )
-  sub.add_argument(
-    "--category_separator",
-    metavar="SIGN",
-    help="between the levels of a category; default: > or the source's own",
-  )
-  sub.add_argument(
-    "--which_category",
-    choices=sources.WHICH,
-    default="first",
-    help="which one to take where a shop's cell names several",
-  )
-  sub.add_argument(
-    "--trust_ids",
-    action="store_true",
-    help="take ids as they are: also a product that holds an implausible"
-    " fraction of the rows, and numbers that have lost digits",
-  )
+  _add_reading(sub)
   sub.add_argument(
     "--tokenizer",
     type=places.TOKENIZER,
@@ -103,7 +62,59 @@ def add(command) -> None:
   )
 
 
-def run(args, rest) -> int:
+def _add_reading(sub: ArgumentParser) -> None:
+  """Adds the flags of `Reading`."""
+  sub.add_argument(
+    "--column",
+    action="append",
+    metavar="OURS=THEIRS",
+    help="where a column has another name, as in title=name; repeatable",
+  )
+  sub.add_argument(
+    "--format",
+    default="auto",
+    metavar="NAME",
+    help=f"of the files: {', '.join(FORMATS)}, or package.module:NAME of a"
+    " reader of your own; auto detects it by their names",
+  )
+  sub.add_argument(
+    "--quoting",
+    choices=QUOTING,
+    default="auto",
+    help="of CSV and TSV: csv, quoted fields may span lines; line, a quote"
+    " counts where a field begins and ends with one on a line; none; auto"
+    " detects one of the first two by the file",
+  )
+  add_missing(sub)
+  sub.add_argument(
+    "--source",
+    default="auto",
+    metavar="NAME",
+    help=f"the shop system that exported it: {', '.join(sources.NAMES)}, or"
+    " package.module:NAME of a reader of your own; auto detects it by the"
+    " header",
+  )
+  sub.add_argument(
+    "--category_separator",
+    metavar="SIGN",
+    help="between the levels of a category; default: > or the source's own",
+  )
+  sub.add_argument(
+    "--which_category",
+    choices=sources.WHICH,
+    default="first",
+    help="which one to take where a shop's cell names several",
+  )
+  sub.add_argument(
+    "--trust_ids",
+    action="store_true",
+    help="take ids as they are: also a product that holds an implausible"
+    " fraction of the rows, and numbers that have lost digits",
+  )
+
+
+def run(args: Namespace, rest: list[str]) -> int:
+  """Runs the command; returns its exit code."""
   if rest and args.runner is None:
     raise UserError(
       f"unknown arguments: {' '.join(rest)} (Beam's own go with --runner)"

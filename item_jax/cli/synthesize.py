@@ -1,9 +1,13 @@
 """`item-jax synthesize` writes a synthetic catalogue with images."""
 
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
 from item_jax.cli import places
 
 
-def add(command) -> None:
+def add(command: Callable[[str, str], ArgumentParser]) -> None:
+  """Adds the command's flags."""
   sub = command("synthesize", "write a synthetic catalogue with images")
   sub.add_argument("out", type=places.SHOP_OUT, help="the folder to write")
   sub.add_argument("--products", type=int, default=2_000, help="how many")
@@ -17,7 +21,9 @@ def add(command) -> None:
   )
 
 
-def run(args, rest) -> None:
+def run(args: Namespace, rest: list[str]) -> None:
+  """Runs the command."""
+  del rest
   from item_jax.synthetic.synthesize import synthesize
 
   synthesize(

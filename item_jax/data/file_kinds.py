@@ -1,10 +1,10 @@
-"""Names the kind of a file that is no photo we read, by its first bytes."""
+"""Names the kind of a file that is not a readable image, by its first bytes."""
 
 import re
 
 _LOOKED_AT = 1024  # bytes
 _MARKUP = rb"(\xef\xbb\xbf)?\s*"
-_KINDS = (  # the first that matches at the file's begin
+_KINDS = (  # the first that matches at the beginning of the file
   (
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP",
     "broken, though it begins as one",
@@ -33,7 +33,7 @@ _KINDS = (  # the first that matches at the file's begin
 
 
 def name_kind(data: bytes) -> str:
-  """Names the kind of a file; "" where it is not known."""
+  """Names the kind of a file; "" where it is unknown."""
   begin = data[:_LOOKED_AT]
   for pattern, kind in _KINDS:
     if re.match(pattern, begin, re.IGNORECASE | re.DOTALL):

@@ -1,4 +1,4 @@
-"""A photo file's bytes in, what the store keeps out; and that, squared."""
+"""Shrinks image files to stored JPEGs, and decodes those to squares."""
 
 import io
 import re
@@ -13,8 +13,8 @@ from PIL import Image
 
 from item_jax.data.file_kinds import name_kind
 
-# Named in every store and every checkpoint: to be counted up whenever the
-# pixels that come out of this module change.
+# Named in every data set and every checkpoint: to be counted up whenever the
+# pixels that this module makes change.
 PREPROCESSING = "short256-jpeg90-white-pad/1"
 
 SHORT_SIDE = 256  # pixels
@@ -25,15 +25,15 @@ MAX_BYTES = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 _ORIENTATION = 0x0112  # the EXIF tag
-# What libjpeg says of pixels that it had to make up. Bytes too many are padding
-# but for those in scans or, as only progressive files have any, between them.
-_DAMAGE = re.compile(
+# libjpeg's messages about pixels that it had to guess. Extra bytes are padding,
+# except within scans, and between them in progressive files.
+_CORRUPT = re.compile(
   "premature end of data|bad .* code|found marker|inconsistent progression"
   "|extraneous bytes before marker 0xd[0-7]",
   re.IGNORECASE,
 )
 _BETWEEN_SCANS = re.compile("extraneous bytes before marker 0x(c4|da)")
-# What Pillow's parsers raise on broken files, as found by feeding them some.
+# What Pillow's parsers raise on broken files, found by trying broken files.
 _BROKEN = (
   OSError,
   SyntaxError,
@@ -49,18 +49,18 @@ _BROKEN = (
 )
 
 
-class BadImage(ValueError):  # noqa: N818 - it is named by its caller
-  """This photo cannot be used; the message is the reason."""
+class BadImage(ValueError):  # noqa: N818 - a reason, not a fault
+  """An image cannot be used; the message is the reason."""
 
 
 def store_jpeg(data: bytes) -> bytes:
-  """What the store keeps of one photo file.
+  """Shrinks one image file to the JPEG that a data set stores.
 
   Args:
     data: a JPEG, PNG or WebP file's bytes, in any colour mode.
 
   Returns:
-    A JPEG in RGB, upright, short side 256 pixels or less (a photo is never
+    A JPEG in RGB, upright, short side 256 pixels or less (images are never
     enlarged), without any metadata. Colour profiles are not applied.
 
   Raises:
@@ -70,7 +70,7 @@ def store_jpeg(data: bytes) -> bytes:
 
 
 def shrink(data: bytes) -> np.ndarray:
-  """Decodes a photo file to the pixels that `store_jpeg` encodes.
+  """Decodes an image file to the pixels that `store_jpeg` encodes.
 
   Returns:
     uint8 [height, width, 3].
@@ -84,11 +84,11 @@ def shrink(data: bytes) -> np.ndarray:
 
 
 def store_image(image: Image.Image) -> bytes:
-  """Makes of an image that Pillow holds what the store keeps of its file.
+  """Shrinks a Pillow image to the JPEG that a data set stores.
 
   Args:
     image: of any mode; values of the modes I and F as `to_8_bits` takes them.
-      It is turned as its EXIF notes say.
+      It is turned upright by its EXIF orientation.
 
   Returns:
     A JPEG, as `store_jpeg`.
@@ -105,21 +105,21 @@ def store_image(image: Image.Image) -> bytes:
 
 
 def _reduce(pixels, orientation):
-  """Pixels of the stored size, upright."""
+  """Resizes pixels to the stored size and turns them upright."""
   pixels = _resize(pixels, _stored_size(*pixels.shape[:2]))
   return _upright(pixels, orientation)
 
 
 def encode(pixels: np.ndarray) -> bytes:
-  """Encodes the pixels of a photo as the store keeps them."""
+  """Encodes the pixels of an image as the JPEG that a data set stores."""
   return simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorsubsampling="420")
 
 
 def load_square(jpeg: bytes, size: int) -> np.ndarray:
-  """Decodes what `store_jpeg` made into a square.
+  """Decodes a stored JPEG into a square.
 
-  The aspect is kept: the long side gets `size` pixels, the photo lies in the
-  middle, the rest is white.
+  The aspect ratio is kept: the long side gets `size` pixels, the image is
+  centred, the rest is white.
 
   Args:
     jpeg: a JPEG in RGB.
@@ -129,12 +129,12 @@ def load_square(jpeg: bytes, size: int) -> np.ndarray:
     uint8 [size, size, 3].
 
   Raises:
-    BadImage: the bytes are no JPEG, broken, or speak of too many pixels.
+    BadImage: the bytes are no JPEG, broken, or state too many pixels.
   """
   try:
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
     if height * width > MAX_PIXELS:
-      raise ValueError(f"it speaks of {height} x {width} pixels")
+      raise ValueError(f"it states {height} x {width} pixels")
     long_side = max(height, width)
     pixels = _decode_jpeg(jpeg, height, width, long_side / size)
   except ValueError as error:
@@ -151,7 +151,7 @@ def load_square(jpeg: bytes, size: int) -> np.ndarray:
 
 
 def _decode(data):
-  """Pixels as stored in the file (maybe reduced), and how they are turned."""
+  """Decodes a file to pixels (maybe reduced); also returns its orientation."""
   if not data:
     raise BadImage("the image file is empty")
   if len(data) > MAX_BYTES:
@@ -165,8 +165,8 @@ def _decode(data):
     try:
       return _decode_jpeg(data, height, width, shrink), _orientation(image)
     except ValueError as error:
-      # Also raised for blemishes that Pillow rightly overlooks.
-      if _DAMAGE.search(str(error)) or (
+      # Also raised for small faults that Pillow rightly ignores.
+      if _CORRUPT.search(str(error)) or (
         image.info.get("progressive") and _BETWEEN_SCANS.search(str(error))
       ):
         raise BadImage(f"the image file is broken: {error}") from error
@@ -182,10 +182,10 @@ def _check_size(image):
 
 
 def _load(image):
-  """An image's pixels by Pillow, and how they are turned."""
+  """Decodes an image by Pillow; also returns its orientation."""
   try:
-    # First of all: looking for a PNG's notes loads it too, and a second try
-    # finds no fault with a broken one.
+    # Before all else: reading a PNG's metadata loads it too, and a second try
+    # does not notice that the file is broken.
     image.load()
     return _rgb(image), _orientation(image)
   except BadImage:
@@ -213,11 +213,11 @@ def _orientation(image):
   try:
     return image.getexif().get(_ORIENTATION, 1)
   except _BROKEN:
-    return 1  # the photo is good even where the camera's notes are not
+    return 1  # the image is good even where its metadata are not
 
 
 def _decode_jpeg(data, height, width, shrink):
-  """Decodes at 1, 1/2, 1/4 or 1/8, the least that is still `shrink`-able."""
+  """Decodes at 1, 1/2, 1/4 or 1/8: the least that can still be shrunk."""
   # Only these four are quick: libjpeg has no fast transform for the others.
   factor = max(f for f in (1, 2, 4, 8) if f <= max(shrink, 1))
   return simplejpeg.decode_jpeg(
@@ -253,14 +253,14 @@ def _resize(pixels, size):
 
 
 def _rgb(image):
-  """Any colour mode as uint8 [height, width, 3], transparency over white."""
+  """Converts any colour mode to uint8 [H, W, 3], transparency over white."""
   if image.mode.startswith("I") or image.mode == "F":
     deep = np.asarray(image)
     grey = to_8_bits(deep, sixteen=image.format == "PNG")
     if "transparency" in image.info:
       grey[deep == image.info["transparency"]] = 255
     return np.repeat(grey[..., None], 3, axis=2)
-  if image.mode == "La":  # Pillow turns it into nothing else
+  if image.mode == "La":  # Pillow converts it to nothing else
     image = image.convert("LA")
   if image.has_transparency_data:
     image = image.convert("RGBA")
@@ -270,15 +270,15 @@ def _rgb(image):
 
 
 def to_8_bits(values: np.ndarray, *, sixteen: bool = False) -> np.ndarray:
-  """Brings an image's values to the scale of 8 bits.
+  """Scales an image's values to 8 bits.
 
-  A type alone does not say the scale: Pillow and numpy copy a photo's 0 to 255
-  into wider types as they are. So values up to 255 are taken for 8 bits, and
-  higher ones for 16.
+  The dtype does not tell the scale: Pillow and numpy copy 0 to 255 into wider
+  types as they are. So values up to 255 are taken for 8 bits, and higher ones
+  for 16.
 
   Args:
     values: of any real dtype and any shape, not empty.
-    sixteen: they are of 16 bits, however dark the photo is.
+    sixteen: whether they have 16 bits, however dark the image is.
 
   Returns:
     uint8 of the same shape; 65,535 and True become 255.
@@ -291,8 +291,8 @@ def to_8_bits(values: np.ndarray, *, sixteen: bool = False) -> np.ndarray:
   if values.dtype == bool:
     return values * np.uint8(255)
   low, high = values.min(), values.max()
-  # Values a little above 255 are as a rule a photo of 8 bits after some
-  # arithmetic, unless their type is made for 16.
+  # Values a little above 255 are usually an image of 8 bits after some
+  # arithmetic, unless their dtype is made for 16.
   made_for_16 = values.dtype.kind == "u" and values.itemsize == 2
   least = 0 if sixteen or made_for_16 else 4096
   to_one = values.dtype.kind == "f" and 0 < high <= 1
@@ -308,7 +308,7 @@ def to_8_bits(values: np.ndarray, *, sixteen: bool = False) -> np.ndarray:
 
 
 def _upright(pixels, orientation):
-  """Turns pixels as the EXIF orientation (1 to 8) says."""
+  """Turns pixels upright by their EXIF orientation (1 to 8)."""
   if orientation in (5, 6, 7, 8):
     pixels = pixels.transpose(1, 0, 2)
   if orientation in (3, 4, 7, 8):

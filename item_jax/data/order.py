@@ -1,17 +1,16 @@
-"""Says which row stands where, and who was in a batch: a Store and a seed in,
-row numbers and listing ids out."""
+"""Orders the rows of a split for reading, and lists the rows of a batch."""
 
 from collections.abc import Sequence
 
 import grain
 
 from item_jax.data import images
-from item_jax.data.records import BadRecord, Store
+from item_jax.data.records import BadRecord, Dataset
 from item_jax.data.unreadable import first_good
 
 
 class Order:
-  """order[position] is a row of the endless sequence, each pass shuffled."""
+  """Shuffles rows anew in each pass: order[position] is a row, without end."""
 
   def __init__(self, rows: int, seed: int):
     self._order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat()
@@ -21,7 +20,7 @@ class Order:
 
 
 class InOrder:
-  """Rows in the order given; the last one stands wherever none is."""
+  """Keeps rows in their order; after the last one comes the last one again."""
 
   def __init__(self, rows: Sequence[int]):
     self._rows = rows
@@ -31,7 +30,7 @@ class InOrder:
 
 
 def listing_ids(
-  store: Store,
+  dataset: Dataset,
   split: str,
   *,
   image_size: int,
@@ -39,14 +38,14 @@ def listing_ids(
   seed: int,
   step: int,
 ) -> list[str]:
-  """Who was in batch `step`: for a log of what went wrong there."""
-  order = Order(store.sizes[split], seed)
-  source = store.source(split)
+  """Lists the listings of batch `step`, for a log of what went wrong there."""
+  order = Order(dataset.sizes[split], seed)
+  source = dataset.source(split)
 
   def read(number: int) -> str:
     record = source[number]
     if record.image:
-      images.load_square(record.image, image_size)  # or it was passed over
+      images.load_square(record.image, image_size)  # else it was skipped
     return record.listing_id
 
   first = step * batch_size
@@ -54,7 +53,7 @@ def listing_ids(
 
 
 def bad_ids(
-  store: Store,
+  dataset: Dataset,
   split: str,
   rows: Sequence[int],
   *,
@@ -62,12 +61,12 @@ def bad_ids(
   seed: int,
   step: int,
 ) -> list[str]:
-  """Who should have been in these rows of batch `step` and was not.
+  """Lists the unreadable listings that belong in these rows of batch `step`.
 
-  A row of which not even the listing id can be read is "train[1234]".
+  A row of which not even the listing id can be read is called "train[1234]".
   """
-  order = Order(store.sizes[split], seed)
-  source = store.source(split)
+  order = Order(dataset.sizes[split], seed)
+  source = dataset.source(split)
   ids = []
   for row in rows:
     number = order[step * batch_size + row]

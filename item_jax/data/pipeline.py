@@ -1,13 +1,13 @@
-"""Feeds rows to a device: a Store and a seed in, Batches of numpy out.
+"""Reads a data set as Batches of numpy arrays.
 
-Batch k is a function of (seed, k) alone: it does not depend on how many
-processes or hosts read it, nor on the step at which reading began. So the
-step is the only position in the data, and nothing else is saved.
+Batch k is a function of (seed, k) only: it does not depend on how many
+processes or hosts read it, nor on the step at which reading began. So the step
+is the only position in the data, and nothing else is saved.
 
-That holds for what cannot be read, too: at position p of the endless order
-stands the first good row of p, p + 1, p + 2, ... In a split's own order, where
-a row's place is who it is, it keeps its place and has neither side. Both are
-marked in `bad_B`.
+That holds for unreadable rows, too: position p of the endless order has the
+first readable row of p, p + 1, p + 2, ... In a split's own order, where the
+position identifies a row, an unreadable row keeps its position and has neither
+image nor title. `bad_B` marks both cases.
 """
 
 import functools
@@ -23,9 +23,9 @@ from absl import flags
 from item_jax.batch import Batch
 from item_jax.data import images
 from item_jax.data.order import InOrder, Order
-from item_jax.data.records import Record, Source, Store
+from item_jax.data.records import Dataset, Record, Source
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.data.unreadable import UNREADABLE, first_good
+from item_jax.data.unreadable import UNREADABLE, RowOrder, first_good
 from item_jax.distributed.processes import (
   die_with_parent,
   name_shared_memory,
@@ -40,10 +40,10 @@ def make_row(
   image_size: int,
   max_title_tokens: int,
 ) -> Batch:
-  """One row of a `Batch`, without the axis B.
+  """Makes one row of a `Batch`, without the axis B.
 
   Raises:
-    BadImage: the photo is not what was prepared.
+    BadImage: the stored image is corrupt.
   """
   if record.image:
     image_HWC = images.load_square(record.image, image_size)
@@ -63,7 +63,7 @@ def make_row(
 
 
 class _Reader(NamedTuple):
-  """Rows of a split by number, as a `Batch` without the axis B."""
+  """Reads rows of a split by number, as a `Batch` without the axis B."""
 
   source: Source
   tokenizer: Tokenizer
@@ -73,16 +73,16 @@ class _Reader(NamedTuple):
   def row(self, number: int) -> Batch:
     return self._batch(self.source[number])
 
-  def first_good(self, order, position: int) -> Batch:
-    passed_over, row = first_good(self.row, order, position)
-    return row._replace(bad_B=np.bool_(passed_over > 0))
+  def first_good(self, order: RowOrder, position: int) -> Batch:
+    skipped, row = first_good(self.row, order, position)
+    return row._replace(bad_B=np.bool_(skipped > 0))
 
-  def in_place(self, order, position: int) -> Batch:
+  def in_place(self, order: RowOrder, position: int) -> Batch:
     try:
       return self.row(order[position])
     except UNREADABLE:
-      neither = self._batch(Record("", "", "", "", b""))
-      return neither._replace(bad_B=np.bool_(True))
+      empty = self._batch(Record("", "", "", "", b""))
+      return empty._replace(bad_B=np.bool_(True))
 
   def _batch(self, record: Record) -> Batch:
     return make_row(
@@ -94,7 +94,7 @@ class _Reader(NamedTuple):
 
 
 class _HostRows:
-  """The rows that one host reads from step `start` on, as a grain source."""
+  """Gives grain the rows that one host reads from step `start` on."""
 
   def __init__(self, row_at: Callable, *, batch_size, rows: slice, start, stop):
     self._row_at = row_at
@@ -115,7 +115,7 @@ class _HostRows:
 
 
 def training_batches(
-  store: Store,
+  dataset: Dataset,
   split: str,
   tokenizer: Tokenizer,
   *,
@@ -130,18 +130,20 @@ def training_batches(
   read_threads: int = 2,
   prefetch: int = 4,
 ) -> Iterator[Batch]:
-  """Batches `start` to `stop` of the run with this seed.
+  """Reads the batches `start` to `stop` of the run with this seed.
 
   Every pass over the split is shuffled anew; a batch may span two passes.
 
   Args:
     host_rows: which rows of each global batch to read; all by default.
     workers: processes that decode; 0 decodes in `read_threads` threads.
-    prefetch: batches held ready (for each worker).
+    prefetch: batches held ready (by each worker).
   """
   rows = host_rows or slice(0, batch_size)
-  reader = _Reader(store.source(split), tokenizer, image_size, max_title_tokens)
-  order = Order(store.sizes[split], seed)
+  reader = _Reader(
+    dataset.source(split), tokenizer, image_size, max_title_tokens
+  )
+  order = Order(dataset.sizes[split], seed)
   source = _HostRows(
     functools.partial(reader.first_good, order),
     batch_size=batch_size,
@@ -159,7 +161,7 @@ def training_batches(
 
 
 def ordered_batches(
-  store: Store,
+  dataset: Dataset,
   split: str,
   tokenizer: Tokenizer,
   *,
@@ -172,14 +174,16 @@ def ordered_batches(
   read_threads: int = 2,
   prefetch: int = 4,
 ) -> Iterator[Batch]:
-  """The split in its own order, or `chosen` rows of it, in full batches.
+  """Reads a split in its own order, or `chosen` rows of it, in full batches.
 
-  The last batch is filled up with the last row; the caller knows how many rows
-  there are and drops them.
+  The last batch is filled up with copies of the last row; the caller knows how
+  many rows there are and drops them.
   """
-  chosen = range(store.sizes[split]) if chosen is None else chosen
+  chosen = range(dataset.sizes[split]) if chosen is None else chosen
   rows = host_rows or slice(0, batch_size)
-  reader = _Reader(store.source(split), tokenizer, image_size, max_title_tokens)
+  reader = _Reader(
+    dataset.source(split), tokenizer, image_size, max_title_tokens
+  )
   order = InOrder(chosen)
   source = _HostRows(
     functools.partial(reader.in_place, order),
@@ -205,13 +209,13 @@ def _batches(
   read_threads: int,
   prefetch: int,
 ) -> Iterator[Batch]:
-  # Batching before to_iter_dataset: only so does the order not depend on the
+  # Batched before to_iter_dataset, so that the order does not depend on the
   # number of workers.
   dataset = (grain.MapDataset.source(source).batch(batch_size)).to_iter_dataset(
     grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch)
   )
   if workers:
-    if not flags.FLAGS.is_parsed():  # grain's workers ask absl's flags
+    if not flags.FLAGS.is_parsed():  # grain's workers read absl's flags
       flags.FLAGS(["item-jax"])
     sweep_shared_memory()
     dataset = dataset.mp_prefetch(
@@ -227,6 +231,6 @@ def _start_worker(parent: int, index: int, count: int) -> None:
   del index, count
   die_with_parent(parent)
   name_shared_memory(parent)
-  # A signal to a whole group of processes, as Ctrl-C is, asks the parent to
-  # stop and save; it ends its workers itself.
+  # Ctrl-C goes to the whole group of processes and asks the parent to stop and
+  # save; the parent ends its workers itself.
   os.setpgrp()

@@ -15,11 +15,9 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from item_jax.data.example import Example
+from item_jax.data.example import Record, field_bytes, parse
 from item_jax.data.summary import summarize
 from item_jax.distributed.processes import allow_open_files
 from item_jax.errors import UserError
@@ -39,83 +37,38 @@ _INFO = "dataset_info.json"
 
 
 def in_order(splits: Iterable[str]) -> list[str]:
-  """Names of splits: the three known ones first, then others by name."""
+  """Orders the names of splits: train, val, test, then others by name."""
   splits = set(splits)
   known = [split for split in SPLITS if split in splits]
   return known + sorted(splits - set(SPLITS))
 
 
-class Record(NamedTuple):
-  """One listing as it is stored."""
-
-  listing_id: str
-  product_id: str
-  title: str  # "" when missing
-  category: str  # a path with " > "; "" when missing
-  image: bytes  # JPEG; b"" when missing
-
-
-class BadRecord(UserError):  # noqa: N818 - it is named by its shard
-  """A record that is not what was written; says which, of which shard."""
+class BadRecord(UserError):  # noqa: N818 - data, not a fault
+  """A record is corrupt; the message names it and its shard."""
 
 
 class Fingerprint:
-  """The SHA-256 over all fields of records, in the order they are added."""
+  """Hashes all fields of records (SHA-256), in the order they are added."""
 
   def __init__(self):
     self._hash = hashlib.sha256()
 
   def add(self, record: Record) -> None:
-    parts = []
-    for value in _values(record):
-      # With its length, so that no two different records read the same.
+    """Adds a record."""
+    parts: list[bytes] = []
+    for value in field_bytes(record):
+      # With its length, so that no two different records hash the same.
       parts += (len(value).to_bytes(8, "little"), value)
     self._hash.update(b"".join(parts))
 
   def hexdigest(self) -> str:
+    """Returns the hash in hexadecimal."""
     return self._hash.hexdigest()
 
 
 def shard_name(split: str, shard: int, shards: int) -> str:
-  """As TFDS calls it."""
+  """Names a shard as TFDS does."""
   return f"{NAME}-{split}.array_record-{shard:05d}-of-{shards:05d}"
-
-
-def _values(record):
-  return [v if isinstance(v, bytes) else v.encode() for v in record]
-
-
-class Serializer:
-  """Makes the bytes of the tf.train.Example that TFDS expects.
-
-  One message is filled anew for each record, as building it takes twice the
-  time: each thread needs a serializer of its own.
-  """
-
-  def __init__(self):
-    self._example = Example()
-    feature = self._example.features.feature
-    self._lists = [feature[f].bytes_list.value for f in Record._fields]
-    for values in self._lists:
-      values.append(b"")
-
-  def __call__(self, record: Record) -> bytes:
-    for values, value in zip(self._lists, _values(record), strict=True):
-      values[0] = value
-    return self._example.SerializeToString(deterministic=True)
-
-
-def _parse(data: bytes) -> Record:
-  """Raises ValueError where the bytes are not those of one record."""
-  try:
-    feature = Example.FromString(data).features.feature
-  except DecodeError as error:
-    raise ValueError(str(error)) from error
-  lists = [feature[field].bytes_list.value for field in Record._fields]
-  if len(feature) != len(lists) or any(len(values) != 1 for values in lists):
-    raise ValueError(f"it has not the fields {', '.join(Record._fields)}")
-  *texts, image = (values[0] for values in lists)
-  return Record(*(text.decode() for text in texts), image)
 
 
 def open_dataset(path: str | os.PathLike) -> "Dataset":
@@ -193,8 +146,8 @@ class Dataset:
         size = file.stat().st_size if file.parent == path else 0
         if not 0 < length <= size:
           raise UserError(
-            f"{path / _INFO} speaks of {length} records in {file}, where"
-            f" {size} bytes of them can be"
+            f"{path / _INFO} states {length} records in {file}, which has"
+            f" {size} bytes"
           )
 
   @property
@@ -209,6 +162,7 @@ class Dataset:
     }
 
   def to_dict(self) -> dict[str, Any]:
+    """Returns path, sizes, counts and statistics as JSON can hold them."""
     return {
       "path": str(self.path),
       "sizes": self.sizes,
@@ -227,7 +181,7 @@ class Dataset:
     return f"<pre>{html.escape(str(self))}</pre>"
 
   def source(self, split: str) -> "Source":
-    """Random access to a split.
+    """Gives access to the records of a split by number.
 
     Raises:
       UserError: there is no such split.
@@ -240,7 +194,7 @@ class Dataset:
     return Source(self._files(split))
 
   def _files(self, split: str) -> list[tuple[Path, int]]:
-    """The shards of a split, each with how many records it must have."""
+    """Lists the shards of a split, and how many records each must have."""
     lengths = self._shards[split]
     return [
       (self.path / shard_name(split, n, len(lengths)), length)
@@ -249,7 +203,7 @@ class Dataset:
 
 
 class Source:
-  """source[i] is record i of a split; for any thread, and can be pickled."""
+  """Reads record i of a split: source[i]. Thread-safe; can be pickled."""
 
   def __init__(self, shards: list[tuple[Path, int]]):
     """Takes the files and how many records each must have."""
@@ -258,7 +212,7 @@ class Source:
     self._open()
 
   def _open(self):
-    # Before threads read: two that import one package can wait forever.
+    # Before threads read: two threads that import it can wait forever.
     from array_record.python import array_record_module  # noqa: F401
 
     allow_open_files(len(self._shards) + _OTHER_FILES)
@@ -276,24 +230,24 @@ class Source:
     return self._ends[-1]
 
   def __getitem__(self, number: int) -> Record:
-    """Record `number` of the split.
+    """Reads record `number` of the split.
 
     Raises:
-      BadRecord: it cannot be read, or is not what was written.
+      BadRecord: it is corrupt.
     """
     if not -len(self) <= number < len(self):
       raise IndexError(f"record {number} of {len(self)}")
     number = int(number) % len(self)
     shard = bisect.bisect_right(self._ends, number)
     path, length = self._shards[shard]
-    place = number - self._ends[shard] + length
+    position = number - self._ends[shard] + length
     try:
-      # As a range: by a list of places the library looks at the whole index.
-      return _parse(self._reader(shard).read(place, place + 1)[0])
-    # What array_record raises is all of one kind.
+      # As a range: for a list of positions the library reads the whole index.
+      return parse(self._reader(shard).read(position, position + 1)[0])
+    # array_record raises no narrower errors.
     except (RuntimeError, ValueError, IndexError) as error:
       raise BadRecord(
-        f"{path}: record {place} (of the split: {number}) cannot be read:"
+        f"{path}: record {position} (of the split: {number}) cannot be read:"
         f" {error}"
       ) from error
 
@@ -309,9 +263,13 @@ class Source:
 
 
 def _open_shard(path: Path, length: int):
-  """Raises RuntimeError where the file is damaged or has another length,
-  OSError where this process has too many files open: the library would say
-  that there are no records."""
+  """Opens a shard.
+
+  Raises:
+    RuntimeError: it is corrupt or has another length.
+    OSError: this process has too many files open: array_record would report
+      that there are no records.
+  """
   from array_record.python import array_record_module
 
   try:
@@ -321,11 +279,11 @@ def _open_shard(path: Path, length: int):
       raise
   reader = array_record_module.ArrayRecordReader(
     os.fspath(path),
-    options="readahead_buffer_size:0",  # the next record is somewhere else
+    options="readahead_buffer_size:0",  # the next record read is elsewhere
     file_reader_buffer_size=32_768,
   )
   found = reader.num_records()
-  # Of a file with no end in sight the reader says 0, not that it is damaged.
+  # For a file without its end the reader reports 0, not that it is corrupt.
   if found != length:
     raise RuntimeError(f"the file has {found} records, not {length}")
   return reader

@@ -1,20 +1,20 @@
 # ruff: noqa: RUF001, RUF003 - letters of all scripts
-"""Folds and cuts titles of any script before a vocabulary is learned or used.
+"""Normalizes titles of any script and cuts them into words.
 
-Everything is built from the tokenizers library's own parts, so that a
-tokenizer.json holds all of it and means the same in any program that reads
-such files. Only tokenizers that we train use it: those of other projects keep
-the rules that their weights were trained with.
+Everything is built from the parts of the tokenizers library, so that a
+tokenizer.json holds all of it and means the same in any program that reads such
+files. Only the tokenizers that we train use these rules: those of other
+projects keep the rules that their weights were trained with.
 """
 
 from collections.abc import Collection
 
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-# Titles are folded in decomposed form: a letter, then its marks. A mark is
-# looked for first and what stands before it then: that is quicker.
+# Titles are normalized in decomposed form: a letter, then its marks. A mark is
+# looked for first, then what precedes it: that is quicker.
 _ACCENT = r"[\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF]"
-# Signs that only Vietnamese and its like (Yoruba, Igbo) write: hook, horn, a
+# Signs of Vietnamese and similar languages (Yoruba, Igbo) only: hook, horn, a
 # dot under a vowel, a tone on a vowel that has a mark already.
 _TONAL = "|".join(
   [
@@ -23,9 +23,10 @@ _TONAL = "|".join(
     r"[\u0300\u0301\u0303](?<=[AEOaeo][\u0302\u0306][\u0300\u0301\u0303])",
   ]
 )
-# An accent goes unless it follows a letter that is neither Latin nor Greek, or
-# such a letter's marks. A title with a tonal sign keeps all: \K drops the
-# title from its match, which is then empty, and nothing is left to search.
+# An accent is removed unless it follows a letter that is neither Latin nor
+# Greek, or such a letter's marks. A title with a tonal sign keeps all accents:
+# \K drops the title from its match, which is then empty, and nothing is left to
+# search.
 _LATIN_MARKS = (
   rf"\A(?m:.*)(?:{_TONAL})(?m:.*)\K"
   rf"|{_ACCENT}(?<![[\p{{L}}\p{{M}}]&&[^\p{{Latin}}\p{{Greek}}]]{_ACCENT})"
@@ -43,7 +44,7 @@ _OTHER_MARKS = "|".join(
   ]
 )
 
-_LONGEST = 100  # letters of a word that WordPiece looks at
+_LONGEST = 100  # letters of a word that WordPiece reads
 _SYLLABIC = (
   r"\p{Han}\p{Katakana}\p{Hiragana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 )
@@ -59,13 +60,13 @@ _SYLLABLES = "|".join(
 )
 
 
-# Small letters that capitals have no other form of: a title in capitals is to
-# have the tokens of the same title in small letters.
+# Lower-case letters that share their capital with others: a title in capitals
+# is to have the tokens of the same title in lower case.
 _ONE_CAPITAL = {"ς": "σ", "ß": "ss", "ı": "i"}
 
 
 def folding() -> normalizers.Normalizer:
-  """Makes spellings of one word equal, and leaves different words different.
+  """Builds the rule that makes spellings of one word equal, and no others.
 
   Case, width, font and Unicode form are folded, and marks that are accents:
   those of Latin and Greek letters, stress and ё in Cyrillic, Hebrew points and
@@ -89,19 +90,22 @@ def folding() -> normalizers.Normalizer:
   )
 
 
-def cutting(words: Collection[str] = ()) -> pre_tokenizers.PreTokenizer:
-  """Cuts at blanks and signs, and where no blanks are written by syllables.
+def cutting(
+  vocabulary: Collection[str] = (),
+) -> pre_tokenizers.PreTokenizer:
+  """Builds the rule that cuts titles into words.
 
-  A Chinese character, a Japanese or Thai syllable, is a word then. No word is
-  longer than WordPiece looks at.
+  It cuts at blanks and signs; scripts without blanks are cut into syllables: a
+  Chinese character or a Japanese or Thai syllable is a word. No word is longer
+  than WordPiece reads.
 
   Args:
-    words: a WordPiece vocabulary. A character that it has no piece for is cut
-      out of its word, which would be unknown as a whole otherwise.
+    vocabulary: of WordPiece. A character that it has no token for is cut out of
+      its word, because the whole word would be unknown otherwise.
   """
   first = inside = unknown = r"\S"
-  if known := {word for word in words if len(word) == 1}:
-    pieces = {word[2] for word in words if len(word) == 3 and word[:2] == "##"}
+  if known := {token for token in vocabulary if len(token) == 1}:
+    pieces = {t[2] for t in vocabulary if len(t) == 3 and t[:2] == "##"}
     first, inside = _class(known), _class(pieces)
     unknown = rf"[^\s{first}]+|\S"
   letters = rf"[^\s\p{{P}}\p{{S}}\p{{Hangul}}{_SYLLABIC}]"
@@ -110,8 +114,8 @@ def cutting(words: Collection[str] = ()) -> pre_tokenizers.PreTokenizer:
     rf"[{chars}&&\p{{Hangul}}]" for chars in (first, inside)
   )
   parts = [
-    # Twenty letters off what is too long: it is rubbish, and pieces of a word
-    # are looked for in the square of its length.
+    # Cut twenty letters off a word that is too long: it is rubbish, and the
+    # time to find a word's tokens grows with the square of its length.
     rf"{start}{more}{{19}}(?={more}{{{_LONGEST - 19}}})",
     rf"{start}{more}{{0,{_LONGEST - 1}}}",
     r"[\p{P}\p{S}]",
@@ -125,9 +129,9 @@ def cutting(words: Collection[str] = ()) -> pre_tokenizers.PreTokenizer:
 
 
 def _class(characters):
-  """Characters as ranges of a regular expression's class.
+  """Writes characters as ranges of a regular expression's class.
 
-  A space is among them, which is no letter: a class has to have a member.
+  A space is among them, which is no letter: a class must not be empty.
   """
   codes = {ord(character) for character in characters} | {ord(" ")}
   starts = sorted(code for code in codes if code - 1 not in codes)

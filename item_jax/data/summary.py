@@ -3,8 +3,8 @@
 from typing import Any
 
 AS_WRITTEN = "as written"  # how an image was found whose name needed no change
-# Real catalogues of Latin script have less than a tenth of these: what is above
-# is a script or a form of words that the tokenizer does not know.
+# Real catalogues of Latin script have less than a tenth of these. Above them is
+# a script, or a form of words, that the tokenizer does not know.
 UNKNOWN_LIMIT = 0.05  # of the titles have an unknown token
 ALIKE_LIMIT = 0.01  # of the titles cannot be told from a different one
 
@@ -20,10 +20,10 @@ def summarize(found: dict[str, Any]) -> str:
     f"rows        {found['read']:,} read, {rows['all']:,} stored,"
     f" {rejected.pop('all'):,} rejected",
     *([list_reasons(rejected)] if rejected else []),
-    *_reading(found["reading"]),
+    *_describe_reading(found["reading"]),
     *(
       f"  {split:9} {rows[split]:,} rows of {products[split]:,} products;"
-      f" missing: {found['missing_image'][split]:,} photos,"
+      f" missing: {found['missing_image'][split]:,} images,"
       f" {found['missing_title'][split]:,} titles"
       for split in rows
       if split != "all"
@@ -35,21 +35,21 @@ def summarize(found: dict[str, Any]) -> str:
     f"categories  {categories['leaves']:,} leaves under"
     f" {categories['top_level']:,} at the top;"
     f" {categories['rows_without']:,} rows without",
-    f"vocabulary  {found['vocabulary']['size']:,} words",
+    f"vocabulary  {found['vocabulary']['size']:,} tokens",
   ]
   if "mean" in tokens:
     lines.append(
       f"titles      {tokens['mean']:.1f} tokens (median {tokens['p50']},"
       f" 99 % up to {tokens['p99']}, at most {tokens['max']});"
-      f" {tokens['cut_share']:.2%} cut at {tokens['places']} places"
+      f" {tokens['cut_share']:.2%} cut at {tokens['places']} positions"
     )
     lines += token_lines(tokens)
   lines += [
     *_image_lines(found),
-    f"shared      {several['photos']['distinct']:,} photos and"
+    f"shared      {several['photos']['distinct']:,} images and"
     f" {several['titles']['distinct']:,} titles under several products",
     f"leakage     {leaks['products']['distinct']:,} products,"
-    f" {leaks['photos']['distinct']:,} photos,"
+    f" {leaks['photos']['distinct']:,} images,"
     f" {leaks['titles']['distinct']:,} titles in several splits",
   ]
   return "\n".join(lines)
@@ -64,8 +64,8 @@ _QUOTING = {
 _WORDS = 5  # named of a column
 
 
-def _reading(how):
-  """How the table was read, where that was not beyond doubt."""
+def _describe_reading(how):
+  """Describes how the table was read, where that was not certain."""
   lines = [f"source      {how['told_by']}"] if how["told_by"] else []
   lines += [
     f"merged      {count:,} rows: {why}" for why, count in how["merged"].items()
@@ -78,19 +78,19 @@ def _reading(how):
       f"splits      {how['followed_split']:,} rows without one got that of"
       " their product's other rows"
     )
-  seen = "noted" if how["told_by"] else "warning"
+  label = "noted" if how["told_by"] else "warning"
   lines += [
-    f"{seen:11} {count:,} {what}" for what, count in how["notes"].items()
+    f"{label:11} {count:,} {what}" for what, count in how["notes"].items()
   ]
   if how["notes"] and not how["told_by"]:
     lines.append(
-      "            (is it a shop's export? --source=NAME says whose)"
+      "            (is it a shop's export? --source=NAME names the shop system)"
     )
   return lines
 
 
 def describe_missing(found: dict[str, dict[str, int]]) -> list[str]:
-  """Says which words of which column were read as missing, a line a column."""
+  """Lists the words that were read as missing, a line a column."""
   lines = []
   for column, words in found.items():
     named = [f"{word!r} in {n:,} rows" for word, n in words.items()]
@@ -103,8 +103,8 @@ def describe_missing(found: dict[str, dict[str, int]]) -> list[str]:
   return lines
 
 
-def token_lines(tokens):
-  """What the tokenizer makes of titles; a warning where that is too little."""
+def token_lines(tokens: dict[str, Any]) -> list[str]:
+  """Describes how the tokenizer reads titles; warns of what it cannot read."""
   unknown = tokens["titles_with_unknown_share"]
   alike = tokens["titles_as_another_share"]
   lines = [
@@ -115,8 +115,8 @@ def token_lines(tokens):
   if unknown > UNKNOWN_LIMIT:
     lines.append(
       f"warning     {unknown:.2%} of the titles hold what the tokenizer does"
-      f" not know (more than {UNKNOWN_LIMIT:.0%}): it was made for, or learned"
-      " from, other titles"
+      f" not know (more than {UNKNOWN_LIMIT:.0%}): it was made for, or trained"
+      " on, other titles"
     )
   if alike > ALIKE_LIMIT:
     lines.append(
@@ -128,11 +128,12 @@ def token_lines(tokens):
 
 
 def list_reasons(reasons: dict[str, int]) -> str:
+  """Lists the reasons for rejected rows, a line each."""
   return "\n".join(f"  {count:9,}  {kind}" for kind, count in reasons.items())
 
 
 def _image_lines(found):
-  """Names of images that were not as written, and placeholders."""
+  """Lists placeholders, and images that were not found by their names."""
   names = found["image_names"]
   others = [f"{n:,} {how}" for how, n in names.items() if how != AS_WRITTEN]
   if others:

@@ -1,4 +1,4 @@
-"""Titles in, a WordPiece vocabulary out; a title in, token ids out."""
+"""Trains WordPiece vocabularies on titles, and cuts titles into token ids."""
 
 import hashlib
 import os
@@ -21,43 +21,43 @@ from item_jax.data.vocabularies import read_tokenizer
 from item_jax.errors import UserError
 
 SPECIAL = vocabularies.BERT  # ids 0 to 4
-# The same five as other families of tokenizers call them.
-_SAME = {
+# The names of the same five tokens in other families of tokenizers.
+_ROLES = {
   "pad": ("[PAD]", "<pad>", "<|pad|>"),
   "unk": ("[UNK]", "<unk>", "<|unk|>"),
   "cls": ("[CLS]", "<s>", "<|startoftext|>"),
   "sep": ("[SEP]", "</s>", "<|endoftext|>"),
   "mask": ("[MASK]", "<mask>", "<|mask|>"),
 }
-MAX_WORDS = 2_000_000
-MIN_FREQUENCY = 2  # a piece seen once teaches nothing
+MAX_VOCAB_SIZE = 2_000_000
+MIN_FREQUENCY = 2  # nothing is learned from a piece seen once
 
 
 def check_size(vocab_size: int) -> None:
-  """Refuses what `train_wordpiece` would, before there are titles.
+  """Refuses a vocabulary that `train_wordpiece` cannot train.
 
   Raises:
-    UserError: so many words are too few or too many.
+    UserError: so many tokens are too few or too many.
   """
   least = 2 * len(SPECIAL)
-  if not least <= vocab_size <= MAX_WORDS:
+  if not least <= vocab_size <= MAX_VOCAB_SIZE:
     raise UserError(
-      f"a vocabulary of {vocab_size} words, {len(SPECIAL)} special ones among"
-      f" them: expected {least} to {MAX_WORDS:,}"
+      f"a vocabulary of {vocab_size} tokens, {len(SPECIAL)} of them special:"
+      f" expected {least} to {MAX_VOCAB_SIZE:,}"
     )
 
 
 def train_wordpiece(
   titles: Iterable[str], *, vocab_size: int = 30_522
 ) -> tokenizers.Tokenizer:
-  """Learns an uncased WordPiece vocabulary from titles.
+  """Trains an uncased WordPiece vocabulary on titles.
 
-  The result depends on the titles alone, not on their order, on threads or
-  on the process.
+  The result depends only on the titles, not on their order, on threads or on
+  the process.
 
   Args:
-    titles: any number of them; empty ones are passed over.
-    vocab_size: words at most, the five special ones included.
+    titles: any number of them; empty ones are skipped.
+    vocab_size: at most so many tokens, the five special ones included.
 
   Raises:
     UserError: there is no title, or `check_size` refuses.
@@ -65,7 +65,7 @@ def train_wordpiece(
   check_size(vocab_size)
   counts = _count_words(titles)
   if not counts:
-    raise UserError("no training title to learn a vocabulary from")
+    raise UserError("no training title to train a vocabulary on")
   single, inner = _alphabet(counts, (vocab_size - len(SPECIAL)) // 4)
   trainer = trainers.WordPieceTrainer(
     vocab_size=vocab_size,
@@ -84,16 +84,22 @@ def train_wordpiece(
   return wordpiece(learner.get_vocab(with_added_tokens=True))
 
 
-def wordpiece(words: Mapping[str, int] | Sequence[str]) -> tokenizers.Tokenizer:
-  """The uncased WordPiece tokenizer of these words, the special ones among
-  them: a number for each, or in order."""
-  if not isinstance(words, Mapping):
-    words = {word: number for number, word in enumerate(words)}
+def wordpiece(
+  vocabulary: Mapping[str, int] | Sequence[str],
+) -> tokenizers.Tokenizer:
+  """Builds an uncased WordPiece tokenizer.
+
+  Args:
+    vocabulary: {token: id}, or the tokens in the order of their ids; with the
+      special tokens.
+  """
+  if not isinstance(vocabulary, Mapping):
+    vocabulary = {token: number for number, token in enumerate(vocabulary)}
   tokenizer = tokenizers.Tokenizer(
-    models.WordPiece(dict(words), unk_token="[UNK]")
+    models.WordPiece(dict(vocabulary), unk_token="[UNK]")
   )
   tokenizer.normalizer = scripts.folding()
-  tokenizer.pre_tokenizer = scripts.cutting(words)
+  tokenizer.pre_tokenizer = scripts.cutting(vocabulary)
   tokenizer.decoder = decoders.WordPiece()
   tokenizer.add_special_tokens(list(SPECIAL))
   return tokenizer
@@ -101,7 +107,7 @@ def wordpiece(words: Mapping[str, int] | Sequence[str]) -> tokenizers.Tokenizer:
 
 def _count_words(titles):
   folding, cutting = scripts.folding(), scripts.cutting()
-  plain = normalizers.BertNormalizer()  # for ASCII the same, in half the time
+  plain = normalizers.BertNormalizer()  # the same for ASCII, twice as fast
   counts = Counter()
   for title in titles:
     rule = plain if title.isascii() else folding
@@ -111,7 +117,7 @@ def _count_words(titles):
 
 
 def _alphabet(counts, room):
-  """The most frequent characters, alone and as they continue a word."""
+  """Finds the most frequent characters, alone and as they continue a word."""
   seen = Counter()
   for word, count in counts.items():
     for character in word:
@@ -123,7 +129,7 @@ def _alphabet(counts, room):
 
 
 def _repeated(counts):
-  """Lines in which each word occurs as often as it was counted."""
+  """Yields lines in which each word occurs as often as it was counted."""
   for word, count in sorted(counts.items()):
     while count > 0:
       now = min(count, 256)
@@ -132,7 +138,7 @@ def _repeated(counts):
 
 
 def load_tokenizer(path: str | os.PathLike) -> "Tokenizer":
-  """Opens a tokenizer's file, or the folder it lies in.
+  """Opens a tokenizer's file, or the folder that holds it.
 
   Args:
     path: a `tokenizer.json`, a `vocab.txt` of a BERT, a `vocab.json` with
@@ -140,19 +146,19 @@ def load_tokenizer(path: str | os.PathLike) -> "Tokenizer":
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: it is none of these, or lacks one of the five special words.
+    UserError: it is none of these, or lacks one of the five special tokens.
   """
   path = Path(path)
   return Tokenizer(read_tokenizer(path), origin=str(path))
 
 
 class Tokenizer:
-  """A vocabulary and how a title is cut into its words; can be pickled.
+  """Cuts titles into the tokens of a vocabulary; can be pickled.
 
   size: ids go from 0 to size - 1. pad, unk, cls, sep, mask: ids. special:
-  ids of every reserved word, ascending. added: ids of the words that CLIP's
-  own vocabulary lacks, which weights trained with it have no rows for.
-  fingerprint: SHA-256 (hex) of the bytes that `save` writes.
+  ids of all special tokens, ascending. added: ids of the tokens that CLIP's
+  own vocabulary lacks: weights trained with it have no rows for them.
+  fingerprint: SHA-256 (hexadecimal) of the bytes that `save` writes.
   """
 
   def __init__(self, text: str, *, origin: str = "tokenizer"):
@@ -164,28 +170,30 @@ class Tokenizer:
     self._tokenizer = vocabularies.parse(self._text, self._origin)
     self._tokenizer.no_truncation()
     self._tokenizer.no_padding()
-    # A title that spells out "[MASK]" must not become the special word.
+    # "[MASK]" in a title must not become the special token.
     self._tokenizer.encode_special_tokens = True
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     found = {
       role: next((vocabulary[n] for n in names if n in vocabulary), None)
-      for role, names in _SAME.items()
+      for role, names in _ROLES.items()
     }
-    missing = [" or ".join(_SAME[r][:2]) for r, i in found.items() if i is None]
+    missing = [
+      " or ".join(_ROLES[r][:2]) for r, i in found.items() if i is None
+    ]
     if missing:
-      raise UserError(f"{self._origin} lacks the words {', '.join(missing)}")
+      raise UserError(f"{self._origin} lacks the tokens {', '.join(missing)}")
     self.pad, self.unk, self.cls, self.sep, self.mask = found.values()
     added = self._tokenizer.get_added_tokens_decoder()
     reserved = {i for i, token in added.items() if token.special}
     self.special = tuple(sorted(reserved | set(found.values())))
     self.added = tuple(
-      vocabulary[word] for word in vocabularies.CLIP_ADDED if word in vocabulary
+      vocabulary[t] for t in vocabularies.CLIP_ADDED if t in vocabulary
     )
     self.size = max(vocabulary.values()) + 1
-    if self.size > MAX_WORDS:
+    if self.size > MAX_VOCAB_SIZE:
       raise UserError(
-        f"{self._origin} has a word with the id {self.size - 1:,}; expected"
-        f" less than {MAX_WORDS:,}, because a model keeps a row for each"
+        f"{self._origin} has a token with the id {self.size - 1:,}; expected"
+        f" less than {MAX_VOCAB_SIZE:,}, because a model keeps a row for each"
       )
     self.fingerprint = hashlib.sha256(self._text.encode()).hexdigest()
 
@@ -196,32 +204,32 @@ class Tokenizer:
     self.__dict__.update(state)
     self._open()
 
-  def encode(self, title: str, places: int) -> np.ndarray:
-    """int32 [places]: tokens (cut to fit), [SEP], padding.
+  def encode(self, title: str, length: int) -> np.ndarray:
+    """Encodes a title as int32 [length]: tokens (cut to fit), [SEP], padding.
 
     A title without a token is all padding.
     """
-    row = np.full(places, self.pad, np.int32)
-    ids = self._ids(title)[: places - 1]
+    row = np.full(length, self.pad, np.int32)
+    ids = self._ids(title)[: length - 1]
     if ids:
       row[: len(ids)] = ids
       row[len(ids)] = self.sep
     return row
 
   def ids(self) -> dict[str, int]:
-    """The id of every word."""
+    """Returns the id of every token."""
     return self._tokenizer.get_vocab(with_added_tokens=True)
 
   def count(self, title: str) -> int:
-    """Tokens of a title before any is cut, [SEP] not among them."""
+    """Counts a title's tokens before it is cut, without [SEP]."""
     return len(self._ids(title))
 
   def counts(self, titles: list[str]) -> list[int]:
-    """`count` of many titles at once, on all cores."""
+    """Counts the tokens of many titles at once, on all cores."""
     return list(map(len, self.tokens(titles)))
 
   def tokens(self, titles: list[str]) -> list[list[int]]:
-    """Ids of many titles' tokens, none cut, at once and on all cores."""
+    """Encodes many titles at once, uncut and without [SEP], on all cores."""
     encoded = self._tokenizer.encode_batch_fast(
       titles, add_special_tokens=False
     )

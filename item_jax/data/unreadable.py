@@ -1,36 +1,41 @@
-"""Goes on where a record cannot be read: places and a way to read them in;
-what can be read out."""
+"""Skips records that cannot be read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from item_jax.data.images import BadImage
 from item_jax.data.records import BadRecord, Record, Source
 
-# What a record raises that is not what was prepared: as a whole, or its photo.
+# Raised where a record, or its image, is corrupt.
 UNREADABLE = (BadRecord, BadImage)
-# So many bad records in a row are no accident of single ones.
+# More bad records in a row are a fault of the whole data set.
 TRIES = 100
 
 
+class RowOrder(Protocol):
+  """order[position] is a row number."""
+
+  def __getitem__(self, position: int) -> int: ...
+
+
 class TooManyBadRecordsError(RuntimeError):
-  """More records cannot be read than a run may leave out."""
+  """More records are unreadable than a run may skip."""
 
 
 def first_good(
-  read: Callable[[int], Any], order, position: int
+  read: Callable[[int], Any], order: RowOrder, position: int
 ) -> tuple[int, Any]:
-  """The first readable row at a position or after it.
+  """Reads the first readable row at a position or after it.
 
-  It depends on the order and the position alone, so every worker, every host
-  and every resumption finds the same.
+  It depends only on the order and the position, so every worker, every host and
+  every resumed run finds the same row.
 
   Args:
     read: row number -> anything; raises UNREADABLE.
-    order: order[position] is a row number, without end.
+    order: of the rows, without end.
 
   Returns:
-    How many positions were passed over, and what `read` gave.
+    How many positions were skipped, and the row.
 
   Raises:
     TooManyBadRecordsError: `TRIES` in a row cannot be read.
@@ -48,7 +53,9 @@ def first_good(
 def readable(
   source: Source, numbers: Iterable[int] | None = None
 ) -> Iterator[Record]:
-  """The records that can be read, of these or of all; whatever their photos.
+  """Yields the readable records, of these numbers or of all.
+
+  Their images are not decoded, and may be corrupt.
 
   Raises:
     TooManyBadRecordsError: none can be read.
@@ -67,6 +74,6 @@ def readable(
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
-  """Names for a message: the first ones, and how many more there are."""
+  """Lists names for a message: the first ones, and how many more follow."""
   more = f" and {len(names) - most:,} more" if len(names) > most else ""
   return ", ".join(names[:most]) + more

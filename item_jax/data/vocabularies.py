@@ -1,6 +1,6 @@
-"""The files of a tokenizer in, the text of one tokenizer.json out.
+"""Reads the tokenizers of BERT, RoBERTa and CLIP as a tokenizer.json's text.
 
-Three forms are read: a tokenizer.json; a BERT's list of words (vocab.txt);
+Three forms are read: a tokenizer.json; a BERT's list of tokens (vocab.txt);
 vocab.json with merges.txt beside it, as RoBERTa's and CLIP's byte-level BPE.
 """
 
@@ -22,25 +22,25 @@ from item_jax.errors import UserError
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 CLIP = ("<|startoftext|>", "<|endoftext|>")
-# CLIP pads with its end, and has no word for what is unknown or hidden: what it
-# lacks is put after its last word.
+# CLIP pads with its end token, and has no token for the unknown or for a mask:
+# those that it lacks are put after its last token.
 CLIP_ADDED = ("<|pad|>", "<|unk|>", "<|mask|>")
-# Contractions, runs of letters, single digits, runs of other signs: what CLIP
-# takes for words.
+# CLIP's words: contractions, runs of letters, single digits, runs of other
+# signs.
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-# The first of these that a folder has is its tokenizer.
+# A folder's tokenizer is the first of these that it has.
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _CONFIG = "tokenizer_config.json"
-_MAX_BYTES = 1 << 28  # of one of the files; the largest known have 1/8 of it
+_MAX_BYTES = 1 << 28  # of one of the files; the largest known has 1/8 of it
 
 
 def find_tokenizer(folder: Path) -> Path | None:
-  """The file that a folder's tokenizer is opened by; None without one."""
+  """Finds the file to open a folder's tokenizer by; None without one."""
   return next((folder / n for n in _FILES if (folder / n).is_file()), None)
 
 
 def read_tokenizer(path: Path) -> str:
-  """The text of a tokenizer.json.
+  """Reads a tokenizer as the text of a tokenizer.json.
 
   Args:
     path: one of the three files, or a folder that holds one.
@@ -72,33 +72,33 @@ def parse(text: str, origin: str) -> Tokenizer:
   """Opens a tokenizer.json's text.
 
   Raises:
-    UserError: it is no tokenizer, two of its words share an id, or the ids it
-      states are not those that the library gives.
+    UserError: it is no tokenizer, two of its tokens share an id, or the ids it
+      states are not those that the tokenizers library gives.
   """
   try:
     tokenizer = Tokenizer.from_str(text)
   except Exception as error:  # the library raises nothing narrower
     raise UserError(f"{origin} is no tokenizer: {error}") from error
-  words = {}
-  for word, number in tokenizer.get_vocab(with_added_tokens=True).items():
-    if (other := words.setdefault(number, word)) != word:
+  tokens: dict[int, str] = {}
+  for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
+    if (other := tokens.setdefault(number, token)) != token:
       raise UserError(
-        f"{origin} gives the id {number} to the words {min(word, other)!r} and"
-        f" {max(word, other)!r}; expected an id of its own for each"
+        f"{origin} gives the id {number} to the tokens {min(token, other)!r}"
+        f" and {max(token, other)!r}; expected an id of its own for each"
       )
   for token in json.loads(text).get("added_tokens") or ():
     given = tokenizer.token_to_id(token["content"])
     if given != token["id"]:
       raise UserError(
-        f"{origin} states the id {token['id']} for the word"
+        f"{origin} states the id {token['id']} for the token"
         f" {token['content']!r}, to which the library gives {given}; expected"
         " the next free ids, in order"
       )
   return tokenizer
 
 
-def uncased(model, **options) -> Tokenizer:
-  """BERT's cutting of texts, in lower case unless the options say otherwise."""
+def uncased(model: models.Model, **options: Any) -> Tokenizer:
+  """Builds a tokenizer that cuts texts as BERT does; lower case by default."""
   tokenizer = Tokenizer(model)
   tokenizer.normalizer = normalizers.BertNormalizer(**options)
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -120,7 +120,7 @@ def _read(path):
 
 
 def _parse(text, path) -> dict[str, Any]:
-  """Names what is wrong; the library itself raises bare exceptions."""
+  """Parses JSON and says what is wrong; the library raises bare exceptions."""
   try:
     content = json.loads(text)
   except RecursionError as error:
@@ -128,7 +128,7 @@ def _parse(text, path) -> dict[str, Any]:
   except json.JSONDecodeError as error:
     raise UserError(
       f"{path} is neither a tokenizer.json ({error}) nor named .txt as a list"
-      " of words is"
+      " of tokens is"
     ) from error
   if not isinstance(content, dict):
     raise UserError(f"{path} is JSON but no tokenizer: it has no model.vocab")
@@ -136,46 +136,48 @@ def _parse(text, path) -> dict[str, Any]:
 
 
 def _options(path) -> dict[str, Any]:
-  """What tokenizer_config.json beside a file says."""
+  """Reads tokenizer_config.json beside a file; {} without one."""
   beside = path.with_name(_CONFIG)
   return _parse(_read(beside), beside) if beside.is_file() else {}
 
 
 def _wordpiece(text, path):
-  """The tokenizer that a BERT's list of words stands for."""
-  # Not splitlines: signs that it takes for the end of a line can be words.
-  words = text.removesuffix("\n").split("\n")
-  vocabulary = {word: place for place, word in enumerate(words)}
-  said = _options(path)
-  lowercase = said.get("do_lower_case")
+  """Builds the tokenizer of a BERT's list of tokens."""
+  # Not splitlines: signs that it takes for the end of a line can be tokens.
+  tokens = text.removesuffix("\n").split("\n")
+  vocabulary = {token: number for number, token in enumerate(tokens)}
+  options = _options(path)
+  lowercase = options.get("do_lower_case")
   if lowercase is None:
-    lowercase = all(word == word.lower() for word in words if word not in BERT)
+    lowercase = all(t == t.lower() for t in tokens if t not in BERT)
   tokenizer = uncased(
     models.WordPiece(vocabulary, unk_token="[UNK]"),
     lowercase=lowercase,
-    strip_accents=said.get("strip_accents"),
-    handle_chinese_chars=said.get("tokenize_chinese_chars", True),
+    strip_accents=options.get("strip_accents"),
+    handle_chinese_chars=options.get("tokenize_chinese_chars", True),
   )
-  tokenizer.add_special_tokens([word for word in BERT if word in vocabulary])
+  tokenizer.add_special_tokens([token for token in BERT if token in vocabulary])
   return tokenizer
 
 
 def _byte_level(vocabulary, path):
-  """RoBERTa's or, where it has CLIP's two special words, CLIP's BPE."""
+  """Builds CLIP's BPE if its special tokens are there, else RoBERTa's."""
   file = path.with_name("merges.txt")
   if not file.is_file():
     raise FileNotFoundError(
-      f"{path} is a list of words without merges; no {file}"
+      f"{path} is a list of tokens without merges; no {file}"
     )
   merges = _merges(file, vocabulary)
-  if all(word in vocabulary for word in CLIP):
+  if all(token in vocabulary for token in CLIP):
     return _clip(vocabulary, merges)
   tokenizer = Tokenizer(models.BPE(vocabulary, merges))
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
     add_prefix_space=bool(_options(path).get("add_prefix_space", False))
   )
   tokenizer.decoder = decoders.ByteLevel()
-  tokenizer.add_special_tokens([word for word in ROBERTA if word in vocabulary])
+  tokenizer.add_special_tokens(
+    [token for token in ROBERTA if token in vocabulary]
+  )
   return tokenizer
 
 
@@ -202,15 +204,15 @@ def _clip(vocabulary, merges):
 
 
 def _merges(file, vocabulary):
-  """Pairs of words, the most frequent first."""
+  """Reads the pairs of tokens to merge, the most frequent first."""
   pairs = []
   for number, line in enumerate(_read(file).split("\n"), 1):
     if not line or line.startswith("#version"):
       continue
     pair = tuple(line.split(" "))
     if len(pair) != 2:
-      raise UserError(f"{file}, line {number}: {line!r} is no pair of words")
-    lacking = [w for w in (*pair, "".join(pair)) if w not in vocabulary]
+      raise UserError(f"{file}, line {number}: {line!r} is no pair of tokens")
+    lacking = [t for t in (*pair, "".join(pair)) if t not in vocabulary]
     if lacking:
       raise UserError(
         f"{file}, line {number}: the vocabulary lacks {', '.join(lacking)}"
@@ -220,9 +222,9 @@ def _merges(file, vocabulary):
 
 
 def _completed(text, content, path):
-  """A tokenizer.json with CLIP's missing words; any other as it is."""
+  """Adds the tokens that a CLIP's tokenizer.json lacks; keeps any other."""
   vocabulary = content["model"]["vocab"]
-  is_clip = isinstance(vocabulary, dict) and all(w in vocabulary for w in CLIP)
+  is_clip = isinstance(vocabulary, dict) and all(t in vocabulary for t in CLIP)
   added = {token.get("content") for token in content.get("added_tokens") or []}
   if not is_clip or added.issuperset(CLIP_ADDED):
     return text

@@ -1,12 +1,11 @@
-"""Rows of a catalogue in, the shards of its data set out: made by the workers
-of an Apache Beam runner.
+"""Writes a data set by the workers of an Apache Beam runner.
 
-The machine that starts it reads the table, so that row 7 is row 7 for
-everybody; the workers read the photos, find the first listing of each id and
-let TFDS write the shards; then the machine takes the shards home and reads
-each record once, for the statistics and the fingerprints. What is handed over
-lies in one folder that all of them see: Beam's --temp_location or, where the
-workers see the files of this machine, the unfinished data set.
+The machine that starts it reads the table, so that rows have the same numbers
+as without Beam; the workers read the images, find the first listing of each id
+and let TFDS write the shards; then the machine moves the shards to the data set
+and reads each record once, for the statistics and the fingerprints. They
+exchange files in one folder that all of them see: Beam's --temp_location or,
+where the workers see the files of this machine, the unfinished data set.
 """
 
 import argparse
@@ -49,38 +48,38 @@ from item_jax.ingest.writer import write_info
 from item_jax.remote import check_in_place
 
 # Beam's DirectRunner would fetch a program from the network and start it; the
-# runner that it falls back on does the same inside Python.
+# runner that it falls back on does the same work inside Python.
 _RUNNERS = {"directrunner": "FnApiRunner", "direct": "FnApiRunner"}
 
 
-def read_options(runner: str, words: Sequence[str]) -> PipelineOptions:
-  """Beam's options.
+def read_options(runner: str, arguments: Sequence[str]) -> PipelineOptions:
+  """Parses Beam's options.
 
   Args:
-    words: as on a command line, `--name=value` each.
+    arguments: as on a command line, `--name=value` each.
 
   Raises:
-    UserError: Beam has none of that name, it takes no such value, or loses
-      rows by it.
+    UserError: Beam has no such option or value, or loses rows by it.
   """
   parser = argparse.ArgumentParser(
     allow_abbrev=False, add_help=False, exit_on_error=False
   )
+  # Beam has no public list of its options (read in 2.77).
   for kind in PipelineOptions.__subclasses__():
-    kind._add_argparse_args(parser)
+    kind._add_argparse_args(parser)  # type: ignore[arg-type]
   try:
-    _, unknown = parser.parse_known_args(list(words))
+    _, unknown = parser.parse_known_args(list(arguments))
   except argparse.ArgumentError as error:
     raise UserError(f"--runner={runner}: {error}") from error
   if unknown:
     raise UserError(
       f"neither prepare nor Beam has an option {' '.join(unknown)}"
     )
-  options = PipelineOptions(list(words))
+  options = PipelineOptions(list(arguments))
   check_in_place(options.view_as(GoogleCloudOptions).temp_location or "")
   if options.view_as(DirectOptions).direct_running_mode == "multi_threading":
-    # Its workers' buffers are emptied by a clock, without a lock: what is
-    # written meanwhile is lost (Beam 2.77, TimeBasedBufferingClosableOutput-
+    # A timer empties its workers' buffers without a lock: rows written at that
+    # moment are lost (Beam 2.77, TimeBasedBufferingClosableOutput-
     # Stream).
     raise UserError(
       "--direct_running_mode=multi_threading loses rows, by a fault of Beam:"
@@ -98,28 +97,31 @@ def write(
   runner: str,
   options: PipelineOptions,
 ) -> dict[str, Any]:
-  """Writes all records and rejected.csv; counts, and the fingerprints.
+  """Writes all records and rejected.csv.
 
   Args:
     folder: the unfinished data set.
-    statistics: is told of every row.
-    runner: Beam's name of it.
+    statistics: gets every row.
+    runner: its name in Beam.
+
+  Returns:
+    The counts and the fingerprints, as `Rejections.outcome`.
 
   Raises:
     UserError: Beam has no such runner, or lacks what it needs.
     RuntimeError: the workers failed.
   """
-  with _meeting_place(folder, options) as place:
-    read, blocks, splits = _stage(rows, place / ROWS, statistics)
-    writers = {split: shard_writer(place, split) for split in splits}
+  with _shared_folder(folder, options) as shared:
+    read, blocks, splits = _stage(rows, shared / ROWS, statistics)
+    writers = {split: shard_writer(shared, split) for split in splits}
     if blocks:
-      _run(place, blocks, find_root(images), writers, runner, options)
-      if (place / REJECTED).exists():  # not when none was
-        with (place / REJECTED).open("rb") as file:
+      _run(shared, blocks, find_root(images), writers, runner, options)
+      if (shared / REJECTED).exists():  # not when none was
+        with (shared / REJECTED).open("rb") as file:
           for line in file:
             statistics.reject(Rejected(*json.loads(line)))
-    fingerprint = _take_home(folder, place, writers, statistics)
-    for listing, stored in read_image_notes(place, blocks):
+    fingerprint = _collect(folder, shared, writers, statistics)
+    for listing, stored in read_image_notes(shared, blocks):
       statistics.add_image(listing, stored)
   with Rejections(folder) as rejections:
     for rejected in statistics.rejected():
@@ -133,26 +135,26 @@ def write(
 
 
 @contextlib.contextmanager
-def _meeting_place(folder: Path, options) -> Iterator[epath.Path]:
-  shared = options.view_as(GoogleCloudOptions).temp_location or folder
-  place = epath.Path(shared) / f"item-jax-{uuid.uuid4().hex}"
-  place.mkdir(parents=True)
+def _shared_folder(folder: Path, options) -> Iterator[epath.Path]:
+  home = options.view_as(GoogleCloudOptions).temp_location or folder
+  shared = epath.Path(home) / f"item-jax-{uuid.uuid4().hex}"
+  shared.mkdir(parents=True)
   try:
-    yield place
+    yield shared
   finally:
-    place.rmtree()
+    shared.rmtree()
 
 
 def _stage(rows, path, statistics) -> tuple[int, list[int], list[str]]:
-  """Writes down the rows for the workers.
+  """Writes the rows to a file for the workers.
 
   Returns:
-    How many rows there are, the places in the file where a block of them
-    begins, and the splits.
+    The number of rows, the offsets in the file where each block of them begins,
+    and the splits.
   """
   read = 0
   blocks = []
-  counts = Counter()
+  counts: Counter[str] = Counter()
   with path.open("wb") as file:
     end = 0
     for row in rows:
@@ -162,7 +164,7 @@ def _stage(rows, path, statistics) -> tuple[int, list[int], list[str]]:
         continue
       if counts.total() % beam_workers.BLOCK == 0:
         blocks.append(end)
-      # With its place among those of its split, by which TFDS orders them.
+      # With its position in its split, by which TFDS sorts the records.
       line = dumps((counts[row.split], *row))
       file.write(line)
       end += len(line)
@@ -170,21 +172,21 @@ def _stage(rows, path, statistics) -> tuple[int, list[int], list[str]]:
   return read, blocks, in_order(counts)
 
 
-def _run(place, blocks, root, writers, runner, options) -> None:
+def _run(shared, blocks, root, writers, runner, options) -> None:
   try:
     pipeline = beam.Pipeline(
       _RUNNERS.get(runner.lower(), runner), options=options
     )
   except (ValueError, ImportError, AttributeError) as error:
     raise UserError(f"--runner={runner}: {error}") from error
-  connect(pipeline, place, blocks, root=root, writers=writers)
+  connect(pipeline, shared, blocks, root=root, writers=writers)
   state = pipeline.run().wait_until_finish()
   if state != PipelineState.DONE:
     raise RuntimeError(f"{runner} ended as {state}: see its log")
 
 
-def _take_home(folder, place, writers, statistics) -> dict[str, str]:
-  """Moves the shards into the data set, and reads every record once."""
+def _collect(folder, shared, writers, statistics) -> dict[str, str]:
+  """Moves the shards to the data set, and reads every record once."""
   written = {}
   fingerprints = {}
   for split, split_writer in writers.items():
@@ -195,7 +197,7 @@ def _take_home(folder, place, writers, statistics) -> dict[str, str]:
     shards = []
     for number, length in enumerate(lengths):
       name = records.shard_name(split, number, len(lengths))
-      move(place / name, epath.Path(folder / name))
+      move(shared / name, epath.Path(folder / name))
       shards.append((folder / name, length))
     fingerprint = Fingerprint()
     for record in Source(shards):

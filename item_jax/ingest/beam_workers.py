@@ -1,8 +1,8 @@
-"""Blocks of rows in, the shards of each split out: what Beam's workers do.
+"""Defines the work of Beam's workers: from blocks of rows to shards.
 
-A row and its photo become a record; of several rows with one listing id the
-first is kept; TFDS sorts the records of a split by their places and writes its
-shards. Rejected rows come together in one file.
+A row and its image become a record; of several rows with one listing id the
+first is kept; TFDS sorts the records of a split by their positions and writes
+its shards. Rejected rows are collected in one file.
 """
 
 import base64
@@ -20,7 +20,8 @@ from etils import epath
 from tensorflow_datasets.core import naming, writer
 
 from item_jax.data import records
-from item_jax.data.records import Serializer
+from item_jax.data.example import Serializer
+from item_jax.data.images import BadImage
 from item_jax.ingest.images.load import StoredImage, load_image
 from item_jax.ingest.row import Rejected, Row
 from item_jax.ingest.rows import make_record, reject_duplicate
@@ -29,25 +30,25 @@ from item_jax.ingest.writer import ShardWriter
 BLOCK = 256  # rows that a worker takes at once
 ROWS = "rows.jsonl"  # in the folder that all machines see
 REJECTED = "rejected.jsonl"
-_BYTES = "base64"  # how JSON holds them
-_IMAGE_NOTES = "photos-{}.jsonl"  # of each block
+_BYTES = "base64"  # the encoding of bytes in JSON
+_IMAGE_NOTES = "images-{}.jsonl"  # of each block
 
 
 def connect(
   pipeline: beam.Pipeline,
-  place: epath.Path,
+  shared: epath.Path,
   blocks: Sequence[int],
   *,
   root: str,
   writers: dict[str, writer.BeamWriter],
 ) -> None:
-  """Tells the pipeline what becomes of the rows.
+  """Adds the steps from rows to shards to a pipeline.
 
   Args:
-    place: the folder where ROWS is, and REJECTED and the shards will be.
-    blocks: where in ROWS each `BLOCK` of rows begins, in bytes.
-    root: the photos', as `find_root` gives it.
-    writers: of each split.
+    shared: the folder of ROWS, REJECTED and the shards.
+    blocks: the offset in ROWS where each `BLOCK` of rows begins, in bytes.
+    root: the image folder, as `find_root` gives it.
+    writers: {split: its writer}.
   """
   made = (
     pipeline
@@ -55,7 +56,7 @@ def connect(
     | "Spread" >> beam.Reshuffle()
     | "MakeRecords"
     >> beam.FlatMap(
-      _make_records, place=os.fspath(place), root=root
+      _make_records, shared=os.fspath(shared), root=root
     ).with_outputs("rejected", main="records")
   )
   first = (
@@ -70,10 +71,10 @@ def connect(
     | "Together" >> beam.Map(lambda rejected: (0, rejected))
     | "OneList" >> beam.GroupByKey()
     | "WriteRejected"
-    >> beam.Map(_write_rejected, path=os.fspath(place / REJECTED))
+    >> beam.Map(_write_rejected, path=os.fspath(shared / REJECTED))
   )
   of_split = first.records | "BySplit" >> beam.Partition(
-    lambda record, _, splits: splits.index(record[0]),
+    lambda record, _, splits: splits.index(record[0]),  # type: ignore[arg-type]
     len(writers),
     list(writers),
   )
@@ -90,12 +91,12 @@ def _write_shards(found, split_writer):
   return split_writer.write_from_pcollection(found)
 
 
-def _make_records(begin: int, place: str, root: str):
-  """One block of rows, each with its photo, by listing id."""
+def _make_records(begin: int, shared: str, root: str):
+  """Makes the records of one block of rows, by listing id."""
   cv2.setNumThreads(1)  # the runner has a process for each core
-  folder = epath.Path(place)
+  folder = epath.Path(shared)
   serialize = Serializer()
-  photos = []
+  notes = []
   with (folder / ROWS).open("rb") as file:
     file.seek(begin)
     for line in itertools.islice(file, BLOCK):
@@ -103,33 +104,33 @@ def _make_records(begin: int, place: str, root: str):
       row = Row(*fields)
       stored = load_image(root, row.image)
       made = make_record(row, stored)
-      if isinstance(made, Rejected):
+      if isinstance(made, Rejected) or isinstance(stored, BadImage):
         yield beam.pvalue.TaggedOutput("rejected", tuple(made))
       else:
         if stored.jpeg:
-          photos.append((row.listing_id, stored._replace(jpeg=b"")))
+          notes.append((row.listing_id, stored._replace(jpeg=b"")))
         yield row.listing_id, (row.number, row.split, number, serialize(made))
   # A block that is tried again writes the same once more.
   with (folder / _IMAGE_NOTES.format(begin)).open("wb") as file:
-    file.writelines(map(dumps, photos))
+    file.writelines(map(dumps, notes))
 
 
 def read_image_notes(
-  place: epath.Path, blocks: Sequence[int]
+  shared: epath.Path, blocks: Sequence[int]
 ) -> Iterator[tuple[str, StoredImage]]:
-  """Reads what is known of the photos beside their JPEGs, by listing id.
+  """Reads what is known of the images beside their JPEGs, by listing id.
 
-  They are in the table's order, those of duplicate ids among them.
+  In the table's order, with those of duplicate ids.
   """
   for begin in blocks:
-    with (place / _IMAGE_NOTES.format(begin)).open("rb") as file:
+    with (shared / _IMAGE_NOTES.format(begin)).open("rb") as file:
       for line in file:
         listing, stored = _loads(line)
         yield listing, StoredImage(*stored)
 
 
 def dumps(values: Sequence) -> bytes:
-  """A line of JSON in which values may be bytes."""
+  """Writes a line of JSON in which values may be bytes."""
   text = json.dumps(values, default=lambda v: {_BYTES: _base64(v)})
   return text.encode() + b"\n"
 
@@ -145,7 +146,7 @@ def _loads(line):
 
 
 def _first(listing):
-  """Of the rows with one id the first that can be stored; its split."""
+  """Yields the first record of a listing id, by split; rejects the others."""
   listing_id, found = listing
   first = None
   for record in found:
@@ -155,8 +156,8 @@ def _first(listing):
     first, later = sorted((first, record))  # by their numbers in the table
     duplicate = reject_duplicate(later[0], listing_id)
     yield beam.pvalue.TaggedOutput("rejected", tuple(duplicate))
-  _, split, place, data = first
-  yield split, (place, data)
+  _, split, position, data = first
+  yield split, (position, data)
 
 
 def _write_rejected(listed, path: str) -> None:
@@ -166,12 +167,12 @@ def _write_rejected(listed, path: str) -> None:
       file.write(json.dumps(row).encode() + b"\n")
 
 
-def shard_writer(place: epath.Path, split: str) -> writer.BeamWriter:
-  """Writes the shards of a split into a folder, as TFDS calls them."""
+def shard_writer(shared: epath.Path, split: str) -> writer.BeamWriter:
+  """Makes the writer of a split's shards, with TFDS's names, in a folder."""
   return _ShardsInOrder(
     serializer=_Serialized(),
     filename_template=naming.ShardedFileTemplate(
-      data_dir=place,
+      data_dir=shared,
       dataset_name=records.NAME,
       split=split,
       filetype_suffix="array_record",
@@ -183,21 +184,21 @@ def shard_writer(place: epath.Path, split: str) -> writer.BeamWriter:
 
 
 class _ShardsInOrder(writer.BeamWriter):
-  """TFDS's writer, for which a split may turn out to have no record."""
+  """A writer of TFDS that accepts a split without records."""
 
   def _check_num_examples(self, num_examples):
     return num_examples
 
 
 class _Serialized:
-  """What TFDS asks to serialize; the records come as bytes already."""
+  """A serializer of TFDS for records that are bytes already."""
 
   def serialize_example(self, example: bytes) -> bytes:
     return example
 
 
 class _ShardFile:
-  """What TFDS asks to write one shard."""
+  """An example writer of TFDS that writes one shard."""
 
   def write(self, path, examples: Iterable[tuple[int, bytes]]) -> None:
     path = os.fspath(path)
@@ -218,7 +219,7 @@ def _write_shard(path, examples):
 
 
 def move(source: epath.Path, target: epath.Path) -> None:
-  """A file, between disks and object stores too."""
+  """Moves a file, also between disks and object stores."""
   if "://" not in f"{source}{target}":
     shutil.move(source, target)
     return

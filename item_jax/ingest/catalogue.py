@@ -1,4 +1,4 @@
-"""Reads a catalogue as checked rows, and says what is wrong with the others."""
+"""Reads a catalogue as checked rows, and explains why others are rejected."""
 
 import itertools
 import os
@@ -9,8 +9,14 @@ from typing import Any
 
 from item_jax.errors import UserError
 from item_jax.ingest import sources
-from item_jax.ingest.readers import cells as cells_lib
-from item_jax.ingest.readers.cells import LossyNumber, spaced, to_path, to_text
+from item_jax.ingest.readers.cells import (
+  LossyNumber,
+  check_id,
+  spaced,
+  to_image,
+  to_path,
+  to_text,
+)
 from item_jax.ingest.readers.tables import (
   Table,
   match_columns,
@@ -23,26 +29,25 @@ from item_jax.ingest.sources.cells import Suspects
 _IDS = ("listing_id", "product_id")
 _SURVEYED = (*_IDS, "split")
 _NOTHING = dict.fromkeys(COLUMNS, "")
-_CALLED = {  # other names of the three splits
+_SPLIT_ALIASES = {
   "training": "train",
   "valid": "val",
   "validation": "val",
   "dev": "val",
 }
-_SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # becomes part of file names
+_SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # is part of file names
 _SHOWN = 40  # columns named
-_PATHS = 100_000  # categories remembered
-_PATH = 4_096  # bytes at most of a path that comes as bytes
+_PATHS = 100_000  # categories cached
 
 
 class Catalogue:
-  """A catalogue's files, opened; its rows can be read any number of times.
+  """An open catalogue; its rows can be read any number of times.
 
   source: the reader of a shop's export; None for a plain table.
   missing: {column: {word: cells}}, of words that were read as missing.
-  notes: {what else there is to say: how often}.
-  merged: {why: rows}, of a shop's rows that added no listing.
-  The last three are counted anew by each reading of all rows.
+  notes: {other remark: count}.
+  merged: {reason: rows}, of a shop's rows that added no listing.
+  The last three are counted anew whenever all rows are read.
   """
 
   def __init__(
@@ -71,7 +76,7 @@ class Catalogue:
     self._found = [self._match(table) for table in self.tables]
     words = (word.strip().lower() for word in self.reading.missing)
     self._missing = frozenset(filter(None, words))
-    # Of a shop's it was made one already.
+    # A shop's categories have this one already.
     own = self.reading.category_separator if self.source is None else None
     self._separator = own or ">"
     self._paths: dict[str, str] = {}
@@ -79,7 +84,7 @@ class Catalogue:
     self._start_counting()
 
   def _start_counting(self) -> None:
-    self.missing = {column: Counter() for column in COLUMNS}
+    self.missing: dict[str, Counter] = {c: Counter() for c in COLUMNS}
     self.notes: Counter = Counter()
     self._suspects = Suspects()
     self.merged: Counter = Counter()
@@ -102,24 +107,24 @@ class Catalogue:
 
   def _match(self, table: Table) -> dict[str, str]:
     if self.source is not None:
-      places = self.source.places(table.names, whole=table.whole)
-      return {name: name for name in places.values()}
+      columns = self.source.columns(table.names, whole=table.whole)
+      return {name: name for name in columns.values()}
     found = match_columns(
       table.names, COLUMNS, self.reading.columns, table.path
     )
     table.check({c: n for c, n in found.items() if n not in table.beside})
-    if not table.whole:  # a later line may have what the first lines have not
+    if not table.whole:  # later lines may have more columns than the first
       known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
       found = known | found
     return found
 
   @property
   def name(self) -> str:
-    """What it is called: the first file's name, which need be no valid text."""
+    """The first file's name; characters that are no valid text are replaced."""
     return os.fsencode(self.tables[0].path.name).decode(errors="replace")
 
   def describe(self) -> dict[str, Any]:
-    """How the catalogue was read, for the report; after all rows were."""
+    """Describes how the catalogue was read; call it after reading all rows."""
     return {
       "source": self.source.name if self.source else "table",
       "told_by": sources.describe(self.source, self.tables[0].names)
@@ -137,7 +142,7 @@ class Catalogue:
     }
 
   def _absent(self) -> list[str]:
-    """What a plain table has no column for, and its columns beside it."""
+    """Lists the missing columns of a plain table."""
     if self.source is not None or not self.tables[0].whole:
       return []
     names = ", ".join(self.tables[0].names[:_SHOWN])
@@ -150,15 +155,15 @@ class Catalogue:
   def rows(
     self, split_of: Callable[[str], str] | None = None
   ) -> Iterator[Row | Rejected]:
-    """Reads row by row; memory does not grow with the catalogue's length.
+    """Reads row by row, in constant memory.
 
     A row without listing_id is named `row-<number>`, one without product_id is
     a product of its own. Splits may have other names than the usual three, of
-    small letters, digits and underscores.
+    lower-case letters, digits and underscores.
 
     Args:
-      split_of: the split of a product whose row names none; None takes
-        `hash_split`.
+      split_of: gives the split of a product, for rows that name none; None
+        takes `hash_split`.
 
     Raises:
       UserError: a file is broken, or an id has lost digits.
@@ -172,8 +177,11 @@ class Catalogue:
     self.notes += self._suspects.counts
 
   def products(self) -> Iterator[tuple[str, str, bool] | None]:
-    """Yields the product, the split and whether there is a title, of each row
-    that has these; "" where it has none. A quick look, without all checks.
+    """Reads quickly, without all checks, for `survey`.
+
+    Yields:
+      Product and split of each row ("" where it has none), and whether it has a
+      title; None for a row that cannot be used.
 
     Raises:
       UserError: as `rows`.
@@ -188,11 +196,11 @@ class Catalogue:
         yield None
         continue
       split = texts["split"].lower()
-      split = _CALLED.get(split, split)
+      split = _SPLIT_ALIASES.get(split, split)
       yield texts["product_id"], split, bool(cells.get("title"))
 
   def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yields the number of each row and its cells, or what is wrong with it."""
+    """Yields each row's number and its cells, or why it cannot be read."""
     rows = itertools.chain.from_iterable(
       map(read_cells, self.tables, self._found)
     )
@@ -220,8 +228,8 @@ class Catalogue:
   def _texts(
     self, number, cells, columns=COLUMNS
   ) -> tuple[dict[str, Any], str | None]:
-    """The cells of a row as they are stored, or the reason why they cannot."""
-    texts = _NOTHING.copy()
+    """Converts a row's cells to what is stored; also returns what is wrong."""
+    texts: dict[str, Any] = _NOTHING.copy()
     reason = None
     for column in columns:
       value = cells.get(column)
@@ -242,15 +250,15 @@ class Catalogue:
     listing = texts["listing_id"] or f"row-{number}"
     if reason:
       return Rejected(number, listing, reason)
-    # Not the listing's id alone, which may well be another's product's.
+    # With a prefix: the listing's id may be another listing's product id.
     product = texts["product_id"] or f"listing:{listing}"
     split = texts["split"].lower() or split_of(product)
-    split = _CALLED.get(split, split)
-    if not _SPLIT.fullmatch(split) or split == "all":  # which stands for each
+    split = _SPLIT_ALIASES.get(split, split)
+    if not _SPLIT.fullmatch(split) or split == "all":  # "all" means every split
       return Rejected(number, listing, f"no name for a split: {split[:40]}")
     title = spaced(texts["title"])
     if self.source is None and not isinstance(texts["image"], bytes):
-      self._suspects.look(
+      self._suspects.check(
         title=title, category=texts["category"], image=texts["image"]
       )
     if not title and not texts["image"]:
@@ -266,13 +274,13 @@ class Catalogue:
     )
 
   def _text(self, column: str, value: Any) -> str | bytes:
-    """A cell as the row holds it; "" where it or its word says missing."""
+    """Converts a cell to what a row holds; "" where it is missing."""
     if column == "category":
       return self._path(value)
     if column == "split" and isinstance(value, bool):
       value = str(value)
     if column == "image":
-      value = _image(value)
+      value = to_image(value)
       if isinstance(value, bytes):
         return value
     text = to_text(value)
@@ -280,11 +288,11 @@ class Catalogue:
       self.missing[column][text] += 1
       return ""
     if column in _IDS and not self.reading.trust_ids:
-      cells_lib.check_id(text, value)
+      check_id(text, value)
     return text
 
   def _path(self, value: Any) -> str:
-    """A category's path. Most cells repeat one that was seen before."""
+    """Converts a category to a path; most cells repeat an earlier one."""
     known = isinstance(value, str) and self._paths.get(value)
     if known:
       return known
@@ -297,27 +305,8 @@ class Catalogue:
     return path
 
   def _without_missing(self, path: str) -> str:
-    """A category without the levels that a missing value was written to."""
+    """Removes the levels of a category that stand for a missing value."""
     levels = path.split(" > ")
     words = [level for level in levels if level.lower() in self._missing]
     self.missing["category"].update(words)
     return " > ".join(level for level in levels if level not in words)
-
-
-def _image(value: Any) -> Any:
-  """What an image's cell says: a path, or the file's bytes.
-
-  Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Bytes may be a
-  path too, where a writer knew of no text: no image file is valid UTF-8
-  without a NUL byte.
-  """
-  if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
-    value = value.get("bytes") or value.get("path")
-  if isinstance(value, os.PathLike):
-    return os.fspath(value)
-  if isinstance(value, bytes) and len(value) <= _PATH and b"\0" not in value:
-    try:
-      return value.decode()
-    except UnicodeDecodeError:
-      pass
-  return value

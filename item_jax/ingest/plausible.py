@@ -1,5 +1,7 @@
-"""Tells products that hold more listings than a product can have: their id is
-a word for a missing one, or was cut by a spreadsheet."""
+"""Finds products with more listings than a product can have.
+
+Their id is a word for a missing id, or was cut by a spreadsheet.
+"""
 
 import re
 from typing import NamedTuple
@@ -15,31 +17,31 @@ _PLACEHOLDER = re.compile(
 
 
 class _Limit(NamedTuple):
-  """A product is too large that exceeds all three."""
+  """Limits of a product's size; who exceeds all three is too large."""
 
   listings: int
-  share: float  # of all rows
-  times: float  # as large as 90 % of the other products
+  fraction: float  # of all rows
+  times: float  # the size that 90 % of the other products do not exceed
 
 
 _USUAL = 0.9
-_LOOKED_AT = 30
+_CHECKED = 30  # products, the largest ones
 # On four real catalogues the largest product has 0.1 to 2.6 % of the rows.
 _LIMITS = (_Limit(50, 0.1, 5), _Limit(1_000, 0.01, 50))
 _PLACEHOLDER_LIMITS = (_Limit(10, 0.01, 3), _Limit(100, 0, 10))
 
 
 class Outsized(NamedTuple):
-  """By which limits a product is too large."""
+  """The limits that a product exceeds: those of any id, of placeholders."""
 
   any_id: bool
   placeholder: bool
 
   def implausible(self, product: str, *, counted: bool) -> bool:
-    """Whether a product of this id cannot be so large.
+    """Whether no product with this id can be so large.
 
     Args:
-      counted: whether ids count from 0, so that 0 is one like any other.
+      counted: whether ids count from 0, so that 0 is an ordinary id.
     """
     if self.any_id or not self.placeholder or (counted and product == "0"):
       return self.any_id
@@ -47,27 +49,27 @@ class Outsized(NamedTuple):
 
 
 def find_outsized(sizes: np.ndarray) -> dict[int, Outsized]:
-  """Finds what may be too large.
+  """Finds products that may be too large.
 
   Args:
     sizes: [P], the listings of each product.
 
   Returns:
-    {place in `sizes`: the limits that it exceeds}, at most 30 places.
+    {index in `sizes`: the limits that it exceeds}, of the 30 largest.
   """
   order = np.argsort(-sizes, kind="stable")
-  # Of the others: without one of the largest, the smaller ones keep places.
+  # The quantile among the other products, without one of the largest.
   usual = 1
   if len(sizes) > 1:
     usual = sizes[order[-1 - int(_USUAL * (len(sizes) - 2))]]
   total = sizes.sum()
   found = {}
-  for at in order[:_LOOKED_AT]:
+  for at in order[:_CHECKED]:
 
     def exceeds(limit, size=sizes[at]):
       return (
         size >= limit.listings
-        and size >= limit.share * total
+        and size >= limit.fraction * total
         and size >= limit.times * usual
       )
 

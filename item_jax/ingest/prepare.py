@@ -1,12 +1,12 @@
 """Prepares a catalogue and its images as the data set that training reads."""
 
-import functools
 import json
 import logging
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from item_jax.ingest.row import Reading, Rejected, Row
 from item_jax.ingest.rows import Rejections, make_record, reject_duplicate
 from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 from item_jax.new_folder import new_folder
 from item_jax.remote import check_in_place, check_local
 
@@ -58,12 +58,14 @@ class TooManyRejected(UserError):  # noqa: N818 - a limit, not a fault
   file: the CSV that names each of them and why it was rejected.
   """
 
-  def __init__(self, outcome: dict[str, Any], allowed: float, out: Path):
+  def __init__(
+    self, outcome: dict[str, Any], allowed: float, out: Path, advice: str
+  ):
     read, rejected = outcome["read"], outcome["rejected"]
     self.file = _rejected_beside(out)
     limit = f"--max_rejected allows {allowed:.2%}"
     super().__init__(
-      f"{list_reasons(outcome['reasons'])}\n"
+      f"{advice}{list_reasons(outcome['reasons'])}\n"
       f"{rejected:,} of {read:,} rows ({rejected / read:.2%}) are bad,"
       f" {limit if rejected < read else 'all that there are'}: {out} was not"
       f" written.\nEach of them is named in {self.file}"
@@ -86,8 +88,8 @@ def prepare(
 ) -> Dataset:
   """Writes a data set: records, tokenizer, rejected rows and statistics.
 
-  The folder appears complete or not at all, and is the same for any number
-  of workers, and for any runner.
+  The folder appears complete or not at all, and is the same for any number of
+  workers and any runner.
 
   Args:
     catalogue: a file, a folder of parts, several of these, or rows: mappings
@@ -115,31 +117,36 @@ def prepare(
   images = _find_images(catalogue) if images is None else images
   _check(images, out, max_rejected, workers)
   out = Path(os.path.abspath(out))
-  if tokenizer is None:
-    ready = None
+  ready = None if tokenizer is None else load_tokenizer(tokenizer)
+  if ready is None:
     check_size(vocab_size)
-  else:
-    ready = load_tokenizer(tokenizer)
   write = _make_pipeline(runner, runner_options, workers) if runner else None
   opened = Catalogue(catalogue, reading)
   with new_folder(out, overwrite=overwrite, replaceable=_is_dataset) as folder:
     found = survey(opened, train=ready is None)
-    write = write or functools.partial(
-      _write, workers=workers, total=found.rows
-    )
+    write = write or partial(_write, workers=workers, total=found.rows)
     with open_statistics(folder.path / _STATISTICS) as statistics:
-      outcome = _store(opened, found, images, out, folder, statistics, write)
-      if not outcome["fingerprint"] or (
-        outcome["rejected"] > max_rejected * outcome["read"]
-      ):
+      fetched = FetchedImages(images)
+      rows = fetched.replace(opened.rows(found.split_of))
+      outcome = write(folder.path, rows, images, statistics)
+      if outcome["read"] != found.rows:
+        raise UserError(
+          f"{opened.name} was changed while it was read: {found.rows:,} rows,"
+          f" then {outcome['read']:,}"
+        )
+      advice = _advise(fetched, opened, out)
+      too_many = outcome["rejected"] > max_rejected * outcome["read"]
+      if too_many or not outcome["fingerprint"]:
         shutil.move(folder.path / records.REJECTED, _rejected_beside(out))
-        raise TooManyRejected(outcome, max_rejected, out)
+        raise TooManyRejected(outcome, max_rejected, out, advice)
+      if advice:
+        logger.info("%s", advice.rstrip())
       ready = ready or _train(statistics, vocab_size)
       ready.save(folder.path / records.TOKENIZER)
       described = _describe(opened, found, ready, outcome, statistics)
     (folder.path / _STATISTICS).unlink()
-    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-    (folder.path / records.CATALOGUE).write_text(text, encoding="utf-8")
+    text = json.dumps(described, indent=2, ensure_ascii=False)
+    (folder.path / records.CATALOGUE).write_text(f"{text}\n", "utf-8")
     write_manifest(folder.path)
     folder.commit()
   _rejected_beside(out).unlink(missing_ok=True)  # of an earlier attempt
@@ -192,7 +199,7 @@ def _make_pipeline(runner, options, workers):
       " item-jax's clone"
     ) from error
   options = beam.read_options(runner, options)
-  return functools.partial(beam.write, runner=runner, options=options)
+  return partial(beam.write, runner=runner, options=options)
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -202,27 +209,19 @@ def _is_dataset(folder: Path) -> bool:
   return records.CATALOGUE in names and names <= shards | _FILES
 
 
-def _store(opened, found, images, out, folder, statistics, write):
-  """Writes all records; returns the counts and the fingerprints."""
-  fetched = FetchedImages(images)
-  rows = fetched.replace(opened.rows(found.split_of))
-  outcome = write(folder.path, rows, images, statistics)
-  if fetched.missing:
-    addresses = out.with_name(f"{out.name}.addresses.csv")
-    logger.info("%s", fetched.explain(opened.rows(), addresses))
-  if outcome["read"] != found.rows:
-    raise UserError(
-      f"{opened.name} was changed while it was read: {found.rows:,} rows,"
-      f" then {outcome['read']:,}"
-    )
-  return outcome
+def _advise(fetched: FetchedImages, opened: Catalogue, out: Path) -> str:
+  """Lists images that were not fetched in a file; explains what to do."""
+  if not fetched.missing:
+    return ""
+  addresses = out.with_name(f"{out.name}.addresses.csv")
+  return f"{fetched.explain(opened.rows(), addresses)}\n"
 
 
 def _write(
   folder, rows, images, statistics, *, workers, total
 ) -> dict[str, Any]:
   """Writes all records and rejected.csv; counts, and the fingerprints."""
-  writer = StoreWriter(folder)
+  writer = DatasetWriter(folder)
   read = 0
   with (
     Rejections(folder) as rejections,
@@ -231,13 +230,13 @@ def _write(
     for row, image in load_images(images, _with_images(rows), workers=workers):
       read += 1
       made = make_record(row, image)
-      if isinstance(made, Record) and not statistics.add(
-        row.split, made, image
-      ):
-        made = reject_duplicate(row.number, row.listing_id)
       if isinstance(made, Record):
-        writer.add(row.split, made)
-      else:
+        assert isinstance(row, Row)
+        if statistics.add(row.split, made, image):
+          writer.add(row.split, made)
+        else:
+          made = reject_duplicate(row.number, row.listing_id)
+      if isinstance(made, Rejected):
         rejections.add(made)
         bar.set_postfix(rejected=rejections.total(), refresh=False)
       bar.update()

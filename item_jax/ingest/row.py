@@ -1,4 +1,4 @@
-"""Says what a row of a catalogue becomes, and how a catalogue is to be read."""
+"""Defines the rows of a catalogue, and the options for reading them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 
 
 class Row(NamedTuple):
-  """A listing as its catalogue describes it, all fields checked."""
+  """A listing as its catalogue describes it, with all fields checked."""
 
   number: int  # from 1, as rows of the table without its header
   listing_id: str
@@ -20,7 +20,7 @@ class Row(NamedTuple):
   image: str | bytes
   title: str  # "" when missing
   category: str
-  split: str  # train, val, test, or the catalogue's own name for another
+  split: str  # train, val, test, or another name of the catalogue's
 
 
 class Rejected(NamedTuple):
@@ -33,20 +33,20 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-  """How a catalogue is read.
+  """Options for reading a catalogue.
 
-  columns: from a name of COLUMNS to the catalogue's own name for it.
-  missing: texts that stand for a missing value, in small letters.
+  columns: {name of COLUMNS: the catalogue's own name for it}.
+  missing: words that stand for a missing value, in lower case.
   file_format: of its files: one of `formats.FORMATS`, or "package.module:NAME";
-    "auto" tells by their names.
+    "auto" detects it by their names.
   quoting: one of `delimited.QUOTING`, for CSV and TSV.
   source: the shop system that wrote it: one of `sources.NAMES`, or
-    "package.module:NAME"; "auto" tells by the header.
-  category_separator: stands between the levels of a category; None takes that
-    of the source, ">" in a plain table.
-  which_category: of `sources.WHICH`, where a shop names several.
-  trust_ids: whether ids are taken as they are, also those that look like
-    numbers which lost their digits, or like no ids at all.
+    "package.module:NAME"; "auto" detects it by the header.
+  category_separator: between the levels of a category; None takes that of the
+    source, or ">" in a plain table.
+  which_category: one of `sources.WHICH`, where a shop names several.
+  trust_ids: whether to accept ids that look like numbers which lost digits, or
+    like no ids at all.
   """
 
   columns: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Reading:
 
 
 def hash_split(product_id: str) -> str:
-  """train, val or test (80/10/10), the same for all listings of a product."""
+  """Assigns a product to train, val or test (80/10/10) by a hash of its id."""
   digest = hashlib.blake2b(product_id.encode(), digest_size=8).digest()
   tenth = int.from_bytes(digest, "little") * 10 >> 64
   return {8: "val", 9: "test"}.get(tenth, "train")

@@ -1,7 +1,7 @@
-"""A checked row and its photo in, a record or the reason for none out.
+"""Turns checked rows and their images into records, and lists the rejected.
 
-Whoever prepares, one process, many, or the workers of a Beam runner, does with
-a row what is said here.
+Every way of preparing uses these functions: one process, many processes, and
+the workers of a Beam runner.
 """
 
 import csv
@@ -17,28 +17,28 @@ from item_jax.ingest.row import Rejected, Row
 
 
 def make_record(
-  row: Row | Rejected, stored: StoredImage | BadImage
+  row: Row | Rejected, image: StoredImage | BadImage
 ) -> Record | Rejected:
-  """What becomes of a row: `stored` is its photo, or why there is none."""
+  """Makes a row's record; `image` may be the reason why there is none."""
   if isinstance(row, Rejected):
     return row
-  if isinstance(stored, BadImage):
-    return Rejected(row.number, row.listing_id, str(stored))
+  if isinstance(image, BadImage):
+    return Rejected(row.number, row.listing_id, str(image))
   return Record(
-    row.listing_id, row.product_id, row.title, row.category, stored.jpeg
+    row.listing_id, row.product_id, row.title, row.category, image.jpeg
   )
 
 
 def reject_duplicate(number: int, listing_id: str) -> Rejected:
-  """For a row that could be stored, was not an earlier one of its id."""
+  """Rejects a row whose listing id an earlier row has."""
   return Rejected(number, listing_id, "duplicate listing_id")
 
 
 class Rejections:
-  """rejected.csv while it is written; counts the reasons by kind."""
+  """Writes rejected.csv, and counts the reasons by kind."""
 
   def __init__(self, folder: Path):
-    # Ids may hold what is no UTF-8; that is what they are rejected for.
+    # Ids may hold invalid UTF-8; that is a reason to reject them.
     self._file = open(  # noqa: SIM115 - closed by __exit__
       folder / records.REJECTED,
       "w",
@@ -48,7 +48,7 @@ class Rejections:
     )
     self._lines = csv.writer(self._file, lineterminator="\n")
     self._lines.writerow(("row", "id", "reason"))
-    self._kinds = Counter()
+    self._kinds: Counter[str] = Counter()
 
   def __enter__(self) -> "Rejections":
     return self
@@ -57,15 +57,16 @@ class Rejections:
     self._file.close()
 
   def add(self, rejected: Rejected) -> None:
-    """Rejected rows come in the catalogue's order."""
+    """Writes a row; rows come in the catalogue's order."""
     self._lines.writerow(rejected)
     self._kinds[rejected.reason.partition(": ")[0]] += 1
 
   def total(self) -> int:
+    """Counts the rows rejected so far."""
     return self._kinds.total()
 
   def outcome(self, read: int, fingerprint: dict[str, str]) -> dict[str, Any]:
-    """What the rest of preparing must know of all rows."""
+    """Returns what the rest of preparing needs to know about all rows."""
     return {
       "read": read,
       "rejected": self.total(),

@@ -18,16 +18,16 @@ from item_jax.ingest.images.load import NO_IMAGE, StoredImage
 from item_jax.ingest.images.placeholders import find_placeholders
 from item_jax.ingest.row import Rejected
 
-TITLE_PLACES = 59  # of the default model: 58 tokens and [SEP]
+TITLE_LENGTH = 59  # positions of the default model: 58 tokens and [SEP]
 _BATCH = 10_000  # titles tokenized at once
 _LARGEST = 10  # categories named
 
-# One row a listing. Photos by hash, titles with case folded.
+# One row a listing: the image by its hash, the title also with case folded.
 _TABLE = """
   CREATE TABLE rows (
     listing TEXT PRIMARY KEY, product TEXT, split TEXT, category TEXT,
-    title TEXT, folded TEXT, photo BLOB,
-    image TEXT, spelling TEXT, thumbnail BLOB
+    title TEXT, folded TEXT, image BLOB,
+    name TEXT, spelling TEXT, thumbnail BLOB
   )
 """
 _INSERT = f"INSERT OR IGNORE INTO rows VALUES ({', '.join('?' * 10)})"
@@ -38,7 +38,7 @@ _REJECTED = """
 
 @contextlib.contextmanager
 def open_statistics(path: str | os.PathLike) -> Iterator["CatalogueStatistics"]:
-  """A new `CatalogueStatistics`, closed at the end of the block.
+  """Opens new `CatalogueStatistics`, closed at the end of the block.
 
   Raises:
     OSError: the disk does not take it, now or later.
@@ -54,13 +54,13 @@ def open_statistics(path: str | os.PathLike) -> Iterator["CatalogueStatistics"]:
 
 
 class CatalogueStatistics:
-  """A temporary database on disk, so that memory stays as it is."""
+  """Collects rows in a temporary database on disk, to keep memory constant."""
 
   def __init__(self, path: str | os.PathLike):
     self._database = sqlite3.connect(path)
-    # What it sorts lies beside it: /var/tmp may be small.
+    # It sorts in files beside the database: /var/tmp may be small.
     self._temporary_in(os.path.dirname(os.path.abspath(path)))
-    # Nothing of it outlives the run, so nothing need survive a crash.
+    # The database is deleted after the run, so it need not survive a crash.
     self._database.execute("PRAGMA journal_mode = OFF")
     self._database.execute("PRAGMA synchronous = OFF")
     self._database.execute("PRAGMA cache_size = -65536")  # KiB
@@ -70,13 +70,13 @@ class CatalogueStatistics:
   def add(
     self, split: str, record: Record, stored: StoredImage = NO_IMAGE
   ) -> bool:
-    """Notes a record; False, and nothing noted, if its listing id is known.
+    """Adds a record, unless one with its listing id is there: then False.
 
     Args:
-      stored: its photo, where that is known; else see `add_image`.
+      stored: its image, where that is known; else `add_image` adds it.
     """
     listing, product, title, category, image = record
-    photo = hashlib.blake2b(image, digest_size=16).digest() if image else None
+    digest = hashlib.blake2b(image, digest_size=16).digest() if image else None
     values = (
       listing,
       product,
@@ -84,7 +84,7 @@ class CatalogueStatistics:
       category or None,
       title or None,
       title.casefold() or None,
-      photo,
+      digest,
       stored.name,
       stored.spelling or None,
       stored.thumbnail or None,
@@ -93,31 +93,31 @@ class CatalogueStatistics:
     return done.rowcount == 1
 
   def add_image(self, listing: str, stored: StoredImage) -> None:
-    """Notes what was not known when a listing's record was added.
+    """Adds what was not known of an image when its listing was added.
 
-    Of several photos of a listing the first counts.
+    Of several images of a listing the first counts.
     """
     self._database.execute(
-      "UPDATE rows SET image = ?, spelling = ?, thumbnail = ?"
-      " WHERE listing = ? AND photo IS NOT NULL AND spelling IS NULL",
+      "UPDATE rows SET name = ?, spelling = ?, thumbnail = ?"
+      " WHERE listing = ? AND image IS NOT NULL AND spelling IS NULL",
       (stored.name, stored.spelling, stored.thumbnail, listing),
     )
 
   def rows(self) -> int:
-    """How many were added."""
+    """Counts the records added."""
     return self._one("SELECT COUNT(*) FROM rows")[0]
 
   def reject(self, rejected: Rejected) -> None:
-    """Notes a row that is not stored; rows may come in any order."""
+    """Adds a row that is not stored; rows may come in any order."""
     number, *texts = rejected
-    # SQLite takes valid Unicode only, and rejected.csv spells it so too.
+    # SQLite takes valid Unicode only; rejected.csv escapes in the same way.
     texts = [t.encode("utf-8", "backslashreplace").decode() for t in texts]
     self._database.execute(
       "INSERT INTO rejected VALUES (?, ?, ?)", (number, *texts)
     )
 
   def rejected(self) -> Iterator[Rejected]:
-    """What was rejected, in the catalogue's order."""
+    """Lists the rejected rows, in the catalogue's order."""
     return map(
       Rejected._make,
       # A shop's row may make several listings: lamp, lamp#2, ..., lamp#10.
@@ -127,6 +127,7 @@ class CatalogueStatistics:
     )
 
   def close(self) -> None:
+    """Closes the database."""
     self._temporary_in("")  # SQLite keeps the folder for the whole process
     self._database.close()
 
@@ -139,13 +140,14 @@ class CatalogueStatistics:
     return self._one("SELECT COUNT(title) FROM rows")[0] > 0
 
   def train_titles(self) -> Iterator[str]:
+    """Yields the titles of the split train."""
     for (title,) in self._database.execute(
       "SELECT title FROM rows WHERE split = 'train' AND title IS NOT NULL"
     ):
       yield title
 
   def image_names(self) -> dict[str, int]:
-    """How many images were found by which spelling of their names."""
+    """Counts the images found by each way of spelling their names."""
     return dict(
       self._database.execute(
         "SELECT spelling, COUNT(*) AS n FROM rows WHERE spelling IS NOT NULL"
@@ -154,7 +156,7 @@ class CatalogueStatistics:
     )
 
   def compute(self, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Counts of everything; splits without rows are not named."""
+    """Computes all statistics; splits without rows are left out."""
     return {
       "rows": self._by_split("COUNT(*)"),
       "products": self._by_split("COUNT(DISTINCT product)"),
@@ -163,15 +165,15 @@ class CatalogueStatistics:
       "title_tokens": self._title_tokens(tokenizer),
       "image_names": self.image_names(),
       "placeholders": find_placeholders(self._database),
-      "missing_image": self._by_split("SUM(photo IS NULL)"),
+      "missing_image": self._by_split("SUM(image IS NULL)"),
       "missing_title": self._by_split("SUM(title IS NULL)"),
       "under_several_products": {
-        "photos": self._shared("photo", "product"),
+        "photos": self._shared("image", "product"),
         "titles": self._shared("folded", "product"),
       },
       "in_several_splits": {
         "products": self._shared("product", "split"),
-        "photos": self._shared("photo", "split"),
+        "photos": self._shared("image", "split"),
         "titles": self._shared("folded", "split"),
       },
     }
@@ -225,7 +227,7 @@ class CatalogueStatistics:
       "rows": {split: by_split[split] for split in in_order(by_split)},
     }
 
-  def _title_tokens(self, words):
+  def _title_tokens(self, tokenizer):
     lengths = Counter()
     unknown, with_unknown = 0, 0
     seen = array.array("q"), array.array("q")  # hashes of tokens and of titles
@@ -234,30 +236,31 @@ class CatalogueStatistics:
     )
     while batch := cursor.fetchmany(_BATCH):
       titles = [title for (title,) in batch]
-      tokens = words.tokens(titles)
+      tokens = tokenizer.tokens(titles)
       lengths.update(map(len, tokens))
-      counts = [ids.count(words.unk) for ids in tokens]
+      counts = [ids.count(tokenizer.unk) for ids in tokens]
       unknown += sum(counts)
       with_unknown += len(counts) - counts.count(0)
       seen[0].extend(hash(tuple(ids)) for ids in tokens)
       seen[1].extend(hash(_same_title(title)) for title in titles)
     total = lengths.total()
-    cut = sum(c for n, c in lengths.items() if n > TITLE_PLACES - 1)
+    tokens_seen = sum(n * c for n, c in lengths.items())
+    cut = sum(c for n, c in lengths.items() if n > TITLE_LENGTH - 1)
     return {
       **_summary(lengths),
-      "places": TITLE_PLACES,
+      "places": TITLE_LENGTH,
       "cut": cut,
-      "cut_share": _share(cut, total),
+      "cut_share": _fraction(cut, total),
       "unknown": unknown,
-      "unknown_share": _share(unknown, sum(n * c for n, c in lengths.items())),
+      "unknown_share": _fraction(unknown, tokens_seen),
       "titles_with_unknown": with_unknown,
-      "titles_with_unknown_share": _share(with_unknown, total),
+      "titles_with_unknown_share": _fraction(with_unknown, total),
       "titles_as_another": (alike := _count_alike(*seen)),
-      "titles_as_another_share": _share(alike, total),
+      "titles_as_another_share": _fraction(alike, total),
     }
 
   def _shared(self, what, over):
-    """How many values lie in several groups, and how many rows have them."""
+    """Counts the values that are in several groups, and the rows with them."""
     values, rows = self._one(
       "SELECT COUNT(*), SUM(n) FROM (SELECT COUNT(*) AS n FROM rows"
       f" WHERE {what} IS NOT NULL GROUP BY {what}"
@@ -267,7 +270,7 @@ class CatalogueStatistics:
 
 
 def _same_title(title: str) -> str:
-  """A title without what nobody takes for a difference: case, blanks, width."""
+  """Folds what makes no difference to a reader: case, blanks, width."""
   folded = title.lower()
   if not title.isascii():
     folded = unicodedata.normalize("NFKC", title).casefold()
@@ -275,11 +278,11 @@ def _same_title(title: str) -> str:
 
 
 def _count_alike(tokens: Iterable[int], titles: Iterable[int]) -> int:
-  """How many listings have the tokens of a listing with another title.
+  """Counts the listings that have the tokens of a listing with another title.
 
   Args:
-    tokens, titles: hashes, one a listing; 64 bits, so that what differs among
-      ten million has the same with a chance of one in 300,000.
+    tokens, titles: 64-bit hashes, one a listing: among ten million different
+      ones the chance that any two are equal is one in 300,000.
   """
   pairs, times = np.unique(
     np.stack([np.asarray(tokens), np.asarray(titles)], axis=1),
@@ -292,12 +295,12 @@ def _count_alike(tokens: Iterable[int], titles: Iterable[int]) -> int:
   return int(times[titles_of[group] > 1].sum())
 
 
-def _share(part: int, whole: int) -> float:
+def _fraction(part: int, whole: int) -> float:
   return round(part / whole, 6) if whole else 0.0
 
 
 def _summary(counts: Counter) -> dict[str, float]:
-  """Mean and percentiles (nearest rank) of numbers counted by value."""
+  """Computes mean and percentiles (nearest rank) of {number: its count}."""
   total = counts.total()
   if not total:
     return {}

@@ -1,4 +1,4 @@
-"""Looks at a whole catalogue before the first of its images is read."""
+"""Checks a whole catalogue before its first image is read."""
 
 from array import array
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.row import Row, hash_split
 
-MAX_SPLITS = 16  # a column with more of them is something else
+MAX_SPLITS = 16  # a column with more values is no column of splits
 _BOOLS = ("True", "False", "true", "false", "TRUE", "FALSE")
 _SHOWN = 3  # products in an error, and titles of each
 
 
 class Survey(NamedTuple):
-  """What one needs to know of all rows before the first is stored.
+  """What must be known about all rows before the first one is stored.
 
-  rows: how many there are. split_of: the split of a product whose row names
+  rows: their number. split_of: gives the split of a product, for rows that name
   none. followed: rows that get the split of another row of their product.
   """
 
@@ -32,7 +32,7 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
   """Reads all rows once, without images: 9 bytes of memory a row.
 
   Args:
-    train: whether a vocabulary is to be learnt from the titles of "train".
+    train: whether a vocabulary is to be trained on the titles of "train".
 
   Raises:
     UserError: there is no row; more splits than a catalogue can have, or no
@@ -61,8 +61,8 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
   keys_N, codes_N = np.frombuffer(keys, "q"), np.frombuffer(codes, "B")
   if train and titles and codes_N.all() and "train" not in names:
     raise UserError(
-      "no row is in the split train, from whose titles the vocabulary is"
-      f" learnt; the splits are {', '.join(sorted(names)[1:])}. --tokenizer"
+      "no row is in the split train, on whose titles the vocabulary is"
+      f" trained; the splits are {', '.join(sorted(names)[1:])}. --tokenizer"
       " FILE takes a ready one; a table without the column is divided by its"
       " products"
     )
@@ -82,9 +82,9 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
 
 
 def _follow(keys_N, codes_N, names) -> dict[int, str]:
-  """The split of products that some rows name one for, and others not.
+  """Finds the split of products for which only some rows name one.
 
-  Where several are named it is the first of them.
+  Of several names the first one counts.
   """
   given = codes_N > 0
   if given.all() or not given.any():
@@ -97,7 +97,7 @@ def _follow(keys_N, codes_N, names) -> dict[int, str]:
 
 
 def _check_sizes(catalogue: Catalogue, keys_N) -> None:
-  """Refuses products that no catalogue has: an id that means "none"."""
+  """Refuses products that are too large: their id means "none"."""
   found, sizes = np.unique(keys_N, return_counts=True)
   suspects = {
     int(found[at]): outsized for at, outsized in find_outsized(sizes).items()

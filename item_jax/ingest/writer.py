@@ -1,16 +1,15 @@
-"""Records in, in the order given, out a folder that TFDS opens: array_record
-shards and what they are."""
+"""Writes records as a folder of array_record shards that TFDS opens."""
 
 import contextlib
 import os
 from pathlib import Path
 
+from item_jax.data.example import Serializer
 from item_jax.data.records import (
   FORMAT,
   NAME,
   Fingerprint,
   Record,
-  Serializer,
   in_order,
   shard_name,
 )
@@ -18,22 +17,24 @@ from item_jax.data.records import (
 SHARD_BYTES = 200_000_000
 
 
-class StoreWriter:
-  """Writes records, in the order given, as a TFDS array_record dataset."""
+class DatasetWriter:
+  """Writes records as a TFDS array_record dataset, in the order of `add`."""
 
   def __init__(self, folder: str | os.PathLike):
     self._folder = Path(folder)
     self._splits: dict[str, _SplitWriter] = {}
 
   def add(self, split: str, record: Record) -> None:
+    """Writes a record as the next one of a split."""
     if split not in self._splits:
       self._splits[split] = _SplitWriter(self._folder, split)
     self._splits[split].add(record)
 
   def close(self) -> dict[str, str]:
-    """Ends the shards, writes the metadata, gives each split's fingerprint.
+    """Closes the shards and writes the metadata.
 
-    A fingerprint is `Fingerprint`'s, in hexadecimal.
+    Returns:
+      {split: the fingerprint of its records, as `Fingerprint` has it}.
     """
     written = [self._splits[split] for split in in_order(self._splits)]
     for split in written:
@@ -45,10 +46,10 @@ class StoreWriter:
 
 
 def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
-  """Says beside the shards, as TFDS does, what they are.
+  """Writes TFDS's metadata beside the shards.
 
   Args:
-    written: of each split the records in each shard, and the bytes of all.
+    written: {split: (the number of records of each shard, the bytes of all)}.
   """
   import tensorflow_datasets as tfds
 
@@ -59,9 +60,10 @@ def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
       data_dir=os.fspath(folder),
       module_name="",
     ),
+    # On disk in every data set: the text stays.
     description="Listings of a product catalogue: title and photo.",
-    # Text is what TFDS calls bytes: as an Image a missing photo (no bytes)
-    # could not be told apart from a broken one.
+    # TFDS reads bytes as Text: as an Image, a missing image (no bytes) could
+    # not be told from a corrupt one.
     features=tfds.features.FeaturesDict(
       {field: tfds.features.Text() for field in Record._fields}
     ),
@@ -86,7 +88,7 @@ def write_info(folder: Path, written: dict[str, tuple[list[int], int]]) -> None:
 
 
 class _SplitWriter:
-  """The shards of one split: bounded in bytes, numbered once all are there."""
+  """Writes the shards of a split: bounded in bytes, numbered at the end."""
 
   def __init__(self, folder, name):
     self._folder = folder
@@ -125,33 +127,36 @@ class _SplitWriter:
 
 
 class ShardWriter:
-  """A new array_record file.
+  """Writes an array_record file.
 
   Raises:
-    OSError: the disk does not take it, by any of its functions.
+    OSError: the disk does not take it; any method raises it.
   """
 
   def __init__(self, path: str | os.PathLike):
     from array_record.python import array_record_module
 
     # One record a group for random access; JPEG doesn't compress further.
-    with _of_the_disk():
+    with _disk_errors():
       self._writer = array_record_module.ArrayRecordWriter(
         os.fspath(path), "group_size:1,uncompressed"
       )
 
   def write(self, data: bytes) -> None:
-    with _of_the_disk():
+    with _disk_errors():
       self._writer.write(data)
 
   def close(self) -> None:
-    with _of_the_disk():
+    with _disk_errors():
       self._writer.close()
 
 
 @contextlib.contextmanager
-def _of_the_disk():
+def _disk_errors():
   try:
     yield
   except RuntimeError as error:  # array_record has no other
     raise OSError(str(error)) from error
+
+
+StoreWriter = DatasetWriter  # the name of version 0.1

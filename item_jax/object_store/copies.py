@@ -1,5 +1,4 @@
-"""Copies folders from object stores and to them, so that what needs a disk has
-one.
+"""Copies folders from object stores to local disks, and back.
 
 A folder on a store is finished when its marker, written last, is there and
 `UPLOADING`, written first and deleted at the end, is not.
@@ -24,46 +23,48 @@ from item_jax.remote import Address, StoreError
 
 logger = logging.getLogger(__name__)
 
-CACHE = "ITEM_JAX_CACHE"  # the environment's variable that names the folder
+CACHE = "ITEM_JAX_CACHE"  # the environment variable that names the folder
 UPLOADING = "item-jax-uploading"  # there while a folder is not complete
 _CATALOGUE = "catalogue.json"
 
 
 def everything(name: str) -> bool:
-  """Wants any file."""
+  """Selects every file."""
   return True
 
 
 def cache_folder() -> Path:
-  """Where copies lie: $ITEM_JAX_CACHE, or item_jax in the user's cache."""
-  given = os.environ.get(CACHE)
-  remote.check_local(given)
-  if given:
-    return Path(given).absolute()
+  """Returns the folder of copies: $ITEM_JAX_CACHE, or the user's cache."""
+  folder = os.environ.get(CACHE)
+  remote.check_local(folder)
+  if folder:
+    return Path(folder).absolute()
   home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
   return Path(home).absolute() / "item_jax"
 
 
 def place_of(kind: str, address: Address, version: str = "") -> Path:
-  """The folder of this machine that belongs to an address, with its name."""
+  """Returns the local folder of an address, which ends with its name."""
   key = hashlib.sha256(f"{address}\n{version}".encode()).hexdigest()[:16]
   return cache_folder() / kind / key / (address.name or "files")
 
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
-  """A folder of the cache that is deleted afterwards; those that killed
-  processes left are deleted before."""
+  """Makes a temporary folder in the cache.
+
+  It is deleted afterwards; those that killed processes left are deleted before.
+  """
   home = cache_folder() / "temporary"
   home.mkdir(parents=True, exist_ok=True)
-  ours = f"{socket.gethostname()}-"
-  for left in home.glob(f"{ours}*"):
-    pid = left.name.removeprefix(ours).partition("-")[0]
+  prefix = f"{socket.gethostname()}-"
+  for left in home.glob(f"{prefix}*"):
+    pid = left.name.removeprefix(prefix).partition("-")[0]
     if not pid.isdecimal() or int(pid) == os.getpid():
       continue
     if not alive(int(pid)):
       shutil.rmtree(left, ignore_errors=True)
-  made = Path(tempfile.mkdtemp(prefix=f"{ours}{os.getpid()}-", dir=home))
+  made = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=home))
   try:
     yield made
   finally:
@@ -77,16 +78,16 @@ def copied(
   wanted: Callable[[str], bool] = everything,
   finished: bool = True,
 ) -> Iterator[Path]:
-  """A local path of what may lie on an object store: a file or a folder.
+  """Gives a local path to a file or folder that may be on an object store.
 
   Args:
-    wanted: tells by its name below the folder whether a file is copied.
-    finished: whether a folder must not be one that is being uploaded.
+    wanted: whether to copy a file, by its name below the folder.
+    finished: whether to refuse a folder that is being uploaded.
 
   Raises:
     FileNotFoundError: there is nothing at the address.
     UserError: an upload to it was cut off.
-    StoreError: the store did not answer.
+    StoreError: the store failed.
   """
   address = remote.locate(path)
   if isinstance(address, Path):
@@ -103,7 +104,7 @@ def copied(
 
 
 def fetch(address: Address, folder: Path, sizes: dict[str, int]) -> None:
-  """Downloads {name: bytes}; what is there in that size stays as it is."""
+  """Downloads {name: bytes}; skips files that are there in that size."""
   folder.mkdir(parents=True, exist_ok=True)
 
   def one(name: str) -> None:
@@ -120,37 +121,36 @@ def fetch(address: Address, folder: Path, sizes: dict[str, int]) -> None:
 
 
 def data_copy(address: Address) -> Path:
-  """A data set's copy on this machine, made once and used by all processes.
+  """Copies a data set to this machine, once for all processes.
 
-  It is kept in the cache under the SHA-256 of its manifest, so that a data
-  set that is replaced is copied anew and readers of the old one are not
-  disturbed.
+  The copy is kept in the cache under the SHA-256 of its manifest: a data set
+  that is replaced is copied anew, and readers of the old one are not disturbed.
 
   Raises:
-    FileNotFoundError: there is nothing finished.
-    CorruptError: a file, named, is not what was written.
+    FileNotFoundError: there is no finished data set.
+    CorruptError: a file was altered; the message names it.
   """
   found = list_finished(address)
-  said = remote.read(address / MANIFEST)
-  if said is None or _CATALOGUE not in found:
+  manifest = remote.read(address / MANIFEST)
+  if manifest is None or _CATALOGUE not in found:
     raise FileNotFoundError(
       f"{address} holds no finished data: it has no"
-      f" {MANIFEST if said is None else _CATALOGUE}"
+      f" {MANIFEST if manifest is None else _CATALOGUE}"
     )
-  version = hashlib.sha256(said).hexdigest()
+  version = hashlib.sha256(manifest).hexdigest()
   folder = place_of("data", address, version)
   folder.parent.mkdir(parents=True, exist_ok=True)
   with (folder.parent / "lock").open("w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)  # one process copies, the others wait
     if not folder.is_dir():
-      draft = folder.with_name(f"{folder.name}.part")
-      fetch(address, draft, found)
+      part = folder.with_name(f"{folder.name}.part")
+      fetch(address, part, found)
       try:
-        check_manifest(draft)
+        check_manifest(part)
       except UserError:
-        shutil.rmtree(draft)
+        shutil.rmtree(part)
         raise
-      draft.rename(folder)
+      part.rename(folder)
   return folder
 
 
@@ -160,10 +160,10 @@ def send(
   """Uploads a folder, its file `last` after all others.
 
   Args:
-    old: names of what is there and makes way; `last` before all others.
+    old: names of files to delete there before; `last` is the first of them.
 
   Raises:
-    StoreError: the store does not take it, or does not show it.
+    StoreError: the store failed, or does not list what was uploaded.
   """
   names = [
     p.relative_to(folder).as_posix()
@@ -193,10 +193,10 @@ def send(
 
 
 def list_finished(address: Address, *, finished: bool = True) -> dict[str, int]:
-  """{name: bytes} of a folder that is not empty.
+  """Lists {name: bytes} of a folder that is not empty.
 
   Args:
-    finished: whether it must not be one that is being uploaded.
+    finished: whether to refuse a folder that is being uploaded.
 
   Raises:
     FileNotFoundError: there is nothing.

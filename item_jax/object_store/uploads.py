@@ -1,5 +1,7 @@
-"""Makes here what is to lie on an object store, and uploads it when it is
-complete; what is there already stays unless it may be replaced."""
+"""Writes results for an object store locally, and uploads them when complete.
+
+What is at the address already stays, unless it may be replaced.
+"""
 
 import contextlib
 import fnmatch
@@ -19,20 +21,20 @@ logger = logging.getLogger(__name__)
 
 
 class Layout(NamedTuple):
-  """What a command writes: a file, or a folder with a marker."""
+  """The form of a command's result: a file, or a folder with a marker."""
 
-  marker: str = ""  # the file of a folder that is written last; "": a file
-  names: tuple[str, ...] = ()  # patterns of the folder's others
-  sign: bytes = b""  # what the marker holds where this command wrote it
-  goes_on: bool = False  # whether the command goes on with what it left
+  marker: str = ""  # the file of a folder that is written last; "" for a file
+  names: tuple[str, ...] = ()  # patterns of the folder's other files
+  sign: bytes = b""  # that the marker of this command contains
+  resumes: bool = False  # whether the command resumes an unfinished result
 
 
 def check_writable(address: Address) -> None:
-  """Finds out, before the work, whether it can be written to after it.
+  """Checks, before the work, that an address can be written to.
 
   Raises:
-    UserError: the address is not of anything in a store, or of none.
-    StoreError: the store does not take it.
+    UserError: the address names no object or folder in a store.
+    StoreError: writing fails.
   """
   remote.check_store(address)
   if address.startswith("memory:"):
@@ -47,15 +49,15 @@ def check_writable(address: Address) -> None:
 def check_room(
   address: Address, layout: Layout, *, overwrite: bool
 ) -> dict[str, int]:
-  """Gives {name: bytes} of what is there and may be replaced.
+  """Lists {name: bytes} of what may be replaced at an address.
 
   Raises:
-    FileExistsError: there is what must stay.
+    FileExistsError: something there must not be replaced.
   """
   if not layout.marker:
     return {}
   found = remote.list_files(address)
-  odd = [name for name in found if not _is_of(layout, name)]
+  odd = [name for name in found if not _belongs_to(layout, name)]
   marked, cut_off = layout.marker in found, UPLOADING in found
   if marked and layout.sign not in (
     remote.read(address / layout.marker) or b""
@@ -75,30 +77,32 @@ def check_room(
   return found
 
 
-def _is_of(layout: Layout, name: str) -> bool:
+def _belongs_to(layout: Layout, name: str) -> bool:
   return any(
     fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
     for pattern in (*layout.names, layout.marker, UPLOADING)
   )
 
 
-def claim(
+def acquire(
   address: Address,
   layout: Layout,
   stack: contextlib.ExitStack,
   *,
   overwrite: bool,
 ) -> Path:
-  """The place of this machine where it is made, always the same and for one
-  command at a time, until `stack` is closed."""
+  """Acquires the local folder in which an address's result is made.
+
+  It is always the same one, locked for one command until `stack` is closed.
+  """
   made = copies.place_of("unfinished", address)
   what = f"command that writes to {address}"
   stack.enter_context(exclusive_lock(made.parent, what=what))
-  found = remote.list_files(address) if layout.goes_on else {}
-  there = layout.marker in found and UPLOADING not in found
-  if not layout.goes_on or (there and not overwrite):
+  found = remote.list_files(address) if layout.resumes else {}
+  complete = layout.marker in found and UPLOADING not in found
+  if not layout.resumes or (complete and not overwrite):
     _clear(made.parent)
-  if there and not overwrite:  # the command compares it, and says so
+  if complete and not overwrite:  # the command checks it
     copies.fetch(address, made, found)
   return made
 
@@ -106,10 +110,10 @@ def claim(
 def finish(
   address: Address, layout: Layout, made: Path, *, overwrite: bool
 ) -> None:
-  """Uploads what is complete, and what lies beside it.
+  """Uploads a complete result, and the files beside it.
 
   Raises:
-    StoreError: the store does not take it; what was made stays here.
+    StoreError: the store failed; what was made stays on this machine.
   """
   try:
     _upload_others(address, made)
@@ -117,7 +121,7 @@ def finish(
   except OSError as error:
     raise StoreError(
       f"{error}; what was made is in {made.parent}, until the same command is"
-      " given again"
+      " run again"
     ) from error
   if complete:
     _clear(made.parent)
@@ -126,7 +130,7 @@ def finish(
 
 
 def _upload_others(address: Address, made: Path) -> None:
-  """As data.rejected.csv, beside data."""
+  """Uploads what lies beside the result, as data.rejected.csv beside data."""
   for other in made.parent.iterdir():
     if other.is_file() and other != made and other.name != "lock":
       place = Address(address + other.name.removeprefix(made.name))
@@ -135,7 +139,7 @@ def _upload_others(address: Address, made: Path) -> None:
 
 
 def _upload(address, layout: Layout, made: Path, overwrite: bool) -> bool:
-  """Whether nothing is left that is not complete."""
+  """Uploads a result; False where it is not complete yet."""
   if not layout.marker:
     if made.is_file():
       remote.upload(made, address)
@@ -144,7 +148,7 @@ def _upload(address, layout: Layout, made: Path, overwrite: bool) -> bool:
   if not marker.is_file():
     return not made.exists()
   if remote.read(address / layout.marker) != marker.read_bytes():
-    # Once more: somebody else may have been quicker.
+    # Checked once more: another process may have been faster.
     old = check_room(address, layout, overwrite=overwrite)
     copies.send(made, address, last=layout.marker, old=old)
     logger.info(f"{address}: uploaded, {layout.marker} last")

@@ -1,1 +1,1 @@
-"""What the invented catalogue is made of: products, titles, photos."""
+"""Draws synthetic catalogues: products, their titles and images."""

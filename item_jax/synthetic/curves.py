@@ -1,17 +1,28 @@
-"""Lines and outlines: a few numbers in, points [N, 2] out."""
+"""Computes lines and outlines as points [N, 2]."""
 
 import numpy as np
 
+Point = tuple[float, float]
 
-def ellipse(x, y, rx, ry=None, start=0, end=360):
-  """Points [48, 2] along an ellipse; angles in degrees, clockwise."""
+
+def ellipse(
+  x: float,
+  y: float,
+  rx: float,
+  ry: float | None = None,
+  start: float = 0,
+  end: float = 360,
+) -> np.ndarray:
+  """Returns points [48, 2] along an ellipse; angles in degrees, clockwise."""
   angle = np.radians(np.linspace(start, end, 48))
   ry = rx if ry is None else ry
   return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
 
 
-def rounded(left, top, right, low, r):
-  """A rectangle with corners of radius `r`."""
+def rounded(
+  left: float, top: float, right: float, low: float, r: float
+) -> np.ndarray:
+  """Returns a rectangle with corners of radius `r`."""
   corners = (
     (right - r, low - r, 0),
     (left + r, low - r, 90),
@@ -21,11 +32,12 @@ def rounded(left, top, right, low, r):
   return np.concatenate([ellipse(x, y, r, r, a, a + 90) for x, y, a in corners])
 
 
-def polygon(*points):
+def polygon(*points: Point) -> np.ndarray:
+  """Returns points as an array."""
   return np.array(points, float)
 
 
-def smooth(*points, rounds=3, closed=True):
+def smooth(*points: Point, rounds: int = 3, closed: bool = True) -> np.ndarray:
   """Cuts the corners of a polygon (Chaikin) until it is a curve."""
   curve = np.array(points, float)
   for _ in range(rounds):
@@ -39,13 +51,13 @@ def smooth(*points, rounds=3, closed=True):
   return curve
 
 
-def turned(*profile):
-  """A body of revolution: (half width, height) pairs from top to bottom."""
+def turned(*profile: Point) -> np.ndarray:
+  """Outlines a body of revolution by (half width, height), top to bottom."""
   half = np.array(profile, float)
   return np.concatenate([half * [-1, 1], (half * [1, 1])[::-1]])
 
 
-def turned_smooth(*profile):
-  """`turned` with a smooth outline between its sharp ends."""
+def turned_smooth(*profile: Point) -> np.ndarray:
+  """Does what `turned` does, with a smooth outline between sharp ends."""
   half = smooth(*profile, closed=False)
   return np.concatenate([half * [-1, 1], half[::-1]])

@@ -1,8 +1,8 @@
-"""Draws product photos: a Product and random numbers in, RGB pixels out.
+"""Draws images of synthetic products as RGB pixels.
 
 Everything is drawn at twice the wanted size and halved, so that edges are
-smooth. The random numbers decide how the photo was taken and nothing else:
-the same numbers with another product give the same place, light and noise.
+smooth. The random numbers decide only how the product is photographed: the same
+numbers with another product give the same position, light and noise.
 """
 
 from typing import NamedTuple
@@ -37,10 +37,10 @@ _WIDTHS = (0.78, 0.95, 1.15)  # width over height, by form
 
 
 class Shot(NamedTuple):
-  """How one photo was taken; nothing here depends on the product."""
+  """How a product is photographed; independent of the product."""
 
-  size: float  # half the object's height, as a share of the photo's side
-  x: float  # the object's centre, in photo sides from the middle
+  size: float  # half the object's height, as a fraction of the image's side
+  x: float  # the object's centre, in image sides from the middle
   y: float
   angle: float  # radians
   mirrored: bool
@@ -48,14 +48,14 @@ class Shot(NamedTuple):
   background: str  # white, grey, colour, planks, cloth
   tint: tuple[float, float, float]  # of the background, 0..255
   gain: tuple[float, float, float]  # of the light, one for each of R, G, B
-  slope: tuple[float, float]  # light across the photo, share of its level
+  slope: tuple[float, float]  # change of light across the image, as a fraction
   shadow: float  # 0..1
   noise: float  # standard deviation, grey levels
   quality: int  # of the JPEG
 
 
 def take_shot(rng: np.random.Generator) -> Shot:
-  """Draws how a photo is taken."""
+  """Draws at random how a product is photographed."""
   size = rng.uniform(0.3, 0.46)
   light = rng.uniform(0.85, 1.1)
   warmth = rng.normal(0, 0.04)
@@ -84,8 +84,8 @@ def take_shot(rng: np.random.Generator) -> Shot:
 def draw(
   product: Product, shot: Shot, rng: np.random.Generator, *, side: int
 ) -> np.ndarray:
-  """The photo, uint8 [side, side, 3] RGB. Reads nothing of TITLE_ONLY."""
-  photo = _background(shot, rng, side)
+  """Draws an image, uint8 [side, side, 3] RGB; ignores TITLE_ONLY."""
+  image = _background(shot, rng, side)
   noise = rng.standard_normal((side, side, 1), np.float32)
   colour, cover, shade, corner = _object(product, shot, 2 * side)
   colour = _halve(colour) * shade[..., None]
@@ -96,18 +96,18 @@ def draw(
   reach = side * 0.035
   shadow = np.zeros((side, side), np.float32)
   shadow[tile] = cover[..., 0]
-  move = np.float32([[1, 0, reach], [0, 1, 1.6 * reach]])
-  shadow = cv2.warpAffine(shadow, move, (side, side))
-  shadow = cv2.GaussianBlur(shadow, (0, 0), reach)[..., None]
-  photo *= 1 - shot.shadow * shadow
-  photo[tile] += cover * (colour - photo[tile])
+  move = np.array([[1, 0, reach], [0, 1, 1.6 * reach]], np.float32)
+  moved = cv2.warpAffine(shadow, move, (side, side))
+  blurred = cv2.GaussianBlur(moved, (0, 0), reach)[..., None]
+  image *= 1 - shot.shadow * blurred
+  image[tile] += cover * (colour - image[tile])
 
   ramp = np.linspace(-1, 1, side, dtype=np.float32)
   light = 1 + shot.slope[0] * ramp[None, :] + shot.slope[1] * ramp[:, None]
-  photo *= light[..., None] * np.float32(shot.gain)
-  photo += shot.noise * noise
-  # Brings what is below 0 or above 255 to the nearest of them.
-  return cv2.convertScaleAbs(np.maximum(photo, 0, out=photo))
+  image *= light[..., None] * np.array(shot.gain, np.float32)
+  image += shot.noise * noise
+  # Clips to 0..255.
+  return cv2.convertScaleAbs(np.maximum(image, 0, out=image))
 
 
 def _halve(image):
@@ -118,7 +118,7 @@ def _halve(image):
 
 
 def _background(shot, rng, side):
-  """float32 [side, side, 3]; takes the same random numbers for every kind."""
+  """Draws float32 [side, side, 3]; uses equally many random numbers always."""
   grain = rng.standard_normal((side, side), np.float32)
   tint = np.float32(shot.tint)
   flat = np.ones((side, side, 3), np.float32)
@@ -139,10 +139,11 @@ def _background(shot, rng, side):
 
 
 def _object(product, shot, side):
-  """The part of a canvas of `side` that holds the object, its edges hard.
+  """Draws the part of a canvas of `side` that holds the object, hard-edged.
 
-  Returns colours uint8 [H, W, 3], cover uint8 [H, W], 255 on the object, how
-  light falls on it, float32 [H/2, W/2], and where the part starts: int [x, y].
+  Returns:
+    Colours uint8 [H, W, 3]; the object's mask uint8 [H, W], 255 on the object;
+    light on it, float32 [H/2, W/2]; where the part starts, int [x, y].
   """
   parts, spots = shapes.shape(product.kind)
   width = _WIDTHS[product.form] * (-1 if shot.mirrored else 1)
@@ -188,7 +189,7 @@ def _object(product, shot, side):
 
 
 def _bounds(points, margin, side):
-  """Even corner [x, y] and size (high, wide) of what holds them, cut off."""
+  """Returns the even corner [x, y] and size (high, wide) of a clipped box."""
   low = np.clip(points.min(0) - margin, 0, side) // 2 * 2
   high = np.clip(points.max(0) + margin, 0, side) // 2 * 2
   wide, tall = (high - low).astype(int).tolist()
@@ -196,14 +197,14 @@ def _bounds(points, margin, side):
 
 
 def _shade(u, body):
-  """Light on a round object, from one side; `u` is where a pixel lies on it."""
+  """Computes light on a round object; `u` is a pixel's position on it."""
   left, right = body[:, 0].min(), body[:, 0].max()
   across = np.clip(2 * (u - left) / (right - left) - 1, -1.5, 1.5)
   return 1.04 - 0.2 * across * across - 0.06 * across
 
 
 def _coordinates(grow, centre, size):
-  """Where each pixel lies on the object: u, v float32 [high, wide]."""
+  """Returns each pixel's position on the object: u, v float32 [high, wide]."""
   back = np.linalg.inv(grow).astype(np.float32)
   y = np.arange(size[0], dtype=np.float32)[:, None] - np.float32(centre[1])
   x = np.arange(size[1], dtype=np.float32)[None, :] - np.float32(centre[0])
@@ -211,7 +212,7 @@ def _coordinates(grow, centre, size):
 
 
 def _pixels(points):
-  """What cv2 draws: int32 [N, 1, 2], in fractions of a pixel."""
+  """Converts points to cv2's int32 [N, 1, 2], in fractions of a pixel."""
   return np.rint(points * 2**_SHIFT).astype(np.int32)[:, None]
 
 
@@ -220,7 +221,7 @@ def _stroke(image, points, colour, thick):
 
 
 def _texture(product, shot, colours, u, v, body):
-  """Pattern and bands, uint8 [H, W, 3]; colours uint8 [2, 3]."""
+  """Draws pattern and bands, uint8 [H, W, 3]; colours uint8 [2, 3]."""
   pattern = "plain" if shot.from_behind else product.pattern
   inked = _pattern(pattern, u, v, _CYCLES[product.scale] / 2)
   top, low = body[:, 1].min(), body[:, 1].max()
@@ -233,7 +234,7 @@ def _texture(product, shot, colours, u, v, body):
 
 
 def _pattern(name, u, v, frequency):
-  """True where the second colour is; `frequency` in cycles a unit."""
+  """Returns True where the second colour is; `frequency` in cycles a unit."""
   if name == "plain":
     return np.zeros(u.shape, bool)
   a, b = u * frequency, v * frequency
@@ -257,7 +258,7 @@ def _pattern(name, u, v, frequency):
 
 
 def _mark(canvas, name, spot, grow, centre):
-  """A light patch with the brand's mark on it."""
+  """Draws a light patch with the brand's mark on it."""
   # The mark keeps its proportions whatever the object's.
   size = 0.2 * np.linalg.norm(grow[:, 1])
   upright = grow[:, 1] / np.linalg.norm(grow[:, 1])

@@ -1,4 +1,4 @@
-"""Brand marks: a mark's name in, its outlines out.
+"""Outlines the marks of the synthetic brands.
 
 Coordinates are x to the right and y down, a mark filling -1 to 1.
 """
@@ -12,7 +12,7 @@ from item_jax.synthetic.curves import ellipse, polygon
 
 @functools.cache
 def mark(name: str) -> list[np.ndarray]:
-  """Outlines, filled by the even-odd rule: one inside another is a hole."""
+  """Returns outlines, filled by the even-odd rule: an inner one is a hole."""
   return _MARKS[name]()
 
 

@@ -1,9 +1,9 @@
-"""Invents products: a seed and an index in, the product's attributes out.
+"""Draws the attributes of synthetic products from a seed and an index.
 
-A product is thirteen attributes. Photo and title share five of them, four
-are visible in the photo alone and four are said in the title alone. Products
-come in families, grown by changing one attribute of an earlier member, so
-that near misses are common.
+A product has thirteen attributes. Image and title show five of them both, four
+are visible in images only and four are named in titles only. Products come in
+families, grown by changing one attribute of an earlier member, so that products
+which almost match are common.
 """
 
 import functools
@@ -13,15 +13,15 @@ import numpy as np
 
 
 class Product(NamedTuple):
-  """What is true of a product, whichever of its listings one looks at."""
+  """The attributes of a product, the same for all of its listings."""
 
   kind: str  # a key of KINDS
-  brand: str  # a key of BRANDS; a word in titles, a mark in photos
+  brand: str  # a key of BRANDS; a word in titles, a mark in images
   colour: str  # one of COLOURS
   second: str  # one of COLOURS, never `colour`
   pattern: str  # one of PATTERNS
   scale: int  # 0 fine, 1 middle, 2 coarse; 0 where the pattern is plain
-  place: int  # 0..2, where on the object the brand's mark sits
+  place: int  # 0..2, where on the object the brand's mark is
   form: int  # 0 slim, 1 regular, 2 wide
   trim: int  # 0 none, 1 a band at the top, 2 a band at the bottom
   material: str  # one of KINDS[kind].materials
@@ -80,10 +80,10 @@ COLOURS = (
   "black", "white", "grey", "red", "blue", "green", "yellow", "pink", "purple",
   "brown",
 )  # fmt: skip
-_COLOUR_SHARES = np.array([5, 4, 3, 3, 4, 3, 2, 2, 2, 2]) / 30
+_COLOUR_RATES = np.array([5, 4, 3, 3, 4, 3, 2, 2, 2, 2]) / 30
 
 PATTERNS = ("plain", "stripes", "pinstripes", "dots", "check", "zigzag")
-_PATTERN_SHARES = np.array([5, 2, 2, 2, 2, 2]) / 15
+_PATTERN_RATES = np.array([5, 2, 2, 2, 2, 2]) / 15
 
 BRANDS = {  # word in the title -> mark on the object
   "Orvelk": "disc",
@@ -101,9 +101,9 @@ BRANDS = {  # word in the title -> mark on the object
 LINES = ("Nova", "Classic", "Alto", "Breeze", "Terra", "Urban", "Duo", "Pure")
 CODES = tuple(f"{letter}{n}" for letter in "ABKTX" for n in (10, 20, 30, 50))
 
-# How often a new member of a family changes this or that. Most changes are
-# to what only the title says: products that look the same are common, and
-# titles leave out more than photos hide.
+# How often a new member of a family changes an attribute. Most changes are to
+# attributes that only titles name: products that look the same are common, and
+# titles leave out more than images hide.
 _CHANGES = {
   "size": 5.0,
   "material": 4.0,
@@ -120,28 +120,29 @@ _CHANGES = {
 
 
 def stream(seed: int, purpose: int, *path: int) -> np.random.Generator:
-  """Random numbers that depend on these integers alone."""
+  """Makes a random number generator that depends only on these integers."""
   sequence = np.random.SeedSequence(seed, spawn_key=(purpose, *path))
   return np.random.Generator(np.random.Philox(sequence))
 
 
 def sample_product(seed: int, index: int) -> Product:
-  """Product `index` of the catalogue `seed`, however many that has."""
+  """Returns product `index` of the catalogue `seed`, whatever its size."""
   family, member = divmod(index, FAMILY)
   return grow_family(seed, family)[0][member]
 
 
-@functools.lru_cache(maxsize=4)  # its members are asked for one after another
+@functools.lru_cache(maxsize=4)  # members are looked up one after another
 def grow_family(
   seed: int, family: int
 ) -> tuple[tuple[Product, ...], tuple[int, ...]]:
-  """FAMILY different products, and which earlier one each was made from.
+  """Grows a family of FAMILY different products.
 
-  A product and the one it was made from differ in exactly one attribute; the
-  first was made from none, given as -1.
+  Returns:
+    The products, and the index of the earlier one that each was made from: the
+    two differ in exactly one attribute. The first one has -1.
   """
   rng = stream(seed, 0, family)
-  members, parents = [_invent_design(rng)], [-1]
+  members, parents = [_draw_design(rng)], [-1]
   while len(members) < FAMILY:
     parent = int(rng.integers(len(members)))
     child = _change_one(members[parent], rng)
@@ -152,11 +153,11 @@ def grow_family(
 
 
 def variants(seed: int, family: int) -> list[tuple[int, int, str]]:
-  """Pairs of a family's members that differ in exactly one attribute.
+  """Lists the pairs of a family's members that differ in one attribute only.
 
   Returns:
-    (one, other, "SIDE > ATTRIBUTE") by their numbers in the family; SIDE says
-    where the attribute shows: "photo", "title" or "both".
+    (one, other, "WHERE > ATTRIBUTE") by their numbers in the family; WHERE says
+    what shows the attribute: "photo", "title" or "both", as variants.csv does.
   """
   members, _ = grow_family(seed, family)
   table = np.array(members, dtype=object)
@@ -164,26 +165,26 @@ def variants(seed: int, family: int) -> list[tuple[int, int, str]]:
   found = []
   for one, other in np.argwhere(np.triu(differ.sum(-1) == 1)).tolist():
     (name,) = np.array(Product._fields)[differ[one, other]].tolist()
-    found.append((one, other, f"{_side(name)} > {name}"))
+    found.append((one, other, f"{_shown_by(name)} > {name}"))
   return found
 
 
-def _side(name):
+def _shown_by(name):
   if name in IMAGE_ONLY:
     return "photo"
   return "title" if name in TITLE_ONLY else "both"
 
 
 def count_listings(seed: int, index: int) -> int:
-  """How many listings a product has, 2 to 6; 3.5 in the mean."""
-  shares = [0.3, 0.25, 0.2, 0.15, 0.1]
-  return 2 + int(stream(seed, 1, index).choice(5, p=shares))
+  """Draws how many listings a product has: 2 to 6, on average 3.5."""
+  rates = [0.3, 0.25, 0.2, 0.15, 0.1]
+  return 2 + int(stream(seed, 1, index).choice(5, p=rates))
 
 
-def _invent_design(rng):
+def _draw_design(rng):
   kind = _pick(rng, tuple(KINDS))
-  colour, second = rng.choice(COLOURS, 2, replace=False, p=_COLOUR_SHARES)
-  pattern = str(rng.choice(PATTERNS, p=_PATTERN_SHARES))
+  colour, second = rng.choice(COLOURS, 2, replace=False, p=_COLOUR_RATES)
+  pattern = str(rng.choice(PATTERNS, p=_PATTERN_RATES))
   scale, place, form, trim = rng.integers(0, 3, 4).tolist()
   return Product(
     kind=kind,
@@ -203,9 +204,9 @@ def _invent_design(rng):
 
 
 def _change_one(product, rng):
-  """The product with one attribute drawn anew, perhaps to the same value."""
-  shares = np.array(list(_CHANGES.values())) / sum(_CHANGES.values())
-  name = str(rng.choice(tuple(_CHANGES), p=shares))
+  """Returns the product with one attribute drawn anew, maybe unchanged."""
+  rates = np.array(list(_CHANGES.values())) / sum(_CHANGES.values())
+  name = str(rng.choice(tuple(_CHANGES), p=rates))
   plain = product.pattern == "plain"
   values = {
     "size": KINDS[product.kind].sizes,
@@ -214,7 +215,7 @@ def _change_one(product, rng):
     "code": CODES,
     "colour": [value for value in COLOURS if value != product.second],
     "second": [value for value in COLOURS if value != product.colour],
-    # What is plain has no scale, so plain and patterned would differ in two.
+    # A plain product has no scale: plain and patterned would differ in two.
     "pattern": PATTERNS[:1] if plain else PATTERNS[1:],
     "scale": (0,) if plain else (0, 1, 2),
     "place": (0, 1, 2),

@@ -1,4 +1,4 @@
-"""Outlines of the invented products: a kind in, painted parts out.
+"""Outlines the synthetic products: the painted parts of each kind.
 
 Coordinates are x to the right and y down, the object filling about -1 to 1.
 """
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 @functools.cache
 def shape(kind: str) -> tuple[list[Part], np.ndarray]:
-  """An object's parts, from back to front, and three spots for a mark."""
+  """Returns an object's parts, back to front, and three spots for a mark."""
   return _SHAPES[kind]()
 
 

@@ -1,24 +1,20 @@
-"""Writes an invented catalogue: a count and a seed in, CSV and photos out."""
+"""Writes synthetic catalogues: CSV tables and images."""
 
 import contextlib
 import csv
 import functools
 import logging
-import multiprocessing
 import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import cv2
 import simplejpeg
 from tqdm import tqdm
 
-from item_jax.distributed.processes import die_with_parent
 from item_jax.errors import UserError
 from item_jax.new_folder import new_folder
 from item_jax.synthetic import drawing, titles
 from item_jax.synthetic import products as products_lib
+from item_jax.workers import WorkerPool, count_cores
 
 logger = logging.getLogger(__name__)
 
@@ -30,36 +26,36 @@ _FILES = {"products.csv", "variants.csv", "images"}
 def synthesize(
   out: str | os.PathLike,
   *,
-  products: int,
-  seed: int,
+  products: int = 2_000,
+  seed: int = 0,
   image_size: int = 160,
   overwrite: bool = False,
   workers: int | None = None,
 ) -> None:
   """Writes OUT/products.csv and OUT/images/*.jpg, 2 to 6 listings a product.
 
-  OUT/variants.csv has the pairs of products that differ in a single attribute,
-  and in which: "photo > form" is seen in photos alone, "title > size" said in
-  titles alone, "both > colour" both.
+  OUT/variants.csv lists the pairs of products that differ in one attribute
+  only, and what shows it: "photo > form" images only, "title > size" titles
+  only, "both > colour" both.
 
   A product and its listings are a function of (seed, its number, image_size):
   a larger catalogue begins with the smaller one, and the number of workers
-  changes no byte (other versions of numpy or OpenCV may). Built beside OUT and
-  renamed at the end.
+  changes no byte (other versions of numpy or OpenCV may). The folder is built
+  beside OUT and renamed at the end.
 
   Args:
-    out: the catalogue's folder to be.
-    products: how many.
+    out: the folder to write.
+    products: how many products.
     seed: 0 or more.
-    image_size: the photos' side, in pixels.
-    overwrite: whether to replace an earlier catalogue of this command.
-    workers: processes; None for one a core.
+    image_size: the images' side, in pixels.
+    overwrite: whether to replace an earlier synthetic catalogue.
+    workers: processes; None takes one a core.
 
   Raises:
-    UserError: an impossible number.
+    UserError: a number is out of its range.
     FileExistsError: `out` is there and must stay.
   """
-  workers = _cores() if workers is None else workers
+  workers = count_cores() if workers is None else workers
   _check("products", products, 1, 10**9)
   _check("seed", seed, 0, 2**63 - 1)
   _check("image_size", image_size, 32, 1024)
@@ -81,7 +77,7 @@ def draw_image(
   *,
   side: int,
 ) -> bytes:
-  """The JPEG of listing `number` of product `index`."""
+  """Draws the JPEG of listing `number` of product `index`."""
   rng = products_lib.stream(seed, 3, index, number)
   shot = drawing.take_shot(rng)
   pixels = drawing.draw(product, shot, rng, side=side)
@@ -93,17 +89,10 @@ def draw_image(
 def write_title(
   product: products_lib.Product, seed: int, index: int, number: int
 ) -> str:
-  """The title of listing `number` of product `index`."""
+  """Writes the title of listing `number` of product `index`."""
   return titles.compose_title(
     product, products_lib.stream(seed, 2, index, number)
   )[0]
-
-
-def _cores():
-  """Those this process may use, where the system tells."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _check(name, number, least, most):
@@ -112,7 +101,7 @@ def _check(name, number, least, most):
 
 
 def _is_ours(folder):
-  """Whether a folder is a catalogue of this command and nothing besides."""
+  """Whether a folder is a synthetic catalogue and holds nothing else."""
   # An earlier version wrote no variants.csv.
   if not _FILES - {"variants.csv"} <= set(os.listdir(folder)) <= _FILES:
     return False
@@ -124,7 +113,7 @@ def _is_ours(folder):
 def _write(folder: Path, products, seed, image_size, workers):
   """Writes all listings in order of product; returns their number."""
   draw = functools.partial(
-    _write_some, images=folder / "images", seed=seed, image_size=image_size
+    _write_products, images=folder / "images", seed=seed, image_size=image_size
   )
   step = products_lib.FAMILY  # a family is grown once
   tasks = [
@@ -148,7 +137,7 @@ def _write(folder: Path, products, seed, image_size, workers):
 
 @contextlib.contextmanager
 def _table(path: Path, columns):
-  """Gives what writes lines to a CSV."""
+  """Opens a CSV file; gives the function that writes rows to it."""
   with open(path, "w", encoding="utf-8", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -161,31 +150,23 @@ def _product_id(index):
 
 @contextlib.contextmanager
 def _mapper(workers):
-  """Gives a `map` that keeps the order; in this process if one is enough."""
+  """Gives an ordered `map` over worker processes; one worker is this one."""
   if workers == 1:
     yield map
     return
-  pool = ProcessPoolExecutor(
-    workers,
-    mp_context=multiprocessing.get_context("spawn"),
-    initializer=_start_worker,
-    initargs=(os.getpid(),),
-  )
+  pool = WorkerPool(workers)
   try:
     yield pool.map
   finally:
     pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(parent):
-  die_with_parent(parent)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
-  cv2.setNumThreads(1)  # a process a core is enough
+def _write_products(indices, *, images, seed, image_size):
+  """Writes the images of some products of a family.
 
-
-def _write_some(indices, *, images, seed, image_size):
-  """Writes the photos of these products of a family; returns their rows and
-  the pairs of them that differ in a single attribute."""
+  Returns:
+    The products' rows, and the pairs of them that differ in one attribute.
+  """
   first = indices[0]
   pairs = [
     (_product_id(first + one), _product_id(first + other), differs)
@@ -200,8 +181,8 @@ def _write_some(indices, *, images, seed, image_size):
     category = products_lib.KINDS[product.kind].category
     for number in range(products_lib.count_listings(seed, index)):
       name = f"{index:06d}-{number}"
-      photo = draw_image(product, seed, index, number, side=image_size)
-      (images / f"{name}.jpg").write_bytes(photo)
+      image = draw_image(product, seed, index, number, side=image_size)
+      (images / f"{name}.jpg").write_bytes(image)
       title = write_title(product, seed, index, number)
       rows.append(
         (name, _product_id(index), f"images/{name}.jpg", title, category)

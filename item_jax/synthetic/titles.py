@@ -1,15 +1,15 @@
-"""Words products as sellers do: a Product and random numbers in, a title out.
+"""Writes titles of synthetic products in the way that sellers do.
 
-Sellers leave out, shuffle, use other words for the same thing and add what
-sells, so a title fits several products and each product has many titles.
+Sellers leave out attributes, change their order, use synonyms and add words
+that sell, so a title fits several products and each product has many titles.
 """
 
 import numpy as np
 
 from item_jax.synthetic.products import Product
 
-# How often a title says an attribute; in the order of a careful seller.
-SAID = {
+# How often a title names an attribute, in the order of a careful seller.
+MENTION_RATES = {
   "brand": 0.75,
   "line": 0.55,
   "colour": 0.75,
@@ -21,7 +21,7 @@ SAID = {
   "code": 0.35,
 }
 
-# value -> the words for it, the commonest first; what is not here has one.
+# value -> the words for it, the commonest first; other values have one.
 SYNONYMS = {
   "mug": ("mug", "coffee cup", "tea mug"),
   "bottle": ("bottle", "water flask", "drinking bottle"),
@@ -83,12 +83,13 @@ _LEAST, _MOST = 4, 14  # words
 def compose_title(
   product: Product, rng: np.random.Generator
 ) -> tuple[str, dict[str, str]]:
-  """One listing's title and what it says: attribute -> the words for it.
+  """Writes a listing's title of 4 to 14 words; ignores IMAGE_ONLY attributes.
 
-  4 to 14 words. Reads nothing of IMAGE_ONLY.
+  Returns:
+    The title, and {attribute: the words for it} of those that it names.
   """
-  said = _choose(product, rng)
-  phrases = list(said.values())
+  named = _choose(product, rng)
+  phrases = list(named.values())
   if rng.random() < 0.5:
     rng.shuffle(phrases)
   fillers = [FILLERS[i] for i in rng.permutation(len(FILLERS))]
@@ -98,24 +99,24 @@ def compose_title(
     wanted -= 1
   while _count(phrases) > _MOST:
     phrases.remove(next(phrase for phrase in phrases if phrase in FILLERS))
-  return _in_case(" ".join(phrases), rng.random()), said
+  return _in_case(" ".join(phrases), rng.random()), named
 
 
 def _choose(product, rng):
-  """Takes as many random numbers for every product."""
-  said = {}
+  """Chooses attributes to name, by equally many random numbers each time."""
+  named = {}
   for (name, rate), (chance, which) in zip(
-    SAID.items(), rng.random((len(SAID), 2)), strict=True
+    MENTION_RATES.items(), rng.random((len(MENTION_RATES), 2)), strict=True
   ):
     if product.pattern == "plain" and name in ("second", "pattern"):
-      rate /= 4  # sellers seldom write what is hardly there
+      rate /= 4  # sellers seldom mention a plain pattern
     if chance < rate:
-      said[name] = _word_for(getattr(product, name), which)
-  return said
+      named[name] = _word_for(getattr(product, name), which)
+  return named
 
 
 def _word_for(value, which):
-  """`which`, 0 to 1: below one half the common words, else one of them all."""
+  """Picks the words for a value: the commonest ones where `which` < 0.5."""
   words = SYNONYMS.get(value, (value,))
   if value[0].isdecimal():
     words = (value, value.replace(" ", ""))  # 330 ml, 330ml

@@ -5,13 +5,13 @@ import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.data import pipeline
-from item_jax.data.records import Store
+from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import load_tokenizer
 
 FORM = {"image_size": 16, "max_title_tokens": 10}
 
 
-def read(store: Store, *, size: int, **options) -> list[Batch]:
+def read(store: Dataset, *, size: int, **options) -> list[Batch]:
   """What one host reads of batches of `size` rows."""
   return list(
     pipeline.training_batches(
@@ -25,7 +25,7 @@ def read(store: Store, *, size: int, **options) -> list[Batch]:
   )
 
 
-def read_by_hosts(hosts: int, store: Store, *, size: int, **options):
+def read_by_hosts(hosts: int, store: Dataset, *, size: int, **options):
   """Global batches, put together from what each of `hosts` reads."""
   share = size // hosts
   of_each = [

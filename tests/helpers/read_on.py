@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from item_jax.data import pipeline
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 
 
 def main() -> None:
-  store = open_store(sys.argv[1])
+  store = open_dataset(sys.argv[1])
   batches = pipeline.training_batches(
     store,
     "train",

@@ -1,7 +1,7 @@
-"""Finds the files of images that a catalogue gives as addresses.
+"""Finds the files of images that a catalogue gives as web addresses.
 
-Nothing is fetched here: img2dataset does that well, and what it writes is
-read, or a folder where somebody keeps what was fetched.
+Nothing is fetched here: img2dataset does that well. Its output folder is read,
+or any folder of fetched files.
 """
 
 import csv
@@ -19,8 +19,8 @@ from item_jax.ingest.images.img2dataset import IMAGES, fetchable, open_index
 from item_jax.ingest.row import Rejected, Row
 
 _ADDRESS = re.compile(r"(?:https?:)?//\S", re.IGNORECASE)
-# The list is CSV, as img2dataset fails at a comma in one of plain text. Images
-# are kept as they came: encoded anew they lose the note that says which way up.
+# The list is CSV, because img2dataset fails at commas in a plain text. Images
+# are kept as they are: encoded anew they lose their EXIF orientation.
 _COLUMN = "url"
 _COMMAND = (
   f"img2dataset --url_list={{list}} --input_format=csv --url_col={_COLUMN}"
@@ -30,15 +30,15 @@ _COMMAND = (
 
 
 def is_web_address(image: str) -> bool:
-  """Returns whether an image is an address on the web, not a file's name."""
+  """Whether an image is an address on the web, not a file's name."""
   return bool(_ADDRESS.match(image))
 
 
 def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
-  """Returns the sentence that says what to do where images are addresses.
+  """Explains what to do with images that are addresses.
 
   Args:
-    count: images that are.
+    count: how many images are.
     example: one of them.
     addresses: the file that `write_addresses` wrote them to.
   """
@@ -47,23 +47,23 @@ def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
   )
   return (
     f"{count:,} images are addresses, as {example}, which are not fetched: they"
-    f" are listed in {addresses}; fetch them with `{command}` and say"
+    f" are listed in {addresses}; fetch them with `{command}` and use"
     " --images=photos"
   )
 
 
 def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
-  """Writes each address among images once, as a CSV for img2dataset.
+  """Writes each address among images once, to a CSV for img2dataset.
 
   Returns:
-    How many they are.
+    How many addresses there are.
   """
   seen: set[int] = set()
   with open(path, "w", newline="", encoding="utf-8") as file:
     lines = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
     lines.writerow([_COLUMN])
     for address in map(fetchable, filter(is_web_address, images)):
-      # A hash is all that must be kept of each.
+      # To know an address again its hash is enough.
       if hash(address) not in seen:
         seen.add(hash(address))
         lines.writerow([address])
@@ -71,7 +71,7 @@ def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
 
 
 def list_names(address: str) -> list[str]:
-  """Returns where a fetched image may lie below a folder, likeliest first.
+  """Lists where a fetched image may be below a folder, the likeliest first.
 
   Without what follows "?" or "#": the whole path below the host's name, below
   the folder itself and then shorter, down to the file's name alone; each with
@@ -99,14 +99,14 @@ def _stays_inside(name):
 
 
 class Fetched:
-  """Finds the files of addresses in what somebody fetched: one a file."""
+  """Finds the file of each address in a folder of fetched images."""
 
   def __init__(self, folder: str | os.PathLike):
-    """Looks what the folder is.
+    """Finds out what kind of folder it is.
 
     Args:
-      folder: img2dataset's output, or one where the files have the names that
-        the addresses end with.
+      folder: img2dataset's output, or one in which the files have the names
+        that the addresses end with.
 
     Raises:
       UserError: as `open_index`.
@@ -123,7 +123,7 @@ class Fetched:
       if not self._exists(name):
         continue
       # Two images of one name ("a/1.jpg", "b/1.jpg") in a folder without a and
-      # b: which one was kept there cannot be told.
+      # b: the file may be either.
       path = address.partition("?")[0].partition("#")[0].strip()
       owner = self._owners.setdefault(name, path)
       if owner == path:
@@ -146,13 +146,17 @@ class FetchedImages:
 
   def __init__(self, folder: str | os.PathLike):
     self._folder = folder
-    self._fetched: Fetched | None = None  # most catalogues have no address
+    self._fetched: Fetched | None = None  # opened at the first address
     self.missing = 0
 
   def replace(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
     """Yields the rows in their order, with files in place of addresses."""
     for row in rows:
-      if isinstance(row, Rejected) or not self._is_address(row):
+      if (
+        isinstance(row, Rejected)
+        or isinstance(row.image, bytes)
+        or not is_web_address(row.image)
+      ):
         yield row
         continue
       file, reason = self._find(row.image)
@@ -162,27 +166,25 @@ class FetchedImages:
         self.missing += 1
         yield Rejected(row.number, row.listing_id, reason)
 
-  def _is_address(self, row) -> bool:
-    return isinstance(row.image, str) and is_web_address(row.image)
-
-  def _find(self, address):
+  def _find(self, address: str) -> tuple[str, str]:
     if self._fetched is None:
       self._fetched = Fetched(self._folder)
     return self._fetched.find(address)
 
   def explain(self, rows: Iterable[Row | Rejected], path: Path) -> str:
-    """Lists the addresses without a file in a CSV; says what to do with it.
+    """Lists the addresses without a file in a CSV; explains what to do with it.
 
     Args:
-      rows: of the catalogue, once more.
-      path: of the CSV.
+      rows: of the catalogue, read once more.
+      path: of the CSV to write.
     """
     wanted = (
-      row.image
+      image
       for row in rows
       if isinstance(row, Row)
-      and self._is_address(row)
-      and not self._find(row.image)[0]
+      and isinstance(image := row.image, str)
+      and is_web_address(image)
+      and not self._find(image)[0]
     )
     first = next(wanted)
     write_addresses(path, itertools.chain([first], wanted))

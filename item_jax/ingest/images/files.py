@@ -1,4 +1,4 @@
-"""Reads the file of an image, below a folder or an address and nowhere else."""
+"""Reads image files, only from below a folder or an address."""
 
 import errno
 import itertools
@@ -22,7 +22,7 @@ _TRIES = 64  # other spellings of a name
 
 
 def find_root(folder: str | os.PathLike) -> str:
-  """An image folder as `read_image` takes it: no link in it, or an address."""
+  """Resolves an image folder for `read_image`: without links, or an address."""
   folder = os.fspath(folder)
   return folder if "://" in folder else os.path.realpath(folder)
 
@@ -32,14 +32,14 @@ def read_image(root: str, name: str) -> tuple[bytes, str]:
 
   Args:
     root: the image folder, as `find_root` gives it.
-    name: path of the file, relative to it; this very name is tried first.
+    name: the file's path relative to it; it is tried as written first.
 
   Returns:
-    The file's bytes, and by which spelling it was found: `AS_WRITTEN` or as
-    `other_spellings` says.
+    The file's bytes, and how it was found: `AS_WRITTEN`, or what
+    `other_spellings` did to the name.
 
   Raises:
-    BadImage: outside the folder, not there, no file, or too large.
+    BadImage: it is outside the folder, not there, no file, or too large.
   """
   try:
     path, size, spelling = _find(root, name)
@@ -56,7 +56,7 @@ def read_image(root: str, name: str) -> tuple[bytes, str]:
 
 
 def _find(root, name):
-  """The file's path, its bytes, and by which spelling it was found."""
+  """Finds a file; returns its path, its size, and how it was found."""
   inside = _in_store if "://" in root else _in_folder
   try:
     return *inside(root, name), AS_WRITTEN
@@ -71,7 +71,7 @@ def _find(root, name):
 
 
 def _reason(name, error):
-  """Why a name is of no use; raises an error that is none of its spelling."""
+  """Returns why a name leads nowhere; raises errors of another kind."""
   if isinstance(error, BadImage) and not is_address(name):
     return error
   absent = (BadImage, FileNotFoundError, NotADirectoryError)
@@ -81,18 +81,18 @@ def _reason(name, error):
 
 
 def _in_folder(root, name):
-  """The path of an image in a folder, all links followed, and its bytes."""
+  """Returns the path of an image in a folder, links followed, and its size."""
   path = os.path.realpath(os.path.join(root, name))
   if os.path.commonpath([root, path]) != root:
     raise BadImage(f"the image path leaves the image folder: {shorten(name)}")
   found = os.stat(path)
-  if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
+  if not stat.S_ISREG(found.st_mode):  # reading a pipe would block
     raise BadImage(f"the image is no regular file: {shorten(name)}")
   return Path(path), found.st_size
 
 
 def _in_store(root, name):
-  """The same in an object store, where names are all there is."""
+  """Does the same in an object store, which has names only."""
   name = name.removeprefix(f"{root.rstrip('/')}/")
   inner = posixpath.normpath(name)
   if inner.startswith(("/", "../")) or inner == "..":

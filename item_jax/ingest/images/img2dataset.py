@@ -1,4 +1,4 @@
-"""Reads which address became which file in an output folder of img2dataset.
+"""Reads which address became which file in img2dataset's output folder.
 
 The output folder (output_format=files) looks like this, where each
 shard's table says which address became which file, and what failed:
@@ -26,25 +26,25 @@ IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def fetchable(address: str) -> str:
-  """Returns an address as programs that fetch want it: whole, in ASCII.
+  """Completes an address for programs that fetch: with a scheme, in ASCII.
 
-  "//host/blue lamp.jpg?a=1&amp;b=2", as pages have it, is no such address.
+  "//host/blue lamp.jpg?a=1&amp;b=2", as on web pages, is not complete.
   """
   address = address.strip().replace("&amp;", "&")
   if address.startswith("//"):
     address = f"https:{address}"
-  # All that addresses consist of is kept, escapes too.
+  # Keeps all characters that addresses consist of, and escapes.
   return quote(address, safe="%/:=&?~#+!$,;'@()*[]", errors="surrogateescape")
 
 
 class Index:
-  """The files of the addresses that img2dataset was given.
+  """Maps the addresses that img2dataset was given to files.
 
-  It lies in a temporary file of SQLite's: a million addresses take no memory.
+  It is a temporary file of SQLite's: a million addresses take no memory.
   """
 
   def __init__(self):
-    # The empty name is a file that is gone with the connection.
+    # An empty name means a file that is deleted with the connection.
     self._files = sqlite3.connect("", check_same_thread=False)
     self._files.execute(
       "CREATE TABLE files (address TEXT PRIMARY KEY, file TEXT, reason TEXT)"
@@ -52,12 +52,12 @@ class Index:
     )
 
   def __len__(self) -> int:
-    """How many addresses have a file."""
+    """Counts the addresses that have a file."""
     found = self._files.execute("SELECT COUNT(*) FROM files WHERE file != ''")
     return found.fetchone()[0]
 
   def add(self, entries: Iterable[tuple[str, str, str]]) -> None:
-    """Takes (address, file, reason); one with a file takes another's place."""
+    """Adds (address, file, reason); a file replaces an earlier failure."""
     self._files.executemany(
       "INSERT INTO files VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
       " file = excluded.file, reason = excluded.reason WHERE file = ''",
@@ -77,13 +77,13 @@ class Index:
 
 
 def open_index(folder: str | os.PathLike) -> Index | None:
-  """Opens an output folder of img2dataset; None where it is another folder.
+  """Opens an output folder of img2dataset; None for any other folder.
 
   Args:
-    folder: may be of an object store, as gs://bucket/photos.
+    folder: may be on an object store, as gs://bucket/photos.
 
   Raises:
-    UserError: it has no single files, or is broken.
+    UserError: its images are packed, or it is corrupt.
   """
   root = epath.Path(folder)
   entries = {entry.name: entry for entry in root.iterdir()}
@@ -111,7 +111,7 @@ def _read_shard(folder, table) -> Iterator[tuple[str, str, str]]:
     key, suffix = os.path.splitext(name)
     if suffix.lower() in IMAGES:
       images[key] = f"{folder.name}/{name}"
-  # The notes say the same, but for what failed; a million are slow to open.
+  # The notes hold the same, except failures; a million are slow to open.
   if table and importlib.util.find_spec("pyarrow"):
     notes = _read_table(table)
   else:
@@ -121,13 +121,13 @@ def _read_shard(folder, table) -> Iterator[tuple[str, str, str]]:
     if not isinstance(address, str) or not isinstance(key, str):
       continue
     file = images.get(key, "")
-    said = note.get("error_message") or note.get("status") or "no reason given"
-    reason = "" if file else f"the image could not be fetched: {said}"
+    why = note.get("error_message") or note.get("status") or "no reason given"
+    reason = "" if file else f"the image could not be fetched: {why}"
     yield fetchable(address), file, reason
 
 
 def _list(folder):
-  """Names in a folder; a shard's are thousands, whose paths take long."""
+  """Lists the names in a folder; thousands of Path objects would be slow."""
   if "://" in os.fspath(folder):
     return [entry.name for entry in folder.iterdir()]
   return os.listdir(folder)
@@ -143,7 +143,7 @@ def _read_table(table):
       parquet = pq.ParquetFile(file)
       columns = [c for c in parquet.schema_arrow.names if c in wanted]
       if not {"url", "key"} <= set(columns):
-        return  # somebody else's
+        return  # not a table of img2dataset
       for batch in parquet.iter_batches(4096, columns=columns):
         yield from batch.to_pylist()
   except (OSError, ValueError, pa.ArrowException) as error:
@@ -151,12 +151,12 @@ def _read_table(table):
 
 
 def _read_notes(folder, names):
-  """The same from the .json beside each image; failures have none."""
+  """Reads the same from the .json beside each image; failures have none."""
   for name in sorted(names):
     if _NOTE.fullmatch(name):
       try:
         note = json.loads((folder / name).read_text())
       except ValueError:
-        continue  # its image is missed where it is wanted
+        continue  # reported where the image is looked up
       if isinstance(note, dict):
         yield note

@@ -1,35 +1,32 @@
-"""Reads photos and shrinks them to what the store keeps, in order."""
+"""Reads images and shrinks them to the stored size, in worker processes."""
 
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple, TypeVar
-
-import cv2
+from typing import Any, NamedTuple, TypeVar
 
 from item_jax.data.images import BadImage, encode, shrink
-from item_jax.distributed.processes import die_with_parent
 from item_jax.ingest.images.files import find_root, read_image
 from item_jax.ingest.images.names import shorten
 from item_jax.ingest.images.placeholders import thumbnail
+from item_jax.workers import WorkerPool, count_cores
 
 T = TypeVar("T")
-_CHUNK = 16  # photos handed to a worker at once
-_DEATHS = 2  # of a process alone with it; one may have been killed from outside
-_AHEAD = 4  # chunks a worker may be ahead of the one waited for
-IN_TABLE = "in the table"  # in place of a name's spelling
+_CHUNK = 16  # images that a worker takes at once
+_DEATHS = 2  # of a process with one image: one death may have another cause
+_PREFETCH = 4  # chunks a worker that are read before they are needed
+IN_TABLE = "in the table"  # instead of a name's spelling
 
 
 class StoredImage(NamedTuple):
-  """What is known of a photo once it can be stored."""
+  """An image as it is stored, and how it was found."""
 
-  jpeg: bytes  # b"" for no photo
-  name: str = ""  # as the table writes it; "" where the photo lies in it
-  spelling: str = ""  # by which the file was found, or IN_TABLE
+  jpeg: bytes  # b"" where a row has no image
+  name: str = ""  # as the table writes it; "" for an image inside the table
+  spelling: str = ""  # how the file was found, or IN_TABLE
   thumbnail: bytes = b""
 
 
@@ -42,39 +39,36 @@ def load_images(
   *,
   workers: int | None,
 ) -> Iterator[tuple[T, StoredImage | BadImage]]:
-  """Reads and shrinks photos.
+  """Reads and shrinks images.
 
   Args:
-    folder: where the names start; no photo outside is read.
-    wanted: pairs of anything and a photo's name, or the bytes of its file
-      for one that lies in the table itself; "" is no photo.
+    folder: where the names start; no image outside of it is read.
+    wanted: pairs of anything and an image's name, or the bytes of its file for
+      an image inside the table; "" is no image.
     workers: processes; None takes one a core, 0 or 1 the calling process.
 
   Yields:
-    Each thing with its photo or the reason why there is none, in the order of
-    `wanted` whatever the number of workers.
+    Each thing with its image, or the reason why it cannot be used, in the order
+    of `wanted` for any number of workers.
   """
   root = find_root(folder)
   if workers is None:
-    workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
+    workers = count_cores()
   if workers <= 1:
     for thing, name in wanted:
       yield thing, load_image(root, name)
     return
   pool = _Pool(root, workers)
-  waiting = deque()
+  waiting: deque[tuple[list, Future]] = deque()
   try:
     for chunk in _chunks(wanted):
       waiting.append((chunk, pool.submit(chunk)))
-      if len(waiting) >= workers * _AHEAD:
+      if len(waiting) >= workers * _PREFETCH:
         yield from _first(pool, waiting)
     while waiting:
       yield from _first(pool, waiting)
   finally:
     pool.close()
-
-
-_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
 def _chunks(wanted):
@@ -94,27 +88,23 @@ def _first(pool, waiting):
     stored = future.result()
   except BrokenProcessPool:
     stored = pool.one_by_one(chunk)
-    for place, (later, _) in enumerate(waiting):
-      waiting[place] = (later, pool.submit(later))
+    for index, (later, _) in enumerate(waiting):
+      waiting[index] = (later, pool.submit(later))
   return [(thing, s) for (thing, _), s in zip(chunk, stored, strict=True)]
 
 
 class _Pool:
-  """Worker processes that are replaced when a photo kills them."""
+  """Runs worker processes, and replaces them when an image kills them."""
 
   def __init__(self, root, workers):
     self._root = root
     self._workers = workers
-    # Spawned: threads of libraries already loaded would not survive a fork.
-    self._context = multiprocessing.get_context("spawn")
-    # No Event: who is killed while it asks one leaves its lock held.
-    self._stop = self._context.Semaphore(0)
+    # Not an Event: a process killed while it checks one keeps its lock.
+    self._stop = multiprocessing.get_context("spawn").Semaphore(0)
     self._pool = self._start(workers)
 
   def _start(self, workers):
-    return ProcessPoolExecutor(
-      workers, self._context, _start_worker, (self._stop, os.getpid())
-    )
+    return WorkerPool(workers, _start_worker, self._stop)
 
   def submit(self, chunk):
     names = [name for _, name in chunk]
@@ -126,7 +116,7 @@ class _Pool:
       return broken
 
   def one_by_one(self, chunk):
-    """Finds the photo that kills a process, and renews the pool."""
+    """Finds the image that kills a process, and renews the pool."""
     self._pool.shutdown()
     lone = self._start(1)
     stored, deadly = [], 0
@@ -152,19 +142,16 @@ class _Pool:
     return stored
 
   def close(self):
-    self._stop.release()  # photos handed out but not begun are let be
+    self._stop.release()  # workers skip the images that they have not begun
     self._pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(stop, parent):
+def _start_worker(stop):
   global _stop
   _stop = stop
-  die_with_parent(parent)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-  cv2.setNumThreads(1)  # one process a core is enough
 
 
-_stop = None  # in a worker: above 0 where nobody waits any more
+_stop: Any = None  # in a worker: above 0 when the parent stops waiting
 
 
 def _stopped() -> bool:
@@ -179,7 +166,7 @@ def _load_chunk(root, names):
 
 
 def load_image(root: str, name: str | bytes) -> StoredImage | BadImage:
-  """Reads and shrinks one photo, as `load_images` does many."""
+  """Reads and shrinks one image, as `load_images` does many."""
   if not name:
     return NO_IMAGE
   try:

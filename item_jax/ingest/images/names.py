@@ -1,7 +1,7 @@
-"""Finds other spellings of an image's name, and says why none led to a file.
+"""Finds other spellings of an image's name, and explains why none is a file.
 
-Tables come from web shops, spreadsheets and other systems, and write the
-names of files as those do.
+Tables come from web shops, spreadsheets and other systems, which spell the
+names of files in ways of their own.
 """
 
 import html
@@ -26,36 +26,36 @@ _SEVERAL = re.compile(
 def other_spellings(name: str) -> Iterator[tuple[str, str]]:
   """Yields further names to try, each with what was done to the name.
 
-  What is tried is fixed: each of `_REWRITINGS` that changes the name, in
-  their order, then two of them one after the other, and so on. An address of
-  the web has no other spelling: it never is the name of a file. Nor has a name
-  that is longer than paths are.
+  They are always tried in the same order: each of `_REWRITINGS` that changes
+  the name, then two of them one after the other, and so on. A web address has
+  no other spelling, because it is never the name of a file; nor has a name that
+  is longer than a path can be.
 
-  A spelling may lead out of the image folder where the name did not: whoever
-  uses it must look.
+  A spelling may lead out of the image folder where the name did not: the caller
+  must check it.
   """
   if is_address(name) or len(name) > _LONGEST_PATH:
     return
   seen = {name, ""}
-  found = [(name, (), 0)]
-  for spelling, done, begin in found:  # which grows meanwhile
+  found: list[tuple[str, tuple[str, ...], int]] = [(name, (), 0)]
+  for spelling, done, begin in found:  # which grows in the loop
     if done:
       yield spelling, " and ".join(done)
-    for place in range(begin, len(_REWRITINGS)):
-      doing, rewrite = _REWRITINGS[place]
+    for index in range(begin, len(_REWRITINGS)):
+      doing, rewrite = _REWRITINGS[index]
       rewritten = rewrite(spelling)
       if rewritten not in seen and "\0" not in rewritten:
         seen.add(rewritten)
-        found.append((rewritten, (*done, doing), place + 1))
+        found.append((rewritten, (*done, doing), index + 1))
 
 
 def is_address(name: str) -> bool:
-  """Whether it is an address of the web or a store, or an image in one."""
+  """Whether it is an address of the web or of a store, or a data: address."""
   return bool(_WEB.match(name))
 
 
 def describe_missing(name: str) -> str:
-  """Says that a file is not there, and what in its name may be the reason."""
+  """Explains that a file is not there, and what in its name may be why."""
   signs = [sign for sign, shows in _SIGNS if shows(name)]
   kind = "the image file is not there"
   if signs:
@@ -64,10 +64,10 @@ def describe_missing(name: str) -> str:
 
 
 def shorten(name: str | bytes) -> str:
-  """A name for a message; of an image in the table there is none."""
+  """Shortens a name for a message; an image in the table has no name."""
   if isinstance(name, bytes):
     return "the one in the table"
-  # An address may hold a whole image.
+  # A data: address holds a whole image.
   return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
 
 
@@ -79,7 +79,7 @@ def _unquote(name):
 def _decode(name):
   try:
     return urllib.parse.unquote(name, errors="strict")
-  except UnicodeDecodeError:  # by a system from before UTF-8
+  except UnicodeDecodeError:  # written by a system older than UTF-8
     return urllib.parse.unquote(name, encoding="latin-1")
 
 
@@ -87,8 +87,8 @@ def _is_local(test):
   return lambda name: not is_address(name) and test(name)
 
 
-# Each is of use after those above it: an address is taken apart as a browser
-# does it, and what remains is a path.
+# In this order, so that each can follow those above it: an address is taken
+# apart as a browser does, and a path remains.
 _REWRITINGS = (
   ("without quotes", _unquote),
   ("entities decoded", html.unescape),

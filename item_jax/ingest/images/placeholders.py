@@ -1,11 +1,11 @@
 """Finds images that look the same, however they were saved.
 
-A shop that has no photo of a product shows a picture that says so: one
-picture under many products, which a model would take for their likeness. Its
-copies differ in size, quality and format, so they are compared by what is
-left of them at 8 x 8 pixels in colour. The usual hashes of 64 bits were tried
-and do worse on products before a white wall: dhash is the same for hundreds
-of different ones, and differs between copies as soon as a background is flat.
+A shop that has no image of a product shows a placeholder: one picture under
+many products, which a model would take for a sign that they match. Its copies
+differ in size, quality and format, so they are compared as thumbnails of 8 x 8
+pixels in colour. The usual hashes of 64 bits were tried and do worse on
+products before a white wall: dhash is the same for hundreds of different ones,
+and differs between copies as soon as a background is flat.
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 import threadpoolctl
 
 SIDE = 8  # pixels of a thumbnail
-_FINE = 32  # pixels that are looked at on the way to it
+_FINE = 32  # pixels of the intermediate size
 # Copies of a plain picture differ by up to 1.1 and 6 of 255, in the mean of
 # squares and at most; of four real catalogues' products no three are so near.
 _MEAN = 2.5
@@ -27,13 +27,13 @@ _BLOCK = 256  # thumbnails compared with the others at once
 _COMPARED = 50_000  # thumbnails in all, as the time grows with their square
 # Products that have one image before it is called a placeholder.
 _PRODUCTS = 5
-_SHARE = 0.001  # of all products, if that is more
+_FRACTION = 0.001  # of all products, if that is more
 _LARGEST = 10  # placeholders named
 _LISTED = 100  # listings of each
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:
-  """What is left of an image at 8 x 8 pixels.
+  """Shrinks an image to 8 x 8 pixels.
 
   Args:
     pixels: uint8 [height, width, 3].
@@ -51,24 +51,26 @@ def group_alike(
 
   Args:
     thumbnails: as `thumbnail` gives them, each one once.
-    rows: how many rows have each.
-    least: rows that a group must have.
+    rows: the number of rows that have each.
+    least: the fewest rows of a group.
 
   Returns:
-    The places in `thumbnails` of each group, that of the most rows first.
+    The indices in `thumbnails` of each group, the group of most rows first.
   """
   if not thumbnails:
     return []
-  values = np.frombuffer(b"".join(thumbnails), np.uint8)
-  values = values.reshape(len(thumbnails), -1).astype(np.float32) - 128
-  # What is alike is alike in the mean: only neighbours by it are compared.
+  pixels = np.frombuffer(b"".join(thumbnails), np.uint8)
+  values = pixels.reshape(len(thumbnails), -1).astype(np.float32) - 128
+  # What looks the same has nearly the same mean: only such are compared.
   means = values.mean(axis=1)
   order = np.argsort(means, kind="stable")
-  values, means, rows = values[order], means[order], np.asarray(rows)[order]
+  values, means, counts = values[order], means[order], np.asarray(rows)[order]
   begins = np.searchsorted(means, means - _MEAN)
   ends = np.searchsorted(means, means + _MEAN, side="right")
-  with threadpoolctl.threadpool_limits(1):  # more would wait for each other
-    near = _count_near(values, rows, begins, ends)
+  with threadpoolctl.threadpool_limits(
+    1
+  ):  # more threads would wait for each other
+    near = _count_near(values, counts, begins, ends)
   taken = np.zeros(len(values), bool)
   groups = []
   for leader in np.argsort(-near, kind="stable"):
@@ -80,20 +82,21 @@ def group_alike(
     away = np.abs(values[begin : ends[leader]] - values[leader])
     alike = (away.max(axis=1) <= _MOST) & ((away**2).mean(axis=1) <= _MEAN**2)
     members = begin + np.flatnonzero(alike & ~taken[begin : ends[leader]])
-    if rows[members].sum() >= least:
+    if counts[members].sum() >= least:
       taken[members] = True
       groups.append(sorted(order[members].tolist()))
   return groups
 
 
 def _count_near(values, rows, begins, ends):
-  """Of each thumbnail the rows of all that may be alike; not too few."""
+  """Counts the rows of all thumbnails that may look like each one: an upper
+  bound."""
   # Means of 2 x 2 pixels are nearer to each other than the pixels are.
   coarse = values.reshape(-1, SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(2, 4))
   coarse = coarse.reshape(len(values), -1)
   squares = (coarse**2).sum(axis=1)
-  limit = coarse.shape[1] * _MEAN**2 + 16  # for what float32 rounds
-  rows = rows.astype(np.float32)  # for which products are quick
+  limit = coarse.shape[1] * _MEAN**2 + 16  # for rounding in float32
+  rows = rows.astype(np.float32)  # matrix products of floats are fast
   near = np.empty(len(values))
   for start in range(0, len(values), _BLOCK):
     block = slice(start, start + _BLOCK)
@@ -105,23 +108,23 @@ def _count_near(values, rows, begins, ends):
 
 
 def find_placeholders(database: sqlite3.Connection) -> list[dict[str, Any]]:
-  """Finds images that stand under many products, of the most listings first.
+  """Finds images that many products share, the one of most listings first.
 
   Args:
-    database: with the statistics's table `rows`.
+    database: with the table `rows` of CatalogueStatistics.
 
   Returns:
-    Of each its listings and products, the least name of its files, and the
-    ids of the first listings, as text sorts them.
+    Of each: its numbers of listings and products, the first of its files'
+    names, and the ids of the first listings, sorted as text.
   """
   (products,) = database.execute(
     "SELECT COUNT(DISTINCT product) FROM rows"
   ).fetchone()
-  least = max(_PRODUCTS, math.ceil(products * _SHARE))
+  least = max(_PRODUCTS, math.ceil(products * _FRACTION))
   _write_alike(database, least)
   found = database.execute(
     "SELECT picture, COUNT(*) AS n, COUNT(DISTINCT product) AS several,"
-    " MIN(image) FROM rows JOIN alike USING (thumbnail) GROUP BY picture"
+    " MIN(name) FROM rows JOIN alike USING (thumbnail) GROUP BY picture"
     " HAVING several >= ? ORDER BY n DESC, picture LIMIT ?",
     (least, _LARGEST),
   ).fetchall()
@@ -137,11 +140,11 @@ def find_placeholders(database: sqlite3.Connection) -> list[dict[str, Any]]:
 
 
 def _write_alike(database, least):
-  """Writes the table `alike`: thumbnails of one picture, and its number."""
-  # Those of most rows; of the others some at random, but always the same.
+  """Writes the table `alike`: each thumbnail's picture, as a number."""
+  # Those of most rows first; the hash decides among the others.
   found = database.execute(
     "SELECT thumbnail, COUNT(*) AS n FROM rows WHERE thumbnail IS NOT NULL"
-    " GROUP BY thumbnail ORDER BY n DESC, MIN(photo) LIMIT ?",
+    " GROUP BY thumbnail ORDER BY n DESC, MIN(image) LIMIT ?",
     (_COMPARED,),
   ).fetchall()
   thumbnails = [thumbnail for thumbnail, _ in found]
@@ -153,9 +156,9 @@ def _write_alike(database, least):
   database.executemany(
     "INSERT INTO alike VALUES (?, ?)",
     (
-      (thumbnails[place], picture)
+      (thumbnails[index], picture)
       for picture, group in enumerate(groups)
-      for place in group
+      for index in group
     ),
   )
 

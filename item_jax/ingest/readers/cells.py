@@ -1,14 +1,15 @@
-"""Turns a cell of a table into text, the same for every format of file.
+"""Converts the cells of a table to text, the same for every file format.
 
-One table comes as CSV, JSON lines or Parquet with other types for the same
-value: 12, 12.0, "12.0", Decimal("12.00"). What belongs together by an id must
-not hang on that, so each value has one text.
+CSV, JSON lines and Parquet give the same value in different types: 12, 12.0,
+"12.0", Decimal("12.00"). Ids must match in spite of that, so each value has
+exactly one text.
 """
 
 import datetime
 import decimal
 import json
 import math
+import os
 import re
 import uuid
 from typing import Any
@@ -16,16 +17,16 @@ from typing import Any
 from item_jax.errors import UserError
 
 MAX_CHARACTERS = 10_000  # of any cell
-# What programs write for a value that is missing: pandas, numpy, R, SQL,
-# Excel, JSON cast to text. Compared without regard to case. `--missing` takes
-# another list.
+_PATH = 4_096  # bytes at most of a path that comes as bytes
+# What programs write for a missing value: pandas, numpy, R, SQL, Excel, JSON
+# cast to text. Compared without regard to case. `--missing` takes other words.
 MISSING = (
   *("nan", "-nan", "<na>", "na", "n/a", "n.a.", "#na", "#n/a", "#n/a n/a"),
   *("none", "null", "(null)", "nil", "nat", "\\n", "1.#qnan", "1.#ind"),
   *("#ref!", "#value!", "#name?", "#null!", "#div/0!"),
   *("-", "\u2013", "\u2014"),
 )
-# A longer one is written with an exponent; 007.0 is no number's spelling.
+# A longer one is written with an exponent; 007.0 is not the text of a number.
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0+")
 # As spreadsheets show a long number (8.9E+12, 8,9E+12) and pandas writes a
 # large float; not 5E10, which may be a part's number.
@@ -38,7 +39,7 @@ _LIST = re.compile(
 )
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
-# From these on a float may be another whole number, rounded.
+# From these values on, a float may be another whole number, rounded.
 _EXACT = {
   "float": 2**53,
   "float64": 2**53,
@@ -47,19 +48,19 @@ _EXACT = {
 }
 
 
-class LossyNumber(UserError):  # noqa: N818 - it is named by its caller
-  """An id is a number that has lost digits; others may have become equal."""
+class LossyNumber(UserError):  # noqa: N818 - data, not a fault
+  """An id is a number that has lost digits; several may have become equal."""
 
 
 def to_text(value: Any) -> str:
-  """Returns a cell's text; "" where it is missing.
+  """Converts a cell to text; "" where it is missing.
 
-  Whole floats lose their ".0" and midnight is a date, in text too: another
-  file of the same table may hold the number or the time itself.
+  Whole floats lose their ".0" and midnight becomes a date, also in texts:
+  another file of the same table may hold the number or the time itself.
 
   Raises:
-    ValueError: it is no text, or one that cannot be stored; the message goes
-      on after the column's name ("is no text: dict").
+    ValueError: it has no text, or one that cannot be stored; the message
+      continues the column's name ("is no text: dict").
   """
   if not value and value in ("", None):
     return ""
@@ -75,7 +76,7 @@ def to_text(value: Any) -> str:
       raise ValueError("is not valid UTF-8") from None
   if "\0" in text:
     raise ValueError("holds a NUL byte")
-  # Cheap looks first: this is done for every cell of a catalogue.
+  # Cheap checks first: this is done for every cell of a catalogue.
   if text[-1:] == "0" and "." in text and _WHOLE.fullmatch(text):
     return str(int(text.partition(".")[0]))
   if text[4:5] == "-" and _TIME.fullmatch(text):
@@ -84,7 +85,7 @@ def to_text(value: Any) -> str:
 
 
 def _spell(value) -> str:
-  """The text of a typed value, as CSV writers spell it."""
+  """Converts a typed value to text as CSV writers do."""
   if isinstance(value, bytes):
     return value.decode("utf-8", "surrogateescape").strip()
   if isinstance(value, bool):
@@ -92,7 +93,7 @@ def _spell(value) -> str:
   if isinstance(value, int):
     return str(value)
   if type(value).__name__ in _EXACT:
-    # By way of text: numpy's float32 of 0.1 is 0.10000000149 as a double.
+    # Via text: numpy's float32 of 0.1 is 0.10000000149 as a double.
     return "" if math.isnan(value) else str(float(str(value)))
   if isinstance(value, decimal.Decimal):
     return "" if value.is_nan() else f"{value:f}"
@@ -104,7 +105,7 @@ def _spell(value) -> str:
 
 
 def _spell_time(text):
-  """One spelling of a time; a day without one where it is midnight."""
+  """Normalizes a time; midnight becomes a date."""
   try:
     time = datetime.datetime.fromisoformat(text)
   except ValueError:
@@ -120,11 +121,11 @@ def check_id(text: str, value: Any) -> None:
   """Refuses an id that is a number which has lost digits.
 
   Args:
-    text: what `to_text` made of `value`.
-    value: the cell; a numpy float keeps its precision.
+    text: `to_text(value)`.
+    value: the cell itself, with its type.
 
   Raises:
-    LossyNumber: the message goes on after the column's name.
+    LossyNumber: the message continues the column's name.
   """
   if ("e" in text or "E" in text) and _SCIENTIFIC.fullmatch(text):
     raise LossyNumber(
@@ -146,11 +147,11 @@ def check_id(text: str, value: Any) -> None:
 
 
 def to_path(value: Any, separator: str = ">") -> str:
-  """Returns a category's path, as in "Home > Lamps"; "" where it is missing.
+  """Converts a category to a path, as in "Home > Lamps"; "" where missing.
 
   Args:
-    value: a text with separators, or a list of levels, also one that was
-      written as text ("['Home', 'Lamps']"). Of a list of paths the first.
+    value: a text with separators, or a list of levels, also one written as text
+      ("['Home', 'Lamps']"). Of a list of paths the first is taken.
 
   Raises:
     ValueError: as `to_text`.
@@ -167,7 +168,7 @@ def to_path(value: Any, separator: str = ">") -> str:
 
 
 def _parse_list(text) -> list | None:
-  """The levels that a text in brackets stands for; None where it is no list."""
+  """Parses a text in brackets as a list of levels; None where it is none."""
   try:
     value = json.loads(text)
   except (ValueError, RecursionError):
@@ -180,7 +181,7 @@ def _parse_list(text) -> list | None:
 
 
 def _unescaped(text: str) -> str:
-  """What stands between quotes, as Python reads it."""
+  """Decodes the text between quotes as Python does."""
 
   def sign(found):
     code = found[1]
@@ -191,6 +192,25 @@ def _unescaped(text: str) -> str:
   return _ESCAPE.sub(sign, text)
 
 
+def to_image(value: Any) -> Any:
+  """Converts an image's cell to a path, or to the file's bytes.
+
+  Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Bytes may be a
+  path too, where a writer has no type for text: no image file is valid UTF-8
+  without a NUL byte.
+  """
+  if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
+    value = value.get("bytes") or value.get("path")
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  if isinstance(value, bytes) and len(value) <= _PATH and b"\0" not in value:
+    try:
+      return value.decode()
+    except UnicodeDecodeError:
+      pass
+  return value
+
+
 def spaced(text: str) -> str:
-  """Returns a text as it is stored: its words with one blank between."""
+  """Joins the words of a text by single blanks, as texts are stored."""
   return " ".join(text.split())

@@ -1,15 +1,15 @@
 """Reads CSV and TSV files so that each line becomes a row or a reason.
 
-Three readings of a quote sign are known:
+A quote can be read in three ways:
 
   csv   RFC 4180: a field that begins with a quote ends with one, maybe some
-        lines further on
-  line  a quote means something only where a field begins and ends with one
-        on the same line; elsewhere it is a sign like any other
-  none  a quote is a sign like any other
+        lines later
+  line  a quote has a meaning only where a field begins and ends with one on the
+        same line; elsewhere it is a character like any other
+  none  a quote is a character like any other
 
-Where quoted fields would span lines the two first differ, and the wrong one
-swallows rows. `quoting.find_quoting` looks at all such places before a row is
+Where quoted fields would span lines the first two differ, and the wrong one
+swallows rows. `quoting.find_quoting` checks all such places before a row is
 used.
 """
 
@@ -30,7 +30,7 @@ _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's first line
 
 
 class Header(NamedTuple):
-  """How a file begins. last: the number of the line where it ends."""
+  """The columns of a file. last: the number of the header's last line."""
 
   names: list[str]
   delimiter: str
@@ -38,18 +38,18 @@ class Header(NamedTuple):
 
 
 class Line(NamedTuple):
-  """One physical line, without its end, and its number from 1."""
+  """One physical line without its line end, and its number from 1."""
 
   text: str
   number: int
   too_long: bool = False
 
 
-_LINE = Line._make  # quicker than by its fields, and every row is one
+_LINE = Line._make  # faster than by fields; every row takes it
 
 
 class Lines:
-  """Lines of a file one by one; some can be given back."""
+  """Iterates over the lines of a file; some can be given back."""
 
   def __init__(self, file: TextIO):
     self._file = file
@@ -73,25 +73,26 @@ class Lines:
     return Line("", self._number, too_long=True)
 
   def give_back(self, lines: Sequence[Line]) -> None:
+    """Puts lines back in front of the next one."""
     self._again.extend(reversed(lines))
 
 
 def read_header(
   lines: Lines, path: str | os.PathLike, quoting: str = "auto"
 ) -> Header:
-  """Reads up to the header, and finds the delimiter by it.
+  """Reads the header, and finds the delimiter.
 
-  Blank lines and Excel's `sep=;` may stand before it. In a .tsv it is the tab,
-  else the sign of , ; tab | that is there most often outside quotes.
+  Blank lines and Excel's `sep=;` may come first. The delimiter of a .tsv is the
+  tab, else the most frequent one of , ; tab | outside quotes in the header.
 
   Raises:
     UserError: there is no header, or it cannot be read.
   """
   delimiter = "\t" if suffix(path) == ".tsv" else None
   for line in lines:
-    said = _SEP.fullmatch(line.text)
-    if said:
-      delimiter = said[1]
+    stated = _SEP.fullmatch(line.text)
+    if stated:
+      delimiter = stated[1]
     elif line.text.strip() or line.too_long:
       break
   else:
@@ -125,9 +126,9 @@ def read_header(
 def read_rows(
   lines: Lines, header: Header, quoting: str
 ) -> Iterator[list[str] | str]:
-  """Yields the cells of each row, or the reason why there are none.
+  """Yields the cells of each row, or the reason why it cannot be read.
 
-  Each line that is not blank is part of exactly one of them.
+  Each line that is not blank is part of exactly one row.
 
   Args:
     lines: of the whole file.
@@ -146,7 +147,7 @@ def read_rows(
         cells = None
         lines.give_back(taken)
     if cells is None:
-      cells = _signs(text, delimiter, width)
+      cells = _split_plainly(text, delimiter, width)
     if cells is not None and len(cells) == width and text:
       yield cells
     elif line.too_long:
@@ -157,32 +158,32 @@ def read_rows(
       yield "not readable as CSV: its quotes do not pair"
 
 
-def one_row(text, delimiter, width) -> list[str] | None:
-  """The cells of a row on one line; None where it is none."""
+def one_row(text: str, delimiter: str, width: int) -> list[str] | None:
+  """Returns the cells of a row on one line; None where it is no row."""
   cells = cut(text, delimiter)
   if cells is None:
-    return _signs(text, delimiter, width)
+    return _split_plainly(text, delimiter, width)
   return cells if len(cells) == width else None
 
 
-def _signs(text, delimiter, width) -> list[str] | None:
-  """The cells where quotes that do not pair are signs like any other.
+def _split_plainly(text, delimiter, width) -> list[str] | None:
+  """Returns the cells with unpaired quotes read as ordinary characters.
 
-  Only if that gives a row: else nobody knows what they were to hold together.
+  Only if that gives a row: else it is unknown what the quotes hold together.
   """
   cells = text.split(delimiter)
   return [_bare(cell) for cell in cells] if len(cells) == width else None
 
 
 def _bare(cell: str) -> str:
-  """A field without the quotes that it begins and ends with, if they pair."""
+  """Removes the quotes that a field begins and ends with, if they pair."""
   text = cell.strip()
   cells = cut(text, "") if text[:1] == '"' else None
   return cells[0] if cells else cell
 
 
 def cut(text: str, delimiter: str) -> list[str] | None:
-  """The fields of a line by RFC 4180; None where its quotes do not pair."""
+  """Splits a line by RFC 4180; None where its quotes do not pair."""
   cells = []
   begin, end = 0, len(text)
   while True:
@@ -205,26 +206,26 @@ def cut(text: str, delimiter: str) -> list[str] | None:
 
 
 def _closing(text: str, begin: int) -> int:
-  """Where the quote is that closes a field; doubled ones are passed over."""
-  place = text.find('"', begin)
-  while place >= 0 and text.startswith('"', place + 1):
-    place = text.find('"', place + 2)
-  return place
+  """Returns the index of the quote that closes a field; -1 without one."""
+  index = text.find('"', begin)
+  while index >= 0 and text.startswith('"', index + 1):  # a doubled quote
+    index = text.find('"', index + 2)
+  return index
 
 
 def span_lines(
   first: Line, lines: Lines, delimiter: str
 ) -> tuple[list[str] | None, list[Line]]:
-  """The fields of a record that begins on `first` and goes on.
+  """Reads the fields of a record that begins on `first` and spans lines.
 
   Returns:
-    The fields, None if there is no such record; and the lines taken for it.
+    The fields, None if there is no such record; and the lines read for it.
   """
   text = first.text
   taken: list[Line] = []
-  # Where its last field, the open one, begins.
+  # `begin` is where its last field, the open one, begins.
   while (begin := _open(text, delimiter)) is not None:
-    place = len(text)
+    end = len(text)
     while True:
       line = next(lines, None)
       if line is None or line.too_long or len(text) - begin > _SPAN:
@@ -232,14 +233,14 @@ def span_lines(
         return None, taken
       taken.append(line)
       text += "\n" + line.text
-      if _closing(text, place + 1) >= 0:
+      if _closing(text, end + 1) >= 0:
         break
-      place = len(text)
+      end = len(text)
   return (cut(text, delimiter) if taken else None), taken
 
 
 def _open(text: str, delimiter: str) -> int | None:
-  """Where the field begins whose quote is not closed; None without one."""
+  """Returns where the field with an open quote begins; None without one."""
   begin = 0
   while True:
     if text.startswith('"', begin):
@@ -256,8 +257,8 @@ def _open(text: str, delimiter: str) -> int | None:
       begin = after + 1
 
 
-def suffix(path) -> str:
-  """The ending of a file's name, in small letters, that of packing aside."""
+def suffix(path: str | os.PathLike) -> str:
+  """Returns the ending of a file's name in lower case, packing removed."""
   suffixes = [suffix.lower() for suffix in Path(path).suffixes]
   if suffixes and suffixes[-1] in PACKED:
     suffixes.pop()

@@ -1,4 +1,4 @@
-"""Opens one file of each format that a catalogue may have."""
+"""Opens files of every format that a catalogue may have, as tables."""
 
 import contextlib
 import importlib
@@ -22,22 +22,23 @@ if sys.version_info >= (3, 14):
 else:
   from backports.zstd import ZstdError
 
-_PEEK = 100  # JSON lines looked at to learn the columns
-# What the libraries raise on packed files that are cut short or altered.
+_PEEK = 100  # JSON lines that are read to find the columns
+# Raised for packed files that are cut short or corrupt.
 _PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError, ZstdError)
 
 
 class Table(NamedTuple):
-  """One file.
+  """One file of a catalogue, as a table.
 
-  path: of the file. names: of its columns, in order. open: given a list of
-  these names, yields the cells of each row in that order, or the reason why
-  the row cannot be read.
+  path: of the file.
+  names: of its columns, in order.
+  open: given some of these names, yields the cells of each row in their order,
+    or the reason why the row cannot be read.
   whole: whether each row has all columns; lines of JSON may leave some out.
-  quoting: how quotes are read; "" where the format has no such question.
-  check: refuses columns whose types cannot hold what they are meant for, given
-  as {what for: name}; formats without types have no such question.
-  beside: columns that the folders' names hold, as in color=red/part-0.parquet.
+  quoting: how quotes are read; "" for a format without quotes.
+  check: refuses columns of unsuitable types, given as {our column: its name};
+    formats without types accept all.
+  beside: columns in the names of folders, as in color=red/part-0.parquet.
   """
 
   path: Path
@@ -49,12 +50,12 @@ class Table(NamedTuple):
   beside: Mapping[str, str] = {}
 
 
-def open_bytes(path: Path) -> io.BufferedIOBase:
-  """Opens a file, unpacked where its name ends with .gz, .zst and the like."""
+def open_bytes(path: Path) -> io.BufferedReader:
+  """Opens a file, and unpacks it where its name ends with .gz, .zst, ..."""
   file = path.open("rb")
   if path.suffix.lower() not in delimited.PACKED:
     return file
-  import fsspec.compression  # which takes a while
+  import fsspec.compression  # a slow import
   import fsspec.utils
 
   packing = fsspec.utils.infer_compression(os.fspath(path).lower())
@@ -63,7 +64,7 @@ def open_bytes(path: Path) -> io.BufferedIOBase:
 
 @contextlib.contextmanager
 def _unbroken(path: Path) -> Iterator[None]:
-  """Makes an error of its own of a packed file that is cut short."""
+  """Raises UserError where a packed file is cut short or corrupt."""
   try:
     yield
   except _PACKED as error:
@@ -93,9 +94,9 @@ def _open_delimited(path, quoting):
   def read(columns):
     with _unbroken(path), _open_text(path) as file:
       lines = delimited.Lines(file)
-      places = [header.names.index(name) for name in columns]
+      indices = [header.names.index(name) for name in columns]
       for row in delimited.read_rows(lines, header, found):
-        yield row if isinstance(row, str) else [row[place] for place in places]
+        yield row if isinstance(row, str) else [row[i] for i in indices]
 
   return Table(path, header.names, read, quoting=found)
 
@@ -141,7 +142,7 @@ def _open_json(path, quoting):
 
 
 def _parse(line: bytes) -> dict[str, Any] | str:
-  """The object on a line, or what is wrong with it."""
+  """Parses the object on a line; a text says what is wrong with it."""
   text = line.decode("utf-8-sig", "surrogateescape")
   try:
     value = json.loads(text)
@@ -156,7 +157,7 @@ def _parse(line: bytes) -> dict[str, Any] | str:
 
 
 def _open_whole(module, function):
-  """A reader of what is no table: a function gives its names and rows."""
+  """Makes a reader of files that are no tables, of a function for them."""
 
   def open_whole(path, quoting):
     del quoting
@@ -226,8 +227,10 @@ def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
   return Table(Path("rows"), list(names), read, whole=False)
 
 
+Reader = Callable[[Path, str], Table]  # of a path and how quotes are read
+
 # A file's format by the ending of its name.
-READERS = {
+READERS: dict[str, Reader] = {
   ".csv": _open_delimited,
   ".tsv": _open_delimited,
   ".jsonl": _open_json,
@@ -238,4 +241,6 @@ READERS = {
   ".xml": _open_whole("google", "read_xml"),
 }
 # What --format takes beside "auto" and "package.module:NAME".
-FORMATS = {ending[1:]: reader for ending, reader in READERS.items()}
+FORMATS: dict[str, Reader] = {
+  ending[1:]: reader for ending, reader in READERS.items()
+}

@@ -1,21 +1,24 @@
-"""Reads Parquet files; what is broken is an error of the whole file, for none
-of its parts can be trusted then."""
+"""Reads Parquet files; a corrupt part is an error of the whole file."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from item_jax.errors import UserError
 
+if TYPE_CHECKING:
+  import pyarrow.parquet as pq
+
 _ROWS = 1024  # read at once
-_LEAST = 16  # of them, where rows hold whole images
+_ROWS_OF_IMAGES = 16  # the same, where rows hold whole images
 
 
-def open_parquet(path: Path):
-  """A pyarrow.parquet.ParquetFile.
+def open_parquet(path: Path) -> "pq.ParquetFile":
+  """Opens a file as a pyarrow.parquet.ParquetFile.
 
   Raises:
-    UserError: it is none, or pyarrow is not installed.
+    UserError: it is no Parquet file, or pyarrow is not installed.
   """
   try:
     import pyarrow as pa
@@ -27,20 +30,20 @@ def open_parquet(path: Path):
     ) from error
   try:
     file = pq.ParquetFile(path)
-    file.schema_arrow.names  # noqa: B018 - names of columns may be broken too
+    file.schema_arrow.names  # noqa: B018 - names of columns may be corrupt too
     return file
   except (OSError, ValueError, pa.ArrowException) as error:
     raise UserError(f"{path} is no Parquet file: {error}") from error
 
 
 def check_types(path: Path, columns: Mapping[str, str]) -> None:
-  """Refuses columns of a type that cannot hold what they are meant for.
+  """Refuses columns of an unsuitable type.
 
   Args:
-    columns: from what it is meant for, as "product_id", to its name.
+    columns: {our column, as "product_id": its name in the file}.
 
   Raises:
-    UserError: with the type that the file has and what was expected.
+    UserError: names the type that the file has and what was expected.
   """
   schema = open_parquet(path).schema_arrow
   for column, name in columns.items():
@@ -64,13 +67,13 @@ _EXPECTED = {
 
 
 def _value_type(kind):
-  """The type of the values themselves."""
+  """Returns the type of the values, without dictionaries and extensions."""
   import pyarrow as pa
 
   if pa.types.is_dictionary(kind):
     return _value_type(kind.value_type)
   if isinstance(kind, pa.BaseExtensionType) and not _is_uuid(kind):
-    # Of a number only its type knows what it means: a period, an enumeration.
+    # A number's meaning is in its extension type: a period, an enumeration.
     storage = _value_type(kind.storage_type)
     return storage if _is_text(storage) or _is_bytes(storage) else kind
   return kind
@@ -132,17 +135,17 @@ def _is_image_struct(kind) -> bool:
 
   if not pa.types.is_struct(kind):
     return False
-  names = {kind.field(place).name for place in range(kind.num_fields)}
+  names = {kind.field(i).name for i in range(kind.num_fields)}
   return bool(names & {"bytes", "path"}) and names <= {"bytes", "path"}
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple]:
   """Yields the values of each row, in the order of the columns.
 
-  Floats that are not Python's own come as numpy's, with their own digits.
+  Floats of fewer bits than Python's come as numpy's, to keep their digits.
 
   Raises:
-    UserError: a part of the file is broken, or is not there.
+    UserError: a part of the file is corrupt, or missing.
   """
   import pyarrow as pa
 
@@ -152,7 +155,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple]:
   large = any(_is_bytes(t) or _is_image_struct(t) for t in types)
   try:
     for batch in file.iter_batches(
-      _LEAST if large else _ROWS, columns=list(columns)
+      _ROWS_OF_IMAGES if large else _ROWS, columns=list(columns)
     ):
       values = [_values(batch.column(name)) for name in columns]
       yield from zip(*values, strict=True) if columns else [()] * len(batch)
@@ -161,13 +164,13 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple]:
     raise UserError(f"{path} is broken or cut short: {error}") from error
   if left:
     raise UserError(
-      f"{path} is broken: it speaks of {rows:,} rows, its parts hold"
+      f"{path} is broken: it states {rows:,} rows, its parts hold"
       f" {rows - left:,}"
     )
 
 
 def _values(array) -> list:
-  """A column's values as Python holds them."""
+  """Converts a column to Python's values."""
   import pyarrow as pa
 
   t = pa.types
@@ -177,7 +180,7 @@ def _values(array) -> list:
     array = array.storage
   kind = array.type
   if _is_text(kind):
-    # By way of bytes: invalid UTF-8 must cost its row, not the batch.
+    # Via bytes: invalid UTF-8 must cost its row, not the batch.
     raw = array.cast(pa.string()) if t.is_string_view(kind) else array
     large = t.is_large_string(raw.type)
     raw = raw.cast(pa.large_binary() if large else pa.binary())

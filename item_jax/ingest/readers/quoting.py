@@ -1,4 +1,4 @@
-"""Tells by a whole file how its quotes are to be read."""
+"""Finds out how to read the quotes of a CSV file, by the whole file."""
 
 import os
 from collections import Counter
@@ -12,25 +12,25 @@ from item_jax.ingest.readers.delimited import (
   span_lines,
 )
 
-_NAMED = 5  # places in an error
-_SURE = 6  # delimiters in the right number, beyond chance
+_NAMED = 5  # lines named in an error
+_SURE = 6  # so many delimiters in the right lines are no chance
 
 
 def find_quoting(lines: Lines, header: Header, path: str | os.PathLike) -> str:
   """Tells "csv" from "line" by the whole file; "" is a file without quotes.
 
-  They differ where a field in quotes would span lines. That it does is certain
-  where the file quotes as RFC 4180 says: delimiters are held together by
-  quotes, quotes are doubled, and no other field has one. That it does not is
-  certain where fields have quotes that do not pair. Where neither is seen, the
-  spans tell: lines that are all rows of the table are rows, and a text with
-  fewer delimiters than a row is a text.
+  They differ where a field in quotes would span lines. It does span them where
+  the file quotes as RFC 4180 demands: quotes enclose delimiters, quotes inside
+  are doubled, and no other field has one. It does not where fields have quotes
+  that do not pair. Where neither is seen, the spans decide: lines that all are
+  rows of the table are rows, and a text with fewer delimiters than a row is a
+  text.
 
   Args:
-    lines: what follows the header; read to the end.
+    lines: those after the header; read to the end.
 
   Raises:
-    UserError: it remains open; with the lines' numbers.
+    UserError: it stays unclear; the message has the lines' numbers.
   """
   width = len(header.names)
   seen: Counter = Counter()
@@ -49,7 +49,7 @@ def find_quoting(lines: Lines, header: Header, path: str | os.PathLike) -> str:
       continue
     spans.append(
       (
-        _tell(cells, [line, *taken], header),
+        _classify(cells, [line, *taken], header),
         f"{line.number}-{taken[-1].number}",
       )
     )
@@ -67,17 +67,17 @@ def find_quoting(lines: Lines, header: Header, path: str | os.PathLike) -> str:
     return "line"
   elif kinds == {"text"}:
     return "csv"
-  open_to_doubt = [place for kind, place in spans if kind != "text"]
+  unclear = [numbers for kind, numbers in spans if kind != "text"]
   raise UserError(
-    f"{path}, lines {', '.join(open_to_doubt[:_NAMED])}: a field that begins"
+    f"{path}, lines {', '.join(unclear[:_NAMED])}: a field that begins"
     " with a quote would span these lines, and they may be rows of their own:"
-    " say --quoting=csv if it does, --quoting=line if quotes there are signs"
-    " like any other"
+    " use --quoting=csv if it does, --quoting=line if quotes there are"
+    " characters like any other"
   )
 
 
 def _evidence(text: str, cells: list[str], header: Header) -> str:
-  """What a line whose quotes pair says of the file: "csv", "plain" or ""."""
+  """Tells how a line with paired quotes is written: "csv", "plain" or ""."""
   raw = text.split(header.delimiter)
   width = len(header.names)
   if len(raw) != len(cells):
@@ -90,14 +90,14 @@ def _evidence(text: str, cells: list[str], header: Header) -> str:
   return "csv" if len(quoted) == width > 1 else ""
 
 
-def _tell(cells, lines, header) -> str:
-  """What lines are that one record could be: "rows", "text" or "unclear"."""
+def _classify(cells, lines, header) -> str:
+  """Classifies the lines of a possible record: "rows", "text" or "unclear"."""
   width = len(header.names)
-  alone = [one_row(line.text, header.delimiter, width) for line in lines]
-  if None not in alone:
+  rows = [one_row(line.text, header.delimiter, width) for line in lines]
+  if None not in rows:
     # A text of two lines may well have a comma in each.
     return "rows" if (width - 1) * len(lines) >= _SURE else "unclear"
   longest = max(cell.count(header.delimiter) for cell in cells)
-  if longest < width - 1 or not any(alone):
+  if longest < width - 1 or not any(rows):
     return "text"
   return "unclear"

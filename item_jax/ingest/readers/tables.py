@@ -1,4 +1,4 @@
-"""Opens catalogue files of any format as one table of named cells."""
+"""Opens the files of a catalogue as one table of named cells."""
 
 import glob
 import os
@@ -6,7 +6,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from item_jax.errors import UserError
 from item_jax.ingest.readers import delimited
@@ -45,21 +45,20 @@ def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
 def find_files(
   catalogue: str | os.PathLike, *, any_name: bool = False
 ) -> list[tuple[Path, Cells]]:
-  """Lists the files of a catalogue, and the columns in their folders' names.
+  """Lists a catalogue's files, each with the columns in its folders' names.
 
   Args:
     catalogue: a file; a folder of parts, as Spark writes them; or a pattern
       such as parts/*.csv.
-    any_name: whether files may have other endings than `READERS`.
+    any_name: whether the files of a folder may have other endings than those of
+      `READERS`.
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: none of them is of a known kind.
+    UserError: a folder holds none of a known kind.
   """
   path = Path(catalogue)
   if path.is_file():
-    if not any_name:
-      find_kind(path)
     return [(path, {})]
   if path.is_dir():
     found = [
@@ -76,17 +75,15 @@ def find_files(
     return found
   paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
   if not paths:
-    if not any_name:
-      find_kind(path)
     raise FileNotFoundError(f"no catalogue {path}: there is no such file")
   return [file for one in paths for file in find_files(one, any_name=any_name)]
 
 
 def find_kind(path: Path) -> str:
-  """The ending that tells the format of a file.
+  """Returns the ending of a file's name that tells its format.
 
   Raises:
-    UserError: it is of no known kind.
+    UserError: the ending is unknown.
   """
   kind = delimited.suffix(path)
   if kind not in READERS:
@@ -98,7 +95,7 @@ def find_kind(path: Path) -> str:
 
 
 def _partition(path: Path) -> Cells:
-  """The columns that the names of folders hold."""
+  """Returns the columns in the names of folders."""
   pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
   return {
     name: None if value == _NONE else urllib.parse.unquote(value)
@@ -119,7 +116,7 @@ def open_tables(
       column names to cells, which can be iterated several times.
     quoting: one of `delimited.QUOTING`.
     file_format: one of `formats.FORMATS`, or "package.module:NAME" of a
-      function (path, quoting) -> Table; "auto" tells by the files' names.
+      function (path, quoting) -> Table; "auto" detects it by their names.
 
   Raises:
     FileNotFoundError, UserError: as the message says.
@@ -130,15 +127,17 @@ def open_tables(
     )
   several = find_paths(catalogue)
   if several is None:
-    return [open_rows(catalogue)]
+    return [open_rows(cast(Iterable, catalogue))]
   reader = None
   if file_format != "auto":
     reader = look_up(file_format, FORMATS, option="--format")
-  named = reader is not None
+  files = [
+    file
+    for one in several
+    for file in find_files(one, any_name=reader is not None)
+  ]
   tables = []
-  for path, beside in [
-    file for one in several for file in find_files(one, any_name=named)
-  ]:
+  for path, beside in files:
     table = (reader or READERS[find_kind(path)])(path, quoting)
     both = sorted(set(beside) & set(table.names))
     if both:
@@ -154,13 +153,13 @@ def open_tables(
 def read_cells(
   table: Table, columns: Mapping[str, str]
 ) -> Iterator[Cells | str]:
-  """Reads a table row by row; memory does not grow with its length.
+  """Reads a table row by row, in constant memory.
 
   Args:
-    columns: {column: its name in the header}, as `match_columns` finds them.
+    columns: {our column: its name in the header}, from `match_columns`.
 
   Yields:
-    {column: cell} of each row, or the reason why it cannot be read.
+    {our column: cell} of each row, or the reason why it cannot be read.
   """
   inside = {c: n for c, n in columns.items() if n not in table.beside}
   beside = {c: table.beside[n] for c, n in columns.items() if c not in inside}
@@ -174,7 +173,7 @@ def read_cells(
 
 
 def _check_alike(tables: Sequence[Table]) -> None:
-  """Refuses parts of a catalogue that have other columns than the first."""
+  """Refuses parts of a catalogue with other columns than the first part."""
   whole = [table for table in tables if table.whole]
   for table in whole[1:]:
     if _forms(table) != _forms(whole[0]):
@@ -199,12 +198,12 @@ def match_columns(
 
   Args:
     names: the header.
-    known: the columns wanted; at least a title or an image must be there.
-    columns: from one of these to the file's own name for it.
-    source: for errors.
+    known: our columns; at least a title or an image must be there.
+    columns: {our column: the file's own name for it}.
+    source: the file's name, for errors.
 
   Returns:
-    {column: its name in the header} of those that are there.
+    {our column: its name in the header} of those that are there.
 
   Raises:
     UserError: the columns are not as expected.
@@ -236,18 +235,18 @@ def match_columns(
 
 
 def _named(names: Sequence[str], name: str) -> str:
-  """The name as a header spells it, where one column alone has it."""
+  """Returns a name as the header spells it, where exactly one column has it."""
   alike = [n for n in names if composed(n) == composed(name)]
   return alike[0] if name not in names and len(alike) == 1 else name
 
 
 def composed(name: str) -> str:
-  """A name in one form: blanks, case and Unicode's forms make no other."""
+  """Normalizes a name: blanks, case and Unicode forms make no difference."""
   return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def _listed(names):
-  """For an error, whatever file it was that was taken for a table."""
+  """Lists names for an error, printable whatever the file holds."""
   texts = [
     (name if name.isprintable() else ascii(name)[1:-1])[:_SHOWN]
     for name in list(names)[:_SHOWN]

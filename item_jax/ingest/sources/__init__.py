@@ -1,4 +1,4 @@
-"""Reads the exports of shop systems: each form has a reader in a file here."""
+"""Reads the exports of shop systems, each by its own file in this folder."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,13 +41,13 @@ SOURCES = {
 }
 NAMES = ("auto", "table", *SOURCES)  # what --source takes
 WHICH = ("first", "deepest")  # what --which_category takes
-# With one of these columns it is a plain table, whatever else it has.
+# A file with one of these columns is a plain table, whatever else it has.
 _OURS = {"listing_id", "product_id"}
 _SHOWN = 40  # columns in an error
 
 
 def find(names: Sequence[str], source: str = "auto") -> Source | None:
-  """Returns the reader for a file with these columns; None: a plain table.
+  """Finds the source of a file with these columns; None for a plain table.
 
   Args:
     names: the file's columns.
@@ -68,9 +68,9 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
   found = look_up(source, known, option="--source")
   if not isinstance(found, Source):
     raise UserError(f"--source={source}: expected a Source, not {found!r}")
-  places = found.places(names)
+  fields = found.columns(names)
   for group in found.needs:
-    if not any(field in places for field in group):
+    if not any(field in fields for field in group):
       columns = [column for field in group for column in found.fields[field]]
       more = " and more" if len(names) > _SHOWN else ""
       raise UserError(
@@ -81,8 +81,8 @@ def find(names: Sequence[str], source: str = "auto") -> Source | None:
 
 
 def describe(source: Source, names: Sequence[str]) -> str:
-  """Returns the line that says what a file is taken for, and why."""
-  columns = ", ".join(source.places(names).values())
+  """Describes how a file is read, and by which columns."""
+  columns = ", ".join(source.columns(names).values())
   return (
     f"read as {source.called} (columns {columns}); --source=table reads it as a"
     " plain table"
@@ -100,25 +100,25 @@ def read(
   missing: Iterable[str] = (),
   notes: Counter | None = None,
 ) -> Iterator[Listing | Merged | Bad]:
-  """Yields what becomes of each row: listings, or why there are none.
+  """Yields the listings of each row, or the reason why it has none.
 
-  The rows are read to their end before the first comes out, for a variant may
-  stand before its product.
+  All rows are read before the first listing is yielded, because a variant may
+  come before its product.
 
   Args:
-    source: as `find` gave it.
+    source: from `find`.
     names: the file's columns.
-    rows: cells of the columns that `source.places(names, whole=whole)` names,
-      or why a row cannot be read.
-    whole: whether `names` are all columns; of lines of JSON others may follow.
+    rows: {column: cell} of the columns in `source.columns(names, whole=whole)`,
+      or the reason why a row cannot be read.
+    whole: whether `names` are all columns; lines of JSON may have more.
     category_separator: between the levels of a category; None: the source's.
     which_category: "first" or "deepest", where a cell holds several paths.
-    missing: words in small letters that stand for a missing value, as a whole
-      cell: a table that went through pandas has "nan" in place of a title.
-    notes: is given what was decided, and for how many cells, for the report.
+    missing: words in lower case that stand for a missing value, as a whole
+      cell: a table written by pandas has "nan" for a missing title.
+    notes: counts the decisions made, by their description, for the summary.
 
   Raises:
-    UserError: an option has no such value.
+    UserError: an option has an impossible value.
   """
   if which_category not in WHICH:
     raise UserError(
@@ -135,20 +135,20 @@ def read(
   items = _read_items(
     source,
     rows,
-    source.places(names, whole=whole),
+    source.columns(names, whole=whole),
     frozenset(missing),
     categories,
   )
   return list_products(items, one_count=source.one_count)
 
 
-def _read_items(source, rows, places, missing, categories):
+def _read_items(source, rows, columns, missing, categories):
   for number, row in enumerate(rows, start=1):
     if isinstance(row, str):
       yield Bad(number, row)
       continue
 
-    cells = Cells(row, places, missing, categories.notes)
+    cells = Cells(row, columns, missing, categories.notes)
     try:
       yield from source.read_row(number, cells, categories)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Reads the cells of shops' exports: text out of HTML, lists, categories."""
+"""Reads the cells of shops' exports: HTML, lists and categories."""
 
 import html
 import re
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from item_jax.ingest.readers.cells import MAX_CHARACTERS, check_id, to_text
 
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]\w{1,31});")
-_TIMES = 3  # a text was escaped at most; each program on the way may do it
+_TIMES = 3  # that a text was escaped at most, once by each program on the way
 # Only what is known is a tag: "Size <M>" and "3 < 4 > 2" are text.
 _INLINE = "a|abbr|b|big|code|del|em|font|i|ins|mark|q|small|span|strong|sub"
 _BLOCK = (
@@ -33,10 +33,10 @@ _NO_CATEGORY = {"uncategorized", "uncategorised"}
 
 
 def text(value: Any) -> str:
-  """Returns a cell's text; "" where there is none.
+  """Converts a cell to text; "" where it is missing.
 
   Raises:
-    ValueError: it is no text; the message goes on after the column's name.
+    ValueError: it has no text; the message continues the column's name.
   """
   if isinstance(value, bytes):
     value = value.decode("utf-8", "surrogateescape")
@@ -48,11 +48,11 @@ def text(value: Any) -> str:
 
 
 def plain(markup: str) -> str:
-  """Returns what a reader of a shop's page sees of a text.
+  """Converts HTML to the text that a visitor of the shop sees.
 
-  Entities are decoded, also those escaped twice ("&amp;amp;"), known HTML
-  tags and what cannot be seen are removed, blanks of all kinds become one.
-  What is far too long for a listing is left as it is, to be refused for that.
+  Entities are decoded, also those escaped twice ("&amp;amp;"); known HTML tags
+  and invisible characters are removed; blanks of all kinds become single ones.
+  A text that is too long for a listing stays as it is, and is rejected later.
   """
   if len(markup) > MAX_CHARACTERS:
     return markup
@@ -75,7 +75,7 @@ def _without_tags(markup):
 
 
 def _decode(entity):
-  # Not html.unescape alone: it takes "&notes;" for a not sign and "es;".
+  # html.unescape also reads "&notes;" as a not sign and "es;".
   known = entity[1][0] == "#" or f"{entity[1]};" in html5
   return html.unescape(entity[0]) if known else entity[0]
 
@@ -84,9 +84,9 @@ def split_list(value: Any, separators: str = ",") -> list[str]:
   """Returns the entries of a cell, each once, in their order.
 
   Args:
-    value: text with separators between the entries, of which `\\,` is none;
-      or a list. Addresses (https://...) may hold commas themselves.
-    separators: characters that part entries.
+    value: text with separators between the entries (`\\,` is a comma in an
+      entry), or a list. Addresses (https://...) may hold commas themselves.
+    separators: the characters between entries.
   """
   entries = value if isinstance(value, (list, tuple)) else [value]
   between = rf"(?<!\\)[{re.escape(separators)}]"
@@ -100,7 +100,7 @@ def split_list(value: Any, separators: str = ",") -> list[str]:
 
 
 def split_levels(path: str, separator: str) -> list[str]:
-  """Returns the levels of one category path, the top first."""
+  """Splits a category path into its levels, the top one first."""
   if separator == "/":
     # Magento writes a slash of a name as "\/".
     parts = re.split(r"(?<!\\)/", path)
@@ -111,15 +111,15 @@ def split_levels(path: str, separator: str) -> list[str]:
 
 
 class Categories(NamedTuple):
-  """How the category of a product is chosen from the paths in its cell."""
+  """Chooses the category of a product from the paths in its cell."""
 
   separator: str  # of levels
   which: str  # "first" or "deepest"
-  notes: Counter  # for the report: what was chosen, and how often
+  notes: Counter  # for the summary: what was chosen, and how often
 
   def choose(self, paths: Iterable[str]) -> str:
-    """Returns the path to store, as in "Home > Lamps"; "" for none."""
-    found = []
+    """Chooses the path to store, as in "Home > Lamps"; "" for none."""
+    found: list[list[str]] = []
     for path in paths:
       levels = split_levels(path, self.separator)
       if not levels or (len(levels) == 1 and levels[0].lower() in _NO_CATEGORY):
@@ -130,22 +130,21 @@ class Categories(NamedTuple):
       self.notes[f"cells with several categories: the {self.which} taken"] += 1
     if not found:
       return ""
-    return " > ".join(
-      max(found, key=len) if self.which == "deepest" else found[0]
-    )
+    chosen = max(found, key=len) if self.which == "deepest" else found[0]
+    return " > ".join(chosen)
 
 
 class Suspects:
   """Counts cells of a plain table that look like a shop's export.
 
-  A table is taken as it is: nothing of this is mended, only named.
+  They are only reported: a plain table is read as it is.
   """
 
   def __init__(self):
     self.counts = Counter()
 
-  def look(self, *, title: str, category: str, image: str) -> None:
-    """Looks at the cells of one row; cheap, as it is done for each."""
+  def check(self, *, title: str, category: str, image: str) -> None:
+    """Checks the cells of one row; fast, because it is done for every row."""
     if ("&" in title and _ENTITY.search(title)) or (
       "&" in category and _ENTITY.search(category)
     ):

@@ -1,6 +1,6 @@
 """Reads product feeds of Google's Merchant Center: text (TSV, CSV) and XML.
 
-Feeds for Meta's catalogues and Microsoft's are written alike. A row is a
+Feeds for Meta's and Microsoft's catalogues have the same form. A row is a
 variant: `item_group_id` names its product, where it has one.
 """
 
@@ -74,10 +74,10 @@ def _read_row(row, cells, categories):
 
 
 def _split_types(value):
-  """The paths of product_type: parted by commas, which names hold as well.
+  """Splits product_type into paths at commas, which names may hold as well.
 
-  Google wants no blank after a comma that parts, so one with a blank is taken
-  for a part of a name, unless there are whole paths on both of its sides.
+  Google wants no blank after a separating comma, so a comma with a blank is
+  part of a name, unless there are whole paths on both of its sides.
   """
   paths = []
   for cell in map(text, value if isinstance(value, list) else [value]):
@@ -99,19 +99,19 @@ SOURCE = Source(
 
 
 def read_xml(file: BinaryIO, name: str) -> tuple[list[str], Iterator[dict]]:
-  """Opens a feed as XML, RSS 2.0 or Atom; memory does not grow with it.
+  """Opens a feed as XML, RSS 2.0 or Atom, in constant memory.
 
   Args:
-    file: what it is read from.
-    name: what errors call it.
+    file: the open file.
+    name: its name in errors.
 
   Returns:
-    Names of columns, and an iterator of {column: list of texts}, of each item.
+    The names of columns, and an iterator of each item's {column: texts}.
 
   Raises:
-    UserError: no such XML, or it has no item; later, where it is broken: what
-      follows cannot be told apart then. A DOCTYPE is refused, as only there
-      entities can be defined that expand without end.
+    UserError: it is no such XML, or has no item; later, where it is broken,
+      because nothing after that can be read. A DOCTYPE is refused: it can
+      define entities that expand without end.
   """
   items = _parse(file, name)
   first = next(items, None)

@@ -1,8 +1,8 @@
-"""Makes listings of the rows of a shop: an image each, its product known.
+"""Turns the rows of a shop's export into listings of one image each.
 
-A shop writes one product over several rows, in an order of its own. So the
-rows are looked at twice, from a file aside, and memory holds only what the
-products and their images are called: about a kilobyte a product.
+A shop writes one product over several rows, in an order of its own. So the rows
+are read twice, the second time from a temporary file, and memory holds only the
+names of products and hashes of images: about a kilobyte a product.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Item(NamedTuple):
-  """What one row says of a product, or of a variant of one."""
+  """A product, or a variant of one, as one row describes it."""
 
   row: int  # 1 is the first after the header
   listing_id: str  # "" where the shop gives none
@@ -21,21 +21,21 @@ class Item(NamedTuple):
   title: str
   category: str
   # Whether another row describes the product: this one is a size, a colour or
-  # a further image, and takes from there what it does not say itself.
+  # a further image, and takes the values that it lacks from there.
   is_variant: bool = False
-  # Other names of the product: rows that give one of them are its variants.
+  # Other names of the product: rows with one of them are its variants.
   also: list[str] = []
 
 
 class Listing(NamedTuple):
-  """A listing to be: `fields` has texts for columns of a catalogue."""
+  """A new listing: `fields` has the texts for a catalogue's columns."""
 
   row: int
   fields: dict[str, str]
 
 
 class Merged(NamedTuple):
-  """A row that adds nothing of its own, and why."""
+  """A row that adds no listing, and why."""
 
   row: int
   reason: str
@@ -57,25 +57,26 @@ def list_products(
 ) -> Iterator[Listing | Merged | Bad]:
   """Yields a listing for each image of each product, in the rows' order.
 
-  An image is listed once a product; one that a product's own row shows is
-  its own, and no variant's. What has no image is a listing of its title, a
-  variant without one is merged. Every row comes out at least once.
+  An image is listed once for a product; an image in the product's own row
+  belongs to that row, and to no variant. A product without an image is a
+  listing of its title; a variant without one is merged. Every row is yielded at
+  least once.
 
   Args:
     items: of all rows.
-    one_count: whether rows of one listing_id go on counting (`lamp`,
-      `lamp#2`, ...) or each begins anew, so that one id twice is found out.
+    one_count: whether rows of one listing_id share one count (`lamp`, `lamp#2`,
+      ...), or each begins anew, so that duplicate ids are noticed.
   """
-  with tempfile.TemporaryFile("w+", encoding="utf-8") as aside:
+  with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
     family = _Family()
     for item in _name_all(items):
       if isinstance(item, Item):
-        family.meet(item)
-      aside.write(json.dumps((type(item).__name__, *item)) + "\n")
-    aside.seek(0)
+        family.add(item)
+      file.write(json.dumps((type(item).__name__, *item)) + "\n")
+    file.seek(0)
     counts: dict[str, int] = {}
     row = 0
-    for line in aside:
+    for line in file:
       kind, *values = json.loads(line)
       if kind != "Item":
         yield (Merged if kind == "Merged" else Bad)(*values)
@@ -88,31 +89,31 @@ def list_products(
 
 
 def _name_all(items):
-  """Gives ids to what has none, as a plain table's rows get theirs."""
-  row = place = 0
+  """Gives ids to items without, in the way of a plain table's rows."""
+  row = count = 0
   for item in items:
-    place = place + 1 if item.row == row else 1
+    count = count + 1 if item.row == row else 1
     row = item.row
     if isinstance(item, Item):
-      own = item.listing_id or f"row-{row}" + (f".{place}" * (place > 1))
+      own = item.listing_id or f"row-{row}" + (f".{count}" * (count > 1))
       product = item.product_id or f"listing:{own}"
       item = item._replace(listing_id=own, product_id=product)
     yield item
 
 
 class _Family:
-  """What is known of all products: their names, rows and images."""
+  """Knows all products: their names, titles and images."""
 
   def __init__(self):
     self._also: dict[str, str] = {}  # another name: the product's own
     self._heads: dict[str, tuple[str, str]] = {}  # title and category
     self._listed: set[str] = set()  # products that have a listing or will
-    # Hashes of what is listed, for one takes an eighth of the text's memory.
+    # Hashes of what is listed: one takes an eighth of the text's memory.
     self._claimed: set[int] = set()
     self._pictured: set[int] = set()
 
-  def meet(self, item: Item) -> None:
-    """Notes what variants need to know of an item; of all, before any."""
+  def add(self, item: Item) -> None:
+    """Notes what variants need to know of an item, before any is listed."""
     for name in item.also:
       self._also.setdefault(name, item.product_id)
     product = item.product_id
@@ -127,7 +128,7 @@ class _Family:
   def list_item(
     self, item: Item, counts: dict[str, int]
   ) -> Iterator[Listing | Merged | Bad]:
-    """Yields what becomes of an item."""
+    """Yields the listings of an item, or the reason why it has none."""
     if item.product_id in self._also:
       item = item._replace(
         product_id=self._also[item.product_id], is_variant=True
@@ -154,7 +155,7 @@ class _Family:
       yield Listing(item.row, fields)
 
   def _claim(self, item) -> list[str] | str:
-    """The images to list ("" stands for none), or why there is nothing."""
+    """Returns the images to list ("" for none), or why there is nothing."""
     product, title = item.product_id, item.title
     if not item.images:
       if item.is_variant and product in self._listed:
@@ -163,7 +164,7 @@ class _Family:
         return "neither title nor image"
       if self._pictured & {hash((product, t)) for t in (title, "")}:
         return _SAME
-    # A row of its own is no repetition of another whose title is different.
+    # A product's row does not repeat another one with a different title.
     own = () if item.is_variant else (title,)
     new = []
     for image in item.images or [""]:

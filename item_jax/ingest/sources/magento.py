@@ -29,7 +29,7 @@ _MARKS = {
   "store_view_code",
   "configurable_variations",
 }
-_ROOT = "Default Category"  # of every shop's menu; says nothing of a product
+_ROOT = "Default Category"  # the root of every menu; not about the product
 _MEDIA = re.compile(r"^/?(pub/)?media/catalog/product(?=/)")
 _VARIANT = re.compile(r"(?:^|[|,])\s*sku=([^,|]+)")
 
@@ -59,7 +59,7 @@ def _read_row(row, cells, categories):
 
 
 def _images(cells):
-  """The gallery with the main image first; or what stands for that."""
+  """Lists the gallery with the main image, or its substitute, first."""
   main = next(
     filter(
       None,
@@ -72,7 +72,7 @@ def _images(cells):
 
 
 def _named(image):
-  """The image below the media folder; "" for Magento's word for none."""
+  """Returns the path below the media folder; "" for Magento's "none"."""
   if "://" in image:
     return image
   image = _MEDIA.sub("", image).lstrip("/")
@@ -80,11 +80,11 @@ def _named(image):
 
 
 def _split_paths(cells, separator):
-  """The paths of a cell, without the root of all categories.
+  """Splits a cell into paths, without the root of all categories.
 
-  Magento joins paths with a bare comma and leaves commas of names as they
-  are; people also write a blank after it. So a part after a comma and a blank
-  is a path if it begins with the first one's root, else the rest of a name.
+  Magento joins paths with a comma and does not escape commas in names; people
+  also write a blank after the comma. So a part after a comma and a blank is a
+  path if it begins with the first path's root, else the rest of a name.
   """
   between = ",|".replace(separator, "")
   first, *others = re.split(f"[{between}]", cells.text("categories"))

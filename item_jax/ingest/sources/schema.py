@@ -1,4 +1,4 @@
-"""Reads products as schema.org describes them: JSON-LD, whole or a line each.
+"""Reads schema.org's products: JSON-LD, as one value or one a line.
 
 A ProductGroup holds its variants in `hasVariant`, or they name it in
 `isVariantOf` or `inProductGroupWithID`.
@@ -13,7 +13,7 @@ from item_jax.ingest.sources.cells import plain, split_list, text
 from item_jax.ingest.sources.items import Item, Merged
 from item_jax.ingest.sources.source import Source
 
-MAX_BYTES = 256_000_000  # of a JSON file, which is read whole
+MAX_BYTES = 256_000_000  # of a JSON file, which is read into memory
 _FIELDS = {
   field: (field,)
   for field in (
@@ -53,7 +53,7 @@ def _read_row(row, cells, categories):
 
 
 def _read_node(row, node, categories, depth):
-  """Items of an object, or of those within it."""
+  """Yields the items of an object, or of the objects inside it."""
   kinds = {re.split("[/:]", kind)[-1] for kind in _texts(node.get("@type"))}
   if "ProductGroup" in kinds:
     yield from _read_group(row, node, categories)
@@ -69,8 +69,8 @@ def _read_node(row, node, categories, depth):
     if not inner or not depth:
       kind = ", ".join(sorted(kinds)) or "no @type"
       yield Merged(row, f"no product: {kind}")
-    for within in inner if depth else ():
-      yield from _read_node(row, within, categories, depth - 1)
+    for child in inner if depth else ():
+      yield from _read_node(row, child, categories, depth - 1)
 
 
 def _read_group(row, node, categories):
@@ -78,7 +78,7 @@ def _read_group(row, node, categories):
   own = _item(row, node, categories, "")
   variants = [v for v in _list(node.get("hasVariant")) if isinstance(v, dict)]
   if own.title or own.images or not variants:
-    # A variant may name it by another of its ids, as {"@id": "#coat"}.
+    # A variant may refer to it by another of its ids, as {"@id": "#coat"}.
     names = [name for field in _GROUP_IDS for name in _texts(node.get(field))]
     also = [name for name in dict.fromkeys(names) if name != group]
     yield own._replace(listing_id=group, product_id=group, also=also)
@@ -101,7 +101,7 @@ def _item(row, node, categories, group):
 
 
 def _named(value, ids):
-  """What an object, or the first of several, is called; or a text itself."""
+  """Returns the id of an object, or of the first of several; or a text."""
   for entry in _list(value):
     if not isinstance(entry, dict):
       return text(entry)
@@ -112,7 +112,7 @@ def _named(value, ids):
 
 
 def _texts(value) -> list[str]:
-  """The texts of a value, a list, or of objects that hold one."""
+  """Returns the texts of a value, of a list, or of objects with a text."""
   found = []
   for entry in _list(value):
     if isinstance(entry, dict):
@@ -124,7 +124,7 @@ def _texts(value) -> list[str]:
 
 
 def _address(image):
-  """The address of an image, or of an ImageObject."""
+  """Returns the address of an image, or of an ImageObject."""
   if isinstance(image, dict):
     fields = ("contentUrl", "url", "@id")
     image = next(filter(None, map(image.get, fields)), None)
@@ -149,18 +149,18 @@ SOURCE = Source(
 
 
 def read_json(file: BinaryIO, name: str) -> tuple[list[str], list[dict | str]]:
-  """Reads a JSON file whole: an array of objects, or one, maybe an @graph.
+  """Reads a JSON file: an array of objects, or one object, maybe an @graph.
 
   Args:
-    file: what it is read from.
-    name: what errors call it.
+    file: the open file.
+    name: its name in errors.
 
   Returns:
-    The names of all columns in their order, and a row for each object: it, or
-    why it is none.
+    The names of all columns in their order, and a row for each entry: the
+    object, or the reason why it is none.
 
   Raises:
-    UserError: too large, no JSON, or neither object nor array.
+    UserError: it is too large, no JSON, or neither object nor array.
   """
   data = file.read(MAX_BYTES + 1)
   if len(data) > MAX_BYTES:

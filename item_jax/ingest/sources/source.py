@@ -1,4 +1,4 @@
-"""Says what a reader of one shop's export consists of."""
+"""Defines what the reader of a shop system's export consists of."""
 
 import re
 from collections import Counter
@@ -12,30 +12,30 @@ from item_jax.ingest.sources.items import Item, Merged
 
 @dataclass(frozen=True)
 class Cells:
-  """The cells of a row by field, whatever their columns are called.
+  """Gives the cells of a row by field, whatever their columns are called.
 
-  A field without a column, and a word for a missing value, is None or "".
+  A field without a column, or with a word for a missing value, is None or "".
   Errors (ValueError) name the column.
   """
 
   row: Mapping[str, Any]
-  places: Mapping[str, str]  # {field: column}
-  missing: Container[str]  # words in small letters
+  columns: Mapping[str, str]  # {field: column}
+  missing: Container[str]  # words in lower case
   notes: Counter
 
   def value(self, field: str) -> Any:
     """Returns a cell as it is."""
-    column = self.places.get(field)
+    column = self.columns.get(field, "")
     value = self.row.get(column)
     if isinstance(value, str) and value.strip().lower() in self.missing:
       if value.strip():
-        said = f"cells of {column} say {value.strip()!r}: read as missing"
-        self.notes[said] += 1
+        note = f"cells of {column} hold {value.strip()!r}: read as missing"
+        self.notes[note] += 1
       return None
     return value
 
   def text(self, field: str) -> str:
-    """Returns a cell's text; of a list the first."""
+    """Returns a cell's text; for a list, its first entry."""
     value = self.value(field)
     if isinstance(value, list):
       value = value[0] if value else None
@@ -49,32 +49,32 @@ class Cells:
     try:
       return function(*values)
     except ValueError as error:
-      raise ValueError(f"{self.places[field]} {error}") from None
+      raise ValueError(f"{self.columns[field]} {error}") from None
 
 
 @dataclass(frozen=True)
 class Source:
-  """A shop system's export: how it is known, and how a row of it is read."""
+  """A shop system's export: how it is detected, and how its rows are read."""
 
   name: str  # what --source takes
   called: str  # for people
-  fields: dict[str, tuple[str, ...]]  # of each its columns, the first there is
-  needs: tuple[tuple[str, ...], ...]  # fields, of each group one must be there
-  detects: Callable[[set[str]], bool]  # from the columns, as they are written
+  fields: Mapping[str, tuple[str, ...]]  # {field: columns, best first}
+  needs: tuple[tuple[str, ...], ...]  # groups of fields, one of each needed
+  detects: Callable[[set[str]], bool]  # by the columns as they are written
   read_row: Callable[[int, Cells, Categories], Iterable[Item | Merged]]
   separator: str = ">"  # of a category's levels
   # Whether all rows of a product have one listing_id: see items.list_products.
   one_count: bool = False
 
-  def places(
+  def columns(
     self, names: Sequence[str], *, whole: bool = True
   ) -> dict[str, str]:
-    """Returns {field: the file's column} of the fields that are there.
+    """Finds {field: the file's column} of the fields that are there.
 
     Args:
       names: the file's columns.
-      whole: whether these are all; of lines of JSON only the first are known,
-        so that each field may come later, by its first name.
+      whole: whether these are all; of lines of JSON only the first are known:
+        a field that is not among them may follow, by its first name.
     """
     there = {spell(name): name for name in reversed(names)}
     found = {}
@@ -88,6 +88,6 @@ class Source:
 
 
 def spell(name: str) -> str:
-  """Returns a column's name as it is compared: "g:Image Link" as image_link."""
+  """Normalizes a column's name for comparison: "g:Image Link" is image_link."""
   name = name.strip().lower().removeprefix("g:")
   return re.sub(r"[\s_]+", "_", name)

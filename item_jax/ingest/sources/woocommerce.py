@@ -1,7 +1,7 @@
 """Reads WooCommerce's product export (CSV) in English.
 
 A row is a product or a variation of one, named in `Parent` by its SKU or as
-`id:<ID>`; a cell of images or categories holds several, a comma of a name is
+`id:<ID>`; a cell of images or categories holds several, a comma in a name is
 written "\\,".
 """
 
@@ -51,13 +51,13 @@ def _read_row(row, cells, categories):
     plain(_unguarded(cells.text("name"))),
     categories.choose(cells.entries("categories")),
     is_variant="variation" in types and bool(parent),
-    # Variations may name it by its number although it has a SKU.
+    # Variations may refer to it by its number although it has a SKU.
     also=[by_number] if "variable" in types and by_number != own else [],
   )
 
 
 def _unguarded(value):
-  """The text without the quote that keeps spreadsheets from calculating."""
+  """Removes the quote that keeps spreadsheets from calculating."""
   return value[1:] if value[:2] in ("'=", "'+", "'-", "'@") else value
 
 
