@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -192,11 +193,12 @@ def test_an_interrupted_export_goes_on(
   assert not set(kept) & set(saved)  # the first three were not made again
 
 
-def test_a_finished_export_is_left_alone(workdir, tiny_data, exported, capsys):
+def test_a_finished_export_is_left_alone(workdir, tiny_data, exported, caplog):
+  caplog.set_level(logging.INFO)
   out, _ = exported
   before = (out / "embeddings.npy").stat().st_mtime_ns
   export(workdir, tiny_data, out)
-  assert "nothing to do" in capsys.readouterr().out
+  assert "nothing to do" in caplog.text
   assert (out / "embeddings.npy").stat().st_mtime_ns == before
   with pytest.raises(UserError, match="modality"):
     export(workdir, tiny_data, out, modality="image")
@@ -299,7 +301,7 @@ def test_a_missing_checkpoint_is_named(workdir, tmp_path):
     item_jax.load(tmp_path)
 
 
-def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
+def test_what_is_missing_is_counted(workdir, tiny_data, tmp_path, caplog):
   from item_jax.ingest.prepare import prepare
 
   rows = [
@@ -318,8 +320,9 @@ def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
     overwrite=False,
     workers=1,
   )
+  caplog.set_level(logging.INFO)
   rows_ND = export(workdir, tmp_path / "data", tmp_path / "e", modality="image")
-  assert "1 of 1 rows have no image" in capsys.readouterr().out
+  assert "1 of 1 rows have no image" in caplog.text
   assert np.isfinite(rows_ND).all()
   meta = json.loads((tmp_path / "e" / "meta.json").read_text())
   assert meta["rows_without_this_side"] == 1
@@ -328,14 +331,16 @@ def test_missing_sides_are_counted(workdir, tiny_data, tmp_path, capsys):
   assert (item["has_image"], item["has_title"]) == ("0", "1")
 
 
-def test_a_run_that_was_trained_with_cudnn_is_read_here_too(workdir, capsys):
+def test_a_run_that_was_trained_with_cudnn_is_read_here_too(workdir, caplog):
+  caplog.set_level(logging.INFO)
   found = restore(workdir)
   run = found.run._replace(attention="cudnn")
   moved = Embedder(run, found.params, step=found.step, dtype="bfloat16")
-  assert "attention: xla (it was cudnn; cpu" in capsys.readouterr().out
+  assert "attention: xla (it was cudnn; cpu" in caplog.text
+  caplog.clear()
   here = item_jax.load(workdir, dtype="bfloat16")
   assert here.dtype == "bfloat16"
-  assert not capsys.readouterr().out
+  assert "attention" not in caplog.text
   titles = ["red mug", None]
   np.testing.assert_array_equal(
     moved.embed(titles=titles), here.embed(titles=titles)

@@ -65,9 +65,9 @@ def read(
   "test[17]" and has nothing; one whose image is broken has no image. They are
   counted and named in the log.
   """
-  categories: list[str] = []
-  items, found = Items([], [], categories), tuple([] for _ in values)
-  source, unreadable = dataset.source(split), []
+  ids, products, categories, unreadable = [], [], [], []
+  found = tuple([] for _ in values)
+  source = dataset.source(split)
   for number in range(len(source)):
     try:
       record = source[number]
@@ -79,8 +79,8 @@ def read(
     except BadImage:
       made = [value(record._replace(image=b"")) for value in values]
       unreadable.append(record.listing_id)
-    items.ids.append(record.listing_id)
-    items.products.append(record.product_id)
+    ids.append(record.listing_id)
+    products.append(record.product_id)
     categories.append(record.category)
     for held, one in zip(found, made, strict=True):
       held.append(one)
@@ -89,7 +89,7 @@ def read(
       f"split {split!r}: {len(unreadable)} of {len(source)} listings, or their"
       f" images, cannot be read: {listed(unreadable)}"
     )
-  return items, found
+  return Items(ids, products, categories), found
 
 
 def title(record: Record) -> str:

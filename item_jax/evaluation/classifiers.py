@@ -5,7 +5,7 @@ Both learn from the training rows only; validation picks their one setting.
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -133,7 +133,8 @@ def logistic(
   val_MD = centred(val.vectors_ND) / scale
   turn_DP = _leading(train_ND)
   train_NP, val_MP = train_ND @ turn_DP, val_MD @ turn_DP
-  best, best_score = None, -1.0
+  best: Any = None
+  best_score = -1.0
   for strength in sorted(choices):
     model = _model(strength)
     _fit(model, train_NP, train_N)
@@ -187,7 +188,7 @@ def _leading(train_ND) -> np.ndarray:
   _, _, turn_PD = randomized_svd(
     train_ND,
     min(_DIRECTIONS, *train_ND.shape),
-    n_iter=2,  # pyright: ignore[reportArgumentType]  # untyped: "auto" is one
+    n_iter=2,  # pyright: ignore[reportArgumentType] - "auto" or a number
     random_state=0,
   )
   return turn_PD.T.astype(np.float32)

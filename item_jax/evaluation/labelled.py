@@ -1,6 +1,7 @@
 """Holds vectors with their categories and products, and selects from them."""
 
 import zlib
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,12 @@ class Rows(NamedTuple):
   products: list[str]  # "" is a product of its own
 
 
-def make_rows(vectors_ND, categories, ids=None, products=None) -> Rows:
+def make_rows(
+  vectors_ND: np.ndarray,
+  categories: Sequence[str],
+  ids: Sequence[str] | None = None,
+  products: Sequence[str] | None = None,
+) -> Rows:
   """Makes Rows; ids and products that are not given are made up in order."""
   size = len(categories)
   rows = Rows(
@@ -34,7 +40,7 @@ def make_rows(vectors_ND, categories, ids=None, products=None) -> Rows:
   return rows
 
 
-def of_category(rows: Rows, known=None) -> Rows:
+def of_category(rows: Rows, known: Collection[str] | None = None) -> Rows:
   """Selects the rows that have a category (one of `known`, if given)."""
   return _take(
     rows,

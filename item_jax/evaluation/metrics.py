@@ -151,12 +151,12 @@ def _resample(values, product_Q, resamples, seed):
   products = len(count_P)
   random = np.random.default_rng(seed)
   means = []
-  at_once = max(1, 2**21 // products)  # 16 MB of draws
+  at_once = max(1, 2**21 // products)  # 16 MB of counts
   for first in range(0, resamples, at_once):
     lines = min(at_once, resamples - first)
-    drawn_RP = random.integers(products, size=(lines, products))
-    drawn_RP += products * np.arange(lines)[:, None]
-    times_RP = np.bincount(drawn_RP.ravel(), minlength=lines * products)
-    times_RP = times_RP.reshape(lines, products).astype(float)
+    times_RP = np.empty((lines, products))
+    for times_P in times_RP:
+      drawn = random.integers(products, size=products)
+      times_P[:] = np.bincount(drawn, minlength=products)
     means.append(times_RP @ total_PM / (times_RP @ count_P)[:, None])
   return np.concatenate(means)

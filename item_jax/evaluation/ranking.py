@@ -50,7 +50,7 @@ def in_id_order(
   Walking the index in this order makes "ties by id" mean "the first stays".
   """
   rows = range(len(ids)) if index is None else index.tolist()
-  index = np.array(sorted(rows, key=lambda row: ids[row]), np.int64)
+  index = np.array(sorted(rows, key=ids.__getitem__), np.int64)
   position_N = np.full(len(ids), -1)
   position_N[index] = np.arange(len(index))
   return index, position_N
@@ -111,15 +111,18 @@ def _merge(best_QK, score_QI, first):
   """
   queries, k = best_QK.shape
   lowest_Q = unpack(best_QK.min(axis=1))[1]
-  hit_QI = score_QI > lowest_Q[:, None]
-  if np.count_nonzero(hit_QI) > hit_QI.size // 8:
+  least_Q = np.nextafter(lowest_Q, np.float32(np.inf))
+  if np.isneginf(lowest_Q).any():  # the first tile
+    least_Q = np.maximum(least_Q, _lower_bound(score_QI, k))
+  hit_QI = score_QI >= least_Q[:, None]
+  if np.count_nonzero(hit_QI) > hit_QI.size // 8:  # better ones come late
     hit_QI &= score_QI >= _lower_bound(score_QI, k)[:, None]
   hits = np.flatnonzero(hit_QI)
   query_P, column_P = np.divmod(hits, score_QI.shape[1])
   count_Q = np.bincount(query_P, minlength=queries)
   slot_P = np.arange(len(hits)) - (np.cumsum(count_Q) - count_Q)[query_P]
   key_QI = np.full((queries, count_Q.max(initial=0)), EMPTY)
-  key_QI[query_P, slot_P] = pack(score_QI[query_P, column_P], first + column_P)
+  key_QI[query_P, slot_P] = pack(score_QI.ravel()[hits], first + column_P)
   both = np.concatenate([best_QK, key_QI], axis=1)
   return np.partition(both, -k, axis=1)[:, -k:]
 
@@ -138,7 +141,7 @@ def _lower_bound(score_QI, k):
   return np.partition(grouped.max(axis=1), -k, axis=1)[:, -k]
 
 
-def pack(score, position):
+def pack(score: np.ndarray, position: np.ndarray) -> np.ndarray:
   """One int64 that sorts by score, and the smaller position above at a tie.
 
   The bits of a float32 sort as an int32 once those of negative numbers are
@@ -149,7 +152,7 @@ def pack(score, position):
   return (bits.astype(np.int64) << 32) | (_LOW - position)
 
 
-def unpack(key):
+def unpack(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Keys -> positions (-1 where empty) and scores (-inf where empty)."""
   bits = (key >> 32).astype(np.int32)
   bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

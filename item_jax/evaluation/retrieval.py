@@ -2,7 +2,6 @@
 
 import csv
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +95,8 @@ class Scores(Result):
   def write_per_query(self, path: str | Path) -> None:
     """Writes a CSV, a line for each query: its measures and nearest ids."""
     items = self.items
-    assert items is not None  # they were scored
+    if items is None:
+      raise ValueError("these scores do not know their items")
     names = ["id", "product", "category", "relevant", *self.values]
     names += [f"top_{rank}" for rank in range(1, LISTED + 1)]
     with open(path, "w", encoding="utf-8", newline="") as file:
@@ -179,7 +179,8 @@ def score_found(
   """
   depths = _depths(k)
   rows_Q, index = items.rows("query"), items.rows("index")
-  relevant_Q = _count_relevant(items, rows_Q, index)
+  number_N = _numbers(items.products)
+  relevant_Q = _count_relevant(items, number_N, rows_Q, index)
   scored_Q = relevant_Q > 0
   if not scored_Q.any():
     raise UserError(
@@ -188,7 +189,6 @@ def score_found(
     )
   rows_Q, relevant_Q = rows_Q[scored_Q], relevant_Q[scored_Q]
   nearest_QK = found.rows_QK[scored_Q]
-  number_N = _numbers(items.products)
   hits_QK = number_N[nearest_QK] == number_N[rows_Q][:, None]
   hits_QK &= nearest_QK >= 0
   values = metrics.measure(hits_QK, relevant_Q, depths)
@@ -223,17 +223,14 @@ def _depths(k: int | Sequence[int]) -> list[int]:
   return sorted(set(depths))
 
 
-def _count_relevant(items, rows_Q, index):
+def _count_relevant(items, number_N, rows_Q, index):
   """|R| of each query: the index's rows of its product, but itself."""
-  held = Counter(items.products[row] for row in index.tolist())
-  held[""] = 0  # of no product: nothing is known to be the same
-  inside = set(index.tolist())
-  return np.array(
-    [
-      max(0, held[items.products[row]] - (row in inside))
-      for row in rows_Q.tolist()
-    ]
-  )
+  held = np.bincount(number_N[index], minlength=len(number_N))
+  inside_N = np.zeros(len(number_N), int)
+  inside_N[index] = 1
+  # Of no product: nothing is known to be the same.
+  known_N = np.array([bool(product) for product in items.products])
+  return known_N[rows_Q] * (held[number_N[rows_Q]] - inside_N[rows_Q])
 
 
 def _numbers(names):

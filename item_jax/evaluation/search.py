@@ -10,6 +10,7 @@ query, that query is scored exactly against the whole index.
 """
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -32,7 +33,8 @@ from item_jax.evaluation.vectors import lengths
 GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
 _CACHED_VALUES = 2**26  # of an index whose unit rows are kept: 0.25 GB
-_MAX_THREADS = 16  # each holds a tile of scores
+_SCORES = 2**23  # that all threads hold: 32 MB
+_MAX_THREADS = 16
 _LEAST_QUERIES = 64  # of a thread
 
 
@@ -42,7 +44,7 @@ class Problem(NamedTuple):
   vectors_ND: np.ndarray
   scale_N: np.ndarray  # 1 / length
   rows_Q: np.ndarray  # row numbers of the queries
-  index_I: np.ndarray  # row numbers searched, by ascending id: "positions"
+  index_I: np.ndarray  # row numbers searched, by ascending id: I "positions"
   own_Q: np.ndarray  # the position each query must not find (itself), or -1
 
 
@@ -73,9 +75,9 @@ def search(
     k: how many to find.
     queries: row numbers of the queries; None takes every row.
     index: row numbers of the rows searched; None takes every row.
-    tile: queries and rows that a thread takes at a time, at most. It never
-      changes the result, and bounds the memory whatever N is: about 25 MB a
-      thread for 1,024 and 768 values.
+    tile: queries that a thread takes at a time, at most, and in proportion
+      rows. It never changes the result, and bounds the memory whatever N is:
+      to about 0.2 GB for 1,024 and 768 values.
     candidates: computes the float32 products; numpy by default. It never
       changes the result either.
     steps: how many rounding errors of float32 a step of these products may
@@ -103,7 +105,7 @@ def search(
       )
     return positions_QK, scores_QK
 
-  threads = min(_MAX_THREADS, _cores())
+  threads = _threads()
   size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))
   parts = [slice(i, i + size) for i in range(0, len(queries), size)]
   # A thread for each part: threads that share a product wait for each other.
@@ -115,11 +117,11 @@ def search(
   return neighbours(found, index, k)
 
 
-def _cores() -> int:
-  """How many cores this process may use."""
+def _threads() -> int:
+  """A thread for each core that this process may use."""
   if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+    return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+  return min(_MAX_THREADS, os.cpu_count() or 1)
 
 
 def part_of(problem: Problem, rows: slice) -> Problem:
@@ -148,6 +150,9 @@ def _rank_exactly(problem: Problem, queries, *, k, tile):
 def _candidates(problem: Problem, *, kept: int, tile: int):
   """Finds candidates by numpy."""
   size = len(problem.index_I)
+  # The wider, the fewer times the best ones are merged.
+  width = min(16 * tile, max(tile, _SCORES // (_threads() * tile)))
+  held = threading.local()
   cached_ID = None
   if size * problem.vectors_ND.shape[1] <= _CACHED_VALUES:
     cached_ID = unit(problem, problem.index_I)
@@ -155,17 +160,20 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
   def find(rows: slice):
     part = part_of(problem, rows)
     query_QD = unit(problem, part.rows_Q)
-    # Reused: fresh pages cost more than what is put in them.
-    scores_QI = np.empty((len(query_QD), min(tile, size)), np.float32)
+    # Reused by a thread: fresh pages cost more than what is put in them.
+    if not hasattr(held, "scores"):
+      held.scores = np.empty(tile * min(width, size), np.float32)
 
     def score(first, last):
       if cached_ID is None:
         item_ID = unit(problem, problem.index_I[first:last])
       else:
         item_ID = cached_ID[first:last]
-      return np.matmul(query_QD, item_ID.T, out=scores_QI[:, : last - first])
+      shape = len(query_QD), last - first
+      out_QI = held.scores[: shape[0] * shape[1]].reshape(shape)
+      return np.matmul(query_QD, item_ID.T, out=out_QI)
 
-    return rank(score, size, part.own_Q, k=kept, tile=tile)
+    return rank(score, size, part.own_Q, k=kept, tile=width)
 
   return find
 
@@ -207,7 +215,9 @@ def _settle(
   return positions_QK, scores_QK, settled_Q
 
 
-def rounded(sums, factor, other_factor):
+def rounded(
+  sums: np.ndarray, factor: np.ndarray, other_factor: np.ndarray
+) -> np.ndarray:
   """Exact sums of products of grid values -> cosines in float32.
 
   Adding zero turns -0.0 into 0.0, which must tie.

@@ -188,8 +188,8 @@ def make_questions(items: Items, pairs: Sequence[Pair]) -> list[Question]:
   none = np.array([], int)
   questions = []
   for pair in pairs:
-    both = pair.product, pair.variant
-    for one, variant in (both, both[::-1]):
+    a, b = pair.product, pair.variant
+    for one, variant in ((a, b), (b, a)):
       own, other = rows.get(one, none), rows.get(variant, none)
       if len(own) > 1 and len(other):
         questions += [

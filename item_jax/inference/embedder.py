@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import logging
+import os
 from typing import Any
 
 import jax
@@ -38,7 +39,9 @@ def keep_modality(batch: Batch, modality: str) -> Batch:
   return batch
 
 
-def embed_unit(task: tasks.Task, params, batch: Batch, *, modality: str):
+def embed_unit(
+  task: tasks.Task, params: Any, batch: Batch, *, modality: str
+) -> jax.Array:
   """Embeds a batch, float32 [B,D], rows of unit length; to be jitted."""
   g_BD = task.embed(params, keep_modality(batch, modality))
   norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
@@ -60,7 +63,7 @@ class Embedder:
   categories: what `predict` tells apart, in its order; () without categories.
   """
 
-  def __init__(self, run: RunRecord, params, *, step: int, dtype: str):
+  def __init__(self, run: RunRecord, params: Any, *, step: int, dtype: str):
     self.run = run
     self.step = step
     self.dtype = dtype
@@ -100,7 +103,7 @@ class Embedder:
     self._run_batch = run_batch
     self._predict_batch = predict_batch
 
-  def embed_batch(self, batch: Batch, *, modality: str = "both"):
+  def embed_batch(self, batch: Batch, *, modality: str = "both") -> np.ndarray:
     """Embeds a Batch of numpy, float32 [B,D]; B divisible by the devices."""
     placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
     return np.asarray(self._run_batch(self._params, placed, modality))
@@ -239,7 +242,10 @@ class Embedder:
 
 
 def load(
-  workdir, *, step: int | None = None, dtype: str = "float32"
+  workdir: str | os.PathLike,
+  *,
+  step: int | None = None,
+  dtype: str = "float32",
 ) -> Embedder:
   """Opens a trained model.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,11 +32,11 @@ SHARD_ROWS = 8_192
 
 
 def export(
-  workdir,
+  workdir: str | os.PathLike,
   *,
-  data,
+  data: str | os.PathLike | Dataset,
   split: str,
-  out,
+  out: str | os.PathLike,
   modality: str = "both",
   step: int | None = None,
   batch_size: int = 256,
@@ -163,7 +164,9 @@ def _write_shards(
     export_shards.save(out, plan, number, *part)
 
 
-def check_data(run: RunRecord, dataset: Dataset, workdir) -> None:
+def check_data(
+  run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
+) -> None:
   """Raises UserError where data were not prepared as the run's were."""
   for name, ours, theirs in (
     ("tokenizer", run.tokenizer.fingerprint, dataset.catalogue["tokenizer"]),

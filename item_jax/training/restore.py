@@ -1,6 +1,7 @@
 """Restores the parameters of a run from its workdir, with its task."""
 
 import functools
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Restored(NamedTuple):
   step: int
 
 
-def restore(workdir: Path, *, step: int | None = None) -> Restored:
+def restore(workdir: str | os.PathLike, *, step: int | None = None) -> Restored:
   """Restores a step of a run.
 
   Args:
