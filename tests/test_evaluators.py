@@ -115,7 +115,9 @@ def test_a_best_that_no_evaluator_measures_is_refused_as_soon_as_known(write):
     "def g(params, setup, should_stop): return {'b': 1}\n"
     "g.names = lambda task: ['b']\n",
   )
-  with pytest.raises(UserError, match=r"best='a'.* evaluators mine:g measure b"):
+  with pytest.raises(
+    UserError, match=r"best='a'.* evaluators mine:g measure b"
+  ):
     check_evaluators(config_of("mine:g", best="a"), TASK)
   check_evaluators(config_of("mine:g", "retrieval"), TASK)
   check_evaluators(config_of("mine:g", "mine:f", best="a"), TASK)  # it may
