@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from item_jax.config import Config
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 from item_jax.models.base import Network
 from item_jax.objectives import category, chance
@@ -154,7 +154,7 @@ def test_what_prepare_counted_is_taken_and_no_record_is_read(
   tiny_data, tmp_path
 ):
   data = shutil.copytree(tiny_data, tmp_path / "data")
-  store = open_store(data)
+  store = open_dataset(data)
   times = Counter(record.category for record in store.source("train"))
   for shard in data.glob("*train*"):
     shard.write_bytes(bytes(shard.stat().st_size))
@@ -165,7 +165,7 @@ def test_what_prepare_counted_is_taken_and_no_record_is_read(
 
 
 def test_data_prepared_before_there_were_counts_are_counted(tiny_data):
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   names = find_categories(store, "train")
   floor = class_chance(store, names)
   del store.catalogue["categories"]["rows"]

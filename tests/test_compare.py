@@ -19,7 +19,7 @@ from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request
 from item_jax.comparison.score import Category
 from item_jax.config import RENAMED
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
@@ -86,7 +86,7 @@ class Fake:
       score.score_request(Path(words[1]), self.probe)
     elif words[0] == "baseline":
       folder, kind, data, *splits = words[1:]
-      baselines.score_baseline(Path(folder), kind, open_store(data), splits)
+      baselines.score_baseline(Path(folder), kind, open_dataset(data), splits)
     elif words[0] == "fuse":
       at = words.index("--tune") + 1 if "--tune" in words else 0
       fuse(
@@ -130,7 +130,7 @@ class Fake:
     )
     names = "id,product,category,title,has_image,has_title"
     lines, vectors = [names], []
-    for record in open_store(given["data"]).source(given["split"]):
+    for record in open_dataset(given["data"]).source(given["split"]):
       seed = int.from_bytes(hashlib.sha256(record.product_id.encode()).digest())
       centre = np.random.default_rng(seed).standard_normal(8)
       vectors.append(centre + noise * random.standard_normal(8))

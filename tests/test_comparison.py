@@ -562,7 +562,7 @@ def test_a_commands_log_has_what_scoring_logs(tmp_path, monkeypatch, capsys):
     raise UserError("no rows")
 
   monkeypatch.setattr(baselines, "score_baseline", score_baseline)
-  monkeypatch.setattr("item_jax.data.records.open_store", lambda path: None)
+  monkeypatch.setattr("item_jax.data.records.open_dataset", lambda path: None)
   assert child.run(["baseline", "FOLDER", "tfidf", "DATA", "test"]) == 2
   lines = ["baseline FOLDER", "3 images cannot be read", "error: no rows", ""]
   assert capsys.readouterr().out.split("\n") == lines

@@ -16,7 +16,7 @@ from PIL import Image
 import item_jax
 from item_jax import files
 from item_jax.config import Config
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
@@ -53,7 +53,7 @@ def test_layout(exported, tiny_data):
     "items.csv",
     "meta.json",
   ]
-  records = list(open_store(tiny_data).source("test"))
+  records = list(open_dataset(tiny_data).source("test"))
   assert rows_ND.dtype == np.float32
   assert rows_ND.shape == (len(records), 32)
   np.testing.assert_allclose(np.linalg.norm(rows_ND, axis=1), 1, atol=1e-6)
@@ -78,7 +78,7 @@ def test_batch_size_does_not_matter(
 
 
 def test_each_side_by_itself(workdir, tiny_data, tmp_path, exported):
-  records = list(open_store(tiny_data).source("test"))
+  records = list(open_dataset(tiny_data).source("test"))
   embedder = item_jax.load(workdir)
   image = export(workdir, tiny_data, tmp_path / "i", modality="image")
   title = export(workdir, tiny_data, tmp_path / "t", modality="title")
@@ -91,7 +91,7 @@ def test_each_side_by_itself(workdir, tiny_data, tmp_path, exported):
 
 def test_the_python_door_equals_the_export(workdir, tiny_data, exported):
   catalogue = tiny_data.parent / "catalogue"
-  records = list(open_store(tiny_data).source("test"))
+  records = list(open_dataset(tiny_data).source("test"))
   with (catalogue / "products.csv").open(newline="") as file:
     photo = {
       row["listing_id"]: catalogue / row["image"]

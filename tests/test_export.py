@@ -19,14 +19,14 @@ import warm
 from shop import contents
 
 from item_jax import tasks
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.files import CorruptError, read_checksummed, write_manifest
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import load
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.run import read_run, write_run
 
@@ -40,7 +40,7 @@ def workdir(tiny_data, tmp_path_factory) -> Path:
   write_run(
     folder,
     tiny_run.get_config(),
-    open_store(tiny_data),
+    open_dataset(tiny_data),
     load_tokenizer(tiny_data),
     attention="xla",
     chance_levels={},
@@ -182,8 +182,8 @@ def damaged(tiny_data, tmp_path_factory) -> Path:
   """A copy with zeros over a record and with a photo cut short."""
   folder = tmp_path_factory.mktemp("damaged") / "data"
   shutil.copytree(tiny_data, folder)
-  good = open_store(tiny_data)
-  writer = StoreWriter(folder)
+  good = open_dataset(tiny_data)
+  writer = DatasetWriter(folder)
   for split in good.sizes:
     for row, record in enumerate(good.source(split)):
       if split == "train" and row == BROKEN:
@@ -207,7 +207,7 @@ def test_rows_that_cannot_be_read_stay(
   export_lib.export(workdir, data=tiny_data, split="train", out=good)
   caplog.set_level(logging.INFO)
   export_lib.export(workdir, data=damaged, split="train", out=bad)
-  broken = open_store(tiny_data).source("train")[BROKEN].listing_id
+  broken = open_dataset(tiny_data).source("train")[BROKEN].listing_id
   assert f"row {UNREADABLE} (train[{UNREADABLE}])" in caplog.text
   assert f"row {BROKEN} ({broken})" in caplog.text
   meta = read_checksummed(bad / "meta.json")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from item_jax import tasks
 from item_jax.data.images import store_jpeg
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.inference.embedder import Embedder
@@ -47,7 +47,7 @@ def embedder(tiny_data, tmp_path_factory):
   config = tiny_run.get_config("category")
   config.data.path = str(tiny_data)
   tokenizer = load_tokenizer(tiny_data / "tokenizer.json")
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   write_run(
     folder,
     config,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from item_jax.__main__ import main
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.training.checkpoint_dir import Steps
 
 KEPT = Path(__file__).parent / "kept" / "version_0_1.tar.gz"
@@ -38,7 +38,7 @@ def rows(workdir: Path) -> dict:
 
 def test_the_data_set_is_whole(kept):
   assert main(["verify", "data", "--records"]) == 0
-  store = open_store(kept / "data")
+  store = open_dataset(kept / "data")
   assert sum(store.sizes.values()) == sum(
     len(list(store.source(split))) for split in store.sizes
   )

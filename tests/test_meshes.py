@@ -12,7 +12,7 @@ import shell
 import warm
 
 from item_jax.data import pipeline
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.training import sharding
 
@@ -111,7 +111,7 @@ class Counted:
 @pytest.fixture
 def read_by(tiny_data, monkeypatch):
   """rows of a batch -> numbers of the records that three batches read."""
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
 
   def read(rows: slice) -> list[int]:

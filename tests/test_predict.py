@@ -12,7 +12,7 @@ from lost_records import lose
 
 import item_jax
 from item_jax.__main__ import main
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.labels import score_labels
@@ -41,7 +41,7 @@ def embedder(workdir):
 
 @pytest.fixture(scope="module")
 def records(tiny_data):
-  return list(open_store(tiny_data).source("test"))
+  return list(open_dataset(tiny_data).source("test"))
 
 
 def photos(tiny_data, records):
@@ -114,7 +114,7 @@ def test_a_record_that_is_lost_costs_its_line(
 
 def test_it_learnt_something(embedder, tiny_data):
   """Of what it was trained on, it knows more than the largest category."""
-  found = predict.predict(embedder, open_store(tiny_data), "train", top=99)
+  found = predict.predict(embedder, open_dataset(tiny_data), "train", top=99)
   largest = max(map(found.true.count, set(found.true)))
   assert found.scored.correct_Q.sum() > largest
   np.testing.assert_allclose(found.probability_NK.sum(axis=1), 1, atol=1e-5)
@@ -191,7 +191,7 @@ def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
   write_run(
     tmp_path,
     config,
-    open_store(tiny_data),
+    open_dataset(tiny_data),
     load_tokenizer(tiny_data / "tokenizer.json"),
     attention="xla",
     chance_levels={},

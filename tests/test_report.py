@@ -16,7 +16,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import baselines
 from item_jax.evaluation.report import report
 from item_jax.files import write_manifest
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 
 COUNT = 24  # eight products of three listings; the first has lost its photo
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory):
 
 
 def store(folder, listings):
-  writer = StoreWriter(folder)
+  writer = DatasetWriter(folder)
   for row in listings:
     writer.add("test", row)
   (folder / records.CATALOGUE).write_text(

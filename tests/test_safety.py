@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from item_jax.data.records import Record, open_store
+from item_jax.data.records import Record, open_dataset
 from item_jax.evaluation.vectors import open_embeddings
 from item_jax.files import write_manifest
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 
 PACKAGE = Path(__file__).parents[1] / "item_jax"
 
@@ -176,7 +176,7 @@ OPENERS = {
   "weights": "open_tensors(path)",
   "photo": "store_jpeg(path.read_bytes())",
   "stored": "load_square(path.read_bytes(), 32)",
-  "data": "open_store(path)",
+  "data": "open_dataset(path)",
   "words": "load_tokenizer(path)",
   "run": "read_run(path)",
   "verify": "list(verify(path)) and damaged(path)",
@@ -185,7 +185,7 @@ SCRIPT = """
 import json, resource, sys
 from pathlib import Path
 from item_jax.data.images import BadImage, load_square, store_jpeg
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.items import open_export, read_items
@@ -253,7 +253,7 @@ def photo_claiming(kind: str) -> bytes:
 def make_data(folder: Path, name: str, change) -> Path:
   """A data set whose author changed a file and its manifest with it."""
   folder.mkdir()
-  writer = StoreWriter(folder)
+  writer = DatasetWriter(folder)
   writer.add("train", Record("a", "b", "c", "d", b"e"))
   said = {"format": 1, "fingerprint": writer.close()}
   (folder / "catalogue.json").write_text(json.dumps(said))
@@ -360,4 +360,4 @@ def test_the_same_files_open_when_they_claim_what_is_there(tmp_path):
   path.write_bytes(npy("(2, 8)"))
   assert not open_embeddings(path, ["a", "b"]).any()
   data = make_data(tmp_path / "d", "dataset_info.json", lambda text: text)
-  assert open_store(data).sizes == {"train": 1}
+  assert open_dataset(data).sizes == {"train": 1}

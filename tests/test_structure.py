@@ -86,6 +86,34 @@ def test_scoring_needs_no_device():
   assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+  "path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_the_command_line_alone_prints(path):
+  if path.relative_to(PACKAGE).parts[0] in ("cli", "__main__.py"):
+    return
+  calls = [
+    node.lineno
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, ast.Call)
+    and isinstance(node.func, ast.Name)
+    and node.func.id == "print"
+  ]
+  assert not calls, f"{path.name} prints on lines {calls}"
+
+
+@pytest.mark.parametrize(
+  "path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_files_and_functions_are_short(path):
+  text = path.read_text()
+  assert len(text.splitlines()) <= 320
+  for node in ast.walk(ast.parse(text)):
+    if isinstance(node, ast.FunctionDef):
+      lines = (node.end_lineno or 0) - node.lineno + 1
+      assert lines <= 80, f"{path.name}: {node.name} has {lines} lines"
+
+
 def test_nothing_imports_tensorflow():
   for path in FILES:
     for name in imports(path):

@@ -15,7 +15,7 @@ import tiny_run
 from item_jax import tasks
 from item_jax.config import Config, flatten, from_flat
 from item_jax.data import pipeline
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.inference.embedder import embed_unit, load
@@ -51,7 +51,7 @@ def make_config(data, variant, **changes):
 @pytest.fixture(scope="module")
 def parts(tiny_data):
   """variant -> (task, () -> params, batch of 8 with missing sides)."""
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   made = {}
 
@@ -161,7 +161,7 @@ def test_the_first_loss_of_a_category_head_is_ln_of_the_classes(
   totals, _ = jax.jit(task.objective.totals)(params, view, jax.random.key(1))
   counts = task.objective.counts(view)
   assert float(counts["category"]) == 4  # two of a known class, twice
-  classes = len({r.category for r in open_store(tiny_data).source("train")})
+  classes = len({r.category for r in open_dataset(tiny_data).source("train")})
   assert float(totals["category"] / counts["category"]) == pytest.approx(
     math.log(classes), rel=1e-6
   )
@@ -174,7 +174,7 @@ def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
   config = make_config(tiny_data, "resnet50")
   config.resnet.norm = "batch"
   tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   names = tasks.find_categories(config, store, "train")
   task = tasks.make_task(config, tokenizer, categories=names)
   params = jax.jit(lambda: tasks.initial_params(task, 0))()
@@ -200,7 +200,7 @@ def test_running_statistics_are_carried_but_not_past_a_bad_step(tiny_data):
 def test_categories_out_of_the_order_of_their_hashes_are_refused(tiny_data):
   config = make_config(tiny_data, "category")
   tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
-  names = tasks.find_categories(config, open_store(tiny_data), "train")
+  names = tasks.find_categories(config, open_dataset(tiny_data), "train")
   with pytest.raises(ValueError, match="order of their hashes"):
     tasks.make_task(config, tokenizer, categories=names[::-1])
 
@@ -280,7 +280,7 @@ def test_a_best_that_is_never_measured_is_refused(
 @pytest.mark.parametrize("views", ["cross_modal", "both"])
 def test_chance_levels_are_those_of_the_batches_compared(tiny_data, views):
   """ln of the rows that a row is told from, itself among them."""
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   tokenizer = load_tokenizer(Path(tiny_data) / "tokenizer.json")
   batches = pipeline.training_batches(
     store,

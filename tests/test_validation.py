@@ -8,12 +8,12 @@ import numpy as np
 import tiny_run
 
 from item_jax.data import pipeline
-from item_jax.data.records import Record, open_store
+from item_jax.data.records import Record, open_dataset
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.inference import validation
 from item_jax.inference.embedder import embed_unit
-from item_jax.ingest.writer import StoreWriter
+from item_jax.ingest.writer import DatasetWriter
 from item_jax.training.setup import set_up
 
 
@@ -25,7 +25,7 @@ def test_of_a_large_split_whole_products_are_scored(tmp_path, monkeypatch):
     random.Random(seed).shuffle(rows)
     store = tmp_path / str(seed)
     store.mkdir()
-    writer = StoreWriter(store)
+    writer = DatasetWriter(store)
     for row in rows:
       writer.add("val", row)
     writer.close()
@@ -41,7 +41,7 @@ def test_of_a_large_split_whole_products_are_scored(tmp_path, monkeypatch):
 
 def test_one_product_beyond_the_limit_is_cut(tmp_path, monkeypatch):
   monkeypatch.setattr(validation, "MOST_ROWS", 4)
-  writer = StoreWriter(tmp_path)
+  writer = DatasetWriter(tmp_path)
   for n in range(9):
     writer.add("val", Record(f"l{n}", "p", "mug", "", b""))
   writer.close()
@@ -53,7 +53,7 @@ def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
   config = tiny_run.get_config("short")
   config.data.path = str(tiny_data)
   config.steps = 0  # no step is compiled
-  store = open_store(tiny_data)
+  store = open_dataset(tiny_data)
   monkeypatch.setattr(validation, "MOST_ROWS", store.sizes["val"] * 2 // 3)
   setup = set_up(config, None)
   params = setup.initialise().params

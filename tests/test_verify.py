@@ -13,7 +13,7 @@ import tiny_run
 from exports import write_export
 
 from item_jax.__main__ import main
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
@@ -29,7 +29,7 @@ STATE = {"params": {"kernel": jnp.ones((7, 5))}, "step": jnp.zeros((), int)}
 def make_run(data: Path, folder: Path) -> Path:
   """A workdir of two checkpoints that no training is needed for."""
   folder.mkdir()
-  store = open_store(data)
+  store = open_dataset(data)
   tokenizer = load_tokenizer(data)
   write_run(
     folder,
@@ -127,10 +127,10 @@ def test_every_file_of_a_data_set_counts(made, capsys):
   for file, what in each_damage(made / "data"):
     assert refused(file, made / "data", capsys), (file, what)
     with pytest.raises((UserError, FileNotFoundError), match=file.name):
-      open_store(made / "data")  # its shards are small
+      open_dataset(made / "data")  # its shards are small
     seen += 1
   assert seen == 9 * 6
-  open_store(made / "data")
+  open_dataset(made / "data")
 
 
 def test_every_file_of_a_checkpoint_counts(made, capsys):
@@ -243,11 +243,11 @@ def test_lost_records_are_named(made, tmp_path, capsys):
   shutil.copytree(made / "data", data)
   words = ["verify", "--records", str(data)]
   assert main(words) == 0
-  sizes = open_store(data).sizes
+  sizes = open_dataset(data).sizes
   output = capsys.readouterr().out
   for split, size in sizes.items():
     assert f"whole: {data}: {size} records of {split}" in output
-  record = open_store(data).source("val")[3]
+  record = open_dataset(data).source("val")[3]
   shard = next(data.glob("*val.array_record-*"))
   content = shard.read_bytes()
   place = content.index(record.image)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from item_jax.comparison import score
-from item_jax.data.records import Store
+from item_jax.data.records import Dataset
 from item_jax.evaluation import baselines
 from item_jax.evaluation.labelled import Rows
 
@@ -17,7 +17,7 @@ _DIMENSIONS = 256
 
 
 def score_baseline(
-  folder: Path, kind: str, store: Store, splits: Sequence[str]
+  folder: Path, kind: str, store: Dataset, splits: Sequence[str]
 ) -> None:
   """Scores "tfidf" or "thumbnail" and writes the result to `folder`.
 

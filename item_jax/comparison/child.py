@@ -53,7 +53,7 @@ def run(command: list[str]) -> int:
 
 def _score(what: str, folder: str, *more: str) -> int:
   from item_jax.comparison import baselines, score
-  from item_jax.data.records import open_store
+  from item_jax.data.records import open_dataset
 
   _log(f"{what} {folder}")
   # `item-jax` shows what the package logs by itself.
@@ -66,7 +66,7 @@ def _score(what: str, folder: str, *more: str) -> int:
       score.score_request(Path(folder))
     else:
       kind, data, *splits = more
-      baselines.score_baseline(Path(folder), kind, open_store(data), splits)
+      baselines.score_baseline(Path(folder), kind, open_dataset(data), splits)
   except (UserError, FileNotFoundError) as error:
     _log(f"error: {error}")
     return 2

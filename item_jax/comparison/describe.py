@@ -21,10 +21,10 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
 
   jax.config.update("jax_platforms", "cpu")
   from item_jax import tasks
-  from item_jax.data.records import open_store
+  from item_jax.data.records import open_dataset
   from item_jax.data.tokenizer import load_tokenizer
 
-  store = open_store(data)
+  store = open_dataset(data)
   tokenizer = load_tokenizer(Path(store.path) / "tokenizer.json")
   key = jax.eval_shape(lambda: jax.random.key(0))
   categories = {}  # of a split, found once

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from item_jax.comparison.files import PLAN_FILE, read_json
 from item_jax.config import Config, flatten, from_flat
-from item_jax.data.records import open_store
+from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 
 FORMAT = 4
@@ -102,7 +102,7 @@ def describe_data(path: Path, split: str) -> dict[str, Any]:
   Raises:
     UserError: it has no rows in `split`, which is scored.
   """
-  store = open_store(path)
+  store = open_dataset(path)
   if not store.sizes.get(split):
     raise UserError(
       f"{store.path} has no rows in split {split!r}; it has {store.sizes}"

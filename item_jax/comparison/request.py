@@ -17,7 +17,7 @@ from item_jax.comparison.plan import Budget
 from item_jax.comparison.systems import AvailableSystems, System
 from item_jax.config import Config, flatten
 from item_jax.config_check import validate
-from item_jax.data.records import Store, open_store
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.files import write_json
 
@@ -57,7 +57,7 @@ class Job(NamedTuple):
   rows: tuple[System, ...]
   configs: dict[str, Config]  # of the trained rows
   learning_splits: tuple[str, str]  # of training and of validation
-  store: Store
+  store: Dataset
   plan: dict[str, Any]  # as in plan.json; grows
   # Runs commands, as `item_jax.comparison.subprocesses.Commands` does.
   execute: Callable[..., int] = _refuse
@@ -150,7 +150,7 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
   splits = next(iter(configs.values()), base).data
   rows = _join_equal(rows, configs)
   configs = {r.name: configs[r.name] for r in rows if r.kind == "trained"}
-  store = open_store(request.data)
+  store = open_dataset(request.data)
   if len(rates) > 1 and configs:
     _check_validation(store, configs)
   _add_to_plan(plan, configs, describe, request.data)
@@ -223,7 +223,7 @@ def _join_equal(
   return tuple(joined)
 
 
-def _check_validation(store: Store, configs: Mapping[str, Config]) -> None:
+def _check_validation(store: Dataset, configs: Mapping[str, Config]) -> None:
   """Refuses validation splits without pairs: rates are chosen by search."""
   products = store.catalogue["products"]
   for split in {config.data.val_split for config in configs.values()}:

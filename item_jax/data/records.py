@@ -287,8 +287,3 @@ def _open_shard(path: Path, length: int):
   if found != length:
     raise RuntimeError(f"the file has {found} records, not {length}")
   return reader
-
-
-# The names of version 0.1.
-Store = Dataset
-open_store = open_dataset

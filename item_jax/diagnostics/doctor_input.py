@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from item_jax.data import images
-from item_jax.data.records import Store, open_store
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import UNREADABLE
 from item_jax.diagnostics.doctor import BAD, OK, WARN, Finding
@@ -26,7 +26,7 @@ def decode_rate(size: int = 224) -> Finding:
   return _finding("decoding", [images.store_jpeg(jpeg.tobytes())], size)
 
 
-def decode_rate_of(store: Store, size: int = 224) -> Finding:
+def decode_rate_of(store: Dataset, size: int = 224) -> Finding:
   """Times the decoding of a data set's first images."""
   what, stored = "decoding its images", []
   try:
@@ -41,10 +41,10 @@ def decode_rate_of(store: Store, size: int = 224) -> Finding:
     return Finding(WARN, what, str(error))
 
 
-def open_data(path: Path) -> tuple[Store | None, Tokenizer | None, Finding]:
+def open_data(path: Path) -> tuple[Dataset | None, Tokenizer | None, Finding]:
   """Opens a data set and its tokenizer; None where that is not possible."""
   try:
-    store = open_store(path)
+    store = open_dataset(path)
     tokenizer = load_tokenizer(store.path / "tokenizer.json")
   except (UserError, FileNotFoundError) as error:
     return None, None, Finding(BAD, "data", str(error))

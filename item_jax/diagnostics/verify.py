@@ -8,8 +8,8 @@ from item_jax.comparison.files import DROPPED, RESULT_FILE
 from item_jax.data.records import (
   CATALOGUE,
   BadRecord,
+  Dataset,
   Fingerprint,
-  Store,
   in_order,
 )
 from item_jax.errors import UserError
@@ -107,7 +107,7 @@ def _verify_data(path: Path, records: bool) -> Iterator[Finding]:
 
 def _verify_records(path: Path) -> Iterator[Finding]:
   try:
-    store = Store(path, read_json(path / CATALOGUE))
+    store = Dataset(path, read_json(path / CATALOGUE))
   except (UserError, OSError) as error:
     yield Finding(CORRUPT, f"{path}: its records cannot be found: {error}")
     return

@@ -261,11 +261,8 @@ class Watchdog:
     if self._status.ended:
       time.sleep(10 * _DRAIN_DELAY)  # it is about to end of its own failure
     now = time.monotonic()
-    cause = (
-      self._stood_still(now)
-      or self._failed(now)
-      or self._silent(now, self._quiet)
-    )
+    cause = self._stood_still(now) or self._failed(now)
+    cause = cause or self._silent(now, self._quiet)
     if not cause and self._me:
       cause = self._last_seen(0, "gone")
     self._end(cause or "another process, as jax says above")

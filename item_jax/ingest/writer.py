@@ -160,6 +160,3 @@ def _disk_errors():
     yield
   except RuntimeError as error:  # array_record has no other
     raise OSError(str(error)) from error
-
-
-StoreWriter = DatasetWriter  # the name of version 0.1

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.data.records import Store
+from item_jax.data.records import Dataset
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
 from item_jax.objectives import chance
@@ -56,7 +56,7 @@ def make_objective(context: Context) -> Objective:
   )
 
 
-def find_categories(store: Store, split: str) -> tuple[str, ...]:
+def find_categories(store: Dataset, split: str) -> tuple[str, ...]:
   """The leaf paths of a split, in the order of their hashes.
 
   Raises:
@@ -72,7 +72,7 @@ def find_categories(store: Store, split: str) -> tuple[str, ...]:
   return tuple(names[c] for c in order_C)
 
 
-def _count_rows(store: Store, split: str) -> dict[str, int]:
+def _count_rows(store: Dataset, split: str) -> dict[str, int]:
   """{leaf path: rows}, as `prepare` has counted them."""
   known = store.catalogue.get("categories", {}).get("rows")
   if known is not None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from item_jax.config import Config
 from item_jax.data.images import BadImage, load_square
-from item_jax.data.records import Store
+from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.objectives import chance
@@ -16,7 +16,7 @@ _IMAGES = 1_024
 
 
 def titles(
-  store: Store, split: str, tokenizer: Tokenizer, max_title_tokens: int
+  store: Dataset, split: str, tokenizer: Tokenizer, max_title_tokens: int
 ) -> np.ndarray:
   """int32 [rows, max_title_tokens], evenly spread over the split."""
   source = store.source(split)
@@ -29,7 +29,7 @@ def titles(
 
 def rival_chance(
   config: Config,
-  store: Store,
+  store: Dataset,
   split: str,
   tokenizer: Tokenizer,
   *,
@@ -50,7 +50,7 @@ def rival_chance(
   )
 
 
-def images(store: Store, split: str, size: int) -> np.ndarray:
+def images(store: Dataset, split: str, size: int) -> np.ndarray:
   """uint8 [rows, size, size, 3], of rows that have an image."""
   source = store.source(split)
   found = [np.zeros((0, size, size, 3), np.uint8)]

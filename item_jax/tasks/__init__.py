@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from item_jax.components import MODELS, OBJECTIVES, find_maker, find_task
 from item_jax.config import Config
-from item_jax.data.records import Store
+from item_jax.data.records import Dataset
 from item_jax.errors import UserError
 from item_jax.models.base import (
   Network,
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def find_categories(
-  config: Config, store: Store, split: str
+  config: Config, store: Dataset, split: str
 ) -> tuple[str, ...]:
   """The classes of a task that tells categories apart; () for others."""
   if not find_task(config.task).labelled:

@@ -84,18 +84,16 @@ def train(
     setup = set_up(config, folder)
     if mirror:
       mirror.acquire()
+    kept = config.checkpoint
     checkpoints = Checkpoints(
-      folder,
-      keep=config.checkpoint.keep,
-      best=config.checkpoint.best,
-      mirror=mirror,
+      folder, keep=kept.keep, best=kept.best, mirror=mirror
     )
     start = checkpoints.newest_good()
     log = Log(folder, start=start or 0, active=jax.process_index() == 0)
     saver = Saver(
       checkpoints,
       log,
-      config.checkpoint,
+      kept,
       log_every=config.log_every,
       saved=start,
     )

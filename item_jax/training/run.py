@@ -15,7 +15,7 @@ import jax
 from item_jax import config as config_lib
 from item_jax.config import Config
 from item_jax.data import images
-from item_jax.data.records import Store
+from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
 from item_jax.errors import UserError
@@ -149,7 +149,7 @@ def read_run(workdir: Path) -> RunRecord:
 def write_run(
   workdir: Path,
   config: Config,
-  store: Store,
+  store: Dataset,
   tokenizer: Tokenizer,
   *,
   attention: str,
@@ -175,7 +175,7 @@ def write_run(
 
 
 def check_same(
-  run: RunRecord, config: Config, store: Store, tokenizer: Tokenizer
+  run: RunRecord, config: Config, store: Dataset, tokenizer: Tokenizer
 ) -> None:
   """Raises UserError, naming every field, where a resumed run would differ."""
   before = config_lib.flatten(run.config)

@@ -19,7 +19,7 @@ from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_check import validate
 from item_jax.data import images
-from item_jax.data.records import Store, open_store
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
@@ -41,7 +41,7 @@ class Setup(NamedTuple):
   """What a run has before its first step."""
 
   config: Config
-  store: Store
+  store: Dataset
   tokenizer: Tokenizer
   task: Task
   mesh: Mesh
@@ -55,13 +55,13 @@ class Setup(NamedTuple):
   device: str  # the kind of the devices, as jax calls it
 
 
-def open_data(config: Config) -> tuple[Store, Tokenizer]:
+def open_data(config: Config) -> tuple[Dataset, Tokenizer]:
   """Opens a data set and its tokenizer.
 
   Raises:
     UserError: it lacks a split, or was prepared by another version.
   """
-  store = open_store(config.data.path)
+  store = open_dataset(config.data.path)
   for split in (config.data.train_split, config.data.val_split):
     if not store.sizes.get(split):
       raise UserError(
@@ -243,7 +243,9 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
   )
 
 
-def _describe_titles(config: Config, store: Store, tokenizer: Tokenizer) -> str:
+def _describe_titles(
+  config: Config, store: Dataset, tokenizer: Tokenizer
+) -> str:
   source = store.source(config.data.train_split)
   sample = readable(source, range(min(len(source), _SAMPLE)))
   titles = [record.title for record in sample]
