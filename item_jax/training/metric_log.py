@@ -10,15 +10,12 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
+if TYPE_CHECKING:
+  from tensorboardX.event_file_writer import EventsWriter
 
 logger = logging.getLogger(__name__)
-
-_proto: Any = event_pb2  # protobuf makes its classes when it is imported
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -115,6 +112,10 @@ class _Board:
     self._writer: EventsWriter | None = None
 
   def write(self, step: int, kind: str, values: dict) -> None:
+    # Imported now, not before the first step: where PyTorch is installed,
+    # tensorboardX imports all of it.
+    from tensorboardX import summary
+
     numbers = {
       f"{kind}/{name}": value
       for name, value in values.items()
@@ -128,7 +129,9 @@ class _Board:
     except OSError:  # that of metrics.jsonl is reported if it lasts
       self.close()
 
-  def _open(self) -> EventsWriter:
+  def _open(self) -> "EventsWriter":
+    from tensorboardX.event_file_writer import EventsWriter
+
     self._folder.mkdir(parents=True, exist_ok=True)
     # Files are named by the second: a quick restart must not take the name.
     suffix = f".{self._start}.{self._files}"
@@ -136,7 +139,8 @@ class _Board:
     writer = EventsWriter(str(self._folder / "events"), suffix)
     self._writer = writer
     if self._start:  # hides what was written there after this step
-      restart = _proto.SessionLog(status=_proto.SessionLog.START)
+      kind = _protocol().SessionLog
+      restart = kind(status=kind.START)
       _add(writer, self._start + 1, session_log=restart)
     return writer
 
@@ -147,8 +151,15 @@ class _Board:
     self._writer = None
 
 
-def _add(writer: EventsWriter, step: int, **content) -> None:
-  event = _proto.Event(step=step, wall_time=time.time(), **content)
+def _protocol() -> Any:
+  """TensorBoard's messages; protobuf makes their classes at the import."""
+  from tensorboardX.proto import event_pb2
+
+  return event_pb2
+
+
+def _add(writer: "EventsWriter", step: int, **content) -> None:
+  event = _protocol().Event(step=step, wall_time=time.time(), **content)
   writer.write_event(event)
 
 
