@@ -71,7 +71,7 @@ def test_a_shop_and_its_data_set_are_as_in_folders(bucket, tmp_path, capsys):
   assert main(["verify", "gs://bucket/d", "--records"]) == 0
   config = Config()
   config.data.path = "gs://bucket/d"
-  assert plan._words(config) == load_tokenizer(tmp_path / "d").size
+  assert plan._vocab_size(config) == load_tokenizer(tmp_path / "d").size
 
 
 @pytest.fixture

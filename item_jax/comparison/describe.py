@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from item_jax.config import Config
+from item_jax.errors import UserError
 
 
 def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
@@ -16,6 +17,9 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
     "modalities": those that can be exported, "side": "image" or "title" where
     it sees only that one, else None, "predicts": whether it has a category
     head}}
+
+  Raises:
+    UserError: a system that cannot be made; names it.
   """
   import jax
 
@@ -33,11 +37,11 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
     split = config.data.train_split
     if config.task == "category" and split not in categories:
       categories[split] = tasks.find_categories(config, store, split)
-    task = tasks.make_task(
-      config,
-      tokenizer,
-      categories=categories[split] if config.task == "category" else (),
-    )
+    classes = categories[split] if config.task == "category" else ()
+    try:
+      task = tasks.make_task(config, tokenizer, categories=classes)
+    except UserError as error:
+      raise UserError(f"{name}: {error}") from error
     found[name] = {
       "parameters": tasks.count_parameters(jax.eval_shape(task.core, key)),
       "flops_per_sample": float(task.train_flops),

@@ -3,6 +3,7 @@
 What a job says agrees with what the comparison's folder already holds.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -215,7 +216,7 @@ def _join_equal(
   first, joined = {}, []
   for row in rows:
     if row.kind == "trained":
-      key = tuple(sorted(flatten(configs[row.name]).items()))
+      key = json.dumps(flatten(configs[row.name]), sort_keys=True)
       earlier = first.setdefault(key, row.name)
       if earlier != row.name:
         row = row._replace(kind="same", parts=(earlier,))
