@@ -58,7 +58,7 @@ def _item_align(config: Config) -> None:
 
 def _item_align_both(config: Config) -> None:
   config.loss.align = 1.0
-  config.align.views = "both"  # twice the work of sides
+  config.align.views = "both"  # twice the work of cross_modal
 
 
 def _item_supervised(config: Config) -> None:

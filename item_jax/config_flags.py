@@ -29,6 +29,9 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   """
   if config is None:
     raise UserError("--config=FILE[:VARIANT] is needed")
+  file = config.partition(".py:")[0] + (".py" if ".py:" in config else "")
+  if not Path(file).is_file():
+    raise UserError(f"no config file {file}")
   argv = ["item-jax", f"--config={config}", *map(_present, overrides)]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(
@@ -37,7 +40,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   try:
     left = values(argv)
   except KeyError as error:
-    raise UserError(f"no such option: {error.args[0]}") from error
+    raise UserError(_no_such_option(overrides, str(error.args[0]))) from error
   except flags.Error as error:
     if ":" in config and _takes_no_variant(error):
       file, _, variant = config.rpartition(":")
@@ -71,6 +74,19 @@ def _present(override: str) -> str:
   if name in _TUPLES and not value.startswith(("(", "[")):
     return f"{flag}{equals}{tuple(filter(None, value.split(',')))!r}"
   return override
+
+
+def _no_such_option(overrides: list[str], reason: str) -> str:
+  """Names the option that a Config has not, and those of its group."""
+  known = flatten(Config())
+  for override in overrides:
+    name = override.partition("=")[0].partition("config.")[2]
+    name = RENAMED.get(name, name)
+    group = name.rpartition(".")[0]
+    if name and name not in known and not group.startswith("extra"):
+      beside = [n for n in known if n.rpartition(".")[0] == group]
+      return f"no such option: {name}; there are {', '.join(beside or known)}"
+  return f"no such option: {reason}"
 
 
 def _takes_no_variant(error: flags.Error) -> bool:

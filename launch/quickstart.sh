@@ -42,7 +42,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ -n "$catalogue" ] && [ -z "$images" ]; then
-  echo "--catalogue needs --images, the folder of its photos" >&2
+  echo "--catalogue needs --images, the folder of its images" >&2
   exit 2
 fi
 

@@ -91,7 +91,7 @@ def test_a_config_is_read_and_overridden():
   named = item_jax.load_config("item_tiny", steps=9)
   assert isinstance(named, item_jax.Config)
   assert named.steps == 9
-  with pytest.raises(item_jax.UserError, match="Field speed not found"):
+  with pytest.raises(item_jax.UserError, match=r"no such option: optim\.speed"):
     item_jax.load_config(TINY, optim__speed=1)
   with pytest.raises(item_jax.UserError, match="nowhere"):
     item_jax.load_config("nowhere")
@@ -155,3 +155,32 @@ def test_a_library_prints_nothing(exports, capsys, workdir, dataset):
   item_jax.export(workdir, data=dataset, split="test", out=exports["test"].path)
   item_jax.fuse(exports["test"], exports["test"])
   assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["catalogue.json", "meta.json"])
+def test_a_run_does_not_begin_in_the_folder_of_another_command(name, tmp_path):
+  (tmp_path / name).write_text("{}")
+  with pytest.raises(item_jax.UserError, match="name another workdir"):
+    item_jax.train(item_jax.Config(), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+  ("file", "options", "message"),
+  [
+    ("nope.py", {}, r"no config file nope\.py"),
+    ("item_tinny", {}, r"no config file .*item_tinny\.py"),
+    ("item_tiny", {"optim__lrr": 1}, r"option: optim\.lrr; .*optim\.lr,"),
+  ],
+)
+def test_what_a_config_has_not_is_named(file, options, message):
+  with pytest.raises(item_jax.UserError, match=message):
+    item_jax.load_config(file, **options)
+
+
+def test_search_wants_an_id_for_each_vector():
+  vectors = np.eye(4, dtype=np.float32)
+  with pytest.raises(item_jax.UserError, match="3 ids"):
+    item_jax.search(vectors, ["a", "b", "c"])
+  with pytest.raises(item_jax.UserError, match="k=0"):
+    item_jax.search(vectors, ["a", "b", "c", "d"], k=0)

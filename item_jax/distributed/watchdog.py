@@ -144,7 +144,7 @@ class Watchdog:
       # For code that keeps Python's lock for ever: then this line runs no
       # more, and a thread of C's ends the process.
       faulthandler.dump_traceback_later(
-        2 * self._timeout + GRACE_PERIOD, exit=True, file=sys.__stderr__
+        2 * self._timeout + GRACE_PERIOD, exit=True, file=sys.__stderr__ or 2
       )
       if self._status.ended is not None:
         continue

@@ -192,7 +192,16 @@ class Export:
     """Returns items.csv as a pandas.DataFrame."""
     import pandas
 
-    return pandas.read_csv(self.path / "items.csv", keep_default_na=False)
+    columns = {
+      "id": self.items.ids,
+      "product": self.items.products,
+      "category": self.items.categories,
+    }
+    frame = pandas.read_csv(self.path / "items.csv", keep_default_na=False)
+    for name, cells in columns.items():  # text, whatever it looks like
+      if name in frame and cells is not None:
+        frame[name] = pandas.Series(cells, dtype=object)
+    return frame
 
   def __len__(self) -> int:
     return len(self.items.ids)

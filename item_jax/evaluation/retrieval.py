@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,14 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
-from item_jax.evaluation.items import Export, Items, check_items, open_items
+from item_jax.evaluation.items import (
+  Export,
+  Items,
+  check_items,
+  is_export,
+  open_export,
+  open_items,
+)
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
@@ -126,7 +134,8 @@ def score(
   """Searches every query by cosine and scores what was found.
 
   Args:
-    vectors: float [N, D], one row an item; or an .npy's path, or an `Export`.
+    vectors: float [N, D], one row an item; or an .npy's path; or an export
+      (its folder or an `Export`).
     items: what the rows are: an export (its folder or an `Export`), or a table
       (its file, a data frame, {column: values} or rows) with the columns id,
       product and optionally category and role; None: the export's own.
@@ -140,6 +149,8 @@ def score(
     UserError: no query has a relevant item, a row has no direction, or the
       items or a depth are not what is expected.
   """
+  if isinstance(vectors, str | os.PathLike) and is_export(vectors):
+    vectors = open_export(vectors)
   if isinstance(vectors, Export):
     items = vectors if items is None else items
     vectors = vectors.vectors

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import threadpoolctl
 
+from item_jax.errors import UserError
 from item_jax.evaluation.ranking import (
   EMPTY,
   Neighbours,
@@ -84,8 +85,16 @@ def search(
       make: 1 where products and sums are IEEE's.
 
   Raises:
-    UserError: a row is not finite or has no direction; the message names it.
+    UserError: a row is not finite or has no direction; the message names it;
+      or there are not as many ids as rows.
   """
+  if np.ndim(vectors_ND) != 2 or len(vectors_ND) != len(ids):
+    raise UserError(
+      f"vectors of the shape {np.shape(vectors_ND)} and {len(ids)} ids:"
+      " expected [N, D] and N ids"
+    )
+  if k < 1:
+    raise UserError(f"k={k}: expected 1 or more")
   scale_N = 1 / lengths(vectors_ND, ids)
   queries = np.arange(len(ids)) if queries is None else queries
   index, position_N = in_id_order(ids, index)

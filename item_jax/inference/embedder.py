@@ -15,7 +15,7 @@ from item_jax import tasks
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
-from item_jax.data.records import Dataset, Record
+from item_jax.data.records import Dataset, Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
 from item_jax.inference import inputs
@@ -145,7 +145,7 @@ class Embedder:
 
   def embed_split(
     self,
-    dataset: Dataset,
+    dataset: str | os.PathLike | Dataset,
     split: str = "test",
     *,
     modality: str = "both",
@@ -155,7 +155,7 @@ class Embedder:
     """Embeds a split of a prepared catalogue, in its order.
 
     Args:
-      dataset: of `item_jax.open_dataset` or `prepare`.
+      dataset: its folder, or of `item_jax.open_dataset` or `prepare`.
       split: which of its splits.
       modality: what the model is shown: "both", "image" or "title".
       batch_size: rows at a time; it does not change the result.
@@ -169,6 +169,8 @@ class Embedder:
     """
     check_batch_size(batch_size)
     self.check_modality(modality)
+    if not isinstance(dataset, Dataset):
+      dataset = open_dataset(dataset)
     m, devices = self.config.model, jax.local_device_count()
     rows = len(dataset.source(split))
     batches = pipeline.ordered_batches(

@@ -83,6 +83,7 @@ def exclusive_run(workdir: Path) -> Iterator[None]:
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
       try:
+        _check_workdir(workdir)
         held.enter_context(exclusive_lock(workdir, what="run"))
       except UserError as error:
         refused = error
@@ -93,6 +94,13 @@ def exclusive_run(workdir: Path) -> Iterator[None]:
     finally:
       if jax.process_index() == 0:
         _remove_if_empty(workdir)
+
+
+def _check_workdir(workdir: Path) -> None:
+  """Refuses another command's folder, which a run's files would corrupt."""
+  for name, what in (("catalogue.json", "data set"), ("meta.json", "export")):
+    if (workdir / name).exists() and not (workdir / RUN_FILE).exists():
+      raise UserError(f"{workdir} holds a {what}, no run: name another workdir")
 
 
 def _remove_if_empty(workdir: Path) -> None:
