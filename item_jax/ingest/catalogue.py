@@ -142,13 +142,13 @@ class Catalogue:
     }
 
   def _absent(self) -> list[str]:
-    """Lists the missing columns of a plain table."""
+    """Lists the missing columns of a plain table that its use suffers from."""
     if self.source is not None or not self.tables[0].whole:
       return []
     names = ", ".join(self.tables[0].names[:_SHOWN])
     return [
       f"no column {column}: the table has {names}"
-      for column in ("title", "image")
+      for column in ("product_id", "title", "image")
       if column not in self._found[0]
     ]
 

@@ -5,6 +5,7 @@ A State's fields have the names of version 0.1 on disk: `to_saved` and
 """
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from item_jax.errors import UserError
+
+# Checkpoints have no metadata of orbax's own, on purpose: it warns at each.
+logging.getLogger("absl").addFilter(
+  lambda record: "Metadata file does not exist" not in record.getMessage()
+)
 
 # {field of training.step.State: its name in a checkpoint} where they differ.
 SAVED_NAMES = {
