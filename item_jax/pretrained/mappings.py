@@ -240,4 +240,5 @@ TABLES = {
   ("clip", "clip"): clip_to_clip,
   ("resnet", "resnet50"): resnets.hugging_face,
   ("torchvision", "resnet50"): resnets.torchvision,
+  ("efficientnet_lite0", "efficientnet_lite0"): resnets.efficientnet,
 }

@@ -1,4 +1,4 @@
-"""Maps each leaf of a ResNet to the tensors of published weights."""
+"""Maps each leaf of a convolutional network to tensors of published weights."""
 
 import re
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from item_jax.pretrained.parts import About, Source, Table
 
 
 def _convolutions(leaves, name: Callable[[str], tuple[str, str]]):
-  """Sources of a ResNet; `name` gives a convolution's and its norm's names."""
+  """The sources; `name` gives a convolution's and its norm's names."""
   sources = {}
   for leaf in leaves:
     *body, last = leaf.split("/")
     statistics = body[:1] == ["statistics"]
     at = "/".join(body[1:] if statistics else body)
-    norm = re.sub(r"(stem|shortcut)_norm$", r"\1", at)
+    norm = re.sub(r"_norm$", "", at)
     conv = re.sub(r"(^|/)norm(\d)$", r"\1conv\2", norm)
     convolution, normalisation = name(conv)
     change = transforms.convolution if last == "kernel" else transforms.same
@@ -30,14 +30,14 @@ def _convolutions(leaves, name: Callable[[str], tuple[str, str]]):
   return sources
 
 
-def _resnet(name):
+def _network(name):
   def make(leaves, about: About) -> Table:
-    found = [leaf for leaf in leaves if _RESNET_LEAF.match(leaf)]
+    found = [leaf for leaf in leaves if _LEAF.match(leaf)]
     return Table(
       _convolutions(found, name),
       ignored={
         r"classifier\.": "a classifier of other classes",
-        r"fc\.": "a classifier of other classes",
+        r"_?fc\.": "a classifier of other classes",
         r".*\.num_batches_tracked": "a count of training steps",
       },
     )
@@ -46,8 +46,8 @@ def _resnet(name):
 
 
 _BLOCK = r"stage_(\d+)_block_(\d+)/(.*)"
-_RESNET_LEAF = re.compile(
-  r"(statistics/)?(stem|stem_norm|stage_\d+_block_\d+)/"
+_LEAF = re.compile(
+  r"(statistics/)?((stem|head)(_norm)?|(stage_\d+_)?block_\d+)/"
 )
 
 
@@ -83,5 +83,19 @@ def _torchvision(conv: str) -> tuple[str, str]:
   return base + part, base + part.replace("conv", "bn")
 
 
-hugging_face = _resnet(_hugging_face)
-torchvision = _resnet(_torchvision)
+def _efficientnet(conv: str) -> tuple[str, str]:
+  *block, part = conv.split("/")
+  at = block[0].replace("block_", "_blocks.") + "." if block else ""
+  convolution, norm = {
+    "stem": ("_conv_stem", "_bn0"),
+    "head": ("_conv_head", "_bn1"),
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "project": ("_project_conv", "_bn2"),
+  }[part]
+  return at + convolution, at + norm
+
+
+hugging_face = _network(_hugging_face)
+torchvision = _network(_torchvision)
+efficientnet = _network(_efficientnet)

