@@ -169,6 +169,14 @@ class Optim(Group):
   spike: float = option(0.0, at_least=0)
   # Accepted norms that are looked back on.
   spike_history: int = option(128, at_least=16)
+  # The next three are of the parameters that `start_from` gives; what is made
+  # new always moves at lr.
+  start_rate: float = option(1.0, at_least=0)  # of lr; 0: they stay
+  # Of an encoder's L layers the i-th moves at layer_decay^(L-1-i) of that, the
+  # embeddings below them at layer_decay^L.
+  layer_decay: float = fraction(1.0, above=0)
+  freeze_steps: int = option(0, at_least=0)  # first steps in which they stay
+  stem_rate: float = option(0.0, at_least=0)  # the image stem's, of lr
 
 
 @dataclasses.dataclass

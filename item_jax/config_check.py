@@ -31,6 +31,7 @@ def validate(config: Config, *, devices: int) -> None:
   _check_model(config)
   _check_losses(config)
   _check_run(config)
+  _check_start(config)
   resolve_mesh(config.mesh, devices)
   accumulate = config.optim.accumulate
   if config.batch_size % (devices * accumulate):
@@ -105,6 +106,26 @@ def _check_run(config: Config) -> None:
     )
   if not config.data.path:
     raise UserError("data.path is empty: give --config.data.path=DATA")
+
+
+def _check_start(config: Config) -> None:
+  """What is of parameters that are started from needs some."""
+  o = config.optim
+  for name, value, nothing in (
+    ("start_rate", o.start_rate, 1.0),
+    ("layer_decay", o.layer_decay, 1.0),
+    ("freeze_steps", o.freeze_steps, 0),
+  ):
+    if value != nothing and not config.start_from:
+      raise UserError(
+        f"optim.{name}={value} is of the parameters that a run starts from:"
+        " give --config.start_from=WEIGHTS, or"
+        f" --config.optim.{name}={nothing}"
+      )
+  if 0 < config.steps <= o.freeze_steps:
+    raise UserError(
+      f"optim.freeze_steps={o.freeze_steps} takes all of steps={config.steps}"
+    )
 
 
 def _divides(name: str, value: int, of: str, whole: int) -> None:

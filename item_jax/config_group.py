@@ -31,7 +31,16 @@ RENAMED_VALUES = {
 }
 
 # Options that version 0.1 had not; a run that it saved has their defaults.
-ADDED = frozenset({"evaluators", "objectives"})
+ADDED = frozenset(
+  {
+    "evaluators",
+    "objectives",
+    "optim.start_rate",
+    "optim.layer_decay",
+    "optim.freeze_steps",
+    "optim.stem_rate",
+  }
+)
 
 
 def option(default: Any, **limits: Any) -> Any:

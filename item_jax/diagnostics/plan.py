@@ -18,7 +18,7 @@ from item_jax.errors import UserError
 from item_jax.tasks import memory as task_memory
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
-from item_jax.training.optimizer import make_optimizer
+from item_jax.training.optimizer import run_optimizer
 
 # Of a chip's memory; the rest is for the libraries' own buffers and for gaps
 # between arrays.
@@ -207,8 +207,10 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
 def _state_shapes(config: Config, task):
   """Returns the State of a run as `jax.ShapeDtypeStruct`."""
   o = config.optim
-  optimizer = make_optimizer(
-    lambda step: o.lr, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
+  optimizer = run_optimizer(
+    jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
+    lambda step: o.lr,
+    o,
   )
   example = tasks.example_batch(config, config.optim.accumulate)
 

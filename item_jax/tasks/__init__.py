@@ -17,10 +17,16 @@ from item_jax.models.base import (
 )
 from item_jax.objectives import category
 from item_jax.objectives.base import Context, Objective, combine
-from item_jax.tasks.base import Task, count_parameters, initial_params
+from item_jax.tasks.base import (
+  Task,
+  core_names,
+  count_parameters,
+  initial_params,
+)
 
 __all__ = [
   "Task",
+  "core_names",
   "count_parameters",
   "example_batch",
   "find_categories",

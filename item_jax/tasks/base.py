@@ -93,6 +93,11 @@ def initial_params(task: Task, seed: int) -> Any:
   return task.init(key_for(jax.random.key(seed), 0, "init"))
 
 
+def core_names(task: Task) -> frozenset[str]:
+  """The first names of the parameters that an embedding needs."""
+  return frozenset(jax.eval_shape(task.core, jax.random.key(0)))
+
+
 def count_parameters(params: Any) -> int:
   """Numbers that training moves; running statistics are none."""
   moved = {name: x for name, x in params.items() if name != BATCH_STATS}

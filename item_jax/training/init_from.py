@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from item_jax import tasks
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
@@ -29,13 +30,24 @@ _MEANING = (
 )
 
 
+class Start(NamedTuple):
+  """What a run starts from.
+
+  taken: "encoder/layer_0/norm1/scale" of each leaf that is not made new.
+  """
+
+  params: Any
+  taken: tuple[str, ...]
+  summary: str
+
+
 def starting_params(
   config: Config,
   task: Task,
   tokenizer: Tokenizer,
   categories: Sequence[str],
   params: Any,
-) -> Any:
+) -> Start:
   """Returns `params` with those of `config.start_from` in their place.
 
   All that an embedding needs must be there; position tables are interpolated
@@ -56,19 +68,19 @@ def starting_params(
 
 def _read_params(path: Path, config, task, tokenizer, categories, params):
   params = jax.tree.map(np.asarray, params)
-  core = jax.eval_shape(task.core, jax.random.key(0)).keys()
+  core = tasks.core_names(task)
   if (path / RUN_FILE).is_file():
     source = restore(path)
     _check_meaning(path, source, config, tokenizer)
-    params, summary = _take(path, source, core, categories, params)
+    start = _take(path, source, core, categories, params)
   else:
     found = convert.fill(
       params, path, config, tokenizer, new=params.keys() - core
     )
-    params, summary = found.params, found.describe()
+    start = Start(found.params, found.filled, found.describe())
   if jax.process_index() == 0:
-    logger.info(summary)
-  return params
+    logger.info(start.summary)
+  return start
 
 
 def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
@@ -92,8 +104,8 @@ def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
     )
 
 
-def _take(path, source: Restored, core, categories, params):
-  """Returns (params with the source's leaves, a summary of that)."""
+def _take(path, source: Restored, core, categories, params) -> Start:
+  """Returns params with the source's leaves."""
   ours, theirs = _flat(params), _flat(source.params)
   usable = dict(theirs)
   if source.run.categories != tuple(categories):
@@ -128,7 +140,7 @@ def _take(path, source: Restored, core, categories, params):
   leaves = [
     np.asarray(taken.get(name, leaf), leaf.dtype) for name, leaf in ours.items()
   ]
-  return jax.tree.unflatten(structure, leaves), summary
+  return Start(jax.tree.unflatten(structure, leaves), tuple(taken), summary)
 
 
 def _top(name: str) -> str:

@@ -37,6 +37,8 @@ class RunRecord(NamedTuple):
   chance_levels: dict[str, float]  # of losses
   categories: tuple[str, ...]  # that the task predicts, in its order
   tokenizer: Tokenizer
+  # Names of the parameters that `start_from` gave, as of `init_from.Start`.
+  taken: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,7 @@ def read_run(workdir: Path) -> RunRecord:
     chance_levels=saved["floors"],
     categories=tuple(saved["categories"]),
     tokenizer=tokenizer,
+    taken=tuple(saved.get("taken", ())),
   )
 
 
@@ -163,6 +166,7 @@ def write_run(
   attention: str,
   chance_levels: dict[str, float],
   categories: Sequence[str],
+  taken: Sequence[str] = (),
 ) -> None:
   """Writes the record of a run that begins."""
   tokenizer.save(Path(workdir) / TOKENIZER_FILE)
@@ -178,7 +182,9 @@ def write_run(
       "floors": chance_levels,
       "categories": list(categories),
       "versions": {"jax": jax.__version__},
-    },
+    }
+    # A resumed run must know them where it can't open the weights any more.
+    | ({"taken": list(taken)} if taken else {}),
   )
 
 

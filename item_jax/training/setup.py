@@ -30,7 +30,7 @@ from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.evaluators import check_evaluators
 from item_jax.training.init_from import starting_params
-from item_jax.training.optimizer import make_optimizer, make_schedule
+from item_jax.training.optimizer import make_schedule, run_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -107,15 +107,17 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   )
 
   @functools.cache
-  def first_params():
+  def start():
     initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
     return starting_params(config, task, tokenizer, categories, initial)
 
+  taken = run.taken if run else ()
   if config.start_from and run is None:
-    first_params()  # what is refused is refused before minutes of compiling
+    # What is refused is refused before minutes of compiling.
+    taken = start().taken
   begin = time.perf_counter()
   shapes, initialise, step = _compile(
-    config, task, mesh, schedule, first_params
+    config, task, mesh, schedule, taken, start
   )
   seconds = time.perf_counter() - begin
   chance_levels = (
@@ -137,6 +139,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         attention=attention,
         chance_levels=chance_levels,
         categories=categories,
+        taken=taken,
       )
     _describe(config, task, mesh, shapes, step)
     logger.info(
@@ -161,11 +164,15 @@ def _attention(config: Config, run, shapes) -> tuple[str, str]:
   )
 
 
-def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
+def _compile(config: Config, task: Task, mesh: Mesh, schedule, taken, start):
   """Returns (shapes of the State, () -> State, compiled step or None)."""
   o = config.optim
-  optimizer = make_optimizer(
-    schedule, b1=o.b1, b2=o.b2, eps=o.eps, decay=o.decay, clip=o.clip
+  optimizer = run_optimizer(
+    jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
+    schedule,
+    o,
+    taken=frozenset(taken),
+    core=tasks.core_names(task),
   )
   example = tasks.example_batch(config, config.batch_size)
   root = jax.random.key(config.seed)
@@ -214,8 +221,8 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, first_params):
       return state
     # Through jit: every process holds all of it and keeps its part.
     place = jax.jit(lambda x: x, out_shardings=placed.params)
-    params = place(first_params())
-    first_params.cache_clear()  # frees a copy of all of them on the host
+    params = place(start().params)
+    start.cache_clear()  # frees a copy of all of them on the host
     return state.replace(params=params)
 
   return shapes, initialise, compiled
