@@ -31,7 +31,20 @@ RENAMED_VALUES = {
 }
 
 # Options that version 0.1 had not; a run that it saved has their defaults.
-ADDED = frozenset({"evaluators", "objectives"})
+ADDED = frozenset(
+  {
+    "evaluators",
+    "objectives",
+    "products.crop",
+    "products.hard",
+    "products.light",
+    "products.modality_drop",
+    "products.patch_drop",
+    "products.singles",
+    "products.temperature",
+    "products.token_drop",
+  }
+)
 
 
 def option(default: Any, **limits: Any) -> Any:
