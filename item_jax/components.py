@@ -15,10 +15,12 @@ MODELS = {
 }
 OBJECTIVES = {
   "item": "item_jax.objectives.item:make_objective",
+  "item_beside": "item_jax.objectives.item:make_beside",
   "align": "item_jax.objectives.align:make_objective",
   "category": "item_jax.objectives.category:make_objective",
   "mlm": "item_jax.objectives.mlm:make_objective",
   "contrastive": "item_jax.objectives.contrastive:make_objective",
+  "products": "item_jax.objectives.products:make_objective",
 }
 
 
@@ -28,11 +30,13 @@ class TaskSpec(NamedTuple):
   objectives: names of `OBJECTIVES` or dotted paths; their losses are added.
   model: the only model it trains; None for any.
   labelled: it tells the leaf categories of the training split apart.
+  paired: rows 2i and 2i + 1 of its batches are of one product (`data.order`).
   """
 
   objectives: tuple[str, ...]
   model: str | None = None
   labelled: bool = False
+  paired: bool = False
 
 
 TASKS = {
@@ -40,6 +44,9 @@ TASKS = {
   "category": TaskSpec(("category",), labelled=True),
   "mlm": TaskSpec(("mlm",), model="roberta"),
   "contrastive": TaskSpec(("contrastive",), model="clip"),
+  "products": TaskSpec(
+    ("products", "item_beside", "align"), model="item", paired=True
+  ),
 }
 
 

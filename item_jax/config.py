@@ -13,6 +13,7 @@ from item_jax.config_group import (
   fraction,
   option,
 )
+from item_jax.config_products import Products
 from item_jax.errors import UserError
 
 
@@ -197,8 +198,9 @@ class Checkpoint(Group):
 @dataclasses.dataclass
 class Config(Group):
   # "item" (the five losses), "category" (leaf category, any model), "mlm"
-  # (masked tokens, roberta), "contrastive" (image against title, clip), or
-  # "package.module:TASK" (docs/extending.md).
+  # (masked tokens, roberta), "contrastive" (image against title, clip),
+  # "products" (which listings are one product), or "package.module:TASK"
+  # (docs/extending.md).
   task: str = option("item", names=tuple(TASKS))
   # More objectives beside the task's: "package.module:make_objective".
   objectives: tuple = ()
@@ -225,6 +227,7 @@ class Config(Group):
   mask: Mask = dataclasses.field(default_factory=Mask)
   loss: Loss = dataclasses.field(default_factory=Loss)
   align: Align = dataclasses.field(default_factory=Align)
+  products: Products = dataclasses.field(default_factory=Products)
   optim: Optim = dataclasses.field(default_factory=Optim)
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
   checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)

@@ -80,8 +80,10 @@ def _check_losses(config: Config) -> None:
     raise UserError(f"every loss weight is zero: {weights}")
   spec = TASKS.get(config.task)
   if loss.align and spec and "align" not in spec.objectives:
+    joined = [repr(n) for n, one in TASKS.items() if "align" in one.objectives]
     raise UserError(
-      f"loss.align={loss.align} joins task='item', not {config.task!r}"
+      f"loss.align={loss.align} joins task={' or '.join(joined)}, not"
+      f" {config.task!r}"
     )
   if a.fused and a.views == "augmented":
     raise UserError(

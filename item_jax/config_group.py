@@ -39,6 +39,14 @@ ADDED = frozenset(
     "optim.layer_decay",
     "optim.freeze_steps",
     "optim.stem_rate",
+    "products.crop",
+    "products.hard",
+    "products.light",
+    "products.modality_drop",
+    "products.patch_drop",
+    "products.singles",
+    "products.temperature",
+    "products.token_drop",
   }
 )
 

@@ -35,7 +35,7 @@ FOREIGN = re.compile(
   r"|(\w+_master(_url)?|parallelism|temp_location|max_num_workers|direct_\w+)"
   r"|(flink_job_server_jar|output_\w+|resize_mode|skip_reencode))$"
 )
-GROUPS = "data|model|resnet|clip|mask|loss|align|optim|mesh|checkpoint"
+GROUPS = "data|model|resnet|clip|mask|loss|align|products|optim|mesh|checkpoint"
 
 
 def name(path: Path) -> str:

@@ -4,9 +4,29 @@ from collections.abc import Sequence
 
 import grain
 
+from item_jax.components import find_task
+from item_jax.config import Config
 from item_jax.data import images
+from item_jax.data.product_order import ProductOrder, read_products
 from item_jax.data.records import BadRecord, Dataset
-from item_jax.data.unreadable import first_good
+from item_jax.data.unreadable import RowOrder, first_good
+
+
+def training_order(config: Config, dataset: Dataset) -> RowOrder:
+  """The endless order in which a run reads its training split.
+
+  Raises:
+    UserError: the task pairs listings, and none has a partner.
+  """
+  split = config.data.train_split
+  if not find_task(config.task).paired:
+    return Order(dataset.sizes[split], config.seed)
+  return ProductOrder(
+    *read_products(dataset, split),
+    options=config.products,
+    batch_size=config.batch_size,
+    seed=config.seed,
+  )
 
 
 class Order:
@@ -37,11 +57,10 @@ def listing_ids(
   *,
   image_size: int,
   batch_size: int,
-  seed: int,
+  order: RowOrder,
   step: int,
 ) -> list[str]:
   """Lists the listings of batch `step`, for a log of what went wrong there."""
-  order = Order(dataset.sizes[split], seed)
   source = dataset.source(split)
 
   def read(number: int) -> str:
@@ -60,14 +79,13 @@ def bad_ids(
   rows: Sequence[int],
   *,
   batch_size: int,
-  seed: int,
+  order: RowOrder,
   step: int,
 ) -> list[str]:
   """Lists the unreadable listings that belong in these rows of batch `step`.
 
   A row of which not even the listing id can be read is called "train[1234]".
   """
-  order = Order(dataset.sizes[split], seed)
   source = dataset.source(split)
   ids = []
   for row in rows:

@@ -125,6 +125,7 @@ def training_batches(
   seed: int,
   start: int,
   stop: int,
+  order: RowOrder | None = None,
   host_rows: slice | None = None,
   workers: int = 0,
   read_threads: int = 2,
@@ -135,6 +136,7 @@ def training_batches(
   Every pass over the split is shuffled anew; a batch may span two passes.
 
   Args:
+    order: of the rows, where it is another one; it knows its own seed.
     host_rows: which rows of each global batch to read; all by default.
     workers: processes that decode; 0 decodes in `read_threads` threads.
     prefetch: batches held ready (by each worker).
@@ -143,7 +145,7 @@ def training_batches(
   reader = _Reader(
     dataset.source(split), tokenizer, image_size, max_title_tokens
   )
-  order = Order(dataset.sizes[split], seed)
+  order = order or Order(dataset.sizes[split], seed)
   source = _HostRows(
     functools.partial(reader.first_good, order),
     batch_size=batch_size,

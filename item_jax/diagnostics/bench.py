@@ -12,6 +12,7 @@ import jax
 from item_jax.config import Config
 from item_jax.config_check import validate
 from item_jax.data import images, pipeline
+from item_jax.data.order import training_order
 from item_jax.data.unreadable import UNREADABLE, readable
 from item_jax.diagnostics.trace import largest_costs
 from item_jax.errors import UserError
@@ -207,6 +208,7 @@ def _batches(store, tokenizer, config: Config, mesh):
     seed=config.seed,
     start=0,
     stop=2**31,
+    order=training_order(config, store),
     host_rows=sharding.host_rows(mesh, size) if mesh else None,
     workers=config.data.workers,
     read_threads=config.data.read_threads,

@@ -121,7 +121,7 @@ def plan(
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)
   task = _task(config, vocab_size, classes)
-  recompute = _recompute(config, task, vocab_size)
+  recompute = _recompute(config, task)
   state = _state_shapes(config, task)
   rate = machine.chips * machine.peak * machine.mfu
   return Plan(
@@ -163,16 +163,12 @@ def _task(config: Config, vocab_size: int, classes: int = CLASSES):
   return tasks.make_task(config, Vocabulary(vocab_size), categories=names)
 
 
-def _recompute(config: Config, task, vocab_size: int) -> float:
+def _recompute(config: Config, task) -> float:
   """Returns the factor on the products that remat repeats; 1.0 without it."""
   if not config.model.remat or config.model.name == "resnet50":
     return 1.0
-  again = task.embed_flops
-  if config.loss.align:
-    without = changed(config, {"loss.align": 0.0})
-    views = task.train_flops - _task(without, vocab_size).train_flops
-    again += views / 3
-  return 1 + again / task.train_flops
+  passes = sum(one.flops for one in task.objective.passes)
+  return 1 + (passes + task.network.other_flops) / task.train_flops
 
 
 def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:

@@ -63,6 +63,13 @@ def make_objective(context: Context) -> Objective:
   )
 
 
+def make_beside(context: Context) -> Objective | None:
+  """The five beside another objective; None where all their weights are 0."""
+  if not any(getattr(context.config.loss, name) for name in TERMS):
+    return None
+  return make_objective(context)
+
+
 def train_flops(
   encoder: float, heads: dict[str, float], weights: Loss
 ) -> float:

@@ -15,6 +15,7 @@ from item_jax import remote
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
+from item_jax.data.order import training_order
 from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.distributed.preemption import Preempted, PreemptionHandler
 from item_jax.distributed.progress import NullListener, ProgressListener
@@ -227,6 +228,7 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
   The rows of a batch depend only on its step.
   """
   config = setup.config
+  order = training_order(config, setup.store)
   step, failed_at = start, None
   while True:
     batches = pipeline.training_batches(
@@ -239,6 +241,7 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
       seed=config.seed,
       start=step,
       stop=config.steps,
+      order=order,
       host_rows=sharding.host_rows(setup.mesh, config.batch_size),
       workers=config.data.workers,
       read_threads=config.data.read_threads,

@@ -117,7 +117,7 @@ class TrainMonitor:
         config.data.train_split,
         rows,
         batch_size=config.batch_size,
-        seed=config.seed,
+        order=order.training_order(config, self._setup.store),
         step=step - 1,
       )
       self._log.write(step, "bad_record", {"listing_ids": ids})
@@ -151,7 +151,7 @@ class TrainMonitor:
         config.data.train_split,
         image_size=config.model.image_size,
         batch_size=config.batch_size,
-        seed=config.seed,
+        order=order.training_order(config, self._setup.store),
         step=step - 1,
       )
       self._log.write(step, kind, row)

@@ -19,6 +19,7 @@ from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_check import validate
 from item_jax.data import images
+from item_jax.data.order import training_order
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import readable
@@ -90,6 +91,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   run = None if folder is None else workdir.find_run(folder)
   if run is not None:
     workdir.check_same(run, config, store, tokenizer)
+  training_order(config, store)  # that it can be made
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
   categories = (
     run.categories

@@ -1,0 +1,52 @@
+"""ITEm's network taught by product ids: which listings are one product.
+
+item-jax train --config=configs/item_products.py:SIZE --config.data.path=DATA \
+  --workdir=W
+
+SIZE is base (the default), small or tiny: configs/item_SIZE.py. From a run P of
+that size:
+  --config=configs/item_products.py:SIZE,finetune --config.start_from=P
+The paper's five and the alignment loss run beside it at weights of their own,
+0 here: --config.loss.mlm=0.5 keeps the title from being forgotten.
+"""
+
+import runpy
+from pathlib import Path
+
+from item_jax.config import Config
+from item_jax.errors import UserError
+
+SIZES = ("base", "small", "tiny")
+OWN = ("itm", "mlm", "mim", "gmlm", "gmim")
+
+
+def get_config(variant: str = "base") -> Config:
+  """Builds the config of "SIZE", "SIZE,finetune" or "finetune"."""
+  size, _, way = variant.partition(",")
+  if size == "finetune" and not way:
+    size, way = "base", size
+  if size not in SIZES or way not in ("", "finetune"):
+    raise UserError(
+      f"{variant!r}: sizes are {', '.join(SIZES)}, each alone or with ,finetune"
+    )
+  file = Path(__file__).with_name(f"item_{size}.py")
+  config = runpy.run_path(str(file))["get_config"]()
+  teach(config)
+  if size == "tiny":
+    config.batch_size = 96
+    config.steps = 600
+    config.eval_every = 300
+    config.checkpoint.every = 150
+  if way:
+    config.steps //= 5
+    config.eval_every //= 5
+    config.optim.warmup //= 5
+    config.optim.lr /= 5
+  return config
+
+
+def teach(config: Config) -> None:
+  """Turns a config of the five objectives into one of product ids alone."""
+  config.task = "products"
+  for name in OWN:
+    setattr(config.loss, name, 0.0)
