@@ -43,6 +43,8 @@ class Network(NamedTuple):
   init(key) -> params, of all that an embedding needs and nothing more.
   features(params, batch, *, train, key) -> (float32 [B,D], batch_stats): what
     the embedding is made of; `batch_stats` as in `objectives.base`.
+  pool(params, batch) -> {name: float32 [B,E]} of all `pools`, other vectors
+    that its states give; None where there is its embedding only.
   """
 
   module: Any  # linen; an objective may call methods that it knows
@@ -56,6 +58,8 @@ class Network(NamedTuple):
   modality: str | None = None  # "image" or "title", where it sees only that
   # The option that makes it need the whole batch in one piece, if any.
   whole_batch: str = ""
+  pools: tuple[str, ...] = ("own",)  # the first one is the embedding
+  pool: Callable | None = None
 
   @property
   def embed_flops(self) -> float:
@@ -141,3 +145,12 @@ def make_features(module, method: str = "embed", **options) -> Callable:
     return embedding_BD, {}
 
   return features
+
+
+def make_pool(module) -> Callable:
+  """`Network.pool` of a linen module that has a method of this name."""
+
+  def pool(params, batch: Batch) -> dict:
+    return module.apply({"params": params}, batch, method="pool")
+
+  return pool

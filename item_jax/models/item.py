@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.models import base, heads, layers, patches
+from item_jax.models import base, heads, layers, patches, pooling
 from item_jax.models.base import Network, Vocabulary
 from item_jax.models.layers import TransformerConfig
 from item_jax.models.passes import EncoderPass
@@ -40,6 +40,8 @@ def make_network(
     module=module,
     init=base.make_init(config, module),
     features=base.make_features(module),
+    pools=pooling.POOLS,
+    pool=base.make_pool(module),
     dims=m.width,
     sequence=f"{one.positions} positions",
     passes=(one,),
@@ -247,6 +249,12 @@ class Item(nn.Module):
       batch, modality=modality, deterministic=deterministic
     )
     return states_BSD[:, 0].astype(jnp.float32)
+
+  def pool(self, batch):
+    """Embeddings of the unmasked pair, {name: vectors}: `pooling.pool`."""
+    real_BN = jnp.tile(batch.has_image_B[:, None], (1, self.num_patches))
+    real_BT = (batch.tokens_BT != self.pad) & batch.has_title_B[:, None]
+    return pooling.pool(self.encode(batch), real_BN, real_BT)
 
 
 def _gather(x_BLD, positions_BK):
