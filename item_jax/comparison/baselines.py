@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,10 +9,7 @@ from item_jax.comparison import score
 from item_jax.data.records import Dataset
 from item_jax.evaluation import baselines
 from item_jax.evaluation.labelled import Rows
-
-# Dimensions of the title vectors for the classifier: as wide as an embedding.
-# The search is over the word counts themselves.
-_DIMENSIONS = 256
+from item_jax.evaluation.mixed import find_directions
 
 
 def score_baseline(
@@ -53,14 +49,10 @@ def score_baseline(
 def title_vectors(titles: Sequence[str]) -> np.ndarray:
   """Projects TF-IDF on the directions in which titles differ most.
 
+  For the classifier; the search is over the word counts themselves.
+
   Returns:
     float32 [N, D]; zeros if no title has a word.
   """
-  from sklearn.utils.extmath import randomized_svd
-
-  count_NV: Any = baselines.tfidf_vectors(titles)
-  if not count_NV.shape[1]:
-    return np.zeros((len(titles), 1), np.float32)
-  width = min(_DIMENSIONS, *count_NV.shape)
-  left_ND, size_D, _ = randomized_svd(count_NV, width, random_state=0)
-  return (left_ND * size_D).astype(np.float32)
+  places_ND, _ = find_directions(baselines.tfidf_vectors(titles).sparse_NV)
+  return places_ND.astype(np.float32)

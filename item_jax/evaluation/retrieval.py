@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,12 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
-from item_jax.evaluation.items import (
-  Export,
-  Items,
-  check_items,
-  is_export,
-  open_export,
-  open_items,
-)
+from item_jax.evaluation.items import Items, check_items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
-from item_jax.evaluation.vectors import as_vectors
+from item_jax.evaluation.sources import open_source
+from item_jax.evaluation.vectors import Mixed
 from item_jax.ingest.readers.cells import MISSING
 
 logger = logging.getLogger(__name__)
@@ -129,13 +122,16 @@ def score(
   bootstrap: int = 1000,
   seed: int = 0,
   missing: Sequence[str] = MISSING,
+  data: Any = None,
+  split: str = "test",
   search: Callable[..., Neighbours] = search,
 ) -> Scores:
   """Searches every query by cosine and scores what was found.
 
   Args:
     vectors: float [N, D], one row an item; or an .npy's path; or an export
-      (its folder or an `Export`).
+      (its folder or an `Export`), a `Fusion`, "FILE.npy:ITEMS.csv", "tfidf" or
+      "thumbnail", as `sources.open_source` takes them.
     items: what the rows are: an export (its folder or an `Export`), or a table
       (its file, a data frame, {column: values} or rows) with the columns id,
       product and optionally category and role; None: the export's own.
@@ -143,28 +139,22 @@ def score(
     bootstrap: resamples for the intervals; 0: none.
     seed: of the resamples.
     missing: words of the table that stand for a missing value.
+    data: the prepared catalogue of "tfidf" and "thumbnail". split: of it.
     search: finds the nearest rows, as `search.search` does.
 
   Raises:
     UserError: no query has a relevant item, a row has no direction, or the
       items or a depth are not what is expected.
   """
-  if isinstance(vectors, str | os.PathLike) and is_export(vectors):
-    vectors = open_export(vectors)
-  if isinstance(vectors, Export):
-    items = vectors if items is None else items
-    vectors = vectors.vectors
-  if items is None:
-    raise UserError("vectors without items: only an export brings its own")
   depths = _depths(k)
-  items = open_items(items, missing)
+  source = open_source(vectors, items, data=data, split=split, missing=missing)
+  vectors, items = source.vectors, source.items
   check_items(items)
-  vectors_ND = as_vectors(vectors, items.ids)
-  if vectors_ND.dtype != np.float32:
-    logger.info(f"embeddings are {vectors_ND.dtype}; computed in float32")
+  if not isinstance(vectors, Mixed) and vectors.dtype != np.float32:
+    logger.info(f"embeddings are {vectors.dtype}; computed in float32")
   index = items.rows("index")
   found = search(
-    vectors_ND,
+    vectors,
     items.ids,
     k=results_needed(depths, index),
     queries=items.rows("query"),
