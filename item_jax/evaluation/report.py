@@ -60,6 +60,9 @@ class Report(Result):
       lines.append(
         f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
       )
+    lines += [
+      f"{name}: {one.space}" for name, one in self.scores.items() if one.space
+    ]
     return "\n".join(lines)
 
 
@@ -101,7 +104,7 @@ def report(
     )
   how = {"k": k, "bootstrap": bootstrap, "seed": seed}
   scores = {
-    name: score(export.vectors, items, **how) for name, export in opened.items()
+    name: score(export, items, **how) for name, export in opened.items()
   }
   scores["tfidf"] = baselines.score_titles(titles, items, **how)
   scores["thumbnail"] = baselines.score_images(thumbnails, items, **how)

@@ -4,7 +4,7 @@ import csv
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Scores(Result):
   values: {measure: float64 [Q]}, of each query.
   rows_Q: row numbers of the queries. relevant_Q: relevant listings of each.
   nearest_QK: row numbers, best first, -1 where there are no more.
-  items: the rows that were scored.
+  items: the rows that were scored. space: as of `Export`.
   """
 
   summary: dict[str, Any]
@@ -53,6 +53,7 @@ class Scores(Result):
   relevant_Q: np.ndarray
   nearest_QK: np.ndarray
   items: Items | None = None
+  space: str = ""
 
   def to_dict(self) -> dict[str, Any]:
     """Returns `summary`."""
@@ -98,6 +99,8 @@ class Scores(Result):
         f"{name:16}{row['by_query']:9.4f}  {interval:15}"
         f"{category:>12}{row['by_product']:12.4f}"
       )
+    if self.space:
+      lines.append(self.space)
     return "\n".join(lines)
 
   def write_per_query(self, path: str | Path) -> None:
@@ -151,7 +154,9 @@ def score(
   """
   if isinstance(vectors, str | os.PathLike) and is_export(vectors):
     vectors = open_export(vectors)
+  space = ""
   if isinstance(vectors, Export):
+    space = vectors.space
     items = vectors if items is None else items
     vectors = vectors.vectors
   if items is None:
@@ -170,7 +175,8 @@ def score(
     queries=items.rows("query"),
     index=index,
   )
-  return score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
+  scores = score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
+  return replace(scores, space=space)
 
 
 def score_found(
