@@ -59,6 +59,8 @@ class Model(Group):
   activation: str = option("gelu", choices=("gelu", "quick_gelu"))
   # The global heads read [CLS] and the position "concat"enated or their "sum".
   global_head: str = option("concat", choices=("concat", "sum"))
+  # What "roberta" embeds a title by: the mean of its states, or [CLS]'s.
+  pool: str = option("mean", choices=("mean", "cls"))
   init_std: float = 0.02  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))

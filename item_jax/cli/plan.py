@@ -61,9 +61,10 @@ def run(args, rest) -> None:
   from item_jax.diagnostics import plan_page
   from item_jax.errors import UserError
   from item_jax.files import check_folders
+  from item_jax.training.init_from import follow_start
 
   check_folders(args.json)
-  config = config_flags.parse(args.config, rest)
+  config = follow_start(config_flags.parse(args.config, rest))
   vocab_size = _vocab_size(config) if args.words is None else args.words
   if args.table:
     for name in ("chips", "memory", "peak", "json", "decode_rate"):

@@ -12,11 +12,11 @@ from item_jax import tasks
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
-from item_jax.pretrained import convert, transforms
+from item_jax.pretrained import convert, settings, transforms
 from item_jax.tasks import Task
 from item_jax.training.fetched import copied_run
 from item_jax.training.restore import Restored, restore
-from item_jax.training.run import RUN_FILE
+from item_jax.training.run import RUN_FILE, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,33 @@ class Start(NamedTuple):
   params: Any
   taken: tuple[str, ...]
   summary: str
+
+
+def follow_start(config: Config, run: RunRecord | None = None) -> Config:
+  """Returns the config with the options that `start_from`'s weights decide.
+
+  Options that are given stay. A workdir of ours decides none.
+
+  Args:
+    run: what is resumed; it knows the options, should the weights be gone.
+
+  Raises:
+    UserError: options that are given are not the weights'; it names flags.
+  """
+  if not config.start_from:
+    return config
+  if run is not None:
+    before = flatten(run.config)
+    same = {name: before[name] for name in settings.NAMES}
+    return settings.fill_in(config, same, origin="the run")
+  with copied_run(config.start_from) as path:
+    if not path.exists():
+      raise FileNotFoundError(
+        f"start_from={config.start_from}: there is nothing"
+      )
+    if (path / RUN_FILE).is_file():
+      return config
+    return settings.follow(config, path)
 
 
 def starting_params(

@@ -83,6 +83,7 @@ def train(
     if mirror:
       mirror.begin()
     setup = set_up(config, folder)
+    config = setup.config
     if mirror:
       mirror.acquire()
     kept = config.checkpoint

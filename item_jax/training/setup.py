@@ -30,7 +30,7 @@ from item_jax.training import run as workdir
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.evaluators import check_evaluators
-from item_jax.training.init_from import starting_params
+from item_jax.training.init_from import follow_start, starting_params
 from item_jax.training.optimizer import make_schedule, run_optimizer
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _SAMPLE = 20_000  # titles whose lengths are logged at the start
 class Setup(NamedTuple):
   """What a run has before its first step."""
 
-  config: Config
+  config: Config  # with the options of what it starts from
   store: Dataset
   tokenizer: Tokenizer
   task: Task
@@ -86,9 +86,10 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     UserError: the configuration, the data or the run in the workdir don't fit
       together.
   """
+  run = None if folder is None else workdir.find_run(folder)
+  config = follow_start(config, run)
   validate(config, devices=jax.device_count())
   store, tokenizer = open_data(config)
-  run = None if folder is None else workdir.find_run(folder)
   if run is not None:
     workdir.check_same(run, config, store, tokenizer)
   training_order(config, store)  # that it can be made
