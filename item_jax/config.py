@@ -22,6 +22,9 @@ class Data(Group):
   path: str = ""  # folder written by `item-jax prepare`
   train_split: str = "train"
   val_split: str = "val"
+  # A tokenizer's folder or file, in place of the data set's: what weights of
+  # another project were trained with. Titles are cut as they are read.
+  tokenizer: str = ""
   # Processes that read and decode; 0 does it in threads of the trainer.
   workers: int = option(0, at_least=0)
   # Threads a process reads with. Grain's own default of 16 halves the rate
@@ -201,8 +204,8 @@ class Checkpoint(Group):
 class Config(Group):
   # "item" (the five losses), "category" (leaf category, any model), "mlm"
   # (masked tokens, roberta), "contrastive" (image against title, clip),
-  # "products" (which listings are one product), or "package.module:TASK"
-  # (docs/extending.md).
+  # "products" (which listings are one product), "none" (weights as they are,
+  # in 0 steps), or "package.module:TASK" (docs/extending.md).
   task: str = option("item", names=tuple(TASKS))
   # More objectives beside the task's: "package.module:make_objective".
   objectives: tuple = ()
@@ -240,6 +243,7 @@ class Config(Group):
 FREE_ON_RESUME = frozenset(
   {
     "data.path",
+    "data.tokenizer",  # its fingerprint must not
     "data.workers",
     "data.read_threads",
     "data.prefetch",

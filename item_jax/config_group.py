@@ -33,6 +33,7 @@ RENAMED_VALUES = {
 # Options that version 0.1 had not; a run that it saved has their defaults.
 ADDED = frozenset(
   {
+    "data.tokenizer",
     "evaluators",
     "objectives",
     "model.pool",

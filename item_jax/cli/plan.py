@@ -86,11 +86,14 @@ def run(args, rest) -> None:
 
 
 def _vocab_size(config) -> int:
+  from item_jax.data.tokenizer import load_tokenizer
+
+  if config.data.tokenizer:
+    return load_tokenizer(config.data.tokenizer).size
   if not config.data.path:
     from item_jax.diagnostics.plan import VOCAB_SIZE
 
     return VOCAB_SIZE
-  from item_jax.data.tokenizer import load_tokenizer
   from item_jax.object_store.copies import copied
   from item_jax.remote import locate
 

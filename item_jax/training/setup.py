@@ -74,7 +74,8 @@ def open_data(config: Config) -> tuple[Dataset, Tokenizer]:
       f"{store.path} was prepared with {store.catalogue['preprocessing']!r},"
       f" this version reads {images.PREPROCESSING!r}: prepare it again"
     )
-  return store, load_tokenizer(Path(store.path) / "tokenizer.json")
+  own = Path(store.path) / "tokenizer.json"
+  return store, load_tokenizer(config.data.tokenizer or own)
 
 
 def set_up(config: Config, folder: Path | None) -> Setup:
