@@ -33,8 +33,13 @@ RENAMED_VALUES = {
 # Options that version 0.1 had not; a run that it saved has their defaults.
 ADDED = frozenset(
   {
+    "data.features",
     "evaluators",
+    "loss.mim_target",
+    "model.stem",
+    "model.stem_grid",
     "objectives",
+    "stem_from",
     "optim.start_rate",
     "optim.layer_decay",
     "optim.freeze_steps",
