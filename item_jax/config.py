@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from item_jax.components import MODELS, TASKS
+from item_jax.config_baselines import Clip, Resnet
 from item_jax.config_group import (
   ADDED,
   RENAMED,
@@ -25,6 +26,10 @@ class Data(Group):
   # A tokenizer's folder or file, in place of the data set's: what weights of
   # another project were trained with. Titles are cut as they are read.
   tokenizer: str = ""
+  # Where a frozen stem's features of each image are kept, so that a step reads
+  # them instead of pixels: a folder, "auto" for one beside the data set
+  # (DATA.features), "" to compute them anew in every step.
+  features: str = ""
   # Processes that read and decode; 0 does it in threads of the trainer.
   workers: int = option(0, at_least=0)
   # Threads a process reads with. Grain's own default of 16 halves the rate
@@ -47,6 +52,14 @@ class Model(Group):
   # paper's; the rest is not stated there.
   image_size: int = option(224, at_least=1)  # pixels
   patch: int = option(16, at_least=1)  # pixels
+  # What an image becomes before the transformer: "patch", linear patches as in
+  # the paper, or the last features of a network with weights (`stem_from`).
+  stem: str = option(
+    "patch", choices=("patch", "efficientnet_lite0", "resnet50")
+  )
+  # Places a side that its features are averaged to; 0: as many as there are,
+  # a 32nd of the pixels.
+  stem_grid: int = option(0, at_least=0)
   # [SEP] included: 1 + 196 + 59 = 256 positions in all.
   max_title_tokens: int = option(59, at_least=3, why="two tokens and [SEP]")
   layers: int = option(12, at_least=1)
@@ -79,31 +92,6 @@ class Model(Group):
 
 
 @dataclasses.dataclass
-class Resnet(Group):
-  # Channels of the first stage; the pool has 32 times as many.
-  width: int = option(64, at_least=1)
-  # "batch" as published, reduced over the global batch; "group" is the same
-  # for any batch and trains better on small ones.
-  norm: str = option("group", choices=("batch", "group"))
-  # How pixels are normalised: "half" to [-1, 1], or "imagenet" by the mean and
-  # deviation that published weights were trained with.
-  pixels: str = option("half", choices=("half", "imagenet"))
-
-
-@dataclasses.dataclass
-class Clip(Group):
-  # The image tower has model's layers, width, heads and mlp; these are the
-  # title tower's and the common space's, of CLIP ViT-B.
-  text_layers: int = option(12, at_least=1)
-  text_width: int = option(512, at_least=1)
-  text_heads: int = option(8, at_least=1)
-  text_mlp: int = option(2_048, at_least=1)
-  projection: int = option(512, at_least=1)
-  # In the fused score; the title has the rest.
-  image_weight: float = fraction(0.5, above=0, below=1)
-
-
-@dataclasses.dataclass
 class Mask(Group):
   title_rate: float = fraction(0.15, above=0)  # of the tokens, at least one
   # Of the patches; raise it if images are neglected.
@@ -124,6 +112,9 @@ class Loss(Group):
   negative_rate: float = fraction(0.5)  # of the pairs, given another title
   # True: negative pairs count in the mask losses too.
   keep_negatives: bool = False
+  # What MIM and GMIM recover of a hidden place: its "pixels", or the frozen
+  # stem's "features" there, standardised.
+  mim_target: str = option("pixels", choices=("pixels", "features"))
   # Standardise each target patch, its variance floored (see losses.py).
   normalise_patches: bool = False
   # Weight of the alignment loss, beyond the paper (`Align`). At 0 none of its
@@ -214,6 +205,8 @@ class Config(Group):
   # Parameters to start from: a workdir of ours, or a local file or folder of
   # safetensors of another project.
   start_from: str = ""
+  # The stem's: a local file or folder of safetensors of another project.
+  stem_from: str = ""
   # 0: the parameters that are started from are the result.
   steps: int = option(100_000, at_least=0)
   batch_size: int = option(512, at_least=1)  # pairs a step over all devices
@@ -237,6 +230,11 @@ class Config(Group):
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
   checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
 
+  @property
+  def starts_from_files(self) -> bool:
+    """Whether its first parameters cannot be made again from the seed."""
+    return bool(self.start_from or self.stem_from)
+
 
 # Fields that may differ between a run and its resumption: they change where
 # and how often, never what is computed.
@@ -244,6 +242,7 @@ FREE_ON_RESUME = frozenset(
   {
     "data.path",
     "data.tokenizer",  # its fingerprint must not
+    "data.features",
     "data.workers",
     "data.read_threads",
     "data.prefetch",

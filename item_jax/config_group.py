@@ -34,9 +34,14 @@ RENAMED_VALUES = {
 ADDED = frozenset(
   {
     "data.tokenizer",
+    "data.features",
     "evaluators",
+    "loss.mim_target",
+    "model.stem",
+    "model.stem_grid",
     "objectives",
     "model.pool",
+    "stem_from",
     "optim.start_rate",
     "optim.layer_decay",
     "optim.freeze_steps",

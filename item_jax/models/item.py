@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.models import base, heads, layers, patches, pooling
+from item_jax.models import base, heads, layers, patches, pooling, stems
 from item_jax.models.base import Network, Vocabulary
 from item_jax.models.layers import TransformerConfig
-from item_jax.models.passes import EncoderPass
+from item_jax.models.passes import EncoderPass, Pass
+from item_jax.models.stem import Stem, read_places
 
 MODALITIES = ("both", "image", "title")
 
@@ -26,14 +27,17 @@ def make_network(
 ) -> Network:
   """Builds `model.name="item"`."""
   m = config.model
+  stem = stems.make_stem(config)
   module = Item(
     config=base.encoder_config(config, attention),
     vocab_size=base.padded_vocab_size(config, vocabulary),
     pad=vocabulary.pad,
     image_size=m.image_size,
-    patch=m.patch,
+    patch=m.image_size // stem.side if stem else m.patch,
     max_title_tokens=m.max_title_tokens,
     global_head=m.global_head,
+    stem=stem,
+    target=config.loss.mim_target,
   )
   one = module.encoder_pass()
   return Network(
@@ -44,7 +48,8 @@ def make_network(
     pool=base.make_pool(module),
     dims=m.width,
     sequence=f"{one.positions} positions",
-    passes=(one,),
+    passes=module.passes(),
+    frozen_flops=stem.frozen_flops if stem and not config.data.features else 0,
   )
 
 
@@ -57,7 +62,7 @@ class Predictions(NamedTuple):
   itm_B2: Any  # logits: 0 negative pair, 1 matching
   mlm_BKV: Any  # logits
   gmlm_BKV: Any
-  mim_BKP: Any  # pixels
+  mim_BKP: Any  # pixels, or a stem's features
   gmim_BKP: Any
 
 
@@ -75,14 +80,29 @@ class Item(nn.Module):
   max_title_tokens: int
   # What the global heads read: "concat" [g; p] or "sum" g + p.
   global_head: str = "concat"
+  # Whose features take the place of patches, which are then called so too.
+  stem: Stem | None = None
+  target: str = "pixels"  # or "features": what MIM and GMIM predict of a patch
 
   @property
   def num_patches(self) -> int:
-    return (self.image_size // self.patch) ** 2
+    side = self.stem.side if self.stem else self.image_size // self.patch
+    return side**2
 
   @property
   def patch_pixels(self) -> int:
     return self.patch**2 * 3
+
+  @property
+  def patch_values(self) -> int:
+    """Numbers that the projection reads of a patch."""
+    return self.stem.channels if self.stem else self.patch_pixels
+
+  @property
+  def target_values(self) -> int:
+    """Numbers that MIM and GMIM predict of a patch."""
+    features = self.target == "features"
+    return self.patch_values if features else self.patch_pixels
 
   @nn.nowrap
   def encoder_pass(self, modality: str = "both") -> EncoderPass:
@@ -93,8 +113,14 @@ class Item(nn.Module):
       self.config,
       positions=1 + patches_read + tokens_read,
       num_patches=patches_read,
-      patch_pixels=self.patch_pixels,
+      patch_pixels=self.patch_values,
     )
+
+  @nn.nowrap
+  def passes(self, modality: str = "both") -> tuple[Pass, ...]:
+    """All passes of a pair that `encode` takes, the stem's among them."""
+    of_stem = self.stem.passes if self.stem and modality != "title" else ()
+    return (self.encoder_pass(modality), *of_stem)
 
   def setup(self):
     c = self.config
@@ -112,6 +138,8 @@ class Item(nn.Module):
       "title_position", normal, (self.max_title_tokens, D)
     )
     self.segment_2D = self.param("segment", normal, (2, D))
+    if self.stem:
+      self.stem_params = self.param(base.STEM, self.stem.init)
     self.project = layers.dense(
       D, std=c.init_std, dtype=c.dtype, name="project"
     )
@@ -126,9 +154,9 @@ class Item(nn.Module):
     self.global_word_head = heads.GlobalTransform(c, self.global_head)
     self.global_word_decoder = heads.TokenDecoder(self.vocab_size)
     self.patch_head = heads.Transform(c)
-    self.patch_decoder = heads.PixelDecoder(c, self.patch_pixels)
+    self.patch_decoder = heads.PixelDecoder(c, self.target_values)
     self.global_patch_head = heads.GlobalTransform(c, self.global_head)
-    self.global_patch_decoder = heads.PixelDecoder(c, self.patch_pixels)
+    self.global_patch_decoder = heads.PixelDecoder(c, self.target_values)
 
   def __call__(self, batch, token_positions_BK, patch_positions_BK):
     """Touches every parameter; for initialisation and parameter tables."""
@@ -196,9 +224,12 @@ class Item(nn.Module):
     return jnp.where(has_image_B11, x_BSD, back_BSD)
 
   def _patches(self, batch, masked_BN):
-    patches_BNP = patches.to_patches(
-      patches.normalise(batch.image_BHWC), self.patch
-    )
+    if self.stem:
+      patches_BNP = read_places(self.stem, self.stem_params, batch, masked_BN)
+    else:
+      patches_BNP = patches.to_patches(
+        patches.normalise(batch.image_BHWC), self.patch
+      )
     patches_BND = self.project(patches_BNP.astype(self.config.dtype))
     if masked_BN is not None:
       patches_BND = jnp.where(

@@ -85,10 +85,10 @@ def _passes(model, options: Align) -> tuple[Pass, ...]:
   """An encoder pass of each view."""
   passes = []
   if CROSS_MODAL in kinds_of(options):
-    passes += [model.encoder_pass("image"), model.encoder_pass("title")]
-    passes += [model.encoder_pass()] * options.fused
+    passes += [*model.passes("image"), *model.passes("title")]
+    passes += model.passes() * options.fused
   if AUGMENTED in kinds_of(options):
-    passes += [model.encoder_pass()] * 2
+    passes += model.passes() * 2
   return tuple(passes)
 
 

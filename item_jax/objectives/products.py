@@ -66,7 +66,7 @@ def make_objective(context: Context) -> Objective:
   )
   return loss._replace(
     chance_levels=chance_levels,
-    train_flops=3 * network.embed_flops,
+    train_flops=network.train_flops,
     passes=network.passes,
   )
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from item_jax.config import Optim
-
-STEM = "stem"  # the entry of params that holds a network of images
+from item_jax.models.base import STEM
 
 
 def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:

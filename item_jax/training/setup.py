@@ -20,11 +20,14 @@ from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_check import validate
 from item_jax.data import images
+from item_jax.data.grids import Grids
 from item_jax.data.order import training_order
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
+from item_jax.models.base import STEM
+from item_jax.models.stems import make_stem
 from item_jax.tasks import Task
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
@@ -33,6 +36,7 @@ from item_jax.training import step as step_lib
 from item_jax.training.evaluators import check_evaluators
 from item_jax.training.init_from import follow_start, starting_params
 from item_jax.training.optimizer import make_schedule, run_optimizer
+from item_jax.training.stem_features import fingerprint, open_grids, sample
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class Setup(NamedTuple):
   step: Callable | None
   chance_levels: dict[str, float]  # of losses
   categories: tuple[str, ...]  # that the task predicts
+  grids: dict[str, Grids]  # a stem's features by split, where steps read them
   device: str  # the kind of the devices, as jax calls it
 
 
@@ -117,7 +122,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     return starting_params(config, task, tokenizer, categories, initial)
 
   taken = run.taken if run else ()
-  if config.start_from and run is None:
+  if run is None and (config.starts_from_files or make_stem(config)):
     # What is refused is refused before minutes of compiling.
     taken = start().taken
   begin = time.perf_counter()
@@ -132,10 +137,18 @@ def set_up(config: Config, folder: Path | None) -> Setup:
       logger.info(_describe_titles(config, store, tokenizer))
       if compiled:
         logger.info("compiling the step")
+    stem, grids = "", {}
+    if config.data.features:
+      stem = (run and run.stem) or fingerprint(start().params[STEM])
+      grids = open_grids(
+        *(config, store, tokenizer),
+        weights=stem,
+        params=lambda: start().params[STEM],
+      )
     chance_levels = (
       run.chance_levels
       if run
-      else task.chance_levels(store, config.data.train_split, tokenizer)
+      else _chance_levels(config, store, tokenizer, task, start, grids)
     )
     step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
@@ -154,15 +167,25 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         chance_levels=chance_levels,
         categories=categories,
         taken=taken,
+        stem=stem,
       )
     if step is not None:
       _describe_memory(step)
     logger.info(f"attention: {attention} ({why}); ready in {seconds:.1f} s")
   return Setup(
     *(config, store, tokenizer, task, mesh, schedule, shapes),
-    *(initialise, step, chance_levels, categories),
+    *(initialise, step, chance_levels, categories, grids),
     device=jax.devices()[0].device_kind,
   )
+
+
+def _chance_levels(config: Config, store, tokenizer, task: Task, start, grids):
+  levels = task.chance_levels(store, config.data.train_split, tokenizer)
+  of_params = task.objective.chance_of_params
+  if of_params is None:
+    return levels
+  read = functools.partial(sample, config, store, tokenizer, grids)
+  return levels | of_params(start().params, read)
 
 
 def _attention(config: Config, run, shapes) -> tuple[str, str]:
@@ -201,7 +224,7 @@ def _compile(
     taken=frozenset(taken),
     core=tasks.core_names(task),
   )
-  example = tasks.example_batch(config, config.batch_size)
+  example = tasks.step_batch(config, config.batch_size)
   root = jax.random.key(config.seed)
   view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
   names = step_lib.metric_names(task.objective, view)
@@ -246,7 +269,7 @@ def _compile(
 
   def initialise():
     state = ahead.result()() if ahead else initial()
-    if not config.start_from:
+    if not config.starts_from_files:
       return state
     # Through jit: every process holds all of it and keeps its part.
     place = jax.jit(lambda x: x, out_shardings=placed.params)
