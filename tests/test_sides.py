@@ -44,7 +44,9 @@ def test_a_cosine_is_the_shares_of_three_cosines(params, inputs):
   title = unit(params["word"][tokens_BT].sum(1))
   expected = sum(
     share * (part @ part.T)
-    for share, part in zip(sides.SHARES, (unit(g_BD), image, title), strict=True)
+    for share, part in zip(
+      sides.SHARES, (unit(g_BD), image, title), strict=True
+    )
   )
   np.testing.assert_allclose(out @ out.T, expected, atol=1e-5)
 
@@ -98,9 +100,7 @@ def test_whitening_brings_strong_directions_to_one_length(params):
   before = np.linalg.eigvalsh(np.cov(unit(rows).T))[::-1][:W]
   # v / (v + mean v), as a ridge of the mean variance leaves it.
   ridge = np.trace(np.cov(unit(rows).T)) / C
-  np.testing.assert_allclose(
-    variance * C, before / (before + ridge), rtol=2e-3
-  )
+  np.testing.assert_allclose(variance * C, before / (before + ridge), rtol=2e-3)
 
 
 def test_fewer_features_than_width_leave_the_rest_zero():

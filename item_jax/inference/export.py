@@ -206,14 +206,14 @@ def check_data(
   """
   theirs = dataset.catalogue["tokenizer"]
   ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
-  for name, ours, theirs in (
+  for name, trained, prepared in (
     ("tokenizer", ours, theirs),
     ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
   ):
-    if ours != theirs:
+    if trained != prepared:
       raise UserError(
-        f"{dataset.path} was prepared with {name} {theirs!r}, {workdir} was"
-        f" trained with {ours!r}: prepare the catalogue with --tokenizer"
+        f"{dataset.path} was prepared with {name} {prepared!r}, {workdir} was"
+        f" trained with {trained!r}: prepare the catalogue with --tokenizer"
         f" {Path(workdir) / 'tokenizer.json'}"
       )
 

@@ -13,6 +13,7 @@ from item_jax.models.passes import Pass
 
 # The entry of params that holds the stem's.
 STEM = "image_stem"
+SIDES = "sides"  # and that of `models.sides`
 # Batch norm's running statistics: an entry of params that no gradient moves.
 BATCH_STATS = "statistics"
 
@@ -65,6 +66,10 @@ class Network(NamedTuple):
   whole_batch: str = ""
   pools: tuple[str, ...] = ("own",)  # the first one is the embedding
   pool: Callable | None = None
+  # (params, read, tokens_NT) -> params, with those that are made of the data:
+  # read(n) gives Batches of n rows spread over the training split, tokens_NT
+  # are titles of it. None where all come of a seed or of files.
+  fit: Callable | None = None
 
   @property
   def moved_flops(self) -> float:

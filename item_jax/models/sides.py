@@ -12,12 +12,15 @@ directions (Johnson and Lindenstrauss 1984). Training moves them from there.
 """
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from item_jax.models import patches
+from item_jax.models.base import SIDES, Vocabulary
 from item_jax.models.layers import unit
 
 # Of [CLS], image side and title side in a cosine, before training.
@@ -26,6 +29,9 @@ SHARES = (0.1, 0.45, 0.45)
 # what varies hardly at all is noise.
 _RIDGE = 1.0
 _NEVER = -30.0  # softplus is 0: a token that says nothing
+_SAMPLE = 2_048  # images that whitening is learnt from
+_SIDE = 8  # of the thumbnail that stands for an image without a stem
+COLOURS = _SIDE * _SIDE * 3
 
 
 class Sides(nn.Module):
@@ -80,12 +86,39 @@ def _shares(key, shape):
   return jnp.log(jnp.array(SHARES)).reshape(shape)
 
 
+def colours(image_BHWC):
+  """A thumbnail of uint8 images, float32 [B, COLOURS] in [-1, 1]."""
+  shape = (len(image_BHWC), _SIDE, _SIDE, 3)
+  pixels = patches.normalise(image_BHWC)
+  return jax.image.resize(pixels, shape, "linear").reshape(shape[0], -1)
+
+
+def make_fit(module, vocabulary: Vocabulary) -> Callable:
+  """`Network.fit` of a module with the method `image_features`."""
+
+  @jax.jit
+  def features(params, batch):
+    return module.apply({"params": params}, batch, method="image_features")
+
+  def fit_params(params, read, tokens_NT):
+    found = [np.asarray(features(params, batch)) for batch in read(_SAMPLE)]
+    made = fit(
+      params[SIDES],
+      np.concatenate(found),
+      tokens_NT,
+      special=vocabulary.special,
+    )
+    return {**params, SIDES: made}
+
+  return fit_params
+
+
 def fit(params, image_NC, tokens_NT, *, special: tuple[int, ...]):
   """Makes the sides' first parameters of a sample of the training split.
 
   Args:
     params: of `Sides`.
-    image_NC: features of images, as `Sides` is given them.
+    image_NC: features of images, as `Sides` is given them; zeros of none.
     tokens_NT: int, of titles.
     special: ids of tokens that are no words, the padding among them.
   """

@@ -13,7 +13,7 @@ from item_jax import tasks
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
-from item_jax.models.base import STEM
+from item_jax.models.base import SIDES, STEM
 from item_jax.pretrained import convert, settings, transforms
 from item_jax.tasks import Task
 from item_jax.training.fetched import copied_run
@@ -125,12 +125,12 @@ def _read_stem(config: Config, tokenizer, params) -> convert.Filled:
 
 
 def _read_params(path: Path, config, task, tokenizer, categories, params):
-  core = tasks.core_names(task)
+  core = tasks.core_names(task) - {SIDES}  # which a run makes of its data
   if (path / RUN_FILE).is_file():
     source = restore(path)
     _check_meaning(path, source, config, tokenizer)
     return _take(path, source, core, categories, params)
-  new = (params.keys() - core) | ({STEM} & params.keys())
+  new = (params.keys() - core) | ({STEM, SIDES} & params.keys())
   found = convert.fill(params, path, config, tokenizer, new=new)
   return Start(found.params, found.filled, found.describe())
 
