@@ -47,7 +47,7 @@ def make_network(
     dims=m.width,
     sequence=f"{one.positions} positions",
     passes=module.passes(),
-    frozen_flops=stem.frozen_flops if stem and not config.data.features else 0,
+    frozen_flops=stem.frozen_flops if stem else 0.0,
   )
 
 

@@ -127,14 +127,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     config, task, mesh, schedule, taken, start
   )
   seconds = time.perf_counter() - begin
-  stem, grids = "", {}
-  if config.data.features:
-    stem = (run and run.stem) or fingerprint(start().params[STEM])
-    grids = open_grids(
-      *(config, store, tokenizer),
-      weights=stem,
-      params=lambda: start().params[STEM],
-    )
+  stem, grids = _grids(config, store, tokenizer, run, start)
   chance_levels = (
     run.chance_levels
     if run
@@ -167,6 +160,18 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     *(initialise, step, chance_levels, categories, grids),
     device=jax.devices()[0].device_kind,
   )
+
+
+def _grids(config: Config, store, tokenizer, run, start):
+  """Returns (fingerprint of the stem, its features by split) that are kept."""
+  if not config.data.features:
+    return "", {}
+
+  def params():
+    return start().params[STEM]
+
+  stem = (run and run.stem) or fingerprint(params())
+  return stem, open_grids(config, store, tokenizer, weights=stem, params=params)
 
 
 def _chance_levels(config: Config, store, tokenizer, task: Task, start, grids):
