@@ -223,7 +223,9 @@ SHOP_OUT = Out(
 )
 _EXPORTED = ("embeddings.npy", "items.csv")
 FUSION_OUT = Out(Layout("meta.json", _EXPORTED, sign=b'"share":'))
-EXPORT_OUT = Out(Layout("meta.json", _EXPORTED, resumes=True))
+EXPORT_OUT = Out(
+  Layout("meta.json", (*_EXPORTED, "transform.npz"), resumes=True)
+)
 EXPORTS = Exports()
 CONFIG = Local("a config is a Python file of this machine", text=True)
 

@@ -252,7 +252,7 @@ def find_export_damage(folder: Path) -> Iterator[str]:
   path = Path(folder) / "meta.json"
   try:
     hashes = read_checksummed(path)["files"]
-    expected = {name: hashes[name] for name in EXPORTED}
+    expected = {name: hashes[name] for name in [*EXPORTED, *hashes]}
   except CorruptError as error:
     yield str(error)
     return
