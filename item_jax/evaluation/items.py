@@ -258,10 +258,7 @@ def find_export_damage(folder: Path) -> Iterator[str]:
   path = Path(folder) / "meta.json"
   try:
     hashes = read_checksummed(path)["files"]
-    expected = {name: hashes[name] for name in EXPORTED}
-    for name in (SPARSE, WORDS):
-      if name in hashes:
-        expected[name] = hashes[name]
+    expected = {name: hashes[name] for name in [*EXPORTED, *hashes]}
   except CorruptError as error:
     yield str(error)
     return

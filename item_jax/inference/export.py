@@ -236,12 +236,12 @@ def _finish(
       unreadable.append({"row": row, "id": item.id})
       continue
     lacking += export_shards.sees_nothing(item, plan.modality)
-  space_lib.finish(out, embedder.space)
+  names = (*EXPORTED, *space_lib.finish(out, embedder.space))
   write_checksummed(
     out / "meta.json",
     {
       **plan.to_dict(),
-      "files": {name: sha256(out / name) for name in EXPORTED},
+      "files": {name: sha256(out / name) for name in names},
       "rows_without_this_side": lacking,
       "unreadable": unreadable,
       "workdir": Path(workdir).name,
