@@ -14,7 +14,7 @@ from exports import finish_export
 
 from item_jax.__main__ import main
 from item_jax.cli import compare as cli
-from item_jax.comparison import baselines, score
+from item_jax.comparison import baselines, hybrids, score
 from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request, make_job
 from item_jax.comparison.score import Category
@@ -26,6 +26,7 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.items import open_export
 from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.sources import open_source
 from item_jax.files import write_manifest
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -84,6 +85,8 @@ class Fake:
       shutil.rmtree(given["out"], ignore_errors=True)
     if words[0] == "score":
       score.score_request(Path(words[1]), self.probe)
+    elif words[0] == "hybrid":
+      hybrids.score_request(Path(words[1]), self.probe)
     elif words[0] == "baseline":
       folder, kind, data, *splits = words[1:]
       baselines.score_baseline(Path(folder), kind, open_dataset(data), splits)
@@ -186,7 +189,7 @@ COUNTS = {
 
 def probe(train, val, test):
   """Stands for the classifier: right about the first half."""
-  rows = len(np.load(test / "embeddings.npy"))
+  rows = len(open_source(test).items.ids)
   true_Q = np.arange(rows) % 3
   predicted_Q = np.where(np.arange(rows) < rows // 2, true_Q, 3)
   right = (true_Q == predicted_Q).mean()
