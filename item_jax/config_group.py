@@ -81,7 +81,7 @@ class Group:
 
   if TYPE_CHECKING:  # else it would be an option
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-    _given: set[str]
+    _given: set[str] = dataclasses.field(init=False)
 
   def __post_init__(self) -> None:
     given = {

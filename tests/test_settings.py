@@ -170,6 +170,16 @@ def test_what_a_file_prefers_gives_way_but_a_flag_does_not(tmp_path):
       follow_start(config_flags.parse(str(file), [start, *flags]))
 
 
+def test_any_bert_fits_the_config_of_minilm(tmp_path):
+  start = f"--config.start_from={bert(tmp_path)}"
+  config = config_flags.parse(
+    str(config_flags.CONFIGS / "item_minilm.py"), [start]
+  )
+  assert (config.model.layers, config.model.width) == (6, 384)
+  found = follow_start(config).model
+  assert (found.layers, found.width, found.heads) == (2, 24, 3)
+
+
 def test_what_is_given_outlives_a_copy():
   model = Model(layers=3)
   model.width = 768

@@ -177,13 +177,18 @@ class Exports(_Kind):
     self._named = named
 
   def __call__(self, text: str):
-    if not any(isinstance(place, Address) for place in self._places(text)):
-      return text
-    return self.mark(Address(text))
+    places = self._places(text)
+    if any(isinstance(place, Address) for place in places):
+      return self.mark(Address(text))
+    # Not Path's spelling: ./tfidf is a folder.
+    return self._join(text, places) if "file:/" in text else text
 
   def before(self, address) -> str:
     name, equals, _ = address.partition("=")
     return name + equals if self._named and equals else ""
+
+  def _join(self, text: str, places) -> str:
+    return self.before(text) + ":".join(map(str, places))
 
   def _places(self, text: str) -> list[Path | Address]:
     """The folder, or both files."""
@@ -207,7 +212,7 @@ class Exports(_Kind):
       else place
       for place in self._places(address)
     ]
-    return self.before(address) + ":".join(map(str, copied))
+    return self._join(address, copied)
 
 
 _NPY = ".npy:"  # between the two files of FILE.npy:ITEMS.csv

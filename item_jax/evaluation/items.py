@@ -175,6 +175,11 @@ class Export:
     """What meta.json holds: rows, dims, modality, split, checkpoint, ..."""
     return read_checksummed(self.path / "meta.json")
 
+  @property
+  def space(self) -> str:
+    """How its vectors were pooled and transformed; "": as they were trained."""
+    return self.meta.get("space", "")
+
   @functools.cached_property
   def items(self) -> Items:
     """The rows' ids, products and categories."""

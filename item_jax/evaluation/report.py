@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from item_jax.data.records import open_dataset
@@ -60,6 +60,9 @@ class Report(Result):
       lines.append(
         f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
       )
+    lines += [
+      f"{name}: {one.space}" for name, one in self.scores.items() if one.space
+    ]
     return "\n".join(lines)
 
 
@@ -106,7 +109,8 @@ def report(
     )
   how = {"k": k, "bootstrap": bootstrap, "seed": seed}
   scores = {
-    name: score(source.vectors, items, **how) for name, source in opened.items()
+    name: replace(score(source.vectors, items, **how), space=source.space)
+    for name, source in opened.items()
   }
   scores["tfidf"] = baselines.score_titles(titles, items, **how)
   scores["thumbnail"] = baselines.score_images(thumbnails, items, **how)

@@ -3,7 +3,7 @@
 import csv
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Scores(Result):
   values: {measure: float64 [Q]}, of each query.
   rows_Q: row numbers of the queries. relevant_Q: relevant listings of each.
   nearest_QK: row numbers, best first, -1 where there are no more.
-  items: the rows that were scored.
+  items: the rows that were scored. space: as of `Export`.
   """
 
   summary: dict[str, Any]
@@ -46,6 +46,7 @@ class Scores(Result):
   relevant_Q: np.ndarray
   nearest_QK: np.ndarray
   items: Items | None = None
+  space: str = ""
 
   def to_dict(self) -> dict[str, Any]:
     """Returns `summary`."""
@@ -91,6 +92,8 @@ class Scores(Result):
         f"{name:16}{row['by_query']:9.4f}  {interval:15}"
         f"{category:>12}{row['by_product']:12.4f}"
       )
+    if self.space:
+      lines.append(self.space)
     return "\n".join(lines)
 
   def write_per_query(self, path: str | Path) -> None:
@@ -160,7 +163,8 @@ def score(
     queries=items.rows("query"),
     index=index,
   )
-  return score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
+  scores = score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
+  return replace(scores, space=source.space)
 
 
 def score_found(

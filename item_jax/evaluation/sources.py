@@ -47,6 +47,11 @@ class Source:
   export: Export | None = None
   has_N: np.ndarray | None = None
 
+  @property
+  def space(self) -> str:
+    """As of `Export`; "" where there is none."""
+    return self.export.space if self.export else ""
+
   def held(self) -> np.ndarray:
     """Which rows have something to compare, bool [N].
 

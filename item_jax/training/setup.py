@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,15 +121,24 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     # What is refused is refused before minutes of compiling.
     taken = start().taken
   begin = time.perf_counter()
-  shapes, initialise, step = _compile(
-    config, task, mesh, schedule, taken, start
-  )
+  # XLA leaves Python's lock to what else a start needs.
+  with ThreadPoolExecutor(2, thread_name_prefix="compile") as pool:
+    new = folder is not None and run is None
+    shapes, initialise, compiled = _compile(
+      config, task, mesh, schedule, taken, start, pool=pool, new=new
+    )
+    if jax.process_index() == 0:
+      _describe(config, task, mesh, shapes)
+      logger.info(_describe_titles(config, store, tokenizer))
+      if compiled:
+        logger.info("compiling the step")
+    chance_levels = (
+      run.chance_levels
+      if run
+      else task.chance_levels(store, config.data.train_split, tokenizer)
+    )
+    step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
-  chance_levels = (
-    run.chance_levels
-    if run
-    else task.chance_levels(store, config.data.train_split, tokenizer)
-  )
   if jax.process_count() > 1:
     # No process may still be looking for a run when process 0 writes it.
     multihost_utils.sync_global_devices("set up")
@@ -145,11 +155,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         categories=categories,
         taken=taken,
       )
-    _describe(config, task, mesh, shapes, step)
-    logger.info(
-      f"attention: {attention} ({why}); ready in {seconds:.1f} s\n"
-      + _describe_titles(config, store, tokenizer)
-    )
+    if step is not None:
+      _describe_memory(step)
+    logger.info(f"attention: {attention} ({why}); ready in {seconds:.1f} s")
   return Setup(
     *(config, store, tokenizer, task, mesh, schedule, shapes),
     *(initialise, step, chance_levels, categories),
@@ -168,8 +176,23 @@ def _attention(config: Config, run, shapes) -> tuple[str, str]:
   )
 
 
-def _compile(config: Config, task: Task, mesh: Mesh, schedule, taken, start):
-  """Returns (shapes of the State, () -> State, compiled step or None)."""
+def _compile(
+  config: Config,
+  task: Task,
+  mesh: Mesh,
+  schedule,
+  taken,
+  start,
+  *,
+  pool: ThreadPoolExecutor,
+  new: bool,
+) -> tuple[Any, Callable, Future | None]:
+  """Returns (shapes of the State, () -> State, the step that is compiled).
+
+  Args:
+    pool: its threads compile.
+    new: whether what makes the first State is compiled there too, ahead.
+  """
   o = config.optim
   optimizer = run_optimizer(
     jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
@@ -196,6 +219,8 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, taken, start):
     shapes,
     placed,
   )
+  initial = jax.jit(initial_state, out_shardings=placed)
+  ahead = pool.submit(initial.lower().compile) if new else None
   over = sharding.over_batch(mesh)
   batch_shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over), example
@@ -217,10 +242,10 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, taken, start):
   )
   compiled = None
   if config.steps:
-    compiled = step.lower(shapes, batch_shapes).compile()
+    compiled = pool.submit(step.lower(shapes, batch_shapes).compile)
 
   def initialise():
-    state = jax.jit(initial_state, out_shardings=placed)()
+    state = ahead.result()() if ahead else initial()
     if not config.start_from:
       return state
     # Through jit: every process holds all of it and keeps its part.
@@ -232,8 +257,8 @@ def _compile(config: Config, task: Task, mesh: Mesh, schedule, taken, start):
   return shapes, initialise, compiled
 
 
-def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
-  """Logs the parameters, the work of a step and the memory that it needs."""
+def _describe(config: Config, task: Task, mesh: Mesh, shapes) -> None:
+  """Logs the parameters and the work of a step."""
   logger.info(
     parameter_overview.get_parameter_overview(
       shapes.params, include_stats=False
@@ -245,8 +270,9 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
     f"a pair: {task.sequence}, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
     f" {config.batch_size:,} pairs"
   )
-  if step is None:
-    return
+
+
+def _describe_memory(step) -> None:
   memory = step.memory_analysis()
   logger.info(
     f"memory a device: {_gib(memory.argument_size_in_bytes)} state and batch,"
