@@ -21,6 +21,7 @@ from item_jax.comparison import (
   baselines,
   child,
   estimate,
+  headline,
   page,
   plan,
   render,
@@ -394,6 +395,36 @@ def test_macro_f1_is_counted_anew_in_each_resample():
     base="item",
   )
   assert again[1]["against"]["category/macro_f1"]["interval"] == [0, 0]
+
+
+def test_the_row_to_take_is_the_best_on_validation_not_on_test():
+  """Of each kind; its interval by all draws of three products."""
+  results, facts = {}, {}
+  for name, group, validation, hits in (
+    ("tfidf", KINDS[0], 0.3, (1, 1, 1, 1, 1)),
+    ("frozen", KINDS[0], 0.5, (1, 1, 0, 0, 0)),
+    ("later", KINDS[0], 0.5, (1, 1, 1, 1, 1)),
+    ("item", KINDS[1], 0.2, (0, 0, 0, 0, 0)),
+    ("old", KINDS[1], None, (1, 1, 1, 1, 1)),
+  ):
+    result = result_of(*hits)
+    if validation is not None:
+      result.counts[score.VALIDATION] = validation
+    results[name] = {0: result}
+    facts[name] = {"kind": "", "needs": [], "group": group, "seeds": 1}
+  facts["frozen"]["needs"] = ["weights"]
+  rows = summary.make_rows(results, facts, base="item", resamples=10)
+  free, trained = headline.choose(rows, results, resamples=20_000)
+  assert (free["system"], trained["system"]) == ("frozen", "item")
+  assert free["validation"] == 0.5
+  test = free["test"]["both/recall@10"]
+  # Products of 2, 2 and 1 queries, of which the first is found: of 27 draws 8
+  # lack it, and one has nothing else.
+  assert (test["mean"], test["interval"]) == (0.4, [0, 1])
+  text = headline.sentence([free, trained], "test")
+  assert "without training frozen, which needs weights (recall@10 .400" in text
+  assert "item, which needs nothing (recall@10 .000 [.000, .000]" in text
+  assert headline.sentence([], "test") == ""
 
 
 def test_other_queries_are_not_paired():
