@@ -60,9 +60,11 @@ def choose(
     for name in _SHOWN:
       held = mean_over_seeds(results[row["system"]], name)
       if held is not None:
-        drawn = metrics.intervals({name: held[0]}, held[1], resamples=resamples)
-        mean = float(held[0].mean())
-        test[name] = {"mean": mean, "interval": drawn[name]}
+        value_Q, product_Q = held
+        drawn = metrics.intervals(
+          {name: value_Q}, product_Q.tolist(), resamples=resamples
+        )
+        test[name] = {"mean": float(value_Q.mean()), "interval": drawn[name]}
     found.append(
       {
         "kind": kind,
