@@ -23,7 +23,9 @@ class Batch(NamedTuple):
   one candidate is passed over.
   """
 
-  image_BHWC: Array  # uint8
+  # uint8; of a run that reads a stem's features from a file, those: float16,
+  # H x W their grid, C their channels.
+  image_BHWC: Array
   tokens_BT: Array  # int32
   has_image_B: Array  # bool
   has_title_B: Array  # bool
@@ -31,3 +33,8 @@ class Batch(NamedTuple):
   title_B: Array  # uint32, hash of the token ids
   category_B: Array  # uint32, hash of the leaf category's path; 0: none
   bad_B: Array  # bool, this row's record could not be read
+
+  @property
+  def has_pixels(self) -> bool:
+    """Whether images are pixels, and not features of a stem."""
+    return self.image_BHWC.dtype == "uint8"

@@ -5,6 +5,8 @@ import math
 from typing import Any
 
 from item_jax.components import MODELS, TASKS
+from item_jax.config_align import Align
+from item_jax.config_baselines import Clip, Resnet
 from item_jax.config_group import (
   ADDED,
   RENAMED,
@@ -25,6 +27,10 @@ class Data(Group):
   # A tokenizer's folder or file, in place of the data set's: what weights of
   # another project were trained with. Titles are cut as they are read.
   tokenizer: str = ""
+  # Where a frozen stem's features of each image are kept, so that a step reads
+  # them instead of pixels: a folder, "auto" for one beside the data set
+  # (DATA.features), "" to compute them anew in every step.
+  features: str = ""
   # Processes that read and decode; 0 does it in threads of the trainer.
   workers: int = option(0, at_least=0)
   # Threads a process reads with. Grain's own default of 16 halves the rate
@@ -47,6 +53,14 @@ class Model(Group):
   # paper's; the rest is not stated there.
   image_size: int = option(224, at_least=1)  # pixels
   patch: int = option(16, at_least=1)  # pixels
+  # What an image becomes before the transformer: "patch", linear patches as in
+  # the paper, or the last features of a network with weights (`stem_from`).
+  stem: str = option(
+    "patch", choices=("patch", "efficientnet_lite0", "resnet50")
+  )
+  # Places a side that its features are averaged to; 0: as many as there are,
+  # a 32nd of the pixels.
+  stem_grid: int = option(0, at_least=0)
   # [SEP] included: 1 + 196 + 59 = 256 positions in all.
   max_title_tokens: int = option(59, at_least=3, why="two tokens and [SEP]")
   layers: int = option(12, at_least=1)
@@ -64,6 +78,9 @@ class Model(Group):
   global_head: str = option("concat", choices=("concat", "sum"))
   # What "roberta" embeds a title by: the mean of its states, or [CLS]'s.
   pool: str = option("mean", choices=("mean", "cls"))
+  # Width of a vector of the image and one of the title that pass the
+  # transformer by and join [CLS] in the embedding (models.sides); 0: none.
+  sides: int = option(0, at_least=0)
   init_std: float = 0.02  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
@@ -76,31 +93,6 @@ class Model(Group):
   # The token table is padded to a multiple of this many rows, for the matrix
   # units and for splitting it over devices.
   vocab_pad_multiple: int = option(128, at_least=1)
-
-
-@dataclasses.dataclass
-class Resnet(Group):
-  # Channels of the first stage; the pool has 32 times as many.
-  width: int = option(64, at_least=1)
-  # "batch" as published, reduced over the global batch; "group" is the same
-  # for any batch and trains better on small ones.
-  norm: str = option("group", choices=("batch", "group"))
-  # How pixels are normalised: "half" to [-1, 1], or "imagenet" by the mean and
-  # deviation that published weights were trained with.
-  pixels: str = option("half", choices=("half", "imagenet"))
-
-
-@dataclasses.dataclass
-class Clip(Group):
-  # The image tower has model's layers, width, heads and mlp; these are the
-  # title tower's and the common space's, of CLIP ViT-B.
-  text_layers: int = option(12, at_least=1)
-  text_width: int = option(512, at_least=1)
-  text_heads: int = option(8, at_least=1)
-  text_mlp: int = option(2_048, at_least=1)
-  projection: int = option(512, at_least=1)
-  # In the fused score; the title has the rest.
-  image_weight: float = fraction(0.5, above=0, below=1)
 
 
 @dataclasses.dataclass
@@ -124,39 +116,14 @@ class Loss(Group):
   negative_rate: float = fraction(0.5)  # of the pairs, given another title
   # True: negative pairs count in the mask losses too.
   keep_negatives: bool = False
+  # What MIM and GMIM recover of a hidden place: its "pixels", or the frozen
+  # stem's "features" there, standardised.
+  mim_target: str = option("pixels", choices=("pixels", "features"))
   # Standardise each target patch, its variance floored (see losses.py).
   normalise_patches: bool = False
   # Weight of the alignment loss, beyond the paper (`Align`). At 0 none of its
   # work is done.
   align: float = option(0.0, at_least=0, below=math.inf)
-
-
-@dataclasses.dataclass
-class Align(Group):
-  """Draws two views of a listing together, against the rest of the batch."""
-
-  # "cross_modal": the listing without its title against it without its image,
-  # at the cost of one more pass; "augmented": two views that differ in crop,
-  # light, tokens and modalities, two more passes; "both": the mean of the two.
-  views: str = option(
-    "cross_modal", choices=("cross_modal", "augmented", "both")
-  )
-  # Beside "cross_modal", each modality is also drawn to the listing with both.
-  fused: bool = False
-  # The rest is of "augmented", but for temperature and projection.
-  # Of the two augmented views; 1 leaves the other as it is.
-  changed: int = option(2, choices=(1, 2))
-  crop: float = fraction(0.5, above=0)  # smallest part of the area; 1: all
-  light: float = fraction(0.2, below=1)  # most that brightness, contrast change
-  token_drop: float = fraction(
-    0.4, below=1
-  )  # of the tokens; at least one stays
-  modality_drop: float = fraction(0.25)  # of complete listings, that lose one
-  # At the start; learnt, as in CLIP, and stopped at 0.01.
-  temperature: float = option(0.07, at_least=0.01, below=math.inf)
-  # Width of a two-layer head between [CLS] and the loss; 0: none, so that
-  # what is drawn together is the embedding itself.
-  projection: int = option(0, at_least=0)
 
 
 @dataclasses.dataclass
@@ -183,6 +150,7 @@ class Optim(Group):
   layer_decay: float = fraction(1.0, above=0)
   freeze_steps: int = option(0, at_least=0)  # first steps in which they stay
   stem_rate: float = option(0.0, at_least=0)  # the image stem's, of lr
+  sides_rate: float = option(0.2, at_least=0)  # of `model.sides`, of lr
 
 
 @dataclasses.dataclass
@@ -214,6 +182,8 @@ class Config(Group):
   # Parameters to start from: a workdir of ours, or a local file or folder of
   # safetensors of another project.
   start_from: str = ""
+  # The stem's: a local file or folder of safetensors of another project.
+  stem_from: str = ""
   # 0: the parameters that are started from are the result.
   steps: int = option(100_000, at_least=0)
   batch_size: int = option(512, at_least=1)  # pairs a step over all devices
@@ -237,6 +207,11 @@ class Config(Group):
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
   checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
 
+  @property
+  def keeps_start(self) -> bool:
+    """Whether its first parameters cannot be made again from the seed."""
+    return bool(self.start_from or self.stem_from or self.model.sides)
+
 
 # Fields that may differ between a run and its resumption: they change where
 # and how often, never what is computed.
@@ -244,6 +219,7 @@ FREE_ON_RESUME = frozenset(
   {
     "data.path",
     "data.tokenizer",  # its fingerprint must not
+    "data.features",
     "data.workers",
     "data.read_threads",
     "data.prefetch",

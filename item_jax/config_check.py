@@ -29,6 +29,7 @@ def validate(config: Config, *, devices: int) -> None:
   check_limits(config)
   _check_task(config)
   _check_model(config)
+  _check_stem(config)
   _check_losses(config)
   _check_run(config)
   _check_start(config)
@@ -61,9 +62,66 @@ def _check_task(config: Config) -> None:
 
 def _check_model(config: Config) -> None:
   m, c = config.model, config.clip
-  _divides("model.patch", m.patch, "model.image_size", m.image_size)
+  if m.stem == "patch":
+    _divides("model.patch", m.patch, "model.image_size", m.image_size)
   _divides("model.heads", m.heads, "model.width", m.width)
   _divides("clip.text_heads", c.text_heads, "clip.text_width", c.text_width)
+
+
+def _check_stem(config: Config) -> None:
+  m, features = config.model, config.data.features
+  target = config.loss.mim_target.removeprefix("pixels")
+  if m.stem == "patch":
+    for option, value in (
+      ("stem_from", config.stem_from),
+      ("data.features", features),
+      ("optim.stem_rate", config.optim.stem_rate),
+      ("loss.mim_target", target),
+    ):
+      if value:
+        raise UserError(
+          f"{option}={value} is of a stem, and model.stem='patch' is none: give"
+          " --config.model.stem=efficientnet_lite0 or resnet50"
+        )
+    return
+  if m.name != "item" and ":" not in m.name:
+    raise UserError(
+      f"model.stem={m.stem!r} stands before model.name='item', not {m.name!r}"
+    )
+  for option, value in (
+    ("data.features", features),
+    ("loss.mim_target", target),
+  ):
+    if value and config.optim.stem_rate:
+      raise UserError(
+        f"{option}={value} takes the features of a stem that stays as it is:"
+        f" give --config.optim.stem_rate=0, not {config.optim.stem_rate}"
+      )
+  if features:
+    _check_without_pixels(config)
+
+
+def _check_without_pixels(config: Config) -> None:
+  """What a run cannot do whose steps read features in place of pixels."""
+  products, a = config.products, config.align
+  of_products = config.task == "products"
+  for option, needs_pixels, instead in (
+    ("loss.mim_target", config.loss.mim_target == "pixels", "features"),
+    (
+      "align.views",
+      bool(config.loss.align) and a.views != "cross_modal",
+      "cross_modal",
+    ),
+    ("products.crop", of_products and products.crop < 1, 1),
+    ("products.light", of_products and products.light > 0, 0),
+  ):
+    if needs_pixels:
+      group, leaf = option.split(".")
+      raise UserError(
+        f"{option}={getattr(getattr(config, group), leaf)} needs pixels, and"
+        f" data.features={config.data.features} reads none: give"
+        f" --config.{option}={instead}, or --config.data.features="
+      )
 
 
 def _check_losses(config: Config) -> None:

@@ -34,9 +34,16 @@ RENAMED_VALUES = {
 ADDED = frozenset(
   {
     "data.tokenizer",
+    "data.features",
     "evaluators",
+    "loss.mim_target",
+    "model.sides",
+    "model.stem",
+    "model.stem_grid",
     "objectives",
     "model.pool",
+    "stem_from",
+    "optim.sides_rate",
     "optim.start_rate",
     "optim.layer_decay",
     "optim.freeze_steps",

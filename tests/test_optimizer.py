@@ -41,7 +41,7 @@ def params():
 
 def stem_and_kernel():
   return {
-    "stem": {"conv": {"kernel": jnp.ones((2, 2))}},
+    "image_stem": {"conv": {"kernel": jnp.ones((2, 2))}},
     "project": {"kernel": jnp.ones((2, 2))},
     "word": jnp.ones((3, 2)),
   }
@@ -143,7 +143,10 @@ def test_a_frozen_stem_stays_and_keeps_no_moments():
     (after,), state = steps(optimizer, params, 1)
     moments = [x for x in jax.tree.leaves(state) if x.ndim]
     assert len(moments) == 2 * arrays
-    change = after["stem"]["conv"]["kernel"] - params["stem"]["conv"]["kernel"]
+    change = (
+      after["image_stem"]["conv"]["kernel"]
+      - params["image_stem"]["conv"]["kernel"]
+    )
     np.testing.assert_allclose(
       # Kernels decay as well: by lr times 0.01.
       change,
@@ -158,7 +161,7 @@ def test_what_stays_has_no_part_in_the_norm():
   params = stem_and_kernel()
   optimizer = run_optimizer(params, lambda _: LR, optim(eps=1.0, clip=1.0))
   grads = jax.tree.map(jnp.zeros_like, params)
-  grads["stem"]["conv"]["kernel"] = jnp.full((2, 2), 1e6)
+  grads["image_stem"]["conv"]["kernel"] = jnp.full((2, 2), 1e6)
   grads["word"] = jnp.full((3, 2), 0.1)
   updates, _ = optimizer.update(grads, optimizer.init(params), params)
   np.testing.assert_allclose(updates["word"], -LR * 0.1 / 1.1, rtol=1e-5)

@@ -22,6 +22,7 @@ from absl import flags
 
 from item_jax.batch import Batch
 from item_jax.data import images
+from item_jax.data.grids import Grids
 from item_jax.data.order import InOrder, Order
 from item_jax.data.records import Dataset, Record, Source
 from item_jax.data.tokenizer import Tokenizer
@@ -39,13 +40,19 @@ def make_row(
   tokenizer: Tokenizer,
   image_size: int,
   max_title_tokens: int,
+  grid_HWC: np.ndarray | None = None,
 ) -> Batch:
   """Makes one row of a `Batch`, without the axis B.
+
+  Args:
+    grid_HWC: a stem's features of the image, in place of its pixels.
 
   Raises:
     BadImage: the stored image is corrupt.
   """
-  if record.image:
+  if grid_HWC is not None:
+    image_HWC = grid_HWC
+  elif record.image:
     image_HWC = images.load_square(record.image, image_size)
   else:
     image_HWC = np.zeros((image_size, image_size, 3), np.uint8)
@@ -69,9 +76,11 @@ class _Reader(NamedTuple):
   tokenizer: Tokenizer
   image_size: int
   max_title_tokens: int
+  grids: Grids | None = None
 
   def row(self, number: int) -> Batch:
-    return self._batch(self.source[number])
+    grid_HWC = self.grids[number] if self.grids else None
+    return self._batch(self.source[number], grid_HWC)
 
   def first_good(self, order: RowOrder, position: int) -> Batch:
     skipped, row = first_good(self.row, order, position)
@@ -81,15 +90,17 @@ class _Reader(NamedTuple):
     try:
       return self.row(order[position])
     except UNREADABLE:
-      empty = self._batch(Record("", "", "", "", b""))
+      grid_HWC = self.grids.empty() if self.grids else None
+      empty = self._batch(Record("", "", "", "", b""), grid_HWC)
       return empty._replace(bad_B=np.bool_(True))
 
-  def _batch(self, record: Record) -> Batch:
+  def _batch(self, record: Record, grid_HWC) -> Batch:
     return make_row(
       record,
       tokenizer=self.tokenizer,
       image_size=self.image_size,
       max_title_tokens=self.max_title_tokens,
+      grid_HWC=grid_HWC,
     )
 
 
@@ -127,6 +138,7 @@ def training_batches(
   stop: int,
   order: RowOrder | None = None,
   host_rows: slice | None = None,
+  grids: Grids | None = None,
   workers: int = 0,
   read_threads: int = 2,
   prefetch: int = 4,
@@ -138,12 +150,13 @@ def training_batches(
   Args:
     order: of the rows, where it is another one; it knows its own seed.
     host_rows: which rows of each global batch to read; all by default.
+    grids: a stem's features of the split's images, in place of their pixels.
     workers: processes that decode; 0 decodes in `read_threads` threads.
     prefetch: batches held ready (by each worker).
   """
   rows = host_rows or slice(0, batch_size)
   reader = _Reader(
-    dataset.source(split), tokenizer, image_size, max_title_tokens
+    dataset.source(split), tokenizer, image_size, max_title_tokens, grids
   )
   order = order or Order(dataset.sizes[split], seed)
   source = _HostRows(
@@ -172,6 +185,7 @@ def ordered_batches(
   batch_size: int,
   chosen: Sequence[int] | None = None,
   host_rows: slice | None = None,
+  grids: Grids | None = None,
   workers: int = 0,
   read_threads: int = 2,
   prefetch: int = 4,
@@ -179,12 +193,12 @@ def ordered_batches(
   """Reads a split in its own order, or `chosen` rows of it, in full batches.
 
   The last batch is filled up with copies of the last row; the caller knows how
-  many rows there are and drops them.
+  many rows there are and drops them. `grids` as of `training_batches`.
   """
   chosen = range(dataset.sizes[split]) if chosen is None else chosen
   rows = host_rows or slice(0, batch_size)
   reader = _Reader(
-    dataset.source(split), tokenizer, image_size, max_title_tokens
+    dataset.source(split), tokenizer, image_size, max_title_tokens, grids
   )
   order = InOrder(chosen)
   source = _HostRows(

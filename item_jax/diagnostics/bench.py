@@ -116,7 +116,7 @@ def bench_step(
   batch = sharding.to_devices(
     setup.mesh,
     config.batch_size,
-    next(_batches(setup.store, setup.tokenizer, config, setup.mesh)),
+    next(_batches(setup.store, setup.tokenizer, config, setup)),
   )
   assert setup.step is not None  # there are steps
   state, report = setup.initialise(), None
@@ -159,6 +159,11 @@ def bench_step(
 def bench_input(config: Config, *, seconds: float = 20.0) -> InputRates:
   """Times the input as a run uses it, and each of its stages by itself."""
   validate(config, devices=jax.device_count())
+  if config.data.features:
+    raise UserError(
+      f"data.features={config.data.features}: what is timed here is reading"
+      " pixels, which such a run does not: give --config.data.features="
+    )
   store, tokenizer = setup_lib.open_data(config)
   batches = _batches(store, tokenizer, config, None)
   next(batches)  # workers start, files open
@@ -197,7 +202,7 @@ def bench_input(config: Config, *, seconds: float = 20.0) -> InputRates:
   )
 
 
-def _batches(store, tokenizer, config: Config, mesh):
+def _batches(store, tokenizer, config: Config, setup):
   size = config.batch_size
   return pipeline.training_batches(
     store,
@@ -210,7 +215,8 @@ def _batches(store, tokenizer, config: Config, mesh):
     start=0,
     stop=2**31,
     order=training_order(config, store),
-    host_rows=sharding.host_rows(mesh, size) if mesh else None,
+    host_rows=sharding.host_rows(setup.mesh, size) if setup else None,
+    grids=setup.grids.get(config.data.train_split) if setup else None,
     workers=config.data.workers,
     read_threads=config.data.read_threads,
     prefetch=config.data.prefetch,

@@ -48,7 +48,7 @@ def needs(config: Config, vocab_size: int) -> tuple[int, int]:
   written; in shared memory for batches of all processes of this host.
   """
   kept = config.checkpoint.keep + 3
-  row = sum(x.nbytes for x in tasks.example_batch(config))
+  row = sum(x.nbytes for x in tasks.step_batch(config))
   rows = config.batch_size // jax.process_count() * processes_here()
   batches = config.data.workers * (config.data.prefetch + 1)
   return kept * plan.checkpoint_bytes(config, vocab_size), batches * rows * row

@@ -165,9 +165,10 @@ def _task(config: Config, vocab_size: int, classes: int = CLASSES):
 
 def _recompute(config: Config, task) -> float:
   """Returns the factor on the products that remat repeats; 1.0 without it."""
-  if not config.model.remat or config.model.name == "resnet50":
+  if not config.model.remat:
     return 1.0
-  passes = sum(one.flops for one in task.objective.passes)
+  blocks = [one for one in task.objective.passes if one.attention_shape]
+  passes = sum(one.flops for one in blocks)
   return 1 + (passes + task.network.other_flops) / task.train_flops
 
 
@@ -175,7 +176,7 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   _, fsdp = resolve_mesh(config.mesh, chips)
   o = config.optim
   rows = config.batch_size // chips
-  example = tasks.example_batch(config)
+  example = tasks.step_batch(config)
   kept = task_memory.count(
     config,
     _task(config, vocab_size),
@@ -208,7 +209,7 @@ def _state_shapes(config: Config, task):
     lambda step: o.lr,
     o,
   )
-  example = tasks.example_batch(config, config.optim.accumulate)
+  example = tasks.step_batch(config, config.optim.accumulate)
 
   def make():
     root = jax.random.key(config.seed)

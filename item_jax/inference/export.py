@@ -204,15 +204,16 @@ def check_data(
 
   A run with a tokenizer of its own has cut the titles of its data by that.
   """
-  own = bool(run.config.data.tokenizer)
-  for name, ours, theirs in (
-    ("tokenizer", run.tokenizer.fingerprint, dataset.catalogue["tokenizer"]),
+  theirs = dataset.catalogue["tokenizer"]
+  ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
+  for name, trained, prepared in (
+    ("tokenizer", ours, theirs),
     ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
   ):
-    if ours != theirs and not (own and name == "tokenizer"):
+    if trained != prepared:
       raise UserError(
-        f"{dataset.path} was prepared with {name} {theirs!r}, {workdir} was"
-        f" trained with {ours!r}: prepare the catalogue with --tokenizer"
+        f"{dataset.path} was prepared with {name} {prepared!r}, {workdir} was"
+        f" trained with {trained!r}: prepare the catalogue with --tokenizer"
         f" {Path(workdir) / 'tokenizer.json'}"
       )
 

@@ -145,6 +145,7 @@ class RetrievalEvaluator:
       read_threads=config.data.read_threads,
       prefetch=config.data.prefetch,
       chosen=self._rows,
+      grids=setup.grids.get(config.data.val_split),
     )
 
 

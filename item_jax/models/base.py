@@ -11,6 +11,9 @@ from item_jax.config import Config
 from item_jax.models.layers import TransformerConfig
 from item_jax.models.passes import Pass
 
+# The entry of params that holds the stem's.
+STEM = "image_stem"
+SIDES = "sides"  # and that of `models.sides`
 # Batch norm's running statistics: an entry of params that no gradient moves.
 BATCH_STATS = "statistics"
 
@@ -55,16 +58,33 @@ class Network(NamedTuple):
   # Forward, of a pair; what lies outside of them adds to `embed_flops`.
   passes: tuple[Pass, ...] = ()
   other_flops: float = 0.0
+  # Of what no gradient moves: forward only, in training too. 0 where a step
+  # reads it from a file.
+  frozen_flops: float = 0.0
   modality: str | None = None  # "image" or "title", where it sees only that
   # The option that makes it need the whole batch in one piece, if any.
   whole_batch: str = ""
   pools: tuple[str, ...] = ("own",)  # the first one is the embedding
   pool: Callable | None = None
+  # (params, read, tokens_NT) -> params, with those that are made of the data:
+  # read(n) gives Batches of n rows spread over the training split, tokens_NT
+  # are titles of it. None where all come of a seed or of files.
+  fit: Callable | None = None
+
+  @property
+  def moved_flops(self) -> float:
+    """Forward FLOPs of a pair of what training moves."""
+    return sum((one.flops for one in self.passes), 0.0) + self.other_flops
 
   @property
   def embed_flops(self) -> float:
     """FLOPs of the embedding of a pair."""
-    return sum((one.flops for one in self.passes), 0.0) + self.other_flops
+    return self.moved_flops + self.frozen_flops
+
+  @property
+  def train_flops(self) -> float:
+    """FLOPs of the same forward and backward (see `objectives.item`)."""
+    return 3 * self.moved_flops + self.frozen_flops
 
   def embed(self, params, batch: Batch):
     """float32 [B,D], not yet of unit length."""

@@ -69,7 +69,7 @@ def make_network(
 def make_stem(config: Config) -> Stem:
   """Its last features before the mean, a 32nd of the image's side."""
   m = config.model
-  module = EfficientNet(dtype=jnp.dtype(m.dtype))
+  module = EfficientNet(STAGES, jnp.dtype(m.dtype))
 
   def init(key):
     made = module.init(key, base.example_batch(config).image_BHWC)
@@ -163,7 +163,7 @@ class Depthwise(nn.Module):
     )
 
 
-_HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_HE = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def _conv(x, features: int, size: int, stride: int, name: str):

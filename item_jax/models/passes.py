@@ -37,7 +37,7 @@ class EncoderPass(NamedTuple):
   encoder: TransformerConfig
   positions: int
   num_patches: int = 0  # among the positions
-  patch_pixels: int = 0
+  patch_pixels: int = 0  # or channels of a stem, which are projected alike
 
   @property
   def flops(self) -> float:
@@ -68,3 +68,15 @@ class EncoderPass(NamedTuple):
     )
     # The patches, as the first product reads them.
     return kept + self.num_patches * self.patch_pixels * itemsize, working
+
+
+class FrozenPass(NamedTuple):
+  """A pass forward only, whose work `Network.frozen_flops` counts."""
+
+  of: Pass
+  flops = 0.0
+  attention_shape = None
+
+  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+    """Nothing is kept but what the next pass reads, which that one counts."""
+    return 0, self.of.activation_bytes(attention=attention, bits=bits)[1]

@@ -41,3 +41,11 @@ def to_patches(image_BHWC, patch: int):
   x = image_BHWC.reshape(B, rows, patch, columns, patch, C)
   x = x.transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(B, rows * columns, patch * patch * C)
+
+
+def blank(image_BHWC, masked_BN, patch: int):
+  """uint8 images that are grey where patches, row by row, are masked."""
+  B, H, W, _ = image_BHWC.shape
+  masked_BHW = masked_BN.reshape(B, H // patch, W // patch)
+  masked_BHW = masked_BHW.repeat(patch, axis=1).repeat(patch, axis=2)
+  return jnp.where(masked_BHW[..., None], jnp.uint8(127), image_BHWC)

@@ -15,6 +15,7 @@ from item_jax.config import Config
 from item_jax.errors import UserError
 from item_jax.models import base, cost, memory, patches
 from item_jax.models.base import BATCH_STATS, Network, Vocabulary
+from item_jax.models.stem import Stem
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # of the running statistics; PyTorch calls this 0.1
@@ -31,20 +32,8 @@ def make_network(
   """Builds `model.name="resnet50"`."""
   del vocabulary, attention
   r, m = config.resnet, config.model
-  module = ResNet(
-    stages=STAGES,
-    width=r.width,
-    norm=r.norm,
-    pixels=r.pixels,
-    dtype=jnp.dtype(m.dtype),
-  )
-
-  def init(key):
-    made = module.init(key, base.example_batch(config), train=False)
-    params = dict(made["params"])
-    if "batch_stats" in made:
-      params[BATCH_STATS] = made["batch_stats"]
-    return params
+  module = _make_module(config)
+  stem = make_stem(config)
 
   def features(params, batch, *, train, key=None):
     del key
@@ -61,13 +50,51 @@ def make_network(
 
   return Network(
     module=module,
-    init=init,
+    init=stem.init,
     features=features,
     dims=module.features,
     sequence=f"an image of {m.image_size} pixels",
-    passes=(ConvolutionPass(STAGES, r.width, m.image_size, r.norm, m.dtype),),
+    passes=(stem.cost,),
     modality="image",
     whole_batch="resnet.norm='batch'" if r.norm == "batch" else "",
+  )
+
+
+def make_stem(config: Config) -> Stem:
+  """Its last features before the mean, a 32nd of the image's side."""
+  r, m = config.resnet, config.model
+  module = _make_module(config)
+
+  def init(key):
+    made = module.init(key, base.example_batch(config), train=False)
+    params = dict(made["params"])
+    if "batch_stats" in made:
+      params[BATCH_STATS] = made["batch_stats"]
+    return params
+
+  def grid(params, batch):
+    variables = {"params": params}
+    if BATCH_STATS in params:
+      variables["batch_stats"] = jax.lax.stop_gradient(params[BATCH_STATS])
+    return module.apply(variables, batch, train=False, method="grid")
+
+  return Stem(
+    init,
+    grid,
+    side=-(-m.image_size // 32),
+    channels=module.features,
+    cost=ConvolutionPass(STAGES, r.width, m.image_size, r.norm, m.dtype),
+  )
+
+
+def _make_module(config: Config) -> "ResNet":
+  r = config.resnet
+  return ResNet(
+    stages=STAGES,
+    width=r.width,
+    norm=r.norm,
+    pixels=r.pixels,
+    dtype=jnp.dtype(config.model.dtype),
   )
 
 
@@ -117,7 +144,6 @@ class ResNet(nn.Module):
   def features(self) -> int:
     return self.width * EXPANSION * 2 ** (len(self.stages) - 1)
 
-  @nn.compact
   def __call__(self, batch, *, train: bool):
     """The global average pool.
 
@@ -132,6 +158,12 @@ class ResNet(nn.Module):
       float32 [B, features], 32 * width with four stages; zeros for a row
       without an image.
     """
+    grid_BHWC = self.grid(batch, train=train)
+    return _rows(batch.has_image_B, grid_BHWC.mean((1, 2)))
+
+  @nn.compact
+  def grid(self, batch, *, train: bool):
+    """The last features, float32 [B,h,w,features]; arguments as above."""
     real_B = batch.has_image_B
     x = patches.normalise(batch.image_BHWC, self.pixels)
     x = _rows(real_B, x).astype(self.dtype)
@@ -154,7 +186,7 @@ class ResNet(nn.Module):
           dtype=self.dtype,
           name=f"stage_{i}_block_{j}",
         )(x, real_B, train=train)
-    return _rows(real_B, x.astype(jnp.float32).mean((1, 2)))
+    return x.astype(jnp.float32)
 
 
 class Bottleneck(nn.Module):

@@ -36,14 +36,17 @@ def make_objective(context: Context) -> Objective | None:
   kinds = kinds_of(options)
 
   def embed(params, batch, *, modality, key):
-    return model.apply(
+    # One modality by itself is drawn to the other by [CLS] alone: sides, which
+    # have nothing in common, would only be in the way.
+    found = model.apply(
       {"params": params},
       batch,
       modality=modality,
       deterministic=False,
       rngs={"dropout": key},
       method="encode",
-    )[:, 0]
+    )
+    return found[:, 0]
 
   def params_of(key) -> dict:
     return init_params(
@@ -85,10 +88,10 @@ def _passes(model, options: Align) -> tuple[Pass, ...]:
   """An encoder pass of each view."""
   passes = []
   if CROSS_MODAL in kinds_of(options):
-    passes += [model.encoder_pass("image"), model.encoder_pass("title")]
-    passes += [model.encoder_pass()] * options.fused
+    passes += [*model.passes("image"), *model.passes("title")]
+    passes += model.passes() * options.fused
   if AUGMENTED in kinds_of(options):
-    passes += [model.encoder_pass()] * 2
+    passes += model.passes() * 2
   return tuple(passes)
 
 

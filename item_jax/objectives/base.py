@@ -42,6 +42,9 @@ class Objective(NamedTuple):
   init_params(key) -> params that it reads beside those of the embedding.
   chance_levels(store, split, tokenizer) -> {loss: its value for a model that
     sees nothing}.
+  chance_of_params(params, read) -> {loss: the same}, of losses whose targets
+    are made by the parameters that a run starts from; None without such.
+    read(n) gives Batches of n rows spread over the training split.
   predict(params, batch) -> float32 [B,C], log-probabilities of the categories.
   train_flops: of a pair, forward and backward.
   passes: through encoders, of a pair, whose activations the step keeps.
@@ -57,6 +60,7 @@ class Objective(NamedTuple):
   weights: dict[str, float]
   init_params: Callable = _no_params
   chance_levels: Callable = _unknown
+  chance_of_params: Callable | None = None
   predict: Callable | None = None
   train_flops: float = 0.0
   passes: tuple[Pass, ...] = ()
@@ -107,6 +111,9 @@ def combine(objectives: Sequence[Objective]) -> Objective:
     _merged(one.weights for one in objectives),
     init_params=init_params,
     chance_levels=chance_levels,
+    chance_of_params=next(
+      (x.chance_of_params for x in objectives if x.chance_of_params), None
+    ),
     predict=next((x.predict for x in objectives if x.predict), None),
     train_flops=sum(one.train_flops for one in objectives),
     passes=tuple(x for one in objectives for x in one.passes),

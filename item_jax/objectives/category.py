@@ -51,7 +51,7 @@ def make_objective(context: Context) -> Objective:
     init_params=init_params,
     chance_levels=chance_levels,
     predict=predict,
-    train_flops=3 * (network.embed_flops + head_flops),
+    train_flops=network.train_flops + 3 * head_flops,
     passes=network.passes,
   )
 

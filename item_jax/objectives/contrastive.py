@@ -43,7 +43,7 @@ def make_objective(context: Context) -> Objective:
 
   return make_loss(tower("image"), tower("title"))._replace(
     chance_levels=chance_levels,
-    train_flops=3 * network.embed_flops,
+    train_flops=network.train_flops,
     passes=network.passes,
   )
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,10 +11,12 @@ from item_jax.config import Config, Loss, Mask
 from item_jax.models import base, cost, memory, patches
 from item_jax.models.base import Vocabulary
 from item_jax.models.item import Item, Predictions
+from item_jax.models.stem import Stem, read_places
 from item_jax.objectives import chance, losses, masking, samples
 from item_jax.objectives.base import Context, Objective
 from item_jax.objectives.keys import key_for
 
+_SAMPLE = 256  # images whose features a chance level is estimated from
 TERMS = ("itm", "mlm", "mim", "gmlm", "gmim")
 
 
@@ -28,7 +31,11 @@ def make_objective(context: Context) -> Objective:
     return dict(made["params"])
 
   def chance_levels(store, split, tokenizer) -> dict:
-    return _chance_levels(config, store, split, tokenizer)
+    return _chance_levels(config, model.patch, store, split, tokenizer)
+
+  def chance_of_params(params, read) -> dict:
+    level = _feature_chance(model.stem, params[base.STEM], read(_SAMPLE))
+    return {"mim": level, "gmim": level}
 
   rows = base.padded_vocab_size(config, vocabulary)
   tokens = masking.max_masked_tokens(m.max_title_tokens, config.mask.title_rate)
@@ -37,7 +44,7 @@ def make_objective(context: Context) -> Objective:
   )
   heads = cost.item_head_flops(
     width=m.width,
-    patch_pixels=model.patch_pixels,
+    patch_pixels=model.target_values,
     masked_tokens=tokens,
     masked_patches=masked_patches,
     vocab_size=rows,
@@ -51,12 +58,16 @@ def make_objective(context: Context) -> Objective:
       transforms=3,
       itemsize=jnp.dtype(m.dtype).itemsize,
     )
-    for slots, out in ((tokens, rows), (masked_patches, model.patch_pixels))
+    for slots, out in ((tokens, rows), (masked_patches, model.target_values))
   )
   return make_losses(model, config.mask, config.loss, vocabulary)._replace(
     init_params=init_params,
     chance_levels=chance_levels,
-    train_flops=train_flops(network.embed_flops, heads, config.loss),
+    chance_of_params=chance_of_params
+    if config.loss.mim_target == "features"
+    else None,
+    train_flops=network.frozen_flops
+    + train_flops(network.moved_flops, heads, config.loss),
     passes=network.passes,
     head_bytes=head_bytes,
     token_decoders=2,
@@ -161,24 +172,33 @@ def make_losses(
       view.masked_patches.positions_BK,
       method="predict",
     )
-    return _measure(predictions, view, model, loss), {}
+    targets_BKP = _targets(params, view, model, loss)
+    return _measure(predictions, view, targets_BKP), {}
 
   weights = {name: getattr(loss, name) for name in TERMS}
   return Objective(corrupt, counts, totals, weights)
 
 
-def _measure(
-  predictions: Predictions, view: View, model: Item, loss: Loss
-) -> dict:
-  """Sums of the five losses and of three accuracies."""
+def _targets(params, view: View, model: Item, loss: Loss):
+  """What MIM and GMIM recover of the masked patches, float32 [B,K,P]."""
+  features = loss.mim_target == "features"
+  if features:
+    assert model.stem is not None  # `config_check` sees to it
+    places_BNP = read_places(model.stem, params[base.STEM], view.batch)
+  else:
+    places_BNP = patches.to_patches(view.batch.image_BHWC, model.patch)
   targets_BKP = jnp.take_along_axis(
-    patches.to_patches(view.batch.image_BHWC, model.patch),
-    view.masked_patches.positions_BK[..., None],
-    axis=1,
+    places_BNP, view.masked_patches.positions_BK[..., None], axis=1
   )
-  targets_BKP = patches.normalise(targets_BKP)
-  if loss.normalise_patches:
+  if not features:
+    targets_BKP = patches.normalise(targets_BKP)
+  if features or loss.normalise_patches:
     targets_BKP = losses.standardise_patches(targets_BKP)
+  return targets_BKP
+
+
+def _measure(predictions: Predictions, view: View, targets_BKP) -> dict:
+  """Sums of the five losses and of three accuracies."""
   tokens_BK = view.masked_tokens.targets_BK
   on_tokens_BK = _weights(view.masked_tokens.valid_BK, view)
   on_patches_BK = _weights(view.masked_patches.valid_BK, view)
@@ -207,23 +227,40 @@ def _weights(valid_BK, view: View):
   return (valid_BK & view.recover_B[:, None]).astype(jnp.float32)
 
 
-def _chance_levels(config: Config, store, split: str, tokenizer) -> dict:
+def _chance_levels(
+  config: Config, patch: int, store, split: str, tokenizer
+) -> dict:
   m = config.model
   token = chance.token_chance(
     samples.titles(store, split, tokenizer, m.max_title_tokens),
     tokenizer.special,
   )
+  levels = {
+    "itm": chance.match_chance(config.loss.negative_rate),
+    "mlm": token,
+    "gmlm": token,
+  }
+  if config.loss.mim_target == "features":
+    return levels  # `chance_of_params` has the others
   targets = patches.to_patches(
-    samples.images(store, split, m.image_size), m.patch
+    samples.images(store, split, m.image_size), patch
   )
   targets = np.asarray(patches.normalise(targets))
   if config.loss.normalise_patches:
     targets = np.asarray(losses.standardise_patches(targets))
   pixels = chance.pixel_chance(targets)
-  return {
-    "itm": chance.match_chance(config.loss.negative_rate),
-    "mlm": token,
-    "mim": pixels,
-    "gmlm": token,
-    "gmim": pixels,
-  }
+  return {name: levels.get(name, pixels) for name in TERMS}
+
+
+def _feature_chance(stem: Stem, params, batches) -> float:
+  """The chance level of a stem's features, standardised as targets are."""
+
+  @jax.jit
+  def read(params, batch):
+    return losses.standardise_patches(read_places(stem, params, batch))
+
+  found = []
+  for batch in batches:
+    places_BNC = np.asarray(read(params, batch))
+    found.append(places_BNC[batch.has_image_B & ~batch.bad_B])
+  return chance.pixel_chance(np.concatenate(found))

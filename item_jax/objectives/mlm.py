@@ -47,7 +47,7 @@ def make_objective(context: Context) -> Objective:
   return make_loss(encode, predict, config.mask, vocabulary)._replace(
     init_params=init_params,
     chance_levels=chance_levels,
-    train_flops=3 * (network.embed_flops + head),
+    train_flops=network.train_flops + 3 * head,
     passes=network.passes,
     head_bytes=memory.head_bytes(
       slots,

@@ -5,6 +5,9 @@ What trains, exports and measures is given a `Task` and knows no names.
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from item_jax.batch import Batch
 from item_jax.components import MODELS, OBJECTIVES, find_maker, find_task
 from item_jax.config import Config
 from item_jax.data.records import Dataset
@@ -15,6 +18,7 @@ from item_jax.models.base import (
   example_batch,
   padded_vocab_size,
 )
+from item_jax.models.stems import make_stem
 from item_jax.objectives import category
 from item_jax.objectives.base import Context, Objective, combine
 from item_jax.tasks.base import (
@@ -34,7 +38,18 @@ __all__ = [
   "make_network",
   "make_task",
   "padded_vocab_size",
+  "step_batch",
 ]
+
+
+def step_batch(config: Config, rows: int = 1) -> Batch:
+  """A Batch of zeros, of the shapes that a step reads: features or pixels."""
+  batch = example_batch(config, rows)
+  stem = make_stem(config)
+  if not config.data.features or stem is None:
+    return batch
+  shape = (rows, stem.side, stem.side, stem.channels)
+  return batch._replace(image_BHWC=np.zeros(shape, np.float16))
 
 
 def find_categories(

@@ -112,5 +112,9 @@ def core_names(task: Task) -> frozenset[str]:
 
 def count_parameters(params: Any) -> int:
   """Numbers that training moves; running statistics are none."""
-  moved = {name: x for name, x in params.items() if name != BATCH_STATS}
-  return sum(x.size for x in jax.tree.leaves(moved))
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  return sum(
+    leaf.size
+    for path, leaf in leaves
+    if all(key.key != BATCH_STATS for key in path)
+  )

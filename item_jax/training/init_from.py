@@ -1,5 +1,6 @@
 """Starts a run from the parameters of another run, or of another project."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from item_jax import tasks
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
+from item_jax.models.base import SIDES, STEM
 from item_jax.pretrained import convert, settings, transforms
 from item_jax.tasks import Task
 from item_jax.training.fetched import copied_run
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 # Options that decide what parameters mean, and that no shape shows.
 _MEANING = (
   "model.name",
+  "model.stem",
   "model.epsilon",
   "model.activation",
   "resnet.norm",
@@ -75,39 +78,61 @@ def starting_params(
   categories: Sequence[str],
   params: Any,
 ) -> Start:
-  """Returns `params` with those of `config.start_from` in their place.
+  """Returns `params` with those of files in their place.
 
-  All that an embedding needs must be there; position tables are interpolated
-  where sizes differ. Heads that are missing, have another shape or predict
-  other categories keep their initial values and are named in the log.
+  The stem's are those of `config.stem_from`, where it is given, the others
+  those of `config.start_from`: all that an embedding needs must be there;
+  position tables are interpolated where sizes differ. Heads that are missing,
+  have another shape or predict other categories keep their initial values and
+  are named in the log.
 
   Raises:
     UserError: the other run's tokenizer, options or sizes are not this one's;
-      files that do not fit, both sides named.
+      files that do not fit, both sides named; a stem without weights.
   """
-  with copied_run(config.start_from) as path:
-    if not path.exists():
-      raise FileNotFoundError(
-        f"start_from={config.start_from}: there is nothing"
-      )
-    return _read_params(path, config, task, tokenizer, categories, params)
-
-
-def _read_params(path: Path, config, task, tokenizer, categories, params):
   params = jax.tree.map(np.asarray, params)
-  core = tasks.core_names(task)
-  if (path / RUN_FILE).is_file():
-    source = restore(path)
-    _check_meaning(path, source, config, tokenizer)
-    start = _take(path, source, core, categories, params)
-  else:
-    found = convert.fill(
-      params, path, config, tokenizer, new=params.keys() - core
+  stem = None
+  if config.stem_from:
+    stem = _read_stem(config, tokenizer, params.pop(STEM))
+  start = Start(params, (), "")
+  if config.start_from:
+    with copied_run(config.start_from) as path:
+      if not path.exists():
+        raise FileNotFoundError(
+          f"start_from={config.start_from}: there is nothing"
+        )
+      start = _read_params(path, config, task, tokenizer, categories, params)
+  if stem:
+    start = Start(
+      {**start.params, STEM: stem.params},
+      (*start.taken, *(f"{STEM}/{leaf}" for leaf in stem.filled)),
+      f"{start.summary}\nstem: {stem.describe()}".strip(),
     )
-    start = Start(found.params, found.filled, found.describe())
+  elif STEM in params and not any(x.startswith(STEM) for x in start.taken):
+    raise UserError(
+      f"model.stem={config.model.stem} has no weights: give"
+      " --config.stem_from=FILE, or --config.start_from=RUN of a run with one"
+    )
   if jax.process_index() == 0:
     logger.info(start.summary)
   return start
+
+
+def _read_stem(config: Config, tokenizer, params) -> convert.Filled:
+  alone = copy.deepcopy(config)
+  alone.model.name = config.model.stem
+  return convert.fill(params, config.stem_from, alone, tokenizer)
+
+
+def _read_params(path: Path, config, task, tokenizer, categories, params):
+  core = tasks.core_names(task) - {SIDES}  # which a run makes of its data
+  if (path / RUN_FILE).is_file():
+    source = restore(path)
+    _check_meaning(path, source, config, tokenizer)
+    return _take(path, source, core, categories, params)
+  new = (params.keys() - core) | ({STEM, SIDES} & params.keys())
+  found = convert.fill(params, path, config, tokenizer, new=new)
+  return Start(found.params, found.filled, found.describe())
 
 
 def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:

@@ -131,7 +131,7 @@ def _first_state(
   state = setup.initialise()
   # The parameters that a run starts from cannot be made again, and a run of no
   # steps has nothing else.
-  if setup.config.start_from or not setup.config.steps:
+  if setup.config.keeps_start or not setup.config.steps:
     saver.save(0, state)
   return state
 
@@ -243,6 +243,7 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
       start=step,
       stop=config.steps,
       order=order,
+      grids=setup.grids.get(config.data.train_split),
       host_rows=sharding.host_rows(setup.mesh, config.batch_size),
       workers=config.data.workers,
       read_threads=config.data.read_threads,

@@ -39,6 +39,8 @@ class RunRecord(NamedTuple):
   tokenizer: Tokenizer
   # Names of the parameters that `start_from` gave, as of `init_from.Start`.
   taken: tuple[str, ...] = ()
+  # `stem_features.fingerprint` of a stem whose features are read from files.
+  stem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +156,7 @@ def read_run(workdir: Path) -> RunRecord:
     categories=tuple(saved["categories"]),
     tokenizer=tokenizer,
     taken=tuple(saved.get("taken", ())),
+    stem=saved.get("stem", ""),
   )
 
 
@@ -167,6 +170,7 @@ def write_run(
   chance_levels: dict[str, float],
   categories: Sequence[str],
   taken: Sequence[str] = (),
+  stem: str = "",
 ) -> None:
   """Writes the record of a run that begins."""
   tokenizer.save(Path(workdir) / TOKENIZER_FILE)
@@ -184,7 +188,8 @@ def write_run(
       "versions": {"jax": jax.__version__},
     }
     # A resumed run must know them where it can't open the weights any more.
-    | ({"taken": list(taken)} if taken else {}),
+    | ({"taken": list(taken)} if taken else {})
+    | ({"stem": stem} if stem else {}),
   )
 
 

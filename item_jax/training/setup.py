@@ -3,11 +3,10 @@
 What cannot work is refused here, before the first step.
 """
 
-import functools
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_check import validate
 from item_jax.data import images
+from item_jax.data.grids import Grids
 from item_jax.data.order import training_order
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
@@ -29,10 +29,11 @@ from item_jax.tasks import Task
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
 from item_jax.training import sharding
-from item_jax.training import step as step_lib
+from item_jax.training.compiled import compile_run
 from item_jax.training.evaluators import check_evaluators
-from item_jax.training.init_from import follow_start, starting_params
-from item_jax.training.optimizer import make_schedule, run_optimizer
+from item_jax.training.first_params import FirstParams
+from item_jax.training.init_from import follow_start
+from item_jax.training.optimizer import make_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Setup(NamedTuple):
   step: Callable | None
   chance_levels: dict[str, float]  # of losses
   categories: tuple[str, ...]  # that the task predicts
+  grids: dict[str, Grids]  # a stem's features by split, where steps read them
   device: str  # the kind of the devices, as jax calls it
 
 
@@ -111,21 +113,13 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
 
-  @functools.cache
-  def start():
-    initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
-    return starting_params(config, task, tokenizer, categories, initial)
-
-  taken = run.taken if run else ()
-  if config.start_from and run is None:
-    # What is refused is refused before minutes of compiling.
-    taken = start().taken
+  first = FirstParams(config, task, store, tokenizer, categories, run)
   begin = time.perf_counter()
   # XLA leaves Python's lock to what else a start needs.
   with ThreadPoolExecutor(2, thread_name_prefix="compile") as pool:
     new = folder is not None and run is None
-    shapes, initialise, compiled = _compile(
-      config, task, mesh, schedule, taken, start, pool=pool, new=new
+    shapes, initialise, compiled = compile_run(
+      config, task, mesh, schedule, first, pool=pool, new=new
     )
     if jax.process_index() == 0:
       _describe(config, task, mesh, shapes)
@@ -135,7 +129,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     chance_levels = (
       run.chance_levels
       if run
-      else task.chance_levels(store, config.data.train_split, tokenizer)
+      else _chance_levels(config, store, tokenizer, task, first)
     )
     step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
@@ -153,16 +147,25 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         attention=attention,
         chance_levels=chance_levels,
         categories=categories,
-        taken=taken,
+        taken=first.taken,
+        stem=first.stem,
       )
     if step is not None:
       _describe_memory(step)
     logger.info(f"attention: {attention} ({why}); ready in {seconds:.1f} s")
   return Setup(
     *(config, store, tokenizer, task, mesh, schedule, shapes),
-    *(initialise, step, chance_levels, categories),
+    *(initialise, step, chance_levels, categories, first.grids),
     device=jax.devices()[0].device_kind,
   )
+
+
+def _chance_levels(config: Config, store, tokenizer, task: Task, first):
+  levels = task.chance_levels(store, config.data.train_split, tokenizer)
+  of_params = task.objective.chance_of_params
+  if of_params is None:
+    return levels
+  return levels | of_params(first.start.params, first.sample)
 
 
 def _attention(config: Config, run, shapes) -> tuple[str, str]:
@@ -174,87 +177,6 @@ def _attention(config: Config, run, shapes) -> tuple[str, str]:
     shapes=shapes,
     dtype=config.model.dtype,
   )
-
-
-def _compile(
-  config: Config,
-  task: Task,
-  mesh: Mesh,
-  schedule,
-  taken,
-  start,
-  *,
-  pool: ThreadPoolExecutor,
-  new: bool,
-) -> tuple[Any, Callable, Future | None]:
-  """Returns (shapes of the State, () -> State, the step that is compiled).
-
-  Args:
-    pool: its threads compile.
-    new: whether what makes the first State is compiled there too, ahead.
-  """
-  o = config.optim
-  optimizer = run_optimizer(
-    jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
-    schedule,
-    o,
-    taken=frozenset(taken),
-    core=tasks.core_names(task),
-  )
-  example = tasks.example_batch(config, config.batch_size)
-  root = jax.random.key(config.seed)
-  view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
-  names = step_lib.metric_names(task.objective, view)
-
-  def initial_state():
-    params = tasks.initial_params(task, config.seed)
-    return step_lib.init_state(
-      params, optimizer, names, history=o.spike_history if o.spike else 0
-    )
-
-  shapes = jax.eval_shape(initial_state)
-  placed = sharding.for_state(mesh, shapes)
-  shapes = jax.tree.map(
-    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    shapes,
-    placed,
-  )
-  initial = jax.jit(initial_state, out_shardings=placed)
-  ahead = pool.submit(initial.lower().compile) if new else None
-  over = sharding.over_batch(mesh)
-  batch_shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over), example
-  )
-  train_step = step_lib.make_train_step(
-    task.objective,
-    optimizer,
-    seed=config.seed,
-    accumulate=o.accumulate,
-    log_every=config.log_every,
-    dropout_bits=config.model.dropout_bits,
-    spike=o.spike,
-    gather=sharding.make_gather(mesh, placed.params),
-  )
-  step = jax.jit(
-    train_step,
-    donate_argnums=0,
-    out_shardings=(placed, sharding.replicated(mesh)),
-  )
-  compiled = None
-  if config.steps:
-    compiled = pool.submit(step.lower(shapes, batch_shapes).compile)
-
-  def initialise():
-    state = ahead.result()() if ahead else initial()
-    if not config.start_from:
-      return state
-    # Through jit: every process holds all of it and keeps its part.
-    place = jax.jit(lambda x: x, out_shardings=placed.params)
-    params = place(start().params)
-    start.cache_clear()  # frees a copy of all of them on the host
-    return state.replace(params=params)
-
-  return shapes, initialise, compiled
 
 
 def _describe(config: Config, task: Task, mesh: Mesh, shapes) -> None:
