@@ -7,7 +7,7 @@ import numpy as np
 
 from item_jax.comparison import score
 from item_jax.data.records import Dataset
-from item_jax.evaluation import baselines
+from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.mixed import find_directions
 
@@ -18,22 +18,25 @@ def score_baseline(
   """Scores "tfidf" or "thumbnail" and writes the result to `folder`.
 
   Args:
-    splits: those of training and validation, to learn the category from, and
-      the scored one; or that one only.
+    splits: that of validation and the scored one, before them that of
+      training where there are categories to learn; or the scored one only.
   """
   if kind == "tfidf":
     modality, value = "title", baselines.title
-    search, vectors = baselines.score_titles, title_vectors
+    searched, vectors = baselines.tfidf_vectors, title_vectors
   else:
     modality, value = "image", baselines.small_image
-    search, vectors = baselines.score_images, baselines.colours
+    searched = vectors = baselines.colours
   read = [baselines.read(store, split, value) for split in splits]
   items, (values,) = read[-1]
   result = score.Result({}, {}, {})
   if score.searchable(items):
-    scored = search(values, items, bootstrap=0)
+    scored = retrieval.score(searched(values), items, bootstrap=0)
     score.add_search(result, ("both", modality), scored, items)
   if len(splits) > 1:
+    known, (held,) = read[-2]
+    score.add_validation(result, searched(held), known)
+  if len(splits) > 2:
     vectors_ND = vectors([one for _, (held,) in read for one in held])
     ends = np.cumsum([len(part.ids) for part, _ in read])[:-1]
     parts = [
