@@ -164,8 +164,9 @@ def test_flags_and_options_in_the_text_exist(page):
       else:
         assert flag in every or FOREIGN.match(flag), f"{name(page)}: {code}"
     option = re.fullmatch(rf"(?:config\.)?((?:{GROUPS})\.\w+)(=.*)?", code)
-    # A trained model's attributes have the same look.
-    if option and not re.match(r"model\.(embed|predict|categories)", code):
+    # A trained model's attributes and a table have the same look.
+    other = r"model\.(embed|predict|categories)|products\.csv"
+    if option and not re.match(other, code):
       assert option[1] in options, f"{name(page)}: {code}"
 
 

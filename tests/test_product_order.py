@@ -170,6 +170,7 @@ def test_a_lost_record_is_of_no_known_product(store, tmp_path):
   np.testing.assert_array_equal(found[others][:, None] == found[others], same)
   # Its place in a batch is the next one's, and is marked.
   order = run_order(lost)
+  assert isinstance(order, ProductOrder)
   size = 2 * (order._units // 4 + 1)
   batches = read(lost, start=0, stop=2 * size, size=8, seed=3, order=order)
   places = [n for n in range(16 * size) if order[n] == number]

@@ -71,6 +71,7 @@ def parts(tiny_data):
         tokens_BT=tokens_BT.astype(np.int32),
         has_image_B=np.array([1, 1, 1, 0, 1, 0, 1, 1], bool),
         has_title_B=np.array([1, 1, 1, 1, 0, 0, 1, 1], bool),
+        product_B=np.arange(8, dtype=np.uint32) // 2,
         category_B=np.array([*known[:2], 7] * 2 + [0, 7], np.uint32),
       )
       made[variant] = task, params, batch
@@ -236,6 +237,17 @@ def test_a_run_of_no_steps_is_what_it_started_from(
   np.testing.assert_allclose(log_p, -math.log(log_p.shape[1]), rtol=1e-5)
   with pytest.raises(UserError, match="predicts no category"):
     load(pretrained).predict(titles=["a red mug"])
+
+
+def test_product_ids_teach_a_network_that_was_pretrained(
+  pretrained, tiny_data, tmp_path, caplog
+):
+  config = make_config(tiny_data, "products", start_from=str(pretrained))
+  caplog.set_level("INFO")
+  run = train(config, tmp_path / "run")
+  assert "made new: none; not used: global_patch_decoder" in caplog.text
+  assert run.metrics["both/recall@10"] > 0
+  assert load(tmp_path / "run").embed(titles=["a red mug"]).shape == (1, 32)
 
 
 def test_another_network_cannot_be_started_from(

@@ -151,7 +151,7 @@ def compared(batch: Batch) -> tuple[Any, Any]:
   """
   there_B = batch.has_image_B | batch.has_title_B
   pair_BB = there_B[:, None] & there_B[None, :]
-  pair_BB &= ~jnp.eye(len(there_B), dtype=bool)
+  pair_BB &= ~jnp.eye(batch.has_title_B.shape[0], dtype=bool)
   same_BB = batch.product_B[:, None] == batch.product_B[None, :]
   together_BB = pair_BB & same_BB
   apart_BB = pair_BB & ~contrastive.same_item_mask(batch)

@@ -8,6 +8,7 @@ BASELINES = {
   "resnet50": ("category", "resnet50"),
   "roberta": ("mlm", "roberta"),
   "clip": ("contrastive", "clip"),
+  "products": ("products", "item"),
   # Fine-tuning: any network can learn the category.
   "roberta_tuned": ("category", "roberta"),
   "clip_tuned": ("category", "clip"),
@@ -43,6 +44,9 @@ def get_config(variant: str = "plain") -> Config:
     config.optim.warmup = 1
     config.log_every = 2
     config.eval_every = 4
+  if variant == "products":
+    for name in ("itm", "mlm", "mim", "gmlm", "gmim"):
+      setattr(config.loss, name, 0.0)
   if variant == "short":
     config.steps = 8
     config.log_every = 1
