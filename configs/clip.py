@@ -14,12 +14,12 @@ def get_config(variant: str = "train") -> Config:
   config = Config()
   config.task = "contrastive"
   config.model.name = "clip"
-  config.model.epsilon = 1e-5  # CLIP's
+  config.model.prefer(epsilon=1e-5)  # CLIP's
   config.model.dropout = 0.0  # CLIP has none
   config.data.workers = 8
   if variant == "weights":
     config.steps = 0
-    config.model.activation = "quick_gelu"
+    config.model.prefer(activation="quick_gelu")
   elif variant != "train":
     raise UserError(f"variant {variant!r}: known are train, weights")
   return config

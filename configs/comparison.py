@@ -11,6 +11,7 @@ system.
 """
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 from item_jax.config import Config
@@ -21,6 +22,7 @@ VARIANTS = (
   "item",
   "item_align",
   "item_align_both",
+  "item_products",
   "item_supervised",
   "resnet50",
   "roberta",
@@ -32,17 +34,37 @@ FUSIONS = {
   "resnet50+roberta": ("resnet50", "roberta"),
   "clip": ("clip",),
 }
+# Rows of weights of other projects, as they are, whatever the size.
+FROZEN = ("frozen_image", "frozen_text")
+# The rows that need weights: the flag that names their folder, and the options
+# that are set to it.
+WEIGHTS = {
+  "frozen_image": ("image_weights", ("start_from",)),
+  "frozen_text": ("text_weights", ("start_from", "data.tokenizer")),
+}
+# More rows, of rows joined by weights that validation chooses, each centred or
+# whitened where it gains there.
+HYBRIDS = (
+  "thumbnail+tfidf",
+  "frozen_image+tfidf",
+  "frozen_text+tfidf",
+  "frozen_image+frozen_text",
+  "frozen_image+frozen_text+tfidf",
+  *(f"{name}+tfidf" for name in VARIANTS),
+)
 
 
 def get_config(variant: str = "item") -> Config:
   """Builds the config of "SYSTEM" or "SYSTEM,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   size = size or "tiny"
-  if name not in VARIANTS or size not in SIZES:
+  if name not in SYSTEMS | AS_THEY_ARE or size not in SIZES:
     raise UserError(
-      f"{variant!r}: systems are {', '.join(VARIANTS)}; sizes are"
+      f"{variant!r}: systems are {', '.join(SYSTEMS | AS_THEY_ARE)}; sizes are"
       f" {', '.join(SIZES)}"
     )
+  if name in AS_THEY_ARE:
+    return AS_THEY_ARE[name]()
   config = SIZES[size]()
   SYSTEMS[name](config)
   return config
@@ -59,6 +81,10 @@ def _item_align(config: Config) -> None:
 def _item_align_both(config: Config) -> None:
   config.loss.align = 1.0
   config.align.views = "both"  # twice the work of cross_modal
+
+
+def _item_products(config: Config) -> None:
+  _load("item_products.py", "teach")(config)  # with nothing but product ids
 
 
 def _item_supervised(config: Config) -> None:
@@ -88,6 +114,7 @@ SYSTEMS = {
   "item": _item,
   "item_align": _item_align,
   "item_align_both": _item_align_both,
+  "item_products": _item_products,
   "item_supervised": _item_supervised,
   "resnet50": _resnet50,
   "roberta": _roberta,
@@ -95,9 +122,26 @@ SYSTEMS = {
 }
 
 
+def _frozen_image() -> Config:
+  config = Config()
+  config.task, config.steps = "none", 0
+  config.model.name = "efficientnet_lite0"
+  return config
+
+
+def _frozen_text() -> Config:
+  config = Config()
+  config.task, config.steps = "none", 0
+  config.model.name = "roberta"  # its sizes are those of the weights
+  return config
+
+
+AS_THEY_ARE = {"frozen_image": _frozen_image, "frozen_text": _frozen_text}
+
+
 def _tiny() -> Config:
   """configs/item_tiny.py at 64 pixels in the paper's patches."""
-  config = _load("item_tiny.py")
+  config = _load("item_tiny.py", "get_config")()
   config.model.image_size = 64
   config.model.patch = 16
   config.resnet.width = 16
@@ -110,7 +154,7 @@ def _tiny() -> Config:
 
 
 def _small() -> Config:
-  config = _load("item_small.py")
+  config = _load("item_small.py", "get_config")()
   config.resnet.width = 32
   config.clip.text_layers = 6
   config.clip.text_width = 256
@@ -121,12 +165,12 @@ def _small() -> Config:
 
 
 def _base() -> Config:
-  return _load("item_base.py")
+  return _load("item_base.py", "get_config")()
 
 
-def _load(file: str) -> Config:
+def _load(file: str, name: str) -> Callable:
   path = Path(__file__).with_name(file)
-  return runpy.run_path(str(path))["get_config"]()
+  return runpy.run_path(str(path))[name]
 
 
 SIZES = {"tiny": _tiny, "small": _small, "base": _base}

@@ -14,7 +14,7 @@ def get_config(variant: str = "train") -> Config:
   config = Config()
   config.task = "mlm"
   config.model.name = "roberta"
-  config.model.epsilon = 1e-5  # RoBERTa's
+  config.model.prefer(epsilon=1e-5)  # RoBERTa's; a BERT brings its own
   config.data.workers = 8
   if variant == "weights":
     config.steps = 0

@@ -44,6 +44,7 @@ TASKS = {
   "category": TaskSpec(("category",), labelled=True),
   "mlm": TaskSpec(("mlm",), model="roberta"),
   "contrastive": TaskSpec(("contrastive",), model="clip"),
+  "none": TaskSpec(()),
   "products": TaskSpec(
     ("products", "item_beside", "align"), model="item", paired=True
   ),

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from item_jax.components import MODELS, TASKS
+from item_jax.config_align import Align
 from item_jax.config_baselines import Clip, Resnet
 from item_jax.config_group import (
   ADDED,
@@ -23,6 +24,9 @@ class Data(Group):
   path: str = ""  # folder written by `item-jax prepare`
   train_split: str = "train"
   val_split: str = "val"
+  # A tokenizer's folder or file, in place of the data set's: what weights of
+  # another project were trained with. Titles are cut as they are read.
+  tokenizer: str = ""
   # Where a frozen stem's features of each image are kept, so that a step reads
   # them instead of pixels: a folder, "auto" for one beside the data set
   # (DATA.features), "" to compute them anew in every step.
@@ -72,6 +76,11 @@ class Model(Group):
   activation: str = option("gelu", choices=("gelu", "quick_gelu"))
   # The global heads read [CLS] and the position "concat"enated or their "sum".
   global_head: str = option("concat", choices=("concat", "sum"))
+  # What "roberta" embeds a title by: the mean of its states, or [CLS]'s.
+  pool: str = option("mean", choices=("mean", "cls"))
+  # Width of a vector of the image and one of the title that pass the
+  # transformer by and join [CLS] in the embedding (models.sides); 0: none.
+  sides: int = option(0, at_least=0)
   init_std: float = 0.02  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
@@ -118,34 +127,6 @@ class Loss(Group):
 
 
 @dataclasses.dataclass
-class Align(Group):
-  """Draws two views of a listing together, against the rest of the batch."""
-
-  # "cross_modal": the listing without its title against it without its image,
-  # at the cost of one more pass; "augmented": two views that differ in crop,
-  # light, tokens and modalities, two more passes; "both": the mean of the two.
-  views: str = option(
-    "cross_modal", choices=("cross_modal", "augmented", "both")
-  )
-  # Beside "cross_modal", each modality is also drawn to the listing with both.
-  fused: bool = False
-  # The rest is of "augmented", but for temperature and projection.
-  # Of the two augmented views; 1 leaves the other as it is.
-  changed: int = option(2, choices=(1, 2))
-  crop: float = fraction(0.5, above=0)  # smallest part of the area; 1: all
-  light: float = fraction(0.2, below=1)  # most that brightness, contrast change
-  token_drop: float = fraction(
-    0.4, below=1
-  )  # of the tokens; at least one stays
-  modality_drop: float = fraction(0.25)  # of complete listings, that lose one
-  # At the start; learnt, as in CLIP, and stopped at 0.01.
-  temperature: float = option(0.07, at_least=0.01, below=math.inf)
-  # Width of a two-layer head between [CLS] and the loss; 0: none, so that
-  # what is drawn together is the embedding itself.
-  projection: int = option(0, at_least=0)
-
-
-@dataclasses.dataclass
 class Optim(Group):
   lr: float = option(1e-4, at_least=0)  # peak
   # Steps from 0 to the peak; then linear to 0.
@@ -169,6 +150,7 @@ class Optim(Group):
   layer_decay: float = fraction(1.0, above=0)
   freeze_steps: int = option(0, at_least=0)  # first steps in which they stay
   stem_rate: float = option(0.0, at_least=0)  # the image stem's, of lr
+  sides_rate: float = option(0.2, at_least=0)  # of `model.sides`, of lr
 
 
 @dataclasses.dataclass
@@ -190,8 +172,8 @@ class Checkpoint(Group):
 class Config(Group):
   # "item" (the five losses), "category" (leaf category, any model), "mlm"
   # (masked tokens, roberta), "contrastive" (image against title, clip),
-  # "products" (which listings are one product), or "package.module:TASK"
-  # (docs/extending.md).
+  # "products" (which listings are one product), "none" (weights as they are,
+  # in 0 steps), or "package.module:TASK" (docs/extending.md).
   task: str = option("item", names=tuple(TASKS))
   # More objectives beside the task's: "package.module:make_objective".
   objectives: tuple = ()
@@ -226,9 +208,9 @@ class Config(Group):
   checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
 
   @property
-  def starts_from_files(self) -> bool:
+  def keeps_start(self) -> bool:
     """Whether its first parameters cannot be made again from the seed."""
-    return bool(self.start_from or self.stem_from)
+    return bool(self.start_from or self.stem_from or self.model.sides)
 
 
 # Fields that may differ between a run and its resumption: they change where
@@ -236,6 +218,7 @@ class Config(Group):
 FREE_ON_RESUME = frozenset(
   {
     "data.path",
+    "data.tokenizer",  # its fingerprint must not
     "data.features",
     "data.workers",
     "data.read_threads",

@@ -33,13 +33,17 @@ RENAMED_VALUES = {
 # Options that version 0.1 had not; a run that it saved has their defaults.
 ADDED = frozenset(
   {
+    "data.tokenizer",
     "data.features",
     "evaluators",
     "loss.mim_target",
+    "model.sides",
     "model.stem",
     "model.stem_grid",
     "objectives",
+    "model.pool",
     "stem_from",
+    "optim.sides_rate",
     "optim.start_rate",
     "optim.layer_decay",
     "optim.freeze_steps",
@@ -84,6 +88,26 @@ class Group:
 
   if TYPE_CHECKING:  # else it would be an option
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    _given: set[str] = dataclasses.field(init=False)
+
+  def __post_init__(self) -> None:
+    given = {
+      field.name
+      for field in dataclasses.fields(self)
+      if getattr(self, field.name) != field.default
+    }
+    super().__setattr__("_given", given)
+
+  def is_given(self, name: str) -> bool:
+    """Whether an option was set, and not only by default or by `prefer`."""
+    return name in self._given
+
+  def prefer(self, **options: Any) -> None:
+    """Sets options that the weights of `start_from` may change."""
+    given = set(self._given)
+    for name, value in options.items():
+      setattr(self, name, value)
+    super().__setattr__("_given", given)
 
   def __setattr__(self, name: str, value: Any) -> None:
     kinds = _kinds(type(self))
@@ -109,6 +133,8 @@ class Group:
     if isinstance(value, tuple) and not all(isinstance(x, str) for x in value):
       raise UserError(f"{group}{name}={value!r}: expected a tuple of strings")
     super().__setattr__(name, _present_value(group + name, value))
+    if "_given" in self.__dict__:  # else it is being made
+      self._given.add(name)
 
   def __getattr__(self, name: str):
     """Looks up an option by its former name; called only for absent fields."""

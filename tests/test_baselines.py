@@ -20,6 +20,7 @@ def test_word_weights_by_hand():
   matrix = baselines.tfidf_vectors(
     ["red Red shoe", "shoe blue", "", "RED  tie\tx"]
   )
+  assert matrix.words == ["red", "shoe", "blue", "tie", "x"]
   # Columns in order of first sight: red, shoe, blue, tie, x.
   both, once = math.log(5 / 3) + 1, math.log(5 / 2) + 1
   rows = np.array(
@@ -31,14 +32,12 @@ def test_word_weights_by_hand():
     ]
   )
   rows[[0, 1, 3]] /= np.linalg.norm(rows[[0, 1, 3]], axis=1, keepdims=True)
-  np.testing.assert_allclose(matrix.toarray(), rows, atol=1e-12)
+  np.testing.assert_allclose(matrix.sparse_NV.toarray(), rows, atol=1e-12)
 
 
 @pytest.mark.parametrize("titles", [["", "", ""], ["a", "", "b"]])
 def test_titles_without_a_common_word_rank_by_id(titles):
-  found = baselines.search_sparse(
-    baselines.tfidf_vectors(titles), ["c", "a", "b"], k=3
-  )
+  found = search(baselines.tfidf_vectors(titles), ["c", "a", "b"], k=3)
   assert found.rows_QK.tolist() == [[1, 2, -1], [2, 0, -1], [1, 0, -1]]
   assert (found.scores_QK[:, :2] == 0).all()
 
@@ -54,12 +53,12 @@ def test_sparse_search_ranks_as_the_dense_one(tile):
   ids = [f"id{n}" for n in random.permutation(150)]
   matrix = baselines.tfidf_vectors(titles)
   index = np.arange(1, 150, 2)
-  found = baselines.search_sparse(matrix, ids, k=12, index=index, tile=tile)
-  dense = search(matrix.toarray(), ids, k=12, index=index)
+  found = search(matrix, ids, k=12, index=index, tile=tile)
+  dense = search(matrix.sparse_NV.toarray(), ids, k=12, index=index)
   # Dense rows are rounded to float32 first, so scores agree to its last bits.
   np.testing.assert_allclose(found.scores_QK, dense.scores_QK, atol=2e-7)
   assert (found.rows_QK != np.arange(150)[:, None]).all()
-  whole = baselines.search_sparse(matrix, ids, k=12, index=index)
+  whole = search(matrix, ids, k=12, index=index)
   np.testing.assert_array_equal(found.rows_QK, whole.rows_QK)
   np.testing.assert_array_equal(found.scores_QK, whole.scores_QK)
 
@@ -105,7 +104,7 @@ def test_published_figures_of_real_catalogues(name, queries, words, colours):
     [row["listing_id"] for row in rows], [row["product_id"] for row in rows]
   )
   matrix = baselines.tfidf_vectors([row["title"] for row in rows])
-  found = baselines.search_sparse(matrix, items.ids, k=10)
+  found = search(matrix, items.ids, k=10)
   photos = (cv2.imread(str(REAL / name / row["image"])) for row in rows)
   vectors = baselines.colours(baselines.shrink(photo) for photo in photos)
   for scored, expected in (

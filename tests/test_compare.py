@@ -14,7 +14,7 @@ from exports import finish_export
 
 from item_jax.__main__ import main
 from item_jax.cli import compare as cli
-from item_jax.comparison import baselines, score
+from item_jax.comparison import baselines, hybrids, score
 from item_jax.comparison.compare import compare, estimate, report
 from item_jax.comparison.request import Request, make_job
 from item_jax.comparison.score import Category
@@ -26,6 +26,7 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.items import open_export
 from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.sources import open_source
 from item_jax.files import write_manifest
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -84,6 +85,8 @@ class Fake:
       shutil.rmtree(given["out"], ignore_errors=True)
     if words[0] == "score":
       score.score_request(Path(words[1]), self.probe)
+    elif words[0] == "hybrid":
+      hybrids.score_request(Path(words[1]), self.probe)
     elif words[0] == "baseline":
       folder, kind, data, *splits = words[1:]
       baselines.score_baseline(Path(folder), kind, open_dataset(data), splits)
@@ -107,6 +110,8 @@ class Fake:
   def _train(self, given, system):
     folder = Path(given["workdir"])
     folder.mkdir(parents=True, exist_ok=True)
+    if "start_from" in given:  # weights as they are
+      return
     best = BEST.get(system, 2e-3)
     found = 1 / (1 + abs(np.log(float(given["optim.lr"]) / best)))
     steps = int(given["steps"])
@@ -160,15 +165,18 @@ class Fake:
     ]
 
 
+SIDES = {"resnet50": "image", "roberta": "title", "efficientnet_lite0": "image"}
+
+
 def describe(configs, data):
   return {
     name: {
       "parameters": 1000,
       "flops_per_sample": 10.0,
       "modalities": ["both"]
-      if config.model.name in ("resnet50", "roberta")
+      if config.model.name in SIDES
       else ["both", "image", "title"],
-      "side": {"resnet50": "image", "roberta": "title"}.get(config.model.name),
+      "side": SIDES.get(config.model.name),
       "predicts": config.task == "category",
     }
     for name, config in configs.items()
@@ -186,7 +194,7 @@ COUNTS = {
 
 def probe(train, val, test):
   """Stands for the classifier: right about the first half."""
-  rows = len(np.load(test / "embeddings.npy"))
+  rows = len(open_source(test).items.ids)
   true_Q = np.arange(rows) % 3
   predicted_Q = np.where(np.arange(rows) < rows // 2, true_Q, 3)
   right = (true_Q == predicted_Q).mean()
@@ -779,6 +787,162 @@ def test_two_at_once_are_refused(tiny_data, tmp_path):
       super()._bench(given, system)
 
   assert run_compare(tiny_data, tmp_path / "c", Nested(), systems="item") == 0
+
+
+HYBRIDS = "frozen_image,frozen_image+tfidf,item+tfidf"
+
+
+@pytest.fixture(scope="module")
+def with_hybrids(tiny_data, tmp_path_factory):
+  """A comparison with rows of weights and of hybrids, and what it called."""
+  out, fake = tmp_path_factory.mktemp("hybrids") / "c", Fake()
+  how = {"systems": HYBRIDS, "image_weights": Path("W")}
+  assert run_compare(tiny_data, out, fake, **how) == 0
+  return out, fake
+
+
+def test_weights_are_taken_once_as_they_are(with_hybrids):
+  out, fake = with_hybrids
+  made = [o for name, what, o in fake.calls if what == "frozen_image"]
+  (train,) = [one for one in made if "workdir" in one]
+  assert train["start_from"] == "W"
+  assert "steps" not in train
+  assert not (out / "runs" / "frozen_image" / "seed-1").exists()
+  rows = {row["system"]: row for row in numbers(out)}
+  seeds = {name: row["seeds"] for name, row in rows.items()}
+  assert seeds == {
+    "item": [0, 1],
+    "tfidf": [0],
+    "frozen_image": [0],
+    "frozen_image+tfidf": [0],
+    "item+tfidf": [0, 1],
+  }
+  frozen = rows["frozen_image"]
+  assert frozen["cells"]["image/map@10"] == frozen["cells"]["both/map@10"]
+  assert (frozen["parameters"], frozen["train_flops"]) == (1000, 0)
+  joined = rows["item+tfidf"]
+  for name in ("parameters", "train_flops", "seconds"):
+    assert joined[name] == rows["item"][name]
+
+
+def test_a_hybrid_is_what_fuse_makes_of_its_parts(tiny_data, with_hybrids):
+  out, _ = with_hybrids
+  (row,) = [r for r in numbers(out) if r["system"] == "item+tfidf"]
+  exports = out / "runs" / "item" / "seed-1" / "exports"
+  test, val, train = (
+    [exports / f"{s}-both", "tfidf"] for s in ("test", "val", "train")
+  )
+  fused = fuse(*test, tune_on=val, fit_on=train, data=tiny_data)
+  for name in score.MEASURES:
+    found = retrieval.score(fused, bootstrap=0).summary[name]
+    assert row["cells"][f"both/{name}"]["values"][1] == found
+  assert row["validation"]["values"][1] == max(fused.tried.values())
+  chosen = row["counts"][1]
+  assert chosen["weights"] == list(fused.weights)
+  text = (out / "comparison.md").read_text()
+  assert f"tfidf {fused.weights[1]:g} (as it is)" in text
+
+
+def test_every_row_is_measured_on_validation(tiny_data, with_hybrids):
+  out, _ = with_hybrids
+  rows = {row["system"]: row for row in numbers(out)}
+  assert all(row["validation"] for row in rows.values())
+  exports = out / "runs" / "item" / "seed-0" / "exports"
+  for name, what in (("item", exports / "val-both"), ("tfidf", "tfidf")):
+    found = retrieval.score(what, data=tiny_data, split="val", bootstrap=0)
+    assert rows[name]["validation"]["values"][0] == found.summary["map@10"]
+
+
+def test_what_a_row_needs_is_said_and_orders_the_table(tiny_data, tmp_path):
+  out = tmp_path / "c"
+  systems = "item_supervised+tfidf,item_products,frozen_text,untrained"
+  how = {"systems": systems, "text_weights": Path("W"), "rates": "1"}
+  assert run_compare(tiny_data, out, Fake(), seeds=1, **how) == 0
+  table = (out / "comparison.md").read_text().partition("Less item")[0]
+  cells = [line.split(" | ")[:2] for line in table.splitlines() if "|" in line]
+  assert [(name.removeprefix("| "), needs) for name, needs in cells[2:]] == [
+    ("item", "nothing"),
+    ("untrained", "nothing"),
+    ("tfidf", "nothing"),
+    ("frozen_text", "weights"),
+    ("item_products", "product ids"),
+    ("item_supervised", "categories"),
+    ("item_supervised+tfidf", "categories"),
+  ]
+  about = json.loads((out / "comparison.json").read_text())["about"]
+  assert [one["kind"] for one in about["take"]] == [
+    "without training",
+    "trained without labels",
+    "trained with labels",
+  ]
+  assert about["take"][1]["system"] == "item"
+  for name in ("md", "html"):
+    assert about["headline"] in (out / f"comparison.{name}").read_text()
+  # What an earlier version scored has no such measure, and opens.
+  path = out / "runs" / "item" / "seed-0" / "scores.json"
+  scores = json.loads(path.read_text())
+  del scores["counts"]["validation"]
+  path.write_text(json.dumps(scores))
+  assert run_compare(tiny_data, out, again := Fake(), seeds=1, **how) == 0
+  assert again.calls == []
+  text = (out / "comparison.md").read_text()
+  assert "trained without labels" not in text
+  assert "having no MAP@10 on validation: item." in text
+
+
+def test_an_interrupted_hybrid_is_gone_on_with(
+  tiny_data, tmp_path, with_hybrids
+):
+  there, undisturbed = with_hybrids
+  out, seen, code = tmp_path / "c", 0, 75
+  how = {"systems": HYBRIDS, "image_weights": Path("W")}
+  while code == 75:
+    fake = Fake()
+    fake.stop_at = 5
+    code = run_compare(tiny_data, out, fake, **how)
+    seen += len(fake.calls)
+  assert code == 0
+  assert seen == len(undisturbed.calls)
+  assert numbers(out) == numbers(there)
+
+
+def test_rows_without_their_weights_are_left_out_or_refused(
+  tiny_data, tmp_path
+):
+  with pytest.raises(
+    UserError, match=r"frozen_text\+tfidf needs .*: --text_weights=FOLDER"
+  ):
+    run_compare(tiny_data, tmp_path, Fake(), systems="frozen_text+tfidf")
+  how = {"systems": "all", "image_weights": Path("W")}
+  job = make_job(make_request(tiny_data, tmp_path, **how), describe)
+  names = {row.name for row in job.rows}
+  assert {"frozen_image", "frozen_image+tfidf", "item+tfidf"} <= names
+  absent = ["frozen_text", "frozen_text+tfidf", "frozen_image+frozen_text"]
+  absent.append("frozen_image+frozen_text+tfidf")
+  assert not names & set(absent)
+  assert job.left_out == {"--text_weights": absent}
+  text = estimated(tiny_data, tmp_path, **how)
+  assert f"left out, without --text_weights: {', '.join(absent)}" in text
+
+
+def test_weights_take_the_options_of_the_data_alone(tiny_data, tmp_path):
+  overrides = ("--config.data.read_threads=3", "--config.optim.clip=2")
+  how = {"systems": "item,frozen_image", "image_weights": Path("W")}
+  request = make_request(tiny_data, tmp_path, overrides=overrides, **how)
+  job = make_job(request, describe)
+  assert job.options("item") == list(overrides)
+  assert job.options("frozen_image") == [
+    overrides[0],
+    "--config.start_from=W",
+  ]
+
+
+def test_a_hybrid_of_what_is_not_there_is_refused(tiny_data, tmp_path):
+  shutil.copytree(CONFIGS, tmp_path / "configs")
+  config = tmp_path / "configs" / "comparison.py"
+  config.write_text(config.read_text() + 'HYBRIDS = ("item+bert",)\n')
+  with pytest.raises(UserError, match=r"HYBRIDS has 'item\+bert'; expected"):
+    run_compare(tiny_data, tmp_path / "c", Fake(), config=str(config))
 
 
 def estimated(tiny_data, out, **changes) -> str:

@@ -21,6 +21,7 @@ from item_jax.comparison import (
   baselines,
   child,
   estimate,
+  headline,
   page,
   plan,
   render,
@@ -31,6 +32,7 @@ from item_jax.comparison import (
   systems,
   tune,
 )
+from item_jax.comparison.headline import KINDS
 from item_jax.comparison.plan import Budget, Run
 from item_jax.comparison.result import Comparison
 from item_jax.comparison.score import Category, Result
@@ -42,6 +44,8 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import Scores
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+FIVE = ("itm", "mlm", "mim", "gmlm", "gmim")
+PLAIN = {"needs": [], "group": KINDS[1]}
 
 
 def flat(file: str, *variant: str) -> dict:
@@ -57,6 +61,7 @@ def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
     "item": set(),
     "item_align": {"loss.align"},
     "item_align_both": {"loss.align", "align.views"},
+    "item_products": {"task", *(f"loss.{name}" for name in FIVE)},
     "item_supervised": {"task"},
     "resnet50": {"task", "model.name", "resnet.norm"},
     "roberta": {"task", "model.name", "model.epsilon"},
@@ -92,7 +97,7 @@ def test_each_ablation_changes_one_thing():
     "loss.mlm": 0.0,
     "loss.mim": 0.0,
   }
-  for term in ("itm", "mlm", "mim", "gmlm", "gmim"):
+  for term in FIVE:
     assert changes[f"no_{term}"] == {f"loss.{term}": 0.0}
   for rate in (30, 50, 75):
     assert changes[f"patch{rate}"] == {"mask.patch_rate": rate / 100}
@@ -129,6 +134,8 @@ def test_rows_bring_what_they_are_made_of():
     "untrained",
     "tfidf",
     "thumbnail",
+    *known.frozen,
+    *known.hybrids,
   ]
   with pytest.raises(UserError, match=r"bert; .* offers item"):
     systems.choose("bert", known)
@@ -288,12 +295,13 @@ def test_means_and_spreads_by_hand():
   }
   facts = {
     "item": {
+      **PLAIN,
       "kind": "trained",
       "seeds": 3,
       "parameters": 5,
       "seconds": {0: 10.0, 1: 20.0},
     },
-    "tfidf": {"kind": "tfidf", "seeds": 1},
+    "tfidf": {**PLAIN, "kind": "tfidf", "seeds": 1},
   }
   item, tfidf = summary.make_rows(results, facts, base="item", resamples=200)
   assert item["missing"] == 1
@@ -371,7 +379,8 @@ def test_macro_f1_is_counted_anew_in_each_resample():
     score.add_category(result, "category", lambda of=found: of, items)
     result.cells["category/macro_f1"] = f1
     results[name] = {0: result, 1: result}
-  facts = {name: {"kind": "trained", "seeds": 2} for name in results}
+  known = {**PLAIN, "kind": "trained"}
+  facts = {name: {**known, "seeds": 2} for name in results}
   item, some = summary.make_rows(results, facts, base="item")
   assert item["against"] == {}
   found = some["against"]["category/macro_f1"]
@@ -382,10 +391,40 @@ def test_macro_f1_is_counted_anew_in_each_resample():
   # Both are drawn with the same products: who says the same is as good.
   again = summary.make_rows(
     {"item": results["item"], "same": {0: results["item"][0]}},
-    facts | {"same": {"kind": "trained", "seeds": 1}},
+    facts | {"same": {**known, "seeds": 1}},
     base="item",
   )
   assert again[1]["against"]["category/macro_f1"]["interval"] == [0, 0]
+
+
+def test_the_row_to_take_is_the_best_on_validation_not_on_test():
+  """Of each kind; its interval by all draws of three products."""
+  results, facts = {}, {}
+  for name, group, validation, hits in (
+    ("tfidf", KINDS[0], 0.3, (1, 1, 1, 1, 1)),
+    ("frozen", KINDS[0], 0.5, (1, 1, 0, 0, 0)),
+    ("later", KINDS[0], 0.5, (1, 1, 1, 1, 1)),
+    ("item", KINDS[1], 0.2, (0, 0, 0, 0, 0)),
+    ("old", KINDS[1], None, (1, 1, 1, 1, 1)),
+  ):
+    result = result_of(*hits)
+    if validation is not None:
+      result.counts[score.VALIDATION] = validation
+    results[name] = {0: result}
+    facts[name] = {"kind": "", "needs": [], "group": group, "seeds": 1}
+  facts["frozen"]["needs"] = ["weights"]
+  rows = summary.make_rows(results, facts, base="item", resamples=10)
+  free, trained = headline.choose(rows, results, resamples=20_000)
+  assert (free["system"], trained["system"]) == ("frozen", "item")
+  assert free["validation"] == 0.5
+  test = free["test"]["both/recall@10"]
+  # Products of 2, 2 and 1 queries, of which the first is found: of 27 draws 8
+  # lack it, and one has nothing else.
+  assert (test["mean"], test["interval"]) == (0.4, [0, 1])
+  text = headline.sentence([free, trained], "test")
+  assert "without training frozen, which needs weights (recall@10 .400" in text
+  assert "item, which needs nothing (recall@10 .000 [.000, .000]" in text
+  assert headline.sentence([], "test") == ""
 
 
 def test_other_queries_are_not_paired():
@@ -408,6 +447,7 @@ ABOUT = {
   "date": "2026-01-01",
   "device": "cpu",
   "versions": {"jax": "0.10"},
+  "headline": "Take <item>.",
   "notes": ["5 queries < 6"],
 }
 
@@ -419,7 +459,7 @@ def made_rows():
     "late": {},
   }
   facts = {
-    name: {"kind": "trained", "seeds": 2, "parameters": 1_234_567}
+    name: {**PLAIN, "kind": "trained", "seeds": 2, "parameters": 1_234_567}
     for name in results
   }
   return summary.make_rows(results, facts, base="item", resamples=100)
@@ -427,9 +467,9 @@ def made_rows():
 
 def test_markdown_marks_what_is_missing():
   text = str(Comparison(ABOUT, made_rows()))
-  assert "| item | **.600 ± .283** | 1.23 M |" in text  # the best
-  assert "| clip (1 of 2 seeds) | .000 | 1.23 M |" in text
-  assert "| late (0 of 2 seeds) | - | 1.23 M |" in text
+  assert "| item | nothing | **.600 ± .283** | 1.23 M |" in text  # the best
+  assert "| clip (1 of 2 seeds) | nothing | .000 | 1.23 M |" in text
+  assert "| late (0 of 2 seeds) | nothing | - | 1.23 M |" in text
   assert re.search(r"\| clip \(1 of 2 seeds\) \| (\*\*)?-.600 \[", text)
   assert "Less item, with" in text
   assert "image" not in text  # no row measured it

@@ -213,7 +213,8 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
 ):
   """Whatever was there, and whichever write or removal is the last one."""
   meta = json.loads((exported[0] / "meta.json").read_text())
-  plan = export_shards.Plan(**{k: meta[k] for k in export_shards.Plan._fields})
+  fields = [k for k in export_shards.Plan._fields if k in meta]
+  plan = export_shards.Plan(**{k: meta[k] for k in fields})
   out = tmp_path / "e"
   if before != "nothing":
     (out / "parts").mkdir(parents=True)
@@ -232,7 +233,7 @@ def test_a_kill_at_the_door_leaves_nothing_stuck(
   assert export_shards.acquire(out, plan, overwrite=True)
   assert not (out / "parts").exists()
   assert not (out / "meta.json").exists()
-  assert files.read_checksummed(out / "plan.json") == plan._asdict()
+  assert files.read_checksummed(out / "plan.json") == plan.to_dict()
 
 
 def test_what_a_killed_one_left_beside_a_finished_export_goes(

@@ -9,26 +9,21 @@ import sys
 from pathlib import Path
 
 import disturbed_export
-import jax
 import numpy as np
 import pytest
 import shell
 import small_shards
-import tiny_run
+import untrained
 import warm
 from shop import contents
 
-from item_jax import tasks
 from item_jax.data.records import open_dataset
-from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.files import CorruptError, read_checksummed, write_manifest
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import load
 from item_jax.ingest.writer import DatasetWriter
-from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.run import read_run, write_run
 
 UNREADABLE, BROKEN = 3, 8  # rows: as a whole, or the photo alone
 
@@ -36,24 +31,7 @@ UNREADABLE, BROKEN = 3, 8  # rows: as a whole, or the photo alone
 @pytest.fixture(scope="module")
 def workdir(tiny_data, tmp_path_factory) -> Path:
   """A run with a checkpoint of what it would begin with."""
-  folder = tmp_path_factory.mktemp("run")
-  write_run(
-    folder,
-    tiny_run.get_config(),
-    open_dataset(tiny_data),
-    load_tokenizer(tiny_data),
-    attention="xla",
-    chance_levels={},
-    categories=[],
-  )
-  run = read_run(folder)
-  task = tasks.make_task(run.config, run.tokenizer, categories=run.categories)
-  checkpoints = Checkpoints(folder)
-  params = jax.jit(lambda: tasks.initial_params(task, 0))()
-  checkpoints.save(1, {"params": params})
-  checkpoints.wait()
-  checkpoints.close()
-  return folder
+  return untrained.write(tmp_path_factory.mktemp("run"), tiny_data)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +112,17 @@ def test_two_processes_go_on_where_one_was_killed(words, expected, tmp_path):
   shares = [int(re.findall(r"(\d+)/\1 \[", text)[-1]) for text in outputs]
   assert sum(shares) == rows - small_shards.ROWS
   assert min(shares) >= small_shards.ROWS
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_space_that_one_would(words, tmp_path):
+  words = [*words, "--pool=auto", "--whiten=auto"]
+  one, two = tmp_path / "one", tmp_path / "two"
+  done(run([*words, f"--out={one}"]))
+  for process in run_two([*words, f"--out={two}"]):
+    done(process)
+  assert content(two) == content(one)
+  assert "transform.npz" in content(one)
 
 
 @pytest.mark.slow

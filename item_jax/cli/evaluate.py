@@ -5,7 +5,7 @@ import logging
 import sys
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_missing, check_resamples
+from item_jax.cli.flags import add_data, add_missing, check_resamples
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import UserError
@@ -18,15 +18,14 @@ _AT_ONCE, _AT_ONCE_ON_DEVICES = 8_192, 262_144
 
 def add(command) -> None:
   sub = command("evaluate", "score embeddings: same-product search")
-  sub.add_argument(
-    "export", type=places.COPY, nargs="?", help="an export folder"
-  )
+  sub.add_argument("export", type=places.SOURCE, nargs="?", help=places.SOURCES)
   sub.add_argument("--embeddings", type=places.COPY, help=".npy [N,D]")
   sub.add_argument(
     "--items",
     type=places.COPY,
     help="a CSV, or what else prepare reads: id, product, category, role",
   )
+  add_data(sub)
   add_missing(sub)
   sub.add_argument("--k", type=_depths, default="1,5,10", help="depths")
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the scores")
@@ -90,18 +89,18 @@ def _search(args):
 
 
 def _score(args, search):
-  from item_jax.evaluation.items import open_export
   from item_jax.evaluation.retrieval import score
 
   check_folders(args.json, args.per_query)
   check_resamples(args.bootstrap)
   if args.export is not None and args.embeddings is None and args.items is None:
-    vectors, items = open_export(args.export), None
+    vectors, items = args.export, None
   elif args.embeddings and args.items and args.export is None:
     vectors, items = args.embeddings, args.items
   else:
     raise UserError(
-      "evaluate needs either an export folder or --embeddings and --items"
+      "evaluate needs either an export (or FILE.npy:ITEMS.csv, tfidf,"
+      " thumbnail) or --embeddings and --items"
     )
   return score(
     vectors,
@@ -110,6 +109,8 @@ def _score(args, search):
     bootstrap=args.bootstrap,
     seed=args.seed,
     missing=args.missing,
+    data=args.data,
+    split=args.split,
     search=search,
   )
 

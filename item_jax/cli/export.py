@@ -33,6 +33,25 @@ def add(command) -> None:
     "--step", type=int, help="checkpoint; default: the best; 0: untrained"
   )
   sub.add_argument(
+    "--pool",
+    help="how the network's states become one vector; the item network has cls"
+    " (as trained), mean, tokens, patches and concat; auto: what finds most on"
+    " validation",
+  )
+  sub.add_argument(
+    "--whiten",
+    choices=("none", "centre", "whiten", "auto"),
+    default="none",
+    help="of vectors, learnt from training; auto: what finds most on"
+    " validation, or none",
+  )
+  sub.add_argument(
+    "--like",
+    type=places.COPY,
+    metavar="EXPORT",
+    help="take the checkpoint, pool and transform of another export of the run",
+  )
+  sub.add_argument(
     "--batch_size", type=int, default=256, help="rows a device takes at a time"
   )
   sub.add_argument(
@@ -70,6 +89,9 @@ def run(args, rest) -> int:
         dtype=args.dtype,
         workers=args.workers,
         overwrite=args.overwrite,
+        pool=args.pool,
+        whiten=args.whiten,
+        like=args.like,
         progress=watchdog,
       )
   except WRONG_PATHS:

@@ -2,8 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from item_jax.cli import places
 from item_jax.errors import UserError
 from item_jax.ingest.readers.cells import MISSING
 
@@ -20,16 +20,26 @@ def add_missing(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def read_exports(pairs: Sequence[str]) -> dict[str, Path]:
-  """Parses arguments NAME=FOLDER into {NAME: FOLDER}."""
-  exports: dict[str, Path] = {}
+def add_data(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags for the catalogue that baselines are made of."""
+  parser.add_argument(
+    "--data", type=places.DATA, help="from prepare; of tfidf and thumbnail"
+  )
+  parser.add_argument(
+    "--split", default="test", help="of the data (default: %(default)s)"
+  )
+
+
+def read_exports(pairs: Sequence[str]) -> dict[str, str]:
+  """Parses arguments NAME=SOURCE into {NAME: SOURCE}."""
+  exports: dict[str, str] = {}
   for pair in pairs:
-    name, equals, folder = pair.partition("=")
+    name, equals, source = pair.partition("=")
     if not equals:
       raise UserError(f"export {pair!r}: expected NAME=FOLDER")
     if name in exports:
       raise UserError(f"export {pair!r}: {name!r} is {exports[name]} already")
-    exports[name] = Path(folder)
+    exports[name] = source
   return exports
 
 

@@ -1,12 +1,19 @@
-"""`item-jax fuse` joins an export of images with one of titles."""
+"""`item-jax fuse` joins vectors of several models."""
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_data
+from item_jax.errors import UserError
 
 
 def add(command) -> None:
-  sub = command("fuse", "late fusion of two exports of the same split")
-  sub.add_argument("image", type=places.COPY, help="the images' export")
-  sub.add_argument("title", type=places.COPY, help="the titles' export")
+  sub = command("fuse", "late fusion of vectors of the same split")
+  sub.add_argument(
+    "parts",
+    type=places.SOURCE,
+    nargs="+",
+    metavar="PART",
+    help=f"two or more; of two exports the images' first. {places.SOURCES}",
+  )
   sub.add_argument(
     "--out", type=places.FUSION_OUT, required=True, help="the folder to write"
   )
@@ -16,16 +23,43 @@ def add(command) -> None:
     "--share",
     type=float,
     default=0.5,
-    help="the image's, from 0 to 1; the title has the rest",
+    help="of the first of two parts, from 0 to 1; the second has the rest",
+  )
+  how.add_argument(
+    "--weights",
+    type=float,
+    nargs="+",
+    metavar="WEIGHT",
+    help="of each part; default: the same",
   )
   how.add_argument(
     "--tune",
-    type=places.COPY,
-    nargs=2,
-    metavar=("VAL_IMAGE", "VAL_TITLE"),
-    help="exports of validation: take the weight of 0, .1, ... 1 with the best"
-    " MAP@10 there",
+    type=places.SOURCE,
+    nargs="+",
+    metavar="VAL_PART",
+    help="the same parts of validation: take the weights of tenths with the"
+    " best MAP@10 there; tfidf and thumbnail are made of the split val",
   )
+  how.add_argument(
+    "--like",
+    type=places.COPY,
+    metavar="FUSION",
+    help="take the weights and transforms of another split's fusion",
+  )
+  sub.add_argument(
+    "--fit",
+    type=places.SOURCE,
+    nargs="+",
+    metavar="TRAIN_PART",
+    help="the same parts of training, with --tune: centre or whiten each dense"
+    " part by them, where its MAP@10 on validation gains",
+  )
+  sub.add_argument(
+    "--transform",
+    choices=("auto", "none"),
+    help="none: leave the parts as they are, whatever --fit; default: auto",
+  )
+  add_data(sub)
   sub.add_argument(
     "--overwrite", action="store_true", help="replace another export"
   )
@@ -34,13 +68,22 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.evaluation.fusion import fuse
 
+  if args.transform == "auto" and not args.fit:
+    raise UserError(
+      "--transform=auto learns from the training split: --fit names the parts"
+      " of it"
+    )
   print(
     fuse(
-      args.image,
-      args.title,
+      *args.parts,
       out=args.out,
       image_weight=args.image_weight,
+      weights=args.weights,
       tune_on=args.tune,
+      fit_on=None if args.transform == "none" else args.fit,
+      like=args.like,
+      data=args.data,
+      split=args.split,
       overwrite=args.overwrite,
     )
   )

@@ -47,7 +47,7 @@ class _Kind:
     """Returns the path that the command uses instead."""
     raise NotImplementedError
 
-  def before(self, address: FlagAddress) -> str:
+  def before(self, address: str) -> str:
     """Returns what precedes the address in the flag."""
     return ""
 
@@ -171,30 +171,51 @@ def _check_single_process(address: FlagAddress, args) -> None:
 
 
 class Exports(_Kind):
-  """NAME=FOLDER, an export that is read."""
+  """What is scored, FOLDER, FILE.npy:ITEMS.csv or a word; or NAME=that."""
+
+  def __init__(self, *, named: bool = True):
+    self._named = named
 
   def __call__(self, text: str):
-    _, equals, folder = text.partition("=")
-    place = remote.locate(folder)
-    if not equals or not isinstance(place, Address):
-      return text
-    return self.mark(Address(text))
+    places = self._places(text)
+    if any(isinstance(place, Address) for place in places):
+      return self.mark(Address(text))
+    # Not Path's spelling: ./tfidf is a folder.
+    return self._join(text, places) if "file:/" in text else text
 
   def before(self, address) -> str:
-    return address.partition("=")[0] + "="
+    name, equals, _ = address.partition("=")
+    return name + equals if self._named and equals else ""
 
-  def _address(self, address) -> Address:
-    folder = address.removeprefix(self.before(address))
-    return Address(str(remote.locate(folder)))
+  def _join(self, text: str, places) -> str:
+    return self.before(text) + ":".join(map(str, places))
+
+  def _places(self, text: str) -> list[Path | Address]:
+    """The folder, or both files."""
+    before = self.before(text)
+    if self._named and not before:
+      return []
+    file, colon, table = text.removeprefix(before).partition(_NPY)
+    return [
+      remote.locate(x) for x in ((file + ".npy", table) if colon else (file,))
+    ]
 
   def check(self, address, args) -> None:
-    remote.check_store(self._address(address))
+    for place in self._places(address):
+      if isinstance(place, Address):
+        remote.check_store(place)
 
   def enter(self, address, args, stack):
-    copy = stack.enter_context(copies.copied(self._address(address)))
-    return f"{self.before(address)}{copy}"
+    copied = [
+      stack.enter_context(copies.copied(place))
+      if isinstance(place, Address)
+      else place
+      for place in self._places(address)
+    ]
+    return self._join(address, copied)
 
 
+_NPY = ".npy:"  # between the two files of FILE.npy:ITEMS.csv
 COPY = Copy()
 ANY_STATE = AnyState(finished=False)
 CATALOGUE = Catalogue()
@@ -222,9 +243,14 @@ SHOP_OUT = Out(
   )
 )
 _EXPORTED = ("embeddings.npy", "items.csv")
-FUSION_OUT = Out(Layout("meta.json", _EXPORTED, sign=b'"share":'))
-EXPORT_OUT = Out(Layout("meta.json", _EXPORTED, resumes=True))
+_FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
+FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
+EXPORT_OUT = Out(
+  Layout("meta.json", (*_EXPORTED, "transform.npz"), resumes=True)
+)
 EXPORTS = Exports()
+SOURCE = Exports(named=False)
+SOURCES = "an export, FILE.npy:ITEMS.csv, tfidf or thumbnail (with --data)"
 CONFIG = Local("a config is a Python file of this machine", text=True)
 
 

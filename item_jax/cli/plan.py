@@ -61,9 +61,10 @@ def run(args, rest) -> None:
   from item_jax.diagnostics import plan_page
   from item_jax.errors import UserError
   from item_jax.files import check_folders
+  from item_jax.training.init_from import follow_start
 
   check_folders(args.json)
-  config = config_flags.parse(args.config, rest)
+  config = follow_start(config_flags.parse(args.config, rest))
   vocab_size = _vocab_size(config) if args.words is None else args.words
   if args.table:
     for name in ("chips", "memory", "peak", "json", "decode_rate"):
@@ -85,11 +86,14 @@ def run(args, rest) -> None:
 
 
 def _vocab_size(config) -> int:
+  from item_jax.data.tokenizer import load_tokenizer
+
+  if config.data.tokenizer:
+    return load_tokenizer(config.data.tokenizer).size
   if not config.data.path:
     from item_jax.diagnostics.plan import VOCAB_SIZE
 
     return VOCAB_SIZE
-  from item_jax.data.tokenizer import load_tokenizer
   from item_jax.object_store.copies import copied
   from item_jax.remote import locate
 

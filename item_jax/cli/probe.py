@@ -1,26 +1,30 @@
 """`item-jax probe` scores embeddings by how well they tell the category."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import check_resamples
+from item_jax.cli.flags import add_data, check_resamples
 from item_jax.files import check_folders
 from item_jax.remote import check_local
 
 
 def add(command) -> None:
   sub = command("probe", "score embeddings: leaf category")
-  sub.add_argument("export", type=places.COPY, help="the export that is scored")
+  sub.add_argument(
+    "export", type=places.SOURCE, help=f"what is scored: {places.SOURCES}"
+  )
   sub.add_argument(
     "--train",
-    type=places.COPY,
+    type=places.SOURCE,
     required=True,
-    help="the export that is learnt from",
+    help="the export that is learnt from; tfidf and thumbnail are made of the"
+    " split train",
   )
   sub.add_argument(
     "--val",
-    type=places.COPY,
+    type=places.SOURCE,
     help="the export that settings are chosen by; default: a tenth of the"
     " training products",
   )
+  add_data(sub)
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the scores")
   sub.add_argument(
     "--out",
@@ -41,7 +45,13 @@ def run(args, rest) -> None:
   if args.out:
     args.out.mkdir(parents=True, exist_ok=True)
   found = probe(
-    args.train, args.val, args.export, bootstrap=args.bootstrap, seed=args.seed
+    args.train,
+    args.val,
+    args.export,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
+    data=args.data,
+    split=args.split,
   )
   print(found)
   if args.json:

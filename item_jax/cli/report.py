@@ -11,8 +11,8 @@ def add(command) -> None:
     "exports",
     type=places.EXPORTS,
     nargs="*",
-    metavar="NAME=FOLDER",
-    help="exports of the split",
+    metavar="NAME=SOURCE",
+    help=f"of the split; {places.SOURCES}",
   )
   sub.add_argument(
     "--data", type=places.DATA, required=True, help="from prepare"

@@ -1,7 +1,7 @@
 """`item-jax variants` measures how finely similar products are told apart."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import check_resamples, read_exports
+from item_jax.cli.flags import add_data, check_resamples, read_exports
 from item_jax.files import check_folders
 
 
@@ -14,8 +14,8 @@ def add(command) -> None:
     "exports",
     type=places.EXPORTS,
     nargs="+",
-    metavar="NAME=FOLDER",
-    help="exports of one split",
+    metavar="NAME=SOURCE",
+    help=f"of one split; {places.SOURCES}",
   )
   sub.add_argument(
     "--variants",
@@ -24,6 +24,7 @@ def add(command) -> None:
     help="CSV: product, variant, differs (a path, as in a category); synthesize"
     " writes one",
   )
+  add_data(sub)
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
   sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
   sub.add_argument("--seed", type=int, default=0, help="of the resamples")
@@ -39,6 +40,8 @@ def run(args, rest) -> None:
     args.variants,
     bootstrap=args.bootstrap,
     seed=args.seed,
+    data=args.data,
+    split=args.split,
   )
   print(found)
   if args.json:

@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from item_jax.comparison import score
 from item_jax.data.records import Dataset
-from item_jax.evaluation import baselines
+from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.labelled import Rows
-
-# Dimensions of the title vectors for the classifier: as wide as an embedding.
-# The search is over the word counts themselves.
-_DIMENSIONS = 256
+from item_jax.evaluation.mixed import find_directions
 
 
 def score_baseline(
@@ -22,22 +18,25 @@ def score_baseline(
   """Scores "tfidf" or "thumbnail" and writes the result to `folder`.
 
   Args:
-    splits: those of training and validation, to learn the category from, and
-      the scored one; or that one only.
+    splits: that of validation and the scored one, before them that of
+      training where there are categories to learn; or the scored one only.
   """
   if kind == "tfidf":
     modality, value = "title", baselines.title
-    search, vectors = baselines.score_titles, title_vectors
+    searched, vectors = baselines.tfidf_vectors, title_vectors
   else:
     modality, value = "image", baselines.small_image
-    search, vectors = baselines.score_images, baselines.colours
+    searched = vectors = baselines.colours
   read = [baselines.read(store, split, value) for split in splits]
   items, (values,) = read[-1]
   result = score.Result({}, {}, {})
   if score.searchable(items):
-    scored = search(values, items, bootstrap=0)
+    scored = retrieval.score(searched(values), items, bootstrap=0)
     score.add_search(result, ("both", modality), scored, items)
   if len(splits) > 1:
+    known, (held,) = read[-2]
+    score.add_validation(result, searched(held), known)
+  if len(splits) > 2:
     vectors_ND = vectors([one for _, (held,) in read for one in held])
     ends = np.cumsum([len(part.ids) for part, _ in read])[:-1]
     parts = [
@@ -53,14 +52,10 @@ def score_baseline(
 def title_vectors(titles: Sequence[str]) -> np.ndarray:
   """Projects TF-IDF on the directions in which titles differ most.
 
+  For the classifier; the search is over the word counts themselves.
+
   Returns:
     float32 [N, D]; zeros if no title has a word.
   """
-  from sklearn.utils.extmath import randomized_svd
-
-  count_NV: Any = baselines.tfidf_vectors(titles)
-  if not count_NV.shape[1]:
-    return np.zeros((len(titles), 1), np.float32)
-  width = min(_DIMENSIONS, *count_NV.shape)
-  left_ND, size_D, _ = randomized_svd(count_NV, width, random_state=0)
-  return (left_ND * size_D).astype(np.float32)
+  places_ND, _ = find_directions(baselines.tfidf_vectors(titles).sparse_NV)
+  return places_ND.astype(np.float32)

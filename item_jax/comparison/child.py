@@ -3,9 +3,10 @@
 python -m item_jax.comparison.child PARENT_ID COMMAND ... [-- COMMAND ...]
 
 Several commands run one after the other, up to the first that fails: what
-takes seconds to import is imported once. Two are not `item-jax`'s: score
-FOLDER, as `item_jax.comparison.score.score_request`, and baseline FOLDER KIND
-DATA SPLIT ..., as `item_jax.comparison.baselines.score_baseline`.
+takes seconds to import is imported once. Three are not `item-jax`'s: score
+FOLDER and hybrid FOLDER, as `score_request` of `item_jax.comparison.score` and
+of `.hybrids`; and baseline FOLDER KIND DATA SPLIT ..., as
+`item_jax.comparison.baselines.score_baseline`.
 """
 
 import logging
@@ -19,6 +20,7 @@ from item_jax.errors import UserError
 
 NEXT = "--"
 SCORE = "score"
+HYBRID = "hybrid"
 BASELINE = "baseline"
 CORES = "ITEM_JAX_CORES"  # "0,2": those that it may use; all if not set
 
@@ -40,7 +42,7 @@ def main() -> int:
 
 def run(command: list[str]) -> int:
   """Runs one command and returns its exit code."""
-  if command[0] in (SCORE, BASELINE):
+  if command[0] in (SCORE, HYBRID, BASELINE):
     return _score(*command)
   _log(f"$ item-jax {' '.join(command)}")
   sys.argv = ["item-jax", *command]
@@ -52,7 +54,7 @@ def run(command: list[str]) -> int:
 
 
 def _score(what: str, folder: str, *more: str) -> int:
-  from item_jax.comparison import baselines, score
+  from item_jax.comparison import baselines, hybrids, score
   from item_jax.data.records import open_dataset
 
   _log(f"{what} {folder}")
@@ -64,6 +66,8 @@ def _score(what: str, folder: str, *more: str) -> int:
   try:
     if what == SCORE:
       score.score_request(Path(folder))
+    elif what == HYBRID:
+      hybrids.score_request(Path(folder))
     else:
       kind, data, *splits = more
       baselines.score_baseline(Path(folder), kind, open_dataset(data), splits)

@@ -27,9 +27,10 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
   from item_jax import tasks
   from item_jax.data.records import open_dataset
   from item_jax.data.tokenizer import load_tokenizer
+  from item_jax.training.init_from import follow_start
 
   store = open_dataset(data)
-  tokenizer = load_tokenizer(Path(store.path) / "tokenizer.json")
+  own = load_tokenizer(Path(store.path) / "tokenizer.json")
   key = jax.eval_shape(lambda: jax.random.key(0))
   categories = {}  # of a split, found once
   found = {}
@@ -38,7 +39,11 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
     if config.task == "category" and split not in categories:
       categories[split] = tasks.find_categories(config, store, split)
     classes = categories[split] if config.task == "category" else ()
+    tokenizer = own
+    if config.data.tokenizer:
+      tokenizer = load_tokenizer(config.data.tokenizer)
     try:
+      config = follow_start(config)
       task = tasks.make_task(config, tokenizer, categories=classes)
     except UserError as error:
       raise UserError(f"{name}: {error}") from error

@@ -90,6 +90,10 @@ def _notes(job: Job, seconds: float | None) -> list[str]:
   others = [row.name for row in job.rows if row.kind != "trained"]
   if others:
     notes.append(f"nothing to train for: {', '.join(others)}")
+  notes += [
+    f"left out, without {flags}: {', '.join(held)}"
+    for flags, held in job.left_out.items()
+  ]
   return notes
 
 

@@ -47,6 +47,14 @@ def footnotes(
     if weights:
       chosen = ", ".join(weights)
       notes.append(f"{row['system']}: the photo's share is {chosen}.")
+  notes += _joined(rows)
+  notes += _frozen(job)
+  unknown = [r["system"] for r in rows if r["seeds"] and not r["validation"]]
+  if unknown:
+    notes.append(
+      "Not among those to choose from, having no MAP@10 on validation:"
+      f" {', '.join(unknown)}."
+    )
   missing = [row["system"] for row in rows if row["missing"]]
   if missing:
     notes.append(f"Not finished yet: {', '.join(missing)}.")
@@ -54,6 +62,47 @@ def footnotes(
     first, *rest = reason.splitlines()
     last = [line.strip() for line in rest[-1:]]  # of a log the most telling
     notes.append(" ".join([f"Failed: {name}: {first}", *last]).strip())
+  return notes
+
+
+def _joined(rows: Sequence[Mapping]) -> list[str]:
+  notes = []
+  for row in rows:
+    chosen = [
+      ", ".join(
+        f"{part} {weight:g} ({made})"
+        for part, weight, made in zip(
+          row["system"].split("+"), c["weights"], c["transforms"], strict=True
+        )
+      )
+      for c in row["counts"]
+      if "weights" in c
+    ]
+    if chosen:
+      notes.append(f"{row['system']}: {'; '.join(dict.fromkeys(chosen))}.")
+  if notes:
+    notes.insert(
+      0,
+      "Rows with a + that were not trained together: the weight of each part in"
+      " the cosine, and whether its vectors are centred or whitened (by their"
+      " statistics in training), by MAP@10 on validation.",
+    )
+  return notes
+
+
+def _frozen(job: Job) -> list[str]:
+  notes = []
+  names = [row.name for row in job.rows if row.kind == "frozen"]
+  if names:
+    notes.append(
+      f"{', '.join(names)}: weights of another project as they are, with their"
+      " own sizes, pixels and tokens; of the options of all systems they take"
+      " those of data."
+    )
+  notes += [
+    f"Left out, without {flags}: {', '.join(held)}."
+    for flags, held in job.left_out.items()
+  ]
   return notes
 
 

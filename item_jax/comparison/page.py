@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from item_jax.comparison.headline import grouped
 from item_jax.comparison.render import score_tables
 from item_jax.comparison.table import Table, fraction
 
@@ -35,7 +36,8 @@ def render_page(rows: Sequence[Mapping], about: Mapping[str, Any]) -> str:
     rows, about: as in `item_jax.comparison.result.Comparison`.
   """
   title = f"Same-product search on {about['data']['path']}"
-  parts = [f"<h1>{html.escape(title)}</h1>", _draw(bars(rows))]
+  parts = [f"<h1>{html.escape(title)}</h1>"]
+  parts += [f"<p>{html.escape(about['headline'])}</p>", _draw(bars(rows))]
   for table in score_tables(rows, about["base"]):
     parts += [f"<h2>{html.escape(table.caption)}</h2>", _wide(table)]
   notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in about["notes"])
@@ -72,7 +74,7 @@ def bars(rows: Sequence[Mapping]):
   """
   from matplotlib.figure import Figure
 
-  shown = [row for row in rows if _BARS[0][0] in row["cells"]]
+  shown = [row for row in grouped(rows) if _BARS[0][0] in row["cells"]]
   figure = Figure(figsize=(8, 0.6 + 0.55 * len(shown)), layout="constrained")
   axes = figure.add_subplot()
   for number, (name, label, colour) in enumerate(_BARS):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from item_jax.comparison.headline import grouped, spell
 from item_jax.comparison.score import COMPARED
 from item_jax.comparison.summary import HEADINGS
 from item_jax.comparison.table import (
@@ -20,13 +21,14 @@ _SPREAD = ("mean", "std", "min", "max")
 def score_tables(rows: Sequence[Mapping], base: str) -> list[Table]:
   """Makes the table of scores and, where there are any, that of differences.
 
-  In bold: each column's best score, and significant differences.
+  Rows are in the order of what they need. In bold: each column's best score,
+  and significant differences.
 
   Args:
     rows: as `item_jax.comparison.summary.make_rows` returns them.
     base: the system that the others are compared with.
   """
-  headings = _measured(rows)
+  headings, rows = _measured(rows), grouped(rows)
   best = {
     name: max(r["cells"][name]["mean"] for r in rows if name in r["cells"])
     for name in headings
@@ -45,6 +47,7 @@ def score_tables(rows: Sequence[Mapping], base: str) -> list[Table]:
   lines = [
     [
       _label(row),
+      spell(row["needs"]),
       *(score(row, name) for name in headings),
       amount(row["parameters"]),
       amount(row["train_flops"]),
@@ -52,7 +55,8 @@ def score_tables(rows: Sequence[Mapping], base: str) -> list[Table]:
     ]
     for row in rows
   ]
-  header = ["system", *headings.values(), "parameters", "FLOPs", "seconds"]
+  header = ["system", "needs", *headings.values()]
+  header += ["parameters", "FLOPs", "seconds"]
   tables = [Table("Scores", header, lines)]
   compared = [
     name for name in COMPARED if any(name in row["against"] for row in rows)
@@ -104,14 +108,15 @@ def difference(found: Mapping | None) -> str:
 
 def number_table(rows: Sequence[Mapping]) -> Table:
   """Makes a table with every number in full, a line per system."""
-  header = ["system", "seeds", "missing", "parameters", "train_flops"]
+  header = ["system", "needs", "seeds", "missing", "parameters", "train_flops"]
   spread = [*_measured(rows), "seconds"]
   header += [f"{name} {part}" for name in spread for part in _SPREAD]
   for name in COMPARED:
     header += [f"{name} {x}" for x in ("difference", "low", "high", "p")]
   lines = []
   for row in rows:
-    line = [row["system"], len(row["seeds"]), row["missing"]]
+    line = [row["system"], spell(row["needs"])]
+    line += [len(row["seeds"]), row["missing"]]
     line += [row["parameters"], row["train_flops"]]
     cells = row["cells"] | {"seconds": row["seconds"]}
     for name in spread:

@@ -41,7 +41,14 @@ class Request(NamedTuple):
   split: str = "test"
   jobs: int = 1  # systems trained side by side
   overrides: tuple[str, ...] = ()  # --config.NAME=VALUE, for every system
+  image_weights: Path | None = None  # of another project, a file or folder
+  text_weights: Path | None = None
   command: str = ""  # as the report shows it
+
+  @property
+  def weights(self) -> list[str]:
+    """The names of the weights that there are."""
+    return [name for name in systems_lib.WEIGHTS if getattr(self, name)]
 
 
 def _refuse(*commands: Sequence, log: Path) -> int:
@@ -57,6 +64,8 @@ class Job(NamedTuple):
   available: AvailableSystems
   rows: tuple[System, ...]
   configs: dict[str, Config]  # of the trained rows
+  # {flags: systems that need the weights which they would name}
+  left_out: dict[str, list[str]]
   learning_splits: tuple[str, str]  # of training and of validation
   store: Dataset
   plan: dict[str, Any]  # as in plan.json; grows
@@ -78,12 +87,16 @@ class Job(NamedTuple):
     return self.out / "runs" / name / f"seed-{seed}"
 
   def facts(self, name: str) -> dict[str, Any]:
-    """What the plan holds of a trained system."""
+    """What the plan holds of a trained or frozen system."""
     return self.plan["systems"][name]
 
   def flag(self, name: str) -> str:
-    """The `--config` of a trained system."""
+    """The `--config` of a trained or frozen system."""
     return f"{self.available.path}:{name},{self.request.size}"
+
+  def options(self, name: str) -> list[str]:
+    """The `--config.NAME=VALUE`s of a system, whatever its run."""
+    return _options(self.request, self.available, name)
 
   def record(self, name: str, **facts) -> None:
     """Adds facts of a system to the plan, and writes the plan to disk."""
@@ -121,7 +134,7 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
   available = systems_lib.read_available(
     request.config or systems_lib.find_config(file)
   )
-  rows = systems_lib.choose(names, available)
+  rows = systems_lib.choose(names, available, request.weights)
   fixed = {
     "data": plan_lib.describe_data(request.data, request.split),
     "config": Path(available.path).name,
@@ -138,12 +151,14 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
 
   def parse(name: str) -> Config:
     config = config_flags.parse(
-      f"{available.path}:{name},{request.size}", list(request.overrides)
+      f"{available.path}:{name},{request.size}",
+      _options(request, available, name),
     )
     config.data.path = str(request.data)
     return config
 
   configs = {row.name: parse(row.name) for row in rows if row.kind == "trained"}
+  frozen = {row.name: parse(row.name) for row in rows if row.kind == "frozen"}
   _check_configs(configs)
   # Rows that are not trained learn the category on the splits of the base.
   base = parse(available.base)
@@ -154,7 +169,7 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
   store = open_dataset(request.data)
   if len(rates) > 1 and configs:
     _check_validation(store, configs)
-  _add_to_plan(plan, configs, describe, request.data)
+  _add_to_plan(plan, configs | frozen, describe, request.data)
   return Job(
     request,
     budget,
@@ -162,10 +177,28 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
     available,
     rows,
     configs,
+    systems_lib.left_out(names, available, request.weights),
     (splits.train_split, splits.val_split),
     store,
     plan,
   )
+
+
+def _options(
+  request: Request, available: AvailableSystems, name: str
+) -> list[str]:
+  """The options of a system: those of all, and its weights.
+
+  Of the options of all, what is frozen takes those of the data: the others are
+  the weights'.
+  """
+  options = list(request.overrides)
+  if name in available.frozen:
+    options = [one for one in options if one.startswith("--config.data.")]
+  if name in available.weights:
+    flag, names = available.weights[name]
+    options += [f"--config.{one}={getattr(request, flag)}" for one in names]
+  return options
 
 
 def _check_overrides(overrides: Iterable[str]) -> None:
@@ -213,14 +246,17 @@ def _join_equal(
   rows: Iterable[System], configs: Mapping[str, Config]
 ) -> tuple[System, ...]:
   """Makes rows whose config equals that of an earlier row "same" as it."""
-  first, joined = {}, []
+  first, same, joined = {}, {}, []
   for row in rows:
     if row.kind == "trained":
       key = json.dumps(flatten(configs[row.name]), sort_keys=True)
       earlier = first.setdefault(key, row.name)
       if earlier != row.name:
+        same[row.name] = earlier
         row = row._replace(kind="same", parts=(earlier,))
-    joined.append(row)
+    joined.append(
+      row._replace(parts=tuple(same.get(part, part) for part in row.parts))
+    )
   return tuple(joined)
 
 

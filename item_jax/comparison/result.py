@@ -1,13 +1,14 @@
 """Holds the result of a comparison, in every form that it is shown in."""
 
 import datetime
+import html
 import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from item_jax.comparison import files, runs, score
+from item_jax.comparison import files, headline, runs, score
 from item_jax.comparison.notes import footnotes
 from item_jax.comparison.page import render_page
 from item_jax.comparison.render import number_table, score_tables
@@ -16,6 +17,8 @@ from item_jax.comparison.score import Result
 from item_jax.comparison.summary import make_rows
 from item_jax.comparison.systems import System
 from item_jax.comparison.table import Table
+from item_jax.components import find_task
+from item_jax.config import Config
 from item_jax.files import write_bytes, write_json
 
 
@@ -23,8 +26,9 @@ class Comparison(NamedTuple):
   """What a comparison found; str() of it is a page of Markdown.
 
   about: {"base", "data", "split", "budget", "command", "date", "device",
-    "versions", "notes", "failures"}: what was compared, and what a reader of
-    the tables must know.
+    "versions", "take": as `headline.choose` returns it, "headline": the same
+    in a sentence, "notes", "failures"}: what was compared, and what a reader
+    of the tables must know.
   rows: one per system, as `item_jax.comparison.summary.make_rows` says.
   """
 
@@ -65,15 +69,18 @@ class Comparison(NamedTuple):
   def __str__(self) -> str:
     about = self.about
     parts = [f"# Comparison on {about['data']['path']}, split {about['split']}"]
+    parts += filter(None, [about["headline"]])
     for table in self.tables():
       parts += [table.caption, table.to_markdown()]
     parts.append("\n".join(f"- {note}" for note in about["notes"]))
     return "\n\n".join(parts) + "\n"
 
   def _repr_html_(self) -> str:
-    return "\n".join(
+    parts = [f"<p>{html.escape(self.about['headline'])}</p>"]
+    parts += [
       f"<p>{table.caption}</p>\n{table.to_html()}" for table in self.tables()
-    )
+    ]
+    return "\n".join(parts)
 
 
 def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
@@ -91,6 +98,7 @@ def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
     facts[row.name] = _row_facts(job, row, results[row.name])
   base = job.available.base
   rows = make_rows(results, facts, base=base)
+  take = headline.choose(rows, results)
   about = {
     "base": base,
     "data": job.plan["fixed"]["data"],
@@ -100,6 +108,8 @@ def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "device": _find_device(job.out),
     "versions": _find_versions(job.out),
+    "take": take,
+    "headline": headline.sentence(take, job.request.split),
     "notes": footnotes(job, rows, failures),
     "failures": dict(failures),
   }
@@ -110,18 +120,26 @@ def _row_facts(
   job: Job, row: System, results: Mapping[int, Result]
 ) -> dict[str, Any]:
   """Sums the costs of a row over the trained systems that it is made of."""
+  made_of = row.parts or (row.name,)
+  known = [job.facts(one)["parameters"] for one in made_of if _has(job, one)]
+  names = [one for one in made_of if one in job.configs]
+  if row.kind == "untrained":
+    names = []
+  needs = [
+    *(["weights"] if row.weights else []),
+    *dict.fromkeys(x for name in names for x in _labels(job.configs[name])),
+  ]
   facts: dict[str, Any] = {
     "kind": row.kind,
+    "needs": sorted(needs, key=headline.NEEDS.index),
+    "group": headline.kind_of(needs, trained=bool(names)),
     "seeds": job.request.seeds if row.seeded else 1,
   }
-  if row.kind == "untrained":
-    facts["parameters"] = job.facts(row.parts[0])["parameters"]
+  if known:
+    facts["parameters"] = sum(known)
+  if known and not names:
     facts["train_flops"] = 0.0
-  trained = {"trained": (row.name,), "same": row.parts, "fused": row.parts}
-  names = trained.get(row.kind, ())
   systems = [job.facts(name) for name in names]
-  if systems:
-    facts["parameters"] = sum(one["parameters"] for one in systems)
   if systems and all("steps" in one for one in systems):
     facts["train_flops"] = sum(
       one["steps"] * job.configs[name].batch_size * one["flops_per_sample"]
@@ -131,6 +149,18 @@ def _row_facts(
       seed: sum(_seconds(job, name, seed) for name in names) for seed in results
     }
   return facts
+
+
+def _has(job: Job, name: str) -> bool:
+  """Whether a part is a network; TF-IDF and thumbnails are none."""
+  return name in job.configs or name in job.available.frozen
+
+
+def _labels(config: Config) -> list[str]:
+  """What training by a config needs beside images and titles."""
+  task = find_task(config.task)
+  held = zip(headline.LABELS, (task.paired, task.labelled), strict=True)
+  return [name for name, needed in held if needed]
 
 
 def _seconds(job: Job, name: str, seed: int) -> float:

@@ -9,12 +9,18 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from item_jax.comparison import files, score
-from item_jax.comparison.child import BASELINE, SCORE
+from item_jax.comparison import files, hybrids, score
+from item_jax.comparison.child import BASELINE, HYBRID, SCORE
 from item_jax.comparison.request import Job
-from item_jax.comparison.runs import full_run, run_folder, train, train_full
+from item_jax.comparison.runs import (
+  full_run,
+  run_folder,
+  take_weights,
+  train,
+  train_full,
+)
 from item_jax.comparison.subprocesses import check_call, command
-from item_jax.comparison.systems import System
+from item_jax.comparison.systems import BASELINES, System
 from item_jax.evaluation.items import find_export_damage
 
 logger = logging.getLogger(__name__)
@@ -34,7 +40,8 @@ def score_row(job: Job, row: System, seed: int) -> None:
 
 
 def _trained(job: Job, row: System, seed: int) -> None:
-  trained = train_full(job, row.name, seed)
+  """Scores a system that is trained, or weights as they are."""
+  trained = _run(job, row.name, seed)
   facts, folder = job.facts(row.name), job.seed_folder(row.name, seed)
   exports, commands = _exports(job, trained, trained, _needed(job, facts))
   predictions = None
@@ -61,8 +68,7 @@ def _untrained(job: Job, row: System, seed: int) -> None:
 def _fused(job: Job, row: System, seed: int) -> None:
   """Fuses an image and a title system, or the two towers of one model."""
   train_split, val, split = _splits(job)
-  fused = [split, train_split, val] if job.has_categories else [split]
-  needed = {*fused, val} if row.tuned else {*fused}
+  fused = [split, val, *([train_split] if job.has_categories else [])]
   if len(row.parts) == 1:
     sources = [(row.parts[0], "image"), (row.parts[0], "title")]
   else:
@@ -72,7 +78,7 @@ def _fused(job: Job, row: System, seed: int) -> None:
     trained = train_full(job, part, seed)
     wanted = [
       (s, modality)
-      for s in sorted(needed)
+      for s in sorted(fused)
       for source, modality in sources
       if source == part
     ]
@@ -108,19 +114,47 @@ def _fused(job: Job, row: System, seed: int) -> None:
   _score(job, row, seed, commands, exports, counts=counts)
 
 
+def _hybrid(job: Job, row: System, seed: int) -> None:
+  """Joins systems as validation says; their exports are made already."""
+  splits, sides, commands = _splits(job), set(), []
+  parts: dict[str, list[str]] = {split: [] for split in splits}
+  for part in row.parts:
+    exports = {}
+    if part not in BASELINES:
+      run = _run(job, part, seed)
+      needed = [(split, "both") for split in splits]
+      exports, more = _exports(job, run, run, needed)
+      commands += more
+    for split in splits:
+      parts[split].append(str(exports.get((split, "both"), part)))
+    sides.add(BASELINES.get(part) or job.facts(part)["side"])
+  logger.info(f"{row.name} seed {seed}: scores")
+  folder = job.seed_folder(row.name, seed)
+  hybrids.write_request(
+    folder,
+    parts,
+    data=job.request.data,
+    classified=job.has_categories,
+    modality=sides.pop() if len(sides) == 1 else None,
+  )
+  check_call(job.execute, *commands, [HYBRID, folder], log=folder / "log.txt")
+
+
 def _baseline(job: Job, row: System, seed: int) -> None:
-  *learning, split = _splits(job)
   logger.info(f"{row.name}: scores")
   folder = job.seed_folder(row.name, seed)
-  splits = [*learning, split] if job.has_categories else [split]
+  train_split, *splits = _splits(job)
+  splits = [train_split, *splits] if job.has_categories else splits
   words = [BASELINE, folder, row.kind, job.request.data, *splits]
   check_call(job.execute, words, log=folder / "log.txt")
 
 
 _MAKERS = {
   "trained": _trained,
+  "frozen": _trained,
   "untrained": _untrained,
   "fused": _fused,
+  "hybrid": _hybrid,
   "tfidf": _baseline,
   "thumbnail": _baseline,
 }
@@ -131,15 +165,24 @@ def _splits(job: Job) -> tuple[str, str, str]:
   return *job.learning_splits, job.request.split
 
 
+def _run(job: Job, name: str, seed: int) -> Path:
+  """The folder of a system's run, which is made unless it is there."""
+  if name in job.available.frozen:
+    return take_weights(job, name)
+  return train_full(job, name, seed)
+
+
 def _needed(job: Job, facts: Mapping) -> list[tuple[str, str]]:
   """The (split, modality) of each export that scoring a system needs."""
-  *learning, split = _splits(job)
+  train_split, val, split = _splits(job)
   needed = [
     (split, modality)
     for modality in ("both", "image", "title")
     if modality in facts["modalities"]
   ]
-  return needed + [(s, "both") for s in learning if job.has_categories]
+  if job.has_categories:
+    needed.append((train_split, "both"))
+  return [*needed, (val, "both")]
 
 
 def _exports(
@@ -192,11 +235,12 @@ def _score(
   """
   logger.info(f"{row.name} seed {seed}: exports and scores")
   folder = job.seed_folder(row.name, seed)
-  *_, scored = splits = _splits(job)
+  _, val, scored = splits = _splits(job)
   score.write_request(
     folder,
     {m: path for (split, m), path in exports.items() if split == scored},
     splits=[exports[s, "both"] for s in splits if job.has_categories],
+    validation=exports[val, "both"],
     **about,
   )
   check_call(job.execute, *commands, [SCORE, folder], log=folder / "log.txt")

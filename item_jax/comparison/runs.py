@@ -15,6 +15,7 @@ from item_jax.comparison.plan import Run, options
 from item_jax.comparison.request import Job
 from item_jax.comparison.subprocesses import (
   FailedError,
+  check_call,
   command,
   describe_failure,
 )
@@ -81,7 +82,7 @@ def train(job: Job, run: Run) -> dict[str, Any]:
   speed = job.facts(run.system).get("seconds_per_step")
   about = f", about {run.steps * speed:,.0f} s" if speed else ""
   logger.info(f"{run.system} {run.label}: {run.steps:,} steps{about}")
-  words = [*job.request.overrides, *options(run, config, job.request.data)]
+  words = [*job.options(run.system), *options(run, config, job.request.data)]
   flags = {"config": job.flag(run.system), "workdir": folder / "workdir"}
   log = folder / "log.txt"
   code = EXIT_START_AGAIN
@@ -103,6 +104,30 @@ def train(job: Job, run: Run) -> dict[str, Any]:
   }
   write_json(folder / RESULT_FILE, result)
   return result
+
+
+def take_weights(job: Job, name: str) -> Path:
+  """Makes the run of weights as they are, in no steps, unless it is there.
+
+  Returns:
+    Its folder.
+
+  Raises:
+    FailedError: the weights are not such as the run needs.
+  """
+  run = Run(name, "seed-0", 0, 0, 1.0)
+  folder = run_folder(job, run)
+  if not (folder / RESULT_FILE).is_file():
+    logger.info(f"{name}: takes the weights")
+    words = [*job.options(name), f"--config.data.path={job.request.data}"]
+    flags = {"config": job.flag(name), "workdir": folder / "workdir"}
+    check_call(
+      job.execute, command("train", *words, **flags), log=folder / "log.txt"
+    )
+    write_json(
+      folder / RESULT_FILE, {"run": list(run), "versions": files.versions()}
+    )
+  return folder
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

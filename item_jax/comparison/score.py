@@ -35,6 +35,7 @@ COMPARED = (
   "category/macro_f1",
 )
 CLASSES = "category:classes"
+VALIDATION = "validation"  # of the counts: MAP@10 of both sides there
 _COUNTS = (
   "rows",
   "without_category",
@@ -81,6 +82,7 @@ def write_request(
   exports: Mapping[str, Path],
   *,
   splits: Sequence[Path] = (),
+  validation: Path | None = None,
   predictions: Path | None = None,
   modality: str | None = None,
   counts: Mapping[str, Any] | None = None,
@@ -91,6 +93,7 @@ def write_request(
     exports: of the scored split, {modality: folder}.
     splits: exports of training, validation and the scored split, to learn the
       category from; empty where the catalogue has none.
+    validation: the export that the row to take is chosen by.
     predictions: what `item-jax predict --json` wrote, where the system has a
       category head.
     modality: "image" or "title" where the system sees only that one.
@@ -101,6 +104,7 @@ def write_request(
     {
       "exports": {name: str(path) for name, path in exports.items()},
       "splits": [str(path) for path in splits],
+      "validation": validation and str(validation),
       "own": predictions and str(predictions),
       "side": modality,
       "counts": dict(counts or {}),
@@ -127,6 +131,9 @@ def score_request(
       scored = retrieval.score(opened, bootstrap=0)
       add_search(result, (modality, request["side"]), scored, items)
   add_gap(result)
+  if validation := request.get("validation"):
+    held = open_export(Path(validation))
+    add_validation(result, held, held.items)
   if request["splits"]:
     parts = map(Path, request["splits"])
     add_category(result, "category", lambda: classify(*parts), items)
@@ -155,6 +162,13 @@ def add_search(
     if modality == "both":
       for name in ("queries", "left_out", "index", "share_over_k"):
         result.counts[name] = scored.summary[name]
+
+
+def add_validation(result: Result, vectors: Any, items: Items) -> None:
+  """Adds MAP@10 on validation, by which the row to take is chosen."""
+  if searchable(items):
+    scored = retrieval.score(vectors, items, bootstrap=0, k=10)
+    result.counts[VALIDATION] = scored.summary["map@10"]
 
 
 def add_gap(result: Result) -> None:

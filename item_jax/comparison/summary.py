@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from item_jax.comparison.score import CLASSES, COMPARED, Result
+from item_jax.comparison.score import CLASSES, COMPARED, VALIDATION, Result
 from item_jax.evaluation import labels, metrics
 
 # The measures of a row in the order of the tables, and their headings.
@@ -35,17 +35,18 @@ def make_rows(
 
   Args:
     results: {system: {seed: Result}} of what is finished.
-    facts: {system: {"kind", "seeds": how many there should be, "parameters",
-      "train_flops", "seconds": {seed: ...}}}.
+    facts: {system: {"kind", "seeds": how many there should be, "needs",
+      "group", "parameters", "train_flops", "seconds": {seed: ...}}}.
     base: the system that is subtracted in the differences.
     resamples: of the bootstrap.
 
   Returns:
     One row per system, in the order of `results`: [{"system", "kind",
-    "seeds": those that are finished, "missing": how many are not, "cells":
-    {measure: {"mean", "std", "min", "max", "values"}}, "against": {measure:
-    {"difference", "interval", "p"}}, "parameters", "train_flops", "seconds":
-    as a cell, "counts"}]
+    "needs": some of `headline.NEEDS`, "group": of `headline.KINDS`, "seeds":
+    those that are finished, "missing": how many are not, "cells": {measure:
+    {"mean", "std", "min", "max", "values"}}, "validation": MAP@10 there, as a
+    cell, "against": {measure: {"difference", "interval", "p"}}, "parameters",
+    "train_flops", "seconds": as a cell, "counts"}]
   """
   macro_f1 = {
     system: _draw_macro_f1(by_seed, resamples)
@@ -68,9 +69,12 @@ def make_rows(
       {
         "system": system,
         "kind": known["kind"],
+        "needs": known["needs"],
+        "group": known["group"],
         "seeds": seeds,
         "missing": known["seeds"] - len(seeds),
         "cells": _cells([by_seed[seed] for seed in seeds]),
+        "validation": spread(_validation(by_seed)),
         "against": against,
         "parameters": known.get("parameters"),
         "train_flops": known.get("train_flops"),
@@ -103,6 +107,12 @@ def _cells(results: Sequence[Result]) -> dict[str, Any]:
   return {name: spread(held) for name, held in values.items() if held}
 
 
+def _validation(results: Mapping[int, Result]) -> list[float]:
+  """MAP@10 on validation; nothing of a seed that an earlier version scored."""
+  held = (results[seed].counts.get(VALIDATION) for seed in sorted(results))
+  return [value for value in held if value is not None]
+
+
 def paired_differences(
   ours: Mapping[int, Result],
   theirs: Mapping[int, Result],
@@ -123,7 +133,7 @@ def paired_differences(
   """
   groups = {}  # measures of the same queries are drawn together
   for name in COMPARED:
-    left, right = _mean_over_seeds(ours, name), _mean_over_seeds(theirs, name)
+    left, right = mean_over_seeds(ours, name), mean_over_seeds(theirs, name)
     if left is None or right is None:
       continue
     (left_Q, product_Q), (right_Q, other_Q) = left, right
@@ -139,10 +149,10 @@ def paired_differences(
   return found
 
 
-def _mean_over_seeds(
+def mean_over_seeds(
   results: Mapping[int, Result], name: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
-  """(mean of each query's values, products); None where there are none."""
+  """Returns means of each query's values, and products; None without any."""
   held = [r.values for r in results.values() if name in r.values]
   if not held:
     return None

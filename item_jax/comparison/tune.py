@@ -89,7 +89,7 @@ def _measure_step(job: Job, name: str) -> float:
   folder.mkdir(parents=True, exist_ok=True)
   path.unlink(missing_ok=True)  # a kill may have left half of it
   flags = {"config": job.flag(name), "seconds": 15, "json": path}
-  words = [*job.request.overrides, f"--config.data.path={job.request.data}"]
+  words = [*job.options(name), f"--config.data.path={job.request.data}"]
   bench = ["bench", *command("step", *words, **flags)]
   check_call(job.execute, bench, log=folder / "bench.log")
   return files.read_json(path)["seconds_per_step"]

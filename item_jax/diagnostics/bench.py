@@ -112,6 +112,7 @@ def bench_step(
       " --config.optim.warmup=0"
     )
   setup = setup_lib.set_up(config, None)
+  config = setup.config
   batch = sharding.to_devices(
     setup.mesh,
     config.batch_size,

@@ -5,7 +5,6 @@ Each one says in which version it was read, and why no public one will do.
 
 import ctypes
 import signal
-from multiprocessing import shared_memory
 from typing import Any
 
 _HANDLER_BYTES = 1024  # more than any system's struct sigaction
@@ -29,6 +28,9 @@ def name_shared_memory(prefix: str) -> None:
   Read in Python 3.11 to 3.14. Python gives segments random names, and those
   who create them (grain) do not let anybody choose.
   """
+  # Here: it imports what commands that start no process need not wait for.
+  from multiprocessing import shared_memory
+
   shared_memory._SHM_NAME_PREFIX = "/" + prefix  # pyright: ignore[reportAttributeAccessIssue]
 
 

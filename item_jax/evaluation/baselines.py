@@ -18,13 +18,7 @@ from item_jax.data.records import BadRecord, Dataset, Record, open_dataset
 from item_jax.data.unreadable import listed
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.ranking import (
-  Neighbours,
-  in_id_order,
-  neighbours,
-  rank,
-)
-from item_jax.evaluation.search import GRID, rounded
+from item_jax.evaluation.vectors import Mixed, make_sparse
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +34,7 @@ def tfidf(
     data: a prepared catalogue, or its folder.
     options: k, bootstrap and seed, as of `retrieval.score`.
   """
-  items, (titles,) = read(_opened(data), split, title)
+  items, (titles,) = read(opened(data), split, title)
   return score_titles(titles, items, **options)
 
 
@@ -48,11 +42,12 @@ def thumbnail(
   data: str | os.PathLike | Dataset, split: str = "test", **options
 ) -> retrieval.Scores:
   """Scores same-product search by thumbnails; arguments as of `tfidf`."""
-  items, (thumbnails,) = read(_opened(data), split, small_image)
+  items, (thumbnails,) = read(opened(data), split, small_image)
   return score_images(thumbnails, items, **options)
 
 
-def _opened(data: str | os.PathLike | Dataset) -> Dataset:
+def opened(data: str | os.PathLike | Dataset) -> Dataset:
+  """Returns a prepared catalogue, of which the folder may be given."""
   return data if isinstance(data, Dataset) else open_dataset(data)
 
 
@@ -111,19 +106,10 @@ def small_image(record: Record) -> np.ndarray | None:
 
 
 def score_titles(
-  titles: Sequence[str],
-  items: Items,
-  *,
-  k: int | Sequence[int] = (1, 5, 10),
-  **options,
+  titles: Sequence[str], items: Items, **options
 ) -> retrieval.Scores:
-  """Scores a search by TF-IDF; options as of `retrieval.score_found`."""
-  found = search_sparse(
-    tfidf_vectors(titles),
-    items.ids,
-    k=retrieval.results_needed(k, items.rows("index")),
-  )
-  return retrieval.score_found(found, items, k=k, **options)
+  """Scores a search by TF-IDF; options as of `retrieval.score`."""
+  return retrieval.score(tfidf_vectors(titles), items, **options)
 
 
 def score_images(
@@ -133,57 +119,25 @@ def score_images(
   return retrieval.score(colours(thumbnails), items, **options)
 
 
-def tfidf_vectors(titles: Sequence[str]) -> scipy.sparse.csr_array:
+def tfidf_vectors(titles: Sequence[str]) -> Mixed:
   """Weighs the words of titles by TF-IDF, rows of unit length (or empty).
 
   Words are what stands between spaces, in lower case. A word's weight is its
   count in the title times ln((1 + N) / (1 + titles that have it)) + 1.
 
   Returns:
-    float64 [N, words], columns in the order in which words first occur; a
-    title without a word is a row of zeros.
+    A sparse part alone, float64 [N, words], columns in the order in which words
+    first occur; a title without a word is a row of zeros.
   """
   # Here and not above: it takes a second.
   from sklearn.feature_extraction.text import TfidfVectorizer
 
   words = dict.fromkeys(word for x in titles for word in x.lower().split())
   if not words:
-    return scipy.sparse.csr_array((len(titles), 0))
+    return make_sparse(scipy.sparse.csr_array((len(titles), 0)), [])
   vectorizer = TfidfVectorizer(token_pattern=r"\S+", vocabulary=list(words))
-  return scipy.sparse.csr_array(vectorizer.fit_transform(titles))
-
-
-def search_sparse(
-  unit_NV: scipy.sparse.csr_array,
-  ids: Sequence[str],
-  *,
-  k: int,
-  queries: np.ndarray | None = None,
-  index: np.ndarray | None = None,
-  tile: int = 2048,
-) -> Neighbours:
-  """Searches sparse rows of unit length as `search`; a zero row scores zero.
-
-  Only tile x tile scores are ever dense.
-  """
-  grid_NV = unit_NV.copy()
-  grid_NV.data = np.rint(grid_NV.data * GRID)
-  # A row of zeros has no factor; one is as good, its sums are zero.
-  factor_N = 1 / np.sqrt(np.maximum(grid_NV.power(2).sum(axis=1), 1))
-  queries = np.arange(len(ids)) if queries is None else queries
-  index, place_N = in_id_order(ids, index)
-  item_IV, factor_I = grid_NV[index], factor_N[index]
-  found = []
-  for start in range(0, len(queries), tile):
-    rows = queries[start : start + tile]
-    query_QV, factor_Q1 = grid_NV[rows], factor_N[rows, None]
-
-    def score(first, last, query_QV=query_QV, factor_Q1=factor_Q1):
-      sums_QI = (query_QV @ item_IV[first:last].T).toarray()
-      return rounded(sums_QI, factor_Q1, factor_I[first:last])
-
-    found.append(rank(score, len(index), place_N[rows], k=k, tile=tile))
-  return neighbours(found, index, k)
+  counts_NV = scipy.sparse.csr_array(vectorizer.fit_transform(titles))
+  return make_sparse(counts_NV, list(words))
 
 
 def shrink(image_HWC: np.ndarray) -> np.ndarray:

@@ -1,296 +1,218 @@
-"""Fuses vectors of images with vectors of titles, after training.
+"""Fuses vectors of several models, after training.
 
 [sqrt(a) u; sqrt(1 - a) v] of unit vectors u and v, so that the cosine of two
-listings is a cos(u, u') + (1 - a) cos(v, v'), where both have both.
+listings is a cos(u, u') + (1 - a) cos(v, v'), where both have both; and so for
+more than two.
 paper: not stated how its image and title baselines were joined; ours, because
 it adds no training, and averages scores instead of unrelated coordinates.
 """
 
 import contextlib
-import csv
-import hashlib
-import json
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.evaluation import retrieval
-from item_jax.evaluation.items import (
-  EXPORTED,
-  Export,
-  Items,
-  check_apart,
-  check_one_system,
-  check_same_rows,
-  open_export,
+from item_jax.evaluation import fusion_folder
+from item_jax.evaluation.fusion_folder import SIDES
+from item_jax.evaluation.fusion_tuning import (
+  Weights,
+  open_parts,
+  transformed,
+  tune,
 )
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.join import join
 from item_jax.evaluation.results import Result
-from item_jax.files import read_checksummed, sha256, write_checksummed
+from item_jax.evaluation.sources import Source
+from item_jax.evaluation.transform import Transform
+from item_jax.evaluation.vectors import Mixed
 from item_jax.new_folder import new_folder
 
 EVEN = 0.5
-WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # tried on validation
-FORMAT = 1  # of the folder
-_ROWS = 2048  # joined at a time, in float64
-# What a fusion's meta.json keeps of the two exports.
-_KEPT = ("workdir", "step", "checkpoint", "modality", "dims", "files")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fusion(Result):
-  """Vectors of image and title together.
+  """Vectors of several models together, for instance of image and title.
 
-  vectors: float32 [N, D], rows of unit length. items: what the rows are.
-  image_weight: of the image, the title has the rest. tried: {weight: MAP@10 on
-  validation} where it was tuned. out: the folder that it was written to.
+  vectors: float32 [N, D], rows of unit length, or `Mixed` where a part is
+  sparse. items: what the rows are. names: of the parts; ("image", "title") of
+  two exports. weights: of each part, of a sum of one. tried: {weights: MAP@10
+  on validation} where they were tuned. transforms: of each part. out: the
+  folder that it was written to.
   """
 
-  vectors: np.ndarray
+  vectors: np.ndarray | Mixed
   items: Items
-  image_weight: float
-  tried: dict[float, float] = field(default_factory=dict)
+  names: Sequence[str]
+  weights: Weights
+  tried: dict[Weights, float] = field(default_factory=dict)
+  transforms: Sequence[Transform] = ()
   out: Path | None = None
+
+  @property
+  def image_weight(self) -> float:
+    """The first part's weight."""
+    return self.weights[0]
+
+  def as_source(self) -> Source:
+    """Returns what everything that scores takes."""
+    return Source(str(self.out or "fusion"), self.vectors, self.items)
 
   def to_dict(self) -> dict[str, Any]:
     """Returns all but the vectors and items."""
-    return {
+    result: dict[str, Any] = {
       "rows": len(self.vectors),
       "dims": self.vectors.shape[1],
       "image_weight": self.image_weight,
-      "tried": self.tried,
+      "tried": {
+        weights[0] if len(weights) == 2 else _spell(weights): score
+        for weights, score in self.tried.items()
+      },
       "out": None if self.out is None else str(self.out),
     }
+    if tuple(self.names) != SIDES:
+      result["parts"] = list(self.names)
+      result["weights"] = list(self.weights)
+      result["transforms"] = [str(one) for one in self.transforms]
+    return result
 
   def rows(self) -> list[dict[str, Any]]:
-    """Returns a line for each weight that was tried, or for the one taken."""
+    """Returns a line for each weights that were tried, or for those taken."""
+
+    def line(weights: Weights) -> dict[str, Any]:
+      if tuple(self.names) == SIDES:
+        return {"image_weight": weights[0]}
+      return dict(zip(self.names, weights, strict=True))
+
     if not self.tried:
-      return [{"image_weight": self.image_weight}]
+      return [line(self.weights)]
     return [
-      {"image_weight": weight, "map@10": score}
-      for weight, score in self.tried.items()
+      {**line(weights), "map@10": score}
+      for weights, score in self.tried.items()
     ]
 
   def __str__(self) -> str:
-    lines = [
-      f"image weight {weight:.1f}: MAP@10 {score:.4f} on validation"
-      for weight, score in self.tried.items()
-    ]
+    sides = tuple(self.names) == SIDES
+    named = "image weight" if sides else "weights"
+    lines = []
+    for weights, score in self.tried.items():
+      shown = f"{weights[0]:.1f}" if sides else _spell(weights)
+      lines.append(f"{named} {shown}: MAP@10 {score:.4f} on validation")
+    if not sides:
+      for name, weight, made in zip(
+        self.names, self.weights, self.transforms, strict=True
+      ):
+        lines.append(f"{name}: weight {weight:g}, {made}")
+    shown = f"{self.image_weight:g}" if sides else _spell(self.weights)
     lines.append(
       f"{self.out or 'fusion'}: {len(self.vectors)} rows of"
-      f" {self.vectors.shape[1]}, image weight {self.image_weight:g}"
+      f" {self.vectors.shape[1]}, {named} {shown}"
     )
     return "\n".join(lines)
 
 
+def _spell(weights: Weights) -> str:
+  return " ".join(f"{weight:g}" for weight in weights)
+
+
 def fuse(
-  image: str | os.PathLike | Export,
-  title: str | os.PathLike | Export,
-  *,
+  *parts: Any,
+  weights: Sequence[float] | None = None,
   image_weight: float = EVEN,
-  tune_on: Sequence[str | os.PathLike | Export] | None = None,
+  tune_on: Sequence[Any] | None = None,
+  fit_on: Sequence[Any] | None = None,
+  like: str | os.PathLike | None = None,
+  data: Any = None,
+  split: str = "test",
   out: str | os.PathLike | None = None,
   overwrite: bool = False,
 ) -> Fusion:
-  """Fuses two exports of the same rows.
+  """Fuses vectors of the same rows.
 
   Args:
-    image, title: exports of an image's and of a title's model.
-    image_weight: a, from 0 to 1, where nothing is tuned; the title has 1 - a.
-    tune_on: exports of validation, image's and title's: takes the weight of
-      `WEIGHTS` with the best MAP@10 there.
+    parts: two or more of what `open_source` takes. Of two exports the image's
+      comes first.
+    weights: of each part, from 0, where nothing is tuned; only their proportion
+      counts. image_weight: of the first of two parts; the second has the rest.
+    tune_on: the same parts of validation: takes the weights of a grid of tenths
+      with the best MAP@10 there.
+    fit_on: the same parts of training, with `tune_on`: each dense part is
+      centred or whitened with their statistics, or not, as by itself gives the
+      best MAP@10 on validation. Of a sparse part it is not looked at.
+    like: a fusion's folder, of another split: its weights and transforms.
+    data: the prepared catalogue of "tfidf" and "thumbnail". split: of it; those
+      of `tune_on` are made of "val", those of `fit_on` of "train".
     out: folder to write as an export: embeddings.npy, items.csv and meta.json.
+      A sparse part is in sparse.npz, and everything that scores reads both.
     overwrite: whether it may replace another fusion.
 
   Raises:
-    UserError: exports of different rows; validation of other models, or with a
-      listing in common.
+    UserError: vectors of different rows; validation or training of other
+      models, or with a listing in common.
   """
-  image, title = _folder(image), _folder(title)
-  parts = open_parts(image, title)
+  if len(parts) < 2:
+    raise UserError(f"{len(parts)} part to fuse; expected two or more")
+  if fit_on and not tune_on:
+    raise UserError(
+      "transforms are chosen on validation: --fit (fit_on=) needs --tune"
+      " (tune_on=)"
+    )
   with contextlib.ExitStack() as stack:
     folder = None
     if out is not None:  # refused now, not after the work
       folder = stack.enter_context(
-        new_folder(out, overwrite=overwrite, replaceable=_is_fusion)
+        new_folder(
+          out, overwrite=overwrite, replaceable=fusion_folder.is_fusion
+        )
       )
-    tried: dict[float, float] = {}
-    if tune_on:
-      val_image, val_title = map(_folder, tune_on)
-      val = open_parts(val_image, val_title)
-      check_one_system([image, val_image])
-      check_one_system([title, val_title])
-      check_apart([(image, parts.items), (val_image, val.items)])
-      tried = try_weights(*val)
-      image_weight = best_weight(tried)
-    fused_NF = fuse_vectors(parts.image_ND, parts.title_NE, image_weight)
+    opened = open_parts(parts, data=data, split=split)
+    tried: dict[Weights, float] = {}
+    transforms: Sequence[Transform] = [Transform()] * len(parts)
+    if like is not None:
+      chosen, transforms = fusion_folder.read_choice(Path(like), opened)
+    elif tune_on:
+      chosen, tried, transforms = tune(opened, tune_on, fit_on, data)
+    elif weights is None:
+      chosen = _default_weights(len(parts), image_weight)
+    else:
+      chosen = _proportions(weights, len(parts))
+    fused = join(transformed(opened, transforms), chosen)
+    names = fusion_folder.name_parts(opened, transforms)
     if folder is not None:
-      _write(folder.path, fused_NF, image, title, image_weight)
+      fusion_folder.write(folder.path, fused, opened, chosen, transforms)
       folder.commit()
   written = None if out is None else Path(out)
-  return Fusion(fused_NF, parts.items, image_weight, tried, written)
+  return Fusion(
+    fused, opened[0].items, names, chosen, tried, transforms, written
+  )
 
 
 def fuse_vectors(
   image_ND: np.ndarray, title_NE: np.ndarray, image_weight: float = EVEN
-) -> np.ndarray:
-  """Joins the vectors of N images with those of their titles.
+) -> np.ndarray | Mixed:
+  """Joins the vectors of N images with those of their titles; see `join`."""
+  return join((image_ND, title_NE), (image_weight, 1 - image_weight))
 
-  Args:
-    image_ND: of any length; a row of zeros where there is no image.
-    title_NE: likewise.
-    image_weight: a, from 0 to 1.
 
-  Returns:
-    float32 [N, D + E], rows of unit length. Where one is missing it stays
-    zero and the other counts fully; where both are all values are the same,
-    below zero.
-
-  Raises:
-    UserError: another weight, or different numbers of rows.
-  """
+def _default_weights(parts: int, image_weight: float) -> Weights:
+  if parts > 2:
+    return (1 / parts,) * parts
   if not 0 <= image_weight <= 1:
     raise UserError(f"the image's weight is {image_weight}; expected 0 to 1")
-  if len(image_ND) != len(title_NE):
-    raise UserError(f"{len(image_ND)} images but {len(title_NE)} titles")
-  width = image_ND.shape[1] + title_NE.shape[1]
-  fused_NF = np.empty((len(image_ND), width), np.float32)
-  for first in range(0, len(image_ND), _ROWS):
-    rows = slice(first, first + _ROWS)
-    joined_BF = np.concatenate(
-      [
-        np.sqrt(image_weight) * _unit(image_ND[rows]),
-        np.sqrt(1 - image_weight) * _unit(title_NE[rows]),
-      ],
-      axis=1,
+  return image_weight, 1 - image_weight
+
+
+def _proportions(weights: Sequence[float], parts: int) -> Weights:
+  total = sum(weights)
+  if len(weights) != parts or not total > 0 or min(weights) < 0:
+    raise UserError(
+      f"weights are {list(weights)}; expected {parts}, one of each part, none"
+      " below 0 and not all 0"
     )
-    # As an export's null embedding: far from what is never negative.
-    joined_BF[~joined_BF.any(axis=1)] = -1
-    fused_NF[rows] = _unit(joined_BF)
-  return fused_NF
-
-
-def best_weight(scores: dict[float, float]) -> float:
-  """Of equal scores the weight nearest to a half, and then the smaller."""
-  return min(scores, key=lambda a: (-scores[a], abs(a - EVEN), a))
-
-
-def try_weights(
-  image_ND: np.ndarray, title_NE: np.ndarray, items: Items
-) -> dict[float, float]:
-  """Measures MAP@10 of the same-product search for each of `WEIGHTS`."""
-  return {
-    weight: retrieval.score(
-      fuse_vectors(image_ND, title_NE, weight), items, bootstrap=0
-    ).summary["map@10"]
-    for weight in WEIGHTS
-  }
-
-
-class Parts(NamedTuple):
-  """The vectors of N images and of their titles; zeros where one is missing."""
-
-  image_ND: np.ndarray
-  title_NE: np.ndarray
-  items: Items
-
-
-def open_parts(image: Path, title: Path) -> Parts:
-  """Opens the export of an image's model and that of a title's.
-
-  An export holds the null embedding where an image or title is missing;
-  items.csv says where (has_image, has_title), and there the vector becomes
-  zero.
-
-  Raises:
-    UserError: they are not of the same rows, or don't say what is missing.
-  """
-  opened = []
-  for folder, name, other in (
-    (image, "image", "title"),
-    (title, "title", "image"),
-  ):
-    export = open_export(folder)
-    if export.meta.get("modality") == other:
-      raise UserError(
-        f"{folder} is an export of the {other} only; expected the {name}'s"
-      )
-    vectors_ND = export.vectors
-    has_N = _read_flags(Path(folder) / "items.csv", f"has_{name}")
-    if not has_N.all():  # or it stays on disk
-      vectors_ND = np.where(has_N[:, None], vectors_ND, 0)
-    opened.append((vectors_ND, export.items))
-  (image_ND, items), (title_NE, other_items) = opened
-  check_same_rows(str(image), items, str(title), other_items)
-  return Parts(image_ND, title_NE, items)
-
-
-def _folder(export: str | os.PathLike | Export) -> Path:
-  return export.path if isinstance(export, Export) else Path(export)
-
-
-def _unit(vectors_ND) -> np.ndarray:
-  """float64 rows of unit length; a row of zeros stays one."""
-  vectors_ND = np.asarray(vectors_ND, np.float64)
-  length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-  return vectors_ND / np.where(length_N1 > 0, length_N1, 1)
-
-
-def _read_flags(path: Path, name: str) -> np.ndarray:
-  """A column of ones and zeros as bool [N]."""
-  with open(path, encoding="utf-8-sig", newline="") as file:
-    lines = csv.DictReader(file)
-    if name not in (lines.fieldnames or ()):
-      raise UserError(
-        f"{path} has no column {name}, so what is missing is not known: export"
-        " it again"
-      )
-    flags = [line[name] for line in lines]
-  for row, flag in enumerate(flags):
-    if flag not in ("0", "1"):
-      raise UserError(f"{path} row {row}: {name} is {flag!r}; expected 0 or 1")
-  return np.array(flags) == "1"
-
-
-def _meta(folder: Path) -> dict:
-  return read_checksummed(folder / "meta.json")
-
-
-def _is_fusion(folder: Path) -> bool:
-  path = folder / "meta.json"
-  return path.is_file() and "share" in _meta(folder)
-
-
-def _write(
-  folder: Path, fused_NF, image: Path, title: Path, image_weight
-) -> None:
-  """Fills an export folder; meta.json last, as every export has it."""
-  np.save(folder / "embeddings.npy", fused_NF, allow_pickle=False)
-  shutil.copyfile(image / "items.csv", folder / "items.csv")
-  metas = {"image": _meta(image), "title": _meta(title)}
-  parts = {
-    modality: {name: meta.get(name) for name in _KEPT}
-    for modality, meta in metas.items()
-  }
-  # One system has one name, whatever the split: both checkpoints, the weight.
-  named = [[part["checkpoint"], part["modality"]] for part in parts.values()]
-  system = json.dumps([*named, image_weight])
-  meta = {
-    "format": FORMAT,
-    "rows": len(fused_NF),
-    "dims": fused_NF.shape[1],
-    "dtype": "float32",
-    "modality": "both",
-    "share": image_weight,
-    "checkpoint": hashlib.sha256(system.encode()).hexdigest(),
-    "data": metas["image"].get("data"),
-    "split": metas["image"].get("split"),
-    "parts": parts,
-    "files": {name: sha256(folder / name) for name in EXPORTED},
-  }
-  write_checksummed(folder / "meta.json", meta)
+  return tuple(weight / total for weight in weights)

@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ import numpy as np
 from item_jax.data.summary import describe_missing
 from item_jax.errors import UserError
 from item_jax.evaluation.columns import name_table, read_columns
-from item_jax.evaluation.vectors import open_embeddings
+from item_jax.evaluation.mixed import SPARSE, open_mixed
+from item_jax.evaluation.vectors import Mixed, open_embeddings
 from item_jax.files import CorruptError, read_checksummed, sha256
 from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
@@ -174,14 +175,24 @@ class Export:
     """What meta.json holds: rows, dims, modality, split, checkpoint, ..."""
     return read_checksummed(self.path / "meta.json")
 
+  @property
+  def space(self) -> str:
+    """How its vectors were pooled and transformed; "": as they were trained."""
+    return self.meta.get("space", "")
+
   @functools.cached_property
   def items(self) -> Items:
     """The rows' ids, products and categories."""
     return read_items(self.path / "items.csv")
 
   @functools.cached_property
-  def vectors(self) -> np.ndarray:
-    """float32 [N, D], rows of unit length, on disk until they are read."""
+  def vectors(self) -> np.ndarray | Mixed:
+    """float32 [N, D], rows of unit length, on disk until they are read.
+
+    `Mixed` of a fusion with a sparse part.
+    """
+    if (self.path / SPARSE).is_file():
+      return open_mixed(self.path, self.items.ids)
     return open_embeddings(self.path / "embeddings.npy", self.items.ids)
 
   def to_dict(self) -> dict[str, Any]:
@@ -247,7 +258,7 @@ def find_export_damage(folder: Path) -> Iterator[str]:
   path = Path(folder) / "meta.json"
   try:
     hashes = read_checksummed(path)["files"]
-    expected = {name: hashes[name] for name in EXPORTED}
+    expected = {name: hashes[name] for name in [*EXPORTED, *hashes]}
   except CorruptError as error:
     yield str(error)
     return
@@ -265,19 +276,15 @@ def find_export_damage(folder: Path) -> Iterator[str]:
       yield f"{file} cannot be read: {error.strerror}"
 
 
-def check_one_system(folders: Sequence[Path]) -> None:
-  """Refuses exports that are not of the same weights, modality and width."""
-  metas = []
-  for folder in folders:
-    path = Path(folder) / "meta.json"
-    # What has none is refused, with the reason, where it is opened.
-    metas.append(read_checksummed(path) if path.is_file() else {})
-  for name in ("checkpoint", "modality", "dims"):
-    values = [str(meta.get(name)) for meta in metas]
+def check_one_system(systems: Iterable[tuple[str, Mapping]]) -> None:
+  """Refuses vectors (name, system) of several weights, modalities or widths."""
+  names, held = zip(*systems, strict=True)
+  for what in ("checkpoint", "modality", "dims"):
+    values = [str(system.get(what)) for system in held]
     if len(set(values)) > 1:
       raise UserError(
-        f"{', '.join(map(str, folders))} are exports of different systems:"
-        f" {name} is {', '.join(values)}"
+        f"{', '.join(names)} are exports of different systems: {what} is"
+        f" {', '.join(values)}"
       )
 
 
@@ -300,9 +307,9 @@ def check_same_rows(name: str, items: Items, other: str, theirs: Items) -> None:
         )
 
 
-def check_apart(opened: Iterable[tuple[Path, Items]]) -> None:
-  """Refuses exports (folder, items) that have a listing in common."""
-  home: dict[str, Path] = {}
+def check_apart(opened: Iterable[tuple[str, Items]]) -> None:
+  """Refuses vectors (name, items) that have a listing in common."""
+  home: dict[str, str] = {}
   for folder, items in opened:
     for name in items.ids:
       if name in home:

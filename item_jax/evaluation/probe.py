@@ -20,14 +20,12 @@ from item_jax.evaluation.classifiers import (
   logistic,
   nearest,
 )
-from item_jax.evaluation.items import (
-  Export,
-  check_apart,
-  check_one_system,
-  open_export,
-)
-from item_jax.evaluation.labelled import Rows, make_rows, of_category, split
+from item_jax.evaluation.items import check_apart, check_one_system
+from item_jax.evaluation.labelled import Rows, make_rows, of_category
+from item_jax.evaluation.labelled import split as split_rows
+from item_jax.evaluation.mixed import reduce
 from item_jax.evaluation.results import Result, with_interval
+from item_jax.evaluation.sources import is_source, open_source
 
 KINDS = ("knn", "logistic")
 
@@ -120,21 +118,25 @@ def probe(
   strengths: Sequence[float] = STRENGTHS,
   bootstrap: int = 1000,
   seed: int = 0,
+  data: Any = None,
+  split: str = "test",
 ) -> Probe:
   """Trains the classifiers on `train` and scores them on `test`.
 
   Args:
-    train, val, test: exports of one model (folders or `Export`s); or (vectors
-      float [N,D], categories), or (vectors, categories, ids, products), as
-      `Rows`; "" where a row has no category, or is a product of its own.
-      Without `val` (None) a tenth of the training products is kept out to
-      choose by.
+    train, val, test: exports of one model (folders or `Export`s) or what else
+      `sources.open_source` takes; or (vectors float [N,D], categories), or
+      (vectors, categories, ids, products), as `Rows`; "" where a row has no
+      category, or is a product of its own. Without `val` (None) a tenth of the
+      training products is kept out to choose by.
     kinds: which classifiers, of `KINDS`.
     neighbours: values of k to choose from.
     strengths: values of C to choose from; tried in ascending order until the
       accuracy on validation falls.
     bootstrap: resamples for the intervals; 0: none.
     seed: of the resamples.
+    data: the prepared catalogue of "tfidf" and "thumbnail"; they are made of
+      its splits "train" and "val", and of `split`.
 
   Raises:
     labels.NothingToScore: fewer than two categories in training, no row to
@@ -143,15 +145,15 @@ def probe(
       listing in common.
     ValueError: parts of different lengths, no known kind.
   """
-  if isinstance(test, (str, os.PathLike, Export)):
-    train, val, test = _open(train, val, test)
+  if is_source(test):
+    train, val, test = _open(train, val, test, data=data, split=split)
   if not kinds or not set(kinds) <= set(KINDS):
     raise ValueError(f"kinds {list(kinds)}; expected some of {list(KINDS)}")
   train, test = make_rows(*train), make_rows(*test)
   train_categories = train.categories
   train = of_category(train)
   if val is None:
-    train, val = split(train)
+    train, val = split_rows(train)
   classes = sorted(set(train.categories))
   if len(classes) < 2:
     raise labels.NothingToScore(
@@ -214,24 +216,24 @@ def _share_counts(summary: dict[str, Any], kinds: Sequence[str]) -> None:
   )
 
 
-def _open(*exports: Any) -> list[Rows | None]:
-  """Opens exports of one model that have no listing in common."""
-  folders = [
-    one.path if isinstance(one, Export) else one and Path(one)
-    for one in exports
+def _open(*exports: Any, data: Any, split: str) -> list[Rows | None]:
+  """Opens vectors of one model that have no listing in common."""
+  opened = [
+    None if what is None else open_source(what, data=data, split=name)
+    for what, name in zip(exports, ("train", "val", split), strict=True)
   ]
-  given = [folder for folder in folders if folder]
-  check_one_system(given)
-  opened = {folder: open_export(folder) for folder in dict.fromkeys(given)}
-  check_apart([(folder, opened[folder].items) for folder in given])
-  return [folder and _rows(opened[folder]) for folder in folders]
-
-
-def _rows(export: Export) -> Rows:
-  items = export.items
-  return Rows(
-    export.vectors,
-    items.categories or [""] * len(items.ids),
-    items.ids,
-    items.products,
+  given = [source for source in opened if source is not None]
+  check_one_system([(source.name, source.system) for source in given])
+  check_apart([(source.name, source.items) for source in given])
+  rows = iter(
+    Rows(
+      vectors_ND,
+      source.items.categories or [""] * len(source.items.ids),
+      source.items.ids,
+      source.items.products,
+    )
+    for source, vectors_ND in zip(
+      given, reduce(*(source.vectors for source in given)), strict=True
+    )
   )
+  return [None if source is None else next(rows) for source in opened]

@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
   import pandas
 
+GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
 EMPTY = np.iinfo(np.int64).min  # a key below that of every score
 _LOW = np.int64(0xFFFFFFFF)
 
@@ -80,6 +81,16 @@ def rank(
     score_QI[inside, own_Q[inside] - first] = -np.inf
     best_QK = _merge(best_QK, score_QI, first)
   return unpack(np.sort(best_QK, axis=1)[:, ::-1])
+
+
+def rounded(
+  sums: np.ndarray, factor: np.ndarray, other_factor: np.ndarray
+) -> np.ndarray:
+  """Exact sums of products of grid values -> cosines in float32.
+
+  Adding zero turns -0.0 into 0.0, which must tie.
+  """
+  return (sums * (factor * other_factor)).astype(np.float32) + np.float32(0)
 
 
 def neighbours(

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
-from item_jax.evaluation.items import check_same_rows, open_export
+from item_jax.evaluation.items import check_same_rows
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
+from item_jax.evaluation.sources import open_source
 
 _SHOWN = ("recall", "map")
 
@@ -60,13 +60,16 @@ class Report(Result):
       lines.append(
         f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
       )
+    lines += [
+      f"{name}: {one.space}" for name, one in self.scores.items() if one.space
+    ]
     return "\n".join(lines)
 
 
 def report(
   data: str | os.PathLike,
   split: str,
-  exports: Mapping[str, Path],
+  exports: Mapping[str, Any],
   *,
   k: Sequence[int] = (10,),
   bootstrap: int = 1000,
@@ -77,7 +80,8 @@ def report(
   Args:
     data: a prepared catalogue.
     split: the split that was exported.
-    exports: name -> export folder; the names head the table's lines.
+    exports: name -> export, FILE.npy:ITEMS.csv or what else `open_source`
+      takes; the names head the table's lines.
     k: depths of the measures.
     bootstrap: resamples for the intervals.
     seed: of the resamples.
@@ -88,20 +92,25 @@ def report(
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
     raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")
-  opened = {name: open_export(folder) for name, folder in exports.items()}
+  dataset = open_dataset(data)
+  opened = {
+    name: open_source(what, data=dataset, split=split)
+    for name, what in exports.items()
+  }
   items, (titles, thumbnails) = baselines.read(
-    open_dataset(data), split, baselines.title, baselines.small_image
+    dataset, split, baselines.title, baselines.small_image
   )
-  for name, export in opened.items():
+  for name, source in opened.items():
     check_same_rows(
-      f"export {name} ({exports[name]})",
-      export.items,
+      f"export {name} ({source.name})",
+      source.items,
       f"split {split!r}",
       items,
     )
   how = {"k": k, "bootstrap": bootstrap, "seed": seed}
   scores = {
-    name: score(export.vectors, items, **how) for name, export in opened.items()
+    name: replace(score(source.vectors, items, **how), space=source.space)
+    for name, source in opened.items()
   }
   scores["tfidf"] = baselines.score_titles(titles, items, **how)
   scores["thumbnail"] = baselines.score_images(thumbnails, items, **how)

@@ -2,9 +2,8 @@
 
 import csv
 import logging
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,12 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
-from item_jax.evaluation.items import (
-  Export,
-  Items,
-  check_items,
-  is_export,
-  open_export,
-  open_items,
-)
+from item_jax.evaluation.items import Items, check_items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
-from item_jax.evaluation.vectors import as_vectors
+from item_jax.evaluation.sources import open_source
+from item_jax.evaluation.vectors import Mixed
 from item_jax.ingest.readers.cells import MISSING
 
 logger = logging.getLogger(__name__)
@@ -44,7 +37,7 @@ class Scores(Result):
   values: {measure: float64 [Q]}, of each query.
   rows_Q: row numbers of the queries. relevant_Q: relevant listings of each.
   nearest_QK: row numbers, best first, -1 where there are no more.
-  items: the rows that were scored.
+  items: the rows that were scored. space: as of `Export`.
   """
 
   summary: dict[str, Any]
@@ -53,6 +46,7 @@ class Scores(Result):
   relevant_Q: np.ndarray
   nearest_QK: np.ndarray
   items: Items | None = None
+  space: str = ""
 
   def to_dict(self) -> dict[str, Any]:
     """Returns `summary`."""
@@ -98,6 +92,8 @@ class Scores(Result):
         f"{name:16}{row['by_query']:9.4f}  {interval:15}"
         f"{category:>12}{row['by_product']:12.4f}"
       )
+    if self.space:
+      lines.append(self.space)
     return "\n".join(lines)
 
   def write_per_query(self, path: str | Path) -> None:
@@ -129,13 +125,16 @@ def score(
   bootstrap: int = 1000,
   seed: int = 0,
   missing: Sequence[str] = MISSING,
+  data: Any = None,
+  split: str = "test",
   search: Callable[..., Neighbours] = search,
 ) -> Scores:
   """Searches every query by cosine and scores what was found.
 
   Args:
     vectors: float [N, D], one row an item; or an .npy's path; or an export
-      (its folder or an `Export`).
+      (its folder or an `Export`), a `Fusion`, "FILE.npy:ITEMS.csv", "tfidf" or
+      "thumbnail", as `sources.open_source` takes them.
     items: what the rows are: an export (its folder or an `Export`), or a table
       (its file, a data frame, {column: values} or rows) with the columns id,
       product and optionally category and role; None: the export's own.
@@ -143,34 +142,29 @@ def score(
     bootstrap: resamples for the intervals; 0: none.
     seed: of the resamples.
     missing: words of the table that stand for a missing value.
+    data: the prepared catalogue of "tfidf" and "thumbnail". split: of it.
     search: finds the nearest rows, as `search.search` does.
 
   Raises:
     UserError: no query has a relevant item, a row has no direction, or the
       items or a depth are not what is expected.
   """
-  if isinstance(vectors, str | os.PathLike) and is_export(vectors):
-    vectors = open_export(vectors)
-  if isinstance(vectors, Export):
-    items = vectors if items is None else items
-    vectors = vectors.vectors
-  if items is None:
-    raise UserError("vectors without items: only an export brings its own")
   depths = _depths(k)
-  items = open_items(items, missing)
+  source = open_source(vectors, items, data=data, split=split, missing=missing)
+  vectors, items = source.vectors, source.items
   check_items(items)
-  vectors_ND = as_vectors(vectors, items.ids)
-  if vectors_ND.dtype != np.float32:
-    logger.info(f"embeddings are {vectors_ND.dtype}; computed in float32")
+  if not isinstance(vectors, Mixed) and vectors.dtype != np.float32:
+    logger.info(f"embeddings are {vectors.dtype}; computed in float32")
   index = items.rows("index")
   found = search(
-    vectors_ND,
+    vectors,
     items.ids,
     k=results_needed(depths, index),
     queries=items.rows("query"),
     index=index,
   )
-  return score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
+  scores = score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
+  return replace(scores, space=source.space)
 
 
 def score_found(

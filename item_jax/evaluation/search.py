@@ -6,7 +6,8 @@ rounded to multiples of 2^-26, whose products and sums are exact in float64 in
 any order; their cosine follows from these sums, rounded to float32. Most of
 that is never computed: a float32 product, whose error has a known bound,
 chooses the few candidates that need it, and where the bound cannot settle a
-query, that query is scored exactly against the whole index.
+query, that query is scored exactly against the whole index. Rows that are
+partly sparse are all scored exactly.
 """
 
 import os
@@ -19,19 +20,21 @@ import numpy as np
 import threadpoolctl
 
 from item_jax.errors import UserError
+from item_jax.evaluation.mixed import rank_mixed
 from item_jax.evaluation.ranking import (
   EMPTY,
+  GRID,
   Neighbours,
   in_id_order,
   neighbours,
   pack,
   progress_bar,
   rank,
+  rounded,
   unpack,
 )
-from item_jax.evaluation.vectors import lengths
+from item_jax.evaluation.vectors import Mixed, lengths
 
-GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
 _CACHED_VALUES = 2**26  # of an index whose unit rows are kept: 0.25 GB
 _SCORES = 2**23  # that all threads hold: 32 MB
@@ -57,7 +60,7 @@ Candidates = Callable[..., Callable[[slice], tuple[np.ndarray, np.ndarray]]]
 
 
 def search(
-  vectors_ND: np.ndarray,
+  vectors_ND: np.ndarray | Mixed,
   ids: Sequence[str],
   *,
   k: int = 10,
@@ -71,7 +74,7 @@ def search(
 
   Args:
     vectors_ND: any float array, a memory map for instance; of any length but
-      zero. Read in tiles, computed in float32.
+      zero. Read in tiles, computed in float32. Or `Mixed`, partly sparse.
     ids: N distinct ids of the rows; of equal scores the smaller id comes first.
     k: how many to find.
     queries: row numbers of the queries; None takes every row.
@@ -88,19 +91,47 @@ def search(
     UserError: a row is not finite or has no direction; the message names it;
       or there are not as many ids as rows.
   """
-  if np.ndim(vectors_ND) != 2 or len(vectors_ND) != len(ids):
+  mixed = isinstance(vectors_ND, Mixed)
+  if len(np.shape(vectors_ND)) != 2 or len(vectors_ND) != len(ids):
     raise UserError(
       f"vectors of the shape {np.shape(vectors_ND)} and {len(ids)} ids:"
       " expected [N, D] and N ids"
     )
   if k < 1:
     raise UserError(f"k={k}: expected 1 or more")
-  scale_N = 1 / lengths(vectors_ND, ids)
   queries = np.arange(len(ids)) if queries is None else queries
   index, position_N = in_id_order(ids, index)
-  problem = Problem(vectors_ND, scale_N, queries, index, position_N[queries])
+  if mixed:
+    if candidates is not None:
+      raise UserError(
+        "vectors with a sparse part are searched without devices: leave"
+        " --devices away"
+      )
+    search_part = rank_mixed(
+      vectors_ND, queries, index, position_N[queries], k=k, tile=tile
+    )
+  else:
+    scale_N = 1 / lengths(vectors_ND, ids)
+    problem = Problem(vectors_ND, scale_N, queries, index, position_N[queries])
+    search_part = _rank_dense(
+      problem, candidates or _candidates, k=k, tile=tile, steps=steps
+    )
+  threads = _threads()
+  size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))
+  parts = [slice(i, i + size) for i in range(0, len(queries), size)]
+  # A thread for each part: threads that share a product wait for each other.
+  with (
+    threadpoolctl.threadpool_limits(1, "blas"),
+    ThreadPoolExecutor(threads) as pool,
+  ):
+    found = list(progress_bar(pool.map(search_part, parts), len(parts)))
+  return neighbours(found, index, k)
+
+
+def _rank_dense(problem: Problem, candidates: Candidates, *, k, tile, steps):
+  """Ranks by candidates, and exactly where these are no proof."""
   # The spare candidates make it likely that the bound below settles a query.
-  find = (candidates or _candidates)(problem, kept=2 * k + 16, tile=tile)
+  find = candidates(problem, kept=2 * k + 16, tile=tile)
 
   def search_part(rows: slice):
     part = part_of(problem, rows)
@@ -114,16 +145,7 @@ def search(
       )
     return positions_QK, scores_QK
 
-  threads = _threads()
-  size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))
-  parts = [slice(i, i + size) for i in range(0, len(queries), size)]
-  # A thread for each part: threads that share a product wait for each other.
-  with (
-    threadpoolctl.threadpool_limits(1, "blas"),
-    ThreadPoolExecutor(threads) as pool,
-  ):
-    found = list(progress_bar(pool.map(search_part, parts), len(parts)))
-  return neighbours(found, index, k)
+  return search_part
 
 
 def _threads() -> int:
@@ -222,16 +244,6 @@ def _settle(
   dropped_Q = rough_QC[:, -1] + error
   settled_Q = (dropped_Q < scores_QK[:, -1]) | (position_QC[:, -1] < 0)
   return positions_QK, scores_QK, settled_Q
-
-
-def rounded(
-  sums: np.ndarray, factor: np.ndarray, other_factor: np.ndarray
-) -> np.ndarray:
-  """Exact sums of products of grid values -> cosines in float32.
-
-  Adding zero turns -0.0 into 0.0, which must tie.
-  """
-  return (sums * (factor * other_factor)).astype(np.float32) + np.float32(0)
 
 
 def unit(problem: Problem, rows: np.ndarray) -> np.ndarray:

@@ -14,9 +14,10 @@ import numpy as np
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 from item_jax.evaluation.columns import read_columns
-from item_jax.evaluation.items import Items, check_same_rows, open_export
+from item_jax.evaluation.items import Items, check_same_rows
 from item_jax.evaluation.results import Result, with_interval
-from item_jax.evaluation.vectors import lengths
+from item_jax.evaluation.sources import open_source
+from item_jax.evaluation.vectors import Mixed, lengths, to_dense
 from item_jax.ingest.readers.cells import to_path, to_text
 
 ALL = "all"
@@ -102,18 +103,22 @@ class Variants(Result):
 
 
 def compare_variants(
-  exports: Mapping[str, Path],
+  exports: Mapping[str, Any],
   variants: Path,
   *,
+  data: Any = None,
+  split: str = "test",
   bootstrap: int = 1000,
   seed: int = 0,
 ) -> Variants:
   """Scores exports of the same rows on pairs of products.
 
   Args:
-    exports: name -> export folder; the names head the table's columns.
+    exports: name -> export, FILE.npy:ITEMS.csv or what else `open_source`
+      takes; the names head the table's columns.
     variants: a table's file with the columns product, variant and optionally
       differs.
+    data: the prepared catalogue of "tfidf" and "thumbnail". split: of it.
     bootstrap: resamples (of families of products) for the intervals.
     seed: of the resamples.
 
@@ -121,7 +126,10 @@ def compare_variants(
     UserError: exports of different rows, or no pair that can be compared.
   """
   pairs = read_pairs(variants)
-  opened = {name: open_export(folder) for name, folder in exports.items()}
+  opened = {
+    name: open_source(what, data=data, split=split)
+    for name, what in exports.items()
+  }
   (first, export), *others = opened.items()
   items = export.items
   for name, other in others:
@@ -199,7 +207,7 @@ def make_questions(items: Items, pairs: Sequence[Pair]) -> list[Question]:
 
 
 def measure(
-  vectors_ND: np.ndarray, items: Items, questions: Sequence[Question]
+  vectors: np.ndarray | Mixed, items: Items, questions: Sequence[Question]
 ) -> np.ndarray:
   """Measures how often the own product is nearer, over all pairs of listings.
 
@@ -208,17 +216,17 @@ def measure(
   Returns:
     float64 [Q], .5 for vectors that don't tell them apart.
   """
-  length_N = lengths(vectors_ND, items.ids)
-
-  def unit(rows):
-    return np.asarray(vectors_ND[rows], float) / length_N[rows, None]
-
+  if isinstance(vectors, Mixed):
+    length_N = np.ones(len(vectors))  # they are, or zero
+  else:
+    length_N = lengths(vectors, items.ids)
   nearer_Q = np.empty(len(questions))
   for q, (row, own, other, _) in enumerate(questions):
-    (query_D,) = unit([row])
+    rows = np.concatenate([[row], own, other])
+    unit_RD = np.asarray(to_dense(vectors, rows), float) / length_N[rows, None]
     # Row by row, so that equal vectors are equally near to the last bit.
-    near = np.vecdot(unit(own), query_D).astype(np.float32)
-    far = np.sort(np.vecdot(unit(other), query_D).astype(np.float32))
+    cosine_R = np.vecdot(unit_RD, unit_RD[0]).astype(np.float32)
+    near, far = cosine_R[1 : len(own) + 1], np.sort(cosine_R[len(own) + 1 :])
     beaten = np.searchsorted(far, near, "left")
     not_above = np.searchsorted(far, near, "right")
     nearer_Q[q] = (beaten + not_above).mean() / (2 * len(far))

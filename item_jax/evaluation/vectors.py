@@ -1,8 +1,9 @@
-"""Opens and checks embeddings: an array or an .npy file of them."""
+"""Opens and checks embeddings: an array or an .npy file of them, or Mixed."""
 
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,83 @@ _HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
 _BFLOAT16 = re.compile(rb"'descr': *'<V2'")  # what an .npy calls it
 
 
-def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray:
-  """Returns checked embeddings, float [N, D], of an array or an .npy's path.
+@dataclass(frozen=True, eq=False)
+class Mixed:
+  """N rows, each of some dense values and of many that are mostly zero.
+
+  dense_ND: float32; D may be 0. sparse_NV: float, in rows. Both together are of
+  unit length, or zero: such a row has a cosine of zero with all others.
+  words: what the V columns count, where it is known.
+  """
+
+  dense_ND: np.ndarray
+  sparse_NV: Any  # scipy.sparse.csr_array
+  words: Sequence[str] | None = None
+
+  def __len__(self) -> int:
+    return len(self.dense_ND)
+
+  def __getitem__(self, rows: Any) -> "Mixed":
+    """Takes some rows: a slice or row numbers."""
+    return Mixed(self.dense_ND[rows], self.sparse_NV[rows], self.words)
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """N and D + V."""
+    return len(self), self.dense_ND.shape[1] + self.sparse_NV.shape[1]
+
+
+def make_sparse(sparse_NV: Any, words: Sequence[str] | None = None) -> Mixed:
+  """Makes `Mixed` of sparse rows alone, of unit length or zero."""
+  dense_N0 = np.zeros((sparse_NV.shape[0], 0), np.float32)
+  return Mixed(dense_N0, sparse_NV, words)
+
+
+def to_dense(vectors: np.ndarray | Mixed, rows: np.ndarray) -> np.ndarray:
+  """Takes a few rows, float [R, D]; of sparse columns those that they use."""
+  if not isinstance(vectors, Mixed):
+    return vectors[rows]
+  part = vectors[rows]
+  used = np.unique(part.sparse_NV.indices)
+  return np.hstack([part.dense_ND, part.sparse_NV[:, used].toarray()])
+
+
+def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray | Mixed:
+  """Returns checked embeddings of an array, a sparse one or an .npy's path.
+
+  Returns:
+    float [N, D], or `Mixed`.
 
   Raises:
     UserError: as `open_embeddings` and `check_embeddings`.
   """
   if isinstance(vectors, (str, os.PathLike)):
     return open_embeddings(Path(vectors), ids)
+  if hasattr(vectors, "tocsr"):  # of scipy
+    vectors = make_sparse(_unit_rows(vectors.tocsr()))
+  if isinstance(vectors, Mixed):
+    if len(vectors) != len(ids):
+      raise UserError(
+        f"embeddings have {len(vectors)} rows, but there are {len(ids)} items"
+      )
+    return vectors
   vectors_ND = np.asarray(vectors)
   check_embeddings(vectors_ND, ids)
   return vectors_ND
+
+
+def _unit_rows(sparse_NV: Any) -> Any:
+  """Sparse rows at unit length, float64 [N, V]; a row of zeros stays one."""
+  import scipy.sparse
+
+  sparse_NV = scipy.sparse.csr_array(sparse_NV).astype(np.float64)  # a copy
+  row_P = np.repeat(np.arange(sparse_NV.shape[0]), np.diff(sparse_NV.indptr))
+  if not np.isfinite(sparse_NV.data).all():
+    row = row_P[~np.isfinite(sparse_NV.data)][0]
+    raise UserError(f"embeddings: row {row} is not finite")
+  square_N = sparse_NV.power(2).sum(axis=1)
+  sparse_NV.data /= np.sqrt(np.where(square_N > 0, square_N, 1))[row_P]
+  return sparse_NV
 
 
 def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:

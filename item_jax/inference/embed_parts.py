@@ -16,12 +16,13 @@ def embed_parts(
   embedder: Embedder,
   dataset: Dataset,
   split: str,
-  parts: Sequence[range],
+  parts: Sequence[Sequence[int]],
   *,
   modality: str,
   device_rows: int,
   workers: int = 0,
   notify: Callable[[int], None] = lambda row: None,
+  embed: Callable[..., np.ndarray] | None = None,
 ) -> Iterator[tuple[np.ndarray, list[export_shards.Item]]]:
   """Yields float32 [N, D], unit rows, and what is known of them, of each part.
 
@@ -33,6 +34,7 @@ def embed_parts(
   Args:
     workers: processes that decode.
     notify: is called with the row that is to be embedded next.
+    embed: of a batch and modality; the embedder's `embed_batch` by default.
   """
   size = device_rows * jax.local_device_count()
   rows = []
@@ -50,14 +52,14 @@ def embed_parts(
     chosen=rows,
     workers=workers,
   )
-  source = dataset.source(split)
+  source, embed = dataset.source(split), embed or embedder.embed_batch
   with tqdm(total=sum(map(len, parts)), unit="row", desc=modality) as bar:
     for part in parts:
       held, bad = [], []
       for first in range(0, len(part), size):
         notify(part[first])
         batch = next(batches)
-        held.append(embedder.embed_batch(batch, modality=modality))
+        held.append(embed(batch, modality=modality))
         bad.extend(np.asarray(batch.bad_B).tolist())
         bar.update(min(size, len(part) - first))
       items = [

@@ -19,6 +19,9 @@ from item_jax.data.records import Dataset, Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
 from item_jax.inference import inputs
+from item_jax.inference import space as space_lib
+from item_jax.inference.space import Space
+from item_jax.inference.unit import embed_unit, keep_modality
 from item_jax.ingest.readers.cells import spaced
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import sharding
@@ -28,27 +31,6 @@ from item_jax.training.run import RunRecord
 logger = logging.getLogger(__name__)
 
 MODALITIES = ("both", "image", "title")
-
-
-def keep_modality(batch: Batch, modality: str) -> Batch:
-  """Removes the titles ("image"), the images ("title") or nothing ("both")."""
-  if modality == "image":
-    return batch._replace(has_title_B=batch.has_title_B & False)
-  if modality == "title":
-    return batch._replace(has_image_B=batch.has_image_B & False)
-  return batch
-
-
-def embed_unit(
-  task: tasks.Task, params: Any, batch: Batch, *, modality: str
-) -> jax.Array:
-  """Embeds a batch, float32 [B,D], rows of unit length; to be jitted."""
-  g_BD = task.embed(params, keep_modality(batch, modality))
-  norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
-  # The null embedding, of a row without what the model looks at. It is to be
-  # far from all images, and those of a ReLU are never negative.
-  null = -(g_BD.shape[-1] ** -0.5)
-  return jnp.where(norm_B1 == 0, null, g_BD / norm_B1)
 
 
 def check_batch_size(size: int) -> None:
@@ -61,9 +43,18 @@ class Embedder:
 
   run: what its workdir says of it. step: of the checkpoint. config: the run's.
   categories: what `predict` tells apart, in its order; () without categories.
+  space: how vectors are pooled and transformed; None: as they were trained.
   """
 
-  def __init__(self, run: RunRecord, params: Any, *, step: int, dtype: str):
+  def __init__(
+    self,
+    run: RunRecord,
+    params: Any,
+    *,
+    step: int,
+    dtype: str,
+    space: Space | None = None,
+  ):
     self.run = run
     self.step = step
     self.dtype = dtype
@@ -88,11 +79,19 @@ class Embedder:
     self._params = jax.device_put(params, sharding.replicated(self.mesh))
     precision = "highest" if dtype == "float32" else None
 
-    @functools.partial(jax.jit, static_argnames="modality")
-    def run_batch(params, batch, modality):
+    @functools.partial(jax.jit, static_argnames=("modality", "pool"))
+    def run_batch(params, batch, modality, pool, change):
       # A GPU's float32 product is TF32 unless this is set.
       with jax.default_matmul_precision(precision):
-        return embed_unit(task, params, batch, modality=modality)
+        return embed_unit(
+          task, params, batch, modality=modality, pool=pool, change=change
+        )
+
+    @functools.partial(jax.jit, static_argnames="modality")
+    def pool_batch(params, batch, modality):
+      with jax.default_matmul_precision(precision):
+        pooled = task.pool(params, keep_modality(batch, modality))
+        return jnp.concatenate([pooled[name] for name in task.pools], axis=-1)
 
     @jax.jit
     def predict_batch(params, batch):
@@ -101,12 +100,46 @@ class Embedder:
         return task.predict(params, batch)
 
     self._run_batch = run_batch
+    self._pool_batch = pool_batch
     self._predict_batch = predict_batch
+    self.enter(space)
+
+  def enter(self, space: Space | None) -> None:
+    """Embeds from here on in this space.
+
+    Raises:
+      UserError: the model has no such vectors.
+    """
+    self.space, self.dims = space, self.task.dims
+    self._pool, self._change = None, None
+    if space is None:
+      return
+    self._pool, transform = space.made["pool"], space.transform
+    self.dims = transform.dims(self.pool_dims[self._pool])
+    found = {"mean_D": transform.mean_D, "matrix_DE": transform.matrix_DE}
+    found |= transform.sides
+    found = {name: array for name, array in found.items() if array is not None}
+    self._change = jax.device_put(found, sharding.replicated(self.mesh))
+
+  @functools.cached_property
+  def pool_dims(self) -> dict[str, int]:
+    """How many values each of `task.pools` gives."""
+    shapes = jax.eval_shape(
+      self.task.pool, self._params, tasks.example_batch(self.config)
+    )
+    return {name: shapes[name].shape[1] for name in self.task.pools}
 
   def embed_batch(self, batch: Batch, *, modality: str = "both") -> np.ndarray:
     """Embeds a Batch of numpy, float32 [B,D]; B divisible by the devices."""
     placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
-    return np.asarray(self._run_batch(self._params, placed, modality))
+    return np.asarray(
+      self._run_batch(self._params, placed, modality, self._pool, self._change)
+    )
+
+  def pool_batch(self, batch: Batch, *, modality: str = "both") -> np.ndarray:
+    """Embeds a Batch in all of `task.pools`, side by side, of any length."""
+    placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
+    return np.asarray(self._pool_batch(self._params, placed, modality))
 
   def predict_batch(self, batch: Batch) -> np.ndarray:
     """Predicts log-probabilities of `categories`, float32 [B,C]."""
@@ -141,7 +174,7 @@ class Embedder:
         row, counted from 0, holds what is no image or no title.
     """
     parts = self._in_batches(self.embed_batch, images, titles, batch_size)
-    return np.concatenate([np.zeros((0, self.task.dims), np.float32), *parts])
+    return np.concatenate([np.zeros((0, self.dims), np.float32), *parts])
 
   def embed_split(
     self,
@@ -248,6 +281,7 @@ def load(
   *,
   step: int | None = None,
   dtype: str = "float32",
+  like: str | os.PathLike | None = None,
 ) -> Embedder:
   """Opens a trained model.
 
@@ -258,9 +292,17 @@ def load(
       network as a rule.
     dtype: of the computation; "bfloat16" is quicker on accelerators and
       gives embeddings good to about two digits.
+    like: the folder of an export of this run: vectors are pooled and
+      transformed as its are, and the checkpoint is its by default.
 
   Raises:
-    UserError: no run, no such checkpoint, or a corrupt one.
+    UserError: no run, no such checkpoint, or a corrupt one; an export of
+      another run.
   """
+  space = None
+  if like is not None:
+    step, space = space_lib.open_like(like, workdir, step)
   found = restore(workdir, step=step)
-  return Embedder(found.run, found.params, step=found.step, dtype=dtype)
+  return Embedder(
+    found.run, found.params, step=found.step, dtype=dtype, space=space
+  )

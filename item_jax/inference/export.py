@@ -1,6 +1,7 @@
 """Writes the embeddings of a split, in shards that survive a kill."""
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation.items import EXPORTED, Export
 from item_jax.files import sha256, write_checksummed
 from item_jax.inference import export_shards
+from item_jax.inference import space as space_lib
 from item_jax.inference.embed_parts import embed_parts
 from item_jax.inference.embedder import (
   MODALITIES,
@@ -23,6 +25,8 @@ from item_jax.inference.embedder import (
   check_batch_size,
   load,
 )
+from item_jax.inference.fit_space import Asked, settle
+from item_jax.inference.space import checkpoint_id, describe
 from item_jax.training.run import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -43,6 +47,9 @@ def export(
   dtype: str = "float32",
   workers: int = 0,
   overwrite: bool = False,
+  pool: str | None = None,
+  whiten: str = "none",
+  like: str | os.PathLike | None = None,
   progress: ProgressListener | None = None,
 ) -> Export:
   """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
@@ -54,8 +61,7 @@ def export(
   on its own devices. What is written is the same, to the bit, for any number
   of processes and of devices of one kind, also where others began it.
 
-  A row that cannot be read stays, with the null embedding; it is named, in
-  meta.json ("unreadable") too.
+  A row that cannot be read stays, with the null embedding; meta.json names it.
 
   Args:
     workdir, step, dtype: of the model; as of `embedder.load`.
@@ -66,6 +72,9 @@ def export(
     batch_size: rows that a device embeds at a time.
     workers: processes that decode.
     overwrite: whether another export in `out` is replaced.
+    pool: of the network's states; None as trained; `fit_space.Asked` says more.
+    whiten: "none", "centre", "whiten" or "auto"; likewise.
+    like: another export of the run, whose pool and transform are taken.
     progress: is informed of what is next; a step is a row.
 
   Raises:
@@ -75,47 +84,45 @@ def export(
     OSError: it could not be written; the same call goes on later.
     item_jax.distributed.barrier.OtherProcessError: another process failed.
   """
-  out = Path(out)
+  out, asked = Path(out), Asked(pool, whiten, like)
   notify = (progress or NullListener()).update
   first = jax.process_index() == 0
   with Barrier() as barrier, contextlib.ExitStack() as stack:
     embedder, dataset, plan = _open(
-      workdir, data, split, modality, step, dtype, batch_size
+      workdir, data, split, modality, step, dtype, batch_size, asked
     )
     barrier.wait()
-    missing = None
+    missing = made = None
     if first:
       stack.enter_context(export_shards.exclusive_folder(out))
-      missing = export_shards.acquire(
-        out, plan, overwrite=overwrite, notify=lambda n: notify("set up", n)
-      )
-    missing = barrier.broadcast(missing)
+      how = {"overwrite": overwrite, "notify": lambda n: notify("set up", n)}
+      sizes = batch_size, workers
+      made = settle(out, plan, asked, embedder, dataset, *sizes, **how)
+      missing = _acquire(out, _in_space(plan, made), **how)
+    missing, made = barrier.broadcast([missing, made])
     if missing is None:
-      if first:
-        logger.info(
-          f"{out} is finished already: {plan.rows} rows, nothing to do"
-        )
       return Export(out)
-    export_shards.check_seen(out, plan)
+    plan = _enter(out, plan, embedder, made)
     barrier.wait()
     _write_shards(
       out, plan, missing, embedder, dataset, batch_size, workers, notify
     )
     notify("join", plan.rows)
     barrier.wait()
-    if first:  # all shards count as so many steps after the last row
-      _finish(out, plan, workdir, lambda n: notify("join", plan.rows + n))
+    if first:
+      _finish(out, plan, workdir, embedder, notify)
     barrier.wait()
   return Export(out)
 
 
 def _open(
-  workdir, data, split, modality, step, dtype, batch_size
+  workdir, data, split, modality, step, dtype, batch_size, asked: Asked
 ) -> tuple[Embedder, Dataset, export_shards.Plan]:
   check_batch_size(batch_size)
   if modality not in MODALITIES:
     raise UserError(f"modality={modality!r}: known are {', '.join(MODALITIES)}")
-  embedder = load(workdir, step=step, dtype=dtype)
+  embedder = load(workdir, step=step, dtype=dtype, like=asked.like)
+  asked.check(embedder)
   dataset = data if isinstance(data, Dataset) else open_dataset(data)
   rows = len(dataset.source(split))
   run = embedder.run
@@ -124,7 +131,7 @@ def _open(
   plan = export_shards.Plan(
     format=EXPORT_FORMAT,
     step=embedder.step,
-    checkpoint=_checkpoint_id(Path(workdir), embedder.step),
+    checkpoint=checkpoint_id(Path(workdir), embedder.step),
     tokenizer=run.tokenizer.fingerprint,
     preprocessing=run.preprocessing,
     data=dataset.fingerprints[split],
@@ -136,6 +143,38 @@ def _open(
     shard_rows=SHARD_ROWS,
   )
   return embedder, dataset, plan
+
+
+def _acquire(out: Path, plan: export_shards.Plan, **how) -> list[int] | None:
+  """Takes the folder, as `export_shards.acquire`; logs where all is done."""
+  missing = export_shards.acquire(out, plan, **how)
+  if missing is None:
+    logger.info(f"{out} is finished already: {plan.rows} rows, nothing to do")
+  return missing
+
+
+def _in_space(plan: export_shards.Plan, made) -> export_shards.Plan:
+  """The plan of an export whose vectors are in a space of their own.
+
+  Its checkpoint is a name of the weights and the space: vectors of another one
+  are those of another system.
+  """
+  if made is None:
+    return plan
+  system = " ".join((plan.checkpoint, made["pool"], made["sha256"]))
+  return plan._replace(
+    checkpoint=hashlib.sha256(system.encode()).hexdigest(),
+    dims=made["dims"],
+    space=describe(made),
+  )
+
+
+def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
+  """Takes the space that process 0 has found; returns the plan in it."""
+  plan = _in_space(plan, made)
+  export_shards.check_seen(out, plan)
+  embedder.enter(made and space_lib.read(out, made))
+  return plan
 
 
 def _write_shards(
@@ -167,15 +206,20 @@ def _write_shards(
 def check_data(
   run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
 ) -> None:
-  """Raises UserError where data were not prepared as the run's were."""
-  for name, ours, theirs in (
-    ("tokenizer", run.tokenizer.fingerprint, dataset.catalogue["tokenizer"]),
+  """Raises UserError where data were not prepared as the run's were.
+
+  A run with a tokenizer of its own has cut the titles of its data by that.
+  """
+  theirs = dataset.catalogue["tokenizer"]
+  ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
+  for name, trained, prepared in (
+    ("tokenizer", ours, theirs),
     ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
   ):
-    if ours != theirs:
+    if trained != prepared:
       raise UserError(
-        f"{dataset.path} was prepared with {name} {theirs!r}, {workdir} was"
-        f" trained with {ours!r}: prepare the catalogue with --tokenizer"
+        f"{dataset.path} was prepared with {name} {prepared!r}, {workdir} was"
+        f" trained with {trained!r}: prepare the catalogue with --tokenizer"
         f" {Path(workdir) / 'tokenizer.json'}"
       )
 
@@ -184,27 +228,30 @@ def _finish(
   out: Path,
   plan: export_shards.Plan,
   workdir,
-  notify: Callable[[int], None],
+  embedder: Embedder,
+  notify: Callable[[str, int], None],
 ) -> None:
   """Joins the shards, and writes, last, the meta data."""
+
+  def joins(shard: int) -> None:  # it counts as a step after the last row
+    notify("join", plan.rows + shard)
+
   lacking, unreadable = 0, []
-  for row, item in enumerate(export_shards.join(out, plan, notify)):
+  for row, item in enumerate(export_shards.join(out, plan, joins)):
     if item.unreadable:
       unreadable.append({"row": row, "id": item.id})
       continue
-    lacking += {
-      "both": not (item.has_image or item.has_title),
-      "image": not item.has_image,
-      "title": not item.has_title,
-    }[plan.modality]
+    lacking += export_shards.sees_nothing(item, plan.modality)
+  names = (*EXPORTED, *space_lib.finish(out, embedder.space))
   write_checksummed(
     out / "meta.json",
     {
-      **plan._asdict(),
-      "files": {name: sha256(out / name) for name in EXPORTED},
+      **plan.to_dict(),
+      "files": {name: sha256(out / name) for name in names},
       "rows_without_this_side": lacking,
       "unreadable": unreadable,
       "workdir": Path(workdir).name,
+      **({"made": embedder.space.made} if embedder.space else {}),
     },
   )
   export_shards.tidy(out)
@@ -221,11 +268,5 @@ def _finish(
     )
   logger.info(
     f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"
+    + (f", {plan.space}" if plan.space else "")
   )
-
-
-def _checkpoint_id(workdir: Path, step: int) -> str:
-  """A fingerprint of the weights: of the manifest, of run.json for step 0."""
-  manifest = workdir / "checkpoints" / str(step) / "manifest.json"
-  path = manifest if manifest.is_file() else workdir / "run.json"
-  return sha256(path)

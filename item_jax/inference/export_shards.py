@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from item_jax.files import (
 )
 
 _LOCK = "lock"  # of files.exclusive_lock
+_SPACE = ("space.json", "space.npz")  # of inference.space
 
 
 class Plan(NamedTuple):
@@ -46,6 +47,14 @@ class Plan(NamedTuple):
   rows: int
   dims: int
   shard_rows: int  # all shards but the last have as many
+  space: str | None = None  # how vectors were pooled and transformed, if so
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the fields; `space` only where there is one."""
+    fields = self._asdict()
+    if self.space is None:
+      del fields["space"]
+    return fields
 
 
 class Item(NamedTuple):
@@ -61,6 +70,15 @@ class Item(NamedTuple):
 
 
 COLUMNS = Item._fields[:-1]
+
+
+def sees_nothing(item: Item, modality: str) -> bool:
+  """Whether a row has nothing of what a model is shown."""
+  return not {
+    "both": item.has_image or item.has_title,
+    "image": item.has_image,
+    "title": item.has_title,
+  }[modality]
 
 
 def read_item(source: Source, split: str, row: int) -> Item:
@@ -89,6 +107,7 @@ def exclusive_folder(out: Path) -> Iterator[None]:
   """
   # What a call that was killed at its start may leave, and nothing else.
   early = {_LOCK, "plan.json", "plan.json.part", "meta.json"}
+  early |= {name + end for name in _SPACE for end in ("", ".part")}
   found = {path.name for path in out.iterdir()} if out.exists() else set()
   if found - early and not found & {"plan.json", "meta.json"}:
     raise UserError(f"{out} is not empty and holds no export")
@@ -136,9 +155,16 @@ def acquire(
   # In this order, wherever it is cut off: the folder names its export, no
   # shard is of another plan, and nothing half replaced looks finished.
   _remove_parts(out)
-  write_checksummed(out / "plan.json", plan._asdict())
+  write_checksummed(out / "plan.json", plan.to_dict())
   (out / "meta.json").unlink(missing_ok=True)
   return list(range(count(plan)))
+
+
+def check_free(out: Path, plan: Plan) -> None:
+  """Raises UserError where another export is in the folder."""
+  for name in ("meta.json", "plan.json"):
+    if (out / name).exists() and (odd := _differences(out / name, plan)):
+      raise UserError(f"{odd}; give --overwrite or another --out")
 
 
 def check_seen(out: Path, plan: Plan) -> None:
@@ -172,7 +198,8 @@ def _differences(path: Path, plan: Plan) -> str:
 
 def tidy(out: Path) -> None:
   """Removes what a finished export has no more use for."""
-  (out / "plan.json").unlink(missing_ok=True)
+  for name in ("plan.json", *_SPACE):
+    (out / name).unlink(missing_ok=True)
   _remove_parts(out)
 
 
@@ -208,7 +235,7 @@ def save(
   write_bytes(vectors, content)
   hashed = hashlib.sha256(content).hexdigest()
   # With the plan: a process that outlived its call may write into another's.
-  shard = {"plan": plan._asdict(), "sha256": hashed, "items": items}
+  shard = {"plan": plan.to_dict(), "sha256": hashed, "items": items}
   write_checksummed(known, shard)
 
 
@@ -221,7 +248,7 @@ def _load(out: Path, plan: Plan, number: int) -> tuple[np.ndarray, list[Item]]:
   """A shard as it was saved; FileNotFoundError or CorruptError otherwise."""
   vectors, known = _paths(out, number)
   shard = read_checksummed(known)
-  if shard.get("plan") != plan._asdict():
+  if shard.get("plan") != plan.to_dict():
     raise CorruptError(f"{known} is of another export")
   content = vectors.read_bytes()
   if hashlib.sha256(content).hexdigest() != shard["sha256"]:

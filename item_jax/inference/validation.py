@@ -25,7 +25,7 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.search import search
 from item_jax.inference import export_shards
 from item_jax.inference.divided import divided
-from item_jax.inference.embedder import embed_unit
+from item_jax.inference.unit import embed_unit
 from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training.setup import Setup
@@ -150,22 +150,29 @@ class RetrievalEvaluator:
 
 
 def scored_rows(
-  source: Source, split: str
+  source: Source, split: str, *, most: int | None = None, alone: bool = False
 ) -> tuple[list[int], list[str], list[str], list[str]]:
   """Returns the rows to score, ascending, and their ids, products, categories.
 
   All rows of a split of up to `MOST_ROWS`. Of a larger one all rows of the
   first products in the order of their ids' hashes: of the split's first rows
-  few would have another listing of their product among them. Every process
-  reads a part.
+  few would have another listing of their product among them.
+
+  Args:
+    most: instead of `MOST_ROWS`.
+    alone: reads all of them; otherwise every process reads a part, and all of
+      them have to call this.
   """
-  mine = range(len(source))[own_part(len(source))]
+  most = MOST_ROWS if most is None else most
+  mine = range(len(source))
+  mine = mine if alone else mine[own_part(len(source))]
   known = ((row, export_shards.read_item(source, split, row)) for row in mine)
   found = ([row, x.id, x.product, x.category] for row, x in known)
   # One more, to see whether the last product is complete.
-  found = gather(heapq.nsmallest(MOST_ROWS + 1, found, _by_product))
-  found = heapq.nsmallest(MOST_ROWS + 1, found, _by_product)
-  if len(found) > MOST_ROWS:
+  found = heapq.nsmallest(most + 1, found, _by_product)
+  if not alone:
+    found = heapq.nsmallest(most + 1, gather(found), _by_product)
+  if len(found) > most:
     beyond = _by_product(found.pop())[0]
     whole = [row for row in found if _by_product(row)[0] != beyond]
     found = whole or found

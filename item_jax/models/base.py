@@ -13,6 +13,7 @@ from item_jax.models.passes import Pass
 
 # The entry of params that holds the stem's.
 STEM = "image_stem"
+SIDES = "sides"  # and that of `models.sides`
 # Batch norm's running statistics: an entry of params that no gradient moves.
 BATCH_STATS = "statistics"
 
@@ -45,6 +46,8 @@ class Network(NamedTuple):
   init(key) -> params, of all that an embedding needs and nothing more.
   features(params, batch, *, train, key) -> (float32 [B,D], batch_stats): what
     the embedding is made of; `batch_stats` as in `objectives.base`.
+  pool(params, batch) -> {name: float32 [B,E]} of all `pools`, other vectors
+    that its states give; None where there is its embedding only.
   """
 
   module: Any  # linen; an objective may call methods that it knows
@@ -61,6 +64,12 @@ class Network(NamedTuple):
   modality: str | None = None  # "image" or "title", where it sees only that
   # The option that makes it need the whole batch in one piece, if any.
   whole_batch: str = ""
+  pools: tuple[str, ...] = ("own",)  # the first one is the embedding
+  pool: Callable | None = None
+  # (params, read, tokens_NT) -> params, with those that are made of the data:
+  # read(n) gives Batches of n rows spread over the training split, tokens_NT
+  # are titles of it. None where all come of a seed or of files.
+  fit: Callable | None = None
 
   @property
   def moved_flops(self) -> float:
@@ -156,3 +165,12 @@ def make_features(module, method: str = "embed", **options) -> Callable:
     return embedding_BD, {}
 
   return features
+
+
+def make_pool(module) -> Callable:
+  """`Network.pool` of a linen module that has a method of this name."""
+
+  def pool(params, batch: Batch) -> dict:
+    return module.apply({"params": params}, batch, method="pool")
+
+  return pool

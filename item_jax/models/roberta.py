@@ -1,4 +1,4 @@
-"""A BERT-type encoder of titles, whose embedding is the mean of its states.
+"""A BERT-type encoder of titles; the mean of its states, or [CLS], embeds them.
 
 Devlin et al. 2019 and Liu et al. 2019: post-LN, GELU, learned positions. The
 sequence is [CLS] (RoBERTa's <s>), the title's tokens with [SEP] (</s>), padding
@@ -27,6 +27,7 @@ def make_network(
     pad=vocabulary.pad,
     cls=vocabulary.cls,
     max_title_tokens=m.max_title_tokens,
+    pool=m.pool,
   )
   return Network(
     module=module,
@@ -51,6 +52,7 @@ class Roberta(nn.Module):
   pad: int
   cls: int
   max_title_tokens: int
+  pool: str = "mean"
 
   @nn.nowrap
   def encoder_pass(self) -> EncoderPass:
@@ -111,12 +113,14 @@ class Roberta(nn.Module):
     return self.word_decoder(self.word_head(states_BKD), self.token_VD)
 
   def embed(self, batch, *, deterministic: bool = True):
-    """Mean of the last states over real positions, float32 [B,D].
+    """Mean of the last states over real positions, or [CLS]'s, float32 [B,D].
 
-    [CLS] and [SEP] are among them; the pooler, which masked language
+    [CLS] and [SEP] count in the mean; the pooler, which masked language
     modelling never trains, is not used (Reimers and Gurevych 2019).
     """
     states_BSD = self.encode(batch, deterministic=deterministic)
+    if self.pool == "cls":
+      return states_BSD[:, 0].astype(jnp.float32)
     lengths_B = self._lengths(batch)
     real_BS = jnp.arange(states_BSD.shape[1]) < lengths_B[:, None]
     states_BSD = jnp.where(

@@ -36,14 +36,17 @@ def make_objective(context: Context) -> Objective | None:
   kinds = kinds_of(options)
 
   def embed(params, batch, *, modality, key):
-    return model.apply(
+    # One modality by itself is drawn to the other by [CLS] alone: sides, which
+    # have nothing in common, would only be in the way.
+    found = model.apply(
       {"params": params},
       batch,
       modality=modality,
       deterministic=False,
       rngs={"dropout": key},
       method="encode",
-    )[:, 0]
+    )
+    return found[:, 0]
 
   def params_of(key) -> dict:
     return init_params(

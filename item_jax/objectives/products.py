@@ -40,8 +40,8 @@ def make_objective(context: Context) -> Objective:
       masked_BN,
       deterministic=False,
       rngs={"dropout": key},
-      method="encode",
-    )[:, 0]
+      method="embed",
+    )
 
   def chance_levels(store, split, tokenizer) -> dict:
     batches = pipeline.training_batches(
@@ -62,7 +62,11 @@ def make_objective(context: Context) -> Objective:
     return {"products": float(sum(nll for nll, _ in found) / max(rows, 1))}
 
   loss = make_loss(
-    embed, config.products, vocabulary, num_patches=model.num_patches
+    embed,
+    config.products,
+    vocabulary,
+    num_patches=model.num_patches,
+    width=config.model.width,
   )
   return loss._replace(
     chance_levels=chance_levels,
@@ -78,13 +82,21 @@ class View(NamedTuple):
 
 
 def make_loss(
-  embed: Callable, options: Products, vocabulary: Vocabulary, *, num_patches
+  embed: Callable,
+  options: Products,
+  vocabulary: Vocabulary,
+  *,
+  num_patches: int,
+  width: int | None = None,
 ) -> Objective:
   """One view of each row against those of the other rows of the batch.
 
   Args:
     embed: (params, batch, masked_BN, key) -> [B,D]; `key` is dropout's.
     num_patches: N.
+    width: of [CLS], which comes first in a vector that has more. There the
+      loss is the mean of that of the vectors and that of [CLS], which the
+      rest would else leave little to learn.
   """
 
   def corrupt(root, step, batch: Batch) -> View:
@@ -125,14 +137,19 @@ def make_loss(
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
     g_BD = embed(params, view.augmented, view.masked_BN, key)
-    together_BB, compared_BB = compared(view.batch)
-    nll, hits = together_nll(
-      layers.unit(g_BD.astype(jnp.float32)),
-      together_BB,
-      compared_BB,
-      temperature=options.temperature,
-    )
-    return {"products": nll, "products_accuracy": hits}, {}
+    vectors = [g_BD]
+    if width and width < g_BD.shape[1]:
+      vectors.append(g_BD[:, :width])
+    found = [
+      together_nll(
+        layers.unit(x.astype(jnp.float32)),
+        *compared(view.batch),
+        temperature=options.temperature,
+      )
+      for x in vectors
+    ]
+    nll = sum(nll for nll, _ in found) / len(found)
+    return {"products": nll, "products_accuracy": found[0][1]}, {}
 
   return Objective(
     corrupt,

@@ -119,13 +119,18 @@ def fill(
 
 def _check_options(family, config, tensors, leaves):
   """The run's options and the heads of its tree against the weights'."""
-  shapes = {leaf: np.shape(x) for leaf, x in leaves.items()}
-  wanted = families.required_options(family, config.model.name, tensors, shapes)
+  kernel = "/layer_0/attention/qkv/kernel"
+  encoders = {
+    leaf.removesuffix(kernel): np.shape(x)
+    for leaf, x in leaves.items()
+    if leaf.endswith(kernel)
+  }
+  widths = {encoder: shape[0] for encoder, shape in encoders.items()}
+  wanted = families.required_options(family, config.model.name, tensors, widths)
   wrong = []
   for name, value in wanted.items():
     if name.startswith("heads of "):
-      encoder = name.removeprefix("heads of ")
-      have = shapes[f"{encoder}/layer_0/attention/qkv/kernel"][2]
+      have = encoders[name.removeprefix("heads of ")][2]
     else:
       have = attrgetter(name)(config)
     if have != value:
@@ -181,7 +186,8 @@ def _check_tokens(tensors, table, tokenizer):
   if rows != own:
     raise UserError(
       f"{tensors.path}: {table} has {rows} tokens, the run's tokenizer {own};"
-      " prepare the data with the tokenizer of the weights"
+      " prepare the data with the tokenizer of the weights, or name it by"
+      " --config.data.tokenizer"
     )
   folder = tensors.path if tensors.path.is_dir() else tensors.path.parent
   file = find_tokenizer(folder)

@@ -116,12 +116,12 @@ def pixels_of(family: str, tensors: Tensors) -> Pixels:
 
 
 def required_options(
-  family: str, model: str, tensors: Tensors, shapes: Mapping[str, Any]
+  family: str, model: str, tensors: Tensors, widths: Mapping[str, int]
 ) -> dict[str, Any]:
   """Options that a run must have for the weights to mean what they meant.
 
   Args:
-    shapes: leaf -> shape, for the width of each encoder.
+    widths: of each encoder, by its name in our tree.
 
   Returns:
     {name of the option: value}; "heads of ..." is the number of attention
@@ -146,11 +146,12 @@ def required_options(
   options = {}
   for key, encoder in towers.items():
     theirs = tensors.config.get(key, {}) if key else tensors.config
-    width = shapes[f"{encoder}/layer_0/attention/qkv/kernel"][0]
     found = {
       "model.epsilon": theirs.get("layer_norm_eps", known.epsilon),
       "model.activation": theirs.get("hidden_act", known.activation),
-      f"heads of {encoder}": theirs.get("num_attention_heads", width // _DEPTH),
+      f"heads of {encoder}": theirs.get(
+        "num_attention_heads", widths[encoder] // _DEPTH
+      ),
     }
     for name, value in found.items():
       if options.setdefault(name, value) != value:

@@ -231,6 +231,13 @@ def clip_to_clip(leaves, about: About) -> Table:
   )
 
 
+# family -> {what goes before the names of an encoder: those names}.
+ENCODERS = {
+  "bert": {"": _BERT},
+  "roberta": {"": _BERT},
+  "vit": {"": _VIT},
+  "clip": {"vision_model.": _CLIP, "text_model.": _CLIP},
+}
 # (family, our model) -> function that makes the table for a tree.
 TABLES = {
   ("bert", "item"): bert_to_item,

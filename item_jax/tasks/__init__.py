@@ -96,8 +96,11 @@ def make_task(
   ]
   made = [make(context) for make in makers]
   objectives = [one for one in made if one is not None]
-  if not objectives:
-    raise UserError(f"task={config.task!r}: every objective has weight 0")
+  if not objectives and config.steps:
+    raise UserError(
+      f"task={config.task!r}: every objective has weight 0, so nothing is"
+      f" trained in steps={config.steps}"
+    )
   objective = combine(objectives)
 
   def init(key):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from item_jax.batch import Batch
 from item_jax.models.base import BATCH_STATS, Network, Vocabulary
 from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
@@ -34,6 +35,17 @@ class Task(NamedTuple):
   def embed(self) -> Callable:
     """(params, batch) -> float32 [B,D], not yet of unit length."""
     return self.network.embed
+
+  @property
+  def pools(self) -> tuple[str, ...]:
+    """The names that `pool` gives; the first one is the embedding."""
+    return self.network.pools
+
+  def pool(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
+    """Embeds in every way that the network has, float32 [B,E] each."""
+    if self.network.pool is None:
+      return {self.pools[0]: self.embed(params, batch)}
+    return self.network.pool(params, batch)
 
   @property
   def predict(self) -> Callable | None:

@@ -13,12 +13,12 @@ from item_jax import tasks
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
-from item_jax.models.base import STEM
-from item_jax.pretrained import convert, transforms
+from item_jax.models.base import SIDES, STEM
+from item_jax.pretrained import convert, settings, transforms
 from item_jax.tasks import Task
 from item_jax.training.fetched import copied_run
 from item_jax.training.restore import Restored, restore
-from item_jax.training.run import RUN_FILE
+from item_jax.training.run import RUN_FILE, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,33 @@ class Start(NamedTuple):
   params: Any
   taken: tuple[str, ...]
   summary: str
+
+
+def follow_start(config: Config, run: RunRecord | None = None) -> Config:
+  """Returns the config with the options that `start_from`'s weights decide.
+
+  Options that are given stay. A workdir of ours decides none.
+
+  Args:
+    run: what is resumed; it knows the options, should the weights be gone.
+
+  Raises:
+    UserError: options that are given are not the weights'; it names flags.
+  """
+  if not config.start_from:
+    return config
+  if run is not None:
+    before = flatten(run.config)
+    same = {name: before[name] for name in settings.NAMES}
+    return settings.fill_in(config, same, origin="the run")
+  with copied_run(config.start_from) as path:
+    if not path.exists():
+      raise FileNotFoundError(
+        f"start_from={config.start_from}: there is nothing"
+      )
+    if (path / RUN_FILE).is_file():
+      return config
+    return settings.follow(config, path)
 
 
 def starting_params(
@@ -98,12 +125,12 @@ def _read_stem(config: Config, tokenizer, params) -> convert.Filled:
 
 
 def _read_params(path: Path, config, task, tokenizer, categories, params):
-  core = tasks.core_names(task)
+  core = tasks.core_names(task) - {SIDES}  # which a run makes of its data
   if (path / RUN_FILE).is_file():
     source = restore(path)
     _check_meaning(path, source, config, tokenizer)
     return _take(path, source, core, categories, params)
-  new = (params.keys() - core) | ({STEM} & params.keys())
+  new = (params.keys() - core) | ({STEM, SIDES} & params.keys())
   found = convert.fill(params, path, config, tokenizer, new=new)
   return Start(found.params, found.filled, found.describe())
 
@@ -114,7 +141,7 @@ def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
     raise UserError(
       f"{path} was trained with the tokenizer {theirs[:12]}, the data was"
       f" prepared with {ours[:12]}: prepare the catalogue with --tokenizer"
-      f" {path}/tokenizer.json"
+      f" {path}/tokenizer.json, or give --config.data.tokenizer={path}"
     )
   before, now = flatten(source.run.config), flatten(config)
   differing = [

@@ -83,6 +83,7 @@ def train(
     if mirror:
       mirror.begin()
     setup = set_up(config, folder)
+    config = setup.config
     if mirror:
       mirror.acquire()
     kept = config.checkpoint
@@ -130,7 +131,7 @@ def _first_state(
   state = setup.initialise()
   # The parameters that a run starts from cannot be made again, and a run of no
   # steps has nothing else.
-  if setup.config.starts_from_files or not setup.config.steps:
+  if setup.config.keeps_start or not setup.config.steps:
     saver.save(0, state)
   return state
 

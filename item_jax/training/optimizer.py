@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from item_jax.config import Optim
-from item_jax.models.base import STEM
+from item_jax.models.base import SIDES, STEM
 
 
 def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:
@@ -134,6 +134,8 @@ def rate_factors(
   def factor(name, _):
     if name.split("/")[0] == STEM:
       return float(optim.stem_rate)
+    if name.split("/")[0] == SIDES:
+      return float(optim.sides_rate)
     if name not in taken:
       return 1.0
     below = _layers_above(name, depths, core)

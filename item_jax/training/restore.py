@@ -49,7 +49,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
     )
   task = tasks.make_task(run.config, run.tokenizer, categories=run.categories)
   initial = functools.partial(tasks.initial_params, task, run.config.seed)
-  if step == 0 and not run.config.starts_from_files:
+  if step == 0 and not run.config.keeps_start:
     return Restored(run, task, jax.jit(initial)(), 0)
   checkpoints = Checkpoints(
     workdir, best=run.config.checkpoint.best, read_only=True

@@ -3,10 +3,10 @@
 What cannot work is refused here, before the first step.
 """
 
-import functools
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,17 +25,15 @@ from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import readable
 from item_jax.errors import UserError
-from item_jax.models.base import STEM
-from item_jax.models.stems import make_stem
 from item_jax.tasks import Task
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
 from item_jax.training import sharding
-from item_jax.training import step as step_lib
+from item_jax.training.compiled import compile_run
 from item_jax.training.evaluators import check_evaluators
-from item_jax.training.init_from import starting_params
-from item_jax.training.optimizer import make_schedule, run_optimizer
-from item_jax.training.stem_features import fingerprint, open_grids, sample
+from item_jax.training.first_params import FirstParams
+from item_jax.training.init_from import follow_start
+from item_jax.training.optimizer import make_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ _SAMPLE = 20_000  # titles whose lengths are logged at the start
 class Setup(NamedTuple):
   """What a run has before its first step."""
 
-  config: Config
+  config: Config  # with the options of what it starts from
   store: Dataset
   tokenizer: Tokenizer
   task: Task
@@ -78,7 +76,8 @@ def open_data(config: Config) -> tuple[Dataset, Tokenizer]:
       f"{store.path} was prepared with {store.catalogue['preprocessing']!r},"
       f" this version reads {images.PREPROCESSING!r}: prepare it again"
     )
-  return store, load_tokenizer(Path(store.path) / "tokenizer.json")
+  own = Path(store.path) / "tokenizer.json"
+  return store, load_tokenizer(config.data.tokenizer or own)
 
 
 def set_up(config: Config, folder: Path | None) -> Setup:
@@ -91,9 +90,10 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     UserError: the configuration, the data or the run in the workdir don't fit
       together.
   """
+  run = None if folder is None else workdir.find_run(folder)
+  config = follow_start(config, run)
   validate(config, devices=jax.device_count())
   store, tokenizer = open_data(config)
-  run = None if folder is None else workdir.find_run(folder)
   if run is not None:
     workdir.check_same(run, config, store, tokenizer)
   training_order(config, store)  # that it can be made
@@ -113,26 +113,26 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
 
-  @functools.cache
-  def start():
-    initial = jax.jit(lambda: tasks.initial_params(task, config.seed))()
-    return starting_params(config, task, tokenizer, categories, initial)
-
-  taken = run.taken if run else ()
-  if run is None and (config.starts_from_files or make_stem(config)):
-    # What is refused is refused before minutes of compiling.
-    taken = start().taken
+  first = FirstParams(config, task, store, tokenizer, categories, run)
   begin = time.perf_counter()
-  shapes, initialise, step = _compile(
-    config, task, mesh, schedule, taken, start
-  )
+  # XLA leaves Python's lock to what else a start needs.
+  with ThreadPoolExecutor(2, thread_name_prefix="compile") as pool:
+    new = folder is not None and run is None
+    shapes, initialise, compiled = compile_run(
+      config, task, mesh, schedule, first, pool=pool, new=new
+    )
+    if jax.process_index() == 0:
+      _describe(config, task, mesh, shapes)
+      logger.info(_describe_titles(config, store, tokenizer))
+      if compiled:
+        logger.info("compiling the step")
+    chance_levels = (
+      run.chance_levels
+      if run
+      else _chance_levels(config, store, tokenizer, task, first)
+    )
+    step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
-  stem, grids = _grids(config, store, tokenizer, run, start)
-  chance_levels = (
-    run.chance_levels
-    if run
-    else _chance_levels(config, store, tokenizer, task, start, grids)
-  )
   if jax.process_count() > 1:
     # No process may still be looking for a run when process 0 writes it.
     multihost_utils.sync_global_devices("set up")
@@ -147,40 +147,25 @@ def set_up(config: Config, folder: Path | None) -> Setup:
         attention=attention,
         chance_levels=chance_levels,
         categories=categories,
-        taken=taken,
-        stem=stem,
+        taken=first.taken,
+        stem=first.stem,
       )
-    _describe(config, task, mesh, shapes, step)
-    logger.info(
-      f"attention: {attention} ({why}); ready in {seconds:.1f} s\n"
-      + _describe_titles(config, store, tokenizer)
-    )
+    if step is not None:
+      _describe_memory(step)
+    logger.info(f"attention: {attention} ({why}); ready in {seconds:.1f} s")
   return Setup(
     *(config, store, tokenizer, task, mesh, schedule, shapes),
-    *(initialise, step, chance_levels, categories, grids),
+    *(initialise, step, chance_levels, categories, first.grids),
     device=jax.devices()[0].device_kind,
   )
 
 
-def _grids(config: Config, store, tokenizer, run, start):
-  """Returns (fingerprint of the stem, its features by split) that are kept."""
-  if not config.data.features:
-    return "", {}
-
-  def params():
-    return start().params[STEM]
-
-  stem = (run and run.stem) or fingerprint(params())
-  return stem, open_grids(config, store, tokenizer, weights=stem, params=params)
-
-
-def _chance_levels(config: Config, store, tokenizer, task: Task, start, grids):
+def _chance_levels(config: Config, store, tokenizer, task: Task, first):
   levels = task.chance_levels(store, config.data.train_split, tokenizer)
   of_params = task.objective.chance_of_params
   if of_params is None:
     return levels
-  read = functools.partial(sample, config, store, tokenizer, grids)
-  return levels | of_params(start().params, read)
+  return levels | of_params(first.start.params, first.sample)
 
 
 def _attention(config: Config, run, shapes) -> tuple[str, str]:
@@ -194,72 +179,8 @@ def _attention(config: Config, run, shapes) -> tuple[str, str]:
   )
 
 
-def _compile(config: Config, task: Task, mesh: Mesh, schedule, taken, start):
-  """Returns (shapes of the State, () -> State, compiled step or None)."""
-  o = config.optim
-  optimizer = run_optimizer(
-    jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
-    schedule,
-    o,
-    taken=frozenset(taken),
-    core=tasks.core_names(task),
-  )
-  example = tasks.step_batch(config, config.batch_size)
-  root = jax.random.key(config.seed)
-  view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
-  names = step_lib.metric_names(task.objective, view)
-
-  def initial_state():
-    params = tasks.initial_params(task, config.seed)
-    return step_lib.init_state(
-      params, optimizer, names, history=o.spike_history if o.spike else 0
-    )
-
-  shapes = jax.eval_shape(initial_state)
-  placed = sharding.for_state(mesh, shapes)
-  shapes = jax.tree.map(
-    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    shapes,
-    placed,
-  )
-  over = sharding.over_batch(mesh)
-  batch_shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over), example
-  )
-  train_step = step_lib.make_train_step(
-    task.objective,
-    optimizer,
-    seed=config.seed,
-    accumulate=o.accumulate,
-    log_every=config.log_every,
-    dropout_bits=config.model.dropout_bits,
-    spike=o.spike,
-    gather=sharding.make_gather(mesh, placed.params),
-  )
-  step = jax.jit(
-    train_step,
-    donate_argnums=0,
-    out_shardings=(placed, sharding.replicated(mesh)),
-  )
-  compiled = None
-  if config.steps:
-    compiled = step.lower(shapes, batch_shapes).compile()
-
-  def initialise():
-    state = jax.jit(initial_state, out_shardings=placed)()
-    if not config.starts_from_files:
-      return state
-    # Through jit: every process holds all of it and keeps its part.
-    place = jax.jit(lambda x: x, out_shardings=placed.params)
-    params = place(start().params)
-    start.cache_clear()  # frees a copy of all of them on the host
-    return state.replace(params=params)
-
-  return shapes, initialise, compiled
-
-
-def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
-  """Logs the parameters, the work of a step and the memory that it needs."""
+def _describe(config: Config, task: Task, mesh: Mesh, shapes) -> None:
+  """Logs the parameters and the work of a step."""
   logger.info(
     parameter_overview.get_parameter_overview(
       shapes.params, include_stats=False
@@ -271,8 +192,9 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes, step) -> None:
     f"a pair: {task.sequence}, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
     f" {config.batch_size:,} pairs"
   )
-  if step is None:
-    return
+
+
+def _describe_memory(step) -> None:
   memory = step.memory_analysis()
   logger.info(
     f"memory a device: {_gib(memory.argument_size_in_bytes)} state and batch,"

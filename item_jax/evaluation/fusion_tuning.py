@@ -1,0 +1,167 @@
+"""Chooses the weights and transforms of a fusion on validation."""
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from item_jax.errors import UserError
+from item_jax.evaluation import retrieval, transform
+from item_jax.evaluation.items import (
+  Items,
+  check_apart,
+  check_one_system,
+  check_same_rows,
+)
+from item_jax.evaluation.join import join
+from item_jax.evaluation.sources import Source, open_source
+from item_jax.evaluation.transform import Transform
+from item_jax.evaluation.vectors import Mixed
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # tried on validation
+Weights = tuple[float, ...]
+
+
+def grid(parts: int) -> list[Weights]:
+  """All weights of so many parts in steps of a tenth, of a sum of one."""
+  if parts == 2:
+    return [(weight, 1 - weight) for weight in WEIGHTS]
+  tenths = len(WEIGHTS) - 1
+  ends = itertools.combinations_with_replacement(range(tenths + 1), parts - 1)
+  return [
+    tuple(
+      (last - first) / tenths
+      for first, last in itertools.pairwise((0, *inner, tenths))
+    )
+    for inner in ends
+  ]
+
+
+def best_weights(scores: Mapping[Weights, float]) -> Weights:
+  """Of equal scores the most even weights, and then the smaller first ones."""
+
+  def uneven(weights: Weights) -> float:
+    return max(abs(weight - 1 / len(weights)) for weight in weights)
+
+  return min(scores, key=lambda one: (-scores[one], uneven(one), one))
+
+
+def try_weights(
+  parts: Sequence[np.ndarray | Mixed], items: Items
+) -> dict[Weights, float]:
+  """Measures MAP@10 of the same-product search for each weights of `grid`."""
+  tried = {}
+  for weights in grid(len(parts)):
+    scored = retrieval.score(join(parts, weights), items, bootstrap=0)
+    tried[weights] = scored.summary["map@10"]
+  return tried
+
+
+def open_parts(
+  parts: Sequence[Any], *, data: Any = None, split: str = "test"
+) -> list[Source]:
+  """Opens vectors of the same rows; where a part lacks a row it becomes zero.
+
+  Raises:
+    UserError: they are not of the same rows, or don't say what is missing; the
+      title's export stands before the image's.
+  """
+  opened = [open_source(part, data=data, split=split) for part in parts]
+  if [one.system.get("modality") for one in opened] == ["title", "image"] and (
+    all(one.export for one in opened)
+  ):
+    raise UserError(
+      f"{opened[0].name} is an export of the title only; expected the image's"
+      " first"
+    )
+  first = opened[0]
+  for other in opened[1:]:
+    check_same_rows(first.name, first.items, other.name, other.items)
+  return [_without_missing(one) for one in opened]
+
+
+def _without_missing(source: Source) -> Source:
+  has_N = source.held()
+  if has_N.all():  # or it stays on disk
+    return source
+  vectors = source.vectors
+  if isinstance(vectors, Mixed):
+    dense_ND = np.where(has_N[:, None], vectors.dense_ND, 0)
+    vectors = dataclasses.replace(vectors, dense_ND=dense_ND)
+  else:
+    vectors = np.where(has_N[:, None], vectors, 0)
+  return dataclasses.replace(source, vectors=vectors)
+
+
+def tune(
+  opened: Sequence[Source],
+  tune_on: Sequence[Any],
+  fit_on: Sequence[Any] | None,
+  data: Any,
+) -> tuple[Weights, dict[Weights, float], list[Transform]]:
+  """Chooses transforms, each by its part alone, and then weights."""
+  _check_count(tune_on, opened, "--tune (tune_on=)")
+  val = open_parts(tune_on, data=data, split="val")
+  for part, of_val in zip(opened, val, strict=True):
+    _check_pair(part, of_val)
+  check_apart([(one.name, one.items) for one in (opened[0], val[0])])
+  transforms = [Transform()] * len(opened)
+  if fit_on:
+    _check_count(fit_on, opened, "--fit (fit_on=)")
+    transforms = [
+      _choose_transform(part, of_val, what, data)
+      for part, of_val, what in zip(opened, val, fit_on, strict=True)
+    ]
+  tried = try_weights(transformed(val, transforms), val[0].items)
+  return best_weights(tried), tried, transforms
+
+
+def _choose_transform(
+  part: Source, val: Source, fit_on: Any, data: Any
+) -> Transform:
+  if isinstance(part.vectors, Mixed) or isinstance(val.vectors, Mixed):
+    return Transform()
+  (train,) = open_parts([fit_on], data=data, split="train")
+  if isinstance(train.vectors, Mixed):
+    raise UserError(f"{train.name} has a sparse part, {part.name} has none")
+  _check_pair(part, train)
+  check_apart([(one.name, one.items) for one in (part, train)])
+  check_apart([(one.name, one.items) for one in (val, train)])
+  chosen, tried = transform.choose(train.vectors, val.vectors, val.items)
+  best = max(one["map@10"] for one in tried)
+  logger.info(
+    f"{part.name}: {chosen}, MAP@10 {best:.4f} on validation;"
+    f" {tried[0]['map@10']:.4f} as it is"
+  )
+  return chosen
+
+
+def _check_count(
+  given: Sequence[Any], opened: Sequence[Source], flag: str
+) -> None:
+  if len(given) != len(opened):
+    raise UserError(
+      f"{flag} names {len(given)} parts; expected the {len(opened)} that are"
+      " fused"
+    )
+
+
+def _check_pair(part: Source, other: Source) -> None:
+  check_one_system([(one.name, one.system) for one in (part, other)])
+
+
+def transformed(
+  sources: Sequence[Source], transforms: Sequence[Transform]
+) -> list[np.ndarray | Mixed]:
+  """Returns the vectors of each part, changed as was chosen for it."""
+  return [
+    source.vectors
+    if isinstance(source.vectors, Mixed) or made.kind == "none"
+    else made.apply(source.vectors)
+    for source, made in zip(sources, transforms, strict=True)
+  ]

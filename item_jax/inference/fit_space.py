@@ -1,0 +1,260 @@
+"""Chooses, on validation, how the vectors of a run are pooled and whitened."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from item_jax.data.records import Dataset
+from item_jax.errors import UserError
+from item_jax.evaluation import transform as transform_lib
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.transform import Transform
+from item_jax.inference import export_shards
+from item_jax.inference import space as space_lib
+from item_jax.inference.embed_parts import embed_parts
+from item_jax.inference.embedder import Embedder
+from item_jax.inference.space import Space
+from item_jax.inference.validation import scored_rows
+
+AUTO = "auto"
+RECIPES = {
+  AUTO: transform_lib.GRID,
+  "none": transform_lib.GRID[:1],
+  "centre": transform_lib.GRID[1:2],
+  "whiten": (transform_lib.WHITEN,),
+}
+# Rows that are embedded for it: more would change little, and take longer.
+TRAIN_ROWS, VAL_ROWS = 20_000, 5_000
+SIDE_ROWS = 2_000  # for a mean
+
+
+class Asked(NamedTuple):
+  """What is asked for of an export's vectors.
+
+  pool: how one vector is made of the network's states, one of its `pools`; None
+    for the embedding that was trained. "auto" takes what finds most on the
+    validation split of the data.
+  whiten: "centre" and "whiten" are learnt from the training split of the data;
+    "auto" takes what finds most on validation, or "none".
+  like: the folder of another export of the run, whose pool and transform are
+    taken as they are: the vectors of both can be compared. Its checkpoint is
+    taken too, where no step is given.
+  """
+
+  pool: str | None = None
+  whiten: str = "none"
+  like: str | os.PathLike | None = None
+
+  def check(self, embedder: Embedder) -> None:
+    """Refuses what the model cannot be asked for."""
+    if self.like is not None and (self.pool, self.whiten) != (None, "none"):
+      raise UserError(
+        f"like={os.fspath(self.like)!r} says which pool and transform: give"
+        " neither pool nor whiten with it"
+      )
+    known = embedder.task.pools
+    if self.pool not in (None, AUTO, *known):
+      name = embedder.config.model.name
+      raise UserError(
+        f"pool={self.pool!r}: model.name={name!r} has {', '.join(known)}, and"
+        f" {AUTO} takes the best"
+      )
+    if self.whiten not in RECIPES:
+      raise UserError(f"whiten={self.whiten!r}: known are {', '.join(RECIPES)}")
+
+
+def settle(
+  out: Path,
+  plan: export_shards.Plan,
+  asked: Asked,
+  embedder: Embedder,
+  dataset: Dataset,
+  batch_size: int,
+  workers: int,
+  *,
+  overwrite: bool,
+  notify: Callable[[int], None],
+) -> dict[str, Any] | None:
+  """Finds or makes the space of an export, and writes it into its folder.
+
+  Args:
+    embedder: in the space of `asked.like`, where there is one.
+    batch_size, workers, notify: as of `fit_space`.
+    overwrite: whether another export in the folder may be replaced.
+
+  Returns:
+    `Space.made`; None for vectors as they were trained.
+
+  Raises:
+    UserError: the folder holds another export; as `fit_space`.
+  """
+  given, names = embedder.space, embedder.config.data
+  if given is not None:
+    request = {"like": [given.made["pool"], given.made["sha256"]]}
+  elif asked.like or (
+    asked.pool in (None, embedder.task.pools[0]) and asked.whiten == "none"
+  ):
+    return None
+  else:
+    request = {
+      **{"pool": asked.pool, "whiten": asked.whiten},
+      **{"checkpoint": plan.checkpoint, "dtype": plan.dtype},
+      "modality": plan.modality,
+      "train": dataset.fingerprints.get(names.train_split),
+      "val": dataset.fingerprints.get(names.val_split),
+    }
+  space = space_lib.find(out, request)
+  if space is None:
+    if not overwrite:  # refused now, not after the work
+      export_shards.check_free(out, plan._replace(space=str(request)))
+    how = {"batch_size": batch_size, "workers": workers, "notify": notify}
+    space = given or fit_space(embedder, dataset, asked, plan.modality, **how)
+    known = {"request": request, "checkpoint": plan.checkpoint}
+    space = space._replace(made=space.made | known)
+  return space_lib.save(out, space)
+
+
+class _Rows(NamedTuple):
+  """Embeds rows of a data set; fields as of `embed_parts`."""
+
+  embedder: Embedder
+  dataset: Dataset
+  batch_size: int
+  workers: int
+  notify: Callable[[int], None]
+
+  def embed(
+    self, split: str, rows: list[int], modality: str
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Embeds in all pools; [N], whether a row shows the model nothing."""
+    embedder = self.embedder
+    ((pooled_NE, items),) = embed_parts(
+      embedder,
+      self.dataset,
+      split,
+      [rows],
+      modality=modality,
+      device_rows=min(self.batch_size, len(rows)),
+      workers=self.workers,
+      notify=self.notify,
+      embed=embedder.pool_batch,
+    )
+    side = embedder.task.modality or modality
+    nothing = [export_shards.sees_nothing(item, side) for item in items]
+    ends = np.cumsum(list(embedder.pool_dims.values()))[:-1]
+    parts = np.split(pooled_NE, ends, axis=1)
+    found = dict(zip(embedder.pool_dims, parts, strict=True))
+    return found, np.array(nothing)
+
+  def training(self, most: int, modality: str):
+    """Embeds a sample of the training split, as `embed`."""
+    split = self.embedder.config.data.train_split
+    rows = _sample(len(self.dataset.source(split)), most)
+    return self.embed(split, rows, modality)
+
+
+def fit_space(
+  embedder: Embedder,
+  dataset: Dataset,
+  asked: Asked,
+  modality: str,
+  *,
+  batch_size: int,
+  workers: int = 0,
+  notify: Callable[[int], None] = lambda row: None,
+) -> Space:
+  """Finds the pool and the transform of a model's vectors.
+
+  Learns from a sample of the run's training split, and where there is a choice
+  takes what finds most on its validation split, both of the data given.
+
+  Args:
+    embedder: of vectors as they were trained.
+    modality: what the model is shown.
+    batch_size: rows that a device embeds at a time.
+    workers: processes that decode.
+    notify: is called with rows as they are embedded.
+
+  Raises:
+    UserError: a split is missing, or nothing in it tells what is better.
+  """
+  rows = _Rows(embedder, dataset, batch_size, workers, notify)
+  pools, recipes = embedder.task.pools, RECIPES[asked.whiten]
+  pools = pools if asked.pool == AUTO else (asked.pool or pools[0],)
+  pool, transform, tried = pools[0], Transform(), []
+  if len(pools) * len(recipes) > 1 or asked.whiten != "none":
+    train, nothing_N = rows.training(TRAIN_ROWS, modality)
+    for pooled_ND in train.values():
+      pooled_ND[nothing_N] = 0  # is not learnt from
+    if len(pools) * len(recipes) == 1:
+      transform = transform_lib.fit(train[pool], recipes[0])
+    else:
+      pool, transform, tried = _choose(rows, train, pools, recipes, modality)
+  if transform.mean_D is not None:
+    transform = replace(transform, sides=_side_means(rows, pool, modality))
+  made = {
+    "pool": pool,
+    "transform": str(transform),
+    "dims": transform.dims(embedder.pool_dims[pool]),
+  }
+  if tried:
+    trained = [
+      one["map@10"]
+      for one in tried
+      if (one["pool"], one["kind"]) == (embedder.task.pools[0], "none")
+    ]
+    made["map@10"] = max(one["map@10"] for one in tried)
+    made |= {"as_trained": trained[0] if trained else None, "tried": tried}
+  return Space(transform, made)
+
+
+def _choose(
+  rows: _Rows, train: dict, pools, recipes, modality: str
+) -> tuple[str, Transform, list[dict[str, Any]]]:
+  """Takes the pool and transform that find most on validation, or the first."""
+  split = rows.embedder.config.data.val_split
+  numbers, ids, products, _ = scored_rows(
+    rows.dataset.source(split), split, most=VAL_ROWS, alone=True
+  )
+  named = [product for product in products if product]
+  if len(set(named)) == len(named):
+    raise UserError(
+      f"split {split!r} of {rows.dataset.path} has no product with two"
+      " listings, so nothing can be chosen by it: give one pool, and for whiten"
+      " none, centre or whiten"
+    )
+  val, _ = rows.embed(split, numbers, modality)
+  items, tried, best = Items(ids, products), [], []
+  for pool in pools:
+    transform, scores = transform_lib.choose(
+      train[pool], val[pool], items, recipes=recipes
+    )
+    tried += [{"pool": pool, **one} for one in scores]
+    best.append((max(one["map@10"] for one in scores), pool, transform))
+  _, pool, transform = max(best, key=lambda one: one[0])
+  return pool, transform, tried
+
+
+def _side_means(rows: _Rows, pool: str, modality: str) -> dict[str, np.ndarray]:
+  """The means of unit vectors that show the model something else."""
+  means = {}
+  for side in rows.embedder.task.modalities:
+    if side == modality:
+      continue
+    found, nothing_N = rows.training(SIDE_ROWS, side)
+    if not nothing_N.all():
+      unit_ND = transform_lib.unit(found[pool][~nothing_N])
+      means[side] = unit_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+  return means
+
+
+def _sample(count: int, most: int) -> list[int]:
+  """Row numbers, ascending; all of them where there are no more."""
+  if count <= most:
+    return list(range(count))
+  drawn = np.random.default_rng(0).choice(count, most, replace=False)
+  return sorted(drawn.tolist())

@@ -1,0 +1,96 @@
+"""Compiles what a run computes: its first State and its step."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from item_jax import tasks
+from item_jax.config import Config
+from item_jax.tasks import Task
+from item_jax.training import sharding
+from item_jax.training import step as step_lib
+from item_jax.training.first_params import FirstParams
+from item_jax.training.optimizer import run_optimizer
+
+
+def compile_run(
+  config: Config,
+  task: Task,
+  mesh: Mesh,
+  schedule,
+  first: FirstParams,
+  *,
+  pool: ThreadPoolExecutor,
+  new: bool,
+) -> tuple[Any, Callable, Future | None]:
+  """Returns (shapes of the State, () -> State, the step that is compiled).
+
+  Args:
+    pool: its threads compile.
+    new: whether what makes the first State is compiled there too, ahead.
+  """
+  o = config.optim
+  optimizer = run_optimizer(
+    jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
+    schedule,
+    o,
+    taken=frozenset(first.taken),
+    core=tasks.core_names(task),
+  )
+  example = tasks.step_batch(config, config.batch_size)
+  root = jax.random.key(config.seed)
+  view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
+  names = step_lib.metric_names(task.objective, view)
+
+  def initial_state():
+    params = tasks.initial_params(task, config.seed)
+    return step_lib.init_state(
+      params, optimizer, names, history=o.spike_history if o.spike else 0
+    )
+
+  shapes = jax.eval_shape(initial_state)
+  placed = sharding.for_state(mesh, shapes)
+  shapes = jax.tree.map(
+    lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    shapes,
+    placed,
+  )
+  initial = jax.jit(initial_state, out_shardings=placed)
+  ahead = pool.submit(initial.lower().compile) if new else None
+  over = sharding.over_batch(mesh)
+  batch_shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over), example
+  )
+  train_step = step_lib.make_train_step(
+    task.objective,
+    optimizer,
+    seed=config.seed,
+    accumulate=o.accumulate,
+    log_every=config.log_every,
+    dropout_bits=config.model.dropout_bits,
+    spike=o.spike,
+    gather=sharding.make_gather(mesh, placed.params),
+  )
+  step = jax.jit(
+    train_step,
+    donate_argnums=0,
+    out_shardings=(placed, sharding.replicated(mesh)),
+  )
+  compiled = None
+  if config.steps:
+    compiled = pool.submit(step.lower(shapes, batch_shapes).compile)
+
+  def initialise():
+    state = ahead.result()() if ahead else initial()
+    if not config.keeps_start:
+      return state
+    # Through jit: every process holds all of it and keeps its part.
+    place = jax.jit(lambda x: x, out_shardings=placed.params)
+    params = place(first.params)
+    first.forget()  # frees a copy of all of them on the host
+    return state.replace(params=params)
+
+  return shapes, initialise, compiled
