@@ -29,6 +29,8 @@ def get_config(size: str = "small") -> Config:
   config.model.mlp = 768
   config.model.norm = "pre"
   config.model.dropout = 0.0
+  # A side of the image and one of the title pass the transformer by.
+  config.model.sides = 512
   config.model.init_std = 0.05  # 0.02 is for width 768
   config.model.dtype = "float32"  # a CPU has no quick bfloat16
   config.optim.lr = 1e-3
