@@ -103,24 +103,18 @@ def _check_stem(config: Config) -> None:
 
 def _check_without_pixels(config: Config) -> None:
   """What a run cannot do whose steps read features in place of pixels."""
-  products, a = config.products, config.align
-  of_products = config.task == "products"
-  for option, needs_pixels, instead in (
-    ("loss.mim_target", config.loss.mim_target == "pixels", "features"),
-    (
-      "align.views",
-      bool(config.loss.align) and a.views != "cross_modal",
-      "cross_modal",
-    ),
-    ("products.crop", of_products and products.crop < 1, 1),
-    ("products.light", of_products and products.light > 0, 0),
+  loss, a = config.loss, config.align
+  recovers = config.task != "category" and (loss.mim or loss.gmim)
+  augments = loss.align and a.views != "cross_modal"
+  for needed, option, value, instead in (
+    (recovers, "loss.mim_target", loss.mim_target, "features"),
+    (augments, "align.views", a.views, "cross_modal"),
   ):
-    if needs_pixels:
-      group, leaf = option.split(".")
+    if needed and value != instead:
       raise UserError(
-        f"{option}={getattr(getattr(config, group), leaf)} needs pixels, and"
-        f" data.features={config.data.features} reads none: give"
-        f" --config.{option}={instead}, or --config.data.features="
+        f"{option}={value} needs pixels, and data.features="
+        f"{config.data.features} reads none: give --config.{option}={instead},"
+        " or --config.data.features="
       )
 
 
