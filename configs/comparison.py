@@ -7,7 +7,7 @@ item-jax train --config=configs/comparison.py:clip,tiny --workdir=W \
 Sizes: tiny for two CPU cores and minutes a system, small for one GPU, base is
 the paper's. Batches, their order, pixels, titles, masks, optimizer, schedule
 and the peak that the learning rates are tried around are the same for every
-system.
+system; those behind a stem of other weights see its pixels.
 """
 
 import runpy
@@ -22,7 +22,9 @@ VARIANTS = (
   "item",
   "item_align",
   "item_align_both",
+  "item_stem",
   "item_products",
+  "item_products_stem",
   "item_supervised",
   "resnet50",
   "roberta",
@@ -41,6 +43,8 @@ FROZEN = ("frozen_image", "frozen_text")
 WEIGHTS = {
   "frozen_image": ("image_weights", ("start_from",)),
   "frozen_text": ("text_weights", ("start_from", "data.tokenizer")),
+  "item_stem": ("image_weights", ("stem_from",)),
+  "item_products_stem": ("image_weights", ("stem_from",)),
 }
 # More rows, of rows joined by weights that validation chooses, each centred or
 # whitened where it gains there.
@@ -83,8 +87,30 @@ def _item_align_both(config: Config) -> None:
   config.align.views = "both"  # twice the work of cross_modal
 
 
+def _item_stem(config: Config) -> None:
+  config.loss.align = 1.0
+  _put_behind_weights(config)
+
+
 def _item_products(config: Config) -> None:
   _load("item_products.py", "teach")(config)  # with nothing but product ids
+
+
+def _item_products_stem(config: Config) -> None:
+  _item_products(config)
+  _put_behind_weights(config)
+  # Steps see features, and no pixels to change.
+  config.products.crop, config.products.light = 1.0, 0.0
+
+
+def _put_behind_weights(config: Config) -> None:
+  """The last features of EfficientNet-Lite0 in place of patches."""
+  config.model.stem = "efficientnet_lite0"
+  if config.model.image_size < 224:  # what the weights have seen
+    config.model.image_size = 224
+    config.model.stem_grid = 4  # as many places as tiny has patches
+  config.data.features = "auto"  # computed once, beside the data
+  config.loss.mim_target = "features"
 
 
 def _item_supervised(config: Config) -> None:
@@ -114,7 +140,9 @@ SYSTEMS = {
   "item": _item,
   "item_align": _item_align,
   "item_align_both": _item_align_both,
+  "item_stem": _item_stem,
   "item_products": _item_products,
+  "item_products_stem": _item_products_stem,
   "item_supervised": _item_supervised,
   "resnet50": _resnet50,
   "roberta": _roberta,

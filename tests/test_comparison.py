@@ -57,11 +57,16 @@ def flat(file: str, *variant: str) -> dict:
 def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
   known = systems.read_available(str(CONFIGS / "comparison.py"))
   item = flat("comparison.py", f"item,{size}")
+  products = {"task", *(f"loss.{name}" for name in FIVE)}
+  stem = {"model.stem", "model.stem_grid", "model.image_size"}
+  stem |= {"data.features", "loss.mim_target"}
   own = {
     "item": set(),
     "item_align": {"loss.align"},
     "item_align_both": {"loss.align", "align.views"},
-    "item_products": {"task", *(f"loss.{name}" for name in FIVE)},
+    "item_stem": {"loss.align", *stem},
+    "item_products": products,
+    "item_products_stem": {"products.crop", "products.light"} | products | stem,
     "item_supervised": {"task"},
     "resnet50": {"task", "model.name", "resnet.norm"},
     "roberta": {"task", "model.name", "model.epsilon"},
