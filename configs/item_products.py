@@ -3,7 +3,8 @@
 item-jax train --config=configs/item_products.py:SIZE --config.data.path=DATA \
   --workdir=W
 
-SIZE is base (the default), small or tiny: configs/item_SIZE.py. From a run P of
+SIZE is base (the default), small or tiny: configs/item_SIZE.py; stem or
+stem_tiny: configs/item_stem.py, with --config.stem_from=FILE. From a run P of
 that size:
   --config=configs/item_products.py:SIZE,finetune --config.start_from=P
 The paper's five and the alignment loss run beside it at weights of their own,
@@ -16,7 +17,7 @@ from pathlib import Path
 from item_jax.config import Config
 from item_jax.errors import UserError
 
-SIZES = ("base", "small", "tiny")
+SIZES = ("base", "small", "tiny", "stem", "stem_tiny")
 OWN = ("itm", "mlm", "mim", "gmlm", "gmim")
 
 
@@ -29,9 +30,14 @@ def get_config(variant: str = "base") -> Config:
     raise UserError(
       f"{variant!r}: sizes are {', '.join(SIZES)}, each alone or with ,finetune"
     )
-  file = Path(__file__).with_name(f"item_{size}.py")
-  config = runpy.run_path(str(file))["get_config"]()
+  name, *of = size.split("_")
+  file = Path(__file__).with_name(f"item_{name}.py")
+  config = runpy.run_path(str(file))["get_config"](*of)
   teach(config)
+  if name == "stem":
+    config.model.dropout = 0.1
+    # Features that are kept have no pixels to crop.
+    config.products.crop, config.products.light = 1.0, 0.0
   if size == "tiny":
     config.batch_size = 96
     config.steps = 600
@@ -48,5 +54,6 @@ def get_config(variant: str = "base") -> Config:
 def teach(config: Config) -> None:
   """Turns a config of the five objectives into one of product ids alone."""
   config.task = "products"
+  config.loss.align = 0.0
   for name in OWN:
     setattr(config.loss, name, 0.0)

@@ -115,6 +115,17 @@ def test_two_processes_go_on_where_one_was_killed(words, expected, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_take_the_space_that_one_would(words, tmp_path):
+  words = [*words, "--pool=auto", "--whiten=auto"]
+  one, two = tmp_path / "one", tmp_path / "two"
+  done(run([*words, f"--out={one}"]))
+  for process in run_two([*words, f"--out={two}"]):
+    done(process)
+  assert content(two) == content(one)
+  assert "transform.npz" in content(one)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_one_process_goes_on_where_one_of_two_was_killed(
   words, expected, tmp_path, lost

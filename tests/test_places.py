@@ -22,7 +22,7 @@ from item_jax.synthetic.synthesize import synthesize
 # Flags whose words are no paths; all others have a type of item_jax.cli.places.
 WORDS = {
   *("budget", "category_separator", "column", "coordinator", "format"),
-  *("missing", "rates", "runner", "size", "source", "split", "systems"),
+  *("missing", "pool", "rates", "runner", "size", "source", "split", "systems"),
   "title",
 }
 

@@ -137,10 +137,26 @@ def test_like_another_export_is_of_its_system(
   export(workdir, data=tiny_data, split="test", out=out, like=chosen)
   check_one_system([chosen, out])
   assert meta(out)["space"] == meta(chosen)["space"]
-  for name in ("transform.npz",):
-    assert (out / name).read_bytes() == (chosen / name).read_bytes()
+  ours, theirs = (x / "transform.npz" for x in (out, chosen))
+  assert ours.read_bytes() == theirs.read_bytes()
   again = item_jax.load(workdir, like=out).embed_split(tiny_data, "test")
   np.testing.assert_allclose(again, np.load(out / "embeddings.npy"), atol=1e-4)
+
+
+def test_one_side_alone_is_centred_by_its_own_mean(
+  workdir, tiny_data, tmp_path
+):
+  """Or a shop's image would be compared by what sets images apart."""
+  how = {"data": tiny_data, "split": "train"}
+  both, like = tmp_path / "both", tmp_path / "like"
+  export(workdir, **how, out=both, whiten="centre")
+  export(workdir, **how, out=like, like=both, modality="image")
+  export(workdir, **how, out=tmp_path / "plain", modality="image")
+  plain_ND = np.load(tmp_path / "plain" / "embeddings.npy")
+  want_ND = transform_lib.unit(plain_ND - plain_ND.mean(axis=0))
+  got_ND = np.load(like / "embeddings.npy")
+  np.testing.assert_allclose(got_ND, want_ND, atol=1e-3)
+  assert np.abs(np.load(both / "embeddings.npy") - got_ND).max() > 0.1
 
 
 def test_like_an_export_as_trained_is_as_trained(workdir, tiny_data, tmp_path):

@@ -192,6 +192,23 @@ def test_features_stand_for_pixels():
   assert kept.image_BHWC.dtype == jnp.float16
 
 
+def test_the_stems_work_is_counted_once_or_thrice():
+  _, frozen, _ = make_task(**FEATURES)
+  _, kept, _ = make_task(**FEATURES, data__features="auto")
+  cost = frozen.network.module.stem.cost
+  assert frozen.train_flops == kept.train_flops + cost.flops
+  assert frozen.embed_flops == kept.embed_flops + cost.flops
+  _, still, _ = make_task()
+  _, trained, _ = make_task(**TRAINED)
+  assert trained.train_flops == still.train_flops + 2 * cost.flops
+  pair = {"attention": "xla", "bits": 4}
+  assert cost in trained.objective.passes
+  assert cost.activation_bytes(**pair)[0] > 0
+  memory = [one.activation_bytes(**pair) for one in still.objective.passes]
+  assert memory[1] == (0, cost.activation_bytes(**pair)[1])
+  assert len(kept.objective.passes) == 1
+
+
 def metrics_of(workdir, kind):
   lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
   return [line for line in lines if line["kind"] == kind]
@@ -350,7 +367,7 @@ def test_a_row_that_was_unreadable_is_replaced(tiny_data, tmp_path):
     ({"model__stem": "patch", "stem_from": "F"}, "stem_from=F is of a stem"),
     ({"model__stem": "patch", **FEATURES}, "mim_target=features is of a stem"),
     ({"model__name": "clip", "task": "contrastive"}, "not 'clip'"),
-    (FEATURES | TRAINED, "mim_target=features takes .* stem_rate=0, not 0.5"),
+    (FEATURES | TRAINED, r"mim_target=features takes .*stem_rate=0, not 0\.5"),
     ({"data__features": "auto"}, "mim_target=pixels needs pixels"),
     (
       FEATURES

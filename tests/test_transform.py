@@ -1,5 +1,7 @@
 """Centring and whitening: what sklearn computes, chosen where it helps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -125,7 +127,8 @@ def test_a_missing_row_of_validation_is_scored_as_nothing():
 
 @pytest.mark.parametrize("recipe", [GRID[0], GRID[1], GRID[-1]])
 def test_what_was_saved_comes_back(tmp_path, recipe):
-  made = fit(rows(50, 8), recipe)
+  sides = {"image": np.arange(8, dtype=np.float32)}
+  made = replace(fit(rows(50, 8), recipe), sides=sides)
   hashed = made.save(tmp_path / "t.npz")
   found = transform_lib.load(tmp_path / "t.npz", hashed)
   assert (found.kind, found.ridge, str(found)) == (
@@ -133,6 +136,7 @@ def test_what_was_saved_comes_back(tmp_path, recipe):
     made.ridge,
     str(made),
   )
+  np.testing.assert_array_equal(found.sides["image"], sides["image"])
   other_ND = rows(5, 8, seed=1)
   np.testing.assert_array_equal(found.apply(other_ND), made.apply(other_ND))
   with pytest.raises(UserError, match=r"t\.npz was altered"):

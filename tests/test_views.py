@@ -102,6 +102,14 @@ def test_no_augmentation_changes_nothing():
   np.testing.assert_array_equal(light(key, photos(), most=0.0), photos())
 
 
+def test_features_of_a_stem_are_neither_cropped_nor_lit():
+  grid_BHWC = np.random.default_rng(0).normal(size=(2, 7, 7, 5))
+  grid_BHWC = jnp.asarray(grid_BHWC, jnp.float16)
+  key = jax.random.key(0)
+  assert views.crop(key, grid_BHWC, min_area=0.3) is grid_BHWC
+  assert views.light(key, grid_BHWC, most=0.3) is grid_BHWC
+
+
 def test_light_scales_contrast_about_the_mean_and_all_of_it():
   image = np.full((200, 2, 2, 3), 90, np.uint8)
   image[:, 0] = 110

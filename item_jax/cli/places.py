@@ -245,7 +245,9 @@ SHOP_OUT = Out(
 _EXPORTED = ("embeddings.npy", "items.csv")
 _FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
 FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
-EXPORT_OUT = Out(Layout("meta.json", _EXPORTED, resumes=True))
+EXPORT_OUT = Out(
+  Layout("meta.json", (*_EXPORTED, "transform.npz"), resumes=True)
+)
 EXPORTS = Exports()
 SOURCE = Exports(named=False)
 SOURCES = "an export, FILE.npy:ITEMS.csv, tfidf or thumbnail (with --data)"

@@ -17,7 +17,7 @@ import numpy as np
 from item_jax.data.summary import describe_missing
 from item_jax.errors import UserError
 from item_jax.evaluation.columns import name_table, read_columns
-from item_jax.evaluation.mixed import SPARSE, WORDS, open_mixed
+from item_jax.evaluation.mixed import SPARSE, open_mixed
 from item_jax.evaluation.vectors import Mixed, open_embeddings
 from item_jax.files import CorruptError, read_checksummed, sha256
 from item_jax.ingest.plausible import find_outsized
@@ -258,10 +258,7 @@ def find_export_damage(folder: Path) -> Iterator[str]:
   path = Path(folder) / "meta.json"
   try:
     hashes = read_checksummed(path)["files"]
-    expected = {name: hashes[name] for name in EXPORTED}
-    for name in (SPARSE, WORDS):
-      if name in hashes:
-        expected[name] = hashes[name]
+    expected = {name: hashes[name] for name in [*EXPORTED, *hashes]}
   except CorruptError as error:
     yield str(error)
     return
@@ -279,9 +276,7 @@ def find_export_damage(folder: Path) -> Iterator[str]:
       yield f"{file} cannot be read: {error.strerror}"
 
 
-def check_one_system(
-  systems: Iterable[tuple[str, Mapping[str, Any]]],
-) -> None:
+def check_one_system(systems: Iterable[tuple[str, Mapping]]) -> None:
   """Refuses vectors (name, system) of several weights, modalities or widths."""
   names, held = zip(*systems, strict=True)
   for what in ("checkpoint", "modality", "dims"):

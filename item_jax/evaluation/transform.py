@@ -8,8 +8,8 @@ to nearly the same length (Su et al. 2021), where validation says that it helps.
 import hashlib
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from item_jax.files import CorruptError, write_bytes
 KINDS = ("none", "centred", "whitened")
 _ROWS = 2048  # at a time
 _FIELDS = ("kind", "mean_D", "matrix_DE", "ridge")
+_SIDE = "mean_of_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,16 @@ class Transform:
 
   kind: of `KINDS`. mean_D: float32, is taken off unit rows; None of "none".
   matrix_DE: float32, they are multiplied by; None unless "whitened". ridge:
-  what it was made with.
+  what it was made with. sides: the means of rows of another kind, by its name,
+  to be taken off instead: vectors of an image alone lie elsewhere than those of
+  image and title.
   """
 
   kind: str = "none"
   mean_D: np.ndarray | None = None
   matrix_DE: np.ndarray | None = None
   ridge: float = 0.0
+  sides: Mapping[str, np.ndarray] = field(default_factory=dict)
 
   def dims(self, width: int) -> int:
     """Returns E for vectors of `width` values; refuses a D that is another."""
@@ -50,6 +54,8 @@ class Transform:
 
   def apply(self, vectors_ND: np.ndarray) -> np.ndarray:
     """Transforms rows of any length, float32 [N, E], of unit length.
+
+    The rows are of the kind that it was learnt from.
 
     A row of zeros, where nothing was there to embed, stays one.
     """
@@ -71,6 +77,7 @@ class Transform:
     """Writes an .npz as a whole or not at all; returns its SHA-256."""
     file = io.BytesIO()
     given = {name: getattr(self, name) for name in _FIELDS}
+    given |= {_SIDE + side: mean_D for side, mean_D in self.sides.items()}
     np.savez(file, **{k: v for k, v in given.items() if v is not None})
     write_bytes(Path(path), file.getvalue())
     return hashlib.sha256(file.getvalue()).hexdigest()
@@ -96,7 +103,15 @@ def load(path: str | os.PathLike, hashed: str) -> Transform:
   with np.load(io.BytesIO(content), allow_pickle=False) as held:
     found: dict[str, Any] = {name: held[name] for name in held.files}
   return Transform(
-    **(found | {"kind": str(found["kind"]), "ridge": float(found["ridge"])})
+    str(found["kind"]),
+    found.get("mean_D"),
+    found.get("matrix_DE"),
+    float(found["ridge"]),
+    {
+      name.removeprefix(_SIDE): mean_D
+      for name, mean_D in found.items()
+      if name.startswith(_SIDE)
+    },
   )
 
 

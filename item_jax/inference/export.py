@@ -72,7 +72,9 @@ def export(
     batch_size: rows that a device embeds at a time.
     workers: processes that decode.
     overwrite: whether another export in `out` is replaced.
-    pool, whiten, like: of the vectors; as of `fit_space.Asked`.
+    pool: of the network's states; None as trained; `fit_space.Asked` says more.
+    whiten: "none", "centre", "whiten" or "auto"; likewise.
+    like: another export of the run, whose pool and transform are taken.
     progress: is informed of what is next; a step is a row.
 
   Raises:
@@ -96,13 +98,9 @@ def export(
       how = {"overwrite": overwrite, "notify": lambda n: notify("set up", n)}
       sizes = batch_size, workers
       made = settle(out, plan, asked, embedder, dataset, *sizes, **how)
-      missing = export_shards.acquire(out, _in_space(plan, made), **how)
+      missing = _acquire(out, _in_space(plan, made), **how)
     missing, made = barrier.broadcast([missing, made])
     if missing is None:
-      if first:
-        logger.info(
-          f"{out} is finished already: {plan.rows} rows, nothing to do"
-        )
       return Export(out)
     plan = _enter(out, plan, embedder, made)
     barrier.wait()
@@ -145,6 +143,14 @@ def _open(
     shard_rows=SHARD_ROWS,
   )
   return embedder, dataset, plan
+
+
+def _acquire(out: Path, plan: export_shards.Plan, **how) -> list[int] | None:
+  """Takes the folder, as `export_shards.acquire`; logs where all is done."""
+  missing = export_shards.acquire(out, plan, **how)
+  if missing is None:
+    logger.info(f"{out} is finished already: {plan.rows} rows, nothing to do")
+  return missing
 
 
 def _in_space(plan: export_shards.Plan, made) -> export_shards.Plan:
@@ -236,12 +242,12 @@ def _finish(
       unreadable.append({"row": row, "id": item.id})
       continue
     lacking += export_shards.sees_nothing(item, plan.modality)
-  space_lib.finish(out, embedder.space)
+  names = (*EXPORTED, *space_lib.finish(out, embedder.space))
   write_checksummed(
     out / "meta.json",
     {
       **plan.to_dict(),
-      "files": {name: sha256(out / name) for name in EXPORTED},
+      "files": {name: sha256(out / name) for name in names},
       "rows_without_this_side": lacking,
       "unreadable": unreadable,
       "workdir": Path(workdir).name,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ RECIPES = {
 }
 # Rows that are embedded for it: more would change little, and take longer.
 TRAIN_ROWS, VAL_ROWS = 20_000, 5_000
+SIDE_ROWS = 2_000  # for a mean
 
 
 class Asked(NamedTuple):
@@ -116,6 +118,45 @@ def settle(
   return space_lib.save(out, space)
 
 
+class _Rows(NamedTuple):
+  """Embeds rows of a data set; fields as of `embed_parts`."""
+
+  embedder: Embedder
+  dataset: Dataset
+  batch_size: int
+  workers: int
+  notify: Callable[[int], None]
+
+  def embed(
+    self, split: str, rows: list[int], modality: str
+  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Embeds in all pools; [N], whether a row shows the model nothing."""
+    embedder = self.embedder
+    ((pooled_NE, items),) = embed_parts(
+      embedder,
+      self.dataset,
+      split,
+      [rows],
+      modality=modality,
+      device_rows=min(self.batch_size, len(rows)),
+      workers=self.workers,
+      notify=self.notify,
+      embed=embedder.pool_batch,
+    )
+    side = embedder.task.modality or modality
+    nothing = [export_shards.sees_nothing(item, side) for item in items]
+    ends = np.cumsum(list(embedder.pool_dims.values()))[:-1]
+    parts = np.split(pooled_NE, ends, axis=1)
+    found = dict(zip(embedder.pool_dims, parts, strict=True))
+    return found, np.array(nothing)
+
+  def training(self, most: int, modality: str):
+    """Embeds a sample of the training split, as `embed`."""
+    split = self.embedder.config.data.train_split
+    rows = _sample(len(self.dataset.source(split)), most)
+    return self.embed(split, rows, modality)
+
+
 def fit_space(
   embedder: Embedder,
   dataset: Dataset,
@@ -141,42 +182,74 @@ def fit_space(
   Raises:
     UserError: a split is missing, or nothing in it tells what is better.
   """
-  pools = embedder.task.pools
-  own, recipes = pools[0], RECIPES[asked.whiten]
-  pools = pools if asked.pool == AUTO else (asked.pool or own,)
-  names = embedder.config.data
+  rows = _Rows(embedder, dataset, batch_size, workers, notify)
+  pools, recipes = embedder.task.pools, RECIPES[asked.whiten]
+  pools = pools if asked.pool == AUTO else (asked.pool or pools[0],)
+  pool, transform, tried = pools[0], Transform(), []
+  if len(pools) * len(recipes) > 1 or asked.whiten != "none":
+    train, nothing_N = rows.training(TRAIN_ROWS, modality)
+    for pooled_ND in train.values():
+      pooled_ND[nothing_N] = 0  # is not learnt from
+    if len(pools) * len(recipes) == 1:
+      transform = transform_lib.fit(train[pool], recipes[0])
+    else:
+      pool, transform, tried = _choose(rows, train, pools, recipes, modality)
+  if transform.mean_D is not None:
+    transform = replace(transform, sides=_side_means(rows, pool, modality))
+  made = {
+    "pool": pool,
+    "transform": str(transform),
+    "dims": transform.dims(embedder.pool_dims[pool]),
+  }
+  if tried:
+    trained = [
+      one["map@10"]
+      for one in tried
+      if (one["pool"], one["kind"]) == (embedder.task.pools[0], "none")
+    ]
+    made["map@10"] = max(one["map@10"] for one in tried)
+    made |= {"as_trained": trained[0] if trained else None, "tried": tried}
+  return Space(transform, made)
 
-  def embed(split: str, rows: list[int]):
-    how = {"modality": modality, "workers": workers, "notify": notify}
-    return _embed(embedder, dataset, split, rows, size=batch_size, **how)
 
-  def made(pool: str, transform: Transform, **more) -> Space:
-    dims = transform.dims(embedder.pool_dims[pool])
-    known = {"pool": pool, "transform": str(transform), "dims": dims}
-    return Space(transform, known | more)
-
-  if len(pools) == 1 and asked.whiten == "none":
-    return made(pools[0], Transform())
-  rows = _sample(len(dataset.source(names.train_split)), TRAIN_ROWS)
-  train, nothing_N = embed(names.train_split, rows)
-  for pooled_ND in train.values():
-    pooled_ND[nothing_N] = 0  # is not learnt from
-  if len(pools) * len(recipes) == 1:
-    return made(pools[0], transform_lib.fit(train[pools[0]], recipes[0]))
-  rows, items = _validation(dataset, names.val_split)
-  val, _ = embed(names.val_split, rows)
-  tried, best = [], []
+def _choose(
+  rows: _Rows, train: dict, pools, recipes, modality: str
+) -> tuple[str, Transform, list[dict[str, Any]]]:
+  """Takes the pool and transform that find most on validation, or the first."""
+  split = rows.embedder.config.data.val_split
+  numbers, ids, products, _ = scored_rows(
+    rows.dataset.source(split), split, most=VAL_ROWS, alone=True
+  )
+  named = [product for product in products if product]
+  if len(set(named)) == len(named):
+    raise UserError(
+      f"split {split!r} of {rows.dataset.path} has no product with two"
+      " listings, so nothing can be chosen by it: give one pool, and for whiten"
+      " none, centre or whiten"
+    )
+  val, _ = rows.embed(split, numbers, modality)
+  items, tried, best = Items(ids, products), [], []
   for pool in pools:
     transform, scores = transform_lib.choose(
       train[pool], val[pool], items, recipes=recipes
     )
     tried += [{"pool": pool, **one} for one in scores]
     best.append((max(one["map@10"] for one in scores), pool, transform))
-  score, pool, transform = max(best, key=lambda one: one[0])
-  first = tried[0] if recipes[0].kind == "none" else {}
-  as_trained = first.get("map@10") if pools[0] == own else None
-  found = {"map@10": score, "as_trained": as_trained, "tried": tried}
-  return made(pool, transform, **found)
+  _, pool, transform = max(best, key=lambda one: one[0])
+  return pool, transform, tried
+
+
+def _side_means(rows: _Rows, pool: str, modality: str) -> dict[str, np.ndarray]:
+  """The means of unit vectors that show the model something else."""
+  means = {}
+  for side in rows.embedder.task.modalities:
+    if side == modality:
+      continue
+    found, nothing_N = rows.training(SIDE_ROWS, side)
+    if not nothing_N.all():
+      unit_ND = transform_lib.unit(found[pool][~nothing_N])
+      means[side] = unit_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+  return means
 
 
 def _sample(count: int, most: int) -> list[int]:
@@ -185,49 +258,3 @@ def _sample(count: int, most: int) -> list[int]:
     return list(range(count))
   drawn = np.random.default_rng(0).choice(count, most, replace=False)
   return sorted(drawn.tolist())
-
-
-def _validation(dataset: Dataset, split: str) -> tuple[list[int], Items]:
-  rows, ids, products, _ = scored_rows(
-    dataset.source(split), split, most=VAL_ROWS, alone=True
-  )
-  named = [product for product in products if product]
-  if len(set(named)) == len(named):
-    raise UserError(
-      f"split {split!r} of {dataset.path} has no product with two listings, so"
-      " nothing can be chosen by it: give one pool, and for whiten none, centre"
-      " or whiten"
-    )
-  return rows, Items(ids, products)
-
-
-def _embed(
-  embedder: Embedder,
-  dataset: Dataset,
-  split: str,
-  rows: list[int],
-  *,
-  modality: str,
-  size: int,
-  workers: int,
-  notify: Callable[[int], None],
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  """Embeds rows in all pools; [N], whether a row shows the model nothing."""
-  ((pooled_NE, items),) = embed_parts(
-    embedder,
-    dataset,
-    split,
-    [rows],
-    modality=modality,
-    device_rows=min(size, len(rows)),
-    workers=workers,
-    notify=notify,
-    embed=embedder.pool_batch,
-  )
-  side = embedder.task.modality or modality
-  nothing_N = np.array(
-    [export_shards.sees_nothing(item, side) for item in items]
-  )
-  ends = np.cumsum(list(embedder.pool_dims.values()))[:-1]
-  parts = np.split(pooled_NE, ends, axis=1)
-  return dict(zip(embedder.pool_dims, parts, strict=True)), nothing_N

@@ -63,12 +63,17 @@ def read(folder: Path, made: dict[str, Any]) -> Space:
   return Space(transform_lib.load(folder / "space.npz", made["sha256"]), made)
 
 
-def finish(folder: Path, space: Space | None) -> None:
-  """Writes transform.npz, or removes that of an export which is replaced."""
+def finish(folder: Path, space: Space | None) -> list[str]:
+  """Writes transform.npz, or removes that of an export which is replaced.
+
+  Returns:
+    The names of files that are there.
+  """
   if space is None:
     (folder / MATRIX).unlink(missing_ok=True)
-  else:
-    space.transform.save(folder / MATRIX)
+    return []
+  space.transform.save(folder / MATRIX)
+  return [MATRIX]
 
 
 def find(folder: Path, request: dict[str, Any]) -> Space | None:

@@ -31,8 +31,8 @@ def embed_unit(
 
   Args:
     pool: of `task.pools`; None for the network's own embedding.
-    change: mean_D and maybe matrix_DE of an `evaluation.transform.Transform`,
-      computed as its `apply` does.
+    change: of an `evaluation.transform.Transform` mean_D, the means of its
+      `sides` by their names, maybe matrix_DE; computed as its `apply` does.
   """
   batch = keep_modality(batch, modality)
   if pool is None:
@@ -41,7 +41,7 @@ def embed_unit(
     g_BD = task.pool(params, batch)[pool]
   norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
   if change:
-    moved_BD = g_BD / norm_B1 - change["mean_D"]
+    moved_BD = g_BD / norm_B1 - _means(batch, change)
     if "matrix_DE" in change:
       moved_BD = moved_BD @ change["matrix_DE"]
     g_BD = jnp.where(norm_B1 == 0, 0.0, moved_BD)
@@ -50,3 +50,16 @@ def embed_unit(
   # far from all images, and those of a ReLU are never negative.
   null = -(g_BD.shape[-1] ** -0.5)
   return jnp.where(norm_B1 == 0, null, g_BD / norm_B1)
+
+
+def _means(batch: Batch, change: dict[str, jax.Array]) -> jax.Array:
+  """The mean of vectors that show what a row does, [B,D], or of all [D]."""
+  mean_BD = change["mean_D"]
+  for side, shown_B in (
+    ("both", batch.has_image_B & batch.has_title_B),
+    ("image", batch.has_image_B & ~batch.has_title_B),
+    ("title", ~batch.has_image_B & batch.has_title_B),
+  ):
+    if side in change:
+      mean_BD = jnp.where(shown_B[:, None], change[side], mean_BD)
+  return mean_BD

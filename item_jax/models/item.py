@@ -38,5 +38,5 @@ def make_network(
     sequence=f"{one.positions} positions",
     passes=module.passes(),
     other_flops=2.0 * m.sides * (module.image_values + m.max_title_tokens),
-    frozen_flops=stem.frozen_flops if stem and not config.data.features else 0,
+    frozen_flops=stem.frozen_flops if stem else 0.0,
   )

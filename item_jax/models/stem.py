@@ -26,16 +26,19 @@ class Stem(NamedTuple):
   channels: int  # C
   cost: Pass  # of an image
   trained: bool = False
+  kept: bool = False  # steps read its features from a file
 
   @property
   def passes(self) -> tuple[Pass, ...]:
-    """What training takes of it, of an image."""
+    """What a step takes of it, of an image."""
+    if self.kept:
+      return ()
     return (self.cost if self.trained else FrozenPass(self.cost),)
 
   @property
   def frozen_flops(self) -> float:
     """Of `Network.frozen_flops`, of an image."""
-    return 0.0 if self.trained else self.cost.flops
+    return 0.0 if self.trained or self.kept else self.cost.flops
 
 
 def read_places(stem: Stem, params, batch: Batch, masked_BN=None):

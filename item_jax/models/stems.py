@@ -37,4 +37,4 @@ def make_stem(config: Config) -> Stem | None:
       f" places a side of model.stem={m.stem}, whose pixels are hidden or"
       " recovered"
     )
-  return stem._replace(trained=trained)
+  return stem._replace(trained=trained, kept=bool(config.data.features))

@@ -68,11 +68,13 @@ def make_objective(context: Context) -> Objective | None:
     return {"align": sum(levels) / len(levels)}
 
   passes = _passes(model, options)
+  # A frozen stem sees each changed image anew.
+  again = options.changed * network.frozen_flops * (AUGMENTED in kinds)
   loss = make_loss(embed, options, vocabulary, weight=config.loss.align)
   return loss._replace(
     init_params=params_of,
     chance_levels=chance_levels,
-    train_flops=3 * sum(one.flops for one in passes),
+    train_flops=3 * sum(one.flops for one in passes) + again,
     passes=passes,
   )
 

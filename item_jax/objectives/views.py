@@ -23,9 +23,10 @@ def crop(key, image_BHWC, *, min_area: float):
   `min_area` 1 images stay as they are.
 
   Args:
-    image_BHWC: uint8; the same is returned.
+    image_BHWC: uint8; the same is returned. Features of a stem, of another
+      type, stay as they are.
   """
-  if min_area >= 1:
+  if min_area >= 1 or image_BHWC.dtype != jnp.uint8:
     return image_BHWC
   B = len(image_BHWC)
   keys = jax.random.split(key, 4)
@@ -77,9 +78,9 @@ def light(key, image_BHWC, *, most: float):
   `most` 0 images stay as they are.
 
   Args:
-    image_BHWC: uint8; the same is returned.
+    image_BHWC: as of `crop`.
   """
-  if most <= 0:
+  if most <= 0 or image_BHWC.dtype != jnp.uint8:
     return image_BHWC
   contrast, brightness = jax.random.uniform(
     key, (2, len(image_BHWC), 1, 1, 1), minval=1 - most, maxval=1 + most
