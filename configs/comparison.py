@@ -7,7 +7,7 @@ item-jax train --config=configs/comparison.py:clip,tiny --workdir=W \
 Sizes: tiny for two CPU cores and minutes a system, small for one GPU, base is
 the paper's. Batches, their order, pixels, titles, masks, optimizer, schedule
 and the peak that the learning rates are tried around are the same for every
-system; those behind a stem of other weights see its pixels.
+system; those behind a stem of other weights have a config of their own.
 """
 
 import runpy
@@ -62,13 +62,16 @@ def get_config(variant: str = "item") -> Config:
   """Builds the config of "SYSTEM" or "SYSTEM,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   size = size or "tiny"
-  if name not in SYSTEMS | AS_THEY_ARE or size not in SIZES:
+  if name not in (*VARIANTS, *FROZEN) or size not in SIZES:
     raise UserError(
-      f"{variant!r}: systems are {', '.join(SYSTEMS | AS_THEY_ARE)}; sizes are"
+      f"{variant!r}: systems are {', '.join((*VARIANTS, *FROZEN))}; sizes are"
       f" {', '.join(SIZES)}"
     )
   if name in AS_THEY_ARE:
     return AS_THEY_ARE[name]()
+  if name in STEMS:
+    file, *stem = STEMS[name]
+    return _load(file, "get_config")(stem[size != "tiny"])
   config = SIZES[size]()
   SYSTEMS[name](config)
   return config
@@ -87,30 +90,8 @@ def _item_align_both(config: Config) -> None:
   config.align.views = "both"  # twice the work of cross_modal
 
 
-def _item_stem(config: Config) -> None:
-  config.loss.align = 1.0
-  _put_behind_weights(config)
-
-
 def _item_products(config: Config) -> None:
   _load("item_products.py", "teach")(config)  # with nothing but product ids
-
-
-def _item_products_stem(config: Config) -> None:
-  _item_products(config)
-  _put_behind_weights(config)
-  # Steps see features, and no pixels to change.
-  config.products.crop, config.products.light = 1.0, 0.0
-
-
-def _put_behind_weights(config: Config) -> None:
-  """The last features of EfficientNet-Lite0 in place of patches."""
-  config.model.stem = "efficientnet_lite0"
-  if config.model.image_size < 224:  # what the weights have seen
-    config.model.image_size = 224
-    config.model.stem_grid = 4  # as many places as tiny has patches
-  config.data.features = "auto"  # computed once, beside the data
-  config.loss.mim_target = "features"
 
 
 def _item_supervised(config: Config) -> None:
@@ -140,9 +121,7 @@ SYSTEMS = {
   "item": _item,
   "item_align": _item_align,
   "item_align_both": _item_align_both,
-  "item_stem": _item_stem,
   "item_products": _item_products,
-  "item_products_stem": _item_products_stem,
   "item_supervised": _item_supervised,
   "resnet50": _resnet50,
   "roberta": _roberta,
@@ -164,6 +143,11 @@ def _frozen_text() -> Config:
   return config
 
 
+# The recommended configs of a stem with weights: the file, and its variants.
+STEMS = {
+  "item_stem": ("item_stem.py", "tiny", "small"),
+  "item_products_stem": ("item_products.py", "stem_tiny", "stem"),
+}
 AS_THEY_ARE = {"frozen_image": _frozen_image, "frozen_text": _frozen_text}
 
 
