@@ -4,10 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_run
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from item_jax.data.records import open_dataset
+from item_jax.inference.embedder import load
 from item_jax.models import sides
 from item_jax.models.sides import Sides
+from item_jax.objectives import samples
+from item_jax.training.loop import train
+from item_jax.training.restore import restore
 
 B, D, C, V, T, W = 5, 6, 12, 20, 4, 8
 
@@ -114,3 +120,91 @@ def test_rows_that_are_missing_or_all_the_same_give_a_finite_start(params):
   for rows in (np.zeros((3, C)), np.ones((3, C))):
     made = sides.fit(params, rows, np.full((2, T), 5), special=(0,))
     assert all(np.isfinite(x).all() for x in made.values())
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+  """A run of a few steps with sides, taught by product ids."""
+  config = sided(tiny_data)
+  return train(config, tmp_path_factory.mktemp("sides") / "run").workdir
+
+
+def sided(data, **changes):
+  config = tiny_run.get_config("products")
+  config.data.path = str(data)
+  config.model.sides = W
+  for name, value in changes.items():
+    group, leaf = name.split("__")
+    setattr(getattr(config, group), leaf, value)
+  return config
+
+
+def embedded(workdir, data, step, modality="both"):
+  model = load(workdir, step=step)
+  store = open_dataset(data)
+  records = [store.source("train")[i] for i in range(12)]
+  return model.embed(
+    images=[r.image for r in records] if modality != "title" else None,
+    titles=[r.title for r in records] if modality != "image" else None,
+  )
+
+
+def test_what_a_run_starts_from_is_learnt_from_its_data_and_kept(
+  run, tiny_data
+):
+  found = restore(run, step=0)
+  store = open_dataset(tiny_data)
+  titles = samples.titles(store, "train", found.run.tokenizer, 12)
+  counts_NV = np.zeros((len(titles), len(found.params["sides"]["rarity"])))
+  for row, tokens_T in enumerate(titles):
+    counts_NV[row, tokens_T] = 1
+  idf_V = TfidfTransformer().fit(counts_NV).idf_
+  weight_V = np.asarray(jax.nn.softplus(found.params["sides"]["rarity"]))
+  words = np.setdiff1d(np.arange(len(idf_V)), found.run.tokenizer.special)
+  np.testing.assert_allclose(weight_V[words], idf_V[words], rtol=1e-4)
+  assert np.abs(found.params["sides"]["image_kernel"]).max() > 0
+
+
+def test_product_ids_move_the_sides_but_for_the_mean(run):
+  before, after = (restore(run, step=n).params["sides"] for n in (0, 4))
+  moved = {name: bool((before[name] != after[name]).any()) for name in before}
+  assert not moved.pop("image_mean")
+  assert all(moved.values())
+
+
+def test_a_side_of_a_listing_is_that_of_the_listing_with_both(run, tiny_data):
+  D = tiny_run.get_config().model.width
+  both = embedded(run, tiny_data, 4)
+  image = embedded(run, tiny_data, 4, "image")
+  title = embedded(run, tiny_data, 4, "title")
+  np.testing.assert_allclose(
+    unit(both[:, D : D + W]), unit(image[:, D : D + W]), atol=1e-5
+  )
+  np.testing.assert_allclose(
+    unit(both[:, D + W :]), unit(title[:, D + W :]), atol=1e-5
+  )
+  assert not image[:, D + W :].any()
+  assert not title[:, D : D + W].any()
+
+
+def test_a_run_from_a_run_without_sides_makes_them(tiny_data, tmp_path, run):
+  plain = train(sided(tiny_data, model__sides=0), tmp_path / "plain").workdir
+  config = sided(tiny_data)
+  config.start_from, config.steps = str(plain), 0
+  begun = restore(train(config, tmp_path / "begun").workdir, step=0)
+  made = restore(run, step=0)
+  np.testing.assert_array_equal(
+    begun.params["sides"]["rarity"], made.params["sides"]["rarity"]
+  )
+  np.testing.assert_array_equal(
+    begun.params["cls"], restore(plain).params["cls"]
+  )
+
+
+def test_a_run_from_a_run_with_sides_keeps_them(tiny_data, tmp_path, run):
+  config = sided(tiny_data)
+  config.start_from, config.steps = str(run), 0
+  begun = restore(train(config, tmp_path / "begun").workdir, step=0)
+  kept = restore(run)
+  for name, leaf in kept.params["sides"].items():
+    np.testing.assert_array_equal(begun.params["sides"][name], leaf)
