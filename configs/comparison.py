@@ -7,7 +7,7 @@ item-jax train --config=configs/comparison.py:clip,tiny --workdir=W \
 Sizes: tiny for two CPU cores and minutes a system, small for one GPU, base is
 the paper's. Batches, their order, pixels, titles, masks, optimizer, schedule
 and the peak that the learning rates are tried around are the same for every
-system.
+system; those behind a stem of other weights have a config of their own.
 """
 
 import runpy
@@ -22,7 +22,9 @@ VARIANTS = (
   "item",
   "item_align",
   "item_align_both",
+  "item_stem",
   "item_products",
+  "item_products_stem",
   "item_supervised",
   "resnet50",
   "roberta",
@@ -41,6 +43,8 @@ FROZEN = ("frozen_image", "frozen_text")
 WEIGHTS = {
   "frozen_image": ("image_weights", ("start_from",)),
   "frozen_text": ("text_weights", ("start_from", "data.tokenizer")),
+  "item_stem": ("image_weights", ("stem_from",)),
+  "item_products_stem": ("image_weights", ("stem_from",)),
 }
 # More rows, of rows joined by weights that validation chooses, each centred or
 # whitened where it gains there.
@@ -58,13 +62,16 @@ def get_config(variant: str = "item") -> Config:
   """Builds the config of "SYSTEM" or "SYSTEM,SIZE"; by default tiny."""
   name, _, size = variant.partition(",")
   size = size or "tiny"
-  if name not in SYSTEMS | AS_THEY_ARE or size not in SIZES:
+  if name not in (*VARIANTS, *FROZEN) or size not in SIZES:
     raise UserError(
-      f"{variant!r}: systems are {', '.join(SYSTEMS | AS_THEY_ARE)}; sizes are"
+      f"{variant!r}: systems are {', '.join((*VARIANTS, *FROZEN))}; sizes are"
       f" {', '.join(SIZES)}"
     )
   if name in AS_THEY_ARE:
     return AS_THEY_ARE[name]()
+  if name in STEMS:
+    file, *stem = STEMS[name]
+    return _load(file, "get_config")(stem[size != "tiny"])
   config = SIZES[size]()
   SYSTEMS[name](config)
   return config
@@ -136,6 +143,11 @@ def _frozen_text() -> Config:
   return config
 
 
+# The recommended configs of a stem with weights: the file, and its variants.
+STEMS = {
+  "item_stem": ("item_stem.py", "tiny", "small"),
+  "item_products_stem": ("item_products.py", "stem_tiny", "stem"),
+}
 AS_THEY_ARE = {"frozen_image": _frozen_image, "frozen_text": _frozen_text}
 
 

@@ -57,22 +57,36 @@ def flat(file: str, *variant: str) -> dict:
 def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
   known = systems.read_available(str(CONFIGS / "comparison.py"))
   item = flat("comparison.py", f"item,{size}")
+  products = {"task", *(f"loss.{name}" for name in FIVE)}
   own = {
     "item": set(),
     "item_align": {"loss.align"},
     "item_align_both": {"loss.align", "align.views"},
-    "item_products": {"task", *(f"loss.{name}" for name in FIVE)},
+    "item_products": products,
     "item_supervised": {"task"},
     "resnet50": {"task", "model.name", "resnet.norm"},
     "roberta": {"task", "model.name", "model.epsilon"},
     "clip": {"task", "model.name", "model.epsilon", "model.dropout"},
   }
-  assert set(own) == set(known.variants)
+  recommended = {"item_stem", "item_products_stem"}  # of their own configs
+  assert set(own) | recommended == set(known.variants)
   for name, allowed in own.items():
     one = flat("comparison.py", f"{name},{size}")
     differing = {field for field in item if one[field] != item[field]}
     assert differing <= allowed, name
     assert (name == "item") == (not differing)
+
+
+@pytest.mark.parametrize(
+  ("name", "file", "variants"),
+  [
+    ("item_stem", "item_stem.py", ("tiny", "small", "small")),
+    ("item_products_stem", "item_products.py", ("stem_tiny", "stem", "stem")),
+  ],
+)
+def test_a_stem_is_trained_by_the_recommended_config(name, file, variants):
+  for size, variant in zip(("tiny", "small", "base"), variants, strict=True):
+    assert flat("comparison.py", f"{name},{size}") == flat(file, variant)
 
 
 def test_the_tiny_size_is_the_quickstarts_at_64_pixels():

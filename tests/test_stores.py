@@ -189,6 +189,12 @@ def test_exports_are_read_and_scores_written(bucket, tmp_path, capsys):
   assert Bucket.written[-1] == "bucket/f/meta.json"
   assert main(["evaluate", "gs://bucket/f"]) == 0
   assert main(["verify", "gs://bucket/f"]) == 0
+  pair = "gs://bucket/e/embeddings.npy:gs://bucket/e/items.csv"
+  both = ["fuse", "gs://bucket/e", pair, "--out=gs://bucket/g"]
+  assert main([*both, "--weights", "1", "0"]) == 0
+  assert main(["evaluate", pair, "--json=gs://bucket/p.json"]) == 0
+  assert json.loads((bucket / "p.json").read_text())["recall@1"] == 1
+  assert main(["evaluate", "gs://bucket/g"]) == 0
   assert left_here(tmp_path) == []
 
   (bucket / "f" / "meta.json").unlink()
