@@ -6,8 +6,8 @@ item-jax train --config=configs/item_stem.py --config.stem_from=FILE \
 
 FILE: the network's weights (docs/training.md, "An image stem that knows
 something"). Its features are computed once, beside DATA: 125 KB an image, and
-41 KB with item_stem.py:tiny, which averages them to 4 x 4 places and takes a
-third of the time a step.
+41 KB with item_stem.py:tiny, which averages them to 4 x 4 places and is a third
+of the work.
 """
 
 from item_jax.config import Config
