@@ -9,6 +9,7 @@ chooses the few candidates that need it, and where the bound cannot settle a
 query, that query is scored exactly against the whole index.
 """
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -123,7 +124,8 @@ def search(
     ThreadPoolExecutor(threads) as pool,
   ):
     found = list(progress_bar(pool.map(search_part, parts), len(parts)))
-  return neighbours(found, index, k)
+  near = neighbours(found, index, k)
+  return dataclasses.replace(near, ids=ids, queries_Q=queries)
 
 
 def _threads() -> int:
