@@ -117,7 +117,6 @@ def test_an_export_is_searched_scored_and_probed(exports):
   found = item_jax.search(export.vectors, export.items.ids, k=3)
   assert found.rows_QK.shape == found.scores_QK.shape == (len(export), 3)
   frame = found.to_frame()
-  assert frame.columns.tolist() == ["query", "rank", "row", "score"]
   assert len(frame) == 3 * len(export)
   scores = item_jax.score(export, k=(1, 10), bootstrap=20)
   again = item_jax.score(
@@ -176,6 +175,28 @@ def test_a_run_does_not_begin_in_the_folder_of_another_command(name, tmp_path):
 def test_what_a_config_has_not_is_named(file, options, message):
   with pytest.raises(item_jax.UserError, match=message):
     item_jax.load_config(file, **options)
+
+
+def test_neighbours_are_named_and_come_apart_in_two():
+  vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
+  found = item_jax.search(vectors, ["a", "b", "<c>"], k=2, queries=[2, 0])
+  rows_QK, scores_QK = found
+  np.testing.assert_array_equal(rows_QK, [[1, 0], [1, 2]])
+  np.testing.assert_allclose(scores_QK, [[0.8, 0], [0.6, 0]], atol=1e-6)
+  text = "2 queries, the 2 nearest of each\n<c>: b 0.800  a 0.000\na: b 0.600"
+  assert str(found).startswith(text)
+  assert "<td>&lt;c&gt;</td><td>b 0.800</td>" in found._repr_html_()
+  assert found.to_frame().iloc[0].to_dict() == {
+    "query": 0,
+    "rank": 1,
+    "row": 1,
+    "score": pytest.approx(0.8),
+    "query_id": "<c>",
+    "id": "b",
+  }
+  many = item_jax.search(np.eye(11, dtype=np.float32), list("abcdefghijk"), k=1)
+  assert str(many).endswith("\n...")
+  assert len(many.rows()) == 11
 
 
 def test_search_wants_an_id_for_each_vector():

@@ -4,11 +4,14 @@ A score and its position are packed into one integer whose order is the
 ranking, so that what is kept, and in which order, never depends on the tiles.
 """
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from item_jax.evaluation.results import Result, to_html
 
 if TYPE_CHECKING:
   import pandas
@@ -16,13 +19,27 @@ if TYPE_CHECKING:
 GRID = 2.0**26  # 26 + 26 binary places and one for the sum: float64's 53
 EMPTY = np.iinfo(np.int64).min  # a key below that of every score
 _LOW = np.int64(0xFFFFFFFF)
+_SHOWN = 10  # queries, of all that are found
 
 
-class Neighbours(NamedTuple):
-  """The nearest rows of Q queries, best first, K of them (or fewer)."""
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Neighbours(Result):
+  """The nearest rows of Q queries, best first, K of them (or fewer).
 
-  rows_QK: np.ndarray  # int64 row numbers; -1 where there are no more
-  scores_QK: np.ndarray  # float32 cosines; -inf where there are no more
+  `rows, scores = neighbours` takes it apart.
+
+  rows_QK: int64 row numbers; -1 where there are no more.
+  scores_QK: float32 cosines; -inf where there are no more.
+  ids: of all rows, where they are known. queries_Q: row numbers of the queries.
+  """
+
+  rows_QK: np.ndarray
+  scores_QK: np.ndarray
+  ids: Sequence[str] | None = None
+  queries_Q: np.ndarray | None = None
+
+  def __iter__(self) -> Iterator[np.ndarray]:
+    return iter((self.rows_QK, self.scores_QK))
 
   def to_dict(self) -> dict[str, list]:
     """Returns rows and scores as lists, a line for each query."""
@@ -33,14 +50,50 @@ class Neighbours(NamedTuple):
     import pandas
 
     query_P, rank_P = np.nonzero(self.rows_QK >= 0)
-    return pandas.DataFrame(
-      {
-        "query": query_P,
-        "rank": rank_P + 1,
-        "row": self.rows_QK[query_P, rank_P],
-        "score": self.scores_QK[query_P, rank_P],
-      }
-    )
+    row_P = self.rows_QK[query_P, rank_P]
+    columns = {
+      "query": query_P,
+      "rank": rank_P + 1,
+      "row": row_P,
+      "score": self.scores_QK[query_P, rank_P],
+    }
+    if self.ids is not None:
+      columns["query_id"] = [self._query(query) for query in query_P.tolist()]
+      columns["id"] = [self.ids[row] for row in row_P.tolist()]
+    return pandas.DataFrame(columns)
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns a line for each query: it, and by rank who is near and how."""
+    return self._lines(len(self.rows_QK))
+
+  def __str__(self) -> str:
+    count, k = self.rows_QK.shape
+    lines = [f"{count:,} queries, the {k:,} nearest of each"]
+    for line in self._lines(_SHOWN):
+      query, *near = line.values()
+      lines.append(f"{query}: {'  '.join(near)}")
+    return "\n".join([*lines, "..."] if count > _SHOWN else lines)
+
+  def _repr_html_(self) -> str:
+    return to_html(self._lines(_SHOWN))
+
+  def _lines(self, count: int) -> list[dict[str, Any]]:
+    lines = []
+    for query, (row_K, score_K) in enumerate(
+      zip(self.rows_QK[:count].tolist(), self.scores_QK[:count], strict=True)
+    ):
+      line: dict[str, Any] = {"query": str(self._query(query))}
+      for place, (row, score) in enumerate(zip(row_K, score_K, strict=True), 1):
+        if row >= 0:
+          name = row if self.ids is None else self.ids[row]
+          line[f"{place}"] = f"{name} {score:.3f}"
+      lines.append(line)
+    return lines
+
+  def _query(self, query: int) -> Any:
+    """The query's id, or else its row, or else its place among the queries."""
+    row = query if self.queries_Q is None else int(self.queries_Q[query])
+    return row if self.ids is None else self.ids[row]
 
 
 def in_id_order(

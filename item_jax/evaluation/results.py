@@ -46,11 +46,15 @@ class Result:
     return str(self)
 
   def _repr_html_(self) -> str:
-    rows = self.rows()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [_line("th", names)]
-    lines += [_line("td", [_cell(row.get(n)) for n in names]) for row in rows]
-    return f"<table>{''.join(lines)}</table>"
+    return to_html(self.rows())
+
+
+def to_html(rows: Sequence[dict[str, Any]]) -> str:
+  """Makes a table of lines of {column: value}."""
+  names = list(dict.fromkeys(name for row in rows for name in row))
+  lines = [_line("th", names)]
+  lines += [_line("td", [_cell(row.get(n)) for n in names]) for row in rows]
+  return f"<table>{''.join(lines)}</table>"
 
 
 def _line(tag: str, cells: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ query, that query is scored exactly against the whole index. Rows that are
 partly sparse are all scored exactly.
 """
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -125,7 +126,8 @@ def search(
     ThreadPoolExecutor(threads) as pool,
   ):
     found = list(progress_bar(pool.map(search_part, parts), len(parts)))
-  return neighbours(found, index, k)
+  near = neighbours(found, index, k)
+  return dataclasses.replace(near, ids=ids, queries_Q=queries)
 
 
 def _rank_dense(problem: Problem, candidates: Candidates, *, k, tile, steps):

@@ -57,6 +57,7 @@ def in_parts(
       notify("evaluation", first)
       part = queries[first : first + at_once]
       found.append(search(vectors_ND, ids, queries=part, **options))
-    return Neighbours(*map(np.concatenate, zip(*found, strict=True)))
+    rows_QK, scores_QK = map(np.concatenate, zip(*found, strict=True))
+    return Neighbours(rows_QK, scores_QK)
 
   return search_parts
