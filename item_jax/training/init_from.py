@@ -10,7 +10,7 @@ import numpy as np
 
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.pretrained import convert, transforms
 from item_jax.tasks import Task
 from item_jax.training.fetched import copied_run
@@ -48,9 +48,7 @@ def starting_params(
   """
   with copied_run(config.start_from) as path:
     if not path.exists():
-      raise FileNotFoundError(
-        f"start_from={config.start_from}: there is nothing"
-      )
+      raise NotFoundError(f"start_from={config.start_from}: there is nothing")
     return _read_params(path, config, task, tokenizer, categories, params)
 
 
