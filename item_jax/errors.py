@@ -12,3 +12,11 @@ WRONG_PATHS = (
 
 class UserError(ValueError):
   """Something that the user gave is wrong; the message names both sides."""
+
+
+class NotFoundError(UserError, FileNotFoundError):
+  """A path that the user gave leads nowhere."""
+
+
+class AlreadyThereError(UserError, FileExistsError):
+  """Something stands where the user wants something else written."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.remote import check_local
 
 MANIFEST = "manifest.json"
@@ -74,13 +74,13 @@ def check_folders(*paths: str | os.PathLike | None) -> None:
   """Refuses output files without a folder, before any work is done.
 
   Raises:
-    FileNotFoundError: the folder of a path does not exist.
+    NotFoundError: the folder of a path does not exist.
     UserError: it is on an object store.
   """
   check_local(*paths)
   for path in paths:
     if path and not Path(path).parent.is_dir():
-      raise FileNotFoundError(f"{path}: there is no folder to write it to")
+      raise NotFoundError(f"{path}: there is no folder to write it to")
 
 
 def read_json(path: Path) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from item_jax.distributed.processes import alive
+from item_jax.errors import AlreadyThereError
 from item_jax.remote import check_local
 
 # numpy's errors have no number.
@@ -34,13 +35,13 @@ def new_folder(
       replaced.
 
   Raises:
-    FileExistsError: it exists and must not be replaced.
+    AlreadyThereError: it exists and must not be replaced.
     UserError: it is on an object store, which cannot rename.
   """
   check_local(out)
   out = Path(os.path.realpath(out))
   if any(parent.is_file() for parent in out.parents):
-    raise FileExistsError(f"{out} cannot be made: a file is in its way")
+    raise AlreadyThereError(f"{out} cannot be made: a file is in its way")
   out.parent.mkdir(parents=True, exist_ok=True)
   _clean(out)
   _check(out, overwrite, replaceable)
@@ -92,15 +93,15 @@ def _check(out, overwrite, replaceable):
   if not os.path.lexists(out):
     return
   if os.path.ismount(out):
-    raise FileExistsError(
+    raise AlreadyThereError(
       f"{out} is a mount point, which cannot be renamed: name a folder in it"
     )
   if out.is_dir() and not any(out.iterdir()):
     return  # nothing is lost
   if not overwrite:
-    raise FileExistsError(f"{out} is already there; --overwrite replaces it")
+    raise AlreadyThereError(f"{out} is already there; --overwrite replaces it")
   if not out.is_dir() or not replaceable(out):
-    raise FileExistsError(
+    raise AlreadyThereError(
       f"{out} was not written by this command, or holds other files too:"
       " --overwrite does not replace it"
     )

@@ -13,7 +13,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from item_jax.errors import WRONG_PATHS, UserError
+from item_jax.errors import WRONG_PATHS, NotFoundError, UserError
 
 # Two letters at least: c:\ and c:/ are drives. Also with one slash, as Path()
 # writes it; with "::" fsspec chains stores.
@@ -179,7 +179,7 @@ def download(address: Address, file: Path) -> None:
   """Copies an object to a file.
 
   Raises:
-    FileNotFoundError: there is no such object.
+    NotFoundError: there is no such object.
   """
   store, path = _open(address)
   file.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +251,7 @@ def _call(
     return future.result()
   if isinstance(error, FileNotFoundError):
     if absent is _REQUIRED:
-      raise FileNotFoundError(f"{address}: there is nothing") from error
+      raise NotFoundError(f"{address}: there is nothing") from error
     return absent
   message = _describe(address, error)
   if isinstance(error, WRONG_PATHS):

@@ -177,6 +177,43 @@ def test_what_a_config_has_not_is_named(file, options, message):
     item_jax.load_config(file, **options)
 
 
+NOWHERE = {
+  "data set": lambda path: item_jax.open_dataset(path),
+  "catalogue": lambda path: item_jax.prepare(path, images=".", out="out"),
+  "image folder": lambda path: item_jax.prepare(
+    [{"title": "mug"}], images=path, out="out"
+  ),
+  "export": lambda path: item_jax.open_export(path),
+  "vectors": lambda path: item_jax.score(path, {"id": ["a"], "product": ["p"]}),
+  "items": lambda path: item_jax.score(np.eye(2), path),
+  "run": lambda path: item_jax.load(path),
+  "export's run": lambda path: item_jax.export(
+    path, data=path, split="test", out="out"
+  ),
+  "run's data": lambda path: item_jax.train(
+    item_jax.load_config(TINY, data__path=path), "out"
+  ),
+}
+
+
+@pytest.mark.parametrize("what", NOWHERE)
+def test_a_path_that_leads_nowhere_is_a_users_error(
+  what, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(item_jax.UserError, match="nowhere"):
+    NOWHERE[what](tmp_path / "nowhere")
+  assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_where_a_data_set_shall_be_is_a_users_error(tmp_path):
+  (tmp_path / "out").mkdir()
+  (tmp_path / "out" / "mine.txt").write_text("mine")
+  for error in (item_jax.UserError, FileExistsError):
+    with pytest.raises(error, match="already there"):
+      item_jax.prepare([{"title": "mug"}], out=tmp_path / "out")
+
+
 def test_neighbours_are_named_and_come_apart_in_two():
   vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
   found = item_jax.search(vectors, ["a", "b", "<c>"], k=2, queries=[2, 0])

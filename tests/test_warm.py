@@ -110,3 +110,21 @@ def test_random_numbers_are_its_own(tmp_path):
     for _ in range(2)
   )
   assert not {*one} & {*other}
+
+
+def test_a_process_that_is_not_the_first_keeps_what_it_compiled(tmp_path):
+  """jax alone would have it compile at every start."""
+  (tmp_path / "compiles.py").write_text(
+    "import jax\n"
+    "from jax._src import distributed\n"
+    "distributed.global_state.process_id = 1\n"
+    "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+    "jax.jit(lambda x: x + 1)(1.0)\n"
+  )
+  programs = tmp_path / "programs"
+  warm.run(
+    [sys.executable, tmp_path / "compiles.py"],
+    env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(programs)},
+    check=True,
+  )
+  assert list(programs.iterdir())

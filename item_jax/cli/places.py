@@ -260,7 +260,7 @@ def with_copies(
   """Calls `work` with local paths in place of the addresses in `args`.
 
   Raises:
-    UserError, FileExistsError: an address cannot be used; before any work.
+    UserError: an address cannot be used; before any work.
     StoreError: a store failed; later.
   """
   addresses = {

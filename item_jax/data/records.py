@@ -20,7 +20,7 @@ from typing import Any
 from item_jax.data.example import Record, field_bytes, parse
 from item_jax.data.summary import summarize
 from item_jax.distributed.processes import allow_open_files
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.files import MANIFEST, CorruptError, check_manifest, read_json
 from item_jax.object_store.copies import data_copy
 from item_jax.remote import Address, locate
@@ -80,7 +80,7 @@ def open_dataset(path: str | os.PathLike) -> "Dataset":
   array_record reads local files only, and all of its bytes are compared then.
 
   Raises:
-    FileNotFoundError: there is no such folder, or no finished data set in it.
+    NotFoundError: there is no such folder, or no finished data set in it.
     UserError: it has another format, or a file is not what was written
       (CorruptError, which names the file).
   """
@@ -88,10 +88,10 @@ def open_dataset(path: str | os.PathLike) -> "Dataset":
   if isinstance(path, Address):
     path = data_copy(path)
   if not path.is_dir():
-    raise FileNotFoundError(f"no prepared data {path}: there is no such folder")
+    raise NotFoundError(f"no prepared data {path}: there is no such folder")
   file = path / CATALOGUE
   if not file.is_file():
-    raise FileNotFoundError(
+    raise NotFoundError(
       f"{path} holds no finished data: it has no {CATALOGUE}; write it with"
       " item-jax prepare"
     )

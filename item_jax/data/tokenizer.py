@@ -145,7 +145,7 @@ def load_tokenizer(path: str | os.PathLike) -> "Tokenizer":
       `merges.txt` beside it, or a folder that holds one of them.
 
   Raises:
-    FileNotFoundError: there is no such file.
+    NotFoundError: there is no such file.
     UserError: it is none of these, or lacks one of the five special tokens.
   """
   path = Path(path)

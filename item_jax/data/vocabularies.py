@@ -17,7 +17,7 @@ from tokenizers import (
   pre_tokenizers,
 )
 
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -46,16 +46,16 @@ def read_tokenizer(path: Path) -> str:
     path: one of the three files, or a folder that holds one.
 
   Raises:
-    FileNotFoundError: there is no such file, or none in the folder.
+    NotFoundError: there is no such file, or none in the folder.
     UserError: it is none of the three.
   """
   if path.is_dir():
     found = find_tokenizer(path)
     if found is None:
-      raise FileNotFoundError(f"none of {', '.join(_FILES)} in {path}")
+      raise NotFoundError(f"none of {', '.join(_FILES)} in {path}")
     path = found
   if not path.is_file():
-    raise FileNotFoundError(f"no tokenizer file {path}")
+    raise NotFoundError(f"no tokenizer file {path}")
   text = _read(path)
   if path.suffix == ".txt":
     return _wordpiece(text, path).to_str(pretty=True)
@@ -164,9 +164,7 @@ def _byte_level(vocabulary, path):
   """Builds CLIP's BPE if its special tokens are there, else RoBERTa's."""
   file = path.with_name("merges.txt")
   if not file.is_file():
-    raise FileNotFoundError(
-      f"{path} is a list of tokens without merges; no {file}"
-    )
+    raise NotFoundError(f"{path} is a list of tokens without merges; no {file}")
   merges = _merges(file, vocabulary)
   if all(token in vocabulary for token in CLIP):
     return _clip(vocabulary, merges)

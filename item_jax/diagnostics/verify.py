@@ -12,7 +12,7 @@ from item_jax.data.records import (
   Fingerprint,
   in_order,
 )
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.items import EXPORTED, find_export_damage
 from item_jax.files import MANIFEST, CorruptError, find_damage, read_json
 from item_jax.training.run import RUN_FILE, read_run
@@ -39,13 +39,13 @@ def kind_of(path: Path) -> str:
   A folder is recognised even if any single file of it is missing.
 
   Raises:
-    FileNotFoundError: there is no such folder.
+    NotFoundError: there is no such folder.
     UserError: it is none of these.
   """
   if path.is_file():
     raise UserError(f"{path} is a file: expected the folder it lies in")
   if not path.is_dir():
-    raise FileNotFoundError(f"{path}: no such folder")
+    raise NotFoundError(f"{path}: no such folder")
 
   def has(*names: str) -> bool:
     return any((path / name).exists() for name in names)
@@ -74,7 +74,7 @@ def verify(path: Path, *, records: bool = False) -> Iterator[Finding]:
       are lost with a corrupt shard.
 
   Raises:
-    FileNotFoundError, UserError: as `kind_of`, before anything is yielded.
+    NotFoundError, UserError: as `kind_of`, before anything is yielded.
   """
   path = Path(path)
   kind = kind_of(path)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.ingest.readers.tables import (
   composed,
   open_tables,
@@ -42,7 +42,7 @@ def read_columns(
   source = name_table(table)
   if isinstance(table, (str, os.PathLike)):
     if not Path(table).exists():
-      raise FileNotFoundError(f"{table}: there is no such file")
+      raise NotFoundError(f"{table}: there is no such file")
   else:
     table = _to_rows(table)
   columns: list[Any] = [[] for _ in needed]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from item_jax.data.summary import describe_missing
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.columns import name_table, read_columns
 from item_jax.evaluation.mixed import SPARSE, open_mixed
 from item_jax.evaluation.vectors import Mixed, open_embeddings
@@ -235,13 +235,13 @@ def open_export(folder: str | os.PathLike) -> Export:
   """Opens a finished export and checks all of its files.
 
   Raises:
-    FileNotFoundError: no such folder.
+    NotFoundError: no such folder.
     UserError: the export is unfinished, or (CorruptError) a file, named, is
       not what was written.
   """
   export = Export(folder)
   if not export.path.is_dir():
-    raise FileNotFoundError(f"{folder}: no such export folder")
+    raise NotFoundError(f"{folder}: no such export folder")
   if not is_export(folder):
     raise UserError(
       f"{folder} is unfinished: it has no meta.json, which an export writes"

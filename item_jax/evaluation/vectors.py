@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 
 _HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
 _BFLOAT16 = re.compile(rb"'descr': *'<V2'")  # what an .npy calls it
@@ -109,6 +109,8 @@ def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
   try:
     header = _check_header(path)
     vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+  except FileNotFoundError as error:
+    raise NotFoundError(f"{path}: there is no such file") from error
   except (ValueError, EOFError, OverflowError) as error:
     raise UserError(f"{path} is not a plain .npy array: {error}") from error
   if not isinstance(vectors_ND, np.ndarray):

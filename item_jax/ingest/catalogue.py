@@ -63,7 +63,7 @@ class Catalogue:
         to cells. The image of a row is a path or the bytes of an image file.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      NotFoundError: there is no such file.
       UserError: unknown kind of file, or its columns are not as expected.
     """
     self.reading = reading or Reading()

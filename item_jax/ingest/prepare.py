@@ -25,7 +25,7 @@ from item_jax.data.tokenizer import (
   train_wordpiece,
   wordpiece,
 )
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.files import MANIFEST, write_manifest
 from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.images.addresses import FetchedImages
@@ -111,7 +111,7 @@ def prepare(
   Raises:
     TooManyRejected: more rows are bad than `max_rejected`, or all; they are
       listed in `<out>.rejected.csv`.
-    UserError, FileNotFoundError, FileExistsError: as the message says.
+    UserError: as the message says.
   """
   catalogue = reusable(catalogue)
   images = _find_images(catalogue) if images is None else images
@@ -173,7 +173,7 @@ def _check(images, out, max_rejected, workers) -> None:
   if not os.path.basename(os.path.abspath(out)):
     raise UserError(f"{out} has no name, expected a folder to be made")
   if not epath.Path(images).is_dir():
-    raise FileNotFoundError(f"no image folder {images}")
+    raise NotFoundError(f"no image folder {images}")
 
 
 def _rejected_beside(out: Path) -> Path:

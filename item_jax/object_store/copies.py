@@ -17,7 +17,7 @@ from pathlib import Path
 
 from item_jax import remote
 from item_jax.distributed.processes import alive
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.files import MANIFEST, check_manifest
 from item_jax.remote import Address, StoreError
 
@@ -85,7 +85,7 @@ def copied(
     finished: whether to refuse a folder that is being uploaded.
 
   Raises:
-    FileNotFoundError: there is nothing at the address.
+    NotFoundError: there is nothing at the address.
     UserError: an upload to it was cut off.
     StoreError: the store failed.
   """
@@ -127,13 +127,13 @@ def data_copy(address: Address) -> Path:
   that is replaced is copied anew, and readers of the old one are not disturbed.
 
   Raises:
-    FileNotFoundError: there is no finished data set.
+    NotFoundError: there is no finished data set.
     CorruptError: a file was altered; the message names it.
   """
   found = list_finished(address)
   manifest = remote.read(address / MANIFEST)
   if manifest is None or _CATALOGUE not in found:
-    raise FileNotFoundError(
+    raise NotFoundError(
       f"{address} holds no finished data: it has no"
       f" {MANIFEST if manifest is None else _CATALOGUE}"
     )
@@ -199,12 +199,12 @@ def list_finished(address: Address, *, finished: bool = True) -> dict[str, int]:
     finished: whether to refuse a folder that is being uploaded.
 
   Raises:
-    FileNotFoundError: there is nothing.
+    NotFoundError: there is nothing.
     UserError: an upload to it is under way or was cut off.
   """
   found = remote.list_files(address)
   if not found:
-    raise FileNotFoundError(f"{address}: there is nothing")
+    raise NotFoundError(f"{address}: there is nothing")
   if finished and UPLOADING in found:
     raise UserError(
       f"{address} is not complete: an upload to it is under way or was cut off"

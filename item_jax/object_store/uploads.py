@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from item_jax import remote
-from item_jax.errors import UserError
+from item_jax.errors import AlreadyThereError, UserError
 from item_jax.files import exclusive_lock
 from item_jax.object_store import copies
 from item_jax.object_store.copies import UPLOADING
@@ -52,7 +52,7 @@ def check_room(
   """Lists {name: bytes} of what may be replaced at an address.
 
   Raises:
-    FileExistsError: something there must not be replaced.
+    AlreadyThereError: something there must not be replaced.
   """
   if not layout.marker:
     return {}
@@ -66,12 +66,12 @@ def check_room(
   if found and not marked and not cut_off:
     odd += sorted(found)
   if odd:
-    raise FileExistsError(
+    raise AlreadyThereError(
       f"{address} holds what this command did not write ({odd[0]}): name"
       " another place"
     )
   if marked and not cut_off and not overwrite:
-    raise FileExistsError(
+    raise AlreadyThereError(
       f"{address} is already there; --overwrite replaces it"
     )
   return found

@@ -78,7 +78,7 @@ def fill(
     new: first names of leaves that the run adds and no weights have.
 
   Raises:
-    FileNotFoundError: there is nothing at `path`.
+    NotFoundError: there is nothing at `path`.
     UserError: both sides don't fit; the message names both.
   """
   tensors = open_tensors(path)

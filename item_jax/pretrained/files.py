@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.files import CorruptError, read_json
 
 WEIGHTS = "model.safetensors"
@@ -73,7 +73,7 @@ def open_tensors(path: str | os.PathLike) -> Tensors:
   """Opens a `.safetensors` file, an index of several, or a folder of either.
 
   Raises:
-    FileNotFoundError: there is nothing at `path`.
+    NotFoundError: there is nothing at `path`.
     UserError: it is of another format, broken, or an index and its files
       disagree; the message names the file.
   """
@@ -89,7 +89,7 @@ def open_tensors(path: str | os.PathLike) -> Tensors:
 
 def _find(path):
   if not path.exists():
-    raise FileNotFoundError(f"no weights at {path}")
+    raise NotFoundError(f"no weights at {path}")
   if path.is_dir():
     return _find_inside(path)
   if path.suffix in _REFUSED:

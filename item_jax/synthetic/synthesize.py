@@ -53,7 +53,7 @@ def synthesize(
 
   Raises:
     UserError: a number is out of its range.
-    FileExistsError: `out` is there and must stay.
+    AlreadyThereError: `out` is there and must stay.
   """
   workers = count_cores() if workers is None else workers
   _check("products", products, 1, 10**9)

@@ -12,7 +12,7 @@ import numpy as np
 from item_jax import tasks
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.models.base import SIDES, STEM
 from item_jax.pretrained import convert, settings, transforms
 from item_jax.tasks import Task
@@ -63,9 +63,7 @@ def follow_start(config: Config, run: RunRecord | None = None) -> Config:
     return settings.fill_in(config, same, origin="the run")
   with copied_run(config.start_from) as path:
     if not path.exists():
-      raise FileNotFoundError(
-        f"start_from={config.start_from}: there is nothing"
-      )
+      raise NotFoundError(f"start_from={config.start_from}: there is nothing")
     if (path / RUN_FILE).is_file():
       return config
     return settings.follow(config, path)
@@ -98,9 +96,7 @@ def starting_params(
   if config.start_from:
     with copied_run(config.start_from) as path:
       if not path.exists():
-        raise FileNotFoundError(
-          f"start_from={config.start_from}: there is nothing"
-        )
+        raise NotFoundError(f"start_from={config.start_from}: there is nothing")
       start = _read_params(path, config, task, tokenizer, categories, params)
   if stem:
     start = Start(

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,18 @@ def _serve(connection: socket.socket) -> dict | None:
       os.close(fd)
 
 
+def _keep_programs_of_all() -> None:
+  """Makes every process of a run keep the programs that it has compiled.
+
+  jax lets process 0 alone write to its cache, and on CPUs its key says which
+  process asks: all others compile at every start. Read in jax 0.10.2.
+  """
+  from jax._src import compiler, distributed
+
+  first = distributed.State()
+  compiler.distributed = types.SimpleNamespace(global_state=first)
+
+
 def _become(request: dict) -> None:
   """Makes this process what a new one with these words would be."""
   if request["session"]:
@@ -246,6 +259,7 @@ def main() -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends with who started it
   connection = socket.socket(fileno=int(sys.argv[1]))
   _import_all()
+  _keep_programs_of_all()
   gc.collect()
   gc.freeze()  # a fork copies no page that only the collector would touch
   gc.set_threshold(200_000, 50, 50)  # or it looks at what jax traces, often

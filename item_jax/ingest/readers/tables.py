@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.ingest.readers import delimited
 from item_jax.ingest.readers.formats import (
   FORMATS,
@@ -54,7 +54,7 @@ def find_files(
       `READERS`.
 
   Raises:
-    FileNotFoundError: there is no such file.
+    NotFoundError: there is no such file.
     UserError: a folder holds none of a known kind.
   """
   path = Path(catalogue)
@@ -75,7 +75,7 @@ def find_files(
     return found
   paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
   if not paths:
-    raise FileNotFoundError(f"no catalogue {path}: there is no such file")
+    raise NotFoundError(f"no catalogue {path}: there is no such file")
   return [file for one in paths for file in find_files(one, any_name=any_name)]
 
 
@@ -119,7 +119,7 @@ def open_tables(
       function (path, quoting) -> Table; "auto" detects it by their names.
 
   Raises:
-    FileNotFoundError, UserError: as the message says.
+    NotFoundError, UserError: as the message says.
   """
   if quoting not in delimited.QUOTING:
     raise UserError(
