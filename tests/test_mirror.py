@@ -263,7 +263,7 @@ def test_a_run_goes_on_elsewhere_and_is_exported(
     (),
     jax.tree.map(np.zeros_like, ours[2]),
   )
-  for found in (ours.params, taken):
+  for found in (ours.params, taken.params):
     jax.tree.map(np.testing.assert_array_equal, found, theirs.params)
 
   # The export of a run on the store, of data on the store, to the store.

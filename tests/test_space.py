@@ -35,6 +35,10 @@ def chosen(workdir, tiny_data, tmp_path_factory) -> Path:
   return out
 
 
+def systems(*exports):
+  return [(str(export), meta(export)) for export in exports]
+
+
 def meta(folder: Path) -> dict:
   return read_checksummed(folder / "meta.json")
 
@@ -111,7 +115,7 @@ def test_on_devices_it_is_what_numpy_computes(workdir, tiny_data, tmp_path):
   assert meta(white)["space"] == "pool cls, whitened to 32 dims, ridge 0.1"
   # Vectors of two spaces are those of two systems.
   with pytest.raises(UserError, match="different systems: checkpoint"):
-    check_one_system([plain, white])
+    check_one_system(systems(plain, white))
 
 
 def test_the_same_vectors_from_python(workdir, tiny_data, chosen):
@@ -135,7 +139,7 @@ def test_like_another_export_is_of_its_system(
   monkeypatch.setattr(fit_space, "fit_space", None)  # nothing is learnt anew
   out = tmp_path / "e"
   export(workdir, data=tiny_data, split="test", out=out, like=chosen)
-  check_one_system([chosen, out])
+  check_one_system(systems(chosen, out))
   assert meta(out)["space"] == meta(chosen)["space"]
   ours, theirs = (x / "transform.npz" for x in (out, chosen))
   assert ours.read_bytes() == theirs.read_bytes()

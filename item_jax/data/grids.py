@@ -16,7 +16,7 @@ class Grids:
 
   def __init__(self, path: Path):
     self.path = path
-    self._values = np.load(path, mmap_mode="r")
+    self._values = np.load(path, mmap_mode="r", allow_pickle=False)
 
   def __reduce__(self):
     return Grids, (self.path,)
