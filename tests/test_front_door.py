@@ -164,7 +164,10 @@ def test_bench_search(tmp_path):
     (["prepare", "no.csv", "--images=.", "--out=x"], "no.csv"),
     (["export", "--workdir=no", "--data=no", "--out=x"], "no holds no run"),
     (["evaluate", "no_folder"], "no_folder"),
-    (["evaluate"], "either an export (or FILE.npy:ITEMS.csv, tfidf, thumbnail)"),
+    (
+      ["evaluate"],
+      "either an export (or FILE.npy:ITEMS.csv, tfidf, thumbnail)",
+    ),
     (["report", "both", "--data=no"], "NAME=FOLDER"),
     (["train", "--config=no.py", "--workdir=x"], "no.py"),
     (["train", "--config=configs/item_tiny.py", "--workdir=x"], "data.path"),
