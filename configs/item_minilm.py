@@ -17,11 +17,11 @@ from item_jax.errors import UserError
 
 def get_config(variant: str = "patch") -> Config:
   config = Config()
-  config.steps = 600
+  config.steps = 150
   config.batch_size = 64
   config.log_every = 25
-  config.eval_every = 100
-  config.checkpoint.every = 100
+  config.eval_every = 50
+  config.checkpoint.every = 50
   # Of MiniLM: what `plan` computes without weights.
   config.model.prefer(layers=6, width=384, heads=12, mlp=1_536, epsilon=1e-12)
   config.model.image_size = 64
@@ -29,11 +29,11 @@ def get_config(variant: str = "patch") -> Config:
   config.model.dtype = "float32"  # a CPU has no quick bfloat16
   # The heads and the projection of images are random at first: what they ask
   # of the text encoder would spoil it. They learn alone, then it follows
-  # slowly.
-  config.optim.lr = 1e-3
+  # at a tenth of their rate.
+  config.optim.lr = 3e-4
   config.optim.warmup = 20
-  config.optim.freeze_steps = 100
-  config.optim.start_rate = 0.03
+  config.optim.freeze_steps = 30
+  config.optim.start_rate = 0.1
   config.optim.b2 = 0.98  # moments that a short run fills
   config.mask.patch_rate = 0.5
   config.mask.mask_fraction = 0.5  # as in item_tiny.py

@@ -21,12 +21,7 @@ def test_what_minilm_knows_is_not_forgotten(shared_data, tmp_path):
     shared_data / "hm" / "products.csv", out=data, tokenizer=folder
   )
   config = item_jax.load_config(
-    "item_minilm",
-    start_from=folder,
-    data__path=data,
-    steps=150,
-    eval_every=50,
-    optim__freeze_steps=30,
+    "item_minilm", start_from=folder, data__path=data
   )
   workdir = tmp_path / "run"
   item_jax.train(config, workdir)
