@@ -220,8 +220,8 @@ def npy(shape: str, length: int | None = None) -> bytes:
   return b"\x93NUMPY\x02\x00" + struct.pack("<I", size) + header + bytes(64)
 
 
-def sparse(path: Path, start: bytes = b"", size: int = 5 << 30) -> Path:
-  """A file that has 5 GB and takes none of the disk."""
+def sparse(path: Path, start: bytes = b"", size: int = 9 << 28) -> Path:
+  """A file of more than the 2 GB that may be taken, and of none of the disk."""
   with path.open("wb") as file:
     file.write(start)
     file.truncate(size)
