@@ -118,6 +118,21 @@ def test_what_is_found_anyway_is_left_as_it_is():
   assert chosen.kind == "none"
 
 
+def test_what_may_be_chance_is_not_chosen():
+  """Vectors without a long direction: what looks better is luck."""
+  random = np.random.default_rng(0)
+
+  def pairs():
+    own_ND = np.repeat(random.normal(size=(300, 12)), 2, axis=0)
+    return own_ND + random.normal(size=(600, 12))
+
+  ids = [f"i{row}" for row in range(600)]
+  items = Items(ids, [f"p{row // 2}" for row in range(600)])
+  chosen, tried = choose(pairs(), pairs(), items)
+  assert max(one["map@10"] for one in tried) > tried[0]["map@10"]
+  assert chosen.kind == "none"
+
+
 def test_a_missing_row_of_validation_is_scored_as_nothing():
   (train_ND, _), (val_ND, items) = products(0), products(1)
   val_ND[:4] = 0

@@ -185,7 +185,7 @@ def fit_space(
   rows = _Rows(embedder, dataset, batch_size, workers, notify)
   pools, recipes = embedder.task.pools, RECIPES[asked.whiten]
   pools = pools if asked.pool == AUTO else (asked.pool or pools[0],)
-  pool, transform, tried = pools[0], Transform(), []
+  pool, transform, score, tried = pools[0], Transform(), None, []
   if len(pools) * len(recipes) > 1 or asked.whiten != "none":
     train, nothing_N = rows.training(TRAIN_ROWS, modality)
     for pooled_ND in train.values():
@@ -193,7 +193,9 @@ def fit_space(
     if len(pools) * len(recipes) == 1:
       transform = transform_lib.fit(train[pool], recipes[0])
     else:
-      pool, transform, tried = _choose(rows, train, pools, recipes, modality)
+      pool, transform, score, tried = _choose(
+        rows, train, pools, recipes, modality
+      )
   if transform.mean_D is not None:
     transform = replace(transform, sides=_side_means(rows, pool, modality))
   made = {
@@ -207,15 +209,19 @@ def fit_space(
       for one in tried
       if (one["pool"], one["kind"]) == (embedder.task.pools[0], "none")
     ]
-    made["map@10"] = max(one["map@10"] for one in tried)
-    made |= {"as_trained": trained[0] if trained else None, "tried": tried}
+    made |= {"map@10": score, "as_trained": trained[0] if trained else None}
+    made["tried"] = tried
   return Space(transform, made)
 
 
 def _choose(
   rows: _Rows, train: dict, pools, recipes, modality: str
-) -> tuple[str, Transform, list[dict[str, Any]]]:
-  """Takes the pool and transform that find most on validation, or the first."""
+) -> tuple[str, Transform, float, list[dict[str, Any]]]:
+  """Takes a pool and a transform by validation, as `transform.best_of`.
+
+  Returns:
+    These, their MAP@10, and all that was tried.
+  """
   split = rows.embedder.config.data.val_split
   numbers, ids, products, _ = scored_rows(
     rows.dataset.source(split), split, most=VAL_ROWS, alone=True
@@ -228,15 +234,16 @@ def _choose(
       " none, centre or whiten"
     )
   val, _ = rows.embed(split, numbers, modality)
-  items, tried, best = Items(ids, products), [], []
+  items, of, trials = Items(ids, products), [], []
   for pool in pools:
-    transform, scores = transform_lib.choose(
-      train[pool], val[pool], items, recipes=recipes
-    )
-    tried += [{"pool": pool, **one} for one in scores]
-    best.append((max(one["map@10"] for one in scores), pool, transform))
-  _, pool, transform = max(best, key=lambda one: one[0])
-  return pool, transform, tried
+    made = transform_lib.attempt(train[pool], val[pool], items, recipes=recipes)
+    of, trials = of + [pool] * len(made), trials + made
+  best = transform_lib.best_of(trials)
+  tried = [
+    {"pool": pool, **trial.to_dict()}
+    for pool, trial in zip(of, trials, strict=True)
+  ]
+  return of[best], trials[best].transform, tried[best]["map@10"], tried
 
 
 def _side_means(rows: _Rows, pool: str, modality: str) -> dict[str, np.ndarray]:
