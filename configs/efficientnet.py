@@ -13,12 +13,13 @@ from item_jax.errors import UserError
 
 def get_config(variant: str = "weights") -> Config:
   config = Config()
-  config.task = "category"
   config.model.name = "efficientnet_lite0"
   config.model.dtype = "float32"  # as published; two CPU cores are enough
   if variant == "weights":
+    config.task = "none"
     config.steps = 0
   elif variant == "finetune":
+    config.task = "category"
     config.steps = 1_000
     config.batch_size = 64
     config.eval_every = 250

@@ -64,6 +64,10 @@ def _check_model(config: Config) -> None:
   m, c = config.model, config.clip
   if m.stem == "patch":
     _divides("model.patch", m.patch, "model.image_size", m.image_size)
+  if m.sides and m.name != "item" and ":" not in m.name:
+    raise UserError(
+      f"model.sides={m.sides} joins model.name='item', not {m.name!r}"
+    )
   _divides("model.heads", m.heads, "model.width", m.width)
   _divides("clip.text_heads", c.text_heads, "clip.text_width", c.text_width)
 

@@ -7,7 +7,9 @@ import pytest
 import tiny_run
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from item_jax.config_check import validate
 from item_jax.data.records import open_dataset
+from item_jax.errors import UserError
 from item_jax.inference.embedder import load
 from item_jax.models import sides
 from item_jax.models.sides import Sides
@@ -208,3 +210,10 @@ def test_a_run_from_a_run_with_sides_keeps_them(tiny_data, tmp_path, run):
   kept = restore(run)
   for name, leaf in kept.params["sides"].items():
     np.testing.assert_array_equal(begun.params["sides"][name], leaf)
+
+
+def test_sides_of_another_network_are_refused(tiny_data):
+  config = tiny_run.get_config("clip")
+  config.data.path, config.model.sides = str(tiny_data), W
+  with pytest.raises(UserError, match=r"sides=8 joins .* not 'clip'"):
+    validate(config, devices=1)
