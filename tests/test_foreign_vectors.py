@@ -352,6 +352,24 @@ def test_baselines_are_sources(tiny_data, tmp_path, run):
   assert "logistic, C =" in answered
 
 
+def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
+  """Vectors without a long direction: what seems to gain is left as it was."""
+  random = np.random.default_rng(0)
+
+  def part(name):
+    own_ND = np.repeat(random.normal(size=(300, 12)), 2, axis=0)
+    rows = range(600)
+    items = Items([f"{name}{r}" for r in rows], [f"p{r // 2}" for r in rows])
+    return own_ND + random.normal(size=(600, 12)), items
+
+  test, val, train = part("test"), part("val"), part("train")
+  with caplog.at_level("INFO", "item_jax"):
+    item_jax.fuse(test, test, tune_on=(val, val), fit_on=(train, train))
+  plain = item_jax.score(*val, bootstrap=0).summary["map@10"]
+  said = f"as it is, MAP@10 {plain:.4f} on validation; {plain:.4f} as it is"
+  assert [said in message for message in caplog.messages] == [True, True]
+
+
 @pytest.mark.parametrize(
   ("ask", "says"),
   [

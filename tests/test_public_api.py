@@ -218,6 +218,10 @@ def test_neighbours_are_named_and_come_apart_in_two():
   vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
   found = item_jax.search(vectors, ["a", "b", "<c>"], k=2, queries=[2, 0])
   rows_QK, scores_QK = found
+  assert found[0] is rows_QK
+  assert found[-1] is scores_QK
+  assert len(found) == 2
+  assert found["rows"] == rows_QK.tolist()
   np.testing.assert_array_equal(rows_QK, [[1, 0], [1, 2]])
   np.testing.assert_allclose(scores_QK, [[0.8, 0], [0.6, 0]], atol=1e-6)
   text = "2 queries, the 2 nearest of each\n<c>: b 0.800  a 0.000\na: b 0.600"

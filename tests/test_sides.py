@@ -14,6 +14,7 @@ from item_jax.inference.embedder import load
 from item_jax.models import sides
 from item_jax.models.sides import Sides
 from item_jax.objectives import samples
+from item_jax.training import fit_sides
 from item_jax.training.loop import train
 from item_jax.training.restore import restore
 
@@ -84,10 +85,10 @@ def test_gradients_are_finite_where_a_side_is_missing(params, inputs):
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
 
 
-def test_rarity_is_the_idf_of_sklearn(params):
+def test_rarity_is_the_idf_of_sklearn():
   tokens_NT = np.array([[3, 4, 4, 2], [3, 5, 2, 0], [6, 2, 0, 0]])
-  made = sides.fit(params, np.eye(C), tokens_NT, special=(0, 1, 2))
-  weight_V = np.asarray(jax.nn.softplus(jnp.asarray(made["rarity"])))
+  rarity_V = fit_sides.rarity(tokens_NT, V, special=(0, 1, 2))
+  weight_V = np.asarray(jax.nn.softplus(jnp.asarray(rarity_V)))
   counts_NV = np.zeros((3, V))
   for row, tokens_T in enumerate(tokens_NT):
     counts_NV[row, tokens_T] = 1
@@ -96,10 +97,10 @@ def test_rarity_is_the_idf_of_sklearn(params):
   assert weight_V[:3].max() < 1e-9  # what is no word has no weight
 
 
-def test_whitening_brings_strong_directions_to_one_length(params):
+def test_whitening_brings_strong_directions_to_one_length():
   draw = np.random.default_rng(2)
   rows = draw.normal(size=(4_000, C)) * np.linspace(40, 20, C) + 5
-  mean_C, kernel_CW = sides.whitening(rows, W)
+  mean_C, kernel_CW = fit_sides.whitening(rows, W).values()
   out = (unit(rows) - mean_C) @ kernel_CW
   np.testing.assert_allclose(out.mean(0), 0, atol=1e-6)
   covariance = np.cov(out.T)
@@ -113,14 +114,15 @@ def test_whitening_brings_strong_directions_to_one_length(params):
 
 def test_fewer_features_than_width_leave_the_rest_zero():
   rows = np.random.default_rng(3).normal(size=(50, 4))
-  _, kernel_CW = sides.whitening(rows, W)
+  _, kernel_CW = fit_sides.whitening(rows, W).values()
   assert kernel_CW.shape == (4, W)
   assert not kernel_CW[:, 4:].any()
 
 
-def test_rows_that_are_missing_or_all_the_same_give_a_finite_start(params):
+def test_rows_that_are_missing_or_all_the_same_give_a_finite_start():
   for rows in (np.zeros((3, C)), np.ones((3, C))):
-    made = sides.fit(params, rows, np.full((2, T), 5), special=(0,))
+    made = fit_sides.whitening(rows, W)
+    made["rarity"] = fit_sides.rarity(np.full((2, T), 5), V, special=(0,))
     assert all(np.isfinite(x).all() for x in made.values())
 
 

@@ -10,13 +10,26 @@ from item_jax.errors import UserError
 from item_jax.evaluation import transform as transform_lib
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import score
-from item_jax.evaluation.transform import GRID, Recipe, Transform, choose, fit
+from item_jax.evaluation.transform import (
+  GRID,
+  Recipe,
+  Transform,
+  attempt,
+  best_of,
+  fit,
+)
 
 
 def rows(count: int, width: int, *, seed: int = 0) -> np.ndarray:
   random = np.random.default_rng(seed)
   spread_D = np.logspace(0, -1.5, width)
   return random.normal(size=(count, width)) * spread_D + 0.3
+
+
+def choose(*given, **options):
+  """The transform that is taken, and what was tried."""
+  trials = attempt(*given, **options)
+  return trials[best_of(trials)].transform, [one.to_dict() for one in trials]
 
 
 def cosines(vectors_ND: np.ndarray) -> np.ndarray:

@@ -143,8 +143,8 @@ def fuse(
     tune_on: the same parts of validation: takes the weights of a grid of tenths
       with the best MAP@10 there.
     fit_on: the same parts of training, with `tune_on`: each dense part is
-      centred or whitened with their statistics, or not, as by itself gives the
-      best MAP@10 on validation. Of a sparse part it is not looked at.
+      centred or whitened with their statistics where its MAP@10 on validation
+      gains by that (`transform.best_of`). Of a sparse part it is not looked at.
     like: a fusion's folder, of another split: its weights and transforms.
     data: the prepared catalogue of "tfidf" and "thumbnail". split: of it; those
       of `tune_on` are made of "val", those of `fit_on` of "train".

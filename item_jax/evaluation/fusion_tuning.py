@@ -132,13 +132,14 @@ def _choose_transform(
   _check_pair(part, train)
   check_apart([(one.name, one.items) for one in (part, train)])
   check_apart([(one.name, one.items) for one in (val, train)])
-  chosen, tried = transform.choose(train.vectors, val.vectors, val.items)
-  best = max(one["map@10"] for one in tried)
+  trials = transform.attempt(train.vectors, val.vectors, val.items)
+  chosen = trials[transform.best_of(trials)]
+  found, plain = (t.scores.summary["map@10"] for t in (chosen, trials[0]))
   logger.info(
-    f"{part.name}: {chosen}, MAP@10 {best:.4f} on validation;"
-    f" {tried[0]['map@10']:.4f} as it is"
+    f"{part.name}: {chosen.transform}, MAP@10 {found:.4f} on validation;"
+    f" {plain:.4f} as it is"
   )
-  return chosen
+  return chosen.transform
 
 
 def _check_count(

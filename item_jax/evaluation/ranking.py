@@ -41,6 +41,14 @@ class Neighbours(Result):
   def __iter__(self) -> Iterator[np.ndarray]:
     return iter((self.rows_QK, self.scores_QK))
 
+  def __len__(self) -> int:
+    return 2
+
+  def __getitem__(self, name: Any) -> Any:
+    if isinstance(name, str):
+      return super().__getitem__(name)
+    return (self.rows_QK, self.scores_QK)[name]  # as the tuple it once was
+
   def to_dict(self) -> dict[str, list]:
     """Returns rows and scores as lists, a line for each query."""
     return {"rows": self.rows_QK.tolist(), "scores": self.scores_QK.tolist()}

@@ -85,7 +85,7 @@ class Transform:
 
   def __str__(self) -> str:
     if self.matrix_DE is None:
-      return {"none": "as it is"}.get(self.kind, self.kind)
+      return "as it is" if self.kind == "none" else self.kind
     return f"whitened to {self.matrix_DE.shape[1]} dims, ridge {self.ridge:g}"
 
 
@@ -252,23 +252,6 @@ def best_of(trials: Sequence[Trial]) -> int:
   new, old = ({"map@10": scores[n].values["map@10"]} for n in (best, 0))
   gain = metrics.compare(new, old, products)["map@10"]
   return best if gain["interval"][0] > 0 else 0
-
-
-def choose(
-  train_ND: np.ndarray,
-  val_ND: np.ndarray,
-  val_items: Items,
-  *,
-  recipes: Sequence[Recipe] = GRID,
-) -> tuple[Transform, list[dict[str, Any]]]:
-  """Takes the transform that `best_of` takes of all that `attempt` tries.
-
-  Returns:
-    The transform, and what was tried: kind, dims, ridge and map@10 of each.
-  """
-  trials = attempt(train_ND, val_ND, val_items, recipes=recipes)
-  tried = [trial.to_dict() for trial in trials]
-  return trials[best_of(trials)].transform, tried
 
 
 def fill(vectors_NE: np.ndarray) -> np.ndarray:

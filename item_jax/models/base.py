@@ -66,10 +66,6 @@ class Network(NamedTuple):
   whole_batch: str = ""
   pools: tuple[str, ...] = ("own",)  # the first one is the embedding
   pool: Callable | None = None
-  # (params, read, tokens_NT) -> params, with those that are made of the data:
-  # read(n) gives Batches of n rows spread over the training split, tokens_NT
-  # are titles of it. None where all come of a seed or of files.
-  fit: Callable | None = None
 
   @property
   def moved_flops(self) -> float:

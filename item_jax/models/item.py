@@ -1,7 +1,7 @@
 """Builds ITEm's network of a config."""
 
 from item_jax.config import Config
-from item_jax.models import base, pooling, sides, stems
+from item_jax.models import base, pooling, stems
 from item_jax.models.base import Network, Vocabulary
 from item_jax.models.item_module import MODALITIES, Item, Predictions
 
@@ -33,7 +33,6 @@ def make_network(
     features=base.make_features(module),
     pools=("sides",) * bool(m.sides) + pooling.POOLS,
     pool=base.make_pool(module),
-    fit=sides.make_fit(module, vocabulary) if m.sides else None,
     dims=m.width + 2 * m.sides,
     sequence=f"{one.positions} positions",
     passes=module.passes(),

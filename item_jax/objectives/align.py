@@ -36,17 +36,15 @@ def make_objective(context: Context) -> Objective | None:
   kinds = kinds_of(options)
 
   def embed(params, batch, *, modality, key):
-    # One modality by itself is drawn to the other by [CLS] alone: sides, which
-    # have nothing in common, would only be in the way.
-    found = model.apply(
+    # [CLS] alone: the sides of an image and of a title have nothing in common.
+    return model.apply(
       {"params": params},
       batch,
       modality=modality,
       deterministic=False,
       rngs={"dropout": key},
       method="encode",
-    )
-    return found[:, 0]
+    )[:, 0]
 
   def params_of(key) -> dict:
     return init_params(

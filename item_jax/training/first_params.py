@@ -15,6 +15,7 @@ from item_jax.data.tokenizer import Tokenizer
 from item_jax.models.base import SIDES, STEM
 from item_jax.objectives import samples
 from item_jax.tasks import Task
+from item_jax.training.fit_sides import fit_sides
 from item_jax.training.init_from import Start, starting_params
 from item_jax.training.run import RunRecord
 from item_jax.training.stem_features import fingerprint, open_grids, sample
@@ -86,17 +87,17 @@ class FirstParams:
   @property
   def params(self) -> Any:
     """What the first State has: `start`, and sides learnt from the data."""
-    params, fit = self.start.params, self._task.network.fit
-    if fit is None or any(n.startswith(f"{SIDES}/") for n in self.taken):
+    params, config = self.start.params, self._config
+    taken = any(name.startswith(f"{SIDES}/") for name in self.taken)
+    if SIDES not in params or taken:
       return params
-    config = self._config
     tokens_NT = samples.titles(
       self._store,
       config.data.train_split,
       self._tokenizer,
       config.model.max_title_tokens,
     )
-    return fit(params, self.sample, tokens_NT)
+    return fit_sides(self._task, params, self.sample, tokens_NT)
 
   def forget(self) -> None:
     """Frees the copy of all parameters that the host holds."""
