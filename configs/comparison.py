@@ -129,13 +129,6 @@ SYSTEMS = {
 }
 
 
-def _frozen_image() -> Config:
-  config = Config()
-  config.task, config.steps = "none", 0
-  config.model.name = "efficientnet_lite0"
-  return config
-
-
 def _frozen_text() -> Config:
   config = Config()
   config.task, config.steps = "none", 0
@@ -148,7 +141,10 @@ STEMS = {
   "item_stem": ("item_stem.py", "tiny", "small"),
   "item_products_stem": ("item_products.py", "stem_tiny", "stem"),
 }
-AS_THEY_ARE = {"frozen_image": _frozen_image, "frozen_text": _frozen_text}
+AS_THEY_ARE = {
+  "frozen_image": lambda: _load("efficientnet.py", "get_config")(),
+  "frozen_text": _frozen_text,
+}
 
 
 def _tiny() -> Config:

@@ -58,13 +58,15 @@ def whitening(image_NC: np.ndarray, width: int) -> dict[str, np.ndarray]:
   C = image_NC.shape[1]
   kernel_CW = np.zeros((C, width), np.float32)
   try:
-    found = transform.fit(image_NC, _WHITEN)
+    spectrum = transform.measure(image_NC)
   except UserError:  # no image at all
     return {"image_mean": np.zeros(C, np.float32), "image_kernel": kernel_CW}
-  if found.matrix_DE is not None:
-    held_CW = found.matrix_DE[:, :width] / math.sqrt(C)
+  matrix_CC = transform.make(spectrum, _WHITEN).matrix_DE
+  if matrix_CC is not None:  # else all are the same
+    held_CW = matrix_CC[:, :width] / math.sqrt(C)
     kernel_CW[:, : held_CW.shape[1]] = held_CW
-  return {"image_mean": found.mean_D, "image_kernel": kernel_CW}
+  mean_C = spectrum.mean_D.astype(np.float32)
+  return {"image_mean": mean_C, "image_kernel": kernel_CW}
 
 
 def rarity(
