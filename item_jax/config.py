@@ -81,6 +81,8 @@ class Model(Group):
   # Width of a vector of the image and one of the title that pass the
   # transformer by and join [CLS] in the embedding (models.sides); 0: none.
   sides: int = option(0, at_least=0)
+  # Of [CLS] in a cosine with sides, before training; they halve the rest.
+  cls_share: float = fraction(0.1, above=0, below=1)
   init_std: float = 0.02  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))

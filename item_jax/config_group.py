@@ -37,6 +37,7 @@ ADDED = frozenset(
     "data.features",
     "evaluators",
     "loss.mim_target",
+    "model.cls_share",
     "model.sides",
     "model.stem",
     "model.stem_grid",

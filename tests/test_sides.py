@@ -11,7 +11,6 @@ from item_jax.config_check import validate
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 from item_jax.inference.embedder import load
-from item_jax.models import sides
 from item_jax.models.sides import Sides
 from item_jax.objectives import samples
 from item_jax.training import fit_sides
@@ -19,6 +18,7 @@ from item_jax.training.loop import train
 from item_jax.training.restore import restore
 
 B, D, C, V, T, W = 5, 6, 12, 20, 4, 8
+CLS_SHARE = 0.6
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def inputs():
 
 @pytest.fixture
 def params(inputs):
-  module = Sides(width=W, channels=C, vocab_size=V)
+  module = Sides(width=W, channels=C, vocab_size=V, cls_share=CLS_SHARE)
   made = module.init(jax.random.key(1), *inputs)["params"]
   return jax.tree.map(np.asarray, made)
 
 
 def apply(params, *inputs):
-  module = Sides(width=W, channels=C, vocab_size=V)
+  module = Sides(width=W, channels=C, vocab_size=V, cls_share=CLS_SHARE)
   return np.asarray(module.apply({"params": params}, *inputs))
 
 
@@ -54,7 +54,7 @@ def test_a_cosine_is_the_shares_of_three_cosines(params, inputs):
   expected = sum(
     share * (part @ part.T)
     for share, part in zip(
-      sides.SHARES, (unit(g_BD), image, title), strict=True
+      (0.6, 0.2, 0.2), (unit(g_BD), image, title), strict=True
     )
   )
   np.testing.assert_allclose(out @ out.T, expected, atol=1e-5)
@@ -73,7 +73,7 @@ def test_a_missing_side_has_no_part_in_a_cosine(params, inputs):
 
 def test_gradients_are_finite_where_a_side_is_missing(params, inputs):
   g_BD, image_BC, tokens_BT, real_BT = inputs
-  module = Sides(width=W, channels=C, vocab_size=V)
+  module = Sides(width=W, channels=C, vocab_size=V, cls_share=CLS_SHARE)
 
   def loss(params):
     out = module.apply(

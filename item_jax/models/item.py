@@ -25,6 +25,7 @@ def make_network(
     stem=stem,
     target=config.loss.mim_target,
     sides_width=m.sides,
+    cls_share=m.cls_share,
   )
   one = module.encoder_pass()
   return Network(

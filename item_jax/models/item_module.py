@@ -58,6 +58,7 @@ class Item(nn.Module):
   stem: Stem | None = None
   target: str = "pixels"  # or "features": what MIM and GMIM predict of a patch
   sides_width: int = 0
+  cls_share: float = 0.1
 
   @property
   def num_patches(self) -> int:
@@ -122,7 +123,11 @@ class Item(nn.Module):
       self.stem_params = self.param(base.STEM, self.stem.init)
     if self.sides_width:
       self.sides = sides.Sides(
-        self.sides_width, self.image_values, self.vocab_size, name=base.SIDES
+        self.sides_width,
+        self.image_values,
+        self.vocab_size,
+        self.cls_share,
+        name=base.SIDES,
       )
     self.project = layers.dense(
       D, std=c.init_std, dtype=c.dtype, name="project"

@@ -14,12 +14,11 @@ directions (Johnson and Lindenstrauss 1984). Training moves them from there.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from item_jax.models import patches
 from item_jax.models.layers import unit
 
-# Of [CLS], image side and title side in a cosine, before training.
-SHARES = (0.1, 0.45, 0.45)
 _SIDE = 8  # of the thumbnail that stands for an image without a stem
 COLOURS = _SIDE * _SIDE * 3
 
@@ -28,12 +27,13 @@ class Sides(nn.Module):
   """Fields:
 
   width: of each side. channels: C, of an image's features. vocab_size: rows of
-  the token table.
+  the token table. cls_share: of [CLS] in a cosine, before training.
   """
 
   width: int
   channels: int
   vocab_size: int
+  cls_share: float
 
   @nn.compact
   def __call__(self, g_BD, image_BC, tokens_BT, real_BT):
@@ -53,7 +53,9 @@ class Sides(nn.Module):
       "word", nn.initializers.normal(W**-0.5), (self.vocab_size, W)
     )
     rarity_V = self.param("rarity", nn.initializers.zeros, (self.vocab_size,))
-    shares_3 = self.param("shares", _shares, (3,))
+    side = (1 - self.cls_share) / 2
+    shares = np.log([self.cls_share, side, side]).astype(np.float32)
+    shares_3 = self.param("shares", lambda _: jnp.array(shares))
 
     has_B1 = (image_BC != 0).any(-1, keepdims=True)
     centred_BC = unit(image_BC) - jax.lax.stop_gradient(mean_C)
@@ -69,11 +71,6 @@ class Sides(nn.Module):
       ],
       axis=-1,
     )
-
-
-def _shares(key, shape):
-  del key
-  return jnp.log(jnp.array(SHARES)).reshape(shape)
 
 
 def colours(image_BHWC):
