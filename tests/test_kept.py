@@ -80,6 +80,8 @@ def test_the_run_goes_on_as_it_did(kept):
     "model.width": 16,
     "model.heads": 2,
     "model.mlp": 32,
+    "model.sides": 0,  # the config had none yet
+    "model.cls_share": 0.1,
     "model.vocab_pad_multiple": 8,
     "optim.warmup": 2,
     "mesh.data": jax.device_count(),
