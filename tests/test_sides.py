@@ -1,5 +1,7 @@
 """Laws of the vectors of image and title that pass the transformer by."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,13 @@ from sklearn.feature_extraction.text import TfidfTransformer
 
 from item_jax.config_check import validate
 from item_jax.data.records import open_dataset
+from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
 from item_jax.inference.embedder import load
 from item_jax.models.sides import Sides
 from item_jax.objectives import samples
 from item_jax.training import fit_sides
+from item_jax.training.evaluators import Evaluators
 from item_jax.training.loop import train
 from item_jax.training.restore import restore
 
@@ -189,6 +193,52 @@ def test_a_side_of_a_listing_is_that_of_the_listing_with_both(run, tiny_data):
   )
   assert not image[:, D + W :].any()
   assert not title[:, D : D + W].any()
+
+
+def shortness(params, setup, should_stop):
+  """Falls as training lets the parameters grow."""
+  del setup, should_stop
+  return {"shortness": -float(jnp.abs(params["sides"]["word"]).sum())}
+
+
+def test_a_start_is_measured_and_may_be_the_best(tiny_data, tmp_path):
+  config = sided(tiny_data, optim__sides_rate=100.0)
+  config.evaluators = (f"{__name__}:shortness",)
+  config.checkpoint.best, config.checkpoint.keep = "shortness", 1
+  config.eval_every = config.checkpoint.every = 2
+  run = train(config, tmp_path / "run")
+  assert list(evals(run.workdir)) == [0, 2, 4]
+  assert run.best_step == 0
+  assert train(config, tmp_path / "run").best_step == 0
+  assert list(evals(run.workdir)) == [0, 2, 4]  # and is measured once
+
+
+def test_a_start_whose_measuring_was_stopped_is_measured_later(
+  tiny_data, tmp_path, monkeypatch
+):
+  config = sided(tiny_data)
+
+  def stop(*args):
+    raise Preempted("stopped")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Evaluators, "__call__", stop)
+    with pytest.raises(Preempted):
+      train(config, tmp_path / "run")
+  again, whole = (
+    train(config, tmp_path / "run"),
+    train(config, tmp_path / "all"),
+  )
+  assert evals(again.workdir) == evals(whole.workdir)
+  assert 0 in evals(whole.workdir)
+
+
+def evals(workdir):
+  """What was measured, by step."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  rows = [row for row in map(json.loads, lines) if row["kind"] == "eval"]
+  assert len({row["step"] for row in rows}) == len(rows)
+  return {row["step"]: row for row in rows}
 
 
 def test_a_run_from_a_run_without_sides_makes_them(tiny_data, tmp_path, run):

@@ -46,9 +46,9 @@ def train(
 ) -> Run:
   """Trains to `config.steps`, from the newest good checkpoint if there is one.
 
-  Every `eval_every` steps, and at the last one, `config.evaluators` measure
-  the parameters; checkpoints are ranked by `checkpoint.best` of what they
-  return.
+  Every `eval_every` steps, at the last one, and before the first of a run that
+  starts from something, `config.evaluators` measure the parameters; checkpoints
+  are ranked by `checkpoint.best` of what they return.
 
   Args:
     config: of the run; that of a run which is resumed.
@@ -100,10 +100,15 @@ def train(
       saved=start,
     )
     try:
-      state = _first_state(setup, checkpoints, saver, start)
       loop = _Loop(setup, log, saver, preemption, progress)
-      if start and loop.evaluates_at(start):
-        loop.catch_up(state, start, checkpoints)
+      if start is None:
+        state = setup.initialise()
+        loop.begin(state)
+      else:
+        state = checkpoints.restore(start, setup.shapes)
+        logger.info(f"resumed at step {start}")
+        if loop.evaluates_at(start):
+          loop.catch_up(state, start, checkpoints)
       loop.run(state, start or 0)
       return Run(
         workdir=place,
@@ -118,22 +123,6 @@ def train(
       log.close()
       if mirror:
         mirror.end()
-
-
-def _first_state(
-  setup: Setup, checkpoints: Checkpoints, saver: Saver, start: int | None
-) -> State:
-  """Returns the State at step `start`, or a new one where there is none."""
-  if start is not None:
-    state = checkpoints.restore(start, setup.shapes)
-    logger.info(f"resumed at step {start}")
-    return state
-  state = setup.initialise()
-  # The parameters that a run starts from cannot be made again, and a run of no
-  # steps has nothing else.
-  if setup.config.keeps_start or not setup.config.steps:
-    saver.save(0, state)
-  return state
 
 
 class _Loop:
@@ -154,6 +143,26 @@ class _Loop:
     self._progress = progress
     self._monitor = TrainMonitor(setup, log)
     self._evaluators = Evaluators(setup)
+
+  def begin(self, state: State) -> None:
+    """Measures and saves a first State that is more than its seed.
+
+    The parameters that a run starts from cannot be made again, and may be the
+    best that it will have; a run of no steps has nothing else.
+    """
+    config = self._setup.config
+    if config.steps and not config.keeps_start:
+      return
+    metrics, stopped = None, None
+    if self.evaluates_at(0):
+      try:
+        metrics = self._measure(state, 0)
+        self._report(0, metrics)
+      except Preempted as stop:
+        stopped = stop
+    self._saver.save(0, state, metrics)
+    if stopped:
+      raise stopped
 
   def run(self, state: State, start: int) -> None:
     """Trains from step `start` on; raises Preempted where it ends early."""
@@ -197,8 +206,10 @@ class _Loop:
   def evaluates_at(self, step: int) -> bool:
     """Whether the evaluators measure the parameters after a step."""
     config = self._setup.config
-    if not self._evaluators or not step:
+    if not self._evaluators or not config.steps:
       return False
+    if not step:
+      return config.keeps_start
     return step == config.steps or step % config.eval_every == 0
 
   def catch_up(self, state: State, step: int, checkpoints: Checkpoints) -> None:
