@@ -36,8 +36,8 @@ def get_config(variant: str = "base") -> Config:
   teach(config)
   if name == "stem":
     config.model.dropout = 0.1
-    config.steps = 800
-    config.eval_every = config.checkpoint.every = 200
+    config.steps = 1_600
+    config.eval_every = config.checkpoint.every = 400
     # Features that are kept have no pixels to crop.
     config.products.crop, config.products.light = 1.0, 0.0
   if size == "tiny":
