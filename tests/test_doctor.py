@@ -14,6 +14,7 @@ import tiny_run
 from item_jax import config_flags
 from item_jax.__main__ import main
 from item_jax.data.records import BadRecord
+from item_jax.data.tokenizer import load_tokenizer, train_wordpiece
 from item_jax.diagnostics import doctor, doctor_input, doctor_room
 
 LINES = {
@@ -230,6 +231,18 @@ def test_a_folder_that_one_process_does_not_see(tmp_path):
   assert "process 1 does not see it" in outputs[0]
   assert "what process 0 makes is not seen here" in outputs[1]
   assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tokens_are_those_that_the_run_reads(tiny_data, tmp_path, capsys):
+  path = tmp_path / "tokenizer.json"
+  train_wordpiece(["red mug", "blue mug"], vocab_size=20).save(str(path))
+  words = ["doctor", f"--data={tiny_data}", f"--workdir={tmp_path}"]
+  words += [f"--config={shell.CONFIG}:plain"]
+  words += [f"--config.data.tokenizer={path}"]
+  size = load_tokenizer(path).size
+  assert size != load_tokenizer(tiny_data / "tokenizer.json").size
+  main(words)
+  assert f", {size} tokens" in capsys.readouterr().out
 
 
 def test_images_that_take_long_are_a_warning(tiny_data):

@@ -273,6 +273,20 @@ def test_a_run_of_kept_features_is_the_run_of_pixels(
   assert batch.image_BHWC.shape == (4, 4, 4, tiny_stem.HEAD)
 
 
+@pytest.mark.slow
+def test_split_parameters_learn_as_whole_ones_do(tiny_data, weights, tmp_path):
+  """Those of a stem that is trained and those of sides among them."""
+  options = {"stem_from": weights, "model__sides": 8, "task": "products"}
+  options |= TRAINED  # and the five objectives beside it
+  found = []
+  for fsdp in (1, 2):
+    config = tiny_stem.make_config(tiny_data, **options, mesh__fsdp=fsdp)
+    train(config, tmp_path / str(fsdp))
+    found.append(metrics_of(tmp_path / str(fsdp), "train"))
+  for whole, split in zip(*found, strict=True):
+    assert split["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+
+
 def test_a_killed_writer_goes_on(tiny_data, weights, tmp_path, monkeypatch):
   config = tiny_stem.make_config(
     tiny_data, **FEATURES, data__features=str(tmp_path), stem_from=weights

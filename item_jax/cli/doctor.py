@@ -84,7 +84,8 @@ def _examine(args, config):
   yield doctor_input.decode_rate(size)
   vocab_size = VOCAB_SIZE
   if data:
-    store, tokenizer, found = doctor_input.open_data(data)
+    words = config.data.tokenizer if config else ""
+    store, tokenizer, found = doctor_input.open_data(data, words)
     yield found
     if store is not None and tokenizer is not None:
       vocab_size = tokenizer.size

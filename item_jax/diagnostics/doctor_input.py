@@ -41,11 +41,18 @@ def decode_rate_of(store: Dataset, size: int = 224) -> Finding:
     return Finding(WARN, what, str(error))
 
 
-def open_data(path: Path) -> tuple[Dataset | None, Tokenizer | None, Finding]:
-  """Opens a data set and its tokenizer; None where that is not possible."""
+def open_data(
+  path: Path, tokenizer_path: str = ""
+) -> tuple[Dataset | None, Tokenizer | None, Finding]:
+  """Opens a data set and a tokenizer; None where that is not possible.
+
+  Args:
+    tokenizer_path: of another one than the data set's own.
+  """
   try:
     store = open_dataset(path)
-    tokenizer = load_tokenizer(store.path / "tokenizer.json")
+    own = store.path / "tokenizer.json"
+    tokenizer = load_tokenizer(tokenizer_path or own)
   except (UserError, FileNotFoundError) as error:
     return None, None, Finding(BAD, "data", str(error))
   rows = ", ".join(f"{n:,} {split}" for split, n in store.sizes.items())
