@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import shell
 from exports import finish_export
+from safetensors.numpy import save_file
 
 from item_jax.__main__ import main
 from item_jax.cli import compare as cli
@@ -227,6 +228,30 @@ def test_a_system_that_cannot_be_made_is_refused_before_anything(
   overrides = ("--config.optim.accumulate=2",)
   request = make_request(tiny_data, tmp_path / "c", overrides=overrides)
   with pytest.raises(UserError, match=r"resnet50: optim\.accumulate=2"):
+    make_job(request)
+  assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+  ("systems", "said"),
+  [
+    ("item,frozen_image", r"frozen_image: .* efficientnet_lite0"),
+    ("item,item_stem", r"item_stem: .* efficientnet_lite0"),
+  ],
+)
+def test_weights_that_do_not_fit_are_refused_before_anything(
+  tiny_data, tmp_path, systems, said
+):
+  """And not when it is their row's turn, hours later."""
+  file = tmp_path / "other.safetensors"
+  save_file({"fc.weight": np.zeros((3, 4), np.float32)}, file)
+  request = make_request(
+    *(tiny_data, tmp_path / "c"), systems=systems, image_weights=file
+  )
+  with pytest.raises(UserError, match=said):
+    make_job(request)
+  file.unlink()
+  with pytest.raises(UserError, match=r"other\.safetensors"):
     make_job(request)
   assert not (tmp_path / "c").exists()
 

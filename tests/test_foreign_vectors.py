@@ -18,7 +18,7 @@ from item_jax.evaluation.join import join
 from item_jax.evaluation.probe import probe
 from item_jax.evaluation.report import report
 from item_jax.evaluation.search import search
-from item_jax.evaluation.sources import open_source
+from item_jax.evaluation.sources import Source, open_source
 from item_jax.evaluation.transform import Recipe, fit
 from item_jax.evaluation.variants import compare_variants
 from item_jax.evaluation.vectors import Mixed, make_sparse
@@ -295,6 +295,32 @@ def test_a_fusion_s_folder_holds_both_kinds(tmp_path):
   assert "sparse.npz was altered" in "".join(find_export_damage(tmp_path / "f"))
 
 
+def test_a_part_that_a_catalogue_lacks_altogether_changes_nothing(tmp_path):
+  """Neither images nor words: it can still be fused, written and read."""
+  doors, alone = {}, {}
+  for seed, split in enumerate(("train", "val", "test")):
+    items = listed(split)
+    alone[split] = (vectors(seed, 8), items)
+    words = baselines.tfidf_vectors([""] * COUNT)
+    images = baselines.colours([None] * COUNT)
+    has_N = np.zeros(COUNT, bool)
+    thumbnail = Source("thumbnail", images, items, {}, None, has_N)
+    doors[split] = (alone[split], (words, items), thumbnail)
+  fused = fusion.fuse(
+    *doors["test"],
+    tune_on=doors["val"],
+    fit_on=doors["train"],
+    out=tmp_path / "f",
+  )
+  np.testing.assert_allclose(
+    cosines(fused.vectors),
+    cosines(fused.transforms[0].apply(alone["test"][0])),
+    atol=1e-6,
+  )
+  assert open_export(tmp_path / "f").vectors.words == []
+  fusion.fuse(*doors["val"], like=tmp_path / "f")
+
+
 def test_reducing_keeps_products_and_matches_words():
   """Fewer words than directions: nothing is lost, in whatever order they are;
   words that training lacks are."""
@@ -397,9 +423,19 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
       make_sparse(counts(0)), listed().ids), "leave --devices away"),
     (lambda ours, theirs: item_jax.score(counts(0) * np.nan, listed()),
      "row 0 is not finite"),
-    (lambda ours, theirs: item_jax.score(
-      item_jax.fuse((vectors(0, 4) * np.nan, listed()),
-                    (counts(0), listed()))), "row 0 is not finite"),
+    (lambda ours, theirs: item_jax.fuse(
+      (vectors(0, 4) * np.nan, listed()), (counts(0), listed())),
+     r"vectors: row 0 \(id 'i00'\) has a NaN at value 0"),
+    (lambda ours, theirs: item_jax.fuse(
+      ours, theirs, weights=(1, 2), tune_on=(ours, theirs)),
+     "weights and tune_on are given; expected one"),
+    (lambda ours, theirs: item_jax.fuse(
+      ours, theirs, tune_on=(ours, theirs), like=ours),
+     "tune_on and like are given; expected one"),
+    (lambda ours, theirs: item_jax.fuse(ours, theirs, ours, image_weight=0.9),
+     "image_weight=0.9 is of the first of two parts, and there are 3"),
+    (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, np.inf)),
+     r"weights are \[1, inf\]; expected 2"),
     (lambda ours, theirs: probe(
       (make_sparse(counts(0)), listed("a")), None,
       (make_sparse(counts(0, 30)), listed("b"))),
@@ -412,6 +448,44 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
 def test_what_does_not_fit_is_named(ask, says, copied):
   with pytest.raises(UserError, match=says):
     ask(copied[0]["test"], copied[1]["test"])
+
+
+@pytest.mark.parametrize("spoilt", ["test", "val", "train"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_row_without_a_cosine_is_refused_before_it_is_joined(
+  spoilt, value, tmp_path
+):
+  """And not written, nor anything learnt from it."""
+  doors = {}
+  for seed, split in enumerate(("train", "val", "test")):
+    made_ND = vectors(seed, 8).astype(np.float64)
+    made_ND[2] = 0  # a part may lack a row
+    if split == spoilt:
+      made_ND[7, 3] = value
+    doors[split] = [
+      (made_ND, listed(split)),
+      (vectors(seed, 5), listed(split)),
+    ]
+  with pytest.raises(UserError, match=rf"row 7 \(id '{spoilt}07'\).* value 3"):
+    fusion.fuse(
+      *doors["test"],
+      tune_on=doors["val"],
+      fit_on=doors["train"],
+      out=tmp_path / "f",
+    )
+  assert not (tmp_path / "f").exists()
+
+
+def test_a_choice_is_taken_of_an_undamaged_fusion_of_such_parts(tmp_path):
+  wide, narrow = (vectors(0, 8), listed()), (vectors(0, 5), listed())
+  fusion.fuse(wide, narrow, weights=(3, 1), out=tmp_path / "f")
+  again = fusion.fuse(wide, narrow, like=tmp_path / "f")
+  assert again.weights == (0.75, 0.25)
+  with pytest.raises(UserError, match=r"dims is \[8, 5\], .* \[5, 8\]"):
+    fusion.fuse(narrow, wide, like=tmp_path / "f")
+  (tmp_path / "f" / "transform-2.npz").unlink()
+  with pytest.raises(UserError, match=r"transform-2\.npz is missing"):
+    fusion.fuse(wide, narrow, like=tmp_path / "f")
 
 
 def test_the_command_refuses_a_transform_without_training(

@@ -111,6 +111,8 @@ def test_what_it_cannot_pair_is_refused():
     make(batch_size=5)
   with pytest.raises(UserError, match="none of 4 listings"):
     make(product=np.arange(4), leaf=np.zeros(4, int))
+  with pytest.raises(UserError, match="all 4 listings are of one product"):
+    make(product=np.zeros(4, int), leaf=np.zeros(4, int))
 
 
 @pytest.fixture(scope="module")

@@ -333,6 +333,25 @@ def test_a_killed_writer_goes_on(tiny_data, weights, tmp_path, monkeypatch):
   )
   grid = task.network.module.stem.grid(params, next(batches))
   np.testing.assert_allclose(found, grid, atol=2e-3, rtol=1e-3)
+  # A note is of the part beside it, and not of one that was deleted.
+  path = next(tmp_path.glob("train-*.npy"))
+  path.unlink()
+  path.with_suffix(".rows").write_text("4")
+  monkeypatch.setattr(stem_features, "_FLUSH", 100)
+  started.clear()
+  with pytest.raises(KeyboardInterrupt):
+    open_grids()
+  again = open_grids()
+  assert started == [0, 0]
+  np.testing.assert_array_equal(
+    found, np.stack([again["train"][row] for row in rows])
+  )
+  # A copy that was cut, or is of other images.
+  content = path.read_bytes()
+  for damaged in (content[:-9], b"", next(tmp_path.glob("val-*")).read_bytes()):
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"train-.*\.npy does not hold"):
+      open_grids()
 
 
 def test_other_weights_than_the_runs_are_named(tiny_data, weights, tmp_path):

@@ -80,7 +80,8 @@ class ProductOrder:
     """Takes the product and the leaf category of each row.
 
     Raises:
-      UserError: no product has two rows, or half of a row would be needed.
+      UserError: no product has two rows, all are of one, or half of a row would
+        be needed.
     """
     if batch_size % 2:
       raise UserError(
@@ -92,6 +93,11 @@ class ProductOrder:
       raise UserError(
         f"none of {len(product_R):,} listings shares its product with another:"
         " expected product ids that several listings have"
+      )
+    if len(np.unique(product_R)) == 1:
+      raise UserError(
+        f"all {len(product_R):,} listings are of one product: there is none to"
+        " tell it from; expected product ids of two products or more"
       )
     self._seed = seed % (1 << 64)
     self._leaf_R = leaf_R

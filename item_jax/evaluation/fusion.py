@@ -8,6 +8,7 @@ it adds no training, and averages scores instead of unrelated coordinates.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -163,6 +164,7 @@ def fuse(
       "transforms are chosen on validation: --fit (fit_on=) needs --tune"
       " (tune_on=)"
     )
+  _check_one_choice(weights, image_weight, tune_on, like, len(parts))
   with contextlib.ExitStack() as stack:
     folder = None
     if out is not None:  # refused now, not after the work
@@ -200,6 +202,27 @@ def fuse_vectors(
   return join((image_ND, title_NE), (image_weight, 1 - image_weight))
 
 
+def _check_one_choice(weights, image_weight, tune_on, like, parts: int) -> None:
+  """Refuses what would be passed over in silence."""
+  given = {
+    "weights": weights is not None,
+    "image_weight": image_weight != EVEN,
+    "tune_on": bool(tune_on),
+    "like": like is not None,
+  }
+  names = [name for name, is_given in given.items() if is_given]
+  if len(names) > 1:
+    raise UserError(
+      f"{' and '.join(names)} are given; expected one of them to say which"
+      " weights"
+    )
+  if given["image_weight"] and parts != 2:
+    raise UserError(
+      f"image_weight={image_weight} is of the first of two parts, and there are"
+      f" {parts}: give weights"
+    )
+
+
 def _default_weights(parts: int, image_weight: float) -> Weights:
   if parts > 2:
     return (1 / parts,) * parts
@@ -210,7 +233,7 @@ def _default_weights(parts: int, image_weight: float) -> Weights:
 
 def _proportions(weights: Sequence[float], parts: int) -> Weights:
   total = sum(weights)
-  if len(weights) != parts or not total > 0 or min(weights) < 0:
+  if len(weights) != parts or not 0 < total < math.inf or min(weights) < 0:
     raise UserError(
       f"weights are {list(weights)}; expected {parts}, one of each part, none"
       " below 0 and not all 0"

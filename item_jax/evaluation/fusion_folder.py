@@ -11,7 +11,7 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import transform
-from item_jax.evaluation.items import EXPORTED
+from item_jax.evaluation.items import EXPORTED, open_export
 from item_jax.evaluation.mixed import SPARSE, WORDS, write_mixed
 from item_jax.evaluation.sources import Source
 from item_jax.evaluation.transform import Transform
@@ -70,7 +70,8 @@ def write(
   # One system has one name, whatever the split: the checkpoints, the weights.
   named = [[part["checkpoint"], part["modality"]] for part in kept]
   system = [*named, weights[0]] if names == SIDES else [*named, *weights, *made]
-  files = [*EXPORTED, SPARSE, WORDS]
+  matrices = [_TRANSFORM.format(number) for number, _ in enumerate(made, 1)]
+  files = [*EXPORTED, SPARSE, WORDS, *matrices]
   meta = {
     "format": FORMAT,
     "rows": len(fused),
@@ -100,15 +101,15 @@ def read_choice(
   """Reads the weights and transforms of another fusion of the same systems.
 
   Raises:
-    UserError: the folder is no fusion, or one of other systems.
+    UserError: the folder is no fusion, a damaged one, or one of other systems.
   """
   if not is_fusion(folder):
     raise UserError(f"{folder} is no fusion: --like (like=) takes one's folder")
-  meta = read_checksummed(folder / "meta.json")
+  meta = open_export(folder).meta
   held = list(
     meta["parts"].values() if isinstance(meta["parts"], dict) else meta["parts"]
   )
-  for what in ("checkpoint", "modality"):
+  for what in ("checkpoint", "modality", "dims"):
     theirs = [part[what] for part in held]
     ours = [part.system.get(what) for part in parts]
     if theirs != ours:

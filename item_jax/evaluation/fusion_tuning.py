@@ -19,7 +19,7 @@ from item_jax.evaluation.items import (
 from item_jax.evaluation.join import join
 from item_jax.evaluation.sources import Source, open_source
 from item_jax.evaluation.transform import Transform
-from item_jax.evaluation.vectors import Mixed
+from item_jax.evaluation.vectors import Mixed, lengths
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ def open_parts(
   """Opens vectors of the same rows; where a part lacks a row it becomes zero.
 
   Raises:
-    UserError: they are not of the same rows, or don't say what is missing; the
-      title's export stands before the image's.
+    UserError: they are not of the same rows, or don't say what is missing, or
+      a row has no cosine; the title's export stands before the image's.
   """
   opened = [open_source(part, data=data, split=split) for part in parts]
   if [one.system.get("modality") for one in opened] == ["title", "image"] and (
@@ -87,6 +87,9 @@ def open_parts(
 
 def _without_missing(source: Source) -> Source:
   has_N = source.held()
+  if not isinstance(source.vectors, Mixed):  # its search refuses its own
+    ids = source.items.ids
+    lengths(source.vectors, ids, source=source.name, has_N=has_N)
   if has_N.all():  # or it stays on disk
     return source
   vectors = source.vectors
@@ -132,6 +135,11 @@ def _choose_transform(
   _check_pair(part, train)
   check_apart([(one.name, one.items) for one in (part, train)])
   check_apart([(one.name, one.items) for one in (val, train)])
+  if not train.vectors.any():  # such as images, of a catalogue without any
+    logger.info(
+      f"{part.name}: as it is, {train.name} has nothing to learn from"
+    )
+    return Transform()
   trials = transform.attempt(train.vectors, val.vectors, val.items)
   chosen = trials[transform.best_of(trials)]
   found, plain = (t.scores.summary["map@10"] for t in (chosen, trials[0]))

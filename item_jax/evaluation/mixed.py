@@ -112,7 +112,8 @@ def open_mixed(folder: Path, ids: Sequence[str]) -> Mixed:
   sparse_NV: Any = scipy.sparse.csr_array(held)
   words = None
   if (folder / WORDS).is_file():
-    words = (folder / WORDS).read_bytes().decode().split("\n")
+    text = (folder / WORDS).read_bytes().decode()
+    words = text.split("\n") if text else []
   if sparse_NV.shape != (
     len(ids),
     sparse_NV.shape[1] if words is None else len(words),

@@ -164,8 +164,22 @@ def check_embeddings(
     )
 
 
-def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
-  """Euclidean lengths of the rows, float64 [N]; refuses what has no cosine."""
+def lengths(
+  vectors_ND: np.ndarray,
+  ids: Sequence[str],
+  *,
+  source: str = "embeddings",
+  has_N: np.ndarray | None = None,
+) -> np.ndarray:
+  """Euclidean lengths of the rows, float64 [N]; refuses what has no cosine.
+
+  Args:
+    source: what a message calls them.
+    has_N: which rows are looked at; None for all.
+
+  Raises:
+    UserError: a row is zero, not finite, or of a length beyond float32's.
+  """
   length_N = np.empty(len(vectors_ND))
   buffer = np.empty((512, vectors_ND.shape[1]))  # stays in the cache
   for first in range(0, len(vectors_ND), len(buffer)):
@@ -175,6 +189,8 @@ def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
     length_N[first : first + 512] = np.sqrt(np.vecdot(block, block))
   # Beyond these the factor to unit length would leave float32.
   good_N = (length_N > 2.0**-100) & (length_N < 2.0**100)
+  if has_N is not None:
+    good_N |= ~has_N
   if not good_N.all():
     row = int(np.flatnonzero(~good_N)[0])
     values_D = np.asarray(vectors_ND[row])
@@ -189,7 +205,7 @@ def lengths(vectors_ND: np.ndarray, ids: Sequence[str]) -> np.ndarray:
     else:
       what = f"has length {length_N[row]:.3g}, beyond float32's useful range"
     raise UserError(
-      f"embeddings: row {row} (id {ids[row]!r}) {what};"
+      f"{source}: row {row} (id {ids[row]!r}) {what};"
       f" {int((~good_N).sum())} of {len(good_N)} rows are unusable"
     )
   return length_N

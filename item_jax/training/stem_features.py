@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def open_grids(
 
   Raises:
     UserError: the folder has too little room, or another process writes to it;
-      other weights than those are there now.
+      a file is not whole; other weights than those are there now.
     item_jax.distributed.barrier.OtherProcessError: process 0 failed.
   """
   stem = make_stem(_in_float32(config))
@@ -90,7 +91,29 @@ def open_grids(
           for split, path in missing.items():
             _write(path, config, store, tokenizer, split, stem, found)
     barrier.wait()
-  return {split: Grids(path) for split, path in paths.items()}
+  return {
+    split: _open(path, _shape(store, split, stem))
+    for split, path in paths.items()
+  }
+
+
+def _shape(store: Dataset, split: str, stem: Stem) -> tuple[int, ...]:
+  return store.sizes[split], stem.side, stem.side, stem.channels
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> Grids:
+  """Opens a file of features that may have been copied, and cut, since."""
+  try:
+    grids = Grids(path)
+    found = f"its shape is {grids.shape}"
+  except (ValueError, EOFError) as error:
+    grids, found = None, str(error)
+  if grids is None or grids.shape != shape:
+    raise UserError(
+      f"{path} does not hold the features {shape} that were written: {found};"
+      " without it they are computed again"
+    )
+  return grids
 
 
 def _in_float32(config: Config) -> Config:
@@ -108,11 +131,12 @@ def _name(config: Config, store: Dataset, split: str, stem: Stem, weights: str):
 
 def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
   rows = store.sizes[split]
-  shape = (rows, stem.side, stem.side, stem.channels)
+  shape = _shape(store, split, stem)
   part = path.with_suffix(".part")
   note = path.with_suffix(".rows")  # how many of the part are on the disk
   done = read_json(note) if note.is_file() and part.is_file() else 0
   if not done:
+    note.unlink(missing_ok=True)  # of a part that is no more
     size = rows * int(np.prod(shape[1:])) * 2
     free = shutil.disk_usage(path.parent).free
     logger.info(
@@ -127,6 +151,10 @@ def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
   values = np.lib.format.open_memmap(
     part, mode="r+" if done else "w+", dtype=np.float16, shape=shape
   )
+  if not done and hasattr(os, "posix_fallocate"):
+    # A disk that fills up later would end the process without a word.
+    with part.open("r+b") as file:
+      os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
   parts = _compute(config, store, tokenizer, split, stem, params, done)
   with tqdm(total=rows, initial=done, unit="row", desc=split) as bar:
     for number, found in enumerate(parts, start=1):
