@@ -101,14 +101,7 @@ def train(
     )
     try:
       loop = _Loop(setup, log, saver, preemption, progress)
-      if start is None:
-        state = setup.initialise()
-        loop.begin(state)
-      else:
-        state = checkpoints.restore(start, setup.shapes)
-        logger.info(f"resumed at step {start}")
-        if loop.evaluates_at(start):
-          loop.catch_up(state, start, checkpoints)
+      state = loop.begin() if start is None else loop.resume(start, checkpoints)
       loop.run(state, start or 0)
       return Run(
         workdir=place,
@@ -144,15 +137,16 @@ class _Loop:
     self._monitor = TrainMonitor(setup, log)
     self._evaluators = Evaluators(setup)
 
-  def begin(self, state: State) -> None:
-    """Measures and saves a first State that is more than its seed.
+  def begin(self) -> State:
+    """Makes the first State; measures and saves one that is more than its seed.
 
     The parameters that a run starts from cannot be made again, and may be the
     best that it will have; a run of no steps has nothing else.
     """
     config = self._setup.config
+    state = self._setup.initialise()
     if config.steps and not config.keeps_start:
-      return
+      return state
     metrics, stopped = None, None
     if self.evaluates_at(0):
       try:
@@ -163,6 +157,7 @@ class _Loop:
     self._saver.save(0, state, metrics)
     if stopped:
       raise stopped
+    return state
 
   def run(self, state: State, start: int) -> None:
     """Trains from step `start` on; raises Preempted where it ends early."""
@@ -212,14 +207,19 @@ class _Loop:
       return config.keeps_start
     return step == config.steps or step % config.eval_every == 0
 
-  def catch_up(self, state: State, step: int, checkpoints: Checkpoints) -> None:
-    """Evaluates a step after which the run stopped before it had."""
+  def resume(self, step: int, checkpoints: Checkpoints) -> State:
+    """Restores a step, and evaluates it where the run stopped before it had."""
+    state = checkpoints.restore(step, self._setup.shapes)
+    logger.info(f"resumed at step {step}")
+    if not self.evaluates_at(step):
+      return state
     metrics = checkpoints.metrics(step)
     if metrics is None:
       metrics = self._measure(state, step)
       checkpoints.rank(step, metrics)
     if not self._log.has(step, "eval"):
       self._report(step, metrics)
+    return state
 
   def _measure(self, state: State, step: int) -> dict[str, float]:
     """Returns what the evaluators measure; they may raise Preempted."""
