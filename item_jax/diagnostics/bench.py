@@ -18,8 +18,8 @@ from item_jax.diagnostics.trace import largest_costs
 from item_jax.errors import UserError
 from item_jax.models import cost
 from item_jax.remote import check_local
+from item_jax.training import heap, sharding
 from item_jax.training import setup as setup_lib
-from item_jax.training import sharding
 
 _WARM_UP = 3  # steps
 
@@ -111,6 +111,7 @@ def bench_step(
       "steps=0: there is no step to time; give --config.steps=1"
       " --config.optim.warmup=0"
     )
+  heap.keep_freed()
   setup = setup_lib.set_up(config, None)
   config = setup.config
   batch = sharding.to_devices(

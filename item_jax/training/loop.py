@@ -20,7 +20,7 @@ from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.distributed.preemption import Preempted, PreemptionHandler
 from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.remote import Address
-from item_jax.training import sharding
+from item_jax.training import heap, sharding
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.evaluators import Evaluators
 from item_jax.training.metric_log import Log
@@ -79,6 +79,7 @@ def train(
     mirror, folder = None, place
   progress = progress or NullListener()
   progress.update("set up", 0)
+  heap.keep_freed()
   with PreemptionHandler() as preemption, exclusive_run(folder):
     if mirror:
       mirror.begin()
