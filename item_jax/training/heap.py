@@ -35,7 +35,9 @@ def keep_freed() -> bool:
     importlib.util.find_spec(name) for name in _ACCELERATORS
   ):
     return False
-  libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+  if sys.platform != "linux":
+    return False
+  libc = ctypes.CDLL(None)
   if not hasattr(libc, "gnu_get_libc_version"):
     return False
   return all([libc.mallopt(*option) for option in _OPTIONS.values()])
