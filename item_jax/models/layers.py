@@ -155,15 +155,23 @@ def attend(
   Returns:
     [B,S,heads,depth]. What stands at positions past the length is arbitrary.
   """
-  return jax.nn.dot_product_attention(
-    query_BSHd,
-    key_BSHd,
-    value_BSHd,
-    query_seq_lengths=jnp.full_like(lengths_B, query_BSHd.shape[1]),
+  S = query_BSHd.shape[1]
+  padded = S % 2 == 1 and implementation == "cudnn"
+  qkv = (query_BSHd, key_BSHd, value_BSHd)
+  if padded:
+    # jax refuses cuDNN's gradient at odd lengths. One position is enough: the
+    # kernel works in tiles of 64 or more and masks what is past the lengths,
+    # so that a multiple of 8 would take longer copies for the same products.
+    # XLA lays out its own tiles, on TPU too, and needs none.
+    qkv = tuple(jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in qkv)
+  mixed_BSHd = jax.nn.dot_product_attention(
+    *qkv,
+    query_seq_lengths=jnp.full_like(lengths_B, S),
     key_value_seq_lengths=lengths_B,
     is_causal=causal,
     implementation=implementation,
   )
+  return mixed_BSHd[:, :S] if padded else mixed_BSHd
 
 
 class Attention(nn.Module):

@@ -67,8 +67,12 @@ def _why_not_cudnn(shapes, dtype: str) -> str:
   return ""
 
 
-def _lower(shape, dtype: str, kernel: str = "cudnn") -> None:
-  """Lowers attention and its gradient, for which jax checks cuDNN's limits."""
+def _lower(shape, dtype: str, kernel: str = "cudnn") -> str:
+  """Lowers attention and its gradient, for which jax checks cuDNN's limits.
+
+  Returns:
+    The program's text.
+  """
   positions, heads, depth, causal = shape
   qkv = jax.ShapeDtypeStruct((1, positions, heads, depth), jnp.dtype(dtype))
   lengths_B = jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -79,4 +83,7 @@ def _lower(shape, dtype: str, kernel: str = "cudnn") -> None:
     )
     return out.astype(jnp.float32).sum()
 
-  jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(qkv, qkv, qkv, lengths_B)
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+  traced = gradient.trace(qkv, qkv, qkv, lengths_B)
+  # Named, so that a host without a GPU can ask too.
+  return traced.lower(lowering_platforms=("cuda",)).as_text()
