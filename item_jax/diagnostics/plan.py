@@ -120,7 +120,7 @@ def plan(
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)
-  task = _task(config, vocab_size, classes)
+  task = make_task(config, vocab_size, classes)
   recompute = _recompute(config, task)
   state = _state_shapes(config, task)
   rate = machine.chips * machine.peak * machine.mfu
@@ -139,7 +139,7 @@ def plan(
 
 def checkpoint_bytes(config: Config, vocab_size: int) -> int:
   """Returns the size of one checkpoint on disk."""
-  return _bytes(_state_shapes(config, _task(config, vocab_size)), 1)
+  return _bytes(_state_shapes(config, make_task(config, vocab_size)), 1)
 
 
 def changed(config: Config, options: dict) -> Config:
@@ -155,12 +155,17 @@ def changed(config: Config, options: dict) -> Config:
   return config
 
 
-def _task(config: Config, vocab_size: int, classes: int = CLASSES):
+def make_task(
+  config: Config, vocab_size: int, classes: int = CLASSES, **options
+) -> tasks.Task:
+  """Makes a task without data; `options` as of `tasks.make_task`."""
   names = ()
   if config.task == "category":
     names = [f"category {i}" for i in range(classes)]
     names = sorted(names, key=lambda name: zlib.crc32(name.encode()))
-  return tasks.make_task(config, Vocabulary(vocab_size), categories=names)
+  return tasks.make_task(
+    config, Vocabulary(vocab_size), categories=names, **options
+  )
 
 
 def _recompute(config: Config, task) -> float:
@@ -179,7 +184,7 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   example = tasks.step_batch(config)
   kept = task_memory.count(
     config,
-    _task(config, vocab_size),
+    make_task(config, vocab_size),
     attention="cudnn" if config.model.attention == "cudnn" else "xla",
     chips=chips,
   )
