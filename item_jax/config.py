@@ -161,7 +161,8 @@ class Mesh(Group):
   data: int = -1  # -1: whatever devices fsdp leaves
   fsdp: int = 1  # devices over which parameters and opt_state are split
   # In which gradients are added up over devices, where model.dtype is smaller:
-  # bfloat16 sends half the bytes, and rounds every sum of two.
+  # bfloat16 sends half the bytes, and rounds every sum of two. A convolution's
+  # are in model.dtype either way: whether cuDNN gives it float32 is not tried.
   reduce_dtype: str = option("float32", choices=("float32", "bfloat16"))
 
   @property

@@ -197,7 +197,8 @@ class ImageTower(nn.Module):
     patches_BND = linear.dense(c, D, name="project")(
       patches_BNP.astype(c.dtype)
     )
-    cls_B1D = linear.spread(c, cls_D, (len(patches_BND), 1, D))
+    shape = (len(patches_BND), 1, D)
+    cls_B1D = jnp.broadcast_to(linear.spread(c, cls_D, shape), shape)
     x_BSD = jnp.concatenate([cls_B1D, patches_BND], axis=1) + position_SD
     norm = layers.layer_norm(name="embed_norm", epsilon=c.epsilon)
     lengths_B = 1 + jnp.where(batch.has_image_B, N, 0)

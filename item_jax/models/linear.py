@@ -135,10 +135,13 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 def spread(config: Sizes, vector, shape: tuple[int, ...]):
-  """A vector at every position, in the type of the computation."""
+  """A vector in the type of the computation, to stand at every position.
+
+  It has this shape already where its gradient is a sum of float32.
+  """
   if sums_float32(config):
     return _spread(vector, shape, config.dtype)
-  return jnp.broadcast_to(vector.astype(config.dtype), shape)
+  return vector.astype(config.dtype)
 
 
 def _spread(vector, shape: tuple[int, ...], dtype):

@@ -104,11 +104,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     if run
     else tasks.find_categories(config, store, config.data.train_split)
   )
+  placed = on_devices(config, jax.device_count())
   make_task = functools.partial(
-    tasks.make_task,
-    on_devices(config, jax.device_count()),
-    tokenizer,
-    categories=categories,
+    tasks.make_task, placed, tokenizer, categories=categories
   )
   attention, why = _attention(config, run, make_task().attention_shapes)
   task = make_task(attention=attention)
