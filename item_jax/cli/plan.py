@@ -34,6 +34,18 @@ def add(command) -> None:
     help="reached of the peak, a fraction",
   )
   sub.add_argument(
+    "--bandwidth",
+    type=float,
+    metavar="GB/S",
+    help="of a chip's memory; without it the update takes no time",
+  )
+  sub.add_argument(
+    "--link",
+    type=float,
+    metavar="GB/S",
+    help="that a chip sends; without it gradients take no time",
+  )
+  sub.add_argument(
     "--words",
     type=int,
     help="tokens of the vocabulary; data.path's, else 30522",
@@ -85,12 +97,17 @@ def run(args, rest) -> None:
   target = None
   if args.compile:
     target = targets.find_target(args.compile)
+    k = target.kind
     machine = plan_lib.Machine(
-      target.chips, target.kind.memory, target.kind.peak, args.mfu
+      target.chips, k.memory, k.peak, args.mfu, k.bandwidth, k.link
     )
   else:
     machine = plan_lib.Machine(
       args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
+    )
+    rates = {"bandwidth": args.bandwidth, "link": args.link}
+    machine = machine._replace(
+      **{k: v * plan_page.GB for k, v in rates.items() if v is not None}
     )
   rate = DECODE_RATE if args.decode_rate is None else args.decode_rate
   made = plan_lib.plan(config, machine, vocab_size=vocab_size)
@@ -117,9 +134,10 @@ def _check_flags(args) -> None:
   from item_jax.errors import UserError
 
   machine = ("chips", "memory", "peak")
+  rates = ("bandwidth", "link")
   for alone, others in (
-    ("table", (*machine, "compile", "json", "decode_rate")),
-    ("compile", machine),
+    ("table", (*machine, *rates, "compile", "json", "decode_rate")),
+    ("compile", (*machine, *rates)),
   ):
     for name in others:
       if getattr(args, alone) and getattr(args, name) is not None:

@@ -41,8 +41,9 @@ class Compiled(NamedTuple):
 
   arguments: int  # bytes of state and batch
   temporary: int  # bytes beside them, at the worst moment
-  flops: float  # a loop's body counted once
-  traffic: float  # bytes read and written by all operations, the same
+  # None where it does not say, as for GPUs; a loop's body counts once.
+  flops: float | None
+  traffic: float | None  # bytes read and written by all operations
   attention: str  # the kernel
   fused: int  # calls of it, where it is fused
   collectives: list[Collective]
@@ -167,12 +168,12 @@ def _compile(request: dict) -> Compiled:
     (folder / "before.mlir").write_text(lowered.as_text())
     (folder / "after.hlo").write_text(text)
   program = hlo.read_program(text)
-  memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+  memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
   return Compiled(
     arguments=memory.argument_size_in_bytes,
     temporary=memory.temp_size_in_bytes,
-    flops=cost.get("flops", 0.0),
-    traffic=cost.get("bytes accessed", 0.0),
+    flops=cost.get("flops"),
+    traffic=cost.get("bytes accessed"),
     attention=kernel,
     fused=program.attention,
     collectives=program.collectives,

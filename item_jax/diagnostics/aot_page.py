@@ -13,7 +13,6 @@ def describe(made: Plan, found: Compiled, *, target: str) -> str:
   m, batch = made.memory, made.config.batch_size
   state = m.parameters + m.opt_state + m.batch
   versions = ", ".join(f"{k} {v}" for k, v in found.versions.items())
-  work = found.flops * made.machine.chips / batch
   loops = made.config.optim.accumulate > 1
   lines = [
     f"compiled for {target} ({versions}) in {found.seconds:,.0f} s,"
@@ -27,11 +26,17 @@ def describe(made: Plan, found: Compiled, *, target: str) -> str:
   ):
     lines.append(f"  {text:42} {compiled / GB:10.3f} {planned / GB:11.3f}")
   planned = made.flops_per_sample * made.recompute
+  if found.flops is None or found.traffic is None:
+    lines.append("FLOPs and memory traffic: this compiler does not say")
+  else:
+    work = found.flops * made.machine.chips / batch
+    lines += [
+      f"{'GFLOPs a sample':44} {work / GB:10.3f} {planned / GB:11.3f}"
+      + (", a loop's body counted once by the compiler" * loops),
+      f"memory traffic of a step: {found.traffic / GB:,.3f} GB a chip, if no"
+      " operation finds its data in a cache",
+    ]
   lines += [
-    f"{'GFLOPs a sample':44} {work / GB:10.3f} {planned / GB:11.3f}"
-    + (", a loop's body counted once by the compiler" * loops),
-    f"memory traffic of a step: {found.traffic / GB:,.3f} GB a chip, if no"
-    " operation finds its data in a cache",
     f"attention: {found.attention}"
     + (f", {found.fused} fused calls" if found.fused else ""),
     "sent between chips in a step:" + (" nothing" * (not found.collectives)),

@@ -42,15 +42,17 @@ class Kind(NamedTuple):
 
   memory: float  # bytes
   peak: float  # dense FLOP/s in bfloat16
+  bandwidth: float  # bytes/s of its memory
+  link: float  # bytes/s that it sends to others (NVLink, ICI), one way
   axes: int = 0  # of a TPU's grid; 0: a GPU
   config: str = ""  # XLA's description of a GPU
 
 
 KINDS = {
-  "h100": Kind(80e9, 989e12, config=_H100),
-  "v5e": Kind(16e9, 197e12, 2),
-  "v5p": Kind(95e9, 459e12, 3),
-  "v6e": Kind(32e9, 918e12, 2),
+  "h100": Kind(80e9, 989e12, 3_350e9, 450e9, config=_H100),
+  "v5e": Kind(16e9, 197e12, 819e9, 200e9, 2),
+  "v5p": Kind(95e9, 459e12, 2_765e9, 600e9, 3),
+  "v6e": Kind(32e9, 918e12, 1_640e9, 400e9, 2),
 }
 _EXAMPLES = "h100, h100x8, v5e:1, v5e:2x2, v5e:16x16, v5p:2x2x1, v6e:2x4"
 
