@@ -153,7 +153,7 @@ def test_each_device_adds_its_own_rows_and_none_moves(axes):
   from item_jax.diagnostics.hlo import read_program
 
   sent = read_program(compiled).collectives
-  assert {one.bytes // one.count for one in sent} == {512 * 64 * 4}, sent
+  assert {one.bytes // one.messages for one in sent} == {512 * 64 * 4}, sent
 
 
 def test_a_network_knows_how_many_devices_there_are():

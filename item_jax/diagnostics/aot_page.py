@@ -44,7 +44,7 @@ def describe(made: Plan, found: Compiled, *, target: str) -> str:
   for one in found.collectives:
     how = "beside other work" if one.asynchronous else "nothing runs meanwhile"
     lines.append(
-      f"  {one.count:4} {one.kind} of {one.dtype}, {one.bytes / MB:,.3f} MB,"
+      f"  {one.messages:4} {one.kind} of {one.dtype}, {one.bytes / MB:,.3f} MB,"
       f" {how}"
     )
   return "\n".join(lines)

@@ -34,7 +34,7 @@ class Collective(NamedTuple):
   kind: str  # of KINDS
   dtype: str  # as XLA calls it: "f32"; "f32+s32" of several
   asynchronous: bool  # whether other work may run meanwhile
-  count: int
+  messages: int
   bytes: int  # of the whole arrays, on one chip, all of them together
 
 
@@ -80,7 +80,14 @@ def read_program(text: str) -> Program:
     key = (kind, dtype, apart or len(same) > 1)
     counts[key] += runs
     sizes[key] += runs * size
-  found = [Collective(*key, counts[key], sizes[key]) for key in counts]
+  found = [
+    Collective(
+      *(kind, dtype, apart),
+      messages=counts[kind, dtype, apart],
+      bytes=sizes[kind, dtype, apart],
+    )
+    for kind, dtype, apart in counts
+  ]
   return Program(sorted(found, key=lambda one: -one.bytes), attention)
 
 

@@ -149,7 +149,7 @@ def _spread(vector, shape: tuple[int, ...], dtype):
   return jnp.broadcast_to(vector, shape).astype(dtype)
 
 
-def look_up(config: Sizes, table_VD, ids_BT):
+def look_up(config: Sizes, table_VD, ids_BT) -> Any:
   """Rows of a table, whose gradient many devices add up once."""
   if len(ids_BT) % config.devices or config.devices == 1:
     return table_VD[ids_BT]
