@@ -44,6 +44,9 @@ PARQUET = "pyarrow>=18,<27"
 ENGINES = ["faiss-cpu>=1.15,<2", "usearch>=2.26,<3", "voyager>=2.2,<3"]
 
 EXTRAS = {
+  # TPUs' compiler, for `plan --compile` where there is no TPU; jax wants 0.0.42
+  # in 0.10. That of GPUs comes with cuda12 and cuda13.
+  "aot": ["libtpu>=0.0.42,<0.1"],
   "beam": [BEAM],
   "cuda12": ["jax[cuda12]>=0.10,<0.12"],
   "cuda13": ["jax[cuda13]>=0.10,<0.12"],

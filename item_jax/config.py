@@ -1,5 +1,6 @@
 """Holds every option of a run: typed fields with unit, range and reason."""
 
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -159,6 +160,15 @@ class Optim(Group):
 class Mesh(Group):
   data: int = -1  # -1: whatever devices fsdp leaves
   fsdp: int = 1  # devices over which parameters and opt_state are split
+  # In which gradients are added up over devices, where model.dtype is smaller:
+  # bfloat16 sends half the bytes, and rounds every sum of two. A convolution's
+  # are in model.dtype either way: whether cuDNN gives it float32 is not tried.
+  reduce_dtype: str = option("float32", choices=("float32", "bfloat16"))
+
+  @property
+  def devices(self) -> int:
+    """How many it names; `on_devices` puts a number in place of data=-1."""
+    return max(1, self.data) * self.fsdp
 
 
 @dataclasses.dataclass
@@ -283,6 +293,13 @@ def from_flat(flat: dict[str, Any]) -> Config:
     *group, leaf = name.split(".")
     holder = getattr(config, group[0]) if group else config
     setattr(holder, leaf, value)
+  return config
+
+
+def on_devices(config: Config, devices: int) -> Config:
+  """A copy whose mesh names these devices, for networks to know how many."""
+  config = copy.deepcopy(config)
+  config.mesh.data, config.mesh.fsdp = resolve_mesh(config.mesh, devices)
   return config
 
 

@@ -37,6 +37,7 @@ ADDED = frozenset(
     "data.features",
     "evaluators",
     "loss.mim_target",
+    "mesh.reduce_dtype",
     "model.cls_share",
     "model.sides",
     "model.stem",

@@ -91,3 +91,34 @@ def test_predictions_are_summed_in_float32(head):
   x = jnp.ones((4, 8), jnp.bfloat16)
   found = products(lambda key: head.init_with_output(key, x), jax.random.key(0))
   assert found[-1] == ({"bfloat16"}, "float32")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("length", [7, 8])
+def test_what_is_padded_for_cudnn_is_attended_to_as_before(
+  monkeypatch, length, causal
+):
+  """Values and gradients; the kernel sees even lengths only."""
+  plain, seen = jax.nn.dot_product_attention, []
+
+  def kernel(query, *args, implementation, **options):
+    seen.append((query.shape[1], implementation))
+    return plain(query, *args, implementation="xla", **options)
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+  keys = jax.random.split(jax.random.key(0), 4)
+  *qkv, cotangent = (jax.random.normal(k, (3, length, 2, 8)) for k in keys)
+  lengths_B = jnp.array([length, 4, 1])
+
+  def attended(implementation):
+    def mixed(*qkv):
+      return layers.attend(
+        *qkv, lengths_B, implementation=implementation, causal=causal
+      )
+
+    out, back = jax.vjp(mixed, *qkv)
+    return out, *back(cotangent)
+
+  for got, want in zip(attended("cudnn"), attended("xla"), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+  assert seen == [(8, "cudnn"), (length, "xla")]

@@ -296,8 +296,38 @@ def test_time_is_work_over_what_is_reached():
   assert made.samples == 60 * 16
 
 
+def test_a_step_takes_its_products_its_update_and_its_gradients():
+  """Each bound by hand; fsdp shortens the update, not what is sent."""
+  config = tiny_run.get_config()
+  bare = Machine(4, 1e9, 1e12)
+  slow = bare._replace(bandwidth=1e6, link=1e5)
+
+  def seconds(machine, **options):
+    made = plan(
+      changed(config, {k.replace("_", "."): v for k, v in options.items()}),
+      machine,
+      vocab_size=300,
+    )
+    return config.batch_size / made.samples_per_second, made
+
+  products, made = seconds(bare)
+  size = 4 * made.parameters
+  assert seconds(slow)[0] - products == pytest.approx(
+    8 * size / 1e6 + 2 * 3 / 4 * size / 1e5
+  )
+  split, made = seconds(slow, mesh_fsdp=4)
+  assert split - products == pytest.approx(
+    8 * made.memory.parameters / 1e6 + 2 * 3 / 4 * size / 1e5
+  )
+  config.model.dtype, config.mesh.reduce_dtype = "bfloat16", "bfloat16"
+  assert seconds(slow)[0] - products == pytest.approx(
+    8 * size / 1e6 + 3 / 4 * size / 1e5
+  )
+
+
 @pytest.mark.parametrize(
-  "change", [{"chips": 3}, {"chips": 0}, {"memory": -1.0}, {"mfu": 1.5}]
+  "change",
+  [{"chips": 3}, {"chips": 0}, {"memory": -1.0}, {"mfu": 1.5}, {"link": 0.0}],
 )
 def test_machines_that_cannot_be(change):
   with pytest.raises(UserError):
@@ -394,7 +424,7 @@ def test_workers_are_as_many_as_a_process_needs():
 
 
 @pytest.mark.parametrize(
-  "option", ["--chips=2", "--json=plan.json", "--decode_rate=900"]
+  "option", ["--chips=2", "--json=plan.json", "--decode_rate=900", "--link=9"]
 )
 def test_the_table_takes_no_machine(option, capsys):
   words = ["plan", f"--config={shell.CONFIG}:plain", "--table", option]

@@ -234,7 +234,7 @@ def test_cudnn_is_taken_where_it_supports_every_shape(monkeypatch):
     if shape in unsupported:
       raise NotImplementedError("The head dim must be a multiple of 8")
 
-  monkeypatch.setattr(attention_backend, "has_cudnn", lambda: True)
+  monkeypatch.setattr(attention_backend, "has_cudnn", lambda *_: True)
   monkeypatch.setattr(attention_backend, "_lower", lower)
   unsupported = ()
   assert choose() == ("cudnn", "supported")
@@ -265,7 +265,7 @@ def test_a_resumed_run_keeps_its_kernel_where_the_device_has_it(monkeypatch):
   )  # begun on a GPU, resumed here
   assert kernel == "xla"
   assert "it was cudnn; cpu has none" in why
-  monkeypatch.setattr(attention_backend, "has_cudnn", lambda: True)
+  monkeypatch.setattr(attention_backend, "has_cudnn", lambda *_: True)
   assert attention_backend.resume_with("cudnn") == ("cudnn", "as before")
 
 

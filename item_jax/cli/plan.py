@@ -1,6 +1,7 @@
 """Runs `item-jax plan`: computes memory, time and input rate of a run."""
 
 import json
+from pathlib import Path
 
 from item_jax.cli import places
 
@@ -33,6 +34,18 @@ def add(command) -> None:
     help="reached of the peak, a fraction",
   )
   sub.add_argument(
+    "--bandwidth",
+    type=float,
+    metavar="GB/S",
+    help="of a chip's memory; without it the update takes no time",
+  )
+  sub.add_argument(
+    "--link",
+    type=float,
+    metavar="GB/S",
+    help="that a chip sends; without it gradients take no time",
+  )
+  sub.add_argument(
     "--words",
     type=int,
     help="tokens of the vocabulary; data.path's, else 30522",
@@ -48,6 +61,18 @@ def add(command) -> None:
     action="store_true",
     help="this run and 10 and 100 times its samples on known machines",
   )
+  sub.add_argument(
+    "--compile",
+    metavar="TARGET",
+    help="also compile the step for chips that are not here: h100, h100x8,"
+    " v5e:1, v5e:16x16, v5p:2x2x1, v6e:2x4",
+  )
+  sub.add_argument(
+    "--hlo",
+    type=Path,
+    metavar="DIR",
+    help="where --compile keeps the program's text",
+  )
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the plan")
 
 
@@ -57,32 +82,74 @@ def run(args, rest) -> None:
   # It computes sizes, never an array: no GPU is taken from anybody.
   jax.config.update("jax_platforms", "cpu")
   from item_jax import config_flags
+  from item_jax.diagnostics import aot, aot_page, plan_page, targets
   from item_jax.diagnostics import plan as plan_lib
-  from item_jax.diagnostics import plan_page
-  from item_jax.errors import UserError
   from item_jax.files import check_folders
   from item_jax.training.init_from import follow_start
 
   check_folders(args.json)
+  _check_flags(args)
   config = follow_start(config_flags.parse(args.config, rest))
   vocab_size = _vocab_size(config) if args.words is None else args.words
   if args.table:
-    for name in ("chips", "memory", "peak", "json", "decode_rate"):
-      if getattr(args, name) is not None:
-        raise UserError(f"--table is of machines of its own: not --{name}")
     print(plan_page.table(config, vocab_size=vocab_size, mfu=args.mfu))
     return
-  if None in (args.chips, args.memory, args.peak):
-    raise UserError("--chips, --memory and --peak are needed, or --table")
-  machine = plan_lib.Machine(
-    args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
-  )
+  target = None
+  if args.compile:
+    target = targets.find_target(args.compile)
+    k = target.kind
+    machine = plan_lib.Machine(
+      target.chips, k.memory, k.peak, args.mfu, k.bandwidth, k.link
+    )
+  else:
+    machine = plan_lib.Machine(
+      args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu
+    )
+    rates = {"bandwidth": args.bandwidth, "link": args.link}
+    machine = machine._replace(
+      **{k: v * plan_page.GB for k, v in rates.items() if v is not None}
+    )
   rate = DECODE_RATE if args.decode_rate is None else args.decode_rate
   made = plan_lib.plan(config, machine, vocab_size=vocab_size)
+  compiled = None
+  if target:
+    print(aot.COST, flush=True)
+    compiled = aot.compile_for(
+      config, target, vocab_size=vocab_size, folder=args.hlo
+    )
+    # Like beside like: the arithmetic of the kernel that was compiled.
+    config.model.attention = compiled.attention
+    made = plan_lib.plan(config, machine, vocab_size=vocab_size)
   print(plan_page.describe(made, vocab_size=vocab_size, decode_rate=rate))
+  if compiled:
+    print(aot_page.describe(made, compiled, target=args.compile))
   if args.json:
     found = plan_page.as_json(made, vocab_size=vocab_size, decode_rate=rate)
+    if compiled:
+      found["compiled"] = aot_page.as_json(compiled)
     args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _check_flags(args) -> None:
+  from item_jax.errors import UserError
+
+  machine = ("chips", "memory", "peak")
+  rates = ("bandwidth", "link")
+  for alone, others in (
+    ("table", (*machine, *rates, "compile", "json", "decode_rate")),
+    ("compile", (*machine, *rates)),
+  ):
+    for name in others:
+      if getattr(args, alone) and getattr(args, name) is not None:
+        raise UserError(f"--{alone} is of machines of its own: not --{name}")
+  if args.hlo is not None and not args.compile:
+    raise UserError("--hlo keeps what --compile compiles: --compile is needed")
+  if not (args.table or args.compile) and None in (
+    getattr(args, name) for name in machine
+  ):
+    raise UserError(
+      "--chips, --memory and --peak are needed, or --compile or --table"
+    )
 
 
 def _vocab_size(config) -> int:

@@ -34,6 +34,10 @@ class Machine(NamedTuple):
   memory: float  # bytes of a chip
   peak: float  # FLOP/s of a chip, of the config's dtype
   mfu: float = 0.4  # fraction of the peak that the step's products reach
+  # Bytes a second of a chip's memory, and that it sends to others; those that
+  # are not known cost no time.
+  bandwidth: float = math.inf
+  link: float = math.inf
 
 
 class Memory(NamedTuple):
@@ -109,7 +113,8 @@ def plan(
       machine is out of range.
   """
   for name, value in machine._asdict().items():
-    if not 0 < value < math.inf:
+    unknown = name in ("bandwidth", "link") and value == math.inf
+    if not (0 < value < math.inf or unknown):
       raise UserError(f"{name}={value}: must be above 0, and finite")
   if machine.mfu > 1:
     raise UserError(f"mfu={machine.mfu}: a fraction, at most 1")
@@ -120,10 +125,16 @@ def plan(
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)
-  task = _task(config, vocab_size, classes)
+  task = make_task(config, vocab_size, classes)
   recompute = _recompute(config, task)
   state = _state_shapes(config, task)
-  rate = machine.chips * machine.peak * machine.mfu
+  memory = _memory(config, state, machine.chips, vocab_size)
+  work = task.train_flops * recompute * config.batch_size / machine.chips
+  # One after the other: the update needs all gradients, and XLA's all-reduces
+  # on TPUs overlap nothing (docs/accelerators.md).
+  seconds = work / (machine.peak * machine.mfu) + _moving(
+    config, state, machine
+  )
   return Plan(
     config=config,
     machine=machine,
@@ -132,14 +143,14 @@ def plan(
     samples=config.steps * config.batch_size,
     parameters=tasks.count_parameters(state.params),
     checkpoint=_bytes(state, 1),
-    memory=_memory(config, state, machine.chips, vocab_size),
-    samples_per_second=rate / (task.train_flops * recompute),
+    memory=memory,
+    samples_per_second=config.batch_size / seconds,
   )
 
 
 def checkpoint_bytes(config: Config, vocab_size: int) -> int:
   """Returns the size of one checkpoint on disk."""
-  return _bytes(_state_shapes(config, _task(config, vocab_size)), 1)
+  return _bytes(_state_shapes(config, make_task(config, vocab_size)), 1)
 
 
 def changed(config: Config, options: dict) -> Config:
@@ -155,12 +166,17 @@ def changed(config: Config, options: dict) -> Config:
   return config
 
 
-def _task(config: Config, vocab_size: int, classes: int = CLASSES):
+def make_task(
+  config: Config, vocab_size: int, classes: int = CLASSES, **options
+) -> tasks.Task:
+  """Makes a task without data; `options` as of `tasks.make_task`."""
   names = ()
   if config.task == "category":
     names = [f"category {i}" for i in range(classes)]
     names = sorted(names, key=lambda name: zlib.crc32(name.encode()))
-  return tasks.make_task(config, Vocabulary(vocab_size), categories=names)
+  return tasks.make_task(
+    config, Vocabulary(vocab_size), categories=names, **options
+  )
 
 
 def _recompute(config: Config, task) -> float:
@@ -172,6 +188,22 @@ def _recompute(config: Config, task) -> float:
   return 1 + (passes + task.network.other_flops) / task.train_flops
 
 
+def _moving(config: Config, state, machine: Machine) -> float:
+  """Seconds of a step that its update and its gradients take beside products.
+
+  AdamW reads and writes parameters and both averages; gradients are written
+  and read. Around a ring each chip sends all of them nearly twice.
+  """
+  _, fsdp = resolve_mesh(config.mesh, machine.chips)
+  part, whole = _bytes(state.params, fsdp), _bytes(state.params, 1)
+  itemsize = jnp.dtype(config.model.dtype).itemsize
+  if config.mesh.reduce_dtype == "float32":
+    itemsize = 4
+  others = 1 - 1 / machine.chips
+  sent = 2 * others * whole * itemsize // 4
+  return 8 * part / machine.bandwidth + sent / machine.link
+
+
 def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   _, fsdp = resolve_mesh(config.mesh, chips)
   o = config.optim
@@ -179,13 +211,15 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
   example = tasks.step_batch(config)
   kept = task_memory.count(
     config,
-    _task(config, vocab_size),
+    make_task(config, vocab_size),
     attention="cudnn" if config.model.attention == "cudnn" else "xla",
     chips=chips,
   )
   passing = rows // o.accumulate
   part, whole = _bytes(state.params, fsdp), _bytes(state.params, 1)
   itemsize = jnp.dtype(config.model.dtype).itemsize
+  summed = chips > 1 and config.mesh.reduce_dtype == "float32"
+  wide = summed or o.accumulate > 1
   return Memory(
     parameters=part,
     opt_state=_bytes(state, fsdp) - part,
@@ -195,8 +229,8 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
     + passing * (kept.pair + kept.other * config.batch_size),
     gathered=whole if part < whole else 0,
     cast=whole * itemsize // 4 if itemsize < 4 else 0,
-    # Sums over microbatches are float32, a single pass's in model.dtype.
-    gradients=part if o.accumulate > 1 else part * itemsize // 4,
+    # Sums over microbatches or devices are float32, else in model.dtype.
+    gradients=part if wide else part * itemsize // 4,
     update=3 * part,
   )
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from item_jax.config import Config
 from item_jax.diagnostics.plan import USABLE, Machine, Plan, changed, plan
+from item_jax.diagnostics.targets import KINDS, Kind
 from item_jax.errors import UserError
 
 GB = 1e9
@@ -21,12 +22,18 @@ class Change(NamedTuple):
   slowdown: float  # factor on the products
 
 
-# (name, machine, model.dtype); peaks and memory from the makers' datasheets.
+def _machine(chips: int, kind: Kind) -> Machine:
+  return Machine(
+    *(chips, kind.memory, kind.peak), bandwidth=kind.bandwidth, link=kind.link
+  )
+
+
+# (name, machine, model.dtype), from the makers' datasheets.
 MACHINES = (
   # A V100's matrix units have no bfloat16: XLA would compute in float32.
-  ("8 V100", Machine(8, 32 * GB, 15.7e12), "float32"),
-  ("8 H100", Machine(8, 80 * GB, 989e12), "bfloat16"),
-  ("TPU v5e-256", Machine(256, 16 * GB, 197e12), "bfloat16"),
+  ("8 V100", _machine(8, Kind(32 * GB, 15.7e12, 900e9, 150e9)), "float32"),
+  ("8 H100", _machine(8, KINDS["h100"]), "bfloat16"),
+  ("TPU v5e-256", _machine(256, KINDS["v5e"]), "bfloat16"),
 )
 _ATTENTION = {"model.attention": "xla"}  # what all three have
 # times the samples, batch size, steps
@@ -211,12 +218,14 @@ def table(config: Config, *, vocab_size: int, mfu: float) -> str:
 
 def _arithmetic(made: Plan, mfu: float) -> str:
   peaks = "; ".join(
-    f"{name}: {machine.chips} x {machine.peak / 1e12:g} TFLOP/s ({dtype})"
+    f"{name}: {machine.chips} x {machine.peak / 1e12:g} TFLOP/s ({dtype}),"
+    f" {machine.bandwidth / GB:,.0f} GB/s of memory, {machine.link / GB:g} sent"
     for name, machine, dtype in MACHINES
   )
   return (
-    f"seconds = samples x {made.flops_per_sample / 1e9:.1f} GFLOPs / (chips x"
-    f" peak x {mfu:g} MFU)\n{peaks}\n"
+    f"seconds of a step = batch x {made.flops_per_sample / 1e9:.1f} GFLOPs /"
+    f" (chips x peak x {mfu:g} MFU) + 8 x parameters of a chip / bandwidth + 2"
+    f" x gradients / link\n{peaks}\n"
     f"model.attention={_ATTENTION['model.attention']} on all of them; what is"
     " not named here is the config's"
   )
@@ -228,7 +237,8 @@ def as_json(made: Plan, *, vocab_size: int, decode_rate: float) -> dict:
   memory = made.memory._asdict() | {"total": made.memory.total}
   memory["moments"] = memory.pop("opt_state")  # as version 0.1 called it
   return {
-    "machine": m._asdict(),
+    # JSON has no infinity: what is not known is left out.
+    "machine": {k: v for k, v in m._asdict().items() if v < math.inf},
     "words": vocab_size,
     "parameters": made.parameters,
     "flops_per_sample": made.flops_per_sample,

@@ -3,8 +3,10 @@
 Each one says in which version it was read, and why no public one will do.
 """
 
+import contextlib
 import ctypes
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 _HANDLER_BYTES = 1024  # more than any system's struct sigaction
@@ -20,6 +22,26 @@ def jax_cluster() -> Any:
   from jax._src import distributed
 
   return distributed.global_state
+
+
+@contextlib.contextmanager
+def assumed_cudnn(version: int = 91_000) -> Iterator[None]:
+  """Lets cuDNN's attention be lowered on a host that has no cuDNN.
+
+  Read in jax 0.10.2. jax asks the installed library for its version before it
+  looks at shapes, and there is no way to name another.
+
+  Args:
+    version: as cuDNN numbers itself, 91_000 for 9.10.
+  """
+  from jax._src.cudnn import fused_attention_stablehlo as attention
+
+  asked = attention.check_cudnn_version
+  attention.check_cudnn_version = lambda: version
+  try:
+    yield
+  finally:
+    attention.check_cudnn_version = asked
 
 
 def name_shared_memory(prefix: str) -> None:

@@ -131,6 +131,8 @@ def encoder_config(
     "dtype": jnp.dtype(m.dtype),
     "attention": attention,
     "remat": m.remat,
+    "devices": config.mesh.devices,
+    "reduce_dtype": config.mesh.reduce_dtype,
   }
   return TransformerConfig(**(fields | changes))
 

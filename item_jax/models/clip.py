@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from item_jax.config import Config
-from item_jax.models import base, layers, patches
+from item_jax.models import base, layers, linear, patches
 from item_jax.models.base import Network, Vocabulary
 from item_jax.models.layers import TransformerConfig
 from item_jax.models.passes import EncoderPass
@@ -115,12 +115,7 @@ class Clip(nn.Module):
     )
 
   def _project(self, config: TransformerConfig):
-    return nn.Dense(
-      self.projection,
-      use_bias=False,
-      dtype=config.dtype,
-      kernel_init=nn.initializers.truncated_normal(config.init_std),
-    )
+    return linear.dense(config, self.projection, use_bias=False)
 
   def __call__(self, batch):
     """Touches every parameter; for initialisation and parameter tables."""
@@ -199,10 +194,11 @@ class ImageTower(nn.Module):
     patches_BNP = patches.to_patches(
       patches.normalise(batch.image_BHWC), self.patch
     )
-    patches_BND = layers.dense(
-      D, std=c.init_std, dtype=c.dtype, name="project"
-    )(patches_BNP.astype(c.dtype))
-    cls_B1D = jnp.broadcast_to(cls_D.astype(c.dtype), (len(patches_BND), 1, D))
+    patches_BND = linear.dense(c, D, name="project")(
+      patches_BNP.astype(c.dtype)
+    )
+    shape = (len(patches_BND), 1, D)
+    cls_B1D = jnp.broadcast_to(linear.spread(c, cls_D, shape), shape)
     x_BSD = jnp.concatenate([cls_B1D, patches_BND], axis=1) + position_SD
     norm = layers.layer_norm(name="embed_norm", epsilon=c.epsilon)
     lengths_B = 1 + jnp.where(batch.has_image_B, N, 0)
@@ -235,7 +231,9 @@ class TitleTower(nn.Module):
     tokens_BS = jnp.pad(
       batch.tokens_BT, ((0, 0), (1, 0)), constant_values=self.cls
     )
-    x_BSD = (token_VD[tokens_BS] + position_SD).astype(c.dtype)
+    x_BSD = (linear.look_up(c, token_VD, tokens_BS) + position_SD).astype(
+      c.dtype
+    )
     # The first of either, as CLIP's own tokenizer pads with its end token.
     ends_BT = (batch.tokens_BT == self.sep) | (batch.tokens_BT == self.pad)
     end_B = jnp.where(batch.has_title_B, 1 + ends_BT.argmax(-1), 0)

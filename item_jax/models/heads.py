@@ -7,6 +7,7 @@ from flax import linen as nn
 from item_jax.errors import UserError
 from item_jax.models import layers
 from item_jax.models.layers import TransformerConfig
+from item_jax.models.linear import dense
 
 
 class Transform(nn.Module):
@@ -17,7 +18,7 @@ class Transform(nn.Module):
   @nn.compact
   def __call__(self, x):
     c = self.config
-    h = layers.dense(c.width, std=c.init_std, dtype=c.dtype, name="dense")(x)
+    h = dense(c, c.width, name="dense")(x)
     norm = layers.layer_norm(name="norm", epsilon=c.epsilon)
     return norm(layers.gelu(h)).astype(c.dtype)
 
@@ -52,13 +53,7 @@ class GlobalTransform(nn.Module):
     return Transform(c, name="second")(h)
 
   def _dense(self, name: str, *, use_bias: bool = True):
-    return nn.Dense(
-      self.config.width,
-      use_bias=use_bias,
-      dtype=self.config.dtype,
-      kernel_init=nn.initializers.truncated_normal(self.config.init_std),
-      name=name,
-    )
+    return dense(self.config, self.config.width, name=name, use_bias=use_bias)
 
 
 class TokenDecoder(nn.Module):
@@ -114,13 +109,7 @@ class PixelDecoder(nn.Module):
   @nn.compact
   def __call__(self, h_BKD):
     c = self.config
-    return layers.dense(
-      self.pixels,
-      std=c.init_std,
-      dtype=c.dtype,
-      out=jnp.float32,
-      name="dense",
-    )(h_BKD)
+    return dense(c, self.pixels, out=jnp.float32, name="dense")(h_BKD)
 
 
 class MatchHead(nn.Module):
@@ -131,9 +120,5 @@ class MatchHead(nn.Module):
   @nn.compact
   def __call__(self, g_BD):
     c = self.config
-    h = layers.dense(c.width, std=c.init_std, dtype=c.dtype, name="pooler")(
-      g_BD
-    )
-    return layers.dense(
-      2, std=c.init_std, dtype=c.dtype, out=jnp.float32, name="dense"
-    )(jnp.tanh(h))
+    h = dense(c, c.width, name="pooler")(g_BD)
+    return dense(c, 2, out=jnp.float32, name="dense")(jnp.tanh(h))

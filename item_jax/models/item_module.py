@@ -16,6 +16,7 @@ from item_jax.models import (
   base,
   heads,
   layers,
+  linear,
   patches,
   pooling,
   sides,
@@ -129,9 +130,7 @@ class Item(nn.Module):
         self.cls_share,
         name=base.SIDES,
       )
-    self.project = layers.dense(
-      D, std=c.init_std, dtype=c.dtype, name="project"
-    )
+    self.project = linear.dense(c, D, name="project")
     if c.norm == "post":
       self.embed_norm = layers.layer_norm(name="embed_norm", epsilon=c.epsilon)
     self.embed_dropout = nn.Dropout(c.dropout)
@@ -223,15 +222,14 @@ class Item(nn.Module):
     if masked_BN is not None:
       patches_BND = jnp.where(
         masked_BN[..., None],
-        self.masked_D.astype(self.config.dtype),
+        linear.spread(self.config, self.masked_D, patches_BND.shape),
         patches_BND,
       )
     return patches_BND + (self.patch_position_ND + self.segment_2D[0])
 
   def _title(self, batch):
-    return self.token_VD[batch.tokens_BT] + (
-      self.title_position_TD + self.segment_2D[1]
-    )
+    rows_BTD = linear.look_up(self.config, self.token_VD, batch.tokens_BT)
+    return rows_BTD + (self.title_position_TD + self.segment_2D[1])
 
   def predict(self, states_BSD, token_positions_BK, patch_positions_BK):
     """The five predictions, at the masked positions only.

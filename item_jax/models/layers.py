@@ -1,9 +1,7 @@
 """Builds transformer encoders whose padding is never attended to."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.errors import UserError
+from item_jax.models.linear import dense
 
 # paper: not stated; ViT's. BERT's 1e-12 vanishes beside a float32 variance.
 LAYER_NORM_EPSILON = 1e-6
@@ -33,33 +32,10 @@ class TransformerConfig:
   attention: str = "xla"  # or "cudnn"
   remat: bool = False
   causal: bool = False
-
-
-def dense(
-  features: int | Sequence[int],
-  *,
-  std: float,
-  dtype,
-  name: str,
-  axis: int | Sequence[int] = -1,
-  out=None,
-) -> nn.DenseGeneral:
-  """A linear layer with float32 parameters, computed in `dtype`.
-
-  Args:
-    out: the type of the sums; `dtype` too where it is not given.
-  """
-  product = None
-  if out is not None:
-    product = functools.partial(jax.lax.dot_general, preferred_element_type=out)
-  return nn.DenseGeneral(
-    features,
-    axis=axis,
-    dtype=dtype,
-    kernel_init=nn.initializers.truncated_normal(std),
-    dot_general=product,
-    name=name,
-  )
+  # As far as it is known beforehand, and in what their gradients are added up:
+  # "float32", or the type of the computation (models.linear).
+  devices: int = 1
+  reduce_dtype: str = "float32"
 
 
 def layer_norm(*, name: str, epsilon: float = LAYER_NORM_EPSILON):
@@ -155,15 +131,23 @@ def attend(
   Returns:
     [B,S,heads,depth]. What stands at positions past the length is arbitrary.
   """
-  return jax.nn.dot_product_attention(
-    query_BSHd,
-    key_BSHd,
-    value_BSHd,
-    query_seq_lengths=jnp.full_like(lengths_B, query_BSHd.shape[1]),
+  S = query_BSHd.shape[1]
+  padded = S % 2 == 1 and implementation == "cudnn"
+  qkv = (query_BSHd, key_BSHd, value_BSHd)
+  if padded:
+    # jax refuses cuDNN's gradient at odd lengths. One position is enough: the
+    # kernel works in tiles of 64 or more and masks what is past the lengths,
+    # so that a multiple of 8 would take longer copies for the same products.
+    # XLA lays out its own tiles, on TPU too, and needs none.
+    qkv = tuple(jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in qkv)
+  mixed_BSHd = jax.nn.dot_product_attention(
+    *qkv,
+    query_seq_lengths=jnp.full_like(lengths_B, S),
     key_value_seq_lengths=lengths_B,
     is_causal=causal,
     implementation=implementation,
   )
+  return mixed_BSHd[:, :S] if padded else mixed_BSHd
 
 
 class Attention(nn.Module):
@@ -178,8 +162,7 @@ class Attention(nn.Module):
   @nn.compact
   def __call__(self, x_BSD, lengths_B):
     c = self.config
-    linear = functools.partial(dense, std=c.init_std, dtype=c.dtype)
-    qkv = linear((3, c.heads, c.width // c.heads), name="qkv")(x_BSD)
+    qkv = dense(c, (3, c.heads, c.width // c.heads), name="qkv")(x_BSD)
     mixed_BSHd = attend(
       qkv[:, :, 0],
       qkv[:, :, 1],
@@ -188,7 +171,7 @@ class Attention(nn.Module):
       implementation=c.attention,
       causal=c.causal,
     )
-    return linear(c.width, axis=(-2, -1), name="out")(mixed_BSHd)
+    return dense(c, c.width, axis=(-2, -1), name="out")(mixed_BSHd)
 
 
 class Mlp(nn.Module):
@@ -199,9 +182,8 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x_BSD):
     c = self.config
-    linear = functools.partial(dense, std=c.init_std, dtype=c.dtype)
-    h = linear(c.mlp, name="up")(x_BSD)
-    return linear(c.width, name="down")(activation(c.activation)(h))
+    h = dense(c, c.mlp, name="up")(x_BSD)
+    return dense(c, c.width, name="down")(activation(c.activation)(h))
 
 
 class Block(nn.Module):

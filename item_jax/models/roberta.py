@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from item_jax.config import Config
-from item_jax.models import base, heads, layers
+from item_jax.models import base, heads, layers, linear
 from item_jax.models.base import Network, Vocabulary
 from item_jax.models.layers import TransformerConfig
 from item_jax.models.passes import EncoderPass
@@ -92,7 +92,9 @@ class Roberta(nn.Module):
     tokens_BS = jnp.pad(
       batch.tokens_BT, ((0, 0), (1, 0)), constant_values=self.cls
     )
-    x_BSD = self.embed_norm(self.token_VD[tokens_BS] + self.position_SD)
+    x_BSD = self.embed_norm(
+      linear.look_up(self.config, self.token_VD, tokens_BS) + self.position_SD
+    )
     x_BSD = self.embed_dropout(
       x_BSD.astype(self.config.dtype), deterministic=deterministic
     )

@@ -10,9 +10,9 @@ from item_jax.models.layers import attend
 _AMPERE = 8.0  # compute capability: cuDNN's attention needs at least this
 
 
-def has_cudnn() -> bool:
-  """Whether the default device is an NVIDIA GPU that is new enough."""
-  device = jax.devices()[0]
+def has_cudnn(device=None) -> bool:
+  """Whether a device, by default the first, is an NVIDIA GPU new enough."""
+  device = device or jax.devices()[0]
   if device.platform != "gpu":
     return False
   # Not by its name: "Tesla T4" does not contain the maker.
@@ -28,13 +28,16 @@ def resume_with(kernel: str) -> tuple[str, str]:
   return kernel, "as before"
 
 
-def choose(requested: str, *, shapes, dtype: str) -> tuple[str, str]:
+def choose(
+  requested: str, *, shapes, dtype: str, device=None
+) -> tuple[str, str]:
   """Returns ("xla" or "cudnn", why).
 
   Args:
     requested: `model.attention`: "auto", "xla" or "cudnn".
     shapes: of each encoder: (positions, heads, depth, causal).
     dtype: of the computation.
+    device: that is asked; the first one where none is given.
 
   Raises:
     UserError: "cudnn" is requested, and not supported.
@@ -43,7 +46,7 @@ def choose(requested: str, *, shapes, dtype: str) -> tuple[str, str]:
     return "xla", "the network has none"
   if requested == "xla":
     return "xla", "as configured"
-  problem = _why_not_cudnn(shapes, dtype)
+  problem = _why_not_cudnn(shapes, dtype, device)
   # All processes must compile one program.
   if as_first(bool(problem)):
     if requested == "cudnn":
@@ -52,10 +55,11 @@ def choose(requested: str, *, shapes, dtype: str) -> tuple[str, str]:
   return "cudnn", "as configured" if requested == "cudnn" else "supported"
 
 
-def _why_not_cudnn(shapes, dtype: str) -> str:
-  """Why cuDNN cannot compute attention here; "" where it can."""
-  if not has_cudnn():
-    return f"{jax.devices()[0].device_kind} is no NVIDIA GPU of Ampere or newer"
+def _why_not_cudnn(shapes, dtype: str, device) -> str:
+  """Why cuDNN cannot compute attention there; "" where it can."""
+  device = device or jax.devices()[0]
+  if not has_cudnn(device):
+    return f"{device.device_kind} is no NVIDIA GPU of Ampere or newer"
   if dtype != "bfloat16":
     return f"cuDNN has no {dtype} attention: it needs model.dtype=bfloat16"
   for shape in shapes:
@@ -67,8 +71,12 @@ def _why_not_cudnn(shapes, dtype: str) -> str:
   return ""
 
 
-def _lower(shape, dtype: str, kernel: str = "cudnn") -> None:
-  """Lowers attention and its gradient, for which jax checks cuDNN's limits."""
+def _lower(shape, dtype: str, kernel: str = "cudnn") -> str:
+  """Lowers attention and its gradient, for which jax checks cuDNN's limits.
+
+  Returns:
+    The program's text.
+  """
   positions, heads, depth, causal = shape
   qkv = jax.ShapeDtypeStruct((1, positions, heads, depth), jnp.dtype(dtype))
   lengths_B = jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -79,4 +87,7 @@ def _lower(shape, dtype: str, kernel: str = "cudnn") -> None:
     )
     return out.astype(jnp.float32).sum()
 
-  jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(qkv, qkv, qkv, lengths_B)
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+  traced = gradient.trace(qkv, qkv, qkv, lengths_B)
+  # Named, so that a host without a GPU can ask too.
+  return traced.lower(lowering_platforms=("cuda",)).as_text()

@@ -1,8 +1,8 @@
 """Compiles what a run computes: its first State and its step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -14,6 +14,19 @@ from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.first_params import FirstParams
 from item_jax.training.optimizer import run_optimizer
+
+
+class Program(NamedTuple):
+  """A run's functions, not yet compiled, and the shapes that they are of."""
+
+  shapes: Any  # the State as jax.ShapeDtypeStruct with shardings
+  batch: Any  # the same of a Batch
+  initial: Any  # jitted: () -> State
+  step: Any  # jitted: (State, Batch) -> (State, Report)
+
+  def lower(self):
+    """The step, lowered for the devices of its shardings."""
+    return self.step.lower(self.shapes, self.batch)
 
 
 def compile_run(
@@ -32,12 +45,44 @@ def compile_run(
     pool: its threads compile.
     new: whether what makes the first State is compiled there too, ahead.
   """
+  made = make_program(config, task, mesh, schedule, taken=first.taken)
+  ahead = pool.submit(made.initial.lower().compile) if new else None
+  compiled = pool.submit(made.lower().compile) if config.steps else None
+  params_placed = jax.tree.map(lambda s: s.sharding, made.shapes.params)
+
+  def initialise():
+    state = ahead.result()() if ahead else made.initial()
+    if not config.keeps_start:
+      return state
+    # Through jit: every process holds all of it and keeps its part.
+    place = jax.jit(lambda x: x, out_shardings=params_placed)
+    params = place(first.params)
+    first.forget()  # frees a copy of all of them on the host
+    return state.replace(params=params)
+
+  return made.shapes, initialise, compiled
+
+
+def make_program(
+  config: Config,
+  task: Task,
+  mesh: Mesh,
+  schedule,
+  *,
+  taken: Collection[str] = (),
+) -> Program:
+  """Returns what a run compiles; it asks no device, those of the mesh may be
+  described only.
+
+  Args:
+    taken: as of `run_optimizer`.
+  """
   o = config.optim
   optimizer = run_optimizer(
     jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
     schedule,
     o,
-    taken=frozenset(first.taken),
+    taken=frozenset(taken),
     core=tasks.core_names(task),
   )
   example = tasks.step_batch(config, config.batch_size)
@@ -58,10 +103,8 @@ def compile_run(
     shapes,
     placed,
   )
-  initial = jax.jit(initial_state, out_shardings=placed)
-  ahead = pool.submit(initial.lower().compile) if new else None
   over = sharding.over_batch(mesh)
-  batch_shapes = jax.tree.map(
+  batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over), example
   )
   train_step = step_lib.make_train_step(
@@ -79,18 +122,5 @@ def compile_run(
     donate_argnums=0,
     out_shardings=(placed, sharding.replicated(mesh)),
   )
-  compiled = None
-  if config.steps:
-    compiled = pool.submit(step.lower(shapes, batch_shapes).compile)
-
-  def initialise():
-    state = ahead.result()() if ahead else initial()
-    if not config.keeps_start:
-      return state
-    # Through jit: every process holds all of it and keeps its part.
-    place = jax.jit(lambda x: x, out_shardings=placed.params)
-    params = place(first.params)
-    first.forget()  # frees a copy of all of them on the host
-    return state.replace(params=params)
-
-  return shapes, initialise, compiled
+  initial = jax.jit(initial_state, out_shardings=placed)
+  return Program(shapes, batch, initial, step)

@@ -3,6 +3,7 @@
 What cannot work is refused here, before the first step.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from item_jax import tasks
-from item_jax.config import Config, resolve_mesh
+from item_jax.config import Config, on_devices, resolve_mesh
 from item_jax.config_check import validate
 from item_jax.data import images
 from item_jax.data.grids import Grids
@@ -103,11 +104,12 @@ def set_up(config: Config, folder: Path | None) -> Setup:
     if run
     else tasks.find_categories(config, store, config.data.train_split)
   )
-  task = tasks.make_task(config, tokenizer, categories=categories)
-  attention, why = _attention(config, run, task.attention_shapes)
-  task = tasks.make_task(
-    config, tokenizer, categories=categories, attention=attention
+  placed = on_devices(config, jax.device_count())
+  make_task = functools.partial(
+    tasks.make_task, placed, tokenizer, categories=categories
   )
+  attention, why = _attention(config, run, make_task().attention_shapes)
+  task = make_task(attention=attention)
   check_evaluators(config, task)
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps

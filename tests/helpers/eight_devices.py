@@ -81,6 +81,7 @@ class Run:
   """One task on one mesh."""
 
   def __init__(self, config, mesh, rate: float):
+    config.mesh.data, config.mesh.fsdp = mesh.devices.shape
     task = tasks.make_task(config, Vocabulary(WORDS), categories=NAMES)
     optimizer = make_optimizer(
       optax.constant_schedule(rate),

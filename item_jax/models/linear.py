@@ -1,0 +1,184 @@
+"""Builds linear layers, and looks rows of tables up, for one device or many.
+
+What differs on many is the gradient alone: of parameters it is a sum over the
+rows of all devices, and these layers hand each device's part on in float32,
+before the compiler adds the parts up (`config.Mesh.reduce_dtype`).
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Sizes(Protocol):
+  """What is read of a `TransformerConfig`."""
+
+  @property
+  def init_std(self) -> float: ...
+  @property
+  def dtype(self) -> Any: ...
+  @property
+  def devices(self) -> int: ...
+  @property
+  def reduce_dtype(self) -> str: ...
+
+
+def dense(
+  config: Sizes,
+  features: int | Sequence[int],
+  *,
+  name: str | None = None,
+  axis: int | Sequence[int] = -1,
+  out=None,
+  use_bias: bool = True,
+):
+  """A linear layer with float32 parameters, computed in `config.dtype`.
+
+  Args:
+    axis: the last one, or the last ones.
+    out: the type of the sums; that of the computation where it is not given.
+  """
+  init = nn.initializers.truncated_normal(config.init_std)
+  if sums_float32(config):
+    several = features if isinstance(features, Sequence) else (features,)
+    return Linear(
+      tuple(several),
+      contracted=len(axis) if isinstance(axis, Sequence) else 1,
+      dtype=config.dtype,
+      out=out or config.dtype,
+      use_bias=use_bias,
+      kernel_init=init,
+      name=name,
+    )
+  product = None
+  if out is not None:
+    product = functools.partial(jax.lax.dot_general, preferred_element_type=out)
+  return nn.DenseGeneral(
+    features,
+    axis=axis,
+    dtype=config.dtype,
+    kernel_init=init,
+    dot_general=product,
+    use_bias=use_bias,
+    name=name,
+  )
+
+
+def sums_float32(config: Sizes) -> bool:
+  """Whether gradients would otherwise be handed on in a smaller type."""
+  smaller = jnp.dtype(config.dtype).itemsize < 4
+  return config.devices > 1 and config.reduce_dtype == "float32" and smaller
+
+
+class Linear(nn.Module):
+  """`nn.DenseGeneral` of the last axes, whose gradients are float32.
+
+  The same parameters and the same values.
+
+  features: axes out. contracted: how many axes in.
+  """
+
+  features: tuple[int, ...]
+  contracted: int
+  dtype: Any
+  out: Any
+  use_bias: bool
+  kernel_init: Any
+
+  @nn.compact
+  def __call__(self, x):
+    inside = x.shape[x.ndim - self.contracted :]
+
+    def flat_init(key, shape):
+      # As DenseGeneral: spread by the numbers in and out, whatever the axes.
+      flat = (math.prod(inside), math.prod(self.features))
+      return self.kernel_init(key, flat).reshape(shape)
+
+    kernel = self.param("kernel", flat_init, (*inside, *self.features))
+    y = _product(x.astype(self.dtype), kernel, self.contracted, self.out)
+    if not self.use_bias:
+      return y
+    bias = self.param("bias", nn.initializers.zeros, self.features)
+    return y + _spread(bias, y.shape, y.dtype)
+
+
+def _times(x, kernel, contracted: int, out):
+  """x times a float32 kernel in x's type, over x's last axes."""
+  return jnp.tensordot(
+    x, kernel.astype(x.dtype), contracted, preferred_element_type=out
+  )
+
+
+_product = jax.custom_vjp(_times, nondiff_argnums=(2, 3))
+
+
+def _product_forward(x, kernel, contracted: int, out):
+  return _times(x, kernel, contracted, out), (x, kernel)
+
+
+def _product_backward(contracted: int, out, kept, cotangent):
+  x, kernel = kept
+  _, back = jax.vjp(lambda x: _times(x, kernel, contracted, out), x)
+  rows = tuple(range(x.ndim - contracted))
+  of_kernel = jnp.tensordot(
+    x, cotangent, (rows, rows), preferred_element_type=jnp.float32
+  )
+  return *back(cotangent), of_kernel
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def spread(config: Sizes, vector, shape: tuple[int, ...]):
+  """A vector in the type of the computation, to stand at every position.
+
+  It has this shape already where its gradient is a sum of float32.
+  """
+  if sums_float32(config):
+    return _spread(vector, shape, config.dtype)
+  return vector.astype(config.dtype)
+
+
+def _spread(vector, shape: tuple[int, ...], dtype):
+  # Cast last: cast first, its gradient would be a sum in `dtype`.
+  return jnp.broadcast_to(vector, shape).astype(dtype)
+
+
+def look_up(config: Sizes, table_VD, ids_BT) -> Any:
+  """Rows of a table, whose gradient many devices add up once."""
+  if len(ids_BT) % config.devices or config.devices == 1:
+    return table_VD[ids_BT]
+  return _look_up(table_VD, ids_BT, config.devices)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _look_up(table_VD, ids_BT, devices: int):
+  del devices
+  return table_VD[ids_BT]
+
+
+def _look_up_backward(devices: int, kept, cotangent_BTD):
+  """Adds each device's rows to a table of its own, then the tables up.
+
+  Left to itself the compiler adds rows to the gradient that decoders give the
+  same table: it is added up over all devices before that, and again after it.
+  Of a split table it would gather the rows of the whole batch.
+  """
+  table_VD, ids_BT = kept
+  ids = ids_BT.reshape(devices, -1)
+  rows = cotangent_BTD.reshape(*ids.shape, -1)
+  zeros_VD = jnp.zeros_like(table_VD)
+  # As a batch of tables: the compiler knows that no row leaves its table.
+  own = jax.vmap(lambda ids, rows: zeros_VD.at[ids].add(rows))(ids, rows)
+  return own.sum(0), None
+
+
+_look_up.defvjp(
+  lambda table_VD, ids_BT, _: (table_VD[ids_BT], (table_VD, ids_BT)),
+  _look_up_backward,
+)

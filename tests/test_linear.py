@@ -1,0 +1,165 @@
+"""What linear layers and tables give many devices to add up."""
+
+import dataclasses
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from item_jax.config import Config, on_devices
+from item_jax.models import base, linear
+from item_jax.models.layers import Encoder, TransformerConfig
+from item_jax.training import sharding
+
+ONE = TransformerConfig(
+  layers=1, width=16, heads=2, mlp=24, init_std=0.3, dtype=jnp.bfloat16
+)
+MANY = dataclasses.replace(ONE, devices=4)
+X_BSD = jax.random.normal(jax.random.key(1), (8, 5, 16), jnp.bfloat16)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+  ("features", "axis", "inside"),
+  [(6, -1, (16,)), ((3, 2, 4), -1, (16,)), (6, (-2, -1), (2, 8))],
+)
+@pytest.mark.parametrize("out", [None, jnp.float32])
+def test_a_layer_of_many_devices_is_that_of_one(
+  features, axis, inside, out, use_bias
+):
+  """The same parameters, the same values to a bit, gradients to rounding."""
+  x = X_BSD.reshape(8, 5, *inside)
+  options = {"axis": axis, "out": out, "use_bias": use_bias, "name": "of"}
+  found = []
+  for config in (ONE, MANY):
+    layer = linear.dense(config, features, **options)
+    params = layer.init(jax.random.key(0), x)
+
+    def scaled(params, x, layer=layer):
+      return (layer.apply(params, x).astype(jnp.float32) ** 2).sum()
+
+    found.append(
+      (params, layer.apply(params, x), jax.grad(scaled, (0, 1))(params, x))
+    )
+  (params, y, grads), (params_many, y_many, grads_many) = found
+  jax.tree.map(np.testing.assert_array_equal, params, params_many)
+  assert y.dtype == y_many.dtype
+  np.testing.assert_array_equal(y, y_many)
+  for one, many in zip(*map(jax.tree.leaves, (grads, grads_many)), strict=True):
+    one, many = (np.asarray(g, np.float32) for g in (one, many))
+    assert np.abs(one - many).max() <= 0.02 * np.abs(one).max()
+
+
+def sums(config, shape=X_BSD.shape) -> set[tuple]:
+  """(shape, type) of each sum over rows in an encoder's backward pass."""
+  encoder = Encoder(config)
+  lengths_B = jnp.full((8,), 5)
+
+  def apply(params, x):
+    states = encoder.apply(params, x, lengths_B, deterministic=True)
+    return states.astype(jnp.float32).sum()
+
+  params = encoder.init(jax.random.key(0), X_BSD, lengths_B, deterministic=True)
+  made = jax.make_jaxpr(jax.grad(apply))(params, X_BSD)
+  shapes = {leaf.shape for leaf in jax.tree.leaves(params)}
+  return {
+    (eqn.outvars[0].aval.shape, eqn.outvars[0].aval.dtype.name)
+    for eqn in flat(made.jaxpr)
+    if eqn.primitive.name in ("dot_general", "reduce_sum")
+    and eqn.outvars[0].aval.shape in shapes
+  }
+
+
+def flat(jaxpr):
+  for eqn in jaxpr.eqns:
+    inner = [getattr(v, "jaxpr", v) for v in eqn.params.values()]
+    inner = [v for v in inner if hasattr(v, "eqns")]
+    if not inner:
+      yield eqn
+    for part in inner:
+      yield from flat(part)
+
+
+def test_gradients_of_parameters_are_sums_of_float32():
+  """Of all kernels and biases; on one device they are as they were."""
+  assert {dtype for _, dtype in sums(MANY)} == {"float32"}
+  small = dataclasses.replace(MANY, reduce_dtype="bfloat16")
+  for config in (ONE, small):
+    assert "bfloat16" in {dtype for _, dtype in sums(config)}
+  assert len(sums(MANY)) >= 6
+
+
+def test_float32_needs_no_layers_of_its_own():
+  plain = dataclasses.replace(ONE, dtype=jnp.float32)
+  many = dataclasses.replace(plain, devices=4)
+  text = [
+    str(
+      jax.make_jaxpr(Encoder(c).init_with_output)(
+        {"params": jax.random.key(0)},
+        X_BSD,
+        jnp.full((8,), 5),
+        deterministic=True,
+      )
+    )
+    for c in (plain, many)
+  ]
+  assert operator.eq(*text)
+
+
+def test_rows_of_a_table_add_up_as_one_devices():
+  """Ids that stand in the rows of several devices, and twice in one."""
+  table_VD = jax.random.normal(jax.random.key(0), (11, 3))
+  ids_BT = jnp.array([[1, 1], [2, 10], [1, 0], [3, 3], [4, 1], [5, 6]] * 2)
+  cotangent = jax.random.normal(jax.random.key(1), (12, 2, 3))
+  found = []
+  for config in (ONE, MANY):
+    rows, back = jax.vjp(
+      lambda table, config=config: linear.look_up(config, table, ids_BT),
+      table_VD,
+    )
+    found.append((rows, back(cotangent)[0]))
+  np.testing.assert_array_equal(found[0][0], found[1][0])
+  np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(4, 1), (1, 4), (2, 2)])
+def test_each_device_adds_its_own_rows_and_none_moves(axes):
+  """Of a whole table and of one split by rows: what is sent is tables."""
+  mesh = sharding.make_mesh(*axes)
+  table = jax.ShapeDtypeStruct((512, 64), jnp.float32)
+  (place,) = jax.tree.leaves(sharding.for_state(mesh, [table]))
+  over = sharding.over_batch(mesh)
+  gather = sharding.make_gather(mesh, place) or (lambda table: table)
+
+  def gradient(table_VD, ids_BT, weight_BTD):
+    def loss(table_VD):
+      rows = linear.look_up(MANY, gather(table_VD), ids_BT)
+      return (rows * weight_BTD).sum()
+
+    return jax.grad(loss)(table_VD)
+
+  compiled = (
+    jax.jit(gradient, in_shardings=(place, over, over), out_shardings=place)
+    .lower(
+      table,
+      jax.ShapeDtypeStruct((8, 3), jnp.int32),
+      jax.ShapeDtypeStruct((8, 3, 64), jnp.float32),
+    )
+    .compile()
+    .as_text()
+  )
+  from item_jax.diagnostics.hlo import read_program
+
+  sent = read_program(compiled).collectives
+  assert {one.bytes // one.messages for one in sent} == {512 * 64 * 4}, sent
+
+
+def test_a_network_knows_how_many_devices_there_are():
+  config = Config()
+  assert base.encoder_config(config, "xla").devices == 1
+  config.mesh.fsdp = 2
+  made = base.encoder_config(on_devices(config, 8), "xla")
+  assert (made.devices, made.reduce_dtype) == (8, "float32")
+  assert config.mesh.data == -1
