@@ -29,7 +29,7 @@ from item_jax.errors import UserError
 
 # What item_base took of the processor (jax 0.10.2), for who waits.
 COST = (
-  "compiling for accelerators takes 3.5 to 5 GB of memory and minutes of the"
+  "compiling for accelerators takes up to 5 GB of memory and minutes of the"
   " processor: item_base for one H100 one, for 256 v5e three to eight"
 )
 _LINES = 12  # of the compiler's output that an error shows
