@@ -21,7 +21,8 @@ from item_jax.synthetic.synthesize import synthesize
 
 # Flags whose words are no paths; all others have a type of item_jax.cli.places.
 WORDS = {
-  *("budget", "category_separator", "column", "coordinator", "format"),
+  *("budget", "category_separator", "column", "compile", "coordinator"),
+  "format",
   *("missing", "pool", "rates", "runner", "size", "source", "split", "systems"),
   "title",
 }

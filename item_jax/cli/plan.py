@@ -1,7 +1,6 @@
 """Runs `item-jax plan`: computes memory, time and input rate of a run."""
 
 import json
-from pathlib import Path
 
 from item_jax.cli import places
 
@@ -69,7 +68,7 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--hlo",
-    type=Path,
+    type=places.Local("take a folder here for the program, and copy it"),
     metavar="DIR",
     help="where --compile keeps the program's text",
   )
