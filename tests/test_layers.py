@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import jaxprs
 import numpy as np
 import pytest
 
@@ -39,19 +40,9 @@ def products(function, *args) -> list:
   """(types of the factors, type of the sums) of every matrix product."""
   return [
     ({str(v.aval.dtype) for v in eqn.invars}, str(eqn.outvars[0].aval.dtype))
-    for eqn in flat(jax.make_jaxpr(function)(*args).jaxpr)
+    for eqn in jaxprs.flat(jax.make_jaxpr(function)(*args).jaxpr)
     if eqn.primitive.name == "dot_general"
   ]
-
-
-def flat(jaxpr):
-  for eqn in jaxpr.eqns:
-    inner = [getattr(v, "jaxpr", v) for v in eqn.params.values()]
-    inner = [v for v in inner if hasattr(v, "eqns")]
-    if not inner:
-      yield eqn
-    for part in inner:
-      yield from flat(part)
 
 
 def test_the_decoders_gradients_are_those_of_a_plain_product():

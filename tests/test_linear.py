@@ -5,6 +5,7 @@ import operator
 
 import jax
 import jax.numpy as jnp
+import jaxprs
 import numpy as np
 import pytest
 
@@ -66,20 +67,10 @@ def sums(config, shape=X_BSD.shape) -> set[tuple]:
   shapes = {leaf.shape for leaf in jax.tree.leaves(params)}
   return {
     (eqn.outvars[0].aval.shape, eqn.outvars[0].aval.dtype.name)
-    for eqn in flat(made.jaxpr)
+    for eqn in jaxprs.flat(made.jaxpr)
     if eqn.primitive.name in ("dot_general", "reduce_sum")
     and eqn.outvars[0].aval.shape in shapes
   }
-
-
-def flat(jaxpr):
-  for eqn in jaxpr.eqns:
-    inner = [getattr(v, "jaxpr", v) for v in eqn.params.values()]
-    inner = [v for v in inner if hasattr(v, "eqns")]
-    if not inner:
-      yield eqn
-    for part in inner:
-      yield from flat(part)
 
 
 def test_gradients_of_parameters_are_sums_of_float32():

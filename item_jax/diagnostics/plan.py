@@ -131,7 +131,7 @@ def plan(
   memory = _memory(config, state, machine.chips, vocab_size)
   work = task.train_flops * recompute * config.batch_size / machine.chips
   # One after the other: the update needs all gradients, and XLA's all-reduces
-  # on TPUs overlap nothing (docs/accelerators.md).
+  # on TPUs overlap next to nothing (docs/accelerators.md).
   seconds = work / (machine.peak * machine.mfu) + _moving(
     config, state, machine
   )

@@ -6,6 +6,7 @@ Each one says in which version it was read, and why no public one will do.
 import contextlib
 import ctypes
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,15 @@ def jax_cluster() -> Any:
   from jax._src import distributed
 
   return distributed.global_state
+
+
+def jax_computes() -> bool:
+  """Whether jax has begun to use its devices, and has started its threads.
+
+  Read in jax 0.10.2. Every public question about devices starts them.
+  """
+  bridge = sys.modules.get("jax._src.xla_bridge")
+  return bridge is not None and bridge.backends_are_initialized()
 
 
 @contextlib.contextmanager

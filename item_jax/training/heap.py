@@ -11,9 +11,12 @@ import importlib.util
 import os
 import sys
 
+from item_jax.distributed import private_apis
+
 # Of glibc's malloc.h, and what they are set to: one heap for all threads, no
 # block outside of it, and its end is not given back.
-_OPTIONS = {"ARENA_MAX": (-8, 1), "MMAP_MAX": (-4, 0), "TRIM": (-1, -1)}
+_ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = (-8, 1), (-4, 0), (-1, -1)
+_OPTIONS = (_ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD)
 _ACCELERATORS = ("jax_plugins", "libtpu")  # what makes jax compute elsewhere
 _GIVEN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
@@ -25,9 +28,7 @@ def keep_freed() -> bool:
   where the user has chosen an allocator or its options; without glibc; or where
   jax may find an accelerator.
   """
-  # Private, as of jax 0.10: there is no other way to ask without starting it.
-  bridge = sys.modules.get("jax._src.xla_bridge")
-  if bridge is not None and bridge.backends_are_initialized():
+  if private_apis.jax_computes():
     return False
   if any(name.startswith(_GIVEN) for name in os.environ):
     return False
@@ -40,4 +41,4 @@ def keep_freed() -> bool:
   libc = ctypes.CDLL(None)
   if not hasattr(libc, "gnu_get_libc_version"):
     return False
-  return all([libc.mallopt(*option) for option in _OPTIONS.values()])
+  return all([libc.mallopt(*option) for option in _OPTIONS])
