@@ -9,7 +9,13 @@ import shell
 from exports import finish_export, write_export
 
 from item_jax.errors import UserError
-from item_jax.evaluation import fusion, fusion_tuning, join, retrieval
+from item_jax.evaluation import (
+  fusion,
+  fusion_tuning,
+  join,
+  retrieval,
+  weighting,
+)
 from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.probe import probe
 
@@ -78,7 +84,7 @@ def test_joining_by_blocks_changes_nothing(monkeypatch):
 
 def tune(u_ND, v_NE, listed):
   tried = fusion_tuning.try_weights((u_ND, v_NE), listed)
-  return fusion_tuning.best_weights(tried)[0]
+  return weighting.best_weights(tried)[0]
 
 
 def items(products):

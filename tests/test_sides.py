@@ -13,7 +13,9 @@ from item_jax.config_check import validate
 from item_jax.data.records import open_dataset
 from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
+from item_jax.evaluation.transform import Transform
 from item_jax.inference.embedder import load
+from item_jax.inference.space import Space
 from item_jax.models.sides import Sides
 from item_jax.objectives import samples
 from item_jax.training import fit_sides
@@ -21,8 +23,9 @@ from item_jax.training.evaluators import Evaluators
 from item_jax.training.loop import train
 from item_jax.training.restore import restore
 
+SHOWN = "image", "title"
 B, D, C, V, T, W = 5, 6, 12, 20, 4, 8
-CLS_SHARE = 0.6
+MODULE = Sides(width=W, channels={"image": C}, vocab_size=V, cls_share=0.6)
 
 
 @pytest.fixture
@@ -31,19 +34,17 @@ def inputs():
   g_BD = draw.normal(size=(B, D)).astype(np.float32)
   image_BC = draw.uniform(size=(B, C)).astype(np.float32)
   tokens_BT = draw.integers(3, V, size=(B, T))
-  return g_BD, image_BC, tokens_BT, np.ones((B, T), bool)
+  return g_BD, {"image": image_BC}, tokens_BT, np.ones((B, T), bool)
 
 
 @pytest.fixture
 def params(inputs):
-  module = Sides(width=W, channels=C, vocab_size=V, cls_share=CLS_SHARE)
-  made = module.init(jax.random.key(1), *inputs)["params"]
+  made = MODULE.init(jax.random.key(1), *inputs)["params"]
   return jax.tree.map(np.asarray, made)
 
 
 def apply(params, *inputs):
-  module = Sides(width=W, channels=C, vocab_size=V, cls_share=CLS_SHARE)
-  return np.asarray(module.apply({"params": params}, *inputs))
+  return np.asarray(MODULE.apply({"params": params}, *inputs))
 
 
 def unit(x):
@@ -51,9 +52,9 @@ def unit(x):
 
 
 def test_a_cosine_is_the_shares_of_three_cosines(params, inputs):
-  g_BD, image_BC, tokens_BT, _ = inputs
+  g_BD, images, tokens_BT, _ = inputs
   out = apply(params, *inputs)
-  image = unit(unit(image_BC) @ params["image_kernel"])
+  image = unit(unit(images["image"]) @ params["image_kernel"])
   title = unit(params["word"][tokens_BT].sum(1))
   expected = sum(
     share * (part @ part.T)
@@ -65,10 +66,11 @@ def test_a_cosine_is_the_shares_of_three_cosines(params, inputs):
 
 
 def test_a_missing_side_has_no_part_in_a_cosine(params, inputs):
-  g_BD, image_BC, tokens_BT, real_BT = inputs
+  g_BD, images, tokens_BT, real_BT = inputs
+  none = {"image": 0 * images["image"]}
   whole = apply(params, *inputs)
-  no_image = apply(params, g_BD, 0 * image_BC, tokens_BT, real_BT)
-  no_title = apply(params, g_BD, image_BC, tokens_BT, ~real_BT)
+  no_image = apply(params, g_BD, none, tokens_BT, real_BT)
+  no_title = apply(params, g_BD, images, tokens_BT, ~real_BT)
   assert not no_image[:, D : D + W].any()
   np.testing.assert_array_equal(no_image[:, D + W :], whole[:, D + W :])
   assert not no_title[:, D + W :].any()
@@ -76,13 +78,11 @@ def test_a_missing_side_has_no_part_in_a_cosine(params, inputs):
 
 
 def test_gradients_are_finite_where_a_side_is_missing(params, inputs):
-  g_BD, image_BC, tokens_BT, real_BT = inputs
-  module = Sides(width=W, channels=C, vocab_size=V, cls_share=CLS_SHARE)
+  g_BD, images, tokens_BT, real_BT = inputs
+  none = {"image": 0 * images["image"]}
 
   def loss(params):
-    out = module.apply(
-      {"params": params}, g_BD, 0 * image_BC, tokens_BT, ~real_BT
-    )
+    out = MODULE.apply({"params": params}, g_BD, none, tokens_BT, ~real_BT)
     return (out @ out.T).sum()
 
   gradients = jax.grad(loss)(params)
@@ -104,7 +104,7 @@ def test_rarity_is_the_idf_of_sklearn():
 def test_whitening_brings_strong_directions_to_one_length():
   draw = np.random.default_rng(2)
   rows = draw.normal(size=(4_000, C)) * np.linspace(40, 20, C) + 5
-  mean_C, kernel_CW = fit_sides.whitening(rows, W).values()
+  mean_C, kernel_CW = fit_sides.whitening(rows, W)
   out = (unit(rows) - mean_C) @ kernel_CW
   np.testing.assert_allclose(out.mean(0), 0, atol=1e-6)
   covariance = np.cov(out.T)
@@ -118,16 +118,16 @@ def test_whitening_brings_strong_directions_to_one_length():
 
 def test_fewer_features_than_width_leave_the_rest_zero():
   rows = np.random.default_rng(3).normal(size=(50, 4))
-  _, kernel_CW = fit_sides.whitening(rows, W).values()
+  _, kernel_CW = fit_sides.whitening(rows, W)
   assert kernel_CW.shape == (4, W)
   assert not kernel_CW[:, 4:].any()
 
 
 def test_rows_that_are_missing_or_all_the_same_give_a_finite_start():
   for rows in (np.zeros((3, C)), np.ones((3, C))):
-    made = fit_sides.whitening(rows, W)
-    made["rarity"] = fit_sides.rarity(np.full((2, T), 5), V, special=(0,))
-    assert all(np.isfinite(x).all() for x in made.values())
+    rarity_V = fit_sides.rarity(np.full((2, T), 5), V, special=(0,))
+    for made in (*fit_sides.whitening(rows, W), rarity_V):
+      assert np.isfinite(made).all()
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +170,13 @@ def test_what_a_run_starts_from_is_learnt_from_its_data_and_kept(
   weight_V = np.asarray(jax.nn.softplus(found.params["sides"]["rarity"]))
   words = np.setdiff1d(np.arange(len(idf_V)), found.run.tokenizer.special)
   np.testing.assert_allclose(weight_V[words], idf_V[words], rtol=1e-4)
-  assert np.abs(found.params["sides"]["image_kernel"]).max() > 0
+  assert np.abs(found.params["sides"]["appearance_kernel"]).max() > 0
 
 
 def test_product_ids_move_the_sides_but_for_the_mean(run):
   before, after = (restore(run, step=n).params["sides"] for n in (0, 4))
   moved = {name: bool((before[name] != after[name]).any()) for name in before}
-  assert not moved.pop("image_mean")
+  assert not moved.pop("appearance_mean")
   assert all(moved.values())
 
 
@@ -193,6 +193,19 @@ def test_a_side_of_a_listing_is_that_of_the_listing_with_both(run, tiny_data):
   )
   assert not image[:, D + W :].any()
   assert not title[:, D : D + W].any()
+
+
+def test_weighted_parts_on_devices_are_what_numpy_computes(run, tiny_data):
+  model = load(run)
+  records = [open_dataset(tiny_data).source("train")[i] for i in range(12)]
+  images, titles = ([getattr(r, name) for r in records] for name in SHOWN)
+  titles[3] = images[5] = None
+  plain_ND = model.embed(images, titles)
+  scale_D = np.linspace(0.5, 2, plain_ND.shape[1]).astype(np.float32)
+  weighted = Transform("weighted", scale_D=scale_D, shares=(0.2, 0.5, 0.3))
+  model.enter(Space(weighted, {"pool": "sides"}))
+  got_ND = model.embed(images, titles)
+  np.testing.assert_allclose(got_ND, weighted.apply(plain_ND), atol=1e-5)
 
 
 def shortness(params, setup, should_stop):

@@ -179,11 +179,16 @@ def test_a_coarser_grid_is_pytorchs_adaptive_mean():
   np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
 
 
-def test_features_stand_for_pixels():
-  config, task, params = make_task(**FEATURES, model__stem_grid=2)
+@pytest.mark.parametrize("width", [0, 8])
+def test_features_stand_for_pixels(width):
+  """With sides the colours and outlines that they read stand with them."""
+  changes = {"model__stem_grid": 2, "model__sides": width}
+  config, task, params = make_task(**FEATURES, **changes)
   batch = make_batch(config)
   grid = np.asarray(task.network.module.stem.grid(params[base.STEM], batch))
-  assert grid.shape[1:3] == (2, 2)
+  # 4 x 4 cells of 3 colours and 8 directions in each of the places.
+  of_place = tiny_stem.HEAD + bool(width) * 16 * 11
+  assert grid.shape[1:] == (2, 2, of_place)
   kept = batch._replace(image_BHWC=grid.astype(np.float16))
   embed = jax.jit(task.embed)
   np.testing.assert_allclose(

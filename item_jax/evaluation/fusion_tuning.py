@@ -1,9 +1,8 @@
 """Chooses the weights and transforms of a fusion on validation."""
 
 import dataclasses
-import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,35 +19,9 @@ from item_jax.evaluation.join import join
 from item_jax.evaluation.sources import Source, open_source
 from item_jax.evaluation.transform import Transform
 from item_jax.evaluation.vectors import Mixed, lengths
+from item_jax.evaluation.weighting import Weights, best_weights, grid
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # tried on validation
-Weights = tuple[float, ...]
-
-
-def grid(parts: int) -> list[Weights]:
-  """All weights of so many parts in steps of a tenth, of a sum of one."""
-  if parts == 2:
-    return [(weight, 1 - weight) for weight in WEIGHTS]
-  tenths = len(WEIGHTS) - 1
-  ends = itertools.combinations_with_replacement(range(tenths + 1), parts - 1)
-  return [
-    tuple(
-      (last - first) / tenths
-      for first, last in itertools.pairwise((0, *inner, tenths))
-    )
-    for inner in ends
-  ]
-
-
-def best_weights(scores: Mapping[Weights, float]) -> Weights:
-  """Of equal scores the most even weights, and then the smaller first ones."""
-
-  def uneven(weights: Weights) -> float:
-    return max(abs(weight - 1 / len(weights)) for weight in weights)
-
-  return min(scores, key=lambda one: (-scores[one], uneven(one), one))
 
 
 def try_weights(

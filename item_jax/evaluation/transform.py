@@ -1,8 +1,9 @@
-"""Learns how vectors are centred and whitened before they are compared.
+"""Learns how vectors are centred, whitened or weighted before a comparison.
 
 A cosine is ruled by the few directions in which all vectors are long. Their
 mean is taken off, and the principal directions of a training split are brought
 to nearly the same length (Su et al. 2021), where validation says that it helps.
+Where vectors are parts side by side, validation says what each of them counts.
 """
 
 import hashlib
@@ -21,9 +22,9 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import Scores
 from item_jax.files import CorruptError, write_bytes
 
-KINDS = ("none", "centred", "whitened")
+KINDS = ("none", "centred", "whitened", "weighted")
 _ROWS = 2048  # at a time
-_FIELDS = ("kind", "mean_D", "matrix_DE", "ridge")
+_FIELDS = ("kind", "mean_D", "matrix_DE", "ridge", "scale_D", "shares")
 _SIDE = "mean_of_"
 
 
@@ -33,23 +34,27 @@ class Transform:
 
   kind: of `KINDS`. mean_D: float32, is taken off unit rows; None of "none".
   matrix_DE: float32, they are multiplied by; None unless "whitened". ridge:
-  what it was made with. sides: the means of rows of another kind, by its name,
-  to be taken off instead: vectors of an image alone lie elsewhere than those of
-  image and title.
+  what it was made with. scale_D: float32, unit rows are multiplied by, value by
+  value; None unless "weighted". shares: of each part in a cosine then. sides:
+  the means of rows of another kind, by its name, to be taken off instead:
+  vectors of an image alone lie elsewhere than those of image and title.
   """
 
   kind: str = "none"
   mean_D: np.ndarray | None = None
   matrix_DE: np.ndarray | None = None
   ridge: float = 0.0
+  scale_D: np.ndarray | None = None
+  shares: tuple[float, ...] | None = None
   sides: Mapping[str, np.ndarray] = field(default_factory=dict)
 
   def dims(self, width: int) -> int:
     """Returns E for vectors of `width` values; refuses a D that is another."""
-    if self.mean_D is not None and len(self.mean_D) != width:
+    learnt_D = self.mean_D if self.scale_D is None else self.scale_D
+    if learnt_D is not None and len(learnt_D) != width:
       raise UserError(
         f"the vectors have {width} values, their transform was learnt from"
-        f" {len(self.mean_D)}"
+        f" {len(learnt_D)}"
       )
     return width if self.matrix_DE is None else self.matrix_DE.shape[1]
 
@@ -66,6 +71,8 @@ class Transform:
     for first in range(0, len(vectors_ND), _ROWS):
       block_BD = unit(np.asarray(vectors_ND[first : first + _ROWS]))
       block_BE = block_BD
+      if self.scale_D is not None:
+        block_BE = block_BE * self.scale_D
       if self.mean_D is not None:
         block_BE = block_BE - self.mean_D
       if self.matrix_DE is not None:
@@ -84,6 +91,8 @@ class Transform:
     return hashlib.sha256(file.getvalue()).hexdigest()
 
   def __str__(self) -> str:
+    if self.shares is not None:
+      return f"parts weighted {', '.join(f'{one:g}' for one in self.shares)}"
     if self.matrix_DE is None:
       return "as it is" if self.kind == "none" else self.kind
     return f"whitened to {self.matrix_DE.shape[1]} dims, ridge {self.ridge:g}"
@@ -103,12 +112,15 @@ def load(path: str | os.PathLike, hashed: str) -> Transform:
     raise CorruptError(f"{path} was altered: its SHA-256 differs")
   with np.load(io.BytesIO(content), allow_pickle=False) as held:
     found: dict[str, Any] = {name: held[name] for name in held.files}
+  shares = found.get("shares")
   return Transform(
-    str(found["kind"]),
-    found.get("mean_D"),
-    found.get("matrix_DE"),
-    float(found["ridge"]),
-    {
+    kind=str(found["kind"]),
+    mean_D=found.get("mean_D"),
+    matrix_DE=found.get("matrix_DE"),
+    ridge=float(found["ridge"]),
+    scale_D=found.get("scale_D"),
+    shares=None if shares is None else tuple(shares.tolist()),
+    sides={
       name.removeprefix(_SIDE): mean_D
       for name, mean_D in found.items()
       if name.startswith(_SIDE)
@@ -203,11 +215,12 @@ class Trial(NamedTuple):
   scores: Scores
 
   def to_dict(self) -> dict[str, Any]:
-    """Returns kind, dims, ridge and map@10."""
+    """Returns kind, dims, ridge, shares (of parts, or None) and map@10."""
     return {
       "kind": self.transform.kind,
       "dims": self.dims,
       "ridge": self.transform.ridge,
+      "shares": self.transform.shares,
       "map@10": self.scores.summary["map@10"],
     }
 

@@ -116,7 +116,8 @@ class Embedder:
       return
     self._pool, transform = space.made["pool"], space.transform
     self.dims = transform.dims(self.pool_dims[self._pool])
-    found = {"mean_D": transform.mean_D, "matrix_DE": transform.matrix_DE}
+    names = ("scale_D", "mean_D", "matrix_DE")
+    found = {name: getattr(transform, name) for name in names}
     found |= transform.sides
     found = {name: array for name, array in found.items() if array is not None}
     self._change = jax.device_put(found, sharding.replicated(self.mesh))

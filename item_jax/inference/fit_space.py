@@ -13,6 +13,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import transform as transform_lib
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.transform import Transform
+from item_jax.evaluation.weighting import attempt_weights
 from item_jax.inference import export_shards
 from item_jax.inference import space as space_lib
 from item_jax.inference.embed_parts import embed_parts
@@ -235,8 +236,11 @@ def _choose(
     )
   val, _ = rows.embed(split, numbers, modality)
   items, of, trials = Items(ids, products), [], []
+  task = rows.embedder.task
   for pool in pools:
     made = transform_lib.attempt(train[pool], val[pool], items, recipes=recipes)
+    if pool in task.parts and recipes == RECIPES[AUTO]:
+      made.append(attempt_weights(val[pool], items, task.parts[pool]))
     of, trials = of + [pool] * len(made), trials + made
   best = transform_lib.best_of(trials)
   tried = [

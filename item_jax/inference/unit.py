@@ -31,8 +31,9 @@ def embed_unit(
 
   Args:
     pool: of `task.pools`; None for the network's own embedding.
-    change: of an `evaluation.transform.Transform` mean_D, the means of its
-      `sides` by their names, maybe matrix_DE; computed as its `apply` does.
+    change: of an `evaluation.transform.Transform` those of scale_D, mean_D and
+      matrix_DE that it has, and the means of its `sides` by their names;
+      computed as its `apply` does.
   """
   batch = keep_modality(batch, modality)
   if pool is None:
@@ -41,7 +42,11 @@ def embed_unit(
     g_BD = task.pool(params, batch)[pool]
   norm_B1 = jnp.linalg.norm(g_BD, axis=-1, keepdims=True)
   if change:
-    moved_BD = g_BD / norm_B1 - _means(batch, change)
+    moved_BD = g_BD / norm_B1
+    if "scale_D" in change:
+      moved_BD *= change["scale_D"]
+    if "mean_D" in change:
+      moved_BD -= _means(batch, change)
     if "matrix_DE" in change:
       moved_BD = moved_BD @ change["matrix_DE"]
     g_BD = jnp.where(norm_B1 == 0, 0.0, moved_BD)

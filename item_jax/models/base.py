@@ -1,6 +1,7 @@
 """States what objectives, tasks and embeddings need to know of a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -66,6 +67,9 @@ class Network(NamedTuple):
   whole_batch: str = ""
   pools: tuple[str, ...] = ("own",)  # the first one is the embedding
   pool: Callable | None = None
+  # {pool: widths} of those that are parts side by side, [CLS] first, each of
+  # a length that is the same in all rows, or zeros.
+  parts: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
   @property
   def moved_flops(self) -> float:

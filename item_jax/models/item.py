@@ -1,7 +1,7 @@
 """Builds ITEm's network of a config."""
 
 from item_jax.config import Config
-from item_jax.models import base, pooling, stems
+from item_jax.models import base, pooling, sides, stems
 from item_jax.models.base import Network, Vocabulary
 from item_jax.models.item_module import MODALITIES, Item, Predictions
 
@@ -27,16 +27,18 @@ def make_network(
     sides_width=m.sides,
     cls_share=m.cls_share,
   )
-  one = module.encoder_pass()
+  one, known = module.encoder_pass(), sides.channels(stem)
+  widths = (m.sides,) * (len(known) + 1)  # the title's too
   return Network(
     module=module,
     init=base.make_init(config, module),
     features=base.make_features(module),
     pools=("sides",) * bool(m.sides) + pooling.POOLS,
     pool=base.make_pool(module),
-    dims=m.width + 2 * m.sides,
+    parts={"concat": (m.width,) * 3, "sides": (m.width, *widths)},
+    dims=m.width + sum(widths),
     sequence=f"{one.positions} positions",
     passes=module.passes(),
-    other_flops=2.0 * m.sides * (module.image_values + m.max_title_tokens),
+    other_flops=2.0 * m.sides * (sum(known.values()) + m.max_title_tokens),
     frozen_flops=stem.frozen_flops if stem else 0.0,
   )

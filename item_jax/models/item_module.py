@@ -81,11 +81,6 @@ class Item(nn.Module):
     features = self.target == "features"
     return self.patch_values if features else self.patch_pixels
 
-  @property
-  def image_values(self) -> int:
-    """Numbers that the image's side reads."""
-    return self.stem.channels if self.stem else sides.COLOURS
-
   @nn.nowrap
   def encoder_pass(self, modality: str = "both") -> EncoderPass:
     """What `encode` costs a pair."""
@@ -125,7 +120,7 @@ class Item(nn.Module):
     if self.sides_width:
       self.sides = sides.Sides(
         self.sides_width,
-        self.image_values,
+        sides.channels(self.stem),
         self.vocab_size,
         self.cls_share,
         name=base.SIDES,
@@ -271,7 +266,7 @@ class Item(nn.Module):
   ):
     """The product embedding, float32 [B,D]; arguments as of `encode`.
 
-    It is g; with sides, [B, D + 2 sides_width], g, image and title side.
+    It is g; with sides, g and they, side by side.
     """
     states_BSD = self.encode(
       batch, masked_BN, modality=modality, deterministic=deterministic
@@ -280,30 +275,18 @@ class Item(nn.Module):
     if not self.sides_width:
       return g_BD
     real_BT = (batch.tokens_BT != self.pad) & batch.has_title_B[:, None]
+    known = self.image_features(batch, masked_BN)
     return self.sides(
       g_BD,
-      self.image_features(batch, masked_BN) * (modality != "title"),
+      {name: x_BC * (modality != "title") for name, x_BC in known.items()},
       batch.tokens_BT,
       real_BT & (modality != "image"),
     )
 
-  def image_features(self, batch, masked_BN=None):
-    """What the image's side reads, float32 [B, image_values].
-
-    The mean of the stem's features of places that are not masked, or a
-    thumbnail; zeros without an image.
-    """
-    if self.stem:
-      places_BNC = read_places(self.stem, self.stem_params, batch, masked_BN)
-      if masked_BN is not None:
-        places_BNC = jnp.where(masked_BN[..., None], 0.0, places_BNC)
-      found_BC = places_BNC.sum(1)  # its length is not looked at
-    else:
-      image_BHWC = batch.image_BHWC
-      if masked_BN is not None:
-        image_BHWC = patches.blank(image_BHWC, masked_BN, self.patch)
-      found_BC = sides.colours(image_BHWC)
-    return jnp.where(batch.has_image_B[:, None], found_BC, 0.0)
+  def image_features(self, batch, masked_BN=None) -> dict:
+    """What the sides know of an image: `sides.know`."""
+    params = self.stem_params if self.stem else None
+    return sides.know(self.stem, params, batch, masked_BN, patch=self.patch)
 
   def pool(self, batch):
     """Embeddings of the unmasked pair, {name: vectors}: `pooling.pool`."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.models import patches
+from item_jax.models import appearance, patches
 from item_jax.models.passes import FrozenPass, Pass
 
 
@@ -16,8 +16,10 @@ class Stem(NamedTuple):
   """A network of images up to its last features; the functions are pure.
 
   init(key) -> params, those of the network by itself.
-  grid(params, batch) -> float32 [B,side,side,C]. Batch norm takes its stored
-    statistics, which no gradient moves. Rows without an image are arbitrary.
+  grid(params, batch) -> float32 [B,side,side,values]. Batch norm takes its
+    stored statistics, which no gradient moves. Rows without an image are
+    arbitrary.
+  seen: values after the C channels: the place's colours and outlines.
   """
 
   init: Callable
@@ -27,6 +29,12 @@ class Stem(NamedTuple):
   cost: Pass  # of an image
   trained: bool = False
   kept: bool = False  # steps read its features from a file
+  seen: int = 0
+
+  @property
+  def values(self) -> int:
+    """Of a place."""
+    return self.channels + self.seen
 
   @property
   def passes(self) -> tuple[Pass, ...]:
@@ -48,6 +56,22 @@ def read_places(stem: Stem, params, batch: Batch, masked_BN=None):
   would hold what lies there. Of one that is not, the features may come with
   the batch, and no gradient reaches it.
   """
+  return _read(stem, params, batch, masked_BN)[..., : stem.channels]
+
+
+def read_known(stem: Stem, params, batch: Batch, masked_BN=None):
+  """What sides know of an image, zeros where places are masked.
+
+  Returns:
+    float32, its features [B,N,C], and appearances [B,N,seen].
+  """
+  places_BNP = _read(stem, params, batch, masked_BN)
+  if masked_BN is not None:
+    places_BNP = jnp.where(masked_BN[..., None], 0.0, places_BNP)
+  return jnp.split(places_BNP, [stem.channels], axis=-1)
+
+
+def _read(stem: Stem, params, batch: Batch, masked_BN):
   image_BHWC = batch.image_BHWC
   if not stem.trained:
     params = jax.lax.stop_gradient(params)
@@ -56,8 +80,20 @@ def read_places(stem: Stem, params, batch: Batch, masked_BN=None):
     image_BHWC = patches.blank(image_BHWC, masked_BN, patch)
   if batch.has_pixels:
     image_BHWC = stem.grid(params, batch._replace(image_BHWC=image_BHWC))
-  grid_BNC = image_BHWC.reshape(len(image_BHWC), -1, stem.channels)
-  return grid_BNC.astype(jnp.float32)
+  grid_BNP = image_BHWC.reshape(len(image_BHWC), -1, stem.values)
+  return grid_BNP.astype(jnp.float32)
+
+
+def with_appearance(stem: Stem) -> Stem:
+  """The same with each place's colours and outlines after its channels."""
+
+  def grid(params, batch):
+    grid_BHWC = stem.grid(params, batch)
+    seen_BNK = appearance.look(batch.image_BHWC, stem.side)
+    seen_BHWK = seen_BNK.reshape(*grid_BHWC.shape[:3], -1)
+    return jnp.concatenate([grid_BHWC, seen_BHWK], axis=-1)
+
+  return stem._replace(grid=grid, seen=appearance.values(stem.side))
 
 
 def averaged(stem: Stem, side: int) -> Stem:

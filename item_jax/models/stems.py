@@ -3,7 +3,7 @@
 from item_jax.config import Config
 from item_jax.errors import UserError
 from item_jax.models import efficientnet, resnet
-from item_jax.models.stem import Stem, averaged
+from item_jax.models.stem import Stem, averaged, with_appearance
 
 _MAKERS = {
   "efficientnet_lite0": efficientnet.make_stem,
@@ -37,4 +37,6 @@ def make_stem(config: Config) -> Stem | None:
       f" places a side of model.stem={m.stem}, whose pixels are hidden or"
       " recovered"
     )
+  if m.sides:
+    stem = with_appearance(stem)
   return stem._replace(trained=trained, kept=bool(config.data.features))

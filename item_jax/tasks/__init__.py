@@ -48,7 +48,7 @@ def step_batch(config: Config, rows: int = 1) -> Batch:
   stem = make_stem(config)
   if not config.data.features or stem is None:
     return batch
-  shape = (rows, stem.side, stem.side, stem.channels)
+  shape = (rows, stem.side, stem.side, stem.values)
   return batch._replace(image_BHWC=np.zeros(shape, np.float16))
 
 

@@ -1,6 +1,6 @@
 """States what trains, exports and measures needs to know of a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +40,11 @@ class Task(NamedTuple):
   def pools(self) -> tuple[str, ...]:
     """The names that `pool` gives; the first one is the embedding."""
     return self.network.pools
+
+  @property
+  def parts(self) -> Mapping[str, tuple[int, ...]]:
+    """{pool: widths} of those that are parts side by side."""
+    return self.network.parts
 
   def pool(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
     """Embeds in every way that the network has, float32 [B,E] each."""

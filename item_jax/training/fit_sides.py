@@ -11,6 +11,7 @@ from item_jax.batch import Batch
 from item_jax.errors import UserError
 from item_jax.evaluation import transform
 from item_jax.models.base import SIDES
+from item_jax.models.sides import channels
 from item_jax.tasks import Task
 
 _SAMPLE = 2_048  # images that whitening is learnt from
@@ -38,17 +39,24 @@ def fit_sides(
   def features(params, batch):
     return module.apply({"params": params}, batch, method="image_features")
 
-  found = [np.asarray(features(params, batch)) for batch in read(_SAMPLE)]
+  found = [
+    jax.tree.map(np.asarray, features(params, batch)) for batch in read(_SAMPLE)
+  ]
   sides = dict(params[SIDES])
-  sides |= whitening(np.concatenate(found), sides["image_kernel"].shape[1])
+  for name in channels(module.stem):
+    image_NC = np.concatenate([known[name] for known in found])
+    mean_C, kernel_CW = whitening(image_NC, module.sides_width)
+    sides |= {f"{name}_mean": mean_C, f"{name}_kernel": kernel_CW}
   sides["rarity"] = rarity(
     tokens_NT, len(sides["rarity"]), special=task.vocabulary.special
   )
   return {**params, SIDES: sides}
 
 
-def whitening(image_NC: np.ndarray, width: int) -> dict[str, np.ndarray]:
-  """The image side's parameters: principal directions, the longest first.
+def whitening(
+  image_NC: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """A side's mean and kernel: principal directions, the longest first.
 
   Where there are fewer than `width` the rest is 0.
 
@@ -60,13 +68,12 @@ def whitening(image_NC: np.ndarray, width: int) -> dict[str, np.ndarray]:
   try:
     spectrum = transform.measure(image_NC)
   except UserError:  # no image at all
-    return {"image_mean": np.zeros(C, np.float32), "image_kernel": kernel_CW}
+    return np.zeros(C, np.float32), kernel_CW
   matrix_CC = transform.make(spectrum, _WHITEN).matrix_DE
   if matrix_CC is not None:  # else all are the same
     held_CW = matrix_CC[:, :width] / math.sqrt(C)
     kernel_CW[:, : held_CW.shape[1]] = held_CW
-  mean_C = spectrum.mean_D.astype(np.float32)
-  return {"image_mean": mean_C, "image_kernel": kernel_CW}
+  return spectrum.mean_D.astype(np.float32), kernel_CW
 
 
 def rarity(

@@ -98,7 +98,7 @@ def open_grids(
 
 
 def _shape(store: Dataset, split: str, stem: Stem) -> tuple[int, ...]:
-  return store.sizes[split], stem.side, stem.side, stem.channels
+  return store.sizes[split], stem.side, stem.side, stem.values
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> Grids:
@@ -125,6 +125,7 @@ def _in_float32(config: Config) -> Config:
 def _name(config: Config, store: Dataset, split: str, stem: Stem, weights: str):
   m = config.model
   of = (store.fingerprints[split], weights, m.stem, m.image_size, stem.side)
+  of += (stem.seen,) * bool(stem.seen)
   key = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:32]
   return f"{split}-{key}.npy"
 

@@ -1,0 +1,105 @@
+"""Chooses on validation what each part of a vector counts."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from item_jax.evaluation import retrieval
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.transform import Transform, Trial, fill, unit
+
+_TENTHS = 10  # steps in which weights are tried
+Weights = tuple[float, ...]
+
+
+def grid(parts: int) -> list[Weights]:
+  """All weights of so many parts in steps of a tenth, of a sum of one."""
+  if parts == 2:
+    tenths = range(_TENTHS + 1)
+    return [(tenth / _TENTHS, 1 - tenth / _TENTHS) for tenth in tenths]
+  ends = itertools.combinations_with_replacement(range(_TENTHS + 1), parts - 1)
+  return [
+    tuple(
+      (last - first) / _TENTHS
+      for first, last in itertools.pairwise((0, *inner, _TENTHS))
+    )
+    for inner in ends
+  ]
+
+
+def best_weights(scores: Mapping[Weights, float]) -> Weights:
+  """Of equal scores the most even weights, and then the smaller first ones."""
+
+  def uneven(weights: Weights) -> float:
+    return max(abs(weight - 1 / len(weights)) for weight in weights)
+
+  return min(scores, key=lambda one: (-scores[one], uneven(one), one))
+
+
+def attempt_weights(
+  val_ND: np.ndarray, val_items: Items, widths: Sequence[int]
+) -> Trial:
+  """Finds the weights of a vector's parts whose validation scores best.
+
+  A cosine becomes the weighted sum of the parts' own cosines. Begins with even
+  weights, and moves a tenth from one part to another while more is found. Only
+  the first part, [CLS], which every row has, may be left out: a row that shows
+  one side alone would have nothing otherwise.
+
+  Args:
+    val_ND: rows whose parts have a length each that no row changes, but for
+      parts that are zeros, of what a row has none of.
+    widths: of the parts, side by side.
+  """
+  unit_ND = unit(np.asarray(val_ND))
+  whole_ND = unit_ND[_whole(unit_ND, widths)]
+  trials = {}
+
+  def found(tenths: tuple[int, ...]) -> float:
+    if tenths not in trials:
+      shares = tuple(tenth / _TENTHS for tenth in tenths)
+      made = _transform(whole_ND, widths, shares)
+      vectors_ND = fill(made.apply(unit_ND))
+      scores = retrieval.score(vectors_ND, val_items, bootstrap=0)
+      trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
+    return trials[tenths].scores.summary["map@10"]
+
+  each, more = divmod(_TENTHS, len(widths))
+  best = (each + more, *[each] * (len(widths) - 1))
+  while True:
+    near = max(_near(best), key=found)
+    if found(near) <= found(best):
+      return trials[best]
+    best = near
+
+
+def _near(tenths: tuple[int, ...]) -> list[tuple[int, ...]]:
+  """Weights that give a tenth of one part to another."""
+  moves = itertools.permutations(range(len(tenths)), 2)
+  near = [
+    tuple(
+      tenth - (part == giver) + (part == taker)
+      for part, tenth in enumerate(tenths)
+    )
+    for giver, taker in moves
+  ]
+  return [one for one in near if one[0] >= 0 and all(x > 0 for x in one[1:])]
+
+
+def _transform(whole_ND, widths: Sequence[int], shares: Weights) -> Transform:
+  lengths = [
+    np.linalg.norm(part, axis=1).mean() for part in _parts(whole_ND, widths)
+  ]
+  scale_P = np.sqrt(shares) / lengths
+  scale_D = np.repeat(scale_P, widths).astype(np.float32)
+  return Transform("weighted", scale_D=scale_D, shares=tuple(shares))
+
+
+def _whole(unit_ND, widths: Sequence[int]):
+  """[N] bool, whether a row has all parts."""
+  return np.all([part.any(1) for part in _parts(unit_ND, widths)], axis=0)
+
+
+def _parts(vectors_ND, widths: Sequence[int]) -> list[np.ndarray]:
+  return np.split(vectors_ND, np.cumsum(widths)[:-1], axis=1)

@@ -1,0 +1,98 @@
+"""Weights of a vector's parts: what they mean, and what validation takes."""
+
+import numpy as np
+import pytest
+
+from item_jax.errors import UserError
+from item_jax.evaluation import transform as transform_lib
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.retrieval import score
+from item_jax.evaluation.weighting import attempt_weights, grid
+
+WIDTHS = 4, 3, 3
+LENGTHS = 0.2, 0.5, 0.7  # of the parts, as a network may have left them
+PRODUCTS = [f"P{row // 2}" for row in range(60)]
+LISTED = Items([f"L{row:02d}" for row in range(60)], PRODUCTS)
+
+
+def unit(x):
+  length = np.linalg.norm(x, axis=-1, keepdims=True)
+  return x / np.where(length > 0, length, 1)
+
+
+def parts(*, telling: set[int], seed: int = 0) -> list[np.ndarray]:
+  """Unit parts; those that are telling are nearly one product's."""
+  draw = np.random.default_rng(seed)
+  found = []
+  for number, width in enumerate(WIDTHS):
+    part = draw.normal(size=(60, width))
+    if number in telling:
+      part = part[np.arange(60) // 2 * 2] + 0.05 * part
+    found.append(unit(part))
+  return found
+
+
+def vectors(made: list[np.ndarray]) -> np.ndarray:
+  return np.concatenate(
+    [length * part for length, part in zip(LENGTHS, made, strict=True)], axis=1
+  )
+
+
+def test_a_cosine_is_the_weighted_sum_of_the_parts():
+  made = parts(telling={1, 2})
+  trial = attempt_weights(vectors(made), LISTED, WIDTHS)
+  out_ND = trial.transform.apply(vectors(made))
+  shares = trial.transform.shares
+  expected = sum(
+    share * part @ part.T for share, part in zip(shares, made, strict=True)
+  )
+  np.testing.assert_allclose(out_ND @ out_ND.T, expected, atol=1e-6)
+
+
+def test_a_part_that_a_row_has_not_is_left_out_of_its_cosines():
+  made = parts(telling={1, 2})
+  made[1][7] = 0
+  transform = attempt_weights(vectors(made), LISTED, WIDTHS).transform
+  out_ND = transform.apply(vectors(made))
+  shares = transform.shares
+  cls, title = (shares[n] * made[n][7] @ made[n][8] for n in (0, 2))
+  expected = (cls + title) / np.sqrt(shares[0] + shares[2])
+  np.testing.assert_allclose(out_ND[7] @ out_ND[8], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("telling", [0, 1, 2])
+def test_the_part_that_tells_products_apart_gets_the_most(telling):
+  made = vectors(parts(telling={telling}))
+  trial = attempt_weights(made, LISTED, WIDTHS)
+  shares = trial.transform.shares
+  assert max(shares) == shares[telling]
+  assert sum(shares) == pytest.approx(1)
+  assert shares[1] > 0 < shares[2]  # or a row of that part alone had nothing
+  plain = score(made, LISTED, bootstrap=0).summary["map@10"]
+  assert trial.scores.summary["map@10"] > plain
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_move_of_a_tenth_finds_more(seed):
+  made = parts(telling={1}, seed=seed)
+  trial = attempt_weights(vectors(made), LISTED, WIDTHS)
+  best, taken = trial.scores.summary["map@10"], trial.transform.shares
+  for shares in grid(3):
+    apart = np.abs(np.subtract(shares, taken)).sum()
+    if all(shares[1:]) and apart < 0.21:
+      pairs = zip(shares, made, strict=True)
+      weighted_ND = np.concatenate([s**0.5 * part for s, part in pairs], 1)
+      found = score(weighted_ND, LISTED, bootstrap=0)
+      assert found.summary["map@10"] <= best
+
+
+def test_it_is_kept_in_a_file_and_refuses_other_widths(tmp_path):
+  made = vectors(parts(telling={2}))
+  transform = attempt_weights(made, LISTED, WIDTHS).transform
+  hashed = transform.save(tmp_path / "t.npz")
+  again = transform_lib.load(tmp_path / "t.npz", hashed)
+  np.testing.assert_array_equal(again.apply(made), transform.apply(made))
+  assert str(again) == str(transform)
+  assert str(again).startswith("parts weighted ")
+  with pytest.raises(UserError, match=r"9 values, .* learnt from 10"):
+    again.apply(made[:, 1:])
