@@ -23,8 +23,6 @@ def get_config(size: str = "base") -> Config:
   file = Path(__file__).with_name(f"item_{size}.py")
   config = runpy.run_path(str(file))["get_config"]()
   config.loss.align = 1.0
-  # Else nothing asks the vector of both to be near those of its sides.
-  config.align.fused = True
   if size == "tiny":
     config.steps = 900
     config.eval_every = 300

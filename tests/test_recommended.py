@@ -9,12 +9,22 @@ import item_jax
 from item_jax.synthetic.synthesize import synthesize
 
 
-def recalls(workdir, data, out):
-  """recall@10 of the test split: of both, of the image and of the title."""
+def recalls(workdir, data, out, **both):
+  """recall@10 of the test split: of both, of the image and of the title.
+
+  Args:
+    both: options of the first export, whose space is that of the others.
+  """
   found = {}
   for modality in ("both", "image", "title"):
+    options = both if modality == "both" else {"like": out / "both"}
     export = item_jax.export(
-      workdir, data=data, split="test", out=out / modality, modality=modality
+      workdir,
+      data=data,
+      split="test",
+      out=out / modality,
+      modality=modality,
+      **options,
     )
     found[modality] = item_jax.score(export).summary["recall@10"]
   return found
@@ -49,6 +59,21 @@ def test_the_quickstart_finds_more_by_both_than_by_either(tmp_path):
   item_jax.train(config, tmp_path / "run")
   found = recalls(tmp_path / "run", data, tmp_path)
   assert found["both"] >= max(found["image"], found["title"]) + 0.03
+
+
+@pytest.mark.slow
+def test_from_nothing_both_find_more_than_words_on_a_real_catalogue(
+  hm, tmp_path
+):
+  """Without weights, without training and without ids but validation's."""
+  config = item_jax.load_config(
+    "item_align:tiny", data__path=hm, model__sides=512, steps=0
+  )
+  item_jax.train(config, tmp_path / "run")
+  found = recalls(tmp_path / "run", hm, tmp_path, whiten="auto")
+  assert found["both"] >= max(found["image"], found["title"]) + 0.03
+  words = item_jax.report(hm, "test", {}).systems["tfidf"]
+  assert found["both"] > words.summary["recall@10"] + 0.1
 
 
 @pytest.mark.slow
