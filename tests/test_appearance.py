@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from item_jax.models import appearance
+from item_jax.models import appearance, sides
 
 CELLS, BINS = 8, 8
 
@@ -76,3 +77,28 @@ def test_parts_are_of_unit_length_and_a_plain_image_has_no_outline():
   colours, outlines = halves(np.full((1, 32, 32, 3), 200, np.uint8))
   assert not outlines.any()
   assert np.isfinite(colours).all()
+
+
+@pytest.mark.parametrize("places", [4, 14])
+def test_what_is_hidden_is_not_known_and_the_rest_is_as_it_was(places):
+  """Of a product in the left half, with the right half's places hidden."""
+  image_BHWC = drawn((255, 0, 0))
+  image_BHWC[:, :, 48:] = drawn((0, 0, 255))[:, :, 48:]
+  batch = tiny.make_batch(1)._replace(image_BHWC=jnp.asarray(image_BHWC))
+  masked_BN = np.zeros((1, places, places), bool)
+  masked_BN[:, :, places // 2 :] = True
+  masked_BN = masked_BN.reshape(1, -1)
+
+  def cells(known) -> np.ndarray:
+    colours, outlines = np.split(np.asarray(known["appearance"]), [192], 1)
+    parts = colours.reshape(8, 8, 3), outlines.reshape(8, 8, 8)
+    return np.concatenate(parts, axis=-1)
+
+  whole = cells(sides.know(None, None, batch, None))
+  hidden = cells(sides.know(None, None, batch, jnp.asarray(masked_BN)))
+  assert whole[:, 4:].any()
+  assert not hidden[:, 4:].any()
+  for part in (slice(3), slice(3, None)):  # but for their length
+    one, other = whole[:, :4, part].ravel(), hidden[:, :4, part].ravel()
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert cosine == pytest.approx(1, abs=1e-6)

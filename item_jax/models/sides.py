@@ -13,6 +13,7 @@ random directions (Johnson and Lindenstrauss 1984). Training moves them from
 there.
 """
 
+import math
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
-from item_jax.models import appearance, patches
+from item_jax.models import appearance
 from item_jax.models.layers import unit
 from item_jax.models.stem import Stem, read_known
 
@@ -97,9 +98,7 @@ def channels(stem: Stem | None) -> dict[str, int]:
   return {"image": stem.channels, "appearance": stem.side**2 * stem.seen}
 
 
-def know(
-  stem: Stem | None, params, batch: Batch, masked_BN, *, patch: int
-) -> dict:
+def know(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
   """What is known of an image, {name of `channels`: float32 [B,C]}.
 
   The mean of the stem's features of places that are not masked, and colours and
@@ -109,13 +108,21 @@ def know(
     params: the stem's. masked_BN: None where nothing is.
   """
   if stem is None:
-    image_BHWC = batch.image_BHWC
+    seen_BNK, found = appearance.look(batch.image_BHWC, appearance.SIDE), {}
     if masked_BN is not None:
-      image_BHWC = patches.blank(image_BHWC, masked_BN, patch)
-    seen_BNK, found = appearance.look(image_BHWC, appearance.SIDE), {}
+      masked_BN = _by_cell(masked_BN, appearance.SIDE)
+      seen_BNK = jnp.where(masked_BN[..., None], 0.0, seen_BNK)
   else:
     places_BNC, seen_BNK = read_known(stem, params, batch, masked_BN)
     found = {"image": places_BNC.sum(1)}  # its length is not looked at
   found["appearance"] = appearance.flat(seen_BNK)
   has_B1 = batch.has_image_B[:, None]
   return {name: jnp.where(has_B1, x_BC, 0.0) for name, x_BC in found.items()}
+
+
+def _by_cell(masked_BN, side: int):
+  """Whether the place in which each of side x side cells has its middle is."""
+  places = math.isqrt(masked_BN.shape[1])
+  at = [int((cell + 0.5) * places / side) for cell in range(side)]
+  masked_BHW = masked_BN.reshape(-1, places, places)
+  return masked_BHW[:, at][:, :, at].reshape(-1, side * side)
