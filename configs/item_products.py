@@ -38,7 +38,9 @@ def get_config(variant: str = "base") -> Config:
     config.model.dropout = 0.1
     config.steps = 1_600
     config.eval_every = config.checkpoint.every = 400
-    # Features that are kept have no pixels to crop.
+  if name == "stem" or size == "tiny":
+    # What sides know of an image is where in it: a crop's is another's. (And
+    # features that are kept have no pixels to crop.)
     config.products.crop, config.products.light = 1.0, 0.0
   if size == "tiny":
     config.batch_size = 96
@@ -50,6 +52,9 @@ def get_config(variant: str = "base") -> Config:
     config.eval_every //= 5
     config.optim.warmup //= 5
     config.optim.lr /= 5
+  elif size == "tiny":  # else it has those of the run that it starts from
+    config.model.sides = 512
+    config.model.cls_share = 0.2
   return config
 
 
