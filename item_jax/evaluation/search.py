@@ -36,7 +36,8 @@ from item_jax.evaluation.ranking import (
 from item_jax.evaluation.vectors import Mixed, lengths
 from item_jax.workers import count_cores
 
-_PAIR_VALUES = 2**15  # of exact scores at a time, so that they stay in a cache
+_PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
+_SCORES = 2**23  # that all threads hold: 32 MB
 _UNIT = 2.0**-22  # a row as near to length 1 is taken as it is
 _MAX_THREADS = 16
 _LEAST_QUERIES = 64  # of a thread
@@ -182,6 +183,8 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
   column_I, position_I = (
     np.append(x, -1) for x in (np.argsort(order_I), order_I)
   )
+  # The wider, the fewer times the best ones are merged.
+  width = min(16 * tile, max(tile, _SCORES // (count_cores() * tile)))
   held = threading.local()
 
   def find(rows: slice):
@@ -189,7 +192,7 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
     query_QD = unit(problem, part.rows_Q)
     # Reused by a thread: fresh pages cost more than what is put in them.
     if not hasattr(held, "scores"):
-      held.scores = np.empty(tile * min(tile, len(rows_I)), np.float32)
+      held.scores = np.empty(tile * min(width, len(rows_I)), np.float32)
 
     def score(first, last):
       taken = rows_I[first:last]
@@ -202,7 +205,7 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
       return out_QI
 
     own_Q = column_I[part.own_Q]
-    columns_QK, scores_QK = rank(score, len(rows_I), own_Q, k=kept, tile=tile)
+    columns_QK, scores_QK = rank(score, len(rows_I), own_Q, k=kept, tile=width)
     return position_I[columns_QK], scores_QK
 
   return find

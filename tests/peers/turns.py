@@ -5,11 +5,13 @@ and what a process asks of its allocator, would be the others' too.
 """
 
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from item_jax.distributed.processes import die_with_parent
 from item_jax.workers import count_cores
 
 
@@ -45,7 +47,8 @@ def take_turns(
   try:
     for side in sides:
       pipes[side.name], theirs = context.Pipe()
-      child = context.Process(target=_serve, args=(theirs, side), daemon=True)
+      given = (theirs, side, os.getpid())
+      child = context.Process(target=_serve, args=given, daemon=True)
       child.start()
       theirs.close()  # or the end of a child would not be heard
       children.append(child)
@@ -68,7 +71,8 @@ def take_turns(
   return found
 
 
-def _serve(pipe, side: Side) -> None:
+def _serve(pipe, side: Side, parent: int) -> None:
+  die_with_parent(parent)
   run = side.make(*side.given)
   run(2)  # what the first times take is not counted
   pipe.send("ready")
