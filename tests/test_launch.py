@@ -1,5 +1,6 @@
 """What starts runs elsewhere: the same command everywhere, again on 75 only."""
 
+import json
 import os
 import re
 import shutil
@@ -254,6 +255,114 @@ def test_processes_are_one_run():
   assert done.returncode == 0, done.stderr
   # Not whole lines: unbuffered, Python writes a line and its end apart.
   assert done.stdout.count("running") == 2
+
+
+# A Python that writes what the parts of gpu_check.sh leave, and fails in those
+# whose words hold $FAILS.
+FAKE_PYTHON = f"""#!/usr/bin/env bash
+case "$*" in
+  -c*) echo "$DEVICE"; exit ;;
+  *"gpu_check.py table"*) exec {sys.executable} "$@" ;;
+esac
+printf '%s\\n' "$*" >> "$CALLS"
+[[ -z "$FAILS" || "$*" != *"$FAILS"* ]] || exit 3
+found='{{"samples_per_second": 12.5, "mfu": null, "peak_memory_bytes": 2e9,
+  "largest_costs": [["dot", 0.5]], "memory_bytes": {{"total": 3e9}}}}'
+for word; do
+  case "$word" in
+    --json=*) echo "$found" > "${{word#*=}}" ;;
+    --workdir=*) mkdir -p "${{word#*=}}/checkpoints/8" ;;
+  esac
+done
+"""
+
+
+def check_gpu(tools, tmp_path, *words, device="cpu", fails=""):
+  """What gpu_check.sh ends with, prints and finds."""
+  python = tmp_path / "python"
+  write(python, FAKE_PYTHON)
+  env = tools | {"DEVICE": device, "FAILS": fails}
+  out = tmp_path / "out"
+  done = launch(
+    "gpu_check.sh", "--python", python, "--out", out, *words, env=env
+  )
+  path = out / "gpu_check.json"
+  return done, json.loads(path.read_text()) if path.exists() else None
+
+
+def test_gpu_check_measures_each_kernel(tools, tmp_path):
+  done, found = check_gpu(tools, tmp_path, device="gpu")
+  assert done.returncode == 0, done.stderr
+  steps = {f"{x}_{y}" for x in ("base", "align") for y in ("cudnn", "xla")}
+  plans = {"plan_base", "plan_align"}
+  assert found.keys() == steps | plans | {"catalogue", "resume", "export"}
+  assert found["base_cudnn"]["samples_per_second"] == 12.5
+  assert found["plan_base"]["planned_bytes"] == 3e9
+  assert found["resume"]["bitwise"]
+  for name in steps:
+    assert re.search(rf"^{name} .* 12.5 samples/s", done.stdout, re.MULTILINE)
+  made = calls(tools)
+  benches = [x for x in made if x.startswith("-m item_jax bench step")]
+  assert [x.split("attention=")[1].split()[0] for x in benches] == [
+    *("cudnn", "xla") * 2
+  ]
+  # The same run twice, in two folders.
+  trains = [x for x in made if x.startswith("-m item_jax train")]
+  first, again = (x.partition(" --workdir=") for x in trains)
+  assert first[0] == again[0]
+  assert first[2] != again[2]
+
+
+def test_gpu_check_names_what_failed_and_goes_on(tools, tmp_path):
+  done, found = check_gpu(tools, tmp_path, "--cpu", fails="item_base.py")
+  assert done.returncode == 1
+  codes = {name: part["code"] for name, part in found.items()}
+  failed = {"base_xla", "plan_base", "resume"}
+  assert codes == {name: 3 if name in failed else 0 for name in codes}
+  assert "align_xla" in codes
+  assert "failed (3): base_xla.log" in done.stdout
+
+
+def test_gpu_check_wants_a_gpu_and_a_new_folder(tools, tmp_path):
+  done, _ = check_gpu(tools, tmp_path)
+  assert done.returncode == 2
+  assert "no GPU here: jax finds cpu" in done.stderr
+  (tmp_path / "out").mkdir()
+  done, _ = check_gpu(tools, tmp_path, "--cpu")
+  assert done.returncode == 2
+  assert "is there already" in done.stderr
+
+
+def test_gpu_check_takes_less_than_eight_minutes():
+  text = (LAUNCH / "gpu_check.sh").read_text()
+  (whole,) = re.findall(r"^SECONDS=0 whole=(\d+)$", text, re.MULTILINE)
+  (wait,) = re.findall(r"--kill-after=(\d+)", text)
+  assert int(whole) + int(wait) + 10 <= 480
+  # What runs one after the other fits in; the plans run beside it.
+  limits = re.findall(r"^ *part (\S+) (\d+) ", text, re.MULTILINE)
+  seconds = {name.strip('"'): int(limit) for name, limit in limits}
+  steps = 4 * seconds.pop("${name}_$kernel")
+  seconds.pop("plan_$name")
+  assert sum(seconds.values()) + steps <= int(whole)
+
+
+@pytest.mark.slow
+def test_gpu_check_goes_its_way_on_a_cpu(tmp_path):
+  out = tmp_path / "out"
+  words = ["--cpu", "--python", sys.executable, "--out", out]
+  done = subprocess.run(
+    ["bash", LAUNCH / "gpu_check.sh", *words],
+    env=shell.environment(),
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  found = json.loads((out / "gpu_check.json").read_text())
+  assert found["base_xla"]["samples_per_second"] > 0
+  assert found["align_xla"]["largest_costs"]
+  assert found["export"]["rows_per_second"] > 0
+  assert "['4']" in (out / "resume.log").read_text()
 
 
 @pytest.mark.slow

@@ -1,11 +1,15 @@
 """What docs/search_engines.md says of other search engines holds: they read
 what we write, and find what our exact search finds."""
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
+import faiss_search
 import numpy as np
 import pytest
+import turns
 from exports import write_export
 from pyarrow import csv as arrow_csv
 
@@ -193,3 +197,27 @@ def test_another_reader_sees_the_same_table(tmp_path):
     values = [str(getattr(item, name)) for item in written]
     assert table[name].to_pylist() == values
   assert read_items(tmp_path / "items.csv").ids == table["id"].to_pylist()
+
+
+def test_what_faiss_is_timed_beside_finds_the_same():
+  pytest.importorskip("faiss")
+  faiss_search.check(DIMS, 10)
+
+
+def test_without_faiss_the_timing_says_so(monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setattr(sys, "argv", ["faiss_search.py"])
+  with pytest.raises(SystemExit, match="faiss is not installed"):
+    faiss_search.main()
+
+
+def test_a_ratio_is_of_two_turns_of_one_round():
+  rounds = [
+    turns.Round({"ours": 1.0, "other": w}, {"ours": 2.0, "other": 3.0})
+    for w in (0.5, 2.0, 1.25)
+  ]
+  text = turns.describe(rounds, ours="ours", work=8, unit="rows")
+  assert "3 rounds" in text
+  assert re.search(r"ours +8.0 rows/s$", text, re.MULTILINE)
+  assert re.search(r"other +6.4 rows/s  1.250 \(0.500 to 2.000\),", text)
+  assert text.endswith("by the processor's time 1.500 (1.500 to 1.500)")

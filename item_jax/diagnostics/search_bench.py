@@ -1,7 +1,6 @@
 """Times the exact search against a matrix product of the same size."""
 
 import dataclasses
-import os
 import time
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation.search import search
+from item_jax.workers import count_cores
 
 ROUNDS = 3  # the best counts: other work on the machine only slows one down
 _ROWS = 512  # queries in a plain product; their scores are overwritten
@@ -85,9 +85,7 @@ def bench_search(
     dim=dim,
     queries=queries,
     k=k,
-    cores=len(os.sched_getaffinity(0))
-    if hasattr(os, "sched_getaffinity")
-    else os.cpu_count() or 1,
+    cores=count_cores(),
     seconds=found,
     queries_per_second=queries / found,
     gflops=work / found,

@@ -140,7 +140,7 @@ def rank(
     score_QI = score(first, min(first + tile, size))
     inside = np.flatnonzero((own_Q >= first) & (own_Q < first + tile))
     score_QI[inside, own_Q[inside] - first] = -np.inf
-    best_QK = _merge(best_QK, score_QI, first)
+    _merge(best_QK, score_QI, first)
   return unpack(np.sort(best_QK, axis=1)[:, ::-1])
 
 
@@ -176,27 +176,25 @@ def progress_bar(parts: Iterable, total: int) -> Iterable:
 
 
 def _merge(best_QK, score_QI, first):
-  """Takes a tile's scores into the best keys and returns these.
+  """Takes a tile's scores into the best keys, the lowest of which is first.
 
   A score equal to a query's lowest best one is passed over: its position is
   larger, so it loses the tie.
   """
   queries, k = best_QK.shape
-  lowest_Q = unpack(best_QK.min(axis=1))[1]
-  least_Q = np.nextafter(lowest_Q, np.float32(np.inf))
-  if np.isneginf(lowest_Q).any():  # the first tile
+  least_Q = np.nextafter(unpack(best_QK[:, 0])[1], np.float32(np.inf))
+  hits = np.flatnonzero(score_QI >= least_Q[:, None])
+  if len(hits) > score_QI.size // 8:  # the first tile, or better ones come late
     least_Q = np.maximum(least_Q, _lower_bound(score_QI, k))
-  hit_QI = score_QI >= least_Q[:, None]
-  if np.count_nonzero(hit_QI) > hit_QI.size // 8:  # better ones come late
-    hit_QI &= score_QI >= _lower_bound(score_QI, k)[:, None]
-  hits = np.flatnonzero(hit_QI)
+    hits = np.flatnonzero(score_QI >= least_Q[:, None])
   query_P, column_P = np.divmod(hits, score_QI.shape[1])
   count_Q = np.bincount(query_P, minlength=queries)
   slot_P = np.arange(len(hits)) - (np.cumsum(count_Q) - count_Q)[query_P]
   key_QI = np.full((queries, count_Q.max(initial=0)), EMPTY)
   key_QI[query_P, slot_P] = pack(score_QI.ravel()[hits], first + column_P)
-  both = np.concatenate([best_QK, key_QI], axis=1)
-  return np.partition(both, -k, axis=1)[:, -k:]
+  better = np.flatnonzero(count_Q)
+  both = np.concatenate([best_QK[better], key_QI[better]], axis=1)
+  best_QK[better] = np.partition(both, -k, axis=1)[:, -k:]
 
 
 def _lower_bound(score_QI, k):

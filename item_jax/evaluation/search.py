@@ -11,7 +11,6 @@ partly sparse are all scored exactly.
 """
 
 import dataclasses
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,10 +34,11 @@ from item_jax.evaluation.ranking import (
   unpack,
 )
 from item_jax.evaluation.vectors import Mixed, lengths
+from item_jax.workers import count_cores
 
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
-_CACHED_VALUES = 2**26  # of an index whose unit rows are kept: 0.25 GB
 _SCORES = 2**23  # that all threads hold: 32 MB
+_UNIT = 2.0**-22  # a row as near to length 1 is taken as it is
 _MAX_THREADS = 16
 _LEAST_QUERIES = 64  # of a thread
 
@@ -117,7 +117,7 @@ def search(
     search_part = _rank_dense(
       problem, candidates or _candidates, k=k, tile=tile, steps=steps
     )
-  threads = _threads()
+  threads = min(_MAX_THREADS, count_cores())
   size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))
   parts = [slice(i, i + size) for i in range(0, len(queries), size)]
   # A thread for each part: threads that share a product wait for each other.
@@ -150,13 +150,6 @@ def _rank_dense(problem: Problem, candidates: Candidates, *, k, tile, steps):
   return search_part
 
 
-def _threads() -> int:
-  """A thread for each core that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
-  return min(_MAX_THREADS, os.cpu_count() or 1)
-
-
 def part_of(problem: Problem, rows: slice) -> Problem:
   """The same for a part of the queries."""
   return problem._replace(
@@ -182,31 +175,38 @@ def _rank_exactly(problem: Problem, queries, *, k, tile):
 
 def _candidates(problem: Problem, *, kept: int, tile: int):
   """Finds candidates by numpy."""
-  size = len(problem.index_I)
+  scale_N = problem.scale_N.astype(np.float32)
+  # By ascending row, which is how they lie in memory: none is copied.
+  order_I = np.argsort(problem.index_I)
+  rows_I = problem.index_I[order_I]
+  # Column of a position and position of a column; of -1, none, it is -1.
+  column_I, position_I = (
+    np.append(x, -1) for x in (np.argsort(order_I), order_I)
+  )
   # The wider, the fewer times the best ones are merged.
-  width = min(16 * tile, max(tile, _SCORES // (_threads() * tile)))
+  width = min(16 * tile, max(tile, _SCORES // (count_cores() * tile)))
   held = threading.local()
-  cached_ID = None
-  if size * problem.vectors_ND.shape[1] <= _CACHED_VALUES:
-    cached_ID = unit(problem, problem.index_I)
 
   def find(rows: slice):
     part = part_of(problem, rows)
     query_QD = unit(problem, part.rows_Q)
     # Reused by a thread: fresh pages cost more than what is put in them.
     if not hasattr(held, "scores"):
-      held.scores = np.empty(tile * min(width, size), np.float32)
+      held.scores = np.empty(tile * min(width, len(rows_I)), np.float32)
 
     def score(first, last):
-      if cached_ID is None:
-        item_ID = unit(problem, problem.index_I[first:last])
-      else:
-        item_ID = cached_ID[first:last]
-      shape = len(query_QD), last - first
+      taken = rows_I[first:last]
+      item_ID = np.asarray(_take(problem.vectors_ND, taken), np.float32)
+      shape = len(query_QD), len(taken)
       out_QI = held.scores[: shape[0] * shape[1]].reshape(shape)
-      return np.matmul(query_QD, item_ID.T, out=out_QI)
+      np.matmul(query_QD, item_ID.T, out=out_QI)
+      if np.abs(scale_N[taken] - 1).max() > _UNIT:
+        out_QI *= scale_N[taken]
+      return out_QI
 
-    return rank(score, size, part.own_Q, k=kept, tile=width)
+    own_Q = column_I[part.own_Q]
+    columns_QK, scores_QK = rank(score, len(rows_I), own_Q, k=kept, tile=width)
+    return position_I[columns_QK], scores_QK
 
   return find
 
@@ -225,8 +225,9 @@ def _settle(
     problem.rows_Q,
   )
   width = vectors_ND.shape[1]
-  # Rounding of one float32 dot product of unit vectors: D products and sums,
-  # the factors to unit length, the grid, the last step (2^-24 each at most).
+  # Rounding of one float32 dot product of unit vectors: D products and sums;
+  # the grid; at most 2^-24 each for the query's factor, its use and the last
+  # step, and for the item's 2^-22 (`_UNIT`) or as much as for the query's.
   error = np.float32(steps * (width + width**0.5 + 16) * 2.0**-24)
   near_QC = rough_QC >= rough_QC[:, k - 1 : k] - 2 * error
   near_QC &= position_QC >= 0
