@@ -12,7 +12,6 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.modality import (
   Embedded,
   balance,
-  moved,
   score_views,
 )
 from item_jax.evaluation.modality_table import VIEWS
@@ -203,9 +202,18 @@ def test_lengths_are_cut_at_quartiles():
 def test_the_balance_by_hand():
   assert balance(0.3, 0.1) == pytest.approx(0.5)
   assert balance(0.0, 0.0) is None
-  one = np.array([[3.0, 4.0], [1.0, 0.0]])
-  other = np.array([[4.0, 3.0], [0.0, 2.0]])
-  np.testing.assert_allclose(moved(one, other), [1 - 24 / 25, 1])
+  assert balance(0.2, 0.4) == pytest.approx(-1 / 3)
+  assert balance(2.0, 0.0) == 1
+
+
+def test_vectors_of_any_length_are_compared_by_direction():
+  embedded = planted(0.25)
+  longer = {name: 7 * view for name, view in embedded.views.items()}
+  found = score_views(embedded._replace(views=longer), bootstrap=0)
+  assert found.balance["title_moves"] == pytest.approx(0.75)
+  empty = embedded.views | {"image": 0 * embedded.views["image"]}
+  with pytest.raises(UserError, match="listing 0 has no direction"):
+    score_views(embedded._replace(views=empty), bootstrap=0)
 
 
 @pytest.mark.parametrize("seed", range(8))

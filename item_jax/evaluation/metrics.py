@@ -6,7 +6,8 @@ Recall is the fraction of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def number_groups(group_Q: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resample(
-  values: dict[str, np.ndarray],
+  values: Mapping[Any, np.ndarray],
   product_Q: Sequence[str],
   *,
   resamples: int,

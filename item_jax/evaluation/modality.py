@@ -87,7 +87,7 @@ def score_views(
       "seed": seed,
     },
     balance=lines.balance(every_M),
-    views={name: lines.view(name) for name in VIEWS},
+    views=lines.views(),
     by_category=[
       lines.group(name, within_M)
       for name, within_M in _by_category(items, rows_M, largest)
@@ -113,12 +113,8 @@ def balance(title: float, image: float) -> float | None:
   return None if title + image < _STILL else (title - image) / (title + image)
 
 
-def moved(one_BD: np.ndarray, other_BD: np.ndarray) -> np.ndarray:
-  """One minus the cosine of each pair of rows, float64 [B], in [0, 2]."""
-  return 1 - _cosines(one_BD, other_BD)
-
-
 def _cosines(one_BD, other_BD) -> np.ndarray:
+  """Cosines of rows with rows, float64 [B]."""
   one_BD, other_BD = np.asarray(one_BD, float), np.asarray(other_BD, float)
   length_B = np.sqrt((one_BD**2).sum(1) * (other_BD**2).sum(1))
   if not (length_B > 0).all():
@@ -201,7 +197,7 @@ class _Draw(NamedTuple):
     """A name for each listing's product, none of them empty."""
     return [p or f"\n{row}" for row, p in enumerate(self.products)]
 
-  def means(self, values: dict[str, np.ndarray], within_M):
+  def means(self, values: Mapping[Any, np.ndarray], within_M):
     """Means in each resample, [resamples, len(values)]; None without any."""
     names = [self.names[m] for m in np.flatnonzero(within_M)]
     if not self.bootstrap or len(set(names)) < 2:
@@ -238,29 +234,30 @@ class _Lines(NamedTuple):
       "image_moves": image,
     }
 
-  def view(self, name: str) -> dict[str, Any]:
-    """Scores of a view, what it loses against both, and its cosine."""
-    own, both = self.values[name], self.values["both"]
-    line: dict[str, Any] = {"cosine": self._mean(self.cosines[name])}
-    if own is None or both is None:
-      return line
-    scored_M = ~np.isnan(own[MEASURES[0]])
-    for measure in MEASURES:
-      line[measure] = self._mean(own[measure], scored_M)
-      if name != "both":
-        lost_M = both[measure] - own[measure]
-        line[f"{measure} drop"] = self._mean(lost_M, scored_M)
-    return line
-
-  def _mean(self, value_M, within_M=None) -> dict[str, Any]:
-    within_M = np.ones(len(value_M), bool) if within_M is None else within_M
-    means_RM = self.draw.means({"value": value_M}, within_M)
-    return {
-      "value": float(value_M[within_M].mean()),
-      "interval": None
-      if means_RM is None
-      else metrics.interval(means_RM[:, 0]),
-    }
+  def views(self) -> dict[str, dict[str, Any]]:
+    """Scores of each view, what they lose against both, and their cosines."""
+    every_M = np.ones(len(self.draw.products), bool)
+    parts = [({(v, "cosine"): x for v, x in self.cosines.items()}, every_M)]
+    if both := self.values["both"]:
+      scored = {}
+      for view, own in self.values.items():
+        for measure in MEASURES:
+          assert own is not None  # what is searched is the same for all views
+          scored[view, measure] = own[measure]
+          if view != "both":
+            scored[view, f"{measure} drop"] = both[measure] - own[measure]
+      parts.append((scored, ~np.isnan(both[MEASURES[0]])))
+    lines = {view: {} for view in VIEWS}
+    for figures, within_M in parts:
+      means_RM = self.draw.means(figures, within_M)
+      for m, ((view, name), value_M) in enumerate(figures.items()):
+        lines[view][name] = {
+          "value": float(value_M[within_M].mean()),
+          "interval": None
+          if means_RM is None
+          else metrics.interval(means_RM[:, m]),
+        }
+    return lines
 
   def group(self, name: str, within_M) -> dict[str, Any]:
     """Recall of each view and the balance score of some listings."""

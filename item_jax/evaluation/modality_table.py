@@ -35,8 +35,8 @@ class Modality(Result):
     "both", and "cosine" with it}}, each {"value", "interval"}.
   by_category, by_title_length: a dict a group: "group", "listings", "queries",
     "recall@10" and "map@10" ({view: mean}), and "balance" as above.
-  attention: of [CLS] to itself, patches and tokens, a dict a layer, the last
-    one "positions", what equal attention would give.
+  attention: of [CLS] to itself, patches and tokens, a dict a "layer", the last
+    of which is "positions", what equal attention would give.
   gradients: a dict an objective: "image", "title" (norms) and "title_share".
   cosine_shares: of [CLS] and both sides in a cosine, of a network with sides.
   readable: a dict a column of labels: its accuracy from each view.
