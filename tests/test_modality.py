@@ -1,7 +1,6 @@
 """Which modality dominates a model: what it is shown, and what is looked at."""
 
 import csv
-import dataclasses
 import json
 import zlib
 from types import SimpleNamespace
@@ -376,7 +375,7 @@ def test_what_trains_is_not_changed_by_looking():
 
 @pytest.fixture(scope="module")
 def measured(run):
-  return item_jax.modality(run, bootstrap=20, limit=60, seed=1)
+  return item_jax.modality(run, bootstrap=20, seed=1)
 
 
 def test_a_model_is_measured(run, halves, measured):
@@ -420,7 +419,7 @@ def test_a_model_is_measured(run, halves, measured):
 def test_the_command_says_and_writes_it(run, halves, tmp_path, measured):
   out = tmp_path / "modality.json"
   output = shell.run(
-    *("modality", f"--workdir={run}", f"--data={halves}", "--limit=60"),
+    *("modality", f"--workdir={run}", f"--data={halves}"),
     *("--bootstrap=20", "--seed=1", f"--json={out}"),
   )
   for said in (
@@ -460,7 +459,8 @@ def test_a_model_of_one_modality_is_refused(halves, tmp_path):
 
 def test_a_model_of_two_towers_has_no_cls_to_follow(halves, tmp_path):
   run = untrained.write(tmp_path / "run", halves, "clip")
-  found = item_jax.modality(run, bootstrap=0)
+  found = item_jax.modality(run, bootstrap=0, limit=40)
+  assert 30 < found.counts["rows"] <= 40  # whole products
   assert found.attention == found.gradients == []
   assert "attention and gradients do not apply" in found.notes[-1]
   # cos = .5 cos(image) + .5 cos(title): what is left after an exchange.
@@ -533,23 +533,18 @@ def test_what_titles_say_is_read_from_what_copies_titles(tiny_data, halves):
     )  # fmt: skip
 
 
-def setup_of(data, variant="short"):
-  config = tiny_run.get_config(variant)
-  config.data.path = str(data)
+def test_the_evaluator_measures_the_same(halves):
+  config = tiny_run.get_config("short")
+  config.data.path, config.data.val_split = str(halves), "test"
   config.steps = 0  # no step is compiled
   config.evaluators = ("retrieval", "modality")
-  return set_up(config, None)
-
-
-def test_the_evaluator_measures_the_same(tiny_data):
-  setup = setup_of(tiny_data)
+  setup = set_up(config, None)
   params = setup.initialise().params
   found = ModalityEvaluator(setup)(params, setup)
   assert set(found) == set(ModalityEvaluator.names(setup.task))
-  records = list(setup.store.source("val"))
+  records = list(setup.store.source("test"))
   donors = derange([record.product_id for record in records], seed=0)
-  config = setup.config
-  reader = reader_of(tiny_data, "val")
+  reader = reader_of(halves)
   (batch,) = reader._replace(batch_size=len(records)).batches(
     range(len(records))
   )
@@ -570,13 +565,15 @@ def test_the_evaluator_measures_the_same(tiny_data):
     moves[view] = 1 - float(cosine)
   expected = (moves["other_title"] - moves["other_image"]) / sum(moves.values())
   assert found["modality/balance"] == pytest.approx(expected, abs=1e-3)
-  assert config.evaluators == ("retrieval", "modality")
 
 
-def test_the_evaluator_has_nothing_to_say_of_one_modality(tiny_data):
+def test_the_evaluator_has_nothing_to_say_of_one_modality():
   task = SimpleNamespace(modality="title")
   assert ModalityEvaluator.names(task) == []
   config = tiny_run.get_config("roberta")
   setup = SimpleNamespace(config=config, task=task)
   assert ModalityEvaluator(setup)({}, setup) == {}
-  assert dataclasses.asdict(config)["evaluators"] == ("retrieval",)
+
+
+def test_the_evaluator_is_off_by_default():
+  assert item_jax.Config().evaluators == ("retrieval",)

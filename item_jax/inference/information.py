@@ -60,8 +60,9 @@ def cls_attention(model: Item, params: Any, batch: Batch) -> jax.Array:
     layers[f"layer_{i}"]["attention"]["qkv"]["__call__"][0]
     for i in range(config.layers)
   ]
-  qkv = jnp.stack(made, axis=1).astype(jnp.float32)  # [B,layers,S,3,heads,d]
-  query, key = qkv[:, :, 0, 0], qkv[:, :, :, 1]
+  # Of each layer [B,S,3,heads,d]: the query at [CLS], and all keys.
+  query = jnp.stack([x[:, 0, 0] for x in made], axis=1).astype(jnp.float32)
+  key = jnp.stack([x[:, :, 1] for x in made], axis=1).astype(jnp.float32)
   logits = jnp.einsum("blhd,blshd->blhs", query, key) / query.shape[-1] ** 0.5
   N, T = model.num_patches, model.max_title_tokens
   real_BT = (batch.tokens_BT != model.pad) & batch.has_title_B[:, None]
@@ -96,8 +97,10 @@ def attention_lines(
     weights = cls_attention(model, params, batch).mean(2)  # [B,layers,S]
     real_BT = (batch.tokens_BT != model.pad) & batch.has_title_B[:, None]
     patches_B = jnp.where(batch.has_image_B, N, 0)
-    counts_B3 = jnp.stack([jnp.ones_like(patches_B), patches_B, real_BT.sum(1)])
-    equal_B3 = counts_B3.T / counts_B3.sum(0)[:, None]
+    counts_B3 = jnp.stack(
+      [jnp.ones_like(patches_B), patches_B, real_BT.sum(1)], axis=1
+    )
+    equal_B3 = counts_B3 / counts_B3.sum(1, keepdims=True)
     ends = (weights[..., :1], weights[..., 1 : 1 + N], weights[..., 1 + N :])
     of_layers = jnp.stack([part.sum(-1) for part in ends], axis=-1)
     return jnp.concatenate([of_layers, equal_B3[:, None]], axis=1)
