@@ -102,8 +102,10 @@ def test_what_copies_the_image_is_its_mirror():
   title = score_views(planted(0.0), bootstrap=0).views
   image = score_views(planted(1.0), bootstrap=0).views
   for one, other in (("other_title", "other_image"), ("image", "title")):
-    assert title[one] == image[other]
-    assert title[other] == image[one]
+    for this, that in ((one, other), (other, one)):
+      for figure, found in title[this].items():
+        mirrored = image[that][figure]["value"]
+        assert found["value"] == pytest.approx(mirrored, abs=1e-6)
 
 
 def test_an_own_listing_is_never_found():
@@ -204,6 +206,21 @@ def test_the_balance_by_hand():
   assert balance(0.0, 0.0) is None
   assert balance(0.2, 0.4) == pytest.approx(-1 / 3)
   assert balance(2.0, 0.0) == 1
+
+
+def test_the_balance_of_what_hardly_moves():
+  """By a millionth: far below what one minus a float32 cosine resolves."""
+  items = Items(list("abcd"), list("ppqq"))
+  both = np.array([[1, 0, 0]] * 4, np.float32)
+  views = {name: both for name in VIEWS if name != "both"}
+  views["other_title"] = np.array([[1, 3e-4, 0]] * 4, np.float32)
+  views["other_image"] = np.array([[1, 0, 1e-4]] * 4, np.float32)
+  found = score_views(
+    Embedded(items, both, np.arange(4), views, np.ones(4, int)), bootstrap=0
+  )
+  # Squares of 3 and 1.
+  assert found.balance["value"] == pytest.approx((9 - 1) / (9 + 1), rel=1e-4)
+  assert found.balance["title_moves"] == pytest.approx(4.5e-8, rel=1e-4)
 
 
 def test_vectors_of_any_length_are_compared_by_direction():

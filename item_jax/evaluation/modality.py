@@ -20,8 +20,8 @@ from item_jax.evaluation.search import search
 
 MEASURES = ("recall@10", "map@10")
 SWAPS = {"title": "other_title", "image": "other_image"}
-# Mean movements whose sum is below this are the rounding of float32.
-_STILL = 1e-6
+# Mean movements whose sum is below this are the rounding of float32, squared.
+_STILL = 1e-10
 _LENGTHS = 4  # groups of titles by length, of about as many listings each
 
 
@@ -68,14 +68,14 @@ def score_views(
   _check_shapes(embedded)
   own_MD = np.asarray(embedded.both_ND)[rows_M]
   views = {"both": own_MD, **{v: embedded.views[v] for v in [*VIEWS][1:]}}
-  cosines = {name: _cosines(own_MD, view) for name, view in views.items()}
+  moves = {name: _moves(own_MD, view) for name, view in views.items()}
   draw = _Draw([items.products[row] for row in rows_M], bootstrap, seed)
   scores = {name: _score(embedded, view_MD) for name, view_MD in views.items()}
   values = {
     name: None if one is None else _values(one, rows_M)
     for name, one in scores.items()
   }
-  lines = _Lines(cosines, values, draw)
+  lines = _Lines(moves, values, draw)
   every_M = np.ones(len(rows_M), bool)
   scored = scores["both"]
   return Modality(
@@ -113,14 +113,21 @@ def balance(title: float, image: float) -> float | None:
   return None if title + image < _STILL else (title - image) / (title + image)
 
 
-def _cosines(one_BD, other_BD) -> np.ndarray:
-  """Cosines of rows with rows, float64 [B]."""
-  one_BD, other_BD = np.asarray(one_BD, float), np.asarray(other_BD, float)
-  length_B = np.sqrt((one_BD**2).sum(1) * (other_BD**2).sum(1))
-  if not (length_B > 0).all():
-    row = int(np.flatnonzero(~(length_B > 0))[0])
-    raise UserError(f"the embedding of listing {row} has no direction")
-  return np.clip((one_BD * other_BD).sum(1) / length_B, -1, 1)
+def _moves(one_BD, other_BD) -> np.ndarray:
+  """One minus the cosine of rows with rows, float64 [B].
+
+  As half the square of what lies between their directions: one minus a cosine
+  near 1 would be the rounding of float32 alone.
+  """
+  directions = []
+  for vectors in (one_BD, other_BD):
+    vectors_BD = np.asarray(vectors, float)
+    length_B1 = np.linalg.norm(vectors_BD, axis=1, keepdims=True)
+    if not (length_B1 > 0).all():
+      row = int(np.flatnonzero(~(length_B1[:, 0] > 0))[0])
+      raise UserError(f"the embedding of listing {row} has no direction")
+    directions.append(vectors_BD / length_B1)
+  return ((directions[0] - directions[1]) ** 2).sum(1) / 2
 
 
 def _check_shapes(embedded: Embedded) -> None:
@@ -213,13 +220,13 @@ class _Draw(NamedTuple):
 class _Lines(NamedTuple):
   """Makes the lines of the tables."""
 
-  cosines: dict[str, np.ndarray]  # of each view, [M]
+  moves: dict[str, np.ndarray]  # of each view, one minus the cosine, [M]
   values: dict[str, dict[str, np.ndarray] | None]
   draw: _Draw
 
   def balance(self, within_M) -> dict[str, Any]:
     """The balance score of some listings."""
-    moves = {side: 1 - self.cosines[view] for side, view in SWAPS.items()}
+    moves = {side: self.moves[view] for side, view in SWAPS.items()}
     title, image = (float(move_M[within_M].mean()) for move_M in moves.values())
     means_RM = self.draw.means(moves, within_M)
     interval = None
@@ -237,7 +244,7 @@ class _Lines(NamedTuple):
   def views(self) -> dict[str, dict[str, Any]]:
     """Scores of each view, what they lose against both, and their cosines."""
     every_M = np.ones(len(self.draw.products), bool)
-    parts = [({(v, "cosine"): x for v, x in self.cosines.items()}, every_M)]
+    parts = [({(v, "cosine"): 1 - x for v, x in self.moves.items()}, every_M)]
     if both := self.values["both"]:
       scored = {}
       for view, own in self.values.items():

@@ -106,8 +106,8 @@ def embed_views(
   views = {view: [] for view in VIEWS if view != "both"}
   same = []
   pairs = zip(
-    reader.batches([rows[row] for row in rows_M]),
-    reader.batches([rows[row] for row in donors_M]),
+    reader.batches([rows[row] for row in rows_M.tolist()]),
+    reader.batches([rows[row] for row in donors_M.tolist()]),
     strict=True,
   )
   for batch, donor in _shown(pairs, len(rows_M), reader, "disturbed"):

@@ -55,7 +55,7 @@ def cls_attention(model: Item, params: Any, batch: Batch) -> jax.Array:
     mutable=["intermediates"],
     capture_intermediates=lambda module, method: module.name == "qkv",
   )
-  layers = kept["intermediates"]["encoder"]
+  layers: Any = kept["intermediates"]["encoder"]
   made = [
     layers[f"layer_{i}"]["attention"]["qkv"]["__call__"][0]
     for i in range(config.layers)

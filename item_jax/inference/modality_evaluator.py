@@ -73,7 +73,8 @@ class ModalityEvaluator:
       for view in SWAPS.values():
         other = disturb(batch, donor, view, setup.tokenizer)
         other_BD = embed_unit(task, params, other, modality="both")
-        found[view] = (own_BD * other_BD).sum(-1)
+        # One minus the cosine, which would round where it is near 1.
+        found[view] = ((own_BD - other_BD) ** 2).sum(-1) / 2
       return found
 
     self._run_batch = jax.jit(
@@ -113,13 +114,9 @@ class ModalityEvaluator:
     kept = joined.pop("kept")
     if not kept.any():
       return {}
-    cosines = {
-      view: float(found[kept].mean()) for view, found in joined.items()
-    }
-    score = balance(
-      *(max(0.0, 1 - cosines[SWAPS[side]]) for side in ("title", "image"))
-    )
-    found = {f"modality/{view}": cosine for view, cosine in cosines.items()}
+    moves = {view: float(found[kept].mean()) for view, found in joined.items()}
+    score = balance(*(moves[SWAPS[side]] for side in ("title", "image")))
+    found = {f"modality/{view}": 1 - move for view, move in moves.items()}
     return found if score is None else found | {"modality/balance": score}
 
 
