@@ -84,8 +84,9 @@ class Modality(Result):
     counts, balance = self.counts, self.balance
     lines = [
       f"{counts['listings']:,} listings with an image and a title, of"
-      f" {counts['products']:,} products; {counts['queries']:,} of them have"
-      f" another listing of their product among {counts['rows']:,}: queries",
+      f" {counts['products']:,} products; {counts['queries']:,} are queries:"
+      " they have another listing of their product among all"
+      f" {counts['rows']:,}",
       f"balance {_signed(balance)}, from -1 (only the image moves an"
       " embedding) to +1 (only the title does):",
       f"another product's title moves it by {balance['title_moves']:.4f}, its"
