@@ -23,12 +23,14 @@ if TYPE_CHECKING:
   from item_jax.evaluation import baselines
   from item_jax.evaluation.fusion import Fusion, fuse
   from item_jax.evaluation.items import Export, open_export
+  from item_jax.evaluation.modality_table import Modality
   from item_jax.evaluation.probe import Probe, probe
   from item_jax.evaluation.ranking import Neighbours
   from item_jax.evaluation.retrieval import Scores, score
   from item_jax.evaluation.search import search
   from item_jax.inference.embedder import Embedder, load
   from item_jax.inference.export import export
+  from item_jax.inference.modality import modality
   from item_jax.ingest.prepare import prepare
   from item_jax.training.loop import train
   from item_jax.training.run import Run
@@ -41,6 +43,7 @@ __all__ = [
   "Embedder",
   "Export",
   "Fusion",
+  "Modality",
   "Neighbours",
   "Preempted",
   "Probe",
@@ -52,6 +55,7 @@ __all__ = [
   "fuse",
   "load",
   "load_config",
+  "modality",
   "open_dataset",
   "open_export",
   "prepare",
@@ -71,12 +75,14 @@ _HOMES = {
   "evaluation": ("baselines",),
   "evaluation.fusion": ("Fusion", "fuse"),
   "evaluation.items": ("Export", "open_export"),
+  "evaluation.modality_table": ("Modality",),
   "evaluation.probe": ("Probe", "probe"),
   "evaluation.ranking": ("Neighbours",),
   "evaluation.retrieval": ("Scores", "score"),
   "evaluation.search": ("search",),
   "inference.embedder": ("Embedder", "load"),
   "inference.export": ("export",),
+  "inference.modality": ("modality",),
   "ingest.prepare": ("prepare",),
   "training.loop": ("train",),
   "training.run": ("Run",),

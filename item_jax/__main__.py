@@ -31,6 +31,7 @@ COMMANDS = (
   "predict",
   "report",
   "variants",
+  "modality",
   "compare",
   "bench",
   "verify",

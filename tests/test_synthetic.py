@@ -154,6 +154,17 @@ def test_families_grow_by_one_attribute_at_a_time():
   assert changed == set(products_lib.Product._fields) - {"kind", "brand"}
 
 
+def test_attributes_are_those_of_each_product(catalogue):
+  rows = _rows(catalogue, "attributes.csv")
+  listed = {row["product_id"] for row in _rows(catalogue)}
+  assert {row["product"] for row in rows} == listed
+  assert len(rows) == len(listed)
+  for line, row in enumerate(rows):
+    product = products_lib.sample_product(SMALL["seed"], line)
+    assert row.pop("product") == f"P{line:06d}"
+    assert row == {k: str(v) for k, v in product._asdict().items()}
+
+
 def test_variants_are_all_pairs_that_differ_in_one_attribute(catalogue):
   made = {
     f"P{index:06d}": products_lib.sample_product(SMALL["seed"], index)

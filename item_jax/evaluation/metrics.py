@@ -6,7 +6,8 @@ Recall is the fraction of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def intervals(
   Returns:
     {name: [low, high]}, the 2.5th and 97.5th percentiles.
   """
-  means_RM = _resample(values, product_Q, resamples, seed)
+  means_RM = resample(values, product_Q, resamples=resamples, seed=seed)
   return {name: interval(means_RM[:, m]) for m, name in enumerate(values)}
 
 
@@ -118,7 +119,7 @@ def compare(
   if any(len(left[name]) != len(right[name]) for name in left):
     raise ValueError("the two systems searched different numbers of queries")
   apart = {name: left[name] - right[name] for name in left}
-  means_RM = _resample(apart, product_Q, resamples, seed)
+  means_RM = resample(apart, product_Q, resamples=resamples, seed=seed)
   return {
     name: describe_difference(float(apart[name].mean()), means_RM[:, m])
     for m, name in enumerate(apart)
@@ -142,8 +143,17 @@ def number_groups(group_Q: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
   return number_Q, np.bincount(number_Q, minlength=len(names))
 
 
-def _resample(values, product_Q, resamples, seed):
-  """Means over queries of each resample of the products, [resamples, M]."""
+def resample(
+  values: Mapping[Any, np.ndarray],
+  product_Q: Sequence[str],
+  *,
+  resamples: int,
+  seed: int,
+) -> np.ndarray:
+  """Means over queries of each resample of the products, [resamples, M].
+
+  The columns are `values` in their order.
+  """
   number_Q, count_P = number_groups(product_Q)
   total_PM = np.stack(
     [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1

@@ -104,6 +104,11 @@ class Embedder:
     self._predict_batch = predict_batch
     self.enter(space)
 
+  @property
+  def params(self) -> Any:
+    """The parameters, on each of `mesh`'s devices."""
+    return self._params
+
   def enter(self, space: Space | None) -> None:
     """Embeds from here on in this space.
 

@@ -183,5 +183,9 @@ def scored_rows(
 def _by_product(found: list) -> tuple[bytes, int]:
   """Sorts the rows of one product together, whatever the split's order."""
   row, listing, product, _ = found
-  # A row without a product is a product of its own.
-  return hashlib.sha256((product or listing).encode()).digest(), row
+  return product_hash(product, listing), row
+
+
+def product_hash(product: str, listing: str) -> bytes:
+  """Hashes a product's id; a listing without one is a product of its own."""
+  return hashlib.sha256((product or listing).encode()).digest()

@@ -26,6 +26,9 @@ from item_jax.models.passes import EncoderPass, Pass
 from item_jax.models.stem import Stem, read_places
 
 MODALITIES = ("both", "image", "title")
+# The methods of `Item` that make the inputs at each modality's positions, for
+# who follows what comes in by them.
+INPUTS = {"image": "_patches", "title": "_title"}
 
 
 class Predictions(NamedTuple):

@@ -16,6 +16,7 @@ PIXEL_STATISTICS = {
   "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
 }
 PIXELS = ("half", *PIXEL_STATISTICS)
+GREY = 127  # of what shows nothing
 
 
 def normalise(image_BHWC, pixels: str = "half"):
@@ -48,4 +49,4 @@ def blank(image_BHWC, masked_BN, patch: int):
   B, H, W, _ = image_BHWC.shape
   masked_BHW = masked_BN.reshape(B, H // patch, W // patch)
   masked_BHW = masked_BHW.repeat(patch, axis=1).repeat(patch, axis=2)
-  return jnp.where(masked_BHW[..., None], jnp.uint8(127), image_BHWC)
+  return jnp.where(masked_BHW[..., None], jnp.uint8(GREY), image_BHWC)

@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category")
 VARIANTS = ("product", "variant", "differs")
-_FILES = {"products.csv", "variants.csv", "images"}
+ATTRIBUTES = ("product", *products_lib.Product._fields)
+_FILES = {"products.csv", "variants.csv", "attributes.csv", "images"}
 
 
 def synthesize(
@@ -102,8 +103,9 @@ def _check(name, number, least, most):
 
 def _is_ours(folder):
   """Whether a folder is a synthetic catalogue and holds nothing else."""
-  # An earlier version wrote no variants.csv.
-  if not _FILES - {"variants.csv"} <= set(os.listdir(folder)) <= _FILES:
+  # Earlier versions wrote fewer tables.
+  needed = {"products.csv", "images"}
+  if not needed <= set(os.listdir(folder)) <= _FILES:
     return False
   with open(folder / "products.csv", "rb") as file:
     file.readline()
@@ -124,12 +126,17 @@ def _write(folder: Path, products, seed, image_size, workers):
   with (
     _table(folder / "products.csv", COLUMNS) as write_rows,
     _table(folder / "variants.csv", VARIANTS) as write_pairs,
+    _table(folder / "attributes.csv", ATTRIBUTES) as write_attributes,
     tqdm(total=products, unit=" products", desc="drawing") as bar,
     _mapper(min(workers, len(tasks))) as each,
   ):
     for indices, (rows, pairs) in zip(tasks, each(draw, tasks), strict=True):
       write_rows(rows)
       write_pairs(pairs)
+      write_attributes(
+        (_product_id(index), *products_lib.sample_product(seed, index))
+        for index in indices
+      )
       listings += len(rows)
       bar.update(len(indices))
   return listings

@@ -21,6 +21,7 @@ from item_jax.tasks import Task
 # Names for `config.evaluators`; any other is MODULE:NAME.
 EVALUATORS = {
   "retrieval": "item_jax.inference.validation:RetrievalEvaluator",
+  "modality": "item_jax.inference.modality_evaluator:ModalityEvaluator",
 }
 
 

@@ -1,0 +1,80 @@
+"""`item-jax modality` tells which modality dominates a model's embeddings."""
+
+from item_jax.cli import places
+from item_jax.cli.flags import check_resamples
+from item_jax.files import check_folders
+
+
+def add(command) -> None:
+  sub = command(
+    "modality", "which modality dominates a trained model: image or title"
+  )
+  sub.add_argument(
+    "--workdir", type=places.RUN, required=True, help="the run's"
+  )
+  sub.add_argument(
+    "--data", type=places.DATA, help="from prepare; default: the run's own"
+  )
+  sub.add_argument("--split", default="test", help="of the data")
+  sub.add_argument(
+    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
+  )
+  sub.add_argument(
+    "--like",
+    type=places.COPY,
+    metavar="EXPORT",
+    help="take the checkpoint, pool and transform of an export of the run",
+  )
+  sub.add_argument(
+    "--limit",
+    type=int,
+    metavar="ROWS",
+    help="listings at most, whole products; default: the whole split",
+  )
+  sub.add_argument(
+    "--labels",
+    type=places.Local("copy the table here", text=True),
+    action="append",
+    default=[],
+    metavar="FILE:COLUMN",
+    help="an attribute to read from embeddings, of a table with ids or"
+    " products; repeatable",
+  )
+  sub.add_argument(
+    "--largest",
+    type=int,
+    default=5,
+    help="leaf categories with a line of their own",
+  )
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
+  sub.add_argument("--batch_size", type=int, default=256, help="rows at a time")
+  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
+  sub.add_argument(
+    "--seed",
+    type=int,
+    default=0,
+    help="of the resamples, and of who gets whose title and image",
+  )
+
+
+def run(args, rest) -> None:
+  from item_jax.inference.modality import modality
+
+  check_folders(args.json)
+  check_resamples(args.bootstrap)
+  found = modality(
+    args.workdir,
+    data=args.data,
+    split=args.split,
+    step=args.step,
+    like=args.like,
+    limit=args.limit,
+    labels=args.labels,
+    largest=args.largest,
+    batch_size=args.batch_size,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
+  )
+  print(found)
+  if args.json:
+    found.write_json(args.json)

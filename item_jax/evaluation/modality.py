@@ -1,0 +1,303 @@
+"""Scores which modality decides an embedding: the image, the title, or both.
+
+Queries are shown to the model in disturbed views (one side missing, of another
+product, or without content) and searched in an index that is left as it is.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from item_jax.errors import UserError
+from item_jax.evaluation import metrics
+from item_jax.evaluation.items import Items, check_items
+from item_jax.evaluation.modality_table import VIEWS, Modality
+from item_jax.evaluation.ranking import Neighbours
+from item_jax.evaluation.retrieval import LISTED, Scores, score_found
+from item_jax.evaluation.search import search
+
+MEASURES = ("recall@10", "map@10")
+SWAPS = {"title": "other_title", "image": "other_image"}
+# Mean movements whose sum is below this are the rounding of float32, squared.
+_STILL = 1e-10
+_LENGTHS = 4  # groups of titles by length, of about as many listings each
+
+
+class Embedded(NamedTuple):
+  """Embeddings of a split's N listings, and of M of them disturbed.
+
+  items: of all N. both_ND: float, as they are. rows_M: row numbers of those
+  that have an image and a title. views: {name of `VIEWS` but "both": float
+  [M, D]}. words_M: int, words of their titles.
+  """
+
+  items: Items
+  both_ND: np.ndarray
+  rows_M: np.ndarray
+  views: Mapping[str, np.ndarray]
+  words_M: np.ndarray
+
+
+def score_views(
+  embedded: Embedded,
+  *,
+  largest: int = 5,
+  bootstrap: int = 1000,
+  seed: int = 0,
+) -> Modality:
+  """Scores each view as queries against the undisturbed index.
+
+  A query's own listing is taken out of the index, in every view. Where no
+  query has another listing of its product there are no scores, and the cosines
+  remain.
+
+  Args:
+    embedded: what was embedded.
+    largest: leaf categories with a line of their own.
+    bootstrap: resamples (of products) for the intervals; 0: none.
+    seed: of the resamples.
+
+  Raises:
+    UserError: a vector has no direction, or the items are not as they must be.
+    ValueError: other views than expected, or of another shape.
+  """
+  items, rows_M = embedded.items, np.asarray(embedded.rows_M)
+  check_items(items)
+  _check_shapes(embedded)
+  own_MD = np.asarray(embedded.both_ND)[rows_M]
+  views = {"both": own_MD, **{v: embedded.views[v] for v in [*VIEWS][1:]}}
+  moves = {name: _moves(own_MD, view) for name, view in views.items()}
+  draw = _Draw([items.products[row] for row in rows_M], bootstrap, seed)
+  scores = {name: _score(embedded, view_MD) for name, view_MD in views.items()}
+  values = {
+    name: None if one is None else _values(one, rows_M)
+    for name, one in scores.items()
+  }
+  lines = _Lines(moves, values, draw)
+  every_M = np.ones(len(rows_M), bool)
+  scored = scores["both"]
+  return Modality(
+    counts={
+      "rows": len(items.ids),
+      "listings": len(rows_M),
+      "queries": 0 if scored is None else len(scored.rows_Q),
+      "products": len(set(draw.names)),
+      "seed": seed,
+    },
+    balance=lines.balance(every_M),
+    views=lines.views(),
+    by_category=[
+      lines.group(name, within_M)
+      for name, within_M in _by_category(items, rows_M, largest)
+    ],
+    by_title_length=[
+      lines.group(name, within_M)
+      for name, within_M in _by_length(np.asarray(embedded.words_M))
+    ],
+  )
+
+
+def balance(title: float, image: float) -> float | None:
+  """(title - image) / (title + image), in [-1, 1].
+
+  Args:
+    title, image: how far embeddings move on average (one minus the cosine)
+      when their title, or image, becomes that of another product.
+
+  Returns:
+    1 where the title alone moves them, -1 where the image alone does; None
+    where neither does.
+  """
+  return None if title + image < _STILL else (title - image) / (title + image)
+
+
+def _moves(one_BD, other_BD) -> np.ndarray:
+  """One minus the cosine of rows with rows, float64 [B].
+
+  As half the square of what lies between their directions: one minus a cosine
+  near 1 would be the rounding of float32 alone.
+  """
+  directions = []
+  for vectors in (one_BD, other_BD):
+    vectors_BD = np.asarray(vectors, float)
+    length_B1 = np.linalg.norm(vectors_BD, axis=1, keepdims=True)
+    if not (length_B1 > 0).all():
+      row = int(np.flatnonzero(~(length_B1[:, 0] > 0))[0])
+      raise UserError(f"the embedding of listing {row} has no direction")
+    directions.append(vectors_BD / length_B1)
+  return ((directions[0] - directions[1]) ** 2).sum(1) / 2
+
+
+def _check_shapes(embedded: Embedded) -> None:
+  expected = [*VIEWS][1:]
+  if sorted(embedded.views) != sorted(expected):
+    raise ValueError(
+      f"views {sorted(embedded.views)}; expected {sorted(expected)}"
+    )
+  N, M = len(embedded.items.ids), len(embedded.rows_M)
+  shape = (M, np.shape(embedded.both_ND)[1])
+  wrong = {v: x.shape for v, x in embedded.views.items() if x.shape != shape}
+  if len(embedded.both_ND) != N or wrong or len(embedded.words_M) != M:
+    raise ValueError(
+      f"{N} items, {len(embedded.both_ND)} embeddings, {M} disturbed listings"
+      f" of {len(embedded.words_M)} titles; expected views of {shape}, got"
+      f" {wrong or 'those'}"
+    )
+
+
+def _score(embedded: Embedded, view_MD) -> Scores | None:
+  """Scores a view's queries; None where none has another of its product."""
+  items, rows_M = embedded.items, np.asarray(embedded.rows_M)
+  held = Counter(filter(None, items.products))
+  if all(held[items.products[row]] < 2 for row in rows_M):
+    return None
+  N, M = len(items.ids), len(rows_M)
+  # Queries stand behind the index under names that no listing has; one result
+  # more is found, as each finds the listing that it was, which is taken out.
+  found = search(
+    np.concatenate([embedded.both_ND, view_MD]).astype(np.float32),
+    [*items.ids, *(f"\n{row}" for row in range(M))],
+    k=LISTED + 1,
+    queries=np.arange(N, N + M),
+    index=np.arange(N),
+  )
+  own_MK = found.rows_QK == rows_M[:, None]
+  # A stable sort of False before True: what is left keeps its order.
+  order_MK = np.argsort(own_MK, axis=1, kind="stable")
+  last_MK = np.take_along_axis(own_MK, order_MK, axis=1)
+  rows_MK = np.take_along_axis(found.rows_QK, order_MK, axis=1)
+  scores_MK = np.take_along_axis(found.scores_QK, order_MK, axis=1)
+  rows_MK = np.where(last_MK, -1, rows_MK)[:, :LISTED]
+  roles = np.full(N, "index", dtype=object)
+  roles[rows_M] = "both"
+  queries = items._replace(roles=roles.tolist())
+  return score_found(
+    Neighbours(rows_MK, scores_MK[:, :LISTED]),
+    queries,
+    k=10,
+    bootstrap=0,
+  )
+
+
+def _values(scores: Scores, rows_M: np.ndarray) -> dict[str, np.ndarray]:
+  """Each measure of all M listings, nan of those that are no query."""
+  place = {row: m for m, row in enumerate(rows_M.tolist())}
+  at_Q = [place[row] for row in scores.rows_Q.tolist()]
+  found = {}
+  for name in MEASURES:
+    found[name] = np.full(len(rows_M), np.nan)
+    found[name][at_Q] = scores.values[name]
+  return found
+
+
+class _Draw(NamedTuple):
+  """Resamples of the products of M listings."""
+
+  products: list[str]
+  bootstrap: int
+  seed: int
+
+  @property
+  def names(self) -> list[str]:
+    """A name for each listing's product, none of them empty."""
+    return [p or f"\n{row}" for row, p in enumerate(self.products)]
+
+  def means(self, values: Mapping[Any, np.ndarray], within_M):
+    """Means in each resample, [resamples, len(values)]; None without any."""
+    names = [self.names[m] for m in np.flatnonzero(within_M)]
+    if not self.bootstrap or len(set(names)) < 2:
+      return None
+    return metrics.resample(
+      {name: value_M[within_M] for name, value_M in values.items()},
+      names,
+      resamples=self.bootstrap,
+      seed=self.seed,
+    )
+
+
+class _Lines(NamedTuple):
+  """Makes the lines of the tables."""
+
+  moves: dict[str, np.ndarray]  # of each view, one minus the cosine, [M]
+  values: dict[str, dict[str, np.ndarray] | None]
+  draw: _Draw
+
+  def balance(self, within_M) -> dict[str, Any]:
+    """The balance score of some listings."""
+    moves = {side: self.moves[view] for side, view in SWAPS.items()}
+    title, image = (float(move_M[within_M].mean()) for move_M in moves.values())
+    means_RM = self.draw.means(moves, within_M)
+    interval = None
+    if means_RM is not None:
+      drawn = [balance(*line) for line in means_RM.tolist()]
+      drawn = [value for value in drawn if value is not None]
+      interval = metrics.interval(np.array(drawn)) if drawn else None
+    return {
+      "value": balance(title, image),
+      "interval": interval,
+      "title_moves": title,
+      "image_moves": image,
+    }
+
+  def views(self) -> dict[str, dict[str, Any]]:
+    """Scores of each view, what they lose against both, and their cosines."""
+    every_M = np.ones(len(self.draw.products), bool)
+    parts = [({(v, "cosine"): 1 - x for v, x in self.moves.items()}, every_M)]
+    if both := self.values["both"]:
+      scored = {}
+      for view, own in self.values.items():
+        for measure in MEASURES:
+          assert own is not None  # what is searched is the same for all views
+          scored[view, measure] = own[measure]
+          if view != "both":
+            scored[view, f"{measure} drop"] = both[measure] - own[measure]
+      parts.append((scored, ~np.isnan(both[MEASURES[0]])))
+    lines = {view: {} for view in VIEWS}
+    for figures, within_M in parts:
+      means_RM = self.draw.means(figures, within_M)
+      for m, ((view, name), value_M) in enumerate(figures.items()):
+        lines[view][name] = {
+          "value": float(value_M[within_M].mean()),
+          "interval": None
+          if means_RM is None
+          else metrics.interval(means_RM[:, m]),
+        }
+    return lines
+
+  def group(self, name: str, within_M) -> dict[str, Any]:
+    """Recall of each view and the balance score of some listings."""
+    line = {"group": name, "listings": int(within_M.sum())}
+    both = self.values["both"]
+    scored_M = np.zeros(len(within_M), bool)
+    if both is not None:
+      scored_M = within_M & ~np.isnan(both[MEASURES[0]])
+    line["queries"] = int(scored_M.sum())
+    for measure in MEASURES:
+      line[measure] = {
+        view: float(own[measure][scored_M].mean())
+        for view, own in self.values.items()
+        if own is not None and scored_M.any()
+      }
+    line["balance"] = self.balance(within_M)
+    return line
+
+
+def _by_category(items: Items, rows_M, largest: int):
+  """(name, which of the M listings) of the largest leaf categories."""
+  named = [items.categories[row] if items.categories else "" for row in rows_M]
+  held = Counter(filter(None, named))
+  for name, _ in sorted(held.items(), key=lambda x: (-x[1], x[0]))[:largest]:
+    yield name, np.array([one == name for one in named])
+
+
+def _by_length(words_M: np.ndarray):
+  """(name, which of the M listings) of titles with few words to many."""
+  ranked = np.sort(words_M)
+  ends = [ranked[(len(ranked) - 1) * n // _LENGTHS] for n in range(1, _LENGTHS)]
+  group_M = np.searchsorted(np.unique(ends), words_M)
+  for number in np.unique(group_M):
+    within_M = group_M == number
+    low, high = words_M[within_M].min(), words_M[within_M].max()
+    yield f"{low} to {high} words" if low < high else f"{low} words", within_M

@@ -1,0 +1,138 @@
+"""Shows a model listings with a side missing, exchanged or without content."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from item_jax.batch import Batch
+from item_jax.data import pipeline
+from item_jax.data.records import Dataset
+from item_jax.data.tokenizer import Tokenizer
+from item_jax.evaluation.derange import derange
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.modality import Embedded
+from item_jax.evaluation.modality_table import VIEWS
+from item_jax.inference import export_shards
+from item_jax.inference.unit import keep_modality
+from item_jax.models.patches import GREY
+
+# Of a batch of numpy, float [B, D] of any length but zero.
+Embed = Callable[[Batch], np.ndarray]
+
+
+class Reader(NamedTuple):
+  """Reads chosen listings of a split as a model sees them.
+
+  batch_size: rows of each batch; the last one is filled up with its last row.
+  """
+
+  dataset: Dataset
+  split: str
+  tokenizer: Tokenizer
+  image_size: int
+  max_title_tokens: int
+  batch_size: int
+
+  def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
+    """Yields the listings with these row numbers, in this order."""
+    return pipeline.ordered_batches(
+      self.dataset,
+      self.split,
+      self.tokenizer,
+      image_size=self.image_size,
+      max_title_tokens=self.max_title_tokens,
+      batch_size=self.batch_size,
+      chosen=rows,
+    )
+
+
+def disturb(batch: Batch, donor: Batch, view: str, tokenizer) -> Batch:
+  """Makes a view of a batch whose rows have both sides.
+
+  "image" and "title" take the other side away, as if the catalogue had none.
+  "blank_image" is there, but grey; "empty_title" is there, but has no token
+  except [SEP]: neither occurs in training.
+
+  Args:
+    donor: rows of other products, whose title or image is taken.
+    view: of `VIEWS`.
+    tokenizer: of which `sep` and `pad` are read.
+  """
+  if view == "both":
+    return batch
+  if view in ("image", "title"):
+    return keep_modality(batch, view)
+  if view == "other_title":
+    return batch._replace(tokens_BT=donor.tokens_BT, title_B=donor.title_B)
+  if view == "other_image":
+    return batch._replace(image_BHWC=donor.image_BHWC)
+  if view == "blank_image":
+    return batch._replace(image_BHWC=np.full_like(batch.image_BHWC, GREY))
+  if view == "empty_title":
+    tokens_BT = np.full_like(batch.tokens_BT, tokenizer.pad)
+    tokens_BT[:, 0] = tokenizer.sep
+    return batch._replace(tokens_BT=tokens_BT)
+  raise ValueError(f"view {view!r}; expected one of {', '.join(VIEWS)}")
+
+
+def embed_views(
+  embed: Embed, reader: Reader, rows: Sequence[int], *, seed: int = 0
+) -> tuple[Embedded, int]:
+  """Embeds listings of a split as they are, and disturbed.
+
+  Listings that lack a side or cannot be read stay in the index.
+
+  Args:
+    rows: row numbers of the split: N listings.
+    seed: of who gets whose title and image.
+
+  Returns:
+    What was embedded, and how many listings were given the title that they
+    have: of another product, but the same tokens.
+
+  Raises:
+    UserError: no listing can be given one of another product.
+  """
+  source = reader.dataset.source(reader.split)
+  items = [export_shards.read_item(source, reader.split, row) for row in rows]
+  own, whole = [], []
+  for batch in _shown(reader.batches(rows), len(rows), reader, "both"):
+    own.append(embed(batch))
+    whole.append(batch.has_image_B & batch.has_title_B & ~batch.bad_B)
+  rows_M = np.flatnonzero(np.concatenate(whole)[: len(rows)])
+  donors_M = rows_M[derange([items[row].product for row in rows_M], seed=seed)]
+  views = {view: [] for view in VIEWS if view != "both"}
+  same = []
+  pairs = zip(
+    reader.batches([rows[row] for row in rows_M.tolist()]),
+    reader.batches([rows[row] for row in donors_M.tolist()]),
+    strict=True,
+  )
+  for batch, donor in _shown(pairs, len(rows_M), reader, "disturbed"):
+    same.append(batch.title_B == donor.title_B)
+    for view, parts in views.items():
+      parts.append(embed(disturb(batch, donor, view, reader.tokenizer)))
+  return Embedded(
+    items=Items(
+      [item.id for item in items],
+      [item.product for item in items],
+      [item.category for item in items],
+    ),
+    both_ND=np.concatenate(own)[: len(rows)],
+    rows_M=rows_M,
+    views={
+      view: np.concatenate(parts)[: len(rows_M)]
+      for view, parts in views.items()
+    },
+    words_M=np.array([len(items[row].title.split()) for row in rows_M]),
+  ), int(np.concatenate(same)[: len(rows_M)].sum())
+
+
+def _shown(batches, rows: int, reader: Reader, what: str):
+  """Yields batches, and shows a bar on stderr."""
+  with tqdm(total=rows, unit="row", desc=what) as bar:
+    for batch in batches:
+      yield batch
+      bar.update(min(reader.batch_size, rows - bar.n))

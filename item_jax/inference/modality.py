@@ -1,0 +1,174 @@
+"""Tells of a trained model which modality dominates: the image or the title."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from item_jax.batch import Batch
+from item_jax.data.records import Dataset, open_dataset
+from item_jax.errors import UserError
+from item_jax.evaluation.modality import Embedded, score_views
+from item_jax.evaluation.modality_table import Modality
+from item_jax.inference import information, readable
+from item_jax.inference.disturb import Reader, embed_views
+from item_jax.inference.embedder import Embedder, check_batch_size, load
+from item_jax.inference.export import check_data
+from item_jax.inference.validation import product_hash, scored_rows
+from item_jax.training import sharding
+
+logger = logging.getLogger(__name__)
+
+# Listings that attention and gradients are the means of, and how many at a
+# time: a training pass with float32 activations has to fit.
+_FOLLOWED, _AT_ONCE = 256, 32
+
+
+def modality(
+  workdir: str | os.PathLike,
+  *,
+  data: str | os.PathLike | Dataset | None = None,
+  split: str = "test",
+  step: int | None = None,
+  like: str | os.PathLike | None = None,
+  limit: int | None = None,
+  labels: Sequence[str] = (),
+  largest: int = 5,
+  batch_size: int = 256,
+  bootstrap: int = 1000,
+  seed: int = 0,
+) -> Modality:
+  """Measures which modality dominates a trained model's embeddings.
+
+  Listings of a split that have an image and a title are embedded as they are
+  and disturbed, and searched as queries in the undisturbed split; see
+  docs/evaluation.md for each figure.
+
+  Args:
+    workdir, step, like: of the model; as of `embedder.load`.
+    data: a prepared catalogue, or its folder; None for the run's own.
+    split: of the data.
+    limit: listings of the split at most, whole products; None for all.
+    labels: "FILE:COLUMN" each, attributes to read from embeddings; FILE is a
+      table with a column of ids or products.
+    largest: leaf categories with a line of their own.
+    batch_size: rows at a time; it does not change the result.
+    bootstrap: resamples for the intervals; 0: none.
+    seed: of the resamples, and of who gets whose title and image.
+
+  Raises:
+    UserError: no such run or data; a model of one modality; a split in which
+      no listing can be given the title of another product; a file of labels
+      that is not as it must be.
+  """
+  check_batch_size(batch_size)
+  if limit is not None and limit < 2:
+    raise UserError(f"limit={limit}: expected 2 listings or more, or none")
+  asked = readable.read_labels(labels)
+  embedder = load(workdir, step=step, like=like)
+  _check_modalities(embedder)
+  path = embedder.run.config.data.path if data is None else data
+  if not path:
+    raise UserError(f"{workdir} names no data: give --data (in Python data=)")
+  dataset = path if isinstance(path, Dataset) else open_dataset(path)
+  check_data(embedder.run, dataset, workdir)
+  devices = jax.local_device_count()
+  m = embedder.config.model
+  reader = Reader(
+    dataset,
+    split,
+    embedder.tokenizer,
+    m.image_size,
+    m.max_title_tokens,
+    -(-batch_size // devices) * devices,
+  )
+  rows, *_ = scored_rows(
+    dataset.source(split), split, most=limit or dataset.sizes[split], alone=True
+  )
+  embedded, same = embed_views(embedder.embed_batch, reader, rows, seed=seed)
+  found = score_views(embedded, largest=largest, bootstrap=bootstrap, seed=seed)
+  counts = found.counts | {"split": split, "step": embedder.step}
+  notes = []
+  if same:
+    notes.append(
+      f"{same:,} of {len(embedded.rows_M):,} listings were given another"
+      " product's title that has the same tokens as theirs"
+    )
+  found = dataclasses.replace(found, counts=counts, notes=notes)
+  found = _follow(found, embedder, reader, rows, embedded, seed)
+  if asked:
+    lines = readable.read(
+      embedder, reader, embedded, asked, bootstrap=bootstrap, seed=seed
+    )
+    found = dataclasses.replace(found, readable=lines)
+  return found
+
+
+def _check_modalities(embedder: Embedder) -> None:
+  seen = embedder.task.modality
+  if seen is not None:
+    raise UserError(
+      f"model.name={embedder.config.model.name!r} sees the {seen} only, so"
+      " nothing can dominate: expected a model of image and title"
+    )
+
+
+def _follow(
+  found: Modality,
+  embedder: Embedder,
+  reader: Reader,
+  rows: Sequence[int],
+  embedded: Embedded,
+  seed: int,
+) -> Modality:
+  """Adds attention and gradients, of a network that has them."""
+  task, params = embedder.task, embedder.params
+  if not information.is_followed(task):
+    name = embedder.config.model.name
+    note = (
+      "attention and gradients do not apply: in the network"
+      f" model.name={name!r} no [CLS] reads image and title together"
+    )
+    return dataclasses.replace(found, notes=[*found.notes, note])
+  devices = jax.local_device_count()
+  reader = reader._replace(batch_size=-(-_AT_ONCE // devices) * devices)
+  chosen = [rows[row] for row in _first_products(embedded)]
+
+  def batches() -> Iterator[tuple[Batch, int]]:
+    size, left = reader.batch_size, len(chosen)
+    for batch in reader.batches(chosen):
+      yield sharding.to_devices(embedder.mesh, size, batch), min(size, left)
+      left -= size
+
+  notes = list(found.notes)
+  with jax.default_matmul_precision("highest"):
+    attention = information.attention_lines(task, params, batches())
+    gradients = information.gradient_lines(task, params, batches(), seed=seed)
+  if task.network.module.sides_width:
+    notes.append(
+      "attention and gradients are of the transformer: what the sides add to"
+      " an embedding passes it by"
+    )
+  return dataclasses.replace(
+    found,
+    attention=attention,
+    gradients=gradients,
+    cosine_shares=information.cosine_shares(params),
+    notes=notes,
+  )
+
+
+def _first_products(embedded: Embedded) -> np.ndarray:
+  """Rows of `_FOLLOWED` listings, whole products, in the order of hashes.
+
+  So that a loss that compares listings of one product finds some.
+  """
+  items = embedded.items
+
+  def lot(row: int) -> bytes:
+    return product_hash(items.products[row], items.ids[row])
+
+  return np.array(sorted(embedded.rows_M.tolist(), key=lot)[:_FOLLOWED])

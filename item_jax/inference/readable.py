@@ -1,0 +1,181 @@
+"""Measures which attributes a linear classifier reads from embeddings."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from item_jax.data.records import Dataset
+from item_jax.errors import UserError
+from item_jax.evaluation.columns import read_columns
+from item_jax.evaluation.labelled import Rows
+from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.modality import Embedded
+from item_jax.evaluation.probe import probe
+from item_jax.inference import export_shards
+from item_jax.inference.disturb import Reader
+from item_jax.inference.embedder import Embedder
+from item_jax.inference.unit import keep_modality
+from item_jax.inference.validation import scored_rows
+from item_jax.ingest.readers.cells import MISSING, to_text
+
+logger = logging.getLogger(__name__)
+
+_KEYS = {"id": 0, "listing_id": 0, "product": 1, "product_id": 1}
+_VIEWS = ("both", "image", "title")
+_LEARNT = 5_000  # rows that classifiers learn from, whole products
+
+
+class Labels(NamedTuple):
+  """A column of a table.
+
+  name: of the column. of: {id of a listing, or of a product: its label}.
+  by_product: which of them it is.
+  """
+
+  name: str
+  of: dict[str, str]
+  by_product: bool
+
+  def label(self, listing: str, product: str) -> str:
+    """The label of a listing; "" where it has none."""
+    return self.of.get(product if self.by_product else listing, "")
+
+
+def read_labels(places: Sequence[str]) -> list[Labels]:
+  """Reads columns of tables, given as "FILE:COLUMN".
+
+  FILE has a column id (or listing_id), or else product (or product_id), and is
+  of any format that `prepare` reads.
+
+  Raises:
+    UserError: no such file or column, a table without ids, an id with two
+      labels, or a column that is named twice.
+  """
+  found: list[Labels] = []
+  for place in places:
+    file, colon, column = place.rpartition(":")
+    if not colon or not file or not column:
+      raise UserError(f"labels {place!r}: expected FILE:COLUMN")
+    if column in [one.name for one in found]:
+      raise UserError(f"labels {place!r}: a column {column!r} is given already")
+    found.append(_read(Path(file), column))
+  return found
+
+
+def _read(file: Path, column: str) -> Labels:
+  labels, *keys = read_columns(file, [(column,)], list(_KEYS))
+  given = {n: c for n, c in zip(_KEYS, keys, strict=True) if c is not None}
+  if not given:
+    raise UserError(f"{file}: no column of {', '.join(_KEYS)}: whose labels?")
+  name = next(iter(given))  # a listing's own before its product's
+  of: dict[str, str] = {}
+  for row, (key, label) in enumerate(zip(given[name], labels, strict=True)):
+    try:
+      key, label = to_text(key), to_text(label)
+    except ValueError as error:
+      raise UserError(f"{file}: row {row}: a cell {error}") from error
+    label = "" if label.lower() in MISSING else label
+    if of.setdefault(key, label) != label:
+      raise UserError(
+        f"{file}: row {row}: {column} of {name} {key!r} is {label!r}, before it"
+        f" was {of[key]!r}; expected one label of each"
+      )
+  return Labels(column, of, bool(_KEYS[name]))
+
+
+def read(
+  embedder: Embedder,
+  reader: Reader,
+  embedded: Embedded,
+  asked: Sequence[Labels],
+  *,
+  bootstrap: int,
+  seed: int,
+) -> list[dict[str, Any]]:
+  """A line a column: how often its label is read right from each view.
+
+  Logistic regression (`probe`) learns from listings of the training split with
+  both sides and is asked about those that `embedded` disturbed, other products
+  as a rule. "largest" is what naming the commonest label of the scored listings
+  would get.
+
+  Raises:
+    UserError: no listing has a label, there are not two, or the split is that
+      of training.
+  """
+  train = embedder.run.config.data.train_split
+  if reader.split == train:
+    raise UserError(
+      f"labels are learnt from the split {train!r}: measure another one"
+    )
+  learnt = _embed_training(embedder, reader._replace(split=train))
+  items, rows_M = embedded.items, embedded.rows_M
+  own = {"both": embedded.both_ND[rows_M]}
+  own |= {view: embedded.views[view] for view in _VIEWS[1:]}
+  ids = [items.ids[row] for row in rows_M]
+  products = [items.products[row] for row in rows_M]
+  lines = []
+  for labels in asked:
+    logger.info(f"reading {labels.name} from embeddings")
+    test = [labels.label(*pair) for pair in zip(ids, products, strict=True)]
+    train_labels = [
+      labels.label(*pair)
+      for pair in zip(learnt.ids, learnt.products, strict=True)
+    ]
+    line: dict[str, Any] = {"column": labels.name}
+    for view in _VIEWS:
+      try:
+        found = probe(
+          Rows(learnt.views[view], train_labels, learnt.ids, learnt.products),
+          None,
+          Rows(own[view], test, ids, products),
+          kinds=("logistic",),
+          bootstrap=bootstrap,
+          seed=seed,
+        )
+      except NothingToScore as error:
+        raise UserError(f"column {labels.name!r}: {error}") from error
+      if view == _VIEWS[0]:
+        line |= {"rows": found["rows"], "classes": found["classes"]}
+        true_Q = [test[row] for row in found.predictions["logistic"].rows_Q]
+        line["largest"] = max(map(true_Q.count, set(true_Q))) / len(true_Q)
+      line[view] = found["logistic"]["accuracy"]
+      if bootstrap:
+        interval = found["logistic"]["interval"]["accuracy"]
+        line[f"{view} interval"] = interval
+    lines.append(line)
+  return lines
+
+
+class _Learnt(NamedTuple):
+  views: dict[str, np.ndarray]
+  ids: list[str]
+  products: list[str]
+
+
+def _embed_training(embedder: Embedder, reader: Reader) -> _Learnt:
+  """Embeds listings of the training split that have both sides."""
+  dataset: Dataset = reader.dataset
+  source = dataset.source(reader.split)
+  rows, ids, products, _ = scored_rows(
+    source, reader.split, most=_LEARNT, alone=True
+  )
+  items = [export_shards.read_item(source, reader.split, row) for row in rows]
+  kept = [
+    n for n, item in enumerate(items) if item.has_image and item.has_title
+  ]
+  views = {view: [] for view in _VIEWS}
+  good = []
+  for batch in reader.batches([rows[n] for n in kept]):
+    good.append(batch.has_image_B & batch.has_title_B & ~batch.bad_B)
+    for view, parts in views.items():
+      parts.append(embedder.embed_batch(keep_modality(batch, view)))
+  good_N = np.flatnonzero(np.concatenate(good)[: len(kept)])
+  return _Learnt(
+    {view: np.concatenate(parts)[good_N] for view, parts in views.items()},
+    [ids[kept[n]] for n in good_N],
+    [products[kept[n]] for n in good_N],
+  )
