@@ -15,6 +15,7 @@ from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
 from item_jax.evaluation.transform import Transform
 from item_jax.inference.embedder import load
+from item_jax.inference.information import cosine_shares
 from item_jax.inference.space import Space
 from item_jax.models.sides import Sides
 from item_jax.objectives import samples
@@ -206,6 +207,17 @@ def test_weighted_parts_on_devices_are_what_numpy_computes(run, tiny_data):
   model.enter(Space(weighted, {"pool": "sides"}))
   got_ND = model.embed(images, titles)
   np.testing.assert_allclose(got_ND, weighted.apply(plain_ND), atol=1e-5)
+
+
+def test_the_shares_of_a_cosine_are_named(run):
+  model = load(run, step=0)
+  module, params = model.task.network.module, model.params
+  shares = cosine_shares(module, params)
+  named = {"[CLS]": 0.1, "appearance": 0.45, "title side": 0.45}
+  assert shares == pytest.approx(named)
+  chosen = dict(zip(named, (0.2, 0.5, 0.3), strict=True))
+  assert cosine_shares(module, params, (0.2, 0.5, 0.3)) == chosen
+  assert cosine_shares(module, {}) == {}
 
 
 def shortness(params, setup, should_stop):

@@ -18,6 +18,7 @@ from item_jax.batch import Batch
 from item_jax.models import base
 from item_jax.models.item import Item
 from item_jax.models.item_module import INPUTS
+from item_jax.models.sides import channels
 from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 from item_jax.tasks import Task
@@ -30,13 +31,20 @@ def is_followed(task: Task) -> bool:
   return isinstance(task.network.module, Item)
 
 
-def cosine_shares(params: Any) -> dict[str, float]:
-  """What [CLS] and each side are of a cosine; {} of a network without sides."""
+def cosine_shares(
+  model: Item, params: Any, chosen: tuple[float, ...] | None = None
+) -> dict[str, float]:
+  """What [CLS] and each side are of a cosine; {} of a network without sides.
+
+  Args:
+    chosen: those of a space that embeddings are in; None for the network's own.
+  """
   if base.SIDES not in params:
     return {}
-  shares = jax.nn.softmax(params[base.SIDES]["shares"])
-  names = ("[CLS]", "image side", "title side")
-  return dict(zip(names, np.asarray(shares).tolist(), strict=True))
+  shares = chosen or jax.nn.softmax(params[base.SIDES]["shares"]).tolist()
+  sides = {"image": "stem's features", "appearance": "appearance"}
+  known = [sides[name] for name in channels(model.stem)]
+  return dict(zip(["[CLS]", *known, "title side"], shares, strict=True))
 
 
 def cls_attention(model: Item, params: Any, batch: Batch) -> jax.Array:

@@ -156,7 +156,11 @@ def _follow(
     found,
     attention=attention,
     gradients=gradients,
-    cosine_shares=information.cosine_shares(params),
+    cosine_shares=information.cosine_shares(
+      task.network.module,
+      params,
+      embedder.space.transform.shares if embedder.space else None,
+    ),
     notes=notes,
   )
 
