@@ -32,6 +32,7 @@ myst_heading_anchors = 3
 # A page that is quick asks for it by mystnb.execution_mode.
 nb_execution_mode = "off"
 nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # bars, and the log
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

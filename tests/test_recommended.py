@@ -72,7 +72,7 @@ def test_from_nothing_both_find_more_than_words_on_a_real_catalogue(
   item_jax.train(config, tmp_path / "run")
   found = recalls(tmp_path / "run", hm, tmp_path, whiten="auto")
   assert found["both"] >= max(found["image"], found["title"]) + 0.03
-  words = item_jax.report(hm, "test", {}).systems["tfidf"]
+  words = item_jax.score("tfidf", data=hm, split="test", bootstrap=0)
   assert found["both"] > words.summary["recall@10"] + 0.1
 
 
