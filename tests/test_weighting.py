@@ -86,6 +86,18 @@ def test_no_move_of_a_tenth_finds_more(seed):
       assert found.summary["map@10"] <= best
 
 
+@pytest.mark.parametrize("missing", [1, 2])
+def test_vectors_of_one_side_are_weighted_too(missing):
+  """Of images alone the title's part is zeros in all rows."""
+  made = parts(telling={3 - missing})
+  made[missing][:] = 0
+  trial = attempt_weights(vectors(made), LISTED, WIDTHS)
+  out_ND, shares = trial.transform.apply(vectors(made)), trial.transform.shares
+  np.testing.assert_allclose(np.linalg.norm(out_ND, axis=1), 1, atol=1e-6)
+  assert shares[3 - missing] > shares[0]
+  assert trial.scores.summary["map@10"] > 0.9
+
+
 def test_it_is_kept_in_a_file_and_refuses_other_widths(tmp_path):
   made = vectors(parts(telling={2}))
   transform = attempt_weights(made, LISTED, WIDTHS).transform

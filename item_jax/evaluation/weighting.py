@@ -53,13 +53,12 @@ def attempt_weights(
     widths: of the parts, side by side.
   """
   unit_ND = unit(np.asarray(val_ND))
-  whole_ND = unit_ND[_whole(unit_ND, widths)]
-  trials = {}
+  lengths_P, trials = _lengths(unit_ND, widths), {}
 
   def found(tenths: tuple[int, ...]) -> float:
     if tenths not in trials:
       shares = tuple(tenth / _TENTHS for tenth in tenths)
-      made = _transform(whole_ND, widths, shares)
+      made = _transform(lengths_P, widths, shares)
       vectors_ND = fill(made.apply(unit_ND))
       scores = retrieval.score(vectors_ND, val_items, bootstrap=0)
       trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
@@ -87,19 +86,16 @@ def _near(tenths: tuple[int, ...]) -> list[tuple[int, ...]]:
   return [one for one in near if one[0] >= 0 and all(x > 0 for x in one[1:])]
 
 
-def _transform(whole_ND, widths: Sequence[int], shares: Weights) -> Transform:
-  lengths = [
-    np.linalg.norm(part, axis=1).mean() for part in _parts(whole_ND, widths)
-  ]
-  scale_P = np.sqrt(shares) / lengths
-  scale_D = np.repeat(scale_P, widths).astype(np.float32)
+def _transform(lengths_P, widths: Sequence[int], shares: Weights) -> Transform:
+  scale_D = np.repeat(np.sqrt(shares) / lengths_P, widths).astype(np.float32)
   return Transform("weighted", scale_D=scale_D, shares=tuple(shares))
 
 
-def _whole(unit_ND, widths: Sequence[int]):
-  """[N] bool, whether a row has all parts."""
-  return np.all([part.any(1) for part in _parts(unit_ND, widths)], axis=0)
-
-
-def _parts(vectors_ND, widths: Sequence[int]) -> list[np.ndarray]:
-  return np.split(vectors_ND, np.cumsum(widths)[:-1], axis=1)
+def _lengths(unit_ND: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+  """Of each part in the rows that have the most of them; 1 where none has."""
+  parts = np.split(unit_ND, np.cumsum(widths)[:-1], axis=1)
+  length_NP = np.stack([np.linalg.norm(part, axis=1) for part in parts], axis=1)
+  held_N = (length_NP > 0).sum(1)
+  length_NP = length_NP[held_N == held_N.max()]
+  count_P = (length_NP > 0).sum(0)
+  return np.where(count_P, length_NP.sum(0) / np.maximum(count_P, 1), 1.0)
