@@ -316,8 +316,11 @@ def test_the_quickstarts_second_call_uses_what_the_first_left(place, begun):
 
 
 def test_scripts_parse_and_hold_no_options_of_a_run():
+  """But for the one that measures at sizes of its own."""
   for path in sorted((ROOT / "launch").glob("*.sh")):
     subprocess.run(["bash", "-n", path], check=True)
+    if path.name == "gpu_check.sh":
+      continue
     lines = [
       line for line in path.read_text().splitlines() if not line.startswith("#")
     ]
