@@ -25,6 +25,7 @@ if TYPE_CHECKING:
   from item_jax.evaluation.items import Export, open_export
   from item_jax.evaluation.probe import Probe, probe
   from item_jax.evaluation.ranking import Neighbours
+  from item_jax.evaluation.report import Report, report
   from item_jax.evaluation.retrieval import Scores, score
   from item_jax.evaluation.search import search
   from item_jax.inference.embedder import Embedder, load
@@ -44,6 +45,7 @@ __all__ = [
   "Neighbours",
   "Preempted",
   "Probe",
+  "Report",
   "Run",
   "Scores",
   "UserError",
@@ -56,6 +58,7 @@ __all__ = [
   "open_export",
   "prepare",
   "probe",
+  "report",
   "score",
   "search",
   "train",
@@ -73,6 +76,7 @@ _HOMES = {
   "evaluation.items": ("Export", "open_export"),
   "evaluation.probe": ("Probe", "probe"),
   "evaluation.ranking": ("Neighbours",),
+  "evaluation.report": ("Report", "report"),
   "evaluation.retrieval": ("Scores", "score"),
   "evaluation.search": ("search",),
   "inference.embedder": ("Embedder", "load"),

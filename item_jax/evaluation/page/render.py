@@ -1,0 +1,264 @@
+"""Renders a report as one HTML page that needs no network and no server."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from item_jax.errors import UserError
+from item_jax.evaluation import confusion
+from item_jax.evaluation.page import tables
+from item_jax.evaluation.page.curves import (
+  Curves,
+  draw_losses,
+  draw_modalities,
+  read_curves,
+)
+from item_jax.evaluation.page.examples import GROUPS, Example, find_examples
+from item_jax.evaluation.page.pictures import (
+  inline_svg,
+  read_thumbnails,
+  to_svg,
+)
+from item_jax.evaluation.results import with_interval
+from item_jax.evaluation.sources import BASELINES
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
+  from item_jax.evaluation.report import Report
+
+_HERE = Path(__file__).parent
+_CATEGORIES = 40  # lines of the table by category
+_LABELS = {
+  "losses": "losses, and the chance level of each dashed",
+  "modalities": "what is found on validation, by what the model is shown",
+  "confusion": "category of the query and of its nearest listing",
+}
+
+
+def render_page(
+  report: "Report",
+  *,
+  run: str | os.PathLike | None = None,
+  examples: int = 60,
+  seed: int = 0,
+) -> str:
+  """Returns the page; arguments as of `Report.to_page`."""
+  template, markup = _open_template()
+  if examples < 1:
+    raise UserError(f"{examples} examples; expected 1 or more")
+  curves = read_curves(run) if run is not None else Curves()
+  lead = lead_system(report)
+  shown = _shown(report)
+  measure = f"map@{max(report.k)}"
+  found = find_examples(
+    report.scores[lead],
+    report.compared.items,
+    {name: report.compared.vectors[name] for name in shown},
+    measure=measure,
+    count=examples,
+    seed=seed,
+  )
+  drawn = dict(draw_figures(report, curves))
+  figures = {
+    name: markup(inline_svg(one, _LABELS[name])) for name, one in drawn.items()
+  }
+  return template.render(
+    heading=f"Same-product search on the split {report.compared.split!r}",
+    css=markup(_read("page.css")),
+    js=markup(_read("page.js")),
+    thumbnails=_thumbnails(report, found),
+    summary=report.counted(),
+    scores=_scores(report),
+    notes=[
+      f"{n}: {one.space}" for n, one in report.scores.items() if one.space
+    ],
+    run="" if run is None else f"The run {Path(run).absolute().name}.",
+    curves=[
+      (_LABELS[name], figures[name])
+      for name in ("losses", "modalities")
+      if name in figures
+    ],
+    categories=_by_category(report),
+    confusion=_confused(report, lead, figures.get("confusion")),
+    examples_note=_note(found, lead, measure),
+    measure=measure,
+    groups=GROUPS,
+    systems=shown,
+    shown_categories=sorted(
+      {_category(report, one.row) for one in found} - {""}
+    ),
+    examples=[_card(report, one) for one in found],
+  )
+
+
+def lead_system(report: "Report") -> str:
+  """The system that is looked at first: the first export, or else TF-IDF."""
+  return next(iter(report.scores))
+
+
+def draw_figures(
+  report: "Report", curves: Curves
+) -> Iterator[tuple[str, "Figure"]]:
+  """Yields the pictures that there is something for, with their names."""
+  if curves.losses:
+    yield "losses", draw_losses(curves)
+  if curves.modalities:
+    yield "modalities", draw_modalities(curves)
+  lead = lead_system(report)
+  given = tables.compare_nearest(report.scores[lead], report.compared.items)
+  if given is not None:
+    title = f"Category of the nearest listing, by {lead}"
+    yield "confusion", confusion.picture(given, title=title)
+
+
+def write_figures(
+  report: "Report",
+  folder: str | os.PathLike,
+  *,
+  run: str | os.PathLike | None = None,
+) -> list[Path]:
+  """Writes each picture as PNG and SVG; as of `Report.write_figures`."""
+  curves = read_curves(run) if run is not None else Curves()
+  folder, written = Path(folder), []
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, figure in draw_figures(report, curves):
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=200, format="png")
+    svg.write_text(to_svg(figure), "utf-8")
+    written += [png, svg]
+  return written
+
+
+def _open_template() -> tuple[Any, Any]:
+  """Returns the page's template, and what marks text as HTML."""
+  try:
+    import jinja2
+    import markupsafe
+  except ImportError as error:
+    raise UserError(
+      "a page takes jinja2: pip install -e '.[report]' in item-jax's clone"
+    ) from error
+  # Autoescape: a title with HTML in it is shown as text.
+  environment = jinja2.Environment(
+    autoescape=True, undefined=jinja2.StrictUndefined
+  )
+  return environment.from_string(_read("page.html")), markupsafe.Markup
+
+
+def _read(name: str) -> str:
+  return (_HERE / name).read_text("utf-8")
+
+
+def _shown(report: "Report") -> list[str]:
+  """The systems whose neighbours are shown: exports, where there are any."""
+  exports = [name for name in report.scores if name not in BASELINES]
+  return exports or list(report.scores)
+
+
+def _scores(report: "Report") -> dict[str, Any]:
+  measures = list(next(iter(report.to_dict().values())))
+  lines = [
+    [name]
+    + [
+      with_interval(one.summary[x], one.summary["interval"].get(x))
+      for x in measures
+    ]
+    for name, one in report.scores.items()
+  ]
+  return {
+    "caption": "In brackets the 95 % interval, by bootstrap over products",
+    "columns": ["system", *measures],
+    "lines": lines,
+  }
+
+
+def _by_category(report: "Report") -> dict[str, Any] | None:
+  measure = f"recall@{max(report.k)}"
+  lines = tables.by_category(report.scores, report.compared.items, measure)
+  if not lines:
+    return None
+  return {
+    "caption": f"{measure} of the {min(len(lines), _CATEGORIES)} largest of"
+    f" {len(lines)} categories",
+    "columns": ["category", "queries", *report.scores],
+    "lines": [
+      [line.category, line.queries]
+      + [f"{line.means[name]:.4f}" for name in report.scores]
+      for line in lines[:_CATEGORIES]
+    ],
+  }
+
+
+def _confused(report: "Report", lead: str, figure) -> dict[str, Any] | None:
+  given = tables.compare_nearest(report.scores[lead], report.compared.items)
+  if given is None:
+    return None
+  lines = [list(line) for line in tables.most_confused(given)]
+  return {
+    "summary": f"By {lead} the nearest listing is of the query's own category"
+    f" for {int(given.correct_Q.sum()):,} of {len(given.rows_Q):,} queries.",
+    "caption": "Categories that are confused most often",
+    "columns": ["query's category", "nearest listing's", "queries", "of"],
+    "lines": lines,
+    "figure": figure,
+  }
+
+
+def _note(found: Sequence[Example], lead: str, measure: str) -> str:
+  counts = [
+    f"{sum(group in one.groups for one in found)} {group}" for group in GROUPS
+  ]
+  return (
+    f"{', '.join(counts)}, by {measure} of {lead}; best and worst are of"
+    " different products as far as there are any, the random ones are drawn"
+    " from all queries. A system fails where none of the ten nearest listings"
+    " is of the query's product. What is found has a thick frame and a tick."
+  )
+
+
+def _thumbnails(report: "Report", found: Sequence[Example]) -> Mapping:
+  rows = {one.row for one in found}
+  for one in found:
+    rows.update(row for near in one.near.values() for row in near.rows_K)
+  return read_thumbnails(
+    report.compared.dataset, report.compared.split, sorted(rows)
+  )
+
+
+def _category(report: "Report", row: int) -> str:
+  categories = report.compared.items.categories
+  return categories[row] if categories else ""
+
+
+def _card(report: "Report", one: Example) -> dict[str, Any]:
+  """What the template shows of an example."""
+  ids, titles = report.compared.items.ids, report.compared.titles
+  near = [
+    (
+      system,
+      [
+        {"row": row, "score": score, "hit": hit, "title": titles[row]}
+        for row, score, hit in zip(*found, strict=True)
+      ],
+    )
+    for system, found in one.near.items()
+  ]
+  rows = {row for found in one.near.values() for row in found.rows_K}
+  return {
+    "row": one.row,
+    "id": ids[one.row],
+    "title": titles[one.row],
+    "category": _category(report, one.row),
+    "relevant": one.relevant,
+    "value": one.value,
+    "groups": one.groups,
+    "failed": one.failed,
+    "failed_json": json.dumps(one.failed),
+    "ids_json": json.dumps(
+      [ids[one.row], *(ids[row] for row in sorted(rows - {one.row}))]
+    ),
+    "near": near,
+  }
