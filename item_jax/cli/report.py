@@ -61,9 +61,11 @@ def run(args, rest) -> None:
   check_local(args.figures)
   if args.workdir and not (args.html or args.figures):
     raise UserError(
-      f"--run={args.workdir} is for the curves of a page or of pictures: expected"
-      " --html=FILE or --figures=DIR beside it"
+      f"--run={args.workdir} is for the curves of a page or of pictures:"
+      " expected --html=FILE or --figures=DIR beside it"
     )
+  if args.examples < 1:
+    raise UserError(f"{args.examples} examples; expected 1 or more")
   if args.workdir:
     read_curves(args.workdir)  # before any work
   found = report(

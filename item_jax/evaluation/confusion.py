@@ -82,7 +82,11 @@ def draw(
 
 
 def picture(
-  given: Predictions, *, title: str, largest: int = LARGEST
+  given: Predictions,
+  *,
+  title: str,
+  said: str = "predicted",
+  largest: int = LARGEST,
 ) -> "Figure":
   """Draws the fraction of each true category predicted as each one.
 
@@ -130,7 +134,7 @@ def picture(
       fontsize=6,
       color="white" if fraction_SX[line, column] > 0.5 else "black",
     )
-  axes.set_xlabel("predicted")
+  axes.set_xlabel(said)
   axes.set_ylabel("true (rows)")
   axes.set_title(title, parse_math=False)
   figure.colorbar(image, label="fraction of the true category's rows")

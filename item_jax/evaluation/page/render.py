@@ -2,25 +2,21 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from item_jax.errors import UserError
 from item_jax.evaluation import confusion
-from item_jax.evaluation.page import tables
+from item_jax.evaluation.page import cards, tables
 from item_jax.evaluation.page.curves import (
   Curves,
   draw_losses,
   draw_modalities,
   read_curves,
 )
-from item_jax.evaluation.page.examples import GROUPS, Example, find_examples
-from item_jax.evaluation.page.pictures import (
-  inline_svg,
-  read_thumbnails,
-  to_svg,
-)
+from item_jax.evaluation.page.examples import GROUPS, find_examples
+from item_jax.evaluation.page.pictures import inline_svg, to_svg
 from item_jax.evaluation.results import with_interval
 from item_jax.evaluation.sources import BASELINES
 
@@ -61,6 +57,7 @@ def render_page(
     count=examples,
     seed=seed,
   )
+  thumbnails = cards.thumbnails_of(report, found)
   drawn = dict(draw_figures(report, curves))
   figures = {
     name: markup(inline_svg(one, _LABELS[name])) for name, one in drawn.items()
@@ -69,7 +66,8 @@ def render_page(
     heading=f"Same-product search on the split {report.compared.split!r}",
     css=markup(_read("page.css")),
     js=markup(_read("page.js")),
-    thumbnails=_thumbnails(report, found),
+    thumbnails=thumbnails,
+    all_json=markup(_script_json(cards.look_up(report, lead, thumbnails))),
     summary=report.counted(),
     scores=_scores(report),
     notes=[
@@ -83,15 +81,20 @@ def render_page(
     ],
     categories=_by_category(report),
     confusion=_confused(report, lead, figures.get("confusion")),
-    examples_note=_note(found, lead, measure),
+    examples_note=cards.describe(report, found, measure),
     measure=measure,
     groups=GROUPS,
     systems=shown,
     shown_categories=sorted(
-      {_category(report, one.row) for one in found} - {""}
+      {cards.category(report, one.row) for one in found} - {""}
     ),
-    examples=[_card(report, one) for one in found],
+    examples=[cards.card(report, one) for one in found],
   )
+
+
+def _script_json(value: Any) -> str:
+  """JSON in a script element, which "</script" and "<!--" would end."""
+  return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def lead_system(report: "Report") -> str:
@@ -111,7 +114,10 @@ def draw_figures(
   given = tables.compare_nearest(report.scores[lead], report.compared.items)
   if given is not None:
     title = f"Category of the nearest listing, by {lead}"
-    yield "confusion", confusion.picture(given, title=title)
+    yield (
+      "confusion",
+      confusion.picture(given, title=title, said="nearest listing's"),
+    )
 
 
 def write_figures(
@@ -204,61 +210,4 @@ def _confused(report: "Report", lead: str, figure) -> dict[str, Any] | None:
     "columns": ["query's category", "nearest listing's", "queries", "of"],
     "lines": lines,
     "figure": figure,
-  }
-
-
-def _note(found: Sequence[Example], lead: str, measure: str) -> str:
-  counts = [
-    f"{sum(group in one.groups for one in found)} {group}" for group in GROUPS
-  ]
-  return (
-    f"{', '.join(counts)}, by {measure} of {lead}; best and worst are of"
-    " different products as far as there are any, the random ones are drawn"
-    " from all queries. A system fails where none of the ten nearest listings"
-    " is of the query's product. What is found has a thick frame and a tick."
-  )
-
-
-def _thumbnails(report: "Report", found: Sequence[Example]) -> Mapping:
-  rows = {one.row for one in found}
-  for one in found:
-    rows.update(row for near in one.near.values() for row in near.rows_K)
-  return read_thumbnails(
-    report.compared.dataset, report.compared.split, sorted(rows)
-  )
-
-
-def _category(report: "Report", row: int) -> str:
-  categories = report.compared.items.categories
-  return categories[row] if categories else ""
-
-
-def _card(report: "Report", one: Example) -> dict[str, Any]:
-  """What the template shows of an example."""
-  ids, titles = report.compared.items.ids, report.compared.titles
-  near = [
-    (
-      system,
-      [
-        {"row": row, "score": score, "hit": hit, "title": titles[row]}
-        for row, score, hit in zip(*found, strict=True)
-      ],
-    )
-    for system, found in one.near.items()
-  ]
-  rows = {row for found in one.near.values() for row in found.rows_K}
-  return {
-    "row": one.row,
-    "id": ids[one.row],
-    "title": titles[one.row],
-    "category": _category(report, one.row),
-    "relevant": one.relevant,
-    "value": one.value,
-    "groups": one.groups,
-    "failed": one.failed,
-    "failed_json": json.dumps(one.failed),
-    "ids_json": json.dumps(
-      [ids[one.row], *(ids[row] for row in sorted(rows - {one.row}))]
-    ),
-    "near": near,
   }
