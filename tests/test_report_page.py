@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from item_jax.__main__ import main
 from item_jax.data import records
 from item_jax.errors import UserError
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.page import curves, examples, pictures, tables
+from item_jax.evaluation.page import (
+  curves,
+  examples,
+  pictures,
+  render,
+  tables,
+)
 from item_jax.evaluation.retrieval import score
 from item_jax.files import METRICS_FILE, write_manifest
 from item_jax.ingest.writer import DatasetWriter
@@ -355,6 +362,32 @@ def test_the_page_fetches_nothing(report, run):
   assert policy["content"].startswith("default-src 'none'; img-src data:;")
 
 
+def luminance(colour):
+  """Of WCAG 2: how bright a colour like #fff or #1a1a1a is, 0 to 1."""
+  digits = (
+    colour[1:] if len(colour) == 7 else "".join(x * 2 for x in colour[1:])
+  )
+  parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+  linear = [
+    x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts
+  ]
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_words_stand_out_from_their_ground_by_day_and_night():
+  style = (Path(render.__file__).parent / "page.css").read_text("utf-8")
+  themes = [
+    dict(re.findall(r"--(\w+): (#\w+)", block))
+    for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+  ]
+  assert len(themes) == 2
+  for theme in themes:
+    for words in ("ink", "soft", "hit", "accent"):
+      for ground in ("paper", "raised"):
+        dark, light = sorted(luminance(theme[x]) for x in (words, ground))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (words, ground)  # AA
+
+
 def test_the_search_knows_every_listing(report, page):
   held = json.loads(page.scripts[0])
   scores = report.scores["both"]
@@ -460,8 +493,8 @@ def test_a_command_writes_the_page(data, run, tmp_path, capsys):
     "tfidf",
     "thumbnail",
   }
-  groups = [one["data-groups"].split() for one in held.all("article")]
-  assert sorted(sum(groups, [])) == sorted(examples.GROUPS)  # one of each
+  groups = " ".join(one["data-groups"] for one in held.all("article"))
+  assert sorted(groups.split()) == sorted(examples.GROUPS)  # one of each
   # Of losses, modalities and confusion.
   assert len(held.all("svg")) == 3
 
