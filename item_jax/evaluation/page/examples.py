@@ -140,7 +140,7 @@ def choose(
   return dict(list(chosen.items())[:count])
 
 
-def _apart(order: np.ndarray, products: Sequence[str]) -> list[int]:
+def _apart(order: np.ndarray, products: list[str]) -> list[int]:
   """Puts the first query of each product before the others."""
   seen: set[str] = set()
   first, others = [], []
