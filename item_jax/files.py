@@ -13,6 +13,7 @@ from item_jax.errors import NotFoundError, UserError
 from item_jax.remote import check_local
 
 MANIFEST = "manifest.json"
+METRICS_FILE = "metrics.jsonl"  # what a run measures, a row a line
 MAX_JSON = 1 << 26  # bytes of a JSON file; ours are far smaller
 _CHECKSUM = "seal"  # the field of a file with the SHA-256 of all others
 _PART = ".part"  # the ending of a file that is being written
@@ -91,6 +92,23 @@ def read_json(path: Path) -> Any:
     CorruptError: it is larger, or not JSON.
   """
   return _parse(_read(path), path)
+
+
+def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
+  """Yields each whole row with the byte at which it ends.
+
+  Steps never decrease from one row to the next.
+  """
+  end = 0
+  with path.open("rb") as file:
+    for line in file:
+      end += len(line)
+      try:
+        row = json.loads(line)
+      except ValueError:
+        continue  # being written when the run was killed, or corrupt since
+      if line.endswith(b"\n"):
+        yield row, end
 
 
 def _read(path: Path) -> bytes:

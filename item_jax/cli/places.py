@@ -12,6 +12,7 @@ from pathlib import Path
 
 from item_jax import remote
 from item_jax.errors import WRONG_PATHS, UserError
+from item_jax.files import METRICS_FILE
 from item_jax.object_store import copies, uploads
 from item_jax.object_store.uploads import Layout
 from item_jax.remote import Address, StoreError
@@ -221,6 +222,8 @@ ANY_STATE = AnyState(finished=False)
 CATALOGUE = Catalogue()
 # A run's workdir may be address: its checkpoints are not wanted.
 TOKENIZER = Copy(wanted=lambda name: "/" not in name)
+# Nor here.
+METRICS = Copy(finished=False, wanted=lambda name: name == METRICS_FILE)
 DATA = Data()
 RUN = Run()
 IMAGES = Images()

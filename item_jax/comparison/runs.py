@@ -22,8 +22,7 @@ from item_jax.comparison.subprocesses import (
 from item_jax.config import Config
 from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
 from item_jax.errors import UserError
-from item_jax.files import write_json
-from item_jax.training.metric_log import whole_rows
+from item_jax.files import whole_rows, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,14 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from item_jax.evaluation.labels import Predictions, by_class
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 LARGEST = 40  # categories in the picture; more cannot be read
 _LETTERS = 34  # of a name in the picture
@@ -72,7 +76,19 @@ def write_predictions(
 def draw(
   path: Path, given: Predictions, *, title: str, largest: int = LARGEST
 ) -> None:
-  """Draws a PNG: the fraction of each true category predicted as each one.
+  """Writes `picture` as a PNG."""
+  figure = picture(given, title=title, largest=largest)
+  figure.savefig(path, dpi=130, format="png")
+
+
+def picture(
+  given: Predictions,
+  *,
+  title: str,
+  said: str = "predicted",
+  largest: int = LARGEST,
+) -> "Figure":
+  """Draws the fraction of each true category predicted as each one.
 
   Where there are more than `largest` categories with rows, those with the
   most are shown, the title says so, and a last column holds the predictions of
@@ -118,11 +134,11 @@ def draw(
       fontsize=6,
       color="white" if fraction_SX[line, column] > 0.5 else "black",
     )
-  axes.set_xlabel("predicted")
+  axes.set_xlabel(said)
   axes.set_ylabel("true (rows)")
   axes.set_title(title, parse_math=False)
   figure.colorbar(image, label="fraction of the true category's rows")
-  figure.savefig(path, dpi=130, format="png")
+  return figure
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from item_jax.data.records import open_dataset
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
-from item_jax.evaluation.items import check_same_rows
+from item_jax.evaluation.items import Items, check_same_rows
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
 from item_jax.evaluation.sources import open_source
@@ -16,15 +17,31 @@ from item_jax.evaluation.sources import open_source
 _SHOWN = ("recall", "map")
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+  """What was compared: N rows of a split, and where each system has put them.
+
+  vectors: {system: float [N, D], or `Mixed`}. titles: N of them.
+  """
+
+  dataset: Dataset
+  split: str
+  items: Items
+  titles: Sequence[str]
+  vectors: Mapping[str, Any]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Report(Result):
   """The scores of several systems on the same rows.
 
   scores: {name: Scores}, "tfidf" and "thumbnail" last. k: the depths.
+  compared: the rows and their vectors.
   """
 
   scores: dict[str, Scores]
   k: Sequence[int]
+  compared: Rows
 
   @property
   def _measures(self) -> list[str]:
@@ -43,13 +60,64 @@ class Report(Result):
       {"system": name, **measures} for name, measures in self.to_dict().items()
     ]
 
-  def __str__(self) -> str:
-    width = max(len(name) for name in self.scores) + 2
+  def counted(self) -> str:
+    """Says how many queries there are, and how many were left out."""
     first = next(iter(self.scores.values())).summary
-    lines = [
+    return (
       f"{first['queries']:,} queries, {first['left_out']:,} left out, index"
       f" {first['index']:,}, {first['share_over_k']:.1%} with more than"
-      f" {max(self.k)} relevant items; in brackets the 95 % interval",
+      f" {max(self.k)} relevant items"
+    )
+
+  def to_page(
+    self,
+    *,
+    run: str | os.PathLike | None = None,
+    examples: int = 60,
+    seed: int = 0,
+  ) -> str:
+    """Returns all of it as one HTML page without any address to fetch.
+
+    It holds the table, the run's curves, categories that are confused, and
+    queries with the listings near them as pictures. Takes jinja2.
+
+    Args:
+      run: a run's workdir, for its curves.
+      examples: how many queries: a third each the best and the worst of the
+        first system, and any.
+      seed: of the random ones.
+
+    Raises:
+      UserError: there is no such run, or jinja2 is not installed.
+    """
+    from item_jax.evaluation.page import render
+
+    return render.render_page(self, run=run, examples=examples, seed=seed)
+
+  def write_page(self, path: str | os.PathLike, **options: Any) -> None:
+    """Writes `to_page`, whose options these are, to a file."""
+    Path(path).write_text(self.to_page(**options), "utf-8")
+
+  def write_figures(
+    self, folder: str | os.PathLike, *, run: str | os.PathLike | None = None
+  ) -> list[Path]:
+    """Writes the page's pictures as PNG and SVG, for papers.
+
+    Args:
+      folder: made where it is not there.
+      run: as of `to_page`.
+
+    Returns:
+      The files: losses and modalities of the run, confusion of categories.
+    """
+    from item_jax.evaluation.page import render
+
+    return render.write_figures(self, folder, run=run)
+
+  def __str__(self) -> str:
+    width = max(len(name) for name in self.scores) + 2
+    lines = [
+      f"{self.counted()}; in brackets the 95 % interval",
       " " * width + "".join(f"{x:<26}" for x in self._measures).rstrip(),
     ]
     for name, one in self.scores.items():
@@ -107,11 +175,13 @@ def report(
       f"split {split!r}",
       items,
     )
-  how = {"k": k, "bootstrap": bootstrap, "seed": seed}
+  vectors = {name: source.vectors for name, source in opened.items()}
+  vectors["tfidf"] = baselines.tfidf_vectors(titles)
+  vectors["thumbnail"] = baselines.colours(thumbnails)
   scores = {
-    name: replace(score(source.vectors, items, **how), space=source.space)
-    for name, source in opened.items()
+    name: score(one, items, k=k, bootstrap=bootstrap, seed=seed)
+    for name, one in vectors.items()
   }
-  scores["tfidf"] = baselines.score_titles(titles, items, **how)
-  scores["thumbnail"] = baselines.score_images(thumbnails, items, **how)
-  return Report(scores, k)
+  for name, source in opened.items():
+    scores[name] = replace(scores[name], space=source.space)
+  return Report(scores, k, Rows(dataset, split, items, titles, vectors))

@@ -8,16 +8,15 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from item_jax.files import METRICS_FILE, whole_rows
 
 if TYPE_CHECKING:
   from tensorboardX.event_file_writer import EventsWriter
 
 logger = logging.getLogger(__name__)
-
-METRICS_FILE = "metrics.jsonl"
 
 
 class Log:
@@ -174,23 +173,6 @@ def drop_rows_after(path: Path, step: int) -> None:
   with path.open("r+b") as file:
     file.truncate(max(ends, default=0))
     os.fsync(file.fileno())
-
-
-def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
-  """Yields each whole row with the byte at which it ends.
-
-  Steps never decrease from one row to the next.
-  """
-  end = 0
-  with path.open("rb") as file:
-    for line in file:
-      end += len(line)
-      try:
-        row = json.loads(line)
-      except ValueError:
-        continue  # being written when the run was killed, or corrupt since
-      if line.endswith(b"\n"):
-        yield row, end
 
 
 class Stopwatch:

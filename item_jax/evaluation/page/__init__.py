@@ -1,0 +1,1 @@
+"""Shows a report as one HTML file: curves, tables, queries as pictures."""

@@ -1,0 +1,76 @@
+"""Makes what a page holds of images: thumbnails as JPEG, figures as SVG."""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import simplejpeg
+
+from item_jax.data.records import BadRecord, Dataset
+
+SIDE = 80  # pixels of a thumbnail's longer side
+_QUALITY = 70
+_NAMESPACES = re.compile(r' xmlns(?::\w+)?="[^"]*"')
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+
+
+def read_thumbnails(
+  dataset: Dataset, split: str, rows: Iterable[int]
+) -> dict[int, str]:
+  """Makes {row: thumbnail as a data: address}, of those that have an image.
+
+  An image, or a record, that cannot be read has none.
+  """
+  source = dataset.source(split)
+  found = {}
+  for row in rows:
+    try:
+      image = source[row].image
+      jpeg = shrink(image) if image else b""
+    except (BadRecord, ValueError):  # simplejpeg's, of a broken JPEG
+      continue
+    if jpeg:
+      coded = base64.b64encode(jpeg).decode()
+      found[row] = f"data:image/jpeg;base64,{coded}"
+  return found
+
+
+def shrink(jpeg: bytes, *, side: int = SIDE) -> bytes:
+  """Shrinks a JPEG until its longer side is `side`; a smaller one stays.
+
+  Raises:
+    ValueError: it is broken.
+  """
+  # Decoded at a fraction of its size, where that is large enough.
+  pixels_HWC = simplejpeg.decode_jpeg(jpeg, min_height=side, min_width=side)
+  height, width = pixels_HWC.shape[:2]
+  factor = side / max(height, width)
+  if factor < 1:
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    pixels_HWC = cv2.resize(pixels_HWC, size, interpolation=cv2.INTER_AREA)
+  return simplejpeg.encode_jpeg(pixels_HWC, quality=_QUALITY)
+
+
+def to_svg(figure: Any) -> str:
+  """Returns a matplotlib figure as a file of SVG: text stays text."""
+  import matplotlib
+
+  file = io.StringIO()
+  with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "item"}):
+    figure.savefig(file, format="svg", metadata={"Date": None})
+  return file.getvalue()
+
+
+def inline_svg(figure: Any, label: str) -> str:
+  """Returns a figure as SVG that stands in HTML, and names no address."""
+  for artist in figure.findobj():
+    artist.set_clip_on(False)  # a clip would be a reference
+  _, start, image = to_svg(figure).partition("<svg")
+  head, end, body = image.partition(">")
+  head = _NAMESPACES.sub("", head)  # HTML knows them
+  named = f' role="img" aria-label="{html.escape(label)}"'
+  return start + named + head + end + _METADATA.sub("", body)

@@ -1,0 +1,213 @@
+"""Renders a report as one HTML page that needs no network and no server."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from item_jax.errors import UserError
+from item_jax.evaluation import confusion
+from item_jax.evaluation.page import cards, tables
+from item_jax.evaluation.page.curves import (
+  Curves,
+  draw_losses,
+  draw_modalities,
+  read_curves,
+)
+from item_jax.evaluation.page.examples import GROUPS, find_examples
+from item_jax.evaluation.page.pictures import inline_svg, to_svg
+from item_jax.evaluation.results import with_interval
+from item_jax.evaluation.sources import BASELINES
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
+  from item_jax.evaluation.report import Report
+
+_HERE = Path(__file__).parent
+_CATEGORIES = 40  # lines of the table by category
+_LABELS = {
+  "losses": "losses, and the chance level of each dashed",
+  "modalities": "what is found on validation, by what the model is shown",
+  "confusion": "category of the query and of its nearest listing",
+}
+
+
+def render_page(
+  report: "Report",
+  *,
+  run: str | os.PathLike | None = None,
+  examples: int = 60,
+  seed: int = 0,
+) -> str:
+  """Returns the page; arguments as of `Report.to_page`."""
+  template, markup = _open_template()
+  if examples < 1:
+    raise UserError(f"{examples} examples; expected 1 or more")
+  curves = read_curves(run) if run is not None else Curves()
+  lead = lead_system(report)
+  shown = _shown(report)
+  measure = f"map@{max(report.k)}"
+  found = find_examples(
+    report.scores[lead],
+    report.compared.items,
+    {name: report.compared.vectors[name] for name in shown},
+    measure=measure,
+    count=examples,
+    seed=seed,
+  )
+  thumbnails = cards.thumbnails_of(report, found)
+  drawn = dict(draw_figures(report, curves))
+  figures = {
+    name: markup(inline_svg(one, _LABELS[name])) for name, one in drawn.items()
+  }
+  return template.render(
+    heading=f"Same-product search on the split {report.compared.split!r}",
+    css=markup(_read("page.css")),
+    js=markup(_read("page.js")),
+    thumbnails=thumbnails,
+    all_json=markup(_script_json(cards.look_up(report, lead, thumbnails))),
+    summary=report.counted(),
+    scores=_scores(report),
+    notes=[
+      f"{n}: {one.space}" for n, one in report.scores.items() if one.space
+    ],
+    run="" if run is None else f"The run {Path(run).absolute().name}.",
+    curves=[
+      (_LABELS[name], figures[name])
+      for name in ("losses", "modalities")
+      if name in figures
+    ],
+    categories=_by_category(report),
+    confusion=_confused(report, lead, figures.get("confusion")),
+    examples_note=cards.describe(report, found, measure),
+    measure=measure,
+    groups=GROUPS,
+    systems=shown,
+    shown_categories=sorted(
+      {cards.category(report, one.row) for one in found} - {""}
+    ),
+    examples=[cards.card(report, one) for one in found],
+  )
+
+
+def _script_json(value: Any) -> str:
+  """JSON in a script element, which "</script" and "<!--" would end."""
+  return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def lead_system(report: "Report") -> str:
+  """The system that is looked at first: the first export, or else TF-IDF."""
+  return next(iter(report.scores))
+
+
+def draw_figures(
+  report: "Report", curves: Curves
+) -> Iterator[tuple[str, "Figure"]]:
+  """Yields the pictures that there is something for, with their names."""
+  if curves.losses:
+    yield "losses", draw_losses(curves)
+  if curves.modalities:
+    yield "modalities", draw_modalities(curves)
+  lead = lead_system(report)
+  given = tables.compare_nearest(report.scores[lead], report.compared.items)
+  if given is not None:
+    title = f"Category of the nearest listing, by {lead}"
+    yield (
+      "confusion",
+      confusion.picture(given, title=title, said="nearest listing's"),
+    )
+
+
+def write_figures(
+  report: "Report",
+  folder: str | os.PathLike,
+  *,
+  run: str | os.PathLike | None = None,
+) -> list[Path]:
+  """Writes each picture as PNG and SVG; as of `Report.write_figures`."""
+  curves = read_curves(run) if run is not None else Curves()
+  folder, written = Path(folder), []
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, figure in draw_figures(report, curves):
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=200, format="png")
+    svg.write_text(to_svg(figure), "utf-8")
+    written += [png, svg]
+  return written
+
+
+def _open_template() -> tuple[Any, Any]:
+  """Returns the page's template, and what marks text as HTML."""
+  try:
+    import jinja2
+    import markupsafe
+  except ImportError as error:
+    raise UserError(
+      "a page takes jinja2: pip install -e '.[report]' in item-jax's clone"
+    ) from error
+  # Autoescape: a title with HTML in it is shown as text.
+  environment = jinja2.Environment(
+    autoescape=True, undefined=jinja2.StrictUndefined
+  )
+  return environment.from_string(_read("page.html")), markupsafe.Markup
+
+
+def _read(name: str) -> str:
+  return (_HERE / name).read_text("utf-8")
+
+
+def _shown(report: "Report") -> list[str]:
+  """The systems whose neighbours are shown: exports, where there are any."""
+  exports = [name for name in report.scores if name not in BASELINES]
+  return exports or list(report.scores)
+
+
+def _scores(report: "Report") -> dict[str, Any]:
+  measures = list(next(iter(report.to_dict().values())))
+  lines = [
+    [name]
+    + [
+      with_interval(one.summary[x], one.summary["interval"].get(x))
+      for x in measures
+    ]
+    for name, one in report.scores.items()
+  ]
+  return {
+    "caption": "In brackets the 95 % interval, by bootstrap over products",
+    "columns": ["system", *measures],
+    "lines": lines,
+  }
+
+
+def _by_category(report: "Report") -> dict[str, Any] | None:
+  measure = f"recall@{max(report.k)}"
+  lines = tables.by_category(report.scores, report.compared.items, measure)
+  if not lines:
+    return None
+  return {
+    "caption": f"{measure} of the {min(len(lines), _CATEGORIES)} largest of"
+    f" {len(lines)} categories",
+    "columns": ["category", "queries", *report.scores],
+    "lines": [
+      [line.category, line.queries]
+      + [f"{line.means[name]:.4f}" for name in report.scores]
+      for line in lines[:_CATEGORIES]
+    ],
+  }
+
+
+def _confused(report: "Report", lead: str, figure) -> dict[str, Any] | None:
+  given = tables.compare_nearest(report.scores[lead], report.compared.items)
+  if given is None:
+    return None
+  lines = [list(line) for line in tables.most_confused(given)]
+  return {
+    "summary": f"By {lead} the nearest listing is of the query's own category"
+    f" for {int(given.correct_Q.sum()):,} of {len(given.rows_Q):,} queries.",
+    "caption": "Categories that are confused most often",
+    "columns": ["query's category", "nearest listing's", "queries", "of"],
+    "lines": lines,
+    "figure": figure,
+  }
