@@ -170,6 +170,18 @@ def _check_single_process(address: FlagAddress, args) -> None:
     )
 
 
+class ExportOut(Out):
+  """The folder of one export: folders of several cannot be addresses."""
+
+  def check(self, address, args) -> None:
+    if "," in args.split + args.modality or args.split == "all":
+      raise UserError(
+        f"{address} is on an object store, which takes one split and modality"
+        f" at a time; asked are {args.split} and {args.modality}"
+      )
+    super().check(address, args)
+
+
 class Exports(_Kind):
   """What is scored, FOLDER, FILE.npy:ITEMS.csv or a word; or NAME=that."""
 
@@ -245,7 +257,7 @@ SHOP_OUT = Out(
 _EXPORTED = ("embeddings.npy", "items.csv")
 _FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
 FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
-EXPORT_OUT = Out(
+EXPORT_OUT = ExportOut(
   Layout("meta.json", (*_EXPORTED, "transform.npz"), resumes=True)
 )
 EXPORTS = Exports()
