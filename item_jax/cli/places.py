@@ -171,9 +171,8 @@ def _check_single_process(address: FlagAddress, args) -> None:
 
 
 class ExportOut(Out):
-  """The folder of one export: folders of several cannot be addresses."""
-
   def check(self, address, args) -> None:
+    """Refuses several exports, which are folders of this machine."""
     if "," in args.split + args.modality or args.split == "all":
       raise UserError(
         f"{address} is on an object store, which takes one split and modality"

@@ -135,21 +135,10 @@ def export(
   splits, modalities = _listed("split", split), _listed("modality", modality)
   notify = (progress or NullListener()).update
   with Barrier():
-    check_batch_size(batch_size)
-    for name in modalities:
-      if name not in MODALITIES:
-        raise UserError(f"modality={name!r}: known are {', '.join(MODALITIES)}")
     asked = Asked(pool, whiten, like)
-    embedder = load(workdir, step=step, dtype=dtype, like=like)
-    asked.check(embedder)
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
-    work = _Work(
-      Path(workdir),
-      *(embedder, embedder.space, dataset, asked),
-      *(batch_size, workers, overwrite, notify),
-    )
+    sizes = batch_size, workers
+    work = _open(workdir, data, modalities, asked, step, dtype, sizes, notify)
     plans = {(s, m): _plan(work, s, m) for s in splits for m in modalities}
-    check_data(embedder.run, dataset, workdir)
     folders = dict.fromkeys(plans, out)
     if not one:
       folders = {key: out / "-".join(key) for key in plans}
@@ -159,10 +148,7 @@ def export(
         export_shards.check_free(folder, plans[key])
   found = {
     key: _export(
-      work,
-      plan,
-      folders[key],
-      [folders[split, plan.modality] for split in splits],
+      work, plan, folders[key], [folders[s, key[1]] for s in splits], overwrite
     )
     for key, plan in plans.items()
   }
@@ -177,15 +163,31 @@ class _Work(NamedTuple):
   space: Space | None  # the embedder's, before one is made for an export
   dataset: Dataset
   asked: Asked
-  batch_size: int
-  workers: int
-  overwrite: bool
+  sizes: tuple[int, int]  # batch_size, workers
   notify: Callable[[str, int], None]
 
   @property
   def is_plain(self) -> bool:
     """Whether the vectors are wanted as they were trained."""
     return self.space is None and self.asked[:2] == Asked()[:2]
+
+
+def _open(
+  workdir, data, modalities, asked: Asked, step, dtype, sizes, notify
+) -> _Work:
+  """Opens the run and its data, and refuses what it cannot be asked for."""
+  check_batch_size(sizes[0])
+  for modality in modalities:
+    if modality not in MODALITIES:
+      raise UserError(
+        f"modality={modality!r}: known are {', '.join(MODALITIES)}"
+      )
+  embedder = load(workdir, step=step, dtype=dtype, like=asked.like)
+  asked.check(embedder)
+  dataset = data if isinstance(data, Dataset) else open_dataset(data)
+  check_data(embedder.run, dataset, workdir)
+  opened = embedder, embedder.space, dataset
+  return _Work(Path(workdir), *opened, asked, sizes, notify)
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
@@ -225,11 +227,15 @@ def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
 
 
 def _export(
-  work: _Work, plan: export_shards.Plan, out: Path, beside: list[Path]
+  work: _Work,
+  plan: export_shards.Plan,
+  out: Path,
+  beside: list[Path],
+  overwrite: bool,
 ) -> Export:
   """Writes one export; in the folders `beside` its space may be known."""
   embedder, dataset, notify = work.embedder, work.dataset, work.notify
-  sizes = work.batch_size, work.workers
+  sizes = work.sizes
   first = jax.process_index() == 0
   with Barrier() as barrier, contextlib.ExitStack() as stack:
     embedder.enter(work.space)
@@ -237,10 +243,7 @@ def _export(
     missing = made = None
     if first:
       stack.enter_context(export_shards.exclusive_folder(out))
-      how = {
-        "overwrite": work.overwrite,
-        "notify": lambda n: notify("set up", n),
-      }
+      how = {"overwrite": overwrite, "notify": lambda n: notify("set up", n)}
       made = settle(
         out, plan, work.asked, embedder, dataset, *sizes, beside=beside, **how
       )
