@@ -43,6 +43,12 @@ PARQUET = "pyarrow>=18,<27"
 JINJA = "jinja2>=3.1,<4"
 # Of docs/search_engines.md; hnswlib has no wheels.
 ENGINES = ["faiss-cpu>=1.15,<2", "usearch>=2.26,<3", "voyager>=2.2,<3"]
+# Of `item-jax index`. hnswlib has no wheels; where there are, this is its code,
+# under its module's name.
+HNSWLIB = [
+  "chroma-hnswlib>=0.7.6,<0.8; python_version < '3.13'",
+  "hnswlib>=0.8,<0.9; python_version >= '3.13'",
+]
 
 EXTRAS = {
   # TPUs' compiler, for `plan --compile` where there is no TPU; jax wants 0.0.42
@@ -59,13 +65,13 @@ EXTRAS = {
     "sphinx-copybutton>=0.5.2,<0.6",
   ],
   "engines": ENGINES,
+  "index": [*ENGINES[:2], *HNSWLIB],
   "test": [
     BEAM,
     JINJA,
     PARQUET,
     "basedpyright>=1.39,<2",
-    # hnswlib has no wheels; this is its code, under its module's name.
-    "chroma-hnswlib>=0.7.6,<0.8; python_version < '3.13'",
+    HNSWLIB[0],
     "hypothesis>=6.150,<7",
     *ENGINES,
     "jsonschema>=4.23,<5",

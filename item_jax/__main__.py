@@ -28,6 +28,8 @@ COMMANDS = (
   "evaluate",
   "probe",
   "fuse",
+  "convert",
+  "index",
   "predict",
   "report",
   "variants",
@@ -44,7 +46,10 @@ _PASS_ON = ("train", "bench", "compare", "prepare", "plan", "doctor")
 # here on, before what takes seconds to import.
 _GO_ON = ("train", "export", "compare")
 # These open no checkpoint, and start without what reads them.
-_WITHOUT_A_MODEL = ("evaluate", "probe", "fuse", "report", "variants")
+_WITHOUT_A_MODEL = (
+  *("evaluate", "probe", "fuse", "convert", "index"),
+  *("report", "variants"),
+)
 # With these a command has said on stdout what it found.
 _SAID_ON_STDOUT = (0, 1, 3)
 

@@ -285,6 +285,7 @@ def test_what_killed_commands_left_is_removed(bucket, tmp_path):
 def export(write, *, overwrite=False) -> int | None:
   """What `write` does with the folder that stands for gs://bucket/e."""
   args = Namespace(out=places.EXPORT_OUT("gs://bucket/e"), overwrite=overwrite)
+  args.split, args.modality = "test", "both"
   return places.with_copies(args, lambda: write(args.out))
 
 

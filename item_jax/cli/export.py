@@ -1,5 +1,6 @@
-"""`item-jax export` writes the embeddings of a split."""
+"""`item-jax export` writes the embeddings of splits."""
 
+import argparse
 import sys
 
 from item_jax.cli import places
@@ -7,16 +8,24 @@ from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import WRONG_PATHS
 
+ALL = "all"  # splits
+MODALITIES = ("both", "image", "title")  # importing the embedder takes seconds
+
 
 def add(command) -> None:
-  sub = command("export", "write the embeddings of a split")
+  sub = command("export", "write the embeddings of splits")
   sub.add_argument(
     "--workdir", type=places.RUN, required=True, help="the run's"
   )
   sub.add_argument(
     "--data", type=places.DATA, required=True, help="from prepare"
   )
-  sub.add_argument("--split", default="test", help="of the data")
+  sub.add_argument(
+    "--split",
+    default="test",
+    help="of the data; several with commas between, or all: each in"
+    " OUT/SPLIT-MODALITY",
+  )
   sub.add_argument(
     "--out",
     type=places.EXPORT_OUT,
@@ -25,9 +34,10 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--modality",
-    choices=("both", "image", "title"),
+    type=_modality,
     default="both",
-    help="what the model is shown",
+    help="what the model is shown: both, image or title; several with commas"
+    " between: each in OUT/SPLIT-MODALITY",
   )
   sub.add_argument(
     "--step", type=int, help="checkpoint; default: the best; 0: untrained"
@@ -71,19 +81,24 @@ def add(command) -> None:
 
 def run(args, rest) -> int:
   # All before joining: from there on the others hear of a signal.
+  from item_jax.data.records import open_dataset
   from item_jax.distributed.barrier import OtherProcessError
   from item_jax.distributed.watchdog import Watchdog
   from item_jax.inference.export import export
 
+  dataset, split = args.data, _several(args.split)
+  if split == ALL:
+    dataset = open_dataset(args.data)
+    split = list(dataset.sizes)
   cluster.join(args)
   try:
     with Watchdog(args.stall_seconds) as watchdog:
       export(
         args.workdir,
-        data=args.data,
-        split=args.split,
+        data=dataset,
+        split=split,
         out=args.out,
-        modality=args.modality,
+        modality=_several(args.modality),
         step=args.step,
         batch_size=args.batch_size,
         dtype=args.dtype,
@@ -103,3 +118,17 @@ def run(args, rest) -> int:
     )
     return EXIT_FAILED
   return 0
+
+
+def _several(text: str) -> str | list[str]:
+  """A list where there are commas."""
+  return text.split(",") if "," in text else text
+
+
+def _modality(text: str) -> str:
+  for name in text.split(","):
+    if name not in MODALITIES:
+      raise argparse.ArgumentTypeError(
+        f"{name!r} is no modality: known are {', '.join(MODALITIES)}"
+      )
+  return text

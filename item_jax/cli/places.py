@@ -171,6 +171,17 @@ def _check_single_process(address: FlagAddress, args) -> None:
     )
 
 
+class ExportOut(Out):
+  def check(self, address, args) -> None:
+    """Refuses several exports, which are folders of this machine."""
+    if "," in args.split + args.modality or args.split == "all":
+      raise UserError(
+        f"{address} is on an object store, which takes one split and modality"
+        f" at a time; asked are {args.split} and {args.modality}"
+      )
+    super().check(address, args)
+
+
 class Exports(_Kind):
   """What is scored, FOLDER, FILE.npy:ITEMS.csv or a word; or NAME=that."""
 
@@ -248,7 +259,7 @@ SHOP_OUT = Out(
 _EXPORTED = ("embeddings.npy", "items.csv")
 _FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
 FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
-EXPORT_OUT = Out(
+EXPORT_OUT = ExportOut(
   Layout("meta.json", (*_EXPORTED, "transform.npz"), resumes=True)
 )
 EXPORTS = Exports()

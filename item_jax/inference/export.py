@@ -1,24 +1,22 @@
-"""Writes the embeddings of a split, in shards that survive a kill."""
+"""Writes the embeddings of splits, in shards that survive a kill."""
 
 import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple, overload
 
 import jax
 
 from item_jax.data.records import Dataset, open_dataset
-from item_jax.data.unreadable import listed
 from item_jax.distributed.barrier import Barrier
 from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.errors import UserError
-from item_jax.evaluation.items import EXPORTED, Export
-from item_jax.files import sha256, write_checksummed
-from item_jax.inference import export_shards
+from item_jax.evaluation.items import Export
+from item_jax.inference import export_shards, export_work
 from item_jax.inference import space as space_lib
-from item_jax.inference.embed_parts import embed_parts
 from item_jax.inference.embedder import (
   MODALITIES,
   Embedder,
@@ -26,7 +24,7 @@ from item_jax.inference.embedder import (
   load,
 )
 from item_jax.inference.fit_space import Asked, settle
-from item_jax.inference.space import checkpoint_id, describe
+from item_jax.inference.space import Space, checkpoint_id, describe
 from item_jax.training.run import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -35,6 +33,7 @@ EXPORT_FORMAT = 3
 SHARD_ROWS = 8_192
 
 
+@overload
 def export(
   workdir: str | os.PathLike,
   *,
@@ -51,7 +50,46 @@ def export(
   whiten: str = "none",
   like: str | os.PathLike | None = None,
   progress: ProgressListener | None = None,
-) -> Export:
+) -> Export: ...
+
+
+@overload
+def export(
+  workdir: str | os.PathLike,
+  *,
+  data: str | os.PathLike | Dataset,
+  split: str | Sequence[str],
+  out: str | os.PathLike,
+  modality: str | Sequence[str] = "both",
+  step: int | None = None,
+  batch_size: int = 256,
+  dtype: str = "float32",
+  workers: int = 0,
+  overwrite: bool = False,
+  pool: str | None = None,
+  whiten: str = "none",
+  like: str | os.PathLike | None = None,
+  progress: ProgressListener | None = None,
+) -> dict[tuple[str, str], Export]: ...
+
+
+def export(
+  workdir: str | os.PathLike,
+  *,
+  data: str | os.PathLike | Dataset,
+  split: str | Sequence[str],
+  out: str | os.PathLike,
+  modality: str | Sequence[str] = "both",
+  step: int | None = None,
+  batch_size: int = 256,
+  dtype: str = "float32",
+  workers: int = 0,
+  overwrite: bool = False,
+  pool: str | None = None,
+  whiten: str = "none",
+  like: str | os.PathLike | None = None,
+  progress: ProgressListener | None = None,
+):
   """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
 
   The rows are written in shards; a call that is killed is continued by the same
@@ -61,88 +99,169 @@ def export(
   on its own devices. What is written is the same, to the bit, for any number
   of processes and of devices of one kind, also where others began it.
 
+  With a list of splits or of modalities the model is opened once, and each
+  split and modality has an export of its own in OUT/SPLIT-MODALITY, the same,
+  to the bit, as a call for it alone writes.
+
   A row that cannot be read stays, with the null embedding; meta.json names it.
 
   Args:
     workdir, step, dtype: of the model; as of `embedder.load`.
     data: a prepared catalogue: a `Dataset` or its folder.
-    split: of the data.
+    split: of the data; or a list, such as `list(dataset.sizes)` for all.
     out: the folder to write.
-    modality: what the model is shown: "both", "image" or "title".
+    modality: what the model is shown: "both", "image" or "title"; or a list.
     batch_size: rows that a device embeds at a time.
     workers: processes that decode.
     overwrite: whether another export in `out` is replaced.
     pool: of the network's states; None as trained; `fit_space.Asked` says more.
-    whiten: "none", "centre", "whiten" or "auto"; likewise.
+    whiten: "none", "centre", "whiten" or "auto"; likewise. What is learnt or
+      chosen is so for each modality by itself, once for all splits.
     like: another export of the run, whose pool and transform are taken.
     progress: is informed of what is next; a step is a row.
+
+  Returns:
+    The export; where `split` or `modality` is a list {(split, modality):
+    export}, in the order of splits, then modalities.
 
   Raises:
     UserError: data of another tokenizer or preprocessing than the run's; a
       folder that holds another export, or in which another is at work, or
-      that not all processes see.
+      that not all processes see; a list with a name twice, or none.
     OSError: it could not be written; the same call goes on later.
     item_jax.distributed.barrier.OtherProcessError: another process failed.
   """
-  out, asked = Path(out), Asked(pool, whiten, like)
+  out, one = Path(out), isinstance(split, str) and isinstance(modality, str)
+  splits, modalities = _listed("split", split), _listed("modality", modality)
   notify = (progress or NullListener()).update
+  with Barrier():
+    asked = Asked(pool, whiten, like)
+    sizes = batch_size, workers
+    work = _open(workdir, data, modalities, asked, step, dtype, sizes, notify)
+    plans = {(s, m): _plan(work, s, m) for s in splits for m in modalities}
+    folders = dict.fromkeys(plans, out)
+    if not one:
+      folders = {key: out / "-".join(key) for key in plans}
+      _check_holds_many(out)
+    if jax.process_index() == 0 and work.is_plain and not overwrite:
+      for key, folder in folders.items():  # refused now, not after the work
+        export_shards.check_free(folder, plans[key])
+  found = {
+    key: _export(
+      work, plan, folders[key], [folders[s, key[1]] for s in splits], overwrite
+    )
+    for key, plan in plans.items()
+  }
+  return next(iter(found.values())) if one else found
+
+
+class _Work(NamedTuple):
+  """What exports of one run have in common; fields as of `export`."""
+
+  workdir: Path
+  embedder: Embedder
+  space: Space | None  # the embedder's, before one is made for an export
+  dataset: Dataset
+  asked: Asked
+  sizes: tuple[int, int]  # batch_size, workers
+  notify: Callable[[str, int], None]
+
+  @property
+  def is_plain(self) -> bool:
+    """Whether the vectors are wanted as they were trained."""
+    return self.space is None and self.asked[:2] == Asked()[:2]
+
+
+def _open(
+  workdir, data, modalities, asked: Asked, step, dtype, sizes, notify
+) -> _Work:
+  """Opens the run and its data, and refuses what it cannot be asked for."""
+  check_batch_size(sizes[0])
+  for modality in modalities:
+    if modality not in MODALITIES:
+      raise UserError(
+        f"modality={modality!r}: known are {', '.join(MODALITIES)}"
+      )
+  embedder = load(workdir, step=step, dtype=dtype, like=asked.like)
+  asked.check(embedder)
+  dataset = data if isinstance(data, Dataset) else open_dataset(data)
+  check_data(embedder.run, dataset, workdir)
+  opened = embedder, embedder.space, dataset
+  return _Work(Path(workdir), *opened, asked, sizes, notify)
+
+
+def _listed(what: str, names: str | Sequence[str]) -> list[str]:
+  listed = [names] if isinstance(names, str) else list(names)
+  if not listed or len(set(listed)) < len(listed):
+    raise UserError(f"{what}={listed}: expected one name or more, each once")
+  return listed
+
+
+def _check_holds_many(out: Path) -> None:
+  for name in ("meta.json", "plan.json"):
+    if (out / name).exists():
+      raise UserError(
+        f"{out} holds an export ({name}), and several are written to folders"
+        " in it: name another --out"
+      )
+
+
+def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
+  embedder, dataset = work.embedder, work.dataset
+  rows = len(dataset.source(split))
+  embedder.check_modality(modality)
+  return export_shards.Plan(
+    format=EXPORT_FORMAT,
+    step=embedder.step,
+    checkpoint=checkpoint_id(work.workdir, embedder.step),
+    tokenizer=embedder.run.tokenizer.fingerprint,
+    preprocessing=embedder.run.preprocessing,
+    data=dataset.fingerprints[split],
+    split=split,
+    modality=modality,
+    dtype=embedder.dtype,
+    rows=rows,
+    dims=embedder.task.dims,
+    shard_rows=SHARD_ROWS,
+  )
+
+
+def _export(
+  work: _Work,
+  plan: export_shards.Plan,
+  out: Path,
+  beside: list[Path],
+  overwrite: bool,
+) -> Export:
+  """Writes one export; in the folders `beside` its space may be known."""
+  embedder, dataset, notify = work.embedder, work.dataset, work.notify
+  sizes = work.sizes
   first = jax.process_index() == 0
   with Barrier() as barrier, contextlib.ExitStack() as stack:
-    embedder, dataset, plan = _open(
-      workdir, data, split, modality, step, dtype, batch_size, asked
-    )
+    embedder.enter(work.space)
     barrier.wait()
     missing = made = None
     if first:
       stack.enter_context(export_shards.exclusive_folder(out))
       how = {"overwrite": overwrite, "notify": lambda n: notify("set up", n)}
-      sizes = batch_size, workers
-      made = settle(out, plan, asked, embedder, dataset, *sizes, **how)
+      made = settle(
+        out, plan, work.asked, embedder, dataset, *sizes, beside=beside, **how
+      )
       missing = _acquire(out, _in_space(plan, made), **how)
     missing, made = barrier.broadcast([missing, made])
     if missing is None:
       return Export(out)
     plan = _enter(out, plan, embedder, made)
     barrier.wait()
-    _write_shards(
-      out, plan, missing, embedder, dataset, batch_size, workers, notify
+    export_work.write_shards(
+      out, plan, missing, embedder, dataset, *sizes, notify
     )
     notify("join", plan.rows)
     barrier.wait()
     if first:
-      _finish(out, plan, workdir, embedder, notify)
+      export_work.finish(out, plan, work.workdir, embedder, notify)
     barrier.wait()
   return Export(out)
-
-
-def _open(
-  workdir, data, split, modality, step, dtype, batch_size, asked: Asked
-) -> tuple[Embedder, Dataset, export_shards.Plan]:
-  check_batch_size(batch_size)
-  if modality not in MODALITIES:
-    raise UserError(f"modality={modality!r}: known are {', '.join(MODALITIES)}")
-  embedder = load(workdir, step=step, dtype=dtype, like=asked.like)
-  asked.check(embedder)
-  dataset = data if isinstance(data, Dataset) else open_dataset(data)
-  rows = len(dataset.source(split))
-  run = embedder.run
-  embedder.check_modality(modality)
-  check_data(run, dataset, workdir)
-  plan = export_shards.Plan(
-    format=EXPORT_FORMAT,
-    step=embedder.step,
-    checkpoint=checkpoint_id(Path(workdir), embedder.step),
-    tokenizer=run.tokenizer.fingerprint,
-    preprocessing=run.preprocessing,
-    data=dataset.fingerprints[split],
-    split=split,
-    modality=modality,
-    dtype=dtype,
-    rows=rows,
-    dims=embedder.task.dims,
-    shard_rows=SHARD_ROWS,
-  )
-  return embedder, dataset, plan
 
 
 def _acquire(out: Path, plan: export_shards.Plan, **how) -> list[int] | None:
@@ -177,32 +296,6 @@ def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
   return plan
 
 
-def _write_shards(
-  out: Path,
-  plan: export_shards.Plan,
-  missing: list[int],
-  embedder: Embedder,
-  dataset: Dataset,
-  batch_size: int,
-  workers: int,
-  notify: Callable[[str, int], None],
-) -> None:
-  """Embeds and writes this process's part of the missing shards."""
-  mine = missing[jax.process_index() :: jax.process_count()]
-  parts = embed_parts(
-    embedder,
-    dataset,
-    plan.split,
-    [export_shards.rows_of(plan, number) for number in mine],
-    modality=plan.modality,
-    device_rows=min(batch_size, plan.rows),
-    workers=workers,
-    notify=lambda row: notify("step", row),
-  )
-  for number, part in zip(mine, parts, strict=True):
-    export_shards.save(out, plan, number, *part)
-
-
 def check_data(
   run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
 ) -> None:
@@ -222,51 +315,3 @@ def check_data(
         f" trained with {trained!r}: prepare the catalogue with --tokenizer"
         f" {Path(workdir) / 'tokenizer.json'}"
       )
-
-
-def _finish(
-  out: Path,
-  plan: export_shards.Plan,
-  workdir,
-  embedder: Embedder,
-  notify: Callable[[str, int], None],
-) -> None:
-  """Joins the shards, and writes, last, the meta data."""
-
-  def joins(shard: int) -> None:  # it counts as a step after the last row
-    notify("join", plan.rows + shard)
-
-  lacking, unreadable = 0, []
-  for row, item in enumerate(export_shards.join(out, plan, joins)):
-    if item.unreadable:
-      unreadable.append({"row": row, "id": item.id})
-      continue
-    lacking += export_shards.sees_nothing(item, plan.modality)
-  names = (*EXPORTED, *space_lib.finish(out, embedder.space))
-  write_checksummed(
-    out / "meta.json",
-    {
-      **plan.to_dict(),
-      "files": {name: sha256(out / name) for name in names},
-      "rows_without_this_side": lacking,
-      "unreadable": unreadable,
-      "workdir": Path(workdir).name,
-      **({"made": embedder.space.made} if embedder.space else {}),
-    },
-  )
-  export_shards.tidy(out)
-  if lacking:
-    logger.info(
-      f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"
-      " the null embedding"
-    )
-  if unreadable:
-    named = [f"row {bad['row']} ({bad['id']})" for bad in unreadable]
-    logger.info(
-      f"{len(unreadable)} of {plan.rows} rows could not be read and got the"
-      f" null embedding: {listed(named)}"
-    )
-  logger.info(
-    f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"
-    + (f", {plan.space}" if plan.space else "")
-  )

@@ -1,7 +1,7 @@
 """Chooses, on validation, how the vectors of a run are pooled and whitened."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,10 +79,12 @@ def settle(
   *,
   overwrite: bool,
   notify: Callable[[int], None],
+  beside: Sequence[Path] = (),
 ) -> dict[str, Any] | None:
   """Finds or makes the space of an export, and writes it into its folder.
 
   Args:
+    beside: folders of other exports, where the same space may be known.
     embedder: in the space of `asked.like`, where there is one.
     batch_size, workers, notify: as of `fit_space`.
     overwrite: whether another export in the folder may be replaced.
@@ -108,14 +110,15 @@ def settle(
       "train": dataset.fingerprints.get(names.train_split),
       "val": dataset.fingerprints.get(names.val_split),
     }
-  space = space_lib.find(out, request)
+  known = (space_lib.find(folder, request) for folder in (out, *beside))
+  space = next(filter(None, known), None)
   if space is None:
     if not overwrite:  # refused now, not after the work
       export_shards.check_free(out, plan._replace(space=str(request)))
     how = {"batch_size": batch_size, "workers": workers, "notify": notify}
     space = given or fit_space(embedder, dataset, asked, plan.modality, **how)
-    known = {"request": request, "checkpoint": plan.checkpoint}
-    space = space._replace(made=space.made | known)
+    made = {"request": request, "checkpoint": plan.checkpoint}
+    space = space._replace(made=space.made | made)
   return space_lib.save(out, space)
 
 

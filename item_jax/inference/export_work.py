@@ -1,0 +1,92 @@
+"""Embeds the rows of one export, and joins what was written."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from item_jax.data.records import Dataset
+from item_jax.data.unreadable import listed
+from item_jax.evaluation.items import EXPORTED
+from item_jax.files import sha256, write_checksummed
+from item_jax.inference import export_shards
+from item_jax.inference import space as space_lib
+from item_jax.inference.embed_parts import embed_parts
+from item_jax.inference.embedder import Embedder
+
+logger = logging.getLogger(__name__)
+
+
+def write_shards(
+  out: Path,
+  plan: export_shards.Plan,
+  missing: list[int],
+  embedder: Embedder,
+  dataset: Dataset,
+  batch_size: int,
+  workers: int,
+  notify: Callable[[str, int], None],
+) -> None:
+  """Embeds and writes this process's part of the missing shards."""
+  mine = missing[jax.process_index() :: jax.process_count()]
+  parts = embed_parts(
+    embedder,
+    dataset,
+    plan.split,
+    [export_shards.rows_of(plan, number) for number in mine],
+    modality=plan.modality,
+    device_rows=min(batch_size, plan.rows),
+    workers=workers,
+    notify=lambda row: notify("step", row),
+  )
+  for number, part in zip(mine, parts, strict=True):
+    export_shards.save(out, plan, number, *part)
+
+
+def finish(
+  out: Path,
+  plan: export_shards.Plan,
+  workdir,
+  embedder: Embedder,
+  notify: Callable[[str, int], None],
+) -> None:
+  """Joins the shards, and writes, last, the meta data."""
+
+  def joins(shard: int) -> None:  # it counts as a step after the last row
+    notify("join", plan.rows + shard)
+
+  lacking, unreadable = 0, []
+  for row, item in enumerate(export_shards.join(out, plan, joins)):
+    if item.unreadable:
+      unreadable.append({"row": row, "id": item.id})
+      continue
+    lacking += export_shards.sees_nothing(item, plan.modality)
+  names = (*EXPORTED, *space_lib.finish(out, embedder.space))
+  write_checksummed(
+    out / "meta.json",
+    {
+      **plan.to_dict(),
+      "files": {name: sha256(out / name) for name in names},
+      "rows_without_this_side": lacking,
+      "unreadable": unreadable,
+      "workdir": Path(workdir).name,
+      **({"made": embedder.space.made} if embedder.space else {}),
+    },
+  )
+  export_shards.tidy(out)
+  if lacking:
+    logger.info(
+      f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"
+      " the null embedding"
+    )
+  if unreadable:
+    named = [f"row {bad['row']} ({bad['id']})" for bad in unreadable]
+    logger.info(
+      f"{len(unreadable)} of {plan.rows} rows could not be read and got the"
+      f" null embedding: {listed(named)}"
+    )
+  logger.info(
+    f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"
+    + (f", {plan.space}" if plan.space else "")
+  )
