@@ -7,6 +7,7 @@ flag is one of the kinds below, and `with_copies` does the rest.
 
 import argparse
 import contextlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,9 +209,8 @@ class Exports(_Kind):
     if self._named and not before:
       return []
     file, colon, table = text.removeprefix(before).partition(_NPY)
-    return [
-      remote.locate(x) for x in ((file + ".npy", table) if colon else (file,))
-    ]
+    found = (file + ".npy", table) if colon else (file,)
+    return [remote.locate(x) for x in found]
 
   def check(self, address, args) -> None:
     for place in self._places(address):
@@ -233,8 +233,7 @@ ANY_STATE = AnyState(finished=False)
 CATALOGUE = Catalogue()
 # A run's workdir may be address: its checkpoints are not wanted.
 TOKENIZER = Copy(wanted=lambda name: "/" not in name)
-# Nor here.
-METRICS = Copy(finished=False, wanted=lambda name: name == METRICS_FILE)
+METRICS = Copy(finished=False, wanted=METRICS_FILE.__eq__)  # nor here
 DATA = Data()
 RUN = Run()
 IMAGES = Images()
@@ -259,9 +258,8 @@ SHOP_OUT = Out(
 _EXPORTED = ("embeddings.npy", "items.csv")
 _FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
 FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
-EXPORT_OUT = ExportOut(
-  Layout("meta.json", (*_EXPORTED, "transform.npz"), resumes=True)
-)
+_SPACED = (*_EXPORTED, "transform.npz")
+EXPORT_OUT = ExportOut(Layout("meta.json", _SPACED, resumes=True))
 EXPORTS = Exports()
 SOURCE = Exports(named=False)
 SOURCES = "an export, FILE.npy:ITEMS.csv, tfidf or thumbnail (with --data)"
@@ -281,15 +279,14 @@ def with_copies(
     name: [one for one in _listed(value) if isinstance(one, FlagAddress)]
     for name, value in vars(args).items()
   }
-  for ones in addresses.values():
-    for one in ones:
-      try:
-        one.kind.check(one, args)
-      except StoreError as error:  # nothing is begun
-        raise UserError(str(error)) from error
-  made = []
+  for one in itertools.chain.from_iterable(addresses.values()):
+    try:
+      one.kind.check(one, args)
+    except StoreError as error:  # nothing is begun
+      raise UserError(str(error)) from error
+  made, given = [], [name for name, ones in addresses.items() if ones]
   with contextlib.ExitStack() as stack:
-    for name in [name for name, ones in addresses.items() if ones]:
+    for name in given:
       value, paths = getattr(args, name), []
       for one in _listed(value):
         if isinstance(one, FlagAddress):

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,8 @@ def _write_parquet(export: Export, vectors_ND, path: Path) -> None:
       metadata={"item_jax": _text(export.meta)},
     )
     # Vectors have no value twice: a dictionary of them would only take time.
-    with pq.ParquetWriter(path, schema, use_dictionary=columns) as writer:
+    how: Any = {"use_dictionary": columns}  # its types know no list
+    with pq.ParquetWriter(path, schema, **how) as writer:
       for block_BD in _blocks(vectors_ND):
         rows = list(itertools.islice(lines, len(block_BD)))
         arrays = [

@@ -34,7 +34,7 @@ SHARD_ROWS = 8_192
 
 
 @overload
-def export(
+def export(  # pyright: ignore[reportOverlappingOverload] a str is a Sequence
   workdir: str | os.PathLike,
   *,
   data: str | os.PathLike | Dataset,
