@@ -161,10 +161,13 @@ def acquire(
 
 
 def check_free(out: Path, plan: Plan) -> None:
-  """Raises UserError where another export is in the folder."""
-  for name in ("meta.json", "plan.json"):
-    if (out / name).exists() and (odd := _differences(out / name, plan)):
-      raise UserError(f"{odd}; give --overwrite or another --out")
+  """Raises UserError where another export is in the folder.
+
+  Beside a finished one a plan is what a killed call left: it says nothing.
+  """
+  there = [n for n in ("meta.json", "plan.json") if (out / n).exists()]
+  if there and (odd := _differences(out / there[0], plan)):
+    raise UserError(f"{odd}; give --overwrite or another --out")
 
 
 def check_seen(out: Path, plan: Plan) -> None:
