@@ -20,7 +20,8 @@ def ramp(angle: float) -> np.ndarray:
 
 def inner(pixels) -> np.ndarray:
   """Histograms of the cells that have no border, [36, BINS]."""
-  found = np.asarray(appearance.outlines(jnp.asarray(pixels, jnp.float32)))
+  pixels = jnp.asarray(pixels, jnp.float32)
+  found = np.asarray(appearance.gradient_histograms(pixels))
   return found[0, 1:-1, 1:-1].reshape(-1, BINS)
 
 
@@ -52,7 +53,7 @@ def drawn(colour, ground=(255, 255, 255)) -> np.ndarray:
 
 def halves(image_BHWC) -> tuple[np.ndarray, np.ndarray]:
   found = np.asarray(
-    appearance.flat(appearance.look(jnp.asarray(image_BHWC), CELLS))
+    appearance.flat(appearance.by_place(jnp.asarray(image_BHWC), CELLS))
   )[0]
   assert len(found) == CELLS**2 * (3 + BINS)
   return found[: 3 * CELLS**2], found[3 * CELLS**2 :]
@@ -94,8 +95,9 @@ def test_what_is_hidden_is_not_known_and_the_rest_is_as_it_was(places):
     parts = colours.reshape(8, 8, 3), outlines.reshape(8, 8, 8)
     return np.concatenate(parts, axis=-1)
 
-  whole = cells(sides.know(None, None, batch, None))
-  hidden = cells(sides.know(None, None, batch, jnp.asarray(masked_BN)))
+  whole = cells(sides.image_features(None, None, batch, None))
+  masked_BN = jnp.asarray(masked_BN)
+  hidden = cells(sides.image_features(None, None, batch, masked_BN))
   assert whole[:, 4:].any()
   assert not hidden[:, 4:].any()
   for part in (slice(3), slice(3, None)):  # but for their length

@@ -14,6 +14,7 @@ from item_jax.data.records import open_dataset
 from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
 from item_jax.evaluation.transform import Transform
+from item_jax.inference import modality
 from item_jax.inference.embedder import load
 from item_jax.inference.information import cosine_shares
 from item_jax.inference.space import Space
@@ -218,6 +219,24 @@ def test_the_shares_of_a_cosine_are_named(run):
   chosen = dict(zip(named, (0.2, 0.5, 0.3), strict=True))
   assert cosine_shares(module, params, (0.2, 0.5, 0.3)) == chosen
   assert cosine_shares(module, {}) == {}
+
+
+def test_shares_are_said_of_vectors_that_have_them(run):
+  model = load(run, step=0)
+  own = modality.cosine_shares(model)
+  weighted = Transform(
+    "weighted",
+    scale_D=np.ones(model.dims, np.float32),
+    shares=(0.2, 0.5, 0.3),
+  )
+  for transform, pool, said in (
+    (Transform(), "sides", list(own.values())),
+    (weighted, "sides", [0.2, 0.5, 0.3]),
+    (Transform("centred", np.zeros(model.dims, np.float32)), "sides", []),
+    (Transform(), "concat", []),
+  ):
+    model.enter(Space(transform, {"pool": pool}))
+    assert list(modality.cosine_shares(model).values()) == said
 
 
 def shortness(params, setup, should_stop):

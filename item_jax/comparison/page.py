@@ -1,13 +1,13 @@
 """Renders a comparison as one HTML page that needs no other file."""
 
 import html
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from item_jax.comparison.headline import grouped
 from item_jax.comparison.render import score_tables
 from item_jax.comparison.table import Table, fraction
+from item_jax.evaluation.page.pictures import inline_svg
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1a1a1a }
@@ -37,7 +37,8 @@ def render_page(rows: Sequence[Mapping], about: Mapping[str, Any]) -> str:
   """
   title = f"Same-product search on {about['data']['path']}"
   parts = [f"<h1>{html.escape(title)}</h1>"]
-  parts += [f"<p>{html.escape(about['headline'])}</p>", _draw(bars(rows))]
+  parts.append(f"<p>{html.escape(about['headline'])}</p>")
+  parts.append(inline_svg(bars(rows), "recall@10 of each system"))
   for table in score_tables(rows, about["base"]):
     parts += [f"<h2>{html.escape(table.caption)}</h2>", _wide(table)]
   notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in about["notes"])
@@ -104,16 +105,3 @@ def bars(rows: Sequence[Mapping]):
   if shown:
     figure.legend(ncols=len(_BARS), loc="outside upper left", frameon=False)
   return figure
-
-
-def _draw(figure) -> str:
-  """Returns a figure as inline SVG: text stays text, nothing is linked."""
-  import matplotlib
-
-  for artist in figure.findobj():
-    artist.set_clip_on(False)  # a clip would be a reference
-  file = io.StringIO()
-  with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "item"}):
-    figure.savefig(file, format="svg", metadata={"Date": None})
-  _, start, image = file.getvalue().partition("<svg")
-  return start + ' role="img" aria-label="recall@10 of each system"' + image

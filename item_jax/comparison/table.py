@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from item_jax.evaluation.results import aligned
+
 ABSENT = "-"
 
 
@@ -54,15 +56,7 @@ class Table(NamedTuple):
 
   def to_text(self) -> str:
     """Columns aligned by spaces, for a terminal."""
-    lines = [list(map(str, line)) for line in (self.header, *self.lines)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-      "  ".join(
-        cell.rjust(width) if number else cell.ljust(width)
-        for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-      ).rstrip()
-      for line in lines
-    )
+    return aligned([list(map(str, x)) for x in (self.header, *self.lines)])
 
 
 def fraction(value: float, *, signed: bool = False) -> str:

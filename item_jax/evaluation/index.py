@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.evaluation.engines import Engine, UnitRows, open_engine
+from item_jax.evaluation.engines import ENGINES, Engine, UnitRows, open_engine
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.vectors import Mixed, lengths
@@ -240,7 +240,7 @@ def _is_index(folder: Path) -> bool:
   """Whether a folder holds an index and nothing else."""
   if not (folder / RECORD).is_file():
     return False
-  endings = (".faiss", ".usearch", ".hnswlib")
+  endings = [f".{name}" for name in ENGINES]
   return all(
     path.name in (RECORD, IDS) or path.suffix in endings
     for path in folder.iterdir()

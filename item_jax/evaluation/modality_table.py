@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from item_jax.evaluation.results import Result, to_html
+from item_jax.evaluation.results import Result, aligned, to_html
 
 # What a query shows; the index shows both, of every listing.
 VIEWS = {
@@ -166,14 +166,7 @@ def _signed(found: Mapping[str, Any]) -> str:
 
 
 def _to_text(rows: Sequence[Mapping[str, str]]) -> str:
-  """Aligns columns: names to the left, numbers to the right."""
+  """A table for a terminal."""
   names = list(dict.fromkeys(name for row in rows for name in row))
   lines = [names, *([row.get(name, "") for name in names] for row in rows)]
-  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  return "\n".join(
-    "  ".join(
-      cell.rjust(width) if at else cell.ljust(width)
-      for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-    ).rstrip()
-    for line in lines
-  )
+  return aligned(lines)

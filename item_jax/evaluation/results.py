@@ -57,6 +57,22 @@ def to_html(rows: Sequence[dict[str, Any]]) -> str:
   return f"<table>{''.join(lines)}</table>"
 
 
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+  """Aligns columns for a terminal: the first to the left, others to the right.
+
+  Args:
+    lines: of cells, as many in each; the header first.
+  """
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return "\n".join(
+    "  ".join(
+      cell.rjust(width) if number else cell.ljust(width)
+      for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in lines
+  )
+
+
 def _line(tag: str, cells: Sequence[str]) -> str:
   inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
   return f"<tr>{inner}</tr>"

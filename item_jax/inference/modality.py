@@ -45,7 +45,7 @@ def modality(
 
   Listings of a split that have an image and a title are embedded as they are
   and disturbed, and searched as queries in the undisturbed split; see
-  docs/evaluation.md for each figure.
+  docs/modality.md for each figure.
 
   Args:
     workdir, step, like: of the model; as of `embedder.load`.
@@ -156,13 +156,25 @@ def _follow(
     found,
     attention=attention,
     gradients=gradients,
-    cosine_shares=information.cosine_shares(
-      task.network.module,
-      params,
-      embedder.space.transform.shares if embedder.space else None,
-    ),
+    cosine_shares=cosine_shares(embedder),
     notes=notes,
   )
+
+
+def cosine_shares(embedder: Embedder) -> dict[str, float]:
+  """`information.cosine_shares` of the vectors that a model gives.
+
+  {} where they are no longer its parts side by side: of another pool, centred
+  or whitened.
+  """
+  task, space = embedder.task, embedder.space
+  chosen = None
+  if space is not None:
+    chosen = space.transform.shares
+    parted = space.transform.kind in ("none", "weighted")
+    if space.made["pool"] != task.pools[0] or not parted:
+      return {}
+  return information.cosine_shares(task.network.module, embedder.params, chosen)
 
 
 def _first_products(embedded: Embedded) -> np.ndarray:

@@ -1,14 +1,13 @@
 """Measures while a run trains which modality moves an embedding."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.data import pipeline
 from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
 from item_jax.evaluation.derange import derange
@@ -16,7 +15,7 @@ from item_jax.evaluation.modality import SWAPS, balance
 from item_jax.inference import export_shards
 from item_jax.inference.disturb import disturb
 from item_jax.inference.unit import embed_unit
-from item_jax.inference.validation import scored_rows
+from item_jax.inference.validation import scored_rows, val_batches
 from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training.setup import Setup
@@ -100,7 +99,9 @@ class ModalityEvaluator:
       return {}
     size, parts = setup.config.batch_size, []
     pairs = zip(
-      _batches(setup, self._rows), _batches(setup, self._donors), strict=True
+      val_batches(setup, self._rows),
+      val_batches(setup, self._donors),
+      strict=True,
     )
     for batch, donor in pairs:
       if should_stop():
@@ -122,20 +123,3 @@ class ModalityEvaluator:
 
 def _whole(batch: Batch) -> jax.Array:
   return batch.has_image_B & batch.has_title_B & ~batch.bad_B
-
-
-def _batches(setup: Setup, rows: list[int]) -> Iterator[Batch]:
-  config = setup.config
-  return pipeline.ordered_batches(
-    setup.store,
-    config.data.val_split,
-    setup.tokenizer,
-    image_size=config.model.image_size,
-    max_title_tokens=config.model.max_title_tokens,
-    batch_size=config.batch_size,
-    host_rows=sharding.host_rows(setup.mesh, config.batch_size),
-    read_threads=config.data.read_threads,
-    prefetch=config.data.prefetch,
-    chosen=rows,
-    grids=setup.grids.get(config.data.val_split),
-  )

@@ -109,7 +109,7 @@ class RetrievalEvaluator:
         raise Preempted("stopped during an evaluation; start again to go on")
 
     parts = []
-    for batch in self._batches(setup):
+    for batch in val_batches(setup, self._rows):
       check_stop()
       batch = sharding.to_devices(setup.mesh, setup.config.batch_size, batch)
       out = self._run_batch(params, batch)
@@ -132,21 +132,23 @@ class RetrievalEvaluator:
       scores["category/accuracy"] = float(right_N[known_N].mean())
     return scores
 
-  def _batches(self, setup: Setup) -> Iterator[Batch]:
-    config = setup.config
-    return pipeline.ordered_batches(
-      setup.store,
-      config.data.val_split,
-      setup.tokenizer,
-      image_size=config.model.image_size,
-      max_title_tokens=config.model.max_title_tokens,
-      batch_size=config.batch_size,
-      host_rows=sharding.host_rows(setup.mesh, config.batch_size),
-      read_threads=config.data.read_threads,
-      prefetch=config.data.prefetch,
-      chosen=self._rows,
-      grids=setup.grids.get(config.data.val_split),
-    )
+
+def val_batches(setup: Setup, rows: list[int]) -> Iterator[Batch]:
+  """Reads rows of a run's validation split, as its steps read training's."""
+  config = setup.config
+  return pipeline.ordered_batches(
+    setup.store,
+    config.data.val_split,
+    setup.tokenizer,
+    image_size=config.model.image_size,
+    max_title_tokens=config.model.max_title_tokens,
+    batch_size=config.batch_size,
+    host_rows=sharding.host_rows(setup.mesh, config.batch_size),
+    read_threads=config.data.read_threads,
+    prefetch=config.data.prefetch,
+    chosen=rows,
+    grids=setup.grids.get(config.data.val_split),
+  )
 
 
 def scored_rows(

@@ -15,8 +15,8 @@ _CELL = 8  # pixels a side of a cell
 _BINS = 8  # directions of an outline, from 0 to 180 degrees
 
 
-def look(image_BHWC, side: int):
-  """Colours and outlines of uint8 images by place, float32 [B,N,values(side)].
+def by_place(image_BHWC, side: int):
+  """Colours and outlines of uint8 images by place, float32 [B,N,values].
 
   A thumbnail, in which a product is found again in the same colours, and
   histograms of gradients, in which it is found in others.
@@ -29,12 +29,14 @@ def look(image_BHWC, side: int):
   colours = jax.image.resize(pixels, (B, cells, cells, 3), "linear")
   size = cells * _CELL
   looked_at = jax.image.resize(pixels, (B, size, size, 3), "linear")
-  found_BHWC = jnp.concatenate([colours, outlines(looked_at)], axis=-1)
+  found_BHWC = jnp.concatenate(
+    [colours, gradient_histograms(looked_at)], axis=-1
+  )
   return patches.to_patches(found_BHWC, _cells(side))
 
 
-def values(side: int) -> int:
-  """How many numbers `look` gives of each of side x side places."""
+def values_of_place(side: int) -> int:
+  """How many numbers `by_place` gives of each of side x side places."""
   return _cells(side) ** 2 * (3 + _BINS)
 
 
@@ -44,13 +46,13 @@ def _cells(side: int) -> int:
 
 
 def flat(seen_BNK):
-  """What `look` gives as one vector of an image: both halves of unit length."""
+  """What `by_place` gives, as one vector: both halves of unit length."""
   B = len(seen_BNK)
   halves = jnp.split(seen_BNK.reshape(B, -1, 3 + _BINS), [3], axis=-1)
   return jnp.concatenate([unit(x.reshape(B, -1)) for x in halves], axis=-1)
 
 
-def outlines(pixels_BHWC):
+def gradient_histograms(pixels_BHWC):
   """Histograms of gradients, float32 [B, H / 8, W / 8, bins].
 
   Of each pixel counts the channel that changes most; its direction is shared

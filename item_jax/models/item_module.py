@@ -287,9 +287,9 @@ class Item(nn.Module):
     )
 
   def image_features(self, batch, masked_BN=None) -> dict:
-    """What the sides know of an image: `sides.know`."""
+    """What the sides know of an image: `sides.image_features`."""
     params = self.stem_params if self.stem else None
-    return sides.know(self.stem, params, batch, masked_BN)
+    return sides.image_features(self.stem, params, batch, masked_BN)
 
   def pool(self, batch):
     """Embeddings of the unmasked pair, {name: vectors}: `pooling.pool`."""

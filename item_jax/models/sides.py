@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from item_jax.batch import Batch
 from item_jax.models import appearance
 from item_jax.models.layers import unit
-from item_jax.models.stem import Stem, read_known
+from item_jax.models.stem import Stem, read_with_appearance
 
 # Of the image's share in a cosine. On fashion from one studio even shares find
 # a little more, on other shops' images, of which whitening knows nothing, less.
@@ -92,13 +92,12 @@ class Sides(nn.Module):
 def channels(stem: Stem | None) -> dict[str, int]:
   """{name: values} of what is known of an image."""
   if stem is None:
-    return {
-      "appearance": appearance.SIDE**2 * appearance.values(appearance.SIDE)
-    }
+    side = appearance.SIDE
+    return {"appearance": side**2 * appearance.values_of_place(side)}
   return {"image": stem.channels, "appearance": stem.side**2 * stem.seen}
 
 
-def know(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
+def image_features(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
   """What is known of an image, {name of `channels`: float32 [B,C]}.
 
   The mean of the stem's features of places that are not masked, and colours and
@@ -108,12 +107,12 @@ def know(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
     params: the stem's. masked_BN: None where nothing is.
   """
   if stem is None:
-    seen_BNK, found = appearance.look(batch.image_BHWC, appearance.SIDE), {}
+    seen_BNK, found = appearance.by_place(batch.image_BHWC, appearance.SIDE), {}
     if masked_BN is not None:
       masked_BN = _by_cell(masked_BN, appearance.SIDE)
       seen_BNK = jnp.where(masked_BN[..., None], 0.0, seen_BNK)
   else:
-    places_BNC, seen_BNK = read_known(stem, params, batch, masked_BN)
+    places_BNC, seen_BNK = read_with_appearance(stem, params, batch, masked_BN)
     found = {"image": places_BNC.sum(1)}  # its length is not looked at
   found["appearance"] = appearance.flat(seen_BNK)
   has_B1 = batch.has_image_B[:, None]

@@ -59,7 +59,7 @@ def read_places(stem: Stem, params, batch: Batch, masked_BN=None):
   return _read(stem, params, batch, masked_BN)[..., : stem.channels]
 
 
-def read_known(stem: Stem, params, batch: Batch, masked_BN=None):
+def read_with_appearance(stem: Stem, params, batch: Batch, masked_BN=None):
   """What sides know of an image, zeros where places are masked.
 
   Returns:
@@ -89,11 +89,11 @@ def with_appearance(stem: Stem) -> Stem:
 
   def grid(params, batch):
     grid_BHWC = stem.grid(params, batch)
-    seen_BNK = appearance.look(batch.image_BHWC, stem.side)
+    seen_BNK = appearance.by_place(batch.image_BHWC, stem.side)
     seen_BHWK = seen_BNK.reshape(*grid_BHWC.shape[:3], -1)
     return jnp.concatenate([grid_BHWC, seen_BHWK], axis=-1)
 
-  return stem._replace(grid=grid, seen=appearance.values(stem.side))
+  return stem._replace(grid=grid, seen=appearance.values_of_place(stem.side))
 
 
 def averaged(stem: Stem, side: int) -> Stem:
