@@ -22,8 +22,10 @@ VARIANTS = (
   "item",
   "item_align",
   "item_align_both",
+  "item_sides",
   "item_stem",
   "item_products",
+  "item_products_sides",
   "item_products_stem",
   "item_supervised",
   "resnet50",
@@ -90,8 +92,20 @@ def _item_align_both(config: Config) -> None:
   config.align.views = "both"  # twice the work of cross_modal
 
 
+def _item_sides(config: Config) -> None:
+  _item_align(config)
+  config.model.sides, config.model.cls_share = 512, 0.6
+
+
 def _item_products(config: Config) -> None:
   _load("item_products.py", "teach")(config)  # with nothing but product ids
+
+
+def _item_products_sides(config: Config) -> None:
+  _item_products(config)
+  config.model.sides, config.model.cls_share = 512, 0.2
+  # What sides know of an image is where in it: a crop's is another's.
+  config.products.crop, config.products.light = 1.0, 0.0
 
 
 def _item_supervised(config: Config) -> None:
@@ -121,7 +135,9 @@ SYSTEMS = {
   "item": _item,
   "item_align": _item_align,
   "item_align_both": _item_align_both,
+  "item_sides": _item_sides,
   "item_products": _item_products,
+  "item_products_sides": _item_products_sides,
   "item_supervised": _item_supervised,
   "resnet50": _resnet50,
   "roberta": _roberta,

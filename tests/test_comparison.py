@@ -58,11 +58,15 @@ def test_systems_differ_in_what_they_are_and_in_nothing_else(size):
   known = systems.read_available(str(CONFIGS / "comparison.py"))
   item = flat("comparison.py", f"item,{size}")
   products = {"task", *(f"loss.{name}" for name in FIVE)}
+  sides = {"model.sides", "model.cls_share"}
+  crops = {"products.crop", "products.light"}
   own = {
     "item": set(),
     "item_align": {"loss.align"},
     "item_align_both": {"loss.align", "align.views"},
+    "item_sides": {"loss.align", *sides},
     "item_products": products,
+    "item_products_sides": products | sides | crops,
     "item_supervised": {"task"},
     "resnet50": {"task", "model.name", "resnet.norm"},
     "roberta": {"task", "model.name", "model.epsilon"},

@@ -1,13 +1,15 @@
 """Chooses on validation what each part of a vector counts."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.transform import Transform, Trial, fill, unit
+from item_jax.evaluation.ranking import Neighbours
+from item_jax.evaluation.search import search
+from item_jax.evaluation.transform import Transform, Trial, best_of, fill, unit
 
 _TENTHS = 10  # steps in which weights are tried
 Weights = tuple[float, ...]
@@ -37,8 +39,23 @@ def best_weights(scores: Mapping[Weights, float]) -> Weights:
   return min(scores, key=lambda one: (-scores[one], uneven(one), one))
 
 
+def choose_weights(
+  val_ND: np.ndarray, val_items: Items, widths: Sequence[int], **how
+) -> Weights | None:
+  """Returns what `attempt_weights` finds; None where chance may explain it."""
+  given, chosen = Transform(), attempt_weights(val_ND, val_items, widths, **how)
+  vectors_ND = fill(given.apply(val_ND))
+  scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
+  trials = [Trial(given, vectors_ND.shape[1], scores), chosen]
+  return chosen.transform.shares if best_of(trials) else None
+
+
 def attempt_weights(
-  val_ND: np.ndarray, val_items: Items, widths: Sequence[int]
+  val_ND: np.ndarray,
+  val_items: Items,
+  widths: Sequence[int],
+  *,
+  search: Callable[..., Neighbours] = search,
 ) -> Trial:
   """Finds the weights of a vector's parts whose validation scores best.
 
@@ -51,6 +68,7 @@ def attempt_weights(
     val_ND: rows whose parts have a length each that no row changes, but for
       parts that are zeros, of what a row has none of.
     widths: of the parts, side by side.
+    search: as of `retrieval.score`.
   """
   unit_ND = unit(np.asarray(val_ND))
   lengths_P, trials = _lengths(unit_ND, widths), {}
@@ -60,7 +78,9 @@ def attempt_weights(
       shares = tuple(tenth / _TENTHS for tenth in tenths)
       made = _transform(lengths_P, widths, shares)
       vectors_ND = fill(made.apply(unit_ND))
-      scores = retrieval.score(vectors_ND, val_items, bootstrap=0)
+      scores = retrieval.score(
+        vectors_ND, val_items, bootstrap=0, search=search
+      )
       trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
     return trials[tenths].scores.summary["map@10"]
 

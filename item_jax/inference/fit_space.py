@@ -243,7 +243,8 @@ def _choose(
   for pool in pools:
     made = transform_lib.attempt(train[pool], val[pool], items, recipes=recipes)
     if pool in task.parts and recipes == RECIPES[AUTO]:
-      made.append(attempt_weights(val[pool], items, task.parts[pool]))
+      widths = tuple(task.parts[pool].values())
+      made.append(attempt_weights(val[pool], items, widths))
     of, trials = of + [pool] * len(made), trials + made
   best = transform_lib.best_of(trials)
   tried = [

@@ -67,9 +67,9 @@ class Network(NamedTuple):
   whole_batch: str = ""
   pools: tuple[str, ...] = ("own",)  # the first one is the embedding
   pool: Callable | None = None
-  # {pool: widths} of those that are parts side by side, [CLS] first, each of
-  # a length that is the same in all rows, or zeros.
-  parts: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+  # {pool: {part: width}} of those that are parts side by side, [CLS] first,
+  # each of a length that is the same in all rows, or zeros.
+  parts: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
   @property
   def moved_flops(self) -> float:

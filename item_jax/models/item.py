@@ -28,15 +28,18 @@ def make_network(
     cls_share=m.cls_share,
   )
   one, known = module.encoder_pass(), sides.channels(stem)
-  widths = (m.sides,) * (len(known) + 1)  # the title's too
+  beside = dict.fromkeys((*known, "title"), m.sides)
   return Network(
     module=module,
     init=base.make_init(config, module),
     features=base.make_features(module),
     pools=("sides",) * bool(m.sides) + pooling.POOLS,
     pool=base.make_pool(module),
-    parts={"concat": (m.width,) * 3, "sides": (m.width, *widths)},
-    dims=m.width + sum(widths),
+    parts={
+      "concat": dict.fromkeys(("cls", "patches", "tokens"), m.width),
+      "sides": {"cls": m.width, **beside},
+    },
+    dims=m.width + sum(beside.values()),
     sequence=f"{one.positions} positions",
     passes=module.passes(),
     other_flops=2.0 * m.sides * (sum(known.values()) + m.max_title_tokens),

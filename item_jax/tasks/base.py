@@ -42,8 +42,8 @@ class Task(NamedTuple):
     return self.network.pools
 
   @property
-  def parts(self) -> Mapping[str, tuple[int, ...]]:
-    """{pool: widths} of those that are parts side by side."""
+  def parts(self) -> Mapping[str, Mapping[str, int]]:
+    """{pool: {part: width}} of those that are parts side by side."""
     return self.network.parts
 
   def pool(self, params: Any, batch: Batch) -> dict[str, jax.Array]:

@@ -8,6 +8,9 @@ that every process calls at the same steps. A class is made once, with the
 `Setup`, before the first step, and then called in the same way. It may have a
 function `names`, (task) -> the names of all that it may measure, by which
 `checkpoint.best` is checked before the first step.
+
+The parameters are those that a checkpoint opens with: where an embedding is
+parts side by side their weights are chosen first (`part_weights`).
 """
 
 from collections.abc import Callable
@@ -17,7 +20,9 @@ from item_jax.config import Config
 from item_jax.errors import UserError
 from item_jax.registry import look_up
 from item_jax.tasks import Task
+from item_jax.training.part_weights import part_widths, weigh_parts
 
+_WEIGHER = "item_jax.inference.part_weigher:PartWeigher"
 # Names for `config.evaluators`; any other is MODULE:NAME.
 EVALUATORS = {
   "retrieval": "item_jax.inference.validation:RetrievalEvaluator",
@@ -62,6 +67,9 @@ class Evaluators:
     self._setup = setup
     found = {name: find_evaluator(name) for name in setup.config.evaluators}
     self._stated = _stated(found, setup.task)
+    self._weigh = None
+    if found and part_widths(setup.task):
+      self._weigh = look_up(_WEIGHER, {}, option="")(setup)
     self._evaluators = {
       name: e(setup) if isinstance(e, type) else e for name, e in found.items()
     }
@@ -79,7 +87,14 @@ class Evaluators:
         too, or none measured `checkpoint.best`.
       Preempted: an evaluator stopped because `should_stop` said so.
     """
-    metrics, source = {}, {}
+    weights = {}
+    if self._weigh:
+      weights = self._weigh(params, self._setup, should_stop)
+      params = weigh_parts(self._setup.task, params, weights)
+    metrics, source = (
+      dict(weights),
+      dict.fromkeys(weights, "the parts' weights"),
+    )
     for name, evaluator in self._evaluators.items():
       try:
         found = evaluator(params, self._setup, should_stop)

@@ -202,7 +202,7 @@ class _Loop:
   def evaluates_at(self, step: int) -> bool:
     """Whether the evaluators measure the parameters after a step."""
     config = self._setup.config
-    if not self._evaluators or not config.steps:
+    if not self._evaluators:
       return False
     if not step:
       return config.keeps_start

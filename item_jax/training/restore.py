@@ -13,6 +13,7 @@ from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.fetched import copied_run
+from item_jax.training.part_weights import weigh_parts
 from item_jax.training.run import RunRecord, read_run
 
 
@@ -65,6 +66,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
     if step not in steps:
       raise UserError(f"{workdir} has no checkpoint {step}; it has {steps}")
     params = checkpoints.restore_params(step, jax.eval_shape(initial))
+    params = weigh_parts(task, params, checkpoints.metrics(step))
   finally:
     checkpoints.close()
   return Restored(run, task, params, step)

@@ -1,0 +1,64 @@
+"""Chooses on validation what the parts of an embedding weigh, in training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from item_jax.distributed.preemption import Preempted
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.search import search
+from item_jax.evaluation.weighting import choose_weights
+from item_jax.inference.divided import divided
+from item_jax.inference.validation import scored_rows, val_batches
+from item_jax.training import sharding
+from item_jax.training.part_weights import as_metrics, part_widths
+from item_jax.training.setup import Setup
+
+# Of the validation split, whole products: dozens of weights are tried.
+MOST_ROWS = 2_000
+
+
+class PartWeigher:
+  """Made once, before the first step; called at each evaluation."""
+
+  def __init__(self, setup: Setup):
+    split, task = setup.config.data.val_split, setup.task
+    self._rows, ids, products, _ = scored_rows(
+      setup.store.source(split), split, most=MOST_ROWS
+    )
+    self._items = Items(ids, products)
+    named = [product for product in products if product]
+    self._can_choose = len(set(named)) < len(named)
+    self._embed = jax.jit(
+      task.embed, out_shardings=sharding.replicated(setup.mesh)
+    )
+
+  def __call__(
+    self, params: Any, setup: Setup, should_stop: Callable[[], bool]
+  ) -> dict[str, float]:
+    """Measures what each part is to weigh, {"weight/cls": ...}.
+
+    {} where the weights that were trained find as much, or where no product of
+    the split has two listings.
+
+    Raises:
+      Preempted: `should_stop` returned True.
+    """
+    if not self._can_choose:
+      return {}
+    parts = []
+    for batch in val_batches(setup, self._rows):
+      if should_stop():
+        raise Preempted("stopped during an evaluation; start again to go on")
+      batch = sharding.to_devices(setup.mesh, setup.config.batch_size, batch)
+      parts.append(np.asarray(self._embed(params, batch)))
+    val_ND, widths = np.concatenate(parts), part_widths(setup.task)
+    shares = choose_weights(
+      val_ND[: len(self._rows)],
+      self._items,
+      tuple(widths.values()),
+      search=divided(search),
+    )
+    return as_metrics(setup.task, shares) if shares else {}
