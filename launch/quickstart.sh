@@ -92,10 +92,4 @@ cat <<END
   run          $out/run           (metrics.jsonl, checkpoints, tensorboard)
   embeddings   $out/embeddings    (both, image, title, untrained: .npy)
   results      $out/results.json
-
-  Where validation has products with two listings, it can choose what [CLS],
-  image and title weigh, which may find much more:
-
-  item-jax export --workdir=$out/run --data=$out/data --split=test \\
-    --whiten=auto --out=$out/embeddings/chosen
 END

@@ -21,7 +21,9 @@ from item_jax.training.evaluators import (
 from item_jax.training.loop import train
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending_evaluator.md"
-TASK = SimpleNamespace(modalities=("both",), predict=None)
+TASK = SimpleNamespace(
+  modalities=("both",), predict=None, pools=("own",), parts={}
+)
 
 
 @pytest.fixture

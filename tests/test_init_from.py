@@ -24,7 +24,7 @@ P = Path("P")
 
 def source(params, categories=()):
   run = SimpleNamespace(categories=categories)
-  return Restored(run=run, task=None, params=params, step=3)
+  return Restored(run=run, task=None, params=params, step=3, metrics=None)
 
 
 def ones(*shape):
@@ -97,7 +97,7 @@ def test_options_and_words_that_mean_another_thing_are_refused():
   other.model.epsilon = 1e-5
   words = SimpleNamespace(fingerprint="a" * 64)
   run = SimpleNamespace(config=other, tokenizer=words)
-  theirs = Restored(run=run, task=None, params=None, step=0)
+  theirs = Restored(run=run, task=None, params=None, step=0, metrics=None)
   with pytest.raises(UserError, match=r"epsilon: 1e-06 here, 1e-05 there"):
     init_from._check_meaning(P, theirs, config, words)
   own = SimpleNamespace(fingerprint="b" * 64)

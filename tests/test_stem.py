@@ -13,7 +13,8 @@ import tiny_stem
 from item_jax import tasks
 from item_jax.config_check import validate
 from item_jax.data import pipeline
-from item_jax.data.grids import Grids
+from item_jax.data.grids import Grids, sums_path, write_sums
+from item_jax.data.images import BadImage
 from item_jax.data.order import Order
 from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
@@ -353,7 +354,8 @@ def test_a_killed_writer_goes_on(tiny_data, weights, tmp_path, monkeypatch):
   )
   # A copy that was cut, or is of other images.
   content = path.read_bytes()
-  for damaged in (content[:-9], b"", next(tmp_path.glob("val-*")).read_bytes()):
+  other = next(tmp_path.glob("val-*.npy"))
+  for damaged in (content[:-9], b"", other.read_bytes()):
     path.write_bytes(damaged)
     with pytest.raises(UserError, match=r"train-.*\.npy does not hold"):
       open_grids()
@@ -380,6 +382,7 @@ def test_a_row_that_was_unreadable_is_replaced(tiny_data, tmp_path):
   values[:, 1, 1, 4] = np.arange(rows)
   values[order[1], 0, 0, 0] = np.nan
   np.save(tmp_path / "grids.npy", values)
+  write_sums(tmp_path / "grids.npy", values)
   form = {"image_size": 32, "max_title_tokens": 10, "batch_size": 4}
   batches = pipeline.training_batches(
     store,
@@ -397,6 +400,23 @@ def test_a_row_that_was_unreadable_is_replaced(tiny_data, tmp_path):
     order[i] for i in (0, 2, 2, 3)
   ]
   assert batch.bad_B.tolist() == [False, True, False, False]
+
+
+def test_an_altered_row_of_features_is_refused(tmp_path):
+  path = tmp_path / "grids.npy"
+  values = np.random.default_rng(0).normal(size=(3, 2, 2, 5))
+  np.save(path, values.astype(np.float16))
+  write_sums(path, np.load(path))
+  content = bytearray(path.read_bytes())
+  content[-1] ^= 1  # of the last row
+  path.write_bytes(content)
+  grids = Grids(path)
+  np.testing.assert_array_equal(grids[1], values[1].astype(np.float16))
+  with pytest.raises(BadImage, match=r"grids\.npy: row 2 was altered"):
+    grids[2]
+  sums_path(path).write_bytes(sums_path(path).read_bytes()[:-4])
+  with pytest.raises(ValueError, match="it has 2 checksums"):
+    Grids(path)
 
 
 @pytest.mark.parametrize(

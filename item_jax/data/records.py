@@ -71,8 +71,10 @@ def shard_name(split: str, shard: int, shards: int) -> str:
   return f"{NAME}-{split}.array_record-{shard:05d}-of-{shards:05d}"
 
 
-def open_dataset(path: str | os.PathLike) -> "Dataset":
+def open_dataset(path: "str | os.PathLike | Dataset") -> "Dataset":
   """Opens a data set that `item-jax prepare` wrote, and checks its files.
+
+  One that is open already is returned as it is.
 
   Files of up to `HASHED_BYTES` are compared with the manifest byte by byte,
   larger ones by their size: their records are checked when they are read. A
@@ -84,6 +86,8 @@ def open_dataset(path: str | os.PathLike) -> "Dataset":
     UserError: it has another format, or a file is not what was written
       (CorruptError, which names the file).
   """
+  if isinstance(path, Dataset):
+    return path
   path = locate(path)
   if isinstance(path, Address):
     path = data_copy(path)

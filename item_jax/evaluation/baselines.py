@@ -34,7 +34,7 @@ def tfidf(
     data: a prepared catalogue, or its folder.
     options: k, bootstrap and seed, as of `retrieval.score`.
   """
-  items, (titles,) = read(opened(data), split, title)
+  items, (titles,) = read(open_dataset(data), split, title)
   return score_titles(titles, items, **options)
 
 
@@ -42,13 +42,8 @@ def thumbnail(
   data: str | os.PathLike | Dataset, split: str = "test", **options
 ) -> retrieval.Scores:
   """Scores same-product search by thumbnails; arguments as of `tfidf`."""
-  items, (thumbnails,) = read(opened(data), split, small_image)
+  items, (thumbnails,) = read(open_dataset(data), split, small_image)
   return score_images(thumbnails, items, **options)
-
-
-def opened(data: str | os.PathLike | Dataset) -> Dataset:
-  """Returns a prepared catalogue, of which the folder may be given."""
-  return data if isinstance(data, Dataset) else open_dataset(data)
 
 
 def read(

@@ -128,14 +128,32 @@ class Report(Result):
       lines.append(
         f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
       )
+    lines += self._differences(width)
     lines += [
       f"{name}: {one.space}" for name, one in self.scores.items() if one.space
     ]
     return "\n".join(lines)
 
+  def _differences(self, width: int) -> list[str]:
+    """What the first system finds more; nothing without resamples."""
+    (first, one), *others = self.scores.items()
+    if not one.summary["interval"]:
+      return []
+    lines = [f"{first} less the others, by the paired bootstrap"]
+    for name, other in others:
+      found = one.compare(other).measured
+      cells = [
+        with_interval(found[x]["difference"], found[x]["interval"])
+        for x in self._measures
+      ]
+      lines.append(
+        f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
+      )
+    return lines
+
 
 def report(
-  data: str | os.PathLike,
+  data: str | os.PathLike | Dataset,
   split: str,
   exports: Mapping[str, Any],
   *,
@@ -146,7 +164,7 @@ def report(
   """Scores exports and the baselines on the same rows.
 
   Args:
-    data: a prepared catalogue.
+    data: a prepared catalogue, or its folder.
     split: the split that was exported.
     exports: name -> export, FILE.npy:ITEMS.csv or what else `open_source`
       takes; the names head the table's lines.

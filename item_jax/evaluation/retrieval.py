@@ -11,6 +11,7 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.evaluation.difference import Difference, compare
 from item_jax.evaluation.items import Items, check_items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.results import Result
@@ -51,6 +52,19 @@ class Scores(Result):
   def to_dict(self) -> dict[str, Any]:
     """Returns `summary`."""
     return self.summary
+
+  def compare(
+    self, other: "Scores", *, bootstrap: int = 1000, seed: int = 0
+  ) -> Difference:
+    """Compares with another system on the same queries, this less the other.
+
+    Args:
+      bootstrap: resamples of products. seed: of them.
+
+    Raises:
+      UserError: the other measured other things, or other queries.
+    """
+    return compare(self, other, bootstrap=bootstrap, seed=seed)
 
   def rows(self) -> list[dict[str, Any]]:
     """Returns a line for each measure and depth."""

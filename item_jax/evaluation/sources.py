@@ -148,9 +148,10 @@ def _open_baseline(name: str, data: Any, split: str) -> Source:
       " names it"
     )
   # Here and not above: they are scored by what scores sources.
+  from item_jax.data.records import open_dataset
   from item_jax.evaluation import baselines
 
-  dataset = baselines.opened(data)
+  dataset = open_dataset(data)
   has_N = None
   if name == "tfidf":
     items, (titles,) = baselines.read(dataset, split, baselines.title)

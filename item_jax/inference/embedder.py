@@ -25,6 +25,7 @@ from item_jax.inference.unit import embed_unit, keep_modality
 from item_jax.ingest.readers.cells import spaced
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import sharding
+from item_jax.training.part_weights import weigh_parts
 from item_jax.training.restore import restore
 from item_jax.training.run import RunRecord
 
@@ -208,8 +209,7 @@ class Embedder:
     """
     check_batch_size(batch_size)
     self.check_modality(modality)
-    if not isinstance(dataset, Dataset):
-      dataset = open_dataset(dataset)
+    dataset = open_dataset(dataset)
     m, devices = self.config.model, jax.local_device_count()
     rows = len(dataset.source(split))
     batches = pipeline.ordered_batches(
@@ -309,6 +309,5 @@ def load(
   if like is not None:
     step, space = space_lib.open_like(like, workdir, step)
   found = restore(workdir, step=step)
-  return Embedder(
-    found.run, found.params, step=found.step, dtype=dtype, space=space
-  )
+  params = weigh_parts(found.task, found.params, found.metrics)
+  return Embedder(found.run, params, step=found.step, dtype=dtype, space=space)

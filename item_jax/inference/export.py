@@ -184,7 +184,7 @@ def _open(
       )
   embedder = load(workdir, step=step, dtype=dtype, like=asked.like)
   asked.check(embedder)
-  dataset = data if isinstance(data, Dataset) else open_dataset(data)
+  dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)
   opened = embedder, embedder.space, dataset
   return _Work(Path(workdir), *opened, asked, sizes, notify)

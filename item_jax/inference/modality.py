@@ -73,7 +73,7 @@ def modality(
   path = embedder.run.config.data.path if data is None else data
   if not path:
     raise UserError(f"{workdir} names no data: give --data (in Python data=)")
-  dataset = path if isinstance(path, Dataset) else open_dataset(path)
+  dataset = open_dataset(path)
   check_data(embedder.run, dataset, workdir)
   devices = jax.local_device_count()
   m = embedder.config.model

@@ -46,7 +46,7 @@ def predict_split(
   """
   check_batch_size(batch_size)
   embedder = _load(workdir, step, top)
-  dataset = data if isinstance(data, Dataset) else open_dataset(data)
+  dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)
   return predict(
     embedder,

@@ -13,17 +13,21 @@ from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.fetched import copied_run
-from item_jax.training.part_weights import weigh_parts
 from item_jax.training.run import RunRecord, read_run
 
 
 class Restored(NamedTuple):
-  """A run at one of its steps."""
+  """A run at one of its steps.
+
+  params: as they were trained. metrics: what validation measured there; None
+  where it did not run.
+  """
 
   run: RunRecord
   task: Task
   params: Any
   step: int
+  metrics: dict[str, float] | None
 
 
 def restore(workdir: str | os.PathLike, *, step: int | None = None) -> Restored:
@@ -51,7 +55,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
   task = tasks.make_task(run.config, run.tokenizer, categories=run.categories)
   initial = functools.partial(tasks.initial_params, task, run.config.seed)
   if step == 0 and not run.config.keeps_start:
-    return Restored(run, task, jax.jit(initial)(), 0)
+    return Restored(run, task, jax.jit(initial)(), 0, None)
   checkpoints = Checkpoints(
     workdir, best=run.config.checkpoint.best, read_only=True
   )
@@ -66,7 +70,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
     if step not in steps:
       raise UserError(f"{workdir} has no checkpoint {step}; it has {steps}")
     params = checkpoints.restore_params(step, jax.eval_shape(initial))
-    params = weigh_parts(task, params, checkpoints.metrics(step))
+    metrics = checkpoints.metrics(step)
   finally:
     checkpoints.close()
-  return Restored(run, task, params, step)
+  return Restored(run, task, params, step, metrics)

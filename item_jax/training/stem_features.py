@@ -22,7 +22,7 @@ from tqdm import tqdm
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
-from item_jax.data.grids import Grids
+from item_jax.data.grids import Grids, sums_path, write_sums
 from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.distributed.barrier import Barrier
@@ -90,6 +90,9 @@ def open_grids(
         with exclusive_lock(folder, what="writer of features"):
           for split, path in missing.items():
             _write(path, config, store, tokenizer, split, stem, found)
+      for path in paths.values():
+        if not sums_path(path).is_file():  # it was made before there were any
+          write_sums(path, np.load(path, mmap_mode="r", allow_pickle=False))
     barrier.wait()
   return {
     split: _open(path, _shape(store, split, stem))
@@ -167,6 +170,7 @@ def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
         values.flush()
         write_json(note, done)
   values.flush()
+  write_sums(path, values)
   part.replace(path)
   note.unlink(missing_ok=True)
 

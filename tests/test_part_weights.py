@@ -1,0 +1,138 @@
+"""Laws of the weights of an embedding's parts that validation chooses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_run
+
+from item_jax.data.records import open_dataset
+from item_jax.evaluation import retrieval
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.weighting import choose_weights
+from item_jax.files import read_checksummed
+from item_jax.inference import part_weigher
+from item_jax.inference.embedder import load
+from item_jax.inference.validation import scored_rows
+from item_jax.training.loop import train
+from item_jax.training.restore import restore
+
+CHOSEN = (0.0, 0.7, 0.3)  # of [CLS], the image and the title
+
+
+def sided(data):
+  config = tiny_run.get_config("products")
+  config.data.path, config.model.sides = str(data), 8
+  return config
+
+
+def chosen_by(monkeypatch, weights):
+  """Lets validation choose these weights, whatever it finds."""
+  monkeypatch.setattr(
+    part_weigher, "choose_weights", lambda *args, **how: weights
+  )
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tmp_path_factory):
+  with pytest.MonkeyPatch.context() as patch:
+    chosen_by(patch, CHOSEN)
+    return train(sided(tiny_data), tmp_path_factory.mktemp("w") / "run")
+
+
+def test_an_opened_checkpoint_has_the_weights_that_validation_chose(run):
+  model = load(run.workdir, step=4)
+  shares_P = np.asarray(jax.nn.softmax(model.params["sides"]["shares"]))
+  np.testing.assert_allclose(shares_P, CHOSEN, atol=1e-6)
+  trained_P = restore(run.workdir, step=4).params["sides"]["shares"]
+  assert np.isfinite(trained_P).all()  # a run that goes on has its own
+  assert np.abs(jax.nn.softmax(trained_P) - shares_P).max() > 0.05
+
+
+def test_what_was_measured_is_what_the_opened_checkpoint_finds(run, tiny_data):
+  store = open_dataset(tiny_data)
+  rows, ids, products, _ = scored_rows(store.source("val"), "val", alone=True)
+  model = load(run.workdir, step=4)
+  for modality in ("both", "image", "title"):
+    vectors_ND = model.embed_split(store, "val", modality=modality)[rows]
+    found = retrieval.score(vectors_ND, Items(ids, products), bootstrap=0)
+    measured = run.metrics[f"{modality}/map@10"]
+    assert found.summary["map@10"] == pytest.approx(measured, abs=1e-6)
+
+
+def test_the_weights_are_among_what_was_measured(run):
+  manifest = run.workdir / "checkpoints" / "4" / "manifest.json"
+  named = dict(
+    zip(
+      ("weight/cls", "weight/appearance", "weight/title"), CHOSEN, strict=True
+    )
+  )
+  assert named.items() <= read_checksummed(manifest)["metrics"].items()
+  lines = (run.workdir / "metrics.jsonl").read_text().splitlines()
+  rows = [row for row in map(json.loads, lines) if row["kind"] == "eval"]
+  assert rows
+  assert all(named.items() <= row.items() for row in rows)
+
+
+def test_training_goes_on_as_if_nothing_were_chosen(
+  run, tiny_data, tmp_path, monkeypatch
+):
+  chosen_by(monkeypatch, None)
+  plain = train(sided(tiny_data), tmp_path / "run")
+  assert not any(name.startswith("weight/") for name in plain.metrics)
+  ours, theirs = (restore(r.workdir, step=4).params for r in (run, plain))
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_a_run_that_starts_from_one_has_what_was_trained(
+  run, tiny_data, tmp_path
+):
+  config = sided(tiny_data)
+  config.start_from, config.steps = str(run.workdir), 0
+  begun = restore(train(config, tmp_path / "run").workdir).params["sides"]
+  trained = restore(run.workdir).params["sides"]
+  np.testing.assert_array_equal(begun["shares"], trained["shares"])
+
+
+def test_a_row_without_image_and_title_stays_the_null_embedding(run):
+  model = load(run.workdir)
+  (row_D,) = model.embed(images=[None], titles=[None])
+  np.testing.assert_allclose(row_D, -(model.dims**-0.5), rtol=1e-6)
+
+
+def test_nothing_is_chosen_without_two_listings_of_a_product(
+  tiny_data, tmp_path, monkeypatch
+):
+  def lonely(source, split, **how):
+    rows, ids, _, categories = scored_rows(source, split, **how)
+    return rows, ids, list(ids), categories
+
+  monkeypatch.setattr(part_weigher, "scored_rows", lonely)
+  config = sided(tiny_data)
+  config.steps = 0  # its start is measured
+  metrics = train(config, tmp_path / "run").metrics
+  assert "both/map@10" in metrics
+  assert not any(name.startswith("weight/") for name in metrics)
+
+
+def parts_of(seed, telling):
+  """60 rows of 30 products: parts of 4, 3 and 3 values, one telling."""
+  draw = np.random.default_rng(seed)
+  parts = []
+  for number, width in enumerate((4, 3, 3)):
+    part = draw.normal(size=(60, width))
+    if number == telling:
+      part = part[np.arange(60) // 2 * 2] + 0.05 * part
+    parts.append(part / np.linalg.norm(part, axis=1, keepdims=True))
+  return np.concatenate(parts, axis=1)
+
+
+def test_weights_are_chosen_only_where_chance_does_not_explain_the_gain():
+  items = Items(
+    [f"{n:02d}" for n in range(60)], [f"{n // 2}" for n in range(60)]
+  )
+  shares = choose_weights(parts_of(0, telling=2), items, (4, 3, 3))
+  assert shares is not None
+  assert shares[2] > 0.6
+  assert choose_weights(parts_of(0, telling=None), items, (4, 3, 3)) is None
