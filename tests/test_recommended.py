@@ -9,25 +9,19 @@ import item_jax
 from item_jax.synthetic.synthesize import synthesize
 
 
-def recalls(workdir, data, out, **both):
-  """recall@10 of the test split: of both, of the image and of the title.
-
-  Args:
-    both: options of the first export, whose space is that of the others.
-  """
-  found = {}
-  for modality in ("both", "image", "title"):
-    options = both if modality == "both" else {"like": out / "both"}
-    export = item_jax.export(
-      workdir,
-      data=data,
-      split="test",
-      out=out / modality,
-      modality=modality,
-      **options,
-    )
-    found[modality] = item_jax.score(export).summary["recall@10"]
-  return found
+def recalls(workdir, data, out):
+  """recall@10 of the test split: of both, of the image and of the title."""
+  exports = item_jax.export(
+    workdir,
+    data=data,
+    split="test",
+    out=out / "exports",
+    modality=["both", "image", "title"],
+  )
+  return {
+    modality: item_jax.score(export, bootstrap=0).summary["recall@10"]
+    for (_, modality), export in exports.items()
+  }
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +64,7 @@ def test_from_nothing_both_find_more_than_words_on_a_real_catalogue(
     "item_align:tiny", data__path=hm, model__sides=512, steps=0
   )
   item_jax.train(config, tmp_path / "run")
-  found = recalls(tmp_path / "run", hm, tmp_path, whiten="auto")
+  found = recalls(tmp_path / "run", hm, tmp_path)
   assert found["both"] >= max(found["image"], found["title"]) + 0.03
   words = item_jax.score("tfidf", data=hm, split="test", bootstrap=0)
   assert found["both"] > words.summary["recall@10"] + 0.1
