@@ -49,7 +49,7 @@ class Grids:
         since.
     """
     grid_HWC = np.array(self._values[row])
-    if zlib.crc32(grid_HWC) != self._sums[row]:
+    if zlib.crc32(grid_HWC.data) != self._sums[row]:
       raise BadImage(
         f"{self.path}: row {row} was altered; without the file the features"
         " are computed again"
