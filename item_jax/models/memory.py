@@ -49,7 +49,7 @@ def block_bytes(
     "what attention gives, or scaled queries": S * D * c,
     "the sums that the norms read": 2 * S * D * c,
   }
-  if not chip.tpu:  # TPUs compute both again
+  if not chip.tpu:  # TPUs compute and draw them again
     kept["what the norms give"] = 2 * S * D * c
     kept["whether dropout drops it"] = 2 * S * D * dropout
   if chip.attention == "cudnn":
