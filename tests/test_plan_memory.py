@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 KEPT = json.loads((ROOT / "tests/kept/compiled_memory.json").read_text())
 CASES = {f"{case['target']} {case['run']}": case for case in KEPT["cases"]}
 QUICK = "h100 item_base.py"
-# Whose weights' gradients the compiler takes on the way, unlike those of the
-# others on several GPUs, so that less is kept.
+# Of which the compiler keeps less at the end of the gradients than of others on
+# several GPUs (docs/accelerators.md).
 APART = {"h100x8 item_align.py": 1.26}
 
 
