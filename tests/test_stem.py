@@ -23,6 +23,7 @@ from item_jax.inference.embedder import load
 from item_jax.inference.export import export
 from item_jax.models import base
 from item_jax.models import stem as stem_lib
+from item_jax.models.memory import Chip
 from item_jax.training import stem_features
 from item_jax.training.loop import train
 from item_jax.training.restore import restore
@@ -207,11 +208,11 @@ def test_the_stems_work_is_counted_once_or_thrice():
   _, still, _ = make_task()
   _, trained, _ = make_task(**TRAINED)
   assert trained.train_flops == still.train_flops + 2 * cost.flops
-  pair = {"attention": "xla", "bits": 4}
+  chip = Chip(tpu=False, attention="xla")
   assert cost in trained.objective.passes
-  assert cost.activation_bytes(**pair)[0] > 0
-  memory = [one.activation_bytes(**pair) for one in still.objective.passes]
-  assert memory[1] == (0, cost.activation_bytes(**pair)[1])
+  assert cost.activation_bytes(chip).forward > 0
+  memory = [one.activation_bytes(chip) for one in still.objective.passes]
+  assert memory[1] == (0, cost.activation_bytes(chip).working, 0)
   assert len(kept.objective.passes) == 1
 
 

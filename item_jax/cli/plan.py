@@ -21,7 +21,12 @@ def add(command) -> None:
     metavar="FILE[:VARIANT]",
     help="the run's",
   )
-  sub.add_argument("--chips", type=int, metavar="N", help="GPUs or TPU chips")
+  sub.add_argument(
+    "--chips",
+    type=int,
+    metavar="N",
+    help="GPUs or TPU chips; of these --compile counts less memory",
+  )
   sub.add_argument("--memory", type=float, metavar="GB", help="of a chip")
   sub.add_argument(
     "--peak", type=float, metavar="TFLOPS", help="of a chip, in model.dtype"
@@ -96,10 +101,7 @@ def run(args, rest) -> None:
   target = None
   if args.compile:
     target = targets.find_target(args.compile)
-    k = target.kind
-    machine = plan_lib.Machine(
-      target.chips, k.memory, k.peak, args.mfu, k.bandwidth, k.link
-    )
+    machine = plan_page.machine_of(target.chips, target.kind, mfu=args.mfu)
   else:
     machine = plan_lib.Machine(
       args.chips, args.memory * plan_page.GB, args.peak * 1e12, args.mfu

@@ -144,6 +144,10 @@ def main() -> None:
     answer: dict[str, Any] = _compile(request)._asdict()
   except UserError as error:
     answer = {"error": str(error)}
+  except jax.errors.JaxRuntimeError as error:
+    # Its further lines are where the operation was written.
+    why = str(error).partition("\n")[0]
+    answer = {"error": f"the compiler of {request['target']} refuses it: {why}"}
   sys.stdout.write(f"\n{_MARK}{json.dumps(answer)}\n")
 
 

@@ -15,14 +15,17 @@ from item_jax import tasks
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_check import validate
 from item_jax.errors import UserError
+from item_jax.models.memory import Chip
 from item_jax.tasks import memory as task_memory
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.optimizer import run_optimizer
 
-# Of a chip's memory; the rest is for the libraries' own buffers and for gaps
-# between arrays.
+# Of a chip's memory; the rest is for the libraries' own buffers.
 USABLE = 0.9
+# Arrays of many sizes leave gaps between them: by the compilers' own reports up
+# to 3 % of what a step takes beside its state.
+GAPS = 0.04
 CLASSES = 1_000  # of the task "category", where the number is not given
 VOCAB_SIZE = 30_522  # BERT's, and the most that `prepare` learns by default
 
@@ -38,6 +41,7 @@ class Machine(NamedTuple):
   # are not known cost no time.
   bandwidth: float = math.inf
   link: float = math.inf
+  tpu: bool = False  # whose compiler keeps less than that of GPUs
 
 
 class Memory(NamedTuple):
@@ -50,19 +54,16 @@ class Memory(NamedTuple):
   activations: int  # at the worst moment of a pass
   gathered: int  # split parameters made whole, once for both passes
   cast: int  # parameters in the dtype of the computation
-  gradients: int  # all of them, as the update after the passes reads them
-  # New values beside the old ones in the update, because a skipped step keeps
-  # the old: both averages of the optimizer, and the change of the parameters.
-  update: int
+  # All of them, as the update after the passes reads them; it writes in place.
+  # The token table's in parts, which are added up last.
+  gradients: int
 
   @property
   def total(self) -> int:
     """The most at one time: in the pass, or in the update after it."""
     passing = self.accumulated + self.activations + self.gathered + self.cast
-    updating = self.gradients + self.update
-    return (
-      self.parameters + self.opt_state + self.batch + max(passing, updating)
-    )
+    beside = (1 + GAPS) * max(passing, self.gradients)
+    return self.parameters + self.opt_state + self.batch + round(beside)
 
 
 class Plan(NamedTuple):
@@ -113,6 +114,8 @@ def plan(
       machine is out of range.
   """
   for name, value in machine._asdict().items():
+    if name == "tpu":
+      continue
     unknown = name in ("bandwidth", "link") and value == math.inf
     if not (0 < value < math.inf or unknown):
       raise UserError(f"{name}={value}: must be above 0, and finite")
@@ -128,7 +131,7 @@ def plan(
   task = make_task(config, vocab_size, classes)
   recompute = _recompute(config, task)
   state = _state_shapes(config, task)
-  memory = _memory(config, state, machine.chips, vocab_size)
+  memory = _memory(config, state, machine, task)
   work = task.train_flops * recompute * config.batch_size / machine.chips
   # One after the other: the update needs all gradients, and XLA's all-reduces
   # on TPUs overlap next to nothing (docs/accelerators.md).
@@ -204,20 +207,23 @@ def _moving(config: Config, state, machine: Machine) -> float:
   return 8 * part / machine.bandwidth + sent / machine.link
 
 
-def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
+def _memory(config: Config, state, machine: Machine, task) -> Memory:
+  chips = machine.chips
   _, fsdp = resolve_mesh(config.mesh, chips)
-  o = config.optim
+  m, o = config.model, config.optim
   rows = config.batch_size // chips
   example = tasks.step_batch(config)
-  kept = task_memory.count(
-    config,
-    make_task(config, vocab_size),
-    attention="cudnn" if config.model.attention == "cudnn" else "xla",
-    chips=chips,
+  chip = Chip(
+    machine.tpu,
+    attention="cudnn" if m.attention == "cudnn" else "xla",
+    several=chips > 1,
   )
+  kept = task_memory.count(config, task, chip)
   passing = rows // o.accumulate
   part, whole = _bytes(state.params, fsdp), _bytes(state.params, 1)
-  itemsize = jnp.dtype(config.model.dtype).itemsize
+  itemsize = jnp.dtype(m.dtype).itemsize
+  # TPUs cast each parameter where it is used.
+  cast = itemsize < 4 and not machine.tpu
   summed = chips > 1 and config.mesh.reduce_dtype == "float32"
   wide = summed or o.accumulate > 1
   return Memory(
@@ -228,10 +234,9 @@ def _memory(config: Config, state, chips: int, vocab_size: int) -> Memory:
     activations=kept.table
     + passing * (kept.pair + kept.other * config.batch_size),
     gathered=whole if part < whole else 0,
-    cast=whole * itemsize // 4 if itemsize < 4 else 0,
+    cast=whole * itemsize // 4 if cast else 0,
     # Sums over microbatches or devices are float32, else in model.dtype.
-    gradients=part if wide else part * itemsize // 4,
-    update=3 * part,
+    gradients=kept.table + (part if wide else part * itemsize // 4),
   )
 
 

@@ -22,18 +22,23 @@ class Change(NamedTuple):
   slowdown: float  # factor on the products
 
 
-def _machine(chips: int, kind: Kind) -> Machine:
+def machine_of(chips: int, kind: Kind, **options) -> Machine:
+  """Chips of a kind; options as fields of `Machine`."""
   return Machine(
-    *(chips, kind.memory, kind.peak), bandwidth=kind.bandwidth, link=kind.link
+    *(chips, kind.memory, kind.peak),
+    bandwidth=kind.bandwidth,
+    link=kind.link,
+    tpu=kind.axes > 0,
+    **options,
   )
 
 
 # (name, machine, model.dtype), from the makers' datasheets.
 MACHINES = (
   # A V100's matrix units have no bfloat16: XLA would compute in float32.
-  ("8 V100", _machine(8, Kind(32 * GB, 15.7e12, 900e9, 150e9)), "float32"),
-  ("8 H100", _machine(8, KINDS["h100"]), "bfloat16"),
-  ("TPU v5e-256", _machine(256, KINDS["v5e"]), "bfloat16"),
+  ("8 V100", machine_of(8, Kind(32 * GB, 15.7e12, 900e9, 150e9)), "float32"),
+  ("8 H100", machine_of(8, KINDS["h100"]), "bfloat16"),
+  ("TPU v5e-256", machine_of(256, KINDS["v5e"]), "bfloat16"),
 )
 _ATTENTION = {"model.attention": "xla"}  # what all three have
 # times the samples, batch size, steps
@@ -48,7 +53,6 @@ _PARTS = {
   "gathered": "in a pass: parameters gathered",
   "cast": "in a pass: parameters in model.dtype",
   "gradients": "in the update: gradients",
-  "update": "in the update: new beside old values",
 }
 
 
@@ -85,8 +89,6 @@ def _with(made: Plan, options: dict, vocab_size: int) -> Plan | None:
 
 def _single(config: Config, chips: int) -> Iterator[list[dict]]:
   """Yields options of one kind each, from small to large."""
-  if config.model.dropout and config.model.dropout_bits == "rbg" and chips > 1:
-    yield [{"model.dropout_bits": "threefry2x32"}]
   yield _doubled(config, "optim.accumulate", config.batch_size // chips)
   yield _doubled(config, "mesh.fsdp", chips)
   if not config.model.remat:
@@ -94,17 +96,13 @@ def _single(config: Config, chips: int) -> Iterator[list[dict]]:
 
 
 def _several(config: Config, chips: int) -> Iterator[list[dict]]:
-  """Yields several kinds together, all with a generator that can be split."""
-  split = {"model.dropout_bits": "threefry2x32"}
-  split = split if config.model.dropout_bits == "rbg" else {}
+  """Yields several kinds together."""
   fsdp = (_doubled(config, "mesh.fsdp", chips) or [{}])[-1]
   parts = _doubled(config, "optim.accumulate", config.batch_size // chips)
   remat = {"model.remat": True}
-  if split:
-    yield [split | part for part in parts]
-  yield [split | fsdp | part for part in parts]
-  yield [split | remat | part for part in [{}, *parts]]
-  yield [split | fsdp | remat | part for part in [{}, *parts]]
+  yield [fsdp | part for part in parts]
+  yield [remat | part for part in [{}, *parts]]
+  yield [fsdp | remat | part for part in [{}, *parts]]
 
 
 def _doubled(config: Config, name: str, most: int) -> list[dict]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.config import Config
-from item_jax.models import base, patches
+from item_jax.models import base, memory, patches
 from item_jax.models.base import BATCH_STATS, Network, Vocabulary
 from item_jax.models.stem import Stem
 
@@ -208,12 +208,12 @@ class EfficientNetPass(NamedTuple):
       )
     )
 
-  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+  def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
     """Of every convolution its output and, in float32, what the norm makes."""
-    del attention, bits
+    del chip
     itemsize = jnp.dtype(self.dtype).itemsize
     sizes = [side**2 * out for side, _, _, out in self._convolutions()]
-    return sum(sizes) * (4 + itemsize), max(sizes) * 4 * 2
+    return memory.Kept(sum(sizes) * (4 + itemsize), max(sizes) * 4 * 2)
 
   def _convolutions(self) -> Iterator[tuple[int, int, int, int]]:
     """(side of what comes out, size, channels read, channels out) of each."""

@@ -1,105 +1,138 @@
-"""Counts the bytes that training keeps of a network's activations.
+"""Counts the bytes that a chip keeps of a network's activations.
 
-What reverse mode keeps of a block between its two passes, a pair, in bytes; c
-are those of a number of the computation (2 or 4), S positions, D width, F width
-of the MLP, H heads:
-
-  2 S D 4     what the two norms read: they compute in float32
-  2 S D c     what they give, which the next products read
-  3 S D c     queries, keys and values
-    S D c     what attention gives
-  2 S F c     the MLP: what its nonlinearity reads and gives
-  2 S D r     where dropout drops any, what it gives, c, and its bits: 4; of
-              "rbg" 4 for each chip, because XLA does not split that generator:
-              every chip draws, and keeps, the bits of all of them
-  2 S D c     attention by XLA: two operands laid out for its products
-  H S S 4     the same: the softmax, in float32,
-  H S S c     and as the products take it, where c is not 4
-  H S 4       attention by cuDNN instead of the last three: a sum a position
-
-With remat only what goes into a block is kept, S D c, and one block at a time
-is computed again. What a compiler fuses it may keep more of or less: these
-counts are held against XLA's own in tests/test_plan.py.
+Of the arrays that XLA's compilers for GPUs and TPUs were seen to lay out in a
+whole training step (docs/accelerators.md), a line each with what it is for. All
+are of one pair; c are the bytes of a number of the computation (2 or 4), S
+positions, D width, F width of the MLP, H heads.
 """
+
+from typing import NamedTuple
+
+
+class Chip(NamedTuple):
+  """What decides how a step is laid out."""
+
+  tpu: bool  # or a GPU
+  attention: str  # the kernel: "xla" or "cudnn"
+  several: bool = False  # whether gradients are added up over chips
+
+
+class Kept(NamedTuple):
+  """Bytes of a pair in one pass."""
+
+  forward: int  # when the gradients begin
+  working: int  # beside them, while gradients are taken
+  # When the gradients end: on several GPUs, whose compiler takes the products
+  # of weights' gradients last, together with what is sent.
+  backward: int = 0
 
 
 def block_bytes(
+  chip: Chip,
   *,
   positions: int,
   width: int,
   mlp: int,
   heads: int,
   itemsize: int,
-  attention: str,
-  dropped: int,
-) -> int:
-  """What one block keeps of one sequence; see the head of this file.
+  dropout: bool,
+) -> tuple[int, int]:
+  """What one block keeps of one sequence: (until its gradients, after them).
 
   Args:
     itemsize: bytes of a number of the computation, 2 or 4.
-    attention: "xla" or "cudnn".
-    dropped: bytes kept of each number that dropout sees; 0 for none.
   """
-  S, D, c = positions, width, itemsize
-  total = S * D * (2 * 4 + 6 * c + 2 * dropped)
-  total += 2 * S * mlp * c
-  if attention == "cudnn":
-    return total + 4 * heads * S
-  return total + 2 * S * D * c + heads * S * S * (4 + (c if c < 4 else 0))
+  S, D, F, H, c = positions, width, mlp, heads, itemsize
+  kept = {
+    "what the MLP's nonlinearity reads and gives": 2 * S * F * c,
+    "queries, keys and values": 3 * S * D * c,
+    "what attention gives, or scaled queries": S * D * c,
+    "the sums that the norms read": 2 * S * D * c,
+  }
+  if not chip.tpu:  # TPUs compute and draw them again
+    kept["what the norms give"] = 2 * S * D * c
+    kept["whether dropout drops it"] = 2 * S * D * dropout
+  if chip.attention == "cudnn":
+    scores = {"a sum of each position's softmax, float32": 4 * H * S}
+  else:
+    scores = {"scores, float32": 4 * H * S * S}
+    if not chip.tpu:
+      scores["the softmax, as products take it"] = H * S * S * c
+  before = sum(kept.values())
+  if chip.tpu or not chip.several:
+    return before + sum(scores.values()), 0
+  # Of each layer what comes in and its gradient, of norms and dropout too.
+  return before + sum(scores.values()), before + 6 * S * D * c
 
 
 def encoder_bytes(
-  layers: int, *, remat: bool, dropped: int, **block
-) -> tuple[int, int]:
-  """(kept, beside it while the last block's gradients are taken).
+  layers: int, chip: Chip, *, remat: bool, read: int, **block
+) -> Kept:
+  """What a transformer keeps of one sequence.
 
-  The second: gradients of an MLP's inside, the cotangent and what is made of
-  it, in float32, of two states, and of the softmax; with remat the block's own,
+  With remat only what goes into a block is kept, and one block at a time is
   computed again.
+
+  Args:
+    read: numbers of patches.
   """
-  S, D, c = block["positions"], block["width"], block["itemsize"]
-  one = block_bytes(dropped=dropped, **block)
-  working = S * (2 * 4 * block["mlp"] + 2 * c * D)
-  if block["attention"] != "cudnn":
-    working += 4 * block["heads"] * S * S
-  # What the first block reads, in float32, and its dropout.
-  kept = S * D * (4 + dropped)
+  S, D, F, c = (block[k] for k in ("positions", "width", "mlp", "itemsize"))
+  before = {
+    "patches, as the first product reads them": read * c,
+    "embeddings, float32": S * D * 4,
+    "the same in their order, and what the first block reads": 2 * S * D * c,
+    "whether dropout drops it": S * D * block["dropout"],
+  }
+  working = {"gradients inside the MLP": 2 * S * F * c}
+  if chip.attention != "cudnn":
+    working["gradients of the softmax"] = 2 * block["heads"] * S * S * c
+  one, after = block_bytes(chip, **block)
+  embedded = sum(before.values())
   if remat:
-    return kept + layers * S * D * c, working + one
-  return kept + layers * one, working
+    working["the block, computed again"] = one
+    one, after = S * D * c, 0
+  return Kept(
+    embedded + layers * one,
+    sum(working.values()),
+    embedded + layers * after if after else 0,
+  )
 
 
 def head_bytes(
-  slots: int, *, width: int, out: int, transforms: int, itemsize: int
+  slots: int,
+  *,
+  decoders: int,
+  out: int,
+  transforms: int,
+  width: int,
+  itemsize: int,
 ) -> int:
-  """What a head that predicts at `slots` positions keeps of a pair.
+  """What heads that predict the same `slots` positions take of a pair.
 
-  Its float32 predictions, and three arrays of each of its transforms. While
-  its own gradients are taken it is twice that.
+  Their float32 predictions, and the gradients of one's: they are done with
+  before the next one's are begun. Of each transform three arrays.
+
+  Args:
+    out: numbers that each of the decoders predicts at a position.
   """
-  return slots * (4 * out + 3 * transforms * width * itemsize)
+  predicted = 4 * (decoders + 1) * out
+  return slots * (predicted + 3 * transforms * width * itemsize)
 
 
 def resnet_bytes(
-  *,
-  stages: tuple[int, ...],
-  width: int,
-  image_size: int,
-  itemsize: int,
-  norm: str,
-) -> tuple[int, int]:
-  """(kept, beside it while gradients are taken) of an image in a ResNet.
+  *, stages: tuple[int, ...], width: int, image_size: int, itemsize: int
+) -> Kept:
+  """What a ResNet keeps of an image.
 
-  Of every convolution its output, in float32 as the norm computes, what the
-  norm and the ReLU make of it, and with norm="group" what lies between: the
-  statistics are each image's own. Of the stem its output alone, from which
-  the max-pool's operands are made again.
+  Of every convolution its output, and what norm and ReLU make of it, which the
+  next convolution reads. Of the stem the same, once more with the max-pool's
+  padding, and what the pool gives.
   """
   side = -(-image_size // 2)
   stem = side * side * width
   sizes = []
   side = -(-side // 2)  # max-pool
-  channels = width
+  channels, pooled = width, side * side * width
   for i, blocks in enumerate(stages):
     inner, out = width * 2**i, 4 * width * 2**i
     for j in range(blocks):
@@ -109,5 +142,6 @@ def resnet_bytes(
       if channels != out:
         sizes.append(side * side * out)
       channels = out
-  each = {"batch": 4, "group": 8}[norm] + itemsize
-  return sum(sizes) * each + stem * 4, max(stem, *sizes) * 4 * 2
+  image = 3 * image_size**2
+  kept = 2 * sum(sizes) + 3 * stem + pooled + image
+  return Kept(kept * itemsize, max(stem, *sizes) * itemsize)

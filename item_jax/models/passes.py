@@ -21,13 +21,8 @@ class Pass(Protocol):
     """(positions, heads, depth, causal); None without attention."""
     ...
 
-  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
-    """(kept until the backward pass, beside it while gradients are taken).
-
-    Args:
-      attention: "xla" or "cudnn".
-      bits: bytes that dropout keeps of the bits for each number.
-    """
+  def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
+    """What a training step keeps of it."""
     ...
 
 
@@ -52,22 +47,21 @@ class EncoderPass(NamedTuple):
     e = self.encoder
     return self.positions, e.heads, e.width // e.heads, e.causal
 
-  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+  def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
     e = self.encoder
     itemsize = jnp.dtype(e.dtype).itemsize
-    kept, working = memory.encoder_bytes(
+    return memory.encoder_bytes(
       e.layers,
+      chip,
       positions=self.positions,
       width=e.width,
       mlp=e.mlp,
       heads=e.heads,
       itemsize=itemsize,
-      attention=attention,
-      dropped=bits + itemsize if e.dropout else 0,
+      dropout=e.dropout > 0,
       remat=e.remat,
+      read=self.num_patches * self.patch_pixels,
     )
-    # The patches, as the first product reads them.
-    return kept + self.num_patches * self.patch_pixels * itemsize, working
 
 
 class FrozenPass(NamedTuple):
@@ -77,6 +71,6 @@ class FrozenPass(NamedTuple):
   flops = 0.0
   attention_shape = None
 
-  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
+  def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
     """Nothing is kept but what the next pass reads, which that one counts."""
-    return 0, self.of.activation_bytes(attention=attention, bits=bits)[1]
+    return memory.Kept(0, self.of.activation_bytes(chip).working)

@@ -83,7 +83,7 @@ def make_stem(config: Config) -> Stem:
     grid,
     side=-(-m.image_size // 32),
     channels=module.features,
-    cost=ConvolutionPass(STAGES, r.width, m.image_size, r.norm, m.dtype),
+    cost=ConvolutionPass(STAGES, r.width, m.image_size, m.dtype),
   )
 
 
@@ -104,7 +104,6 @@ class ConvolutionPass(NamedTuple):
   stages: tuple[int, ...]
   width: int
   image_size: int
-  norm: str
   dtype: Any
   attention_shape = None
 
@@ -114,14 +113,13 @@ class ConvolutionPass(NamedTuple):
       stages=self.stages, width=self.width, image_size=self.image_size
     )
 
-  def activation_bytes(self, *, attention: str, bits: int) -> tuple[int, int]:
-    del attention, bits
+  def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
+    del chip
     return memory.resnet_bytes(
       stages=self.stages,
       width=self.width,
       image_size=self.image_size,
       itemsize=jnp.dtype(self.dtype).itemsize,
-      norm=self.norm,
     )
 
 

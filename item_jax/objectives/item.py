@@ -53,9 +53,10 @@ def make_objective(context: Context) -> Objective:
   head_bytes = sum(
     memory.head_bytes(
       slots,
-      width=m.width,
-      out=2 * out,
+      decoders=2,
+      out=out,
       transforms=3,
+      width=m.width,
       itemsize=jnp.dtype(m.dtype).itemsize,
     )
     for slots, out in ((tokens, rows), (masked_patches, model.target_values))

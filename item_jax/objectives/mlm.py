@@ -51,9 +51,10 @@ def make_objective(context: Context) -> Objective:
     passes=network.passes,
     head_bytes=memory.head_bytes(
       slots,
-      width=m.width,
+      decoders=1,
       out=rows,
       transforms=1,
+      width=m.width,
       itemsize=jnp.dtype(m.dtype).itemsize,
     ),
     token_decoders=1,

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from item_jax.config import Config
+from item_jax.models.memory import Chip
 from item_jax.tasks import Task, padded_vocab_size
 
 
@@ -14,27 +15,18 @@ class Activations(NamedTuple):
   other: int  # for each pair and each pair that it is compared with
 
 
-def count(
-  config: Config, task: Task, *, attention: str, chips: int
-) -> Activations:
+def count(config: Config, task: Task, chip: Chip) -> Activations:
   """What is kept at the worst moment of a pass.
 
-  That is when the last block's gradients are taken, or before that the
-  heads'.
-
-  Args:
-    attention: "xla" or "cudnn".
+  That is when the heads' gradients are taken, or the last block's, or all are.
   """
   objective = task.objective
-  # XLA does not split the generator "rbg" (models/memory.py).
-  bits = 4 * (chips if config.model.dropout_bits == "rbg" else 1)
-  kept = working = 0
-  for one in objective.passes:
-    part = one.activation_bytes(attention=attention, bits=bits)
-    kept, working = kept + part[0], max(working, part[1])
+  kept = [one.activation_bytes(chip) for one in objective.passes]
+  working = max((one.working for one in kept), default=0)
+  begin = sum(one.forward for one in kept) + max(working, objective.head_bytes)
   rows = padded_vocab_size(config, task.vocabulary)
   return Activations(
-    pair=kept + objective.head_bytes + max(working, objective.head_bytes),
+    pair=max(begin, sum(one.backward for one in kept)),
     table=objective.token_decoders * 4 * rows * config.model.width,
     # Cosines, a softmax and a gradient each way.
     other=4 * 5 if objective.whole_batch else 0,

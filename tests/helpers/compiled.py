@@ -1,18 +1,10 @@
 """Compiles training steps in a process of its own: a data set and a line of
 config and options each in, what XLA says of the program out, a line of JSON
 each.
-
-XLA's scheduler for the CPU has two orders of work; the one that is chosen here
-keeps memory low, as those for accelerators do.
 """
 
 import json
-import os
 import sys
-
-os.environ["XLA_FLAGS"] += (
-  " --xla_cpu_enable_concurrency_optimized_scheduler=false"
-)
 
 
 def main(data: str) -> None:
@@ -26,11 +18,9 @@ def main(data: str) -> None:
     options = [f"--config.{option}" for option in options]
     config = config_flags.parse(name, [*options, f"--config.data.path={data}"])
     made = set_up(config, None)
-    memory = made.step.memory_analysis()
     found = {
       "line": line.strip(),
-      "arguments": memory.argument_size_in_bytes,
-      "temporary": memory.temp_size_in_bytes,
+      "arguments": made.step.memory_analysis().argument_size_in_bytes,
       "flops": made.step.cost_analysis()["flops"],
       "words": made.tokenizer.size,
       "classes": len(made.categories),
