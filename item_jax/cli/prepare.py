@@ -147,7 +147,7 @@ def run(args: Namespace, rest: list[str]) -> int:
   )
   split_of = None
   if args.split_of:
-    from item_jax.diagnostics.leaks import open_training  # imports jax
+    from item_jax.training.trained_on import open_training  # imports jax
 
     split_of, _ = open_training(args.split_of)
   try:

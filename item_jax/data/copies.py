@@ -24,7 +24,7 @@ MOST_COLOUR = 6.0  # of 255, the root of the mean square
 
 _SIDE = 32  # pixels of an image that is hashed
 _BLOCK = 4096  # images that are compared with as many others at once
-_GREY = np.float32([0.299, 0.587, 0.114])
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
 # Rows of the orthonormal DCT-II of 32 values: its 16 lowest frequencies.
 _WAVES = np.sqrt(2 / _SIDE) * np.cos(
   np.pi * np.outer(np.arange(16), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE)

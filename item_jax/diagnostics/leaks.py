@@ -2,20 +2,16 @@
 
 import itertools
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from item_jax.data.copies import find_copies, sign
-from item_jax.data.records import Dataset, open_dataset
-from item_jax.errors import NotFoundError, UserError
+from item_jax.data.records import Dataset
 from item_jax.ingest.row import is_numbered
-from item_jax.training.run import read_run
 
 _BATCH = 4096  # records whose images are held at once
-RUN = "run="  # before a run's workdir, where a data set may stand too
 
 
 class Seen(NamedTuple):
@@ -27,35 +23,6 @@ class Seen(NamedTuple):
   # image is a copy of its own, the ids; "" where there is none.
   as_product: str
   as_image: str
-
-
-def open_training(place: str) -> tuple[Dataset, str]:
-  """Opens what a run was trained on: a data set, and the split of it.
-
-  Args:
-    place: "run=WORKDIR", or the folder of a data set.
-
-  Raises:
-    NotFoundError: the data of the run are not where it found them.
-    UserError: others are there; or there is no run or data set.
-  """
-  if not place.startswith(RUN):
-    return open_dataset(place), "train"
-  run = read_run(Path(place.removeprefix(RUN)))
-  path, split = run.config.data.path, run.config.data.train_split
-  try:
-    dataset = open_dataset(path)
-  except NotFoundError as error:
-    raise NotFoundError(
-      f"{place} was trained on {path}, which is not here: give the folder of"
-      " that data set in its place"
-    ) from error
-  if dataset.fingerprints.get(split) != run.data[split]:
-    raise UserError(
-      f"{path} holds other records of {split} than {place} was trained on:"
-      " give the folder of those in its place"
-    )
-  return dataset, split
 
 
 class Training:

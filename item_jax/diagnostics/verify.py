@@ -13,11 +13,12 @@ from item_jax.data.records import (
   in_order,
   open_dataset,
 )
-from item_jax.diagnostics.leaks import Training, open_training
+from item_jax.diagnostics.leaks import Training
 from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.items import EXPORTED, find_export_damage
 from item_jax.files import MANIFEST, CorruptError, find_damage, read_json
 from item_jax.training.run import RUN_FILE, read_run
+from item_jax.training.trained_on import open_training
 
 # The states of what is found, as the command prints them.
 WHOLE = "whole"
@@ -77,7 +78,7 @@ def verify(
   Args:
     records: whether to read each record of a data set too, and name those that
       are lost with a corrupt shard.
-    unseen_by: as `leaks.open_training` takes it; the listings of a data set
+    unseen_by: as `open_training` takes it; the listings of a data set
       that were seen there in training are named.
 
   Raises:
