@@ -1,10 +1,10 @@
 """Finds copies of images among others, however they were saved.
 
 A copy that was encoded anew, or shrunk, has other bytes. Two images are called
-copies where both of these agree: the signs of the low frequencies of their
-brightness (a perceptual hash, as pHash and PDQ), and their colours at 8 x 8
-pixels. Alone the hash takes dark trousers before a white wall for each other.
-Cropped, mirrored and padded images are not found.
+copies where both of these agree: which low frequencies of their brightness lie
+above the median (a perceptual hash, as pHash and PDQ), and their colours at
+8 x 8 pixels. Alone the hash takes dark trousers before a white wall for each
+other. Cropped, mirrored and padded images are not found.
 """
 
 from collections.abc import Iterable, Iterator
