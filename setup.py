@@ -38,6 +38,7 @@ CORE = [
   "tqdm>=4.66,<5",
 ]
 
+FLATBUFFERS = "flatbuffers>=25.2,<27"  # of jax.export
 BEAM = "apache-beam>=2.77,<3"
 PARQUET = "pyarrow>=18,<27"
 JINJA = "jinja2>=3.1,<4"
@@ -68,6 +69,7 @@ EXTRAS = {
   "index": [*ENGINES[:2], *HNSWLIB],
   "test": [
     BEAM,
+    FLATBUFFERS,
     JINJA,
     PARQUET,
     "basedpyright>=1.39,<2",
@@ -86,6 +88,8 @@ EXTRAS = {
   "parquet": [PARQUET],
   # report --html.
   "report": [JINJA],
+  # package.
+  "serve": [FLATBUFFERS],
   "torchcheck": ["torch>=2.13,<3", "transformers>=5.23,<6"],
   # Of other projects, for tests and results; a .pth and safetensors.
   "weights": [

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
   from item_jax.inference.embedder import Embedder, load
   from item_jax.inference.export import export
   from item_jax.inference.modality import modality
+  from item_jax.inference.package import package
   from item_jax.ingest.prepare import prepare
   from item_jax.training.loop import train
   from item_jax.training.run import Run
@@ -60,6 +61,7 @@ __all__ = [
   "modality",
   "open_dataset",
   "open_export",
+  "package",
   "prepare",
   "probe",
   "report",
@@ -87,6 +89,7 @@ _HOMES = {
   "inference.embedder": ("Embedder", "load"),
   "inference.export": ("export",),
   "inference.modality": ("modality",),
+  "inference.package": ("package",),
   "ingest.prepare": ("prepare",),
   "training.loop": ("train",),
   "training.run": ("Run",),

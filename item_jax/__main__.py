@@ -30,6 +30,7 @@ COMMANDS = (
   "fuse",
   "convert",
   "index",
+  "package",
   "predict",
   "report",
   "variants",

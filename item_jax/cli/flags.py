@@ -7,6 +7,9 @@ from item_jax.cli import places
 from item_jax.errors import UserError
 from item_jax.ingest.readers.cells import MISSING
 
+# Of --split_of and --unseen_by.
+TRAINED = places.Local("run=RUN and DATA are of this machine", text=True)
+
 
 def add_missing(parser: argparse.ArgumentParser) -> None:
   """Adds the flag for words that stand for a missing value."""

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_missing
+from item_jax.cli.flags import TRAINED, add_missing
 from item_jax.errors import UserError
 from item_jax.ingest import sources
 from item_jax.ingest.readers.delimited import QUOTING
@@ -50,6 +50,13 @@ def add(command: Callable[[str, str], ArgumentParser]) -> None:
     type=float,
     default=0.01,
     help="the fraction of rows that may be bad",
+  )
+  sub.add_argument(
+    "--split_of",
+    type=TRAINED,
+    metavar="DATA",
+    help="run=RUN or a data set: its products go to the split that"
+    " they have there, so that none that was trained on is in the test",
   )
   sub.add_argument("--workers", type=int, help="processes; default: cores")
   sub.add_argument(
@@ -138,6 +145,11 @@ def run(args: Namespace, rest: list[str]) -> int:
     which_category=args.which_category,
     trust_ids=args.trust_ids,
   )
+  split_of = None
+  if args.split_of:
+    from item_jax.training.trained_on import open_training  # imports jax
+
+    split_of, _ = open_training(args.split_of)
   try:
     dataset = prepare(
       args.catalogue,
@@ -149,6 +161,7 @@ def run(args: Namespace, rest: list[str]) -> int:
       max_rejected=args.max_rejected,
       overwrite=args.overwrite,
       workers=args.workers,
+      split_of=split_of,
       runner=args.runner,
       runner_options=rest,
     )

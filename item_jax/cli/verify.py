@@ -3,6 +3,7 @@
 from collections import Counter
 
 from item_jax.cli import places
+from item_jax.cli.flags import TRAINED
 
 EXIT_NOT_WHOLE = 1
 
@@ -20,6 +21,14 @@ def add(command) -> None:
     action="store_true",
     help="read every record of a data set too, and name those that are lost",
   )
+  sub.add_argument(
+    "--unseen_by",
+    type=TRAINED,
+    metavar="DATA",
+    help="run=RUN, or the data set that it was trained on: name the listings of"
+    " a data set that were seen there, by their product's id or in a copy of"
+    " their image",
+  )
 
 
 def run(args, rest) -> int:
@@ -29,7 +38,9 @@ def run(args, rest) -> int:
   shown = getattr(args, "shown", here)
   kind = verify.kind_of(args.path)
   seen = Counter()
-  for finding in verify.verify(args.path, records=args.records):
+  for finding in verify.verify(
+    args.path, records=args.records, unseen_by=args.unseen_by
+  ):
     print(f"{finding.state}: {finding.text.replace(here, shown)}", flush=True)
     seen[finding.state] += 1
   counts = ", ".join(f"{count} {state}" for state, count in seen.items())

@@ -78,6 +78,11 @@ def _describe_reading(how):
       f"splits      {how['followed_split']:,} rows without one got that of"
       " their product's other rows"
     )
+  if how.get("kept_split"):  # absent from data of version 0.1
+    lines.append(
+      f"splits      {how['kept_split']:,} rows got the split that their product"
+      " has in the data set of --split_of"
+    )
   label = "noted" if how["told_by"] else "warning"
   lines += [
     f"{label:11} {count:,} {what}" for what, count in how["notes"].items()

@@ -11,16 +11,20 @@ from item_jax.data.records import (
   Dataset,
   Fingerprint,
   in_order,
+  open_dataset,
 )
+from item_jax.diagnostics.leaks import Training
 from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.items import EXPORTED, find_export_damage
 from item_jax.files import MANIFEST, CorruptError, find_damage, read_json
 from item_jax.training.run import RUN_FILE, read_run
+from item_jax.training.trained_on import open_training
 
 # The states of what is found, as the command prints them.
 WHOLE = "whole"
 CORRUPT = "damaged"  # it was complete, and has changed since
 UNFINISHED = "unfinished"  # never complete, or what says so was deleted
+SEEN = "seen"  # a listing that a run was trained on
 
 _CHECKPOINTS = "checkpoints"
 _META = "meta.json"
@@ -29,7 +33,7 @@ _META = "meta.json"
 class Finding(NamedTuple):
   """What was found of one thing; there may be several of a corrupt one."""
 
-  state: str  # WHOLE, CORRUPT or UNFINISHED
+  state: str  # WHOLE, CORRUPT, UNFINISHED or SEEN
   text: str  # begins with the path
 
 
@@ -66,22 +70,29 @@ def kind_of(path: Path) -> str:
   )
 
 
-def verify(path: Path, *, records: bool = False) -> Iterator[Finding]:
+def verify(
+  path: Path, *, records: bool = False, unseen_by: str | None = None
+) -> Iterator[Finding]:
   """Yields what is whole in a folder and what is not.
 
   Args:
     records: whether to read each record of a data set too, and name those that
       are lost with a corrupt shard.
+    unseen_by: as `open_training` takes it; the listings of a data set
+      that were seen there in training are named.
 
   Raises:
-    NotFoundError, UserError: as `kind_of`, before anything is yielded.
+    NotFoundError, UserError: as `kind_of`, before anything is yielded; as
+      `leaks`.
   """
   path = Path(path)
   kind = kind_of(path)
   if kind == "data set":
     yield from _verify_data(path, records)
+    if unseen_by is not None:
+      yield from _verify_unseen(path, unseen_by)
     return
-  if records:
+  if records or unseen_by is not None:
     raise UserError(f"{path} is a {kind}: only a data set has records to read")
   checks = {
     "run": _verify_run,
@@ -127,6 +138,28 @@ def _verify_records(path: Path) -> Iterator[Finding]:
       yield Finding(CORRUPT, f"{text} are not those of {CATALOGUE}")
     else:
       yield Finding(WHOLE, text)
+
+
+def _verify_unseen(path: Path, unseen_by: str) -> Iterator[Finding]:
+  """Names the listings of all splits but the training's own that it has."""
+  dataset, (trained, train_split) = open_dataset(path), open_training(unseen_by)
+  splits = [s for s in in_order(dataset.sizes) if s != train_split]
+  if not splits:
+    raise UserError(f"{path} has no split but {train_split}")
+  training = Training(trained, train_split)
+  for split in splits:
+    found = training.find(dataset, split)
+    for seen in found:
+      how = [f"its product {seen.product_id}, as {seen.as_product}"]
+      how = how if seen.as_product else []
+      how += [f"its image, as {seen.as_image}"] if seen.as_image else []
+      yield Finding(
+        SEEN, f"{path}: {split} listing {seen.listing_id}: {'; '.join(how)}"
+      )
+    rows = dataset.sizes[split]
+    yield Finding(
+      WHOLE, f"{path}: {rows - len(found)} of {rows} {split} listings are new"
+    )
 
 
 def _verify_run(path: Path) -> Iterator[Finding]:

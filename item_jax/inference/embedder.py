@@ -45,6 +45,7 @@ class Embedder:
   run: what its workdir says of it. step: of the checkpoint. config: the run's.
   categories: what `predict` tells apart, in its order; () without categories.
   space: how vectors are pooled and transformed; None: as they were trained.
+  pool, change: its arguments of `embed_unit`.
   """
 
   def __init__(
@@ -117,16 +118,16 @@ class Embedder:
       UserError: the model has no such vectors.
     """
     self.space, self.dims = space, self.task.dims
-    self._pool, self._change = None, None
+    self.pool, self.change = None, None
     if space is None:
       return
-    self._pool, transform = space.made["pool"], space.transform
-    self.dims = transform.dims(self.pool_dims[self._pool])
+    self.pool, transform = space.made["pool"], space.transform
+    self.dims = transform.dims(self.pool_dims[self.pool])
     names = ("scale_D", "mean_D", "matrix_DE")
     found = {name: getattr(transform, name) for name in names}
     found |= transform.sides
     found = {name: array for name, array in found.items() if array is not None}
-    self._change = jax.device_put(found, sharding.replicated(self.mesh))
+    self.change = jax.device_put(found, sharding.replicated(self.mesh))
 
   @functools.cached_property
   def pool_dims(self) -> dict[str, int]:
@@ -140,7 +141,7 @@ class Embedder:
     """Embeds a Batch of numpy, float32 [B,D]; B divisible by the devices."""
     placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
     return np.asarray(
-      self._run_batch(self._params, placed, modality, self._pool, self._change)
+      self._run_batch(self._params, placed, modality, self.pool, self.change)
     )
 
   def pool_batch(self, batch: Batch, *, modality: str = "both") -> np.ndarray:

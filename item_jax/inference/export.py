@@ -299,10 +299,13 @@ def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
 def check_data(
   run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
 ) -> None:
-  """Raises UserError where data were not prepared as the run's were.
-
-  A run with a tokenizer of its own has cut the titles of its data by that.
-  """
+  """Raises UserError where data were not prepared as the run's were."""
+  if dataset.fingerprints != run.data:
+    logger.info(
+      f"not the run's own data; what both have is listed by item-jax verify"
+      f" {dataset.path} --unseen_by=run={workdir}"
+    )
+  # A run with a tokenizer of its own has cut the titles of its data by that.
   theirs = dataset.catalogue["tokenizer"]
   ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
   for name, trained, prepared in (

@@ -23,7 +23,15 @@ from item_jax.ingest.readers.tables import (
   open_tables,
   read_cells,
 )
-from item_jax.ingest.row import COLUMNS, Reading, Rejected, Row, hash_split
+from item_jax.ingest.row import (
+  COLUMNS,
+  Reading,
+  Rejected,
+  Row,
+  hash_split,
+  name_product,
+  name_row,
+)
 from item_jax.ingest.sources.cells import Suspects
 
 _IDS = ("listing_id", "product_id")
@@ -247,11 +255,10 @@ class Catalogue:
 
   def _check(self, number, cells, split_of) -> Row | Rejected:
     texts, reason = self._texts(number, cells)
-    listing = texts["listing_id"] or f"row-{number}"
+    listing = texts["listing_id"] or name_row(number)
     if reason:
       return Rejected(number, listing, reason)
-    # With a prefix: the listing's id may be another listing's product id.
-    product = texts["product_id"] or f"listing:{listing}"
+    product = texts["product_id"] or name_product(listing)
     split: str = texts["split"].lower() or split_of(product)
     split = _SPLIT_ALIASES.get(split, split)
     if not _SPLIT.fullmatch(split) or split == "all":  # "all" means every split

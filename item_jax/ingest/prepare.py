@@ -30,13 +30,14 @@ from item_jax.files import MANIFEST, write_manifest
 from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.images.addresses import FetchedImages
 from item_jax.ingest.images.load import load_images
+from item_jax.ingest.kept_splits import KeptSplits
 from item_jax.ingest.readers.tables import find_paths, reusable
 from item_jax.ingest.row import Reading, Rejected, Row
 from item_jax.ingest.rows import Rejections, make_record, reject_duplicate
 from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
 from item_jax.ingest.writer import DatasetWriter
-from item_jax.new_folder import new_folder
+from item_jax.new_folder import AtomicDirectory, new_folder
 from item_jax.remote import check_in_place, check_local
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def prepare(
   overwrite: bool = False,
   workers: int | None = None,
   reading: Reading | None = None,
+  split_of: str | os.PathLike | Dataset | None = None,
   runner: str | None = None,
   runner_options: Sequence[str] = (),
 ) -> Dataset:
@@ -104,6 +106,8 @@ def prepare(
     overwrite: whether an earlier data set of that name is replaced.
     workers: processes that read images; None takes one a core.
     reading: how the catalogue is read; None takes the defaults of `Reading`.
+    split_of: a data set: each of its products goes to the split that it has
+      there, whatever the catalogue says.
     runner: the name of an Apache Beam runner that does the work elsewhere;
       None does it here.
     runner_options: Beam's own, as on a command line: `--name=value`.
@@ -122,12 +126,13 @@ def prepare(
     check_size(vocab_size)
   write = _make_pipeline(runner, runner_options, workers) if runner else None
   opened = Catalogue(catalogue, reading)
+  kept = KeptSplits(split_of)
   with new_folder(out, overwrite=overwrite, replaceable=_is_dataset) as folder:
     found = survey(opened, train=ready is None)
     write = write or partial(_write, workers=workers, total=found.rows)
     with open_statistics(folder.path / _STATISTICS) as statistics:
       fetched = FetchedImages(images)
-      rows = fetched.replace(opened.rows(found.split_of))
+      rows = kept.replace(fetched.replace(opened.rows(found.split_of)))
       outcome = write(folder.path, rows, images, statistics)
       if outcome["read"] != found.rows:
         raise UserError(
@@ -144,13 +149,19 @@ def prepare(
       ready = ready or _train(statistics, vocab_size)
       ready.save(folder.path / records.TOKENIZER)
       described = _describe(opened, found, ready, outcome, statistics)
-    (folder.path / _STATISTICS).unlink()
-    text = json.dumps(described, indent=2, ensure_ascii=False)
-    (folder.path / records.CATALOGUE).write_text(f"{text}\n", "utf-8")
-    write_manifest(folder.path)
-    folder.commit()
+      described["reading"]["kept_split"] = kept.rows
+    _finish(folder, described)
   _rejected_beside(out).unlink(missing_ok=True)  # of an earlier attempt
   return open_dataset(out)
+
+
+def _finish(folder: AtomicDirectory, described: dict[str, Any]) -> None:
+  """Writes what comes last, and gives the folder its name."""
+  (folder.path / _STATISTICS).unlink()
+  text = json.dumps(described, indent=2, ensure_ascii=False)
+  (folder.path / records.CATALOGUE).write_text(f"{text}\n", "utf-8")
+  write_manifest(folder.path)
+  folder.commit()
 
 
 def _find_images(catalogue) -> Path:

@@ -59,6 +59,24 @@ class Reading:
   trust_ids: bool = False
 
 
+def name_row(number: int) -> str:
+  """Names a listing whose row has no id."""
+  return f"row-{number}"
+
+
+def name_product(listing_id: str) -> str:
+  """Names the product of a listing that has none: one of its own.
+
+  With a prefix: the listing's id may be another listing's product id.
+  """
+  return f"listing:{listing_id}"
+
+
+def is_numbered(product_id: str) -> bool:
+  """Whether a product has its name by a row's number in some table."""
+  return product_id.startswith(name_product(name_row(0))[:-1])
+
+
 def hash_split(product_id: str) -> str:
   """Assigns a product to train, val or test (80/10/10) by a hash of its id."""
   digest = hashlib.blake2b(product_id.encode(), digest_size=8).digest()

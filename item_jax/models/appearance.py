@@ -24,7 +24,7 @@ def by_place(image_BHWC, side: int):
   Args:
     side: places a side, N in all.
   """
-  B, cells = len(image_BHWC), side * _cells(side)
+  B, cells = image_BHWC.shape[0], side * _cells(side)
   pixels = patches.normalise(image_BHWC)
   colours = jax.image.resize(pixels, (B, cells, cells, 3), "linear")
   size = cells * _CELL
@@ -47,7 +47,7 @@ def _cells(side: int) -> int:
 
 def flat(seen_BNK):
   """What `by_place` gives, as one vector: both halves of unit length."""
-  B = len(seen_BNK)
+  B = seen_BNK.shape[0]
   halves = jnp.split(seen_BNK.reshape(B, -1, 3 + _BINS), [3], axis=-1)
   return jnp.concatenate([unit(x.reshape(B, -1)) for x in halves], axis=-1)
 

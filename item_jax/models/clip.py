@@ -197,7 +197,7 @@ class ImageTower(nn.Module):
     patches_BND = linear.dense(c, D, name="project")(
       patches_BNP.astype(c.dtype)
     )
-    shape = (len(patches_BND), 1, D)
+    shape = (patches_BND.shape[0], 1, D)
     cls_B1D = jnp.broadcast_to(linear.spread(c, cls_D, shape), shape)
     x_BSD = jnp.concatenate([cls_B1D, patches_BND], axis=1) + position_SD
     norm = layers.layer_norm(name="embed_norm", epsilon=c.epsilon)

@@ -151,7 +151,7 @@ def _spread(vector, shape: tuple[int, ...], dtype):
 
 def look_up(config: Sizes, table_VD, ids_BT) -> Any:
   """Rows of a table, whose gradient many devices add up once."""
-  if len(ids_BT) % config.devices or config.devices == 1:
+  if config.devices == 1 or len(ids_BT) % config.devices:
     return table_VD[ids_BT]
   return _look_up(table_VD, ids_BT, config.devices)
 

@@ -80,7 +80,7 @@ def _read(stem: Stem, params, batch: Batch, masked_BN):
     image_BHWC = patches.blank(image_BHWC, masked_BN, patch)
   if batch.has_pixels:
     image_BHWC = stem.grid(params, batch._replace(image_BHWC=image_BHWC))
-  grid_BNP = image_BHWC.reshape(len(image_BHWC), -1, stem.values)
+  grid_BNP = image_BHWC.reshape(image_BHWC.shape[0], -1, stem.values)
   return grid_BNP.astype(jnp.float32)
 
 

@@ -22,6 +22,11 @@ if sys.version_info >= (3, 14):
 else:
   from backports.zstd import ZstdError
 
+PUBLIC_SETS = (
+  *("abo", "amazon_reviews_2023", "fashion200k", "shopee"),
+  *("stanford_online_products", "webdataset"),
+)
+_COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 _PEEK = 100  # JSON lines that are read to find the columns
 # Raised for packed files that are cut short or corrupt.
 _PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError, ZstdError)
@@ -113,7 +118,7 @@ def _open_json(path, quoting):
     if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
       raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
     for _ in range(_PEEK):
-      value = _parse(file.readline(delimited.MAX_LINE))
+      value = parse_object(file.readline(delimited.MAX_LINE))
       if isinstance(value, dict):
         names.update(dict.fromkeys(value))
   if not names:
@@ -134,7 +139,7 @@ def _open_json(path, quoting):
           continue
         if not line.strip():
           continue
-        value = _parse(line)
+        value = parse_object(line)
         if isinstance(value, dict):
           yield [value.get(name) for name in columns]
         else:
@@ -143,7 +148,7 @@ def _open_json(path, quoting):
   return Table(path, list(names), read, whole=False)
 
 
-def _parse(line: bytes) -> dict[str, Any] | str:
+def parse_object(line: bytes) -> dict[str, Any] | str:
   """Parses the object on a line; a text says what is wrong with it."""
   text = line.decode("utf-8-sig", "surrogateescape")
   try:
@@ -229,6 +234,27 @@ def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
   return Table(Path("rows"), list(names), read, whole=False)
 
 
+# ---- Public data sets ----
+
+
+def _open_set(name):
+  """Makes a reader of a public set, whose columns are ours."""
+
+  def open_set(path, quoting):
+    del quoting
+    # It opens files as we do.
+    from item_jax.ingest.readers.public_sets import SETS
+
+    def read(columns):
+      with _unbroken(path):
+        for row in SETS[name](path):
+          yield row if isinstance(row, str) else [row.get(c) for c in columns]
+
+    return Table(path, list(_COLUMNS), read)
+
+  return open_set
+
+
 Reader = Callable[[Path, str], Table]  # of a path and how quotes are read
 
 # A file's format by the ending of its name.
@@ -245,4 +271,4 @@ READERS: dict[str, Reader] = {
 # What --format takes beside "auto" and "package.module:NAME".
 FORMATS: dict[str, Reader] = {
   ending[1:]: reader for ending, reader in READERS.items()
-}
+} | {name: _open_set(name) for name in PUBLIC_SETS}

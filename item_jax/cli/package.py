@@ -1,0 +1,43 @@
+"""`item-jax package` makes a folder of a model that runs without item-jax."""
+
+from item_jax.cli import places
+from item_jax.object_store.uploads import Layout
+
+_FILES = ("*.stablehlo", "*.npz", "*.json", "*.py")
+
+
+def add(command) -> None:
+  sub = command("package", "a model as a folder that embeds without item-jax")
+  sub.add_argument("workdir", type=places.RUN, help="the run's")
+  sub.add_argument(
+    "--out",
+    type=places.Out(Layout("README.md", _FILES)),
+    required=True,
+    help="the folder to write; named as the model",
+  )
+  sub.add_argument(
+    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
+  )
+  sub.add_argument(
+    "--like",
+    type=places.COPY,
+    metavar="EXPORT",
+    help="take the checkpoint, pool and transform of an export of the run",
+  )
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace another package"
+  )
+
+
+def run(args, rest) -> None:
+  from item_jax.inference.package import package
+
+  out = package(
+    args.workdir,
+    out=args.out,
+    step=args.step,
+    like=args.like,
+    overwrite=args.overwrite,
+  )
+  for path in sorted(out.iterdir()):
+    print(f"{path}: {path.stat().st_size:,} bytes")

@@ -1,0 +1,131 @@
+"""Embeds images and titles with the model in this folder, without item_jax.
+
+It needs jax with flatbuffers, numpy, opencv-python-headless, pillow, simplejpeg
+and tokenizers.
+
+    model = Model("FOLDER")
+    vectors = model.embed(images=["mug.jpg", None], titles=["red mug", "vase"])
+"""
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import simplejpeg
+from jax import export
+from PIL import Image
+from tokenizers import Tokenizer
+
+
+class Model:
+  def __init__(self, folder):
+    folder = Path(folder)
+    self.settings = json.loads((folder / "preprocessing.json").read_text())
+    program = bytearray((folder / "embedder.stablehlo").read_bytes())
+    self.run = jax.jit(export.deserialize(program).call)
+    with np.load(folder / "weights.npz") as weights:
+      self.weights = jax.device_put(dict(weights))
+    self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    self.tokenizer.no_truncation()
+    self.tokenizer.no_padding()
+    self.tokenizer.encode_special_tokens = True  # "[SEP]" in a title is text
+
+  def embed(self, images, titles):
+    """Embeds paths or bytes of image files, and texts; None where missing.
+
+    Returns:
+      float32 [N, D], rows of length 1. Each N is compiled once: few sizes of
+      batches are faster than many.
+    """
+    s, rows = self.settings, len(images)
+    image_BHWC = np.zeros((rows, s["image_size"], s["image_size"], 3), np.uint8)
+    tokens_BT = np.full((rows, s["max_title_tokens"]), s["pad"], np.int32)
+    pairs = enumerate(zip(images, titles, strict=True))
+    for row, (image, title) in pairs:
+      if image is not None:
+        image_BHWC[row] = self.square(self.store(image))
+      ids = self.tokenizer.encode(
+        " ".join((title or "").split()), add_special_tokens=False
+      ).ids[: s["max_title_tokens"] - 1]
+      if ids:
+        tokens_BT[row, : len(ids) + 1] = [*ids, s["sep"]]
+    has_image_B = np.array([image is not None for image in images], bool)
+    has_title_B = tokens_BT[:, 0] != s["pad"]
+    found = self.run(
+      self.weights, image_BHWC, tokens_BT, has_image_B, has_title_B
+    )
+    return np.asarray(found)
+
+  def store(self, image):
+    """Shrinks an image file to the JPEG that the training data hold."""
+    data = image if isinstance(image, bytes) else Path(image).read_bytes()
+    opened, s = Image.open(io.BytesIO(data)), self.settings
+    width, height = opened.size
+    scale = min(
+      1,
+      s["short_side"] / min(width, height),
+      s["long_side"] / max(width, height),
+    )
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    pixels = None
+    if opened.format in ("JPEG", "MPO") and opened.mode in ("RGB", "L"):
+      try:
+        shrink = min(height / size[0], width / size[1])
+        pixels = decode(data, height, width, shrink)
+      except ValueError:
+        pass  # of small faults, which Pillow rightly ignores
+    if pixels is None:
+      pixels = rgb(opened)
+    pixels = resize(pixels, size)
+    turned = opened.getexif().get(0x0112, 1)  # which way up
+    if turned in (5, 6, 7, 8):
+      pixels = pixels.transpose(1, 0, 2)
+    if turned in (3, 4, 7, 8):
+      pixels = pixels[::-1]
+    if turned in (2, 3, 6, 7):
+      pixels = pixels[:, ::-1]
+    return simplejpeg.encode_jpeg(
+      np.ascontiguousarray(pixels),
+      quality=s["jpeg_quality"],
+      colorsubsampling="420",
+    )
+
+  def square(self, jpeg):
+    """Decodes a JPEG into a white square, its long side that of the square."""
+    height, width = map(int, simplejpeg.decode_jpeg_header(jpeg)[:2])
+    size, long_side = self.settings["image_size"], max(height, width)
+    high = max(1, round(height * size / long_side))
+    wide = max(1, round(width * size / long_side))
+    pixels = resize(decode(jpeg, height, width, long_side / size), (high, wide))
+    found = np.full((size, size, 3), 255, np.uint8)
+    top, left = (size - high) // 2, (size - wide) // 2
+    found[top : top + high, left : left + wide] = pixels
+    return found
+
+
+def decode(jpeg, height, width, shrink):
+  factor = max(f for f in (1, 2, 4, 8) if f <= max(shrink, 1))
+  least = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
+  return simplejpeg.decode_jpeg(jpeg, "RGB", **least)
+
+
+def resize(pixels, size):
+  if pixels.shape[:2] == size:
+    return pixels
+  shrink = max(pixels.shape[0] / size[0], pixels.shape[1] / size[1])
+  method = cv2.INTER_AREA if shrink > 2 else cv2.INTER_LINEAR
+  method = cv2.INTER_CUBIC if shrink < 1 else method
+  return cv2.resize(pixels, size[::-1], interpolation=method)
+
+
+def rgb(image):
+  if image.mode[0] in "IF":
+    raise ValueError(f"16-bit and float images are not read: {image.mode}")
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image)
+  return np.asarray(image.convert("RGB"))

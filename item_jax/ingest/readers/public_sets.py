@@ -1,0 +1,232 @@
+"""Reads public data sets of products as they are published, as rows of ours.
+
+Each function below yields the rows of one file; `SETS` names them. A row that
+cannot be read is a text, the reason.
+"""
+
+import csv
+import functools
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from item_jax.errors import UserError
+from item_jax.ingest.readers.formats import open_bytes, parse_object
+from item_jax.ingest.row import hash_split
+
+Rows = Iterator[dict[str, Any] | str]
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def _text(path: Path) -> io.TextIOWrapper:
+  return io.TextIOWrapper(
+    open_bytes(path), "utf-8", "surrogateescape", newline=""
+  )
+
+
+def _table(path: Path, *columns: str, delimiter: str = ",") -> Iterator[dict]:
+  """Reads a table with a header, which must have these columns."""
+  with _text(path) as lines:
+    rows = csv.DictReader(lines, delimiter=delimiter, restval="")
+    names = rows.fieldnames or []
+    if not set(columns) <= set(names):
+      raise UserError(
+        f"{path} has the columns {', '.join(names)[:200]}; expected"
+        f" {', '.join(columns)}"
+      )
+    try:
+      yield from rows
+    except csv.Error as error:
+      raise UserError(f"{path} is broken: {error}") from error
+
+
+def _split(path: Path, product: str) -> str:
+  """The split of a set with a file for test: a tenth of the others is val."""
+  if "test" in path.name:
+    return "test"
+  return "val" if hash_split(product) == "val" else "train"
+
+
+def _objects(path: Path) -> Rows:
+  """Reads JSON lines."""
+  with open_bytes(path) as file:
+    for line in file:
+      found = parse_object(line)
+      yield found if isinstance(found, dict) else f"not readable: {found}"
+
+
+def _each_image(images: Iterable[str], **cells: str) -> Rows:
+  """Yields a row for each image, as `lamp`, `lamp#2`, ...; one without any."""
+  name = cells["listing_id"]
+  for number, image in enumerate(dict.fromkeys(images) or [""], start=1):
+    own = name if number == 1 else f"{name}#{number}"
+    yield {**cells, "listing_id": own, "image": image}
+
+
+def _listed(value: Any) -> list[dict]:
+  """A list of objects; of anything else nothing."""
+  found = value if isinstance(value, list) else []
+  return [one for one in found if isinstance(one, dict)]
+
+
+# ---- Amazon Berkeley Objects: listings/metadata/listings_*.json.gz ----
+
+
+def read_abo(path: Path) -> Rows:
+  folder = path.absolute().parent.parent.parent / "images" / "metadata"
+  files = folder / "images.csv.gz", folder / "images.csv"
+  found = [file for file in files if file.is_file()]
+  if not found:
+    raise UserError(f"no {files[0]}, which names the images")
+  paths = _abo_images(found[0], found[0].stat().st_mtime_ns)
+  for item in _objects(path):
+    if isinstance(item, str):
+      yield item
+      continue
+    names = _listed(item.get("item_name"))
+    english = [n for n in names if str(n.get("language_tag"))[:2] == "en"]
+    nodes = _listed(item.get("node"))
+    images = [item.get("main_image_id"), *(item.get("other_image_id") or [])]
+    yield from _each_image(
+      [paths[image] for image in images if image in paths],
+      # One item is sold in several shops, in the language of each.
+      listing_id=f"{item.get('domain_name', '')}/{item.get('item_id', '')}",
+      product_id=item.get("item_id", ""),
+      title=(english or names or [{}])[0].get("value", ""),
+      category=" > ".join(
+        str((nodes or [{}])[0].get("node_name", "")).strip("/").split("/")
+      ),
+    )
+
+
+@functools.lru_cache(maxsize=1)  # the same for each of many files
+def _abo_images(file: Path, _written: int) -> dict[str, str]:
+  """Maps ids to paths below images/small or images/original."""
+  return {
+    row["image_id"]: row["path"] for row in _table(file, "image_id", "path")
+  }
+
+
+# ---- Amazon Reviews 2023: meta_*.jsonl ----
+
+
+def read_amazon_reviews_2023(path: Path) -> Rows:
+  for item in _objects(path):
+    if isinstance(item, str):
+      yield item
+      continue
+    images = _listed(item.get("images"))
+    product = item.get("parent_asin", "")
+    yield from _each_image(
+      filter(None, (one.get("hi_res") or one.get("large") for one in images)),
+      listing_id=product,
+      product_id=product,
+      title=item.get("title") or "",
+      category=" > ".join(item.get("categories") or []),
+    )
+
+
+# ---- Tables ----
+
+
+def read_shopee(path: Path) -> Rows:
+  """train.csv; the images lie in train_images."""
+  names = "posting_id", "label_group", "image", "title"
+  for row in _table(path, *names):
+    ours = "listing_id", "product_id", "image", "title"
+    yield {our: row[name] for our, name in zip(ours, names, strict=True)}
+
+
+def read_stanford_online_products(path: Path) -> Rows:
+  """Ebay_train.txt and Ebay_test.txt; there are no titles."""
+  for row in _table(path, "image_id", "class_id", "path", delimiter=" "):
+    yield {
+      "listing_id": row["image_id"],
+      "product_id": row["class_id"],
+      "image": row["path"],
+      "category": row["path"].partition("_final")[0],
+      "split": _split(path, row["class_id"]),
+    }
+
+
+def read_fashion200k(path: Path) -> Rows:
+  """labels/*_detect_all.txt: path, score and description, with tabs between.
+
+  women/dresses/casual_dresses/PRODUCT/PRODUCT_0.jpeg
+  """
+  with _text(path) as lines:
+    for line in lines:
+      parts = line.rstrip("\r\n").split("\t")
+      levels = parts[0].split("/")
+      if len(parts) != 3 or len(levels) < 3:
+        yield f"expected path, score and description: {line.strip()[:80]}"
+        continue
+      yield {
+        "listing_id": os.path.splitext(levels[-1])[0],
+        "product_id": levels[-2],
+        "image": parts[0],
+        "title": parts[2],
+        "category": " > ".join(levels[:-2]),
+        "split": _split(path, levels[-2]),
+      }
+
+
+# ---- Shards of WebDataset, as img2dataset writes them ----
+
+
+def read_webdataset(path: Path) -> Rows:
+  """One .tar: of each key an image, a .txt or a .json, in a row."""
+  key, parts = ("", ""), {}
+  try:
+    with (
+      open_bytes(path) as file,
+      tarfile.open(fileobj=file, mode="r|") as tar,
+    ):
+      for member in tar:
+        data = tar.extractfile(member)
+        if data is None:  # a folder
+          continue
+        folder, name = os.path.split(member.name)
+        stem, _, ending = name.partition(".")
+        if (folder, stem) != key:
+          yield from _sample(key, parts)
+          key, parts = (folder, stem), {}
+        parts[f".{ending.lower()}"] = data.read()
+  except tarfile.TarError as error:
+    raise UserError(f"{path} is no whole .tar: {error}") from error
+  yield from _sample(key, parts)
+
+
+def _sample(key, parts: dict[str, bytes]) -> Rows:
+  images = [parts[ending] for ending in _IMAGES if ending in parts]
+  if not parts:
+    return
+  try:
+    found = json.loads(parts.get(".json", b"{}"))
+    text = parts.get(".txt", b"").decode()
+  except ValueError as error:
+    yield f"{'/'.join(key)}: {error}"
+    return
+  found = found if isinstance(found, dict) else {}
+  yield {
+    "listing_id": found.get("listing_id") or "/".join(filter(None, key)),
+    "product_id": found.get("product_id"),
+    "image": images[0] if images else "",
+    "title": found.get("title") or text or found.get("caption"),
+    "category": found.get("category"),
+    "split": found.get("split"),
+  }
+
+
+SETS: dict[str, Callable[[Path], Rows]] = {
+  "abo": read_abo,
+  "amazon_reviews_2023": read_amazon_reviews_2023,
+  "fashion200k": read_fashion200k,
+  "shopee": read_shopee,
+  "stanford_online_products": read_stanford_online_products,
+  "webdataset": read_webdataset,
+}

@@ -1,0 +1,179 @@
+"""A packaged model embeds without item_jax what item_jax embeds."""
+
+import io
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tiny_run
+import yaml
+from PIL import Image
+
+import item_jax
+from item_jax.__main__ import main
+from item_jax.errors import UserError
+from item_jax.inference.package import FILES, package
+
+# Run where item_jax cannot be imported.
+OUTSIDE = """
+import pathlib, sys
+import numpy as np
+
+class Blocked:
+  def find_spec(self, name, *_):
+    if name.partition(".")[0] == "item_jax":
+      raise ImportError(name)
+
+sys.meta_path.insert(0, Blocked())
+folder = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(folder))
+from embed import Model
+
+given = np.load(sys.argv[2], allow_pickle=True)
+model = Model(folder)
+whole = model.embed(list(given["images"]), list(given["titles"]))
+one = model.embed(list(given["images"][:1]), list(given["titles"][:1]))
+assert "item_jax" not in sys.modules
+np.savez(sys.argv[3], whole=whole, one=one)
+"""
+
+
+def pictures() -> list[bytes]:
+  """Image files of all kinds that shops have, none of the stored size."""
+  rng = np.random.default_rng(0)
+  noise = rng.uniform(0, 255, (7, 5, 3)).astype(np.uint8)
+  pixels = cv2.resize(noise, (330, 610), interpolation=cv2.INTER_CUBIC)
+  picture = Image.fromarray(pixels)
+  turned = Image.Exif()
+  turned[0x0112] = 6
+  made = []
+  for image, options in (
+    (picture, {"format": "JPEG", "quality": 80}),
+    (picture, {"format": "JPEG", "exif": turned}),
+    (picture, {"format": "JPEG", "progressive": True}),
+    (picture.convert("L"), {"format": "JPEG"}),
+    (picture.convert("CMYK"), {"format": "JPEG"}),
+    (picture.resize((1500, 900)), {"format": "JPEG"}),
+    (picture.resize((20, 9)), {"format": "PNG"}),
+    (picture.convert("P"), {"format": "PNG"}),
+    (picture.convert("RGBA").rotate(20), {"format": "PNG"}),
+    (picture, {"format": "WEBP"}),
+  ):
+    file = io.BytesIO()
+    image.save(file, **options)
+    made.append(file.getvalue())
+  return made
+
+
+@pytest.fixture(scope="module")
+def given():
+  images = [*pictures(), None, None, pictures()[0]]
+  titles = ["Red  mug [SEP] of\tclay", *[f"vase {n}" for n in range(9)]]
+  titles += ["a title alone " * 9, None, ""]
+  return images, titles
+
+
+def train(variant, data, folder):
+  config = tiny_run.get_config(variant)
+  config.data.path = str(data)
+  item_jax.train(config, folder)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_data, tmp_path_factory):
+  return train("short", tiny_data, tmp_path_factory.mktemp("run") / "R")
+
+
+@pytest.fixture(scope="module")
+def packaged(workdir, tmp_path_factory):
+  out = tmp_path_factory.mktemp("packaged") / "mugs"
+  assert main(["package", str(workdir), f"--out={out}"]) == 0
+  return out
+
+
+def outside(folder, given, tmp_path):
+  images, titles = (np.array(column, object) for column in given)
+  np.savez(tmp_path / "given.npz", images=images, titles=titles)
+  code = [sys.executable, "-c", OUTSIDE, str(folder)]
+  paths = [str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
+  subprocess.run([*code, *paths], check=True)
+  return np.load(tmp_path / "found.npz")
+
+
+def test_it_embeds_as_item_jax_does(workdir, packaged, given, tmp_path):
+  expected = item_jax.load(workdir).embed(*given)
+  found = outside(packaged, given, tmp_path)
+  np.testing.assert_allclose(found["whole"], expected, atol=1e-5)
+  np.testing.assert_allclose(found["one"], expected[:1], atol=1e-5)
+  # Of image and title, of each alone and of neither they are no equal rows.
+  assert len(np.unique(found["whole"][[0, 10, 11, 12]].round(3), axis=0)) == 4
+
+
+def test_a_transformed_space_is_packaged_with_it(
+  workdir, tiny_data, given, tmp_path
+):
+  like = tmp_path / "E"
+  item_jax.export(
+    workdir,
+    data=tiny_data,
+    split="test",
+    out=like,
+    pool="mean",
+    whiten="centre",
+  )
+  out = package(workdir, out=tmp_path / "P", like=like)
+  expected = item_jax.load(workdir, like=like).embed(*given)
+  found = outside(out, given, tmp_path)
+  np.testing.assert_allclose(found["whole"], expected, atol=1e-5)
+
+
+def test_another_model_is_packaged_as_well(tiny_data, given, tmp_path):
+  run = train("clip", tiny_data, tmp_path / "R")
+  out = package(run, out=tmp_path / "P")
+  found = outside(out, given, tmp_path)
+  expected = item_jax.load(run).embed(*given)
+  np.testing.assert_allclose(found["whole"], expected, atol=1e-5)
+
+
+def test_only_weights_that_are_read_are_packaged(workdir, packaged):
+  with np.load(packaged / "weights.npz") as weights:
+    names = set(weights)
+    sizes = sum(weights[name].size for name in names)
+  params = item_jax.load(workdir).params
+  assert {name.split("/")[1] for name in names} < set(params)
+  assert f"{sizes:,} weights" in (packaged / "README.md").read_text()
+
+
+def test_the_card_tells_data_numbers_and_files(workdir, packaged, tiny_data):
+  _, head, card = (packaged / "README.md").read_text().split("---\n", 2)
+  assert yaml.safe_load(head)["library_name"] == "jax"
+  dataset = item_jax.open_dataset(tiny_data)
+  assert card.startswith("# mugs\n")
+  assert str(dataset) in card
+  assert all(one in card for one in dataset.fingerprints.values())
+  manifest = json.loads(
+    (workdir / "checkpoints" / "8" / "manifest.json").read_text()
+  )
+  for name, value in manifest["metrics"].items():
+    assert f"| {name} | {value:.4f} |" in card
+  assert str(tiny_data) not in card
+  assert {path.name for path in packaged.iterdir()} == {*FILES}
+  assert all(f"`{name}`" in card for name in FILES)
+
+
+def test_only_a_package_is_replaced(workdir, packaged, tmp_path, capsys):
+  (tmp_path / "mine.txt").write_text("kept")
+  command = ["package", str(workdir), f"--out={tmp_path}", "--overwrite"]
+  assert main(command) == 2
+  assert (tmp_path / "mine.txt").read_text() == "kept"
+  assert main(["package", str(workdir), f"--out={packaged}"]) == 2
+
+
+def test_what_it_needs_is_named_before_the_work(workdir, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "flatbuffers", None)
+  with pytest.raises(UserError, match=r"pip install -e '\.\[serve\]'"):
+    package(workdir, out=tmp_path / "P")
