@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from item_jax.distributed.preemption import Preempted
   from item_jax.errors import UserError
   from item_jax.evaluation import baselines
+  from item_jax.evaluation.atlas import browse
   from item_jax.evaluation.fusion import Fusion, fuse
   from item_jax.evaluation.items import Export, open_export
   from item_jax.evaluation.modality_table import Modality
@@ -53,6 +54,7 @@ __all__ = [
   "Scores",
   "UserError",
   "baselines",
+  "browse",
   "export",
   "fuse",
   "load",
@@ -76,6 +78,7 @@ _HOMES = {
   "distributed.preemption": ("Preempted",),
   "errors": ("UserError",),
   "evaluation": ("baselines",),
+  "evaluation.atlas": ("browse",),
   "evaluation.fusion": ("Fusion", "fuse"),
   "evaluation.items": ("Export", "open_export"),
   "evaluation.modality_table": ("Modality",),
