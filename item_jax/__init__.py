@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from item_jax.errors import UserError
   from item_jax.evaluation import baselines
   from item_jax.evaluation.atlas import browse
+  from item_jax.evaluation.explanation import Explanation
   from item_jax.evaluation.fusion import Fusion, fuse
   from item_jax.evaluation.items import Export, open_export
   from item_jax.evaluation.modality_table import Modality
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
   from item_jax.evaluation.retrieval import Scores, score
   from item_jax.evaluation.search import search
   from item_jax.inference.embedder import Embedder, load
+  from item_jax.inference.explain import explain
   from item_jax.inference.export import export
   from item_jax.inference.modality import modality
   from item_jax.ingest.prepare import prepare
@@ -43,6 +45,7 @@ __all__ = [
   "Config",
   "Dataset",
   "Embedder",
+  "Explanation",
   "Export",
   "Fusion",
   "Modality",
@@ -55,6 +58,7 @@ __all__ = [
   "UserError",
   "baselines",
   "browse",
+  "explain",
   "export",
   "fuse",
   "load",
@@ -79,6 +83,7 @@ _HOMES = {
   "errors": ("UserError",),
   "evaluation": ("baselines",),
   "evaluation.atlas": ("browse",),
+  "evaluation.explanation": ("Explanation",),
   "evaluation.fusion": ("Fusion", "fuse"),
   "evaluation.items": ("Export", "open_export"),
   "evaluation.modality_table": ("Modality",),
@@ -88,6 +93,7 @@ _HOMES = {
   "evaluation.retrieval": ("Scores", "score"),
   "evaluation.search": ("search",),
   "inference.embedder": ("Embedder", "load"),
+  "inference.explain": ("explain",),
   "inference.export": ("export",),
   "inference.modality": ("modality",),
   "ingest.prepare": ("prepare",),
