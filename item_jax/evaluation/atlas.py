@@ -200,6 +200,7 @@ def project(vectors_ND: np.ndarray, *, seed: int = 0) -> np.ndarray:
   """Lays rows out on a plane, float32 [N, 2]: what is alike lies near."""
   from sklearn.decomposition import PCA
   from sklearn.manifold import TSNE
+  from threadpoolctl import threadpool_limits
 
   rows, dims = vectors_ND.shape
   near = 4 <= rows <= _TSNE_ROWS
@@ -209,7 +210,10 @@ def project(vectors_ND: np.ndarray, *, seed: int = 0) -> np.ndarray:
   if near:
     perplexity = min(30.0, (rows - 1) / 3)
     tsne = TSNE(perplexity=perplexity, random_state=seed)
-    found_NE = tsne.fit_transform(found_NE)
+    # Where other work takes a core, its threads wait for each other: on two
+    # shared cores 100 rows took minutes instead of a second.
+    with threadpool_limits(1, user_api="openmp"):
+      found_NE = tsne.fit_transform(found_NE)
   plane_N2 = np.zeros((rows, 2), np.float32)
   plane_N2[:, : found_NE.shape[1]] = found_NE
   return plane_N2

@@ -29,6 +29,7 @@ def listings():
 
 
 def store(folder, rows):
+  folder.mkdir(exist_ok=True)
   writer = DatasetWriter(folder)
   for row in rows:
     writer.add("test", row)
