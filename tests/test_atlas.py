@@ -92,7 +92,7 @@ def test_what_cannot_be_browsed_says_why(data, export, tmp_path, monkeypatch):
   atlas.write_atlas(export, data)
   monkeypatch.setitem(sys.modules, "embedding_atlas", None)
   for start in (item_jax.browse, lambda x: atlas.serve(x, port=1)):
-    with pytest.raises(UserError, match=r"embedding-atlas: .*\[browse\]"):
+    with pytest.raises(UserError, match=r"embedding-atlas .*\[browse\]"):
       start(export)
   other = write_export(
     tmp_path / "F", vectors_of(seed=1), named(listings()), split="test"

@@ -144,7 +144,9 @@ def _import_atlas(name: str) -> Any:
   try:
     return importlib.import_module(f"embedding_atlas.{name}")
   except ImportError as error:
-    raise UserError(f"browsing takes embedding-atlas: {_EXTRA}") from error
+    raise UserError(
+      f"browsing takes embedding-atlas ({error}): {_EXTRA}"
+    ) from error
 
 
 def _import_pyarrow() -> Any:
