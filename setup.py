@@ -56,6 +56,8 @@ EXTRAS = {
   # in 0.10. That of GPUs comes with cuda12 and cuda13.
   "aot": ["libtpu>=0.0.42,<0.1"],
   "beam": [BEAM],
+  # item-jax browse; anywidget shows it in a notebook. It brings PyTorch.
+  "browse": ["embedding-atlas>=0.26,<0.27", PARQUET, "anywidget>=0.9,<0.12"],
   "cuda12": ["jax[cuda12]>=0.10,<0.12"],
   "cuda13": ["jax[cuda13]>=0.10,<0.12"],
   "tpu": ["jax[tpu]>=0.10,<0.12"],

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
   from item_jax.distributed.preemption import Preempted
   from item_jax.errors import UserError
   from item_jax.evaluation import baselines
+  from item_jax.evaluation.atlas import browse
+  from item_jax.evaluation.explanation import Explanation
   from item_jax.evaluation.fusion import Fusion, fuse
   from item_jax.evaluation.items import Export, open_export
   from item_jax.evaluation.modality_table import Modality
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
   from item_jax.evaluation.retrieval import Scores, score
   from item_jax.evaluation.search import search
   from item_jax.inference.embedder import Embedder, load
+  from item_jax.inference.explain import explain
   from item_jax.inference.export import export
   from item_jax.inference.modality import modality
   from item_jax.inference.package import package
@@ -43,6 +46,7 @@ __all__ = [
   "Config",
   "Dataset",
   "Embedder",
+  "Explanation",
   "Export",
   "Fusion",
   "Modality",
@@ -54,6 +58,8 @@ __all__ = [
   "Scores",
   "UserError",
   "baselines",
+  "browse",
+  "explain",
   "export",
   "fuse",
   "load",
@@ -78,6 +84,8 @@ _HOMES = {
   "distributed.preemption": ("Preempted",),
   "errors": ("UserError",),
   "evaluation": ("baselines",),
+  "evaluation.atlas": ("browse",),
+  "evaluation.explanation": ("Explanation",),
   "evaluation.fusion": ("Fusion", "fuse"),
   "evaluation.items": ("Export", "open_export"),
   "evaluation.modality_table": ("Modality",),
@@ -87,6 +95,7 @@ _HOMES = {
   "evaluation.retrieval": ("Scores", "score"),
   "evaluation.search": ("search",),
   "inference.embedder": ("Embedder", "load"),
+  "inference.explain": ("explain",),
   "inference.export": ("export",),
   "inference.modality": ("modality",),
   "inference.package": ("package",),

@@ -31,6 +31,7 @@ COMMANDS = (
   "convert",
   "index",
   "package",
+  "browse",
   "predict",
   "report",
   "variants",
@@ -49,7 +50,7 @@ _GO_ON = ("train", "export", "compare")
 # These open no checkpoint, and start without what reads them.
 _WITHOUT_A_MODEL = (
   *("evaluate", "probe", "fuse", "convert", "index"),
-  *("report", "variants"),
+  *("browse", "report", "variants"),
 )
 # With these a command has said on stdout what it found.
 _SAID_ON_STDOUT = (0, 1, 3)

@@ -14,6 +14,7 @@ from item_jax.remote import check_local
 
 MANIFEST = "manifest.json"
 METRICS_FILE = "metrics.jsonl"  # what a run measures, a row a line
+RUN_FILE = "run.json"  # its settings
 MAX_JSON = 1 << 26  # bytes of a JSON file; ours are far smaller
 _CHECKSUM = "seal"  # the field of a file with the SHA-256 of all others
 _PART = ".part"  # the ending of a file that is being written

@@ -7,25 +7,12 @@ from item_jax.errors import UserError
 from item_jax.models import patches
 
 
-def from_patches(patches_BNP, patch):
-  """The inverse for square images, patch by patch."""
-  B, N, P = patches_BNP.shape
-  side = round(N**0.5)
-  image = np.empty((B, side * patch, side * patch, P // patch**2))
-  for n in range(N):
-    rows, columns = (
-      slice(at * patch, (at + 1) * patch) for at in divmod(n, side)
-    )
-    image[:, rows, columns] = patches_BNP[:, n].reshape(B, patch, patch, -1)
-  return image
-
-
 @pytest.mark.parametrize(("size", "patch"), [(12, 3), (8, 8), (224, 16)])
 def test_there_and_back(size, patch):
   image = np.random.default_rng(0).normal(size=(2, size, size, 3))
   cut = patches.to_patches(image, patch)
   assert cut.shape == (2, (size // patch) ** 2, patch * patch * 3)
-  np.testing.assert_array_equal(from_patches(cut, patch), image)
+  np.testing.assert_array_equal(patches.from_patches(cut, patch), image)
 
 
 def test_patches_go_row_by_row():

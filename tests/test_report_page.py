@@ -3,13 +3,13 @@
 import json
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
 from exports import write_export
+from pages import COUNT, HOSTILE, Page, listings, named, store
 
 import item_jax
 from item_jax.__main__ import main
@@ -24,48 +24,7 @@ from item_jax.evaluation.page import (
   tables,
 )
 from item_jax.evaluation.retrieval import score
-from item_jax.files import METRICS_FILE, write_manifest
-from item_jax.ingest.writer import DatasetWriter
-
-HOSTILE = "<script>alert('&amp;')</script> \"mug\" </style>"
-COUNT = 30  # ten products of three listings, three categories
-
-
-def listings():
-  random = np.random.default_rng(1)
-  for row in range(COUNT):
-    size = (120, 60 + row, 3)
-    pixels = random.integers(0, 255, size, np.uint8)
-    yield records.Record(
-      f"l{row:02d}",
-      f"p{row // 3}",
-      {0: HOSTILE, 1: ""}.get(row, f"title {row}"),
-      {0: "home > <b>mugs</b>", 1: "hats", 2: ""}[row // 3 % 3],
-      b"" if row == 1 else simplejpeg.encode_jpeg(pixels),
-    )
-
-
-def store(folder, rows):
-  writer = DatasetWriter(folder)
-  for row in rows:
-    writer.add("test", row)
-  (folder / records.CATALOGUE).write_text(
-    json.dumps({"format": records.FORMAT, "fingerprint": writer.close()})
-  )
-  write_manifest(folder)
-  return folder
-
-
-def named(rows):
-  return [
-    {
-      "id": row.listing_id,
-      "product": row.product_id,
-      "category": row.category,
-      "title": row.title,
-    }
-    for row in rows
-  ]
+from item_jax.files import METRICS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -112,40 +71,6 @@ def run(tmp_path_factory):
   # Half a row: the run was killed.
   (folder / METRICS_FILE).write_text(text + '{"step": 11, "kind"')
   return folder
-
-
-class Page(HTMLParser):
-  """The page as a browser reads it: elements, and the text outside scripts."""
-
-  def __init__(self, text):
-    super().__init__()
-    self.tags, self.text, self.scripts, self._inside = [], [], [], []
-    self.options = []
-    self.feed(text)
-
-  def handle_starttag(self, tag, attrs):
-    self.tags.append((tag, dict(attrs)))
-    self._inside.append(tag)
-
-  def handle_endtag(self, tag):
-    while self._inside and self._inside.pop() != tag:
-      pass
-
-  def handle_data(self, data):
-    inside = self._inside[-1] if self._inside else ""
-    if inside == "script":
-      self.scripts.append(data)
-    elif inside != "style":
-      self.text.append(data)
-    if inside == "option":
-      self.options.append(data)
-
-  def all(self, tag, **wanted):
-    return [
-      attrs
-      for name, attrs in self.tags
-      if name == tag and wanted.items() <= attrs.items()
-    ]
 
 
 @pytest.fixture(scope="module")

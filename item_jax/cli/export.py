@@ -76,6 +76,11 @@ def add(command) -> None:
   sub.add_argument(
     "--overwrite", action="store_true", help="replace another export"
   )
+  sub.add_argument(
+    "--atlas",
+    action="store_true",
+    help="write atlas.parquet too, for `item-jax browse`",
+  )
   cluster.add_flags(sub)
 
 
@@ -93,7 +98,7 @@ def run(args, rest) -> int:
   cluster.join(args)
   try:
     with Watchdog(args.stall_seconds) as watchdog:
-      export(
+      made = export(
         args.workdir,
         data=dataset,
         split=split,
@@ -109,6 +114,8 @@ def run(args, rest) -> int:
         like=args.like,
         progress=watchdog,
       )
+    if args.atlas:
+      _write_atlas(made, dataset)
   except WRONG_PATHS:
     raise
   except (OSError, OtherProcessError) as error:
@@ -118,6 +125,16 @@ def run(args, rest) -> int:
     )
     return EXIT_FAILED
   return 0
+
+
+def _write_atlas(made, dataset) -> None:
+  import jax
+
+  from item_jax.evaluation.atlas import write_atlas
+
+  if jax.process_index() == 0:
+    for one in made.values() if isinstance(made, dict) else [made]:
+      print(write_atlas(one, dataset))
 
 
 def _several(text: str) -> str | list[str]:

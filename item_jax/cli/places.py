@@ -258,7 +258,7 @@ SHOP_OUT = Out(
 _EXPORTED = ("embeddings.npy", "items.csv")
 _FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
 FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
-_SPACED = (*_EXPORTED, "transform.npz")
+_SPACED = (*_EXPORTED, "transform.npz", "atlas.parquet")
 EXPORT_OUT = ExportOut(Layout("meta.json", _SPACED, resumes=True))
 EXPORTS = Exports()
 SOURCE = Exports(named=False)

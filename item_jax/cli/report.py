@@ -1,9 +1,11 @@
 """`item-jax report` compares exports with each other and the baselines."""
 
+from pathlib import Path
+
 from item_jax.cli import places
 from item_jax.cli.flags import read_exports
 from item_jax.errors import UserError
-from item_jax.files import check_folders
+from item_jax.files import RUN_FILE, check_folders
 from item_jax.remote import check_local
 
 
@@ -13,8 +15,11 @@ def add(command) -> None:
     "exports",
     type=places.EXPORTS,
     nargs="*",
-    metavar="NAME=SOURCE",
-    help=f"of the split; {places.SOURCES}",
+    metavar="NAME=SOURCE|PATH",
+    help=f"of the split; {places.SOURCES}. A PATH without NAME= is an export"
+    " by its folder's name, or what --html shows beside: the folder of a"
+    " comparison, of another run or of `probe --out`, the JSON of `modality`,"
+    " the CSV of `predict`",
   )
   sub.add_argument(
     "--data", type=places.DATA, required=True, help="from prepare"
@@ -39,7 +44,21 @@ def add(command) -> None:
     dest="workdir",
     type=places.METRICS,
     metavar="WORKDIR",
-    help="of training: its curves, for --html and --figures",
+    help="of training: its curves for --html and --figures, and what its model"
+    " looks at and recovers for --html",
+  )
+  sub.add_argument(
+    "--explain",
+    type=int,
+    default=8,
+    metavar="LISTINGS",
+    help="of the split that --html asks the run's model about; 0: none, which"
+    " takes no checkpoint (default: %(default)s)",
+  )
+  sub.add_argument(
+    "--step",
+    type=int,
+    help="checkpoint of --explain; default: the best; 0: untrained",
   )
   sub.add_argument(
     "--examples",
@@ -66,19 +85,70 @@ def run(args, rest) -> None:
     )
   if args.examples < 1:
     raise UserError(f"{args.examples} examples; expected 1 or more")
+  if args.explain < 0:
+    raise UserError(f"--explain={args.explain}; expected 0 listings or more")
   if args.workdir:
     read_curves(args.workdir)  # before any work
-  found = report(
-    args.data, args.split, read_exports(args.exports), seed=args.seed
-  )
+  exports, beside = _sort(args.exports)
+  if beside and not args.html:
+    raise UserError(
+      "a comparison, a run or another result stands on a page beside the"
+      " table: expected --html=FILE"
+    )
+  found = report(args.data, args.split, read_exports(exports), seed=args.seed)
   print(found)
   if args.out:
     found.write_json(args.out)
   if args.html:
     found.write_page(
-      args.html, run=args.workdir, examples=args.examples, seed=args.seed
+      args.html,
+      run=args.workdir,
+      examples=args.examples,
+      seed=args.seed,
+      explained=_explain(args),
+      beside=beside,
     )
     print(f"{args.html}: {args.html.stat().st_size / 1e6:.1f} MB")
   if args.figures:
     for path in found.write_figures(args.figures, run=args.workdir):
       print(path)
+
+
+def _sort(given: list[str]) -> tuple[list[str], list]:
+  """Returns exports as NAME=SOURCE, and the other results, read."""
+  from item_jax.comparison.beside import read_beside
+  from item_jax.evaluation.items import is_export
+
+  exports, beside = [], []
+  for text in given:
+    if "=" in text:
+      exports.append(text)
+    elif is_export(text):
+      exports.append(f"{Path(text).absolute().name}={text}")
+    else:
+      beside.append(read_beside(text))
+  return exports, beside
+
+
+def _explain(args):
+  """Asks the run's model; None without one, as of a store's copy."""
+  if not (args.workdir and args.explain):
+    return None
+  if not (args.workdir / RUN_FILE).is_file():
+    return None
+  from absl import logging
+
+  from item_jax.cli import programs
+
+  programs.keep_programs()  # before jax
+  logging.set_verbosity(logging.ERROR)
+  from item_jax.inference.explain import explain
+
+  return explain(
+    args.workdir,
+    data=args.data,
+    split=args.split,
+    step=args.step,
+    count=args.explain,
+    seed=args.seed,
+  )

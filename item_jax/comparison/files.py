@@ -8,6 +8,7 @@ from typing import Any
 
 PLAN_FILE = "plan.json"  # of the comparison: what must not change
 RESULT_FILE = "result.json"  # of a training run that has ended
+COMPARISON_FILE = "comparison.json"  # the tables of what is finished
 SCORES_FILE = "scores.json"  # of one row at one seed
 # In RESULT_FILE: of a tuning run the checkpoints were deleted on purpose.
 DROPPED = "dropped"

@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
 
   def write(self, folder: Path) -> None:
     """Writes comparison.json, .csv, .html and .md."""
-    write_json(folder / "comparison.json", self.to_dict())
+    write_json(folder / files.COMPARISON_FILE, self.to_dict())
     for ending, text in (
       ("csv", number_table(self.rows).to_csv()),
       ("html", render_page(self.rows, self.about)),

@@ -69,18 +69,19 @@ class Modality(Result):
     return lines
 
   def __str__(self) -> str:
-    parts = [self._sentence()]
-    for title, rows in self._tables():
+    parts = [self.sentence()]
+    for title, rows in self.tables():
       parts.append(f"{title}\n{_to_text(rows)}" if title else _to_text(rows))
     return "\n\n".join([*parts, *self.notes])
 
   def _repr_html_(self) -> str:
-    parts = [f"<pre>{html.escape(self._sentence())}</pre>"]
-    for title, rows in self._tables():
+    parts = [f"<pre>{html.escape(self.sentence())}</pre>"]
+    for title, rows in self.tables():
       parts.append(f"<p>{html.escape(title)}</p>{to_html(rows)}")
     return "".join([*parts, *(f"<p>{html.escape(x)}</p>" for x in self.notes)])
 
-  def _sentence(self) -> str:
+  def sentence(self) -> str:
+    """Says what was measured, and the balance score."""
     counts, balance = self.counts, self.balance
     lines = [
       f"{counts['listings']:,} listings with an image and a title, of"
@@ -99,8 +100,8 @@ class Modality(Result):
       lines.append(f"a cosine is made of: {said}")
     return "\n".join(lines)
 
-  def _tables(self) -> list[tuple[str, list[dict[str, str]]]]:
-    """(title, lines of {column: text}) of what there is."""
+  def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
+    """Returns (title, lines of {column: text}) of what there is."""
     found = [
       ("", [_view_line(name, one) for name, one in self.views.items()]),
       ("by leaf category: recall@10", [_group(x) for x in self.by_category]),

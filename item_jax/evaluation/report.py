@@ -9,7 +9,9 @@ from typing import Any
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
+from item_jax.evaluation.explanation import Explanation
 from item_jax.evaluation.items import Items, check_same_rows
+from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
 from item_jax.evaluation.sources import open_source
@@ -75,24 +77,36 @@ class Report(Result):
     run: str | os.PathLike | None = None,
     examples: int = 60,
     seed: int = 0,
+    explained: Explanation | None = None,
+    beside: Sequence[Section] = (),
   ) -> str:
     """Returns all of it as one HTML page without any address to fetch.
 
-    It holds the table, the run's curves, categories that are confused, and
-    queries with the listings near them as pictures. Takes jinja2.
+    It holds the table, the run's curves, what its model looks at, categories
+    that are confused, and queries with the listings near them as pictures.
+    Takes jinja2.
 
     Args:
       run: a run's workdir, for its curves.
       examples: how many queries: a third each the best and the worst of the
         first system, and any.
       seed: of the random ones.
+      explained: of `item_jax.explain`: what a model looks at and recovers.
+      beside: of `comparison.beside.read_beside`: results of other commands.
 
     Raises:
       UserError: there is no such run, or jinja2 is not installed.
     """
     from item_jax.evaluation.page import render
 
-    return render.render_page(self, run=run, examples=examples, seed=seed)
+    return render.render_page(
+      self,
+      run=run,
+      examples=examples,
+      seed=seed,
+      explained=explained,
+      beside=beside,
+    )
 
   def write_page(self, path: str | os.PathLike, **options: Any) -> None:
     """Writes `to_page`, whose options these are, to a file."""

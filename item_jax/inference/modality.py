@@ -70,21 +70,8 @@ def modality(
   asked = readable.read_labels(labels)
   embedder = load(workdir, step=step, like=like)
   _check_modalities(embedder)
-  path = embedder.run.config.data.path if data is None else data
-  if not path:
-    raise UserError(f"{workdir} names no data: give --data (in Python data=)")
-  dataset = open_dataset(path)
-  check_data(embedder.run, dataset, workdir)
-  devices = jax.local_device_count()
-  m = embedder.config.model
-  reader = Reader(
-    dataset,
-    split,
-    embedder.tokenizer,
-    m.image_size,
-    m.max_title_tokens,
-    -(-batch_size // devices) * devices,
-  )
+  reader = open_reader(embedder, workdir, data, split, batch_size)
+  dataset = reader.dataset
   rows, *_ = scored_rows(
     dataset.source(split), split, most=limit or dataset.sizes[split], alone=True
   )
@@ -105,6 +92,39 @@ def modality(
     )
     found = dataclasses.replace(found, readable=lines)
   return found
+
+
+def open_reader(
+  embedder: Embedder,
+  workdir: str | os.PathLike,
+  data: str | os.PathLike | Dataset | None,
+  split: str,
+  batch_size: int,
+) -> Reader:
+  """Opens a split to be read as a model sees it.
+
+  Args:
+    workdir: the model's, for messages.
+    data: a prepared catalogue, or its folder; None for the run's own.
+    batch_size: rows at a time, or some more: as many on each device.
+
+  Raises:
+    UserError: there is no such data.
+  """
+  path = embedder.run.config.data.path if data is None else data
+  if not path:
+    raise UserError(f"{workdir} names no data: give --data (in Python data=)")
+  dataset = open_dataset(path)
+  check_data(embedder.run, dataset, workdir)
+  devices, m = jax.local_device_count(), embedder.config.model
+  return Reader(
+    dataset,
+    split,
+    embedder.tokenizer,
+    m.image_size,
+    m.max_title_tokens,
+    -(-batch_size // devices) * devices,
+  )
 
 
 def _check_modalities(embedder: Embedder) -> None:

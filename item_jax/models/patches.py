@@ -44,6 +44,15 @@ def to_patches(image_BHWC, patch: int):
   return x.reshape(B, rows * columns, patch * patch * C)
 
 
+def from_patches(patches_BNP, patch: int):
+  """[B,N,P] to square images [B,H,W,C]: what `to_patches` has cut."""
+  B, N, P = patches_BNP.shape
+  side = round(N**0.5)
+  x = patches_BNP.reshape(B, side, side, patch, patch, P // patch**2)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(B, side * patch, side * patch, -1)
+
+
 def blank(image_BHWC, masked_BN, patch: int):
   """uint8 images that are grey where patches, row by row, are masked."""
   B, H, W, _ = image_BHWC.shape

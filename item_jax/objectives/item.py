@@ -158,26 +158,40 @@ def make_losses(
     }
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
-    states_BSD = model.apply(
-      {"params": params},
-      view.batch,
-      view.masked_patches.masked_BN,
-      deterministic=False,
-      rngs={"dropout": key},
-      method="encode",
-    )
-    predictions: Any = model.apply(
-      {"params": params},
-      states_BSD,
-      view.masked_tokens.positions_BK,
-      view.masked_patches.positions_BK,
-      method="predict",
-    )
-    targets_BKP = _targets(params, view, model, loss)
+    predictions, targets_BKP = predict(model, loss, params, view, key)
     return _measure(predictions, view, targets_BKP), {}
 
   weights = {name: getattr(loss, name) for name in TERMS}
   return Objective(corrupt, counts, totals, weights)
+
+
+def predict(
+  model: Item, loss: Loss, params, view: View, key=None
+) -> tuple[Predictions, Any]:
+  """Predicts what a view hides.
+
+  Args:
+    key: dropout's; None for no dropout.
+
+  Returns:
+    The predictions, and what MIM and GMIM should be: float32 [B,K,P].
+  """
+  states_BSD = model.apply(
+    {"params": params},
+    view.batch,
+    view.masked_patches.masked_BN,
+    deterministic=key is None,
+    rngs={} if key is None else {"dropout": key},
+    method="encode",
+  )
+  predictions: Any = model.apply(
+    {"params": params},
+    states_BSD,
+    view.masked_tokens.positions_BK,
+    view.masked_patches.positions_BK,
+    method="predict",
+  )
+  return predictions, _targets(params, view, model, loss)
 
 
 def _targets(params, view: View, model: Item, loss: Loss):

@@ -42,6 +42,12 @@ def standardise_patches(patches_BKP):
   Without the floor one grey level of noise on a white background would
   become a target of full size.
   """
-  mean = patches_BKP.mean(-1, keepdims=True)
-  variance = patches_BKP.var(-1, keepdims=True)
-  return (patches_BKP - mean) / jnp.sqrt(jnp.maximum(variance, VARIANCE_FLOOR))
+  mean_BK1, deviation_BK1 = patch_statistics(patches_BKP)
+  return (patches_BKP - mean_BK1) / deviation_BK1
+
+
+def patch_statistics(patches_BKP):
+  """Mean and deviation, floored, of each patch, that it is standardised by."""
+  mean_BK1 = patches_BKP.mean(-1, keepdims=True)
+  variance_BK1 = patches_BKP.var(-1, keepdims=True)
+  return mean_BK1, jnp.sqrt(jnp.maximum(variance_BK1, VARIANCE_FLOOR))

@@ -19,10 +19,14 @@ from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
 from item_jax.errors import UserError
-from item_jax.files import exclusive_lock, read_checksummed, write_checksummed
+from item_jax.files import (
+  RUN_FILE,
+  exclusive_lock,
+  read_checksummed,
+  write_checksummed,
+)
 from item_jax.remote import Address
 
-RUN_FILE = "run.json"
 TOKENIZER_FILE = "tokenizer.json"
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 _FLOOR = "_floor"  # of a loss's chance level
+LABELS = {
+  "losses": "losses, and the chance level of each dashed",
+  "modalities": "what is found on validation, by what the model is shown",
+}
 _COLUMNS = 3
 # Told apart by their dashes and marks too.
 _LINES = (
@@ -95,6 +99,16 @@ def _append(held: dict[str, Series], name: str, step: int, value: Any) -> None:
     series = held.setdefault(name, Series([], []))
     series.steps.append(step)
     series.values.append(float(value))
+
+
+def draw_curves(curves: Curves) -> dict[str, "Figure"]:
+  """Draws what there is of `LABELS`."""
+  found = {}
+  if curves.losses:
+    found["losses"] = draw_losses(curves)
+  if curves.modalities:
+    found["modalities"] = draw_modalities(curves)
+  return found
 
 
 def draw_losses(curves: Curves) -> "Figure":

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import cv2
+import numpy as np
 import simplejpeg
 
 from item_jax.data.records import BadRecord, Dataset
@@ -21,7 +22,15 @@ _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 def read_thumbnails(
   dataset: Dataset, split: str, rows: Iterable[int]
 ) -> dict[int, str]:
-  """Makes {row: thumbnail as a data: address}, of those that have an image.
+  """Makes {row: thumbnail as a data: address}, as `read_small` makes them."""
+  found = read_small(dataset, split, rows)
+  return {row: _address(jpeg) for row, jpeg in found.items()}
+
+
+def read_small(
+  dataset: Dataset, split: str, rows: Iterable[int], *, side: int = SIDE
+) -> dict[int, bytes]:
+  """Makes {row: JPEG, shrunk}, of those that have an image.
 
   An image, or a record, that cannot be read has none.
   """
@@ -30,13 +39,44 @@ def read_thumbnails(
   for row in rows:
     try:
       image = source[row].image
-      jpeg = shrink(image) if image else b""
+      jpeg = shrink(image, side=side) if image else b""
     except (BadRecord, ValueError):  # simplejpeg's, of a broken JPEG
       continue
     if jpeg:
-      coded = base64.b64encode(jpeg).decode()
-      found[row] = f"data:image/jpeg;base64,{coded}"
+      found[row] = jpeg
   return found
+
+
+def _address(jpeg: bytes) -> str:
+  return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def to_address(image_HWC: np.ndarray) -> str:
+  """Returns an image, uint8 [H,W,3], as a data: address: its colours sharp."""
+  return _address(
+    simplejpeg.encode_jpeg(
+      np.ascontiguousarray(image_HWC), quality=92, colorsubsampling="444"
+    )
+  )
+
+
+def lit(image_HWC: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
+  """Leaves the patch with the largest weight as it is, and darkens others.
+
+  Args:
+    image_HWC: uint8, of N patches row by row.
+    weights_N: what has 0 keeps a quarter of its light.
+  """
+  side = round(len(weights_N) ** 0.5)
+  light = weights_N / max(weights_N.max(), np.finfo(np.float32).tiny)
+  light_HW = cv2.resize(
+    light.reshape(side, side).astype(np.float32),
+    image_HWC.shape[1::-1],
+    interpolation=cv2.INTER_NEAREST,
+  )
+  return np.round(image_HWC * (0.25 + 0.75 * light_HW[..., None])).astype(
+    np.uint8
+  )
 
 
 def shrink(jpeg: bytes, *, side: int = SIDE) -> bytes:

@@ -2,21 +2,23 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from item_jax.errors import UserError
 from item_jax.evaluation import confusion
-from item_jax.evaluation.page import cards, tables
+from item_jax.evaluation.explanation import Explanation
+from item_jax.evaluation.page import cards, inside, tables
 from item_jax.evaluation.page.curves import (
+  LABELS,
   Curves,
-  draw_losses,
-  draw_modalities,
+  draw_curves,
   read_curves,
 )
 from item_jax.evaluation.page.examples import GROUPS, find_examples
 from item_jax.evaluation.page.pictures import inline_svg, to_svg
+from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import with_interval
 from item_jax.evaluation.sources import BASELINES
 
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _CATEGORIES = 40  # lines of the table by category
-_LABELS = {
-  "losses": "losses, and the chance level of each dashed",
-  "modalities": "what is found on validation, by what the model is shown",
-  "confusion": "category of the query and of its nearest listing",
+_LABELS = LABELS | {
+  "confusion": "category of the query and of its nearest listing"
 }
 
 
@@ -40,6 +40,8 @@ def render_page(
   run: str | os.PathLike | None = None,
   examples: int = 60,
   seed: int = 0,
+  explained: Explanation | None = None,
+  beside: Sequence[Section] = (),
 ) -> str:
   """Returns the page; arguments as of `Report.to_page`."""
   template, markup = _open_template()
@@ -75,9 +77,12 @@ def render_page(
     ],
     run="" if run is None else f"The run {Path(run).absolute().name}.",
     curves=[
-      (_LABELS[name], figures[name])
-      for name in ("losses", "modalities")
-      if name in figures
+      (_LABELS[name], figures[name]) for name in LABELS if name in figures
+    ],
+    inside=inside.gather(explained),
+    beside=[
+      (one, [(x, markup(inline_svg(figure, x))) for x, figure in one.figures])
+      for one in beside
     ],
     categories=_by_category(report),
     confusion=_confused(report, lead, figures.get("confusion")),
@@ -106,10 +111,7 @@ def draw_figures(
   report: "Report", curves: Curves
 ) -> Iterator[tuple[str, "Figure"]]:
   """Yields the pictures that there is something for, with their names."""
-  if curves.losses:
-    yield "losses", draw_losses(curves)
-  if curves.modalities:
-    yield "modalities", draw_modalities(curves)
+  yield from draw_curves(curves).items()
   lead = lead_system(report)
   given = tables.compare_nearest(report.scores[lead], report.compared.items)
   if given is not None:

@@ -1,0 +1,62 @@
+"""Holds what a trained model looks at and recovers, of a few listings."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Attention(NamedTuple):
+  """Attention weights of [CLS], mean of heads: together 1.
+
+  cls: to itself. patches_N: float32, row by row. tokens_T: float32, of the
+  tokens that the title has, [SEP] last.
+  """
+
+  cls: float
+  patches_N: Any
+  tokens_T: Any
+
+
+class MaskedToken(NamedTuple):
+  """A token that the model has to predict.
+
+  position: in the title, from 0. token: what stood there. shown: what the
+  model saw there. predictions: {"mlm", "gmlm": the likeliest tokens with
+  their probabilities}, of those that were trained.
+  """
+
+  position: int
+  token: str
+  shown: str
+  predictions: dict[str, list[tuple[str, float]]]
+
+
+class Explained(NamedTuple):
+  """A listing, row `row` of its split, as the model saw it.
+
+  Images are uint8 [H,W,3]. tokens: of the title, [SEP] last. attention: {which
+  layers: Attention}, of the listing as it is. pictures: {"masked", and of
+  "mim", "gmim" those that were trained: the image with its masked patches as
+  they were predicted}; {} where patches are recovered as features.
+  """
+
+  row: int
+  id: str
+  title: str
+  tokens: list[str]
+  image_HWC: Any
+  attention: dict[str, Attention]
+  pictures: dict[str, Any]
+  masked_tokens: list[MaskedToken]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+  """What a model looks at and recovers; `Report.write_page` shows it.
+
+  step: of the checkpoint. notes: what does not apply, and why.
+  """
+
+  split: str
+  step: int
+  listings: list[Explained] = field(default_factory=list)
+  notes: list[str] = field(default_factory=list)

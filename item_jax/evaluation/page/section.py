@@ -1,0 +1,24 @@
+"""States what a page shows of a result that is not its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Table(NamedTuple):
+  """Lines of cells, texts or integers; the first column holds names."""
+
+  caption: str
+  columns: Sequence[str]
+  lines: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+  """A part of a page. figures: (label, matplotlib figure)."""
+
+  heading: str
+  text: list[str]
+  tables: list[Table]
+  figures: list[tuple[str, Any]] = field(default_factory=list)
+  notes: list[str] = field(default_factory=list)
