@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from item_jax.distributed.preemption import Preempted
   from item_jax.errors import UserError
   from item_jax.evaluation import baselines
+  from item_jax.evaluation.cross_domain import CrossDomain
   from item_jax.evaluation.fusion import Fusion, fuse
   from item_jax.evaluation.items import Export, open_export
   from item_jax.evaluation.modality_table import Modality
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
   from item_jax.evaluation.ranking import Neighbours
   from item_jax.evaluation.report import Report, report
   from item_jax.evaluation.retrieval import Scores, score
+  from item_jax.evaluation.robustness import Robustness
   from item_jax.evaluation.search import search
+  from item_jax.inference.cross_domain import cross_domain
   from item_jax.inference.embedder import Embedder, load
   from item_jax.inference.export import export
   from item_jax.inference.modality import modality
+  from item_jax.inference.robustness import robustness
   from item_jax.ingest.prepare import prepare
   from item_jax.training.loop import train
   from item_jax.training.run import Run
@@ -40,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
   "Config",
+  "CrossDomain",
   "Dataset",
   "Embedder",
   "Export",
@@ -49,10 +54,12 @@ __all__ = [
   "Preempted",
   "Probe",
   "Report",
+  "Robustness",
   "Run",
   "Scores",
   "UserError",
   "baselines",
+  "cross_domain",
   "export",
   "fuse",
   "load",
@@ -63,6 +70,7 @@ __all__ = [
   "prepare",
   "probe",
   "report",
+  "robustness",
   "score",
   "search",
   "train",
@@ -76,6 +84,7 @@ _HOMES = {
   "distributed.preemption": ("Preempted",),
   "errors": ("UserError",),
   "evaluation": ("baselines",),
+  "evaluation.cross_domain": ("CrossDomain",),
   "evaluation.fusion": ("Fusion", "fuse"),
   "evaluation.items": ("Export", "open_export"),
   "evaluation.modality_table": ("Modality",),
@@ -83,10 +92,13 @@ _HOMES = {
   "evaluation.ranking": ("Neighbours",),
   "evaluation.report": ("Report", "report"),
   "evaluation.retrieval": ("Scores", "score"),
+  "evaluation.robustness": ("Robustness",),
   "evaluation.search": ("search",),
+  "inference.cross_domain": ("cross_domain",),
   "inference.embedder": ("Embedder", "load"),
   "inference.export": ("export",),
   "inference.modality": ("modality",),
+  "inference.robustness": ("robustness",),
   "ingest.prepare": ("prepare",),
   "training.loop": ("train",),
   "training.run": ("Run",),

@@ -34,6 +34,7 @@ COMMANDS = (
   "report",
   "variants",
   "modality",
+  "robustness",
   "compare",
   "bench",
   "verify",

@@ -297,14 +297,23 @@ def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
 
 
 def check_data(
-  run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
+  run: RunRecord,
+  dataset: Dataset,
+  workdir: str | os.PathLike,
+  *,
+  tokenizer: bool = True,
 ) -> None:
   """Raises UserError where data were not prepared as the run's were.
 
   A run with a tokenizer of its own has cut the titles of its data by that.
+
+  Args:
+    tokenizer: whether that of the data is to be the run's. A run embeds titles
+      by its own, of whatever data: they are stored as they were written.
   """
   theirs = dataset.catalogue["tokenizer"]
-  ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
+  own = tokenizer and not run.config.data.tokenizer
+  ours = run.tokenizer.fingerprint if own else theirs
   for name, trained, prepared in (
     ("tokenizer", ours, theirs),
     ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
