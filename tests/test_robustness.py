@@ -5,16 +5,18 @@ import json
 import numpy as np
 import pytest
 import shell
+import simplejpeg
 import tiny
 import untrained
 
 import item_jax
 from item_jax.data.images import encode
-from item_jax.data.records import open_dataset
+from item_jax.data.records import Record, open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.robustness import mix
+from item_jax.inference.boxes import Box, crop_record, read_boxes
 from item_jax.inference.disturb import Reader
 from item_jax.inference.image_changes import IMAGE_CHANGES
 from item_jax.inference.robustness import PARTS, measure, shorten
@@ -49,12 +51,11 @@ def planted(*sides: str):
   return embed
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory) -> Reader:
-  """16 products of three listings, each of which either side alone finds.
+def plant(data, *, beside: int = 0) -> Reader:
+  """Prepares 16 products of three listings, each of which either side finds.
 
   Images of a product have 16 squares of its colours; its titles have its six
-  words of 30 in any order.
+  words of 30 in any order. `beside` columns of an image are its own, right.
   """
   random = np.random.default_rng(0)
   vocabulary = [f"{a}{b}lo" for a in "bdfgkm" for b in "aeiou"]
@@ -62,22 +63,28 @@ def reader(tmp_path_factory) -> Reader:
   for product in range(PRODUCTS):
     colours = random.integers(0, 256, (4, 4, 3), np.uint8)
     words = random.choice(vocabulary, 6, replace=False)
-    image = encode(np.kron(colours, np.ones((16, 16, 1), np.uint8)))
-    rows += [
-      {
-        "listing_id": f"{random.integers(1000)}-{product}-{n}",
-        "product_id": f"p{product}",
-        "image": image,
-        "title": " ".join(random.permutation(words)),
-        "split": "train",
-      }
-      for n in range(3)
-    ]
-  data = tmp_path_factory.mktemp("robustness") / "data"
+    for listing in range(3):
+      noise = random.integers(0, 256, (4, beside, 3), np.uint8)
+      image = np.concatenate([colours, noise], axis=1)
+      image = np.kron(image, np.ones((16, 16, 1), np.uint8))
+      rows.append(
+        {
+          "listing_id": f"{random.integers(1000)}-{product}-{listing}",
+          "product_id": f"p{product}",
+          "image": encode(image),
+          "title": " ".join(random.permutation(words)),
+          "split": "train",
+        }
+      )
   item_jax.prepare(rows, out=data, vocab_size=300, workers=1)
   tokenizer = load_tokenizer(data)
-  assert set(tokenizer.counts(vocabulary)) == {1}
+  assert set(tokenizer.counts([row["title"] for row in rows])) == {6}
   return Reader(open_dataset(data), "train", tokenizer, 16, 24, 48)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory) -> Reader:
+  return plant(tmp_path_factory.mktemp("robustness") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -285,3 +292,64 @@ def test_what_cannot_be_measured_is_told(run, tiny_data, reader, tmp_path):
     measure(planted("title"), reader, [0], parts=["roles"])
   assert item_jax.Robustness({}).write_figures(tmp_path) == []
   assert PARTS[:2] == ("roles", "lengths")
+
+
+def test_a_region_is_found_where_the_rest_is_noise(tmp_path):
+  reader = plant(tmp_path / "data", beside=12)
+  ids = [record.listing_id for record in reader.dataset.source("train")]
+  table = tmp_path / "boxes.csv"
+  lines = [f"{name},0,0,0.25,1" for name in ids]
+  table.write_text("\n".join(["id,x0,y0,x1,y1", *lines]))
+  found = measure(
+    planted("image"),
+    reader,
+    ROWS,
+    parts=[],
+    boxes=read_boxes(table),
+    bootstrap=20,
+  )
+  pairs = {(x["side"], x["query"], x["index"]): x for x in found.regions}
+  assert len(pairs) == 8
+  for side in ("full", "image"):  # titles are not seen
+    assert recall(pairs[side, "region", "region"]) == 1
+    assert recall(pairs[side, "whole", "whole"]) < 0.8
+    assert pairs[side, "whole", "whole"]["map@10 drop"]["value"] == 0
+    assert pairs[side, "region", "region"]["recall@10 drop"]["value"] < -0.2
+  assert found.counts["boxes"] == 48
+  assert "regions of 48 listings" in str(found)
+  with pytest.raises(
+    UserError, match=r"none of 1 boxes, of 'x' .* 48 listings"
+  ):
+    measure(planted("image"), reader, ROWS, boxes={"x": Box(0, 0, 1, 1)})
+
+
+def test_a_box_is_cut_by_hand():
+  columns = np.repeat(np.arange(8) * 32, 8).astype(np.uint8)  # 64 columns
+  image = encode(np.repeat(np.tile(columns, (32, 1))[..., None], 3, 2))
+  record = Record("a", "", "", "", image)
+  cut = crop_record(record, boxes={"a": Box(0.5, 0.25, 0.75, 1)})
+  pixels = simplejpeg.decode_jpeg(cut.image)
+  assert pixels.shape == (24, 16, 3)
+  np.testing.assert_allclose(pixels[:, 2:6], 128, atol=6)
+  np.testing.assert_allclose(pixels[:, 10:14], 160, atol=6)
+  assert crop_record(record, boxes={"b": Box(0, 0, 1, 1)}) is record
+  tiny_box = Box(0.999, 0.999, 1, 1)
+  tiny_part = crop_record(record, boxes={"a": tiny_box}).image
+  assert simplejpeg.decode_jpeg(tiny_part).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize(
+  ("text", "said"),
+  [
+    ("id,x0,y0,x1\na,0,0,1", "expected one column y1"),
+    ("id,x0,y0,x1,y1\na,0,0,10,20", "row 0 has the box 0.0, 0.0, 10.0, 20.0;"),
+    ("id,x0,y0,x1,y1\na,.5,0,.5,1", "row 0 has the box .* expected fractions"),
+    ("id,x0,y0,x1,y1\na,0,nan,1,1", "row 0 has the box"),
+    ("id,x0,y0,x1,y1\na,0,left,1,1", "row 0: a cell could not convert"),
+    ("id,x0,y0,x1,y1\na,0,0,1,1\na,0,0,1,1", "row 1: id 'a' has a box already"),
+  ],
+)
+def test_boxes_that_are_none_are_told(text, said, tmp_path):
+  (tmp_path / "boxes.csv").write_text(text + "\n")
+  with pytest.raises(UserError, match=said):
+    read_boxes(tmp_path / "boxes.csv")

@@ -11,7 +11,7 @@ from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.cross_domain import CrossDomain
 from item_jax.evaluation.retrieval import Scores
 from item_jax.inference.embedder import load
-from item_jax.inference.export import check_data
+from item_jax.training.run import check_data
 
 logger = logging.getLogger(__name__)
 

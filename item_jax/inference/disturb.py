@@ -19,10 +19,10 @@ from item_jax.evaluation.modality import Embedded
 from item_jax.evaluation.modality_table import VIEWS
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import Embedder
-from item_jax.inference.export import check_data
 from item_jax.inference.unit import keep_modality
 from item_jax.inference.validation import scored_rows
 from item_jax.models.patches import GREY
+from item_jax.training.run import check_data
 
 # Of a batch of numpy, float [B, D] of any length but zero.
 Embed = Callable[[Batch], np.ndarray]
@@ -72,7 +72,7 @@ def open_rows(
   Args:
     data: a prepared catalogue, or its folder; None for the run's own.
     limit: rows at most, whole products; None for all.
-    tokenizer: as of `export.check_data`.
+    tokenizer: as of `check_data`.
 
   Raises:
     UserError: no such data or split, or data of another preprocessing.

@@ -25,7 +25,7 @@ from item_jax.inference.embedder import (
 )
 from item_jax.inference.fit_space import Asked, settle
 from item_jax.inference.space import Space, checkpoint_id, describe
-from item_jax.training.run import RunRecord
+from item_jax.training.run import check_data
 
 logger = logging.getLogger(__name__)
 
@@ -294,33 +294,3 @@ def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
   export_shards.check_seen(out, plan)
   embedder.enter(made and space_lib.read(out, made))
   return plan
-
-
-def check_data(
-  run: RunRecord,
-  dataset: Dataset,
-  workdir: str | os.PathLike,
-  *,
-  tokenizer: bool = True,
-) -> None:
-  """Raises UserError where data were not prepared as the run's were.
-
-  A run with a tokenizer of its own has cut the titles of its data by that.
-
-  Args:
-    tokenizer: whether that of the data is to be the run's. A run embeds titles
-      by its own, of whatever data: they are stored as they were written.
-  """
-  theirs = dataset.catalogue["tokenizer"]
-  own = tokenizer and not run.config.data.tokenizer
-  ours = run.tokenizer.fingerprint if own else theirs
-  for name, trained, prepared in (
-    ("tokenizer", ours, theirs),
-    ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
-  ):
-    if trained != prepared:
-      raise UserError(
-        f"{dataset.path} was prepared with {name} {prepared!r}, {workdir} was"
-        f" trained with {trained!r}: prepare the catalogue with --tokenizer"
-        f" {Path(workdir) / 'tokenizer.json'}"
-      )
