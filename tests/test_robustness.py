@@ -114,7 +114,7 @@ def test_what_is_not_seen_does_not_matter(of_one_side, side):
       assert line["recall@10 drop"]["value"] == pytest.approx(dropped)
       low, high = line["recall@10"]["interval"]
       assert low <= recall(line) <= high
-  assert recall(first) == 1
+  assert recall(found.changes["crop"][0]) == 1
   for name in {"image": ("crop", "rotation"), "title": ("dropped",)}[side]:
     values = [recall(line) for line in found.changes[name]]
     assert values[5] < values[2] - 0.1

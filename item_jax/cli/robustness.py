@@ -84,14 +84,20 @@ def run(args, rest) -> None:
   check_folders(args.json)
   check_local(args.figures)
   check_resamples(args.bootstrap)
-  several = len(args.workdir) > 1 or len(args.data) > 1
-  found = _across(args) if several else _measure(args)
-  print(found)
-  if args.json:
-    found.write_json(args.json)
+  if len(args.workdir) > 1 or len(args.data) > 1:
+    _show(args, _across(args))
+    return
+  found = _measure(args)
+  _show(args, found)
   if args.figures:
     for path in found.write_figures(args.figures):
       print(path)
+
+
+def _show(args, found) -> None:
+  print(found)
+  if args.json:
+    found.write_json(args.json)
 
 
 def _measure(args):

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
@@ -43,7 +44,7 @@ def cross_domain(
       preprocessing, or one without two listings of a product.
   """
   runs, catalogues = _names("run", workdirs), _names("catalogue", data)
-  how = {"k": 10, "bootstrap": bootstrap, "seed": seed}
+  how: dict[str, Any] = {"k": 10, "bootstrap": bootstrap, "seed": seed}
   opened = {name: open_dataset(path) for name, path in catalogues.items()}
   embedders = {name: load(path) for name, path in runs.items()}
   items, trivial = {}, {"tfidf": {}, "thumbnail": {}}
