@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from item_jax.errors import UserError
   from item_jax.evaluation import baselines
   from item_jax.evaluation.atlas import browse
+  from item_jax.evaluation.cross_domain import CrossDomain
   from item_jax.evaluation.explanation import Explanation
   from item_jax.evaluation.fusion import Fusion, fuse
   from item_jax.evaluation.items import Export, open_export
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
   from item_jax.evaluation.ranking import Neighbours
   from item_jax.evaluation.report import Report, report
   from item_jax.evaluation.retrieval import Scores, score
+  from item_jax.evaluation.robustness import Robustness
   from item_jax.evaluation.search import search
+  from item_jax.inference.cross_domain import cross_domain
   from item_jax.inference.embedder import Embedder, load
   from item_jax.inference.explain import explain
   from item_jax.inference.export import export
   from item_jax.inference.modality import modality
   from item_jax.inference.package import package
+  from item_jax.inference.robustness import robustness
   from item_jax.ingest.prepare import prepare
   from item_jax.training.loop import train
   from item_jax.training.run import Run
@@ -44,6 +48,7 @@ __version__ = "0.1.0"
 
 __all__ = [
   "Config",
+  "CrossDomain",
   "Dataset",
   "Embedder",
   "Explanation",
@@ -54,11 +59,13 @@ __all__ = [
   "Preempted",
   "Probe",
   "Report",
+  "Robustness",
   "Run",
   "Scores",
   "UserError",
   "baselines",
   "browse",
+  "cross_domain",
   "explain",
   "export",
   "fuse",
@@ -71,6 +78,7 @@ __all__ = [
   "prepare",
   "probe",
   "report",
+  "robustness",
   "score",
   "search",
   "train",
@@ -86,6 +94,7 @@ _HOMES = {
   "evaluation": ("baselines",),
   "evaluation.atlas": ("browse",),
   "evaluation.explanation": ("Explanation",),
+  "evaluation.cross_domain": ("CrossDomain",),
   "evaluation.fusion": ("Fusion", "fuse"),
   "evaluation.items": ("Export", "open_export"),
   "evaluation.modality_table": ("Modality",),
@@ -93,12 +102,15 @@ _HOMES = {
   "evaluation.ranking": ("Neighbours",),
   "evaluation.report": ("Report", "report"),
   "evaluation.retrieval": ("Scores", "score"),
+  "evaluation.robustness": ("Robustness",),
   "evaluation.search": ("search",),
+  "inference.cross_domain": ("cross_domain",),
   "inference.embedder": ("Embedder", "load"),
   "inference.explain": ("explain",),
   "inference.export": ("export",),
   "inference.modality": ("modality",),
   "inference.package": ("package",),
+  "inference.robustness": ("robustness",),
   "ingest.prepare": ("prepare",),
   "training.loop": ("train",),
   "training.run": ("Run",),

@@ -36,6 +36,7 @@ COMMANDS = (
   "report",
   "variants",
   "modality",
+  "robustness",
   "compare",
   "bench",
   "verify",

@@ -23,7 +23,17 @@ from item_jax.synthetic.synthesize import synthesize
 WORDS = {
   *("budget", "category_separator", "column", "compile", "coordinator"),
   "format",
-  *("missing", "pool", "rates", "runner", "size", "source", "split", "systems"),
+  *(
+    "missing",
+    "parts",
+    "pool",
+    "rates",
+    "runner",
+    "size",
+    "source",
+    "split",
+    "systems",
+  ),
   "title",
 }
 

@@ -77,10 +77,14 @@ class _Reader(NamedTuple):
   image_size: int
   max_title_tokens: int
   grids: Grids | None = None
+  change: Callable[[Record], Record] | None = None
 
   def row(self, number: int) -> Batch:
     grid_HWC = self.grids[number] if self.grids else None
-    return self._batch(self.source[number], grid_HWC)
+    record = self.source[number]
+    if self.change is not None:
+      record = self.change(record)
+    return self._batch(record, grid_HWC)
 
   def first_good(self, order: RowOrder, position: int) -> Batch:
     skipped, row = first_good(self.row, order, position)
@@ -189,16 +193,23 @@ def ordered_batches(
   workers: int = 0,
   read_threads: int = 2,
   prefetch: int = 4,
+  change: Callable[[Record], Record] | None = None,
 ) -> Iterator[Batch]:
   """Reads a split in its own order, or `chosen` rows of it, in full batches.
 
   The last batch is filled up with copies of the last row; the caller knows how
-  many rows there are and drops them. `grids` as of `training_batches`.
+  many rows there are and drops them. `grids` as of `training_batches`. A record
+  is passed through `change` before its image is decoded.
   """
   chosen = range(dataset.sizes[split]) if chosen is None else chosen
   rows = host_rows or slice(0, batch_size)
   reader = _Reader(
-    dataset.source(split), tokenizer, image_size, max_title_tokens, grids
+    dataset.source(split),
+    tokenizer,
+    image_size,
+    max_title_tokens,
+    grids,
+    change,
   )
   order = InOrder(chosen)
   source = _HostRows(

@@ -12,13 +12,11 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.evaluation.changed import MEASURES, score_changed
 from item_jax.evaluation.items import Items, check_items
 from item_jax.evaluation.modality_table import VIEWS, Modality
-from item_jax.evaluation.ranking import Neighbours
-from item_jax.evaluation.retrieval import LISTED, Scores, score_found
-from item_jax.evaluation.search import search
+from item_jax.evaluation.retrieval import Scores
 
-MEASURES = ("recall@10", "map@10")
 SWAPS = {"title": "other_title", "image": "other_image"}
 # Mean movements whose sum is below this are the rounding of float32, squared.
 _STILL = 1e-10
@@ -153,32 +151,7 @@ def _score(embedded: Embedded, view_MD) -> Scores | None:
   held = Counter(filter(None, items.products))
   if all(held[items.products[row]] < 2 for row in rows_M):
     return None
-  N, M = len(items.ids), len(rows_M)
-  # Queries stand behind the index under names that no listing has; one result
-  # more is found, as each finds the listing that it was, which is taken out.
-  found = search(
-    np.concatenate([embedded.both_ND, view_MD]).astype(np.float32),
-    [*items.ids, *(f"\n{row}" for row in range(M))],
-    k=LISTED + 1,
-    queries=np.arange(N, N + M),
-    index=np.arange(N),
-  )
-  own_MK = found.rows_QK == rows_M[:, None]
-  # A stable sort of False before True: what is left keeps its order.
-  order_MK = np.argsort(own_MK, axis=1, kind="stable")
-  last_MK = np.take_along_axis(own_MK, order_MK, axis=1)
-  rows_MK = np.take_along_axis(found.rows_QK, order_MK, axis=1)
-  scores_MK = np.take_along_axis(found.scores_QK, order_MK, axis=1)
-  rows_MK = np.where(last_MK, -1, rows_MK)[:, :LISTED]
-  roles = np.full(N, "index", dtype=object)
-  roles[rows_M] = "both"
-  queries = items._replace(roles=roles.tolist())
-  return score_found(
-    Neighbours(rows_MK, scores_MK[:, :LISTED]),
-    queries,
-    k=10,
-    bootstrap=0,
-  )
+  return score_changed(view_MD, embedded.both_ND, items, rows_M=rows_M)
 
 
 def _values(scores: Scores, rows_M: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,11 +1,11 @@
 """Shows which modality dominates: as text, in a notebook, as JSON."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from item_jax.evaluation.results import Result, aligned, to_html
+from item_jax.evaluation.results import Result, to_html, to_text
 
 # What a query shows; the index shows both, of every listing.
 VIEWS = {
@@ -71,7 +71,7 @@ class Modality(Result):
   def __str__(self) -> str:
     parts = [self.sentence()]
     for title, rows in self.tables():
-      parts.append(f"{title}\n{_to_text(rows)}" if title else _to_text(rows))
+      parts.append(f"{title}\n{to_text(rows)}" if title else to_text(rows))
     return "\n\n".join([*parts, *self.notes])
 
   def _repr_html_(self) -> str:
@@ -164,10 +164,3 @@ def _signed(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
     text += f" [{low:+.3f}, {high:+.3f}]"
   return text
-
-
-def _to_text(rows: Sequence[Mapping[str, str]]) -> str:
-  """A table for a terminal."""
-  names = list(dict.fromkeys(name for row in rows for name in row))
-  lines = [names, *([row.get(name, "") for name in names] for row in rows)]
-  return aligned(lines)

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,12 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     ).rstrip()
     for line in lines
   )
+
+
+def to_text(rows: Sequence[Mapping[str, str]]) -> str:
+  """Makes a table for a terminal of lines of {column: cell}."""
+  names = list(dict.fromkeys(name for row in rows for name in row))
+  return aligned([names, *([row.get(n, "") for n in names] for row in rows)])
 
 
 def _line(tag: str, cells: Sequence[str]) -> str:

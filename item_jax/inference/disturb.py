@@ -1,22 +1,28 @@
 """Shows a model listings with a side missing, exchanged or without content."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from item_jax.batch import Batch
 from item_jax.data import pipeline
-from item_jax.data.records import Dataset
+from item_jax.data.records import Dataset, Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer
+from item_jax.errors import UserError
 from item_jax.evaluation.derange import derange
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.modality import Embedded
 from item_jax.evaluation.modality_table import VIEWS
 from item_jax.inference import export_shards
+from item_jax.inference.embedder import Embedder
 from item_jax.inference.unit import keep_modality
+from item_jax.inference.validation import scored_rows
 from item_jax.models.patches import GREY
+from item_jax.training.run import check_data
 
 # Of a batch of numpy, float [B, D] of any length but zero.
 Embed = Callable[[Batch], np.ndarray]
@@ -26,6 +32,7 @@ class Reader(NamedTuple):
   """Reads chosen listings of a split as a model sees them.
 
   batch_size: rows of each batch; the last one is filled up with its last row.
+  change: of each record, before its image is decoded.
   """
 
   dataset: Dataset
@@ -34,6 +41,7 @@ class Reader(NamedTuple):
   image_size: int
   max_title_tokens: int
   batch_size: int
+  change: Callable[[Record], Record] | None = None
 
   def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
     """Yields the listings with these row numbers, in this order."""
@@ -45,7 +53,73 @@ class Reader(NamedTuple):
       max_title_tokens=self.max_title_tokens,
       batch_size=self.batch_size,
       chosen=rows,
+      change=self.change,
     )
+
+
+def open_reader(
+  embedder: Embedder,
+  workdir: str | os.PathLike,
+  data: str | os.PathLike | Dataset | None,
+  split: str,
+  batch_size: int,
+  *,
+  tokenizer: bool = True,
+) -> Reader:
+  """Opens a split to be read as a model sees it.
+
+  Args:
+    workdir: the model's, for messages.
+    data: a prepared catalogue, or its folder; None for the run's own.
+    batch_size: rows at a time, or some more: as many on each device.
+    tokenizer: as of `check_data`.
+
+  Raises:
+    UserError: there is no such data, or it is of another preprocessing.
+  """
+  path = embedder.run.config.data.path if data is None else data
+  if not path:
+    raise UserError(f"{workdir} names no data: give --data (in Python data=)")
+  dataset = open_dataset(path)
+  check_data(embedder.run, dataset, workdir, tokenizer=tokenizer)
+  devices, m = jax.local_device_count(), embedder.config.model
+  return Reader(
+    dataset,
+    split,
+    embedder.tokenizer,
+    m.image_size,
+    m.max_title_tokens,
+    -(-batch_size // devices) * devices,
+  )
+
+
+def open_rows(
+  embedder: Embedder,
+  workdir: str | os.PathLike,
+  data: str | os.PathLike | Dataset | None,
+  split: str,
+  *,
+  batch_size: int,
+  limit: int | None = None,
+  tokenizer: bool = True,
+) -> tuple[Reader, list[int]]:
+  """Opens a split as a run sees it, and chooses the rows that are measured.
+
+  Args:
+    data, batch_size, tokenizer: as of `open_reader`.
+    limit: rows at most, whole products; None for all.
+
+  Raises:
+    UserError: as `open_reader`, or no such split or limit.
+  """
+  if limit is not None and limit < 2:
+    raise UserError(f"limit={limit}: expected 2 listings or more, or none")
+  reader = open_reader(
+    embedder, workdir, data, split, batch_size, tokenizer=tokenizer
+  )
+  source = reader.dataset.source(split)
+  rows, *_ = scored_rows(source, split, most=limit or len(source), alone=True)
+  return reader, rows
 
 
 def disturb(batch: Batch, donor: Batch, view: str, tokenizer) -> Batch:

@@ -20,10 +20,9 @@ from item_jax.evaluation.explanation import (
   Explanation,
   MaskedToken,
 )
-from item_jax.inference.disturb import Reader
+from item_jax.inference.disturb import Reader, open_reader
 from item_jax.inference.embedder import Embedder, load
 from item_jax.inference.information import cls_attention, is_followed
-from item_jax.inference.modality import open_reader
 from item_jax.models import patches
 from item_jax.models.item import Item
 from item_jax.objectives import item, losses

@@ -25,7 +25,7 @@ from item_jax.inference.embedder import (
 )
 from item_jax.inference.fit_space import Asked, settle
 from item_jax.inference.space import Space, checkpoint_id, describe
-from item_jax.training.run import RunRecord
+from item_jax.training.run import check_data
 
 logger = logging.getLogger(__name__)
 
@@ -294,27 +294,3 @@ def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
   export_shards.check_seen(out, plan)
   embedder.enter(made and space_lib.read(out, made))
   return plan
-
-
-def check_data(
-  run: RunRecord, dataset: Dataset, workdir: str | os.PathLike
-) -> None:
-  """Raises UserError where data were not prepared as the run's were."""
-  if dataset.fingerprints != run.data:
-    logger.info(
-      f"not the run's own data; what both have is listed by item-jax verify"
-      f" {dataset.path} --unseen_by=run={workdir}"
-    )
-  # A run with a tokenizer of its own has cut the titles of its data by that.
-  theirs = dataset.catalogue["tokenizer"]
-  ours = theirs if run.config.data.tokenizer else run.tokenizer.fingerprint
-  for name, trained, prepared in (
-    ("tokenizer", ours, theirs),
-    ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
-  ):
-    if trained != prepared:
-      raise UserError(
-        f"{dataset.path} was prepared with {name} {prepared!r}, {workdir} was"
-        f" trained with {trained!r}: prepare the catalogue with --tokenizer"
-        f" {Path(workdir) / 'tokenizer.json'}"
-      )

@@ -9,15 +9,14 @@ import jax
 import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.data.records import Dataset, open_dataset
+from item_jax.data.records import Dataset
 from item_jax.errors import UserError
 from item_jax.evaluation.modality import Embedded, score_views
 from item_jax.evaluation.modality_table import Modality
 from item_jax.inference import information, readable
-from item_jax.inference.disturb import Reader, embed_views
+from item_jax.inference.disturb import Reader, embed_views, open_rows
 from item_jax.inference.embedder import Embedder, check_batch_size, load
-from item_jax.inference.export import check_data
-from item_jax.inference.validation import product_hash, scored_rows
+from item_jax.inference.validation import product_hash
 from item_jax.training import sharding
 
 logger = logging.getLogger(__name__)
@@ -65,15 +64,11 @@ def modality(
       that is not as it must be.
   """
   check_batch_size(batch_size)
-  if limit is not None and limit < 2:
-    raise UserError(f"limit={limit}: expected 2 listings or more, or none")
   asked = readable.read_labels(labels)
   embedder = load(workdir, step=step, like=like)
   _check_modalities(embedder)
-  reader = open_reader(embedder, workdir, data, split, batch_size)
-  dataset = reader.dataset
-  rows, *_ = scored_rows(
-    dataset.source(split), split, most=limit or dataset.sizes[split], alone=True
+  reader, rows = open_rows(
+    embedder, workdir, data, split, limit=limit, batch_size=batch_size
   )
   embedded, same = embed_views(embedder.embed_batch, reader, rows, seed=seed)
   found = score_views(embedded, largest=largest, bootstrap=bootstrap, seed=seed)
@@ -92,39 +87,6 @@ def modality(
     )
     found = dataclasses.replace(found, readable=lines)
   return found
-
-
-def open_reader(
-  embedder: Embedder,
-  workdir: str | os.PathLike,
-  data: str | os.PathLike | Dataset | None,
-  split: str,
-  batch_size: int,
-) -> Reader:
-  """Opens a split to be read as a model sees it.
-
-  Args:
-    workdir: the model's, for messages.
-    data: a prepared catalogue, or its folder; None for the run's own.
-    batch_size: rows at a time, or some more: as many on each device.
-
-  Raises:
-    UserError: there is no such data.
-  """
-  path = embedder.run.config.data.path if data is None else data
-  if not path:
-    raise UserError(f"{workdir} names no data: give --data (in Python data=)")
-  dataset = open_dataset(path)
-  check_data(embedder.run, dataset, workdir)
-  devices, m = jax.local_device_count(), embedder.config.model
-  return Reader(
-    dataset,
-    split,
-    embedder.tokenizer,
-    m.image_size,
-    m.max_title_tokens,
-    -(-batch_size // devices) * devices,
-  )
 
 
 def _check_modalities(embedder: Embedder) -> None:

@@ -13,10 +13,9 @@ from item_jax.errors import UserError
 from item_jax.evaluation import labels
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import Embedder, check_batch_size, load
-from item_jax.inference.export import check_data
 from item_jax.inference.predictions import ListingPredictions, SplitPredictions
 from item_jax.ingest.readers.cells import spaced
-from item_jax.training.run import read_run
+from item_jax.training.run import check_data, read_run
 
 
 def predict_split(

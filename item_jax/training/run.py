@@ -6,6 +6,8 @@ by all that uses the parameters.
 
 import contextlib
 import dataclasses
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,8 @@ from item_jax.files import (
   write_checksummed,
 )
 from item_jax.remote import Address
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -220,3 +224,38 @@ def check_same(
       "the workdir holds another run; give another --workdir, or undo\n  "
       + "\n  ".join(differing)
     )
+
+
+def check_data(
+  run: RunRecord,
+  dataset: Dataset,
+  workdir: str | os.PathLike,
+  *,
+  tokenizer: bool = True,
+) -> None:
+  """Raises UserError where data were not prepared as the run's were.
+
+  A run with a tokenizer of its own has cut the titles of its data by that.
+
+  Args:
+    tokenizer: whether that of the data is to be the run's. A run embeds titles
+      by its own, of whatever data: they are stored as they were written.
+  """
+  if dataset.fingerprints != run.data:
+    logger.info(
+      f"not the run's own data; what both have is listed by item-jax verify"
+      f" {dataset.path} --unseen_by=run={workdir}"
+    )
+  theirs = dataset.catalogue["tokenizer"]
+  own = tokenizer and not run.config.data.tokenizer
+  ours = run.tokenizer.fingerprint if own else theirs
+  for name, trained, prepared in (
+    ("tokenizer", ours, theirs),
+    ("preprocessing", run.preprocessing, dataset.catalogue["preprocessing"]),
+  ):
+    if trained != prepared:
+      raise UserError(
+        f"{dataset.path} was prepared with {name} {prepared!r}, {workdir} was"
+        f" trained with {trained!r}: prepare the catalogue with --tokenizer"
+        f" {Path(workdir) / 'tokenizer.json'}"
+      )

@@ -18,7 +18,7 @@ LABELS = {
 }
 _COLUMNS = 3
 # Told apart by their dashes and marks too.
-_LINES = (
+LINES = (
   ("#1f5fa8", "-", "o"),
   ("#b3541e", "--", "s"),
   ("#2f7d32", "-.", "^"),
@@ -113,36 +113,37 @@ def draw_curves(curves: Curves) -> dict[str, "Figure"]:
 
 def draw_losses(curves: Curves) -> "Figure":
   """Draws a panel for each loss, its chance level dashed beside it."""
-  figure, panels = _panels(len(curves.losses))
+  figure, panels = make_panels(len(curves.losses))
   for axes, (name, series) in zip(panels, curves.losses.items(), strict=True):
-    axes.plot(*series, color=_LINES[0][0], lw=1.4, label=name)
+    axes.plot(*series, color=LINES[0][0], lw=1.4, label=name)
     if name in curves.chance:
       axes.plot(
         *curves.chance[name], color="#555", lw=1.2, ls="--", label="chance"
       )
-      _add_legend(axes)
-    _finish(axes, name)
+      add_legend(axes)
+    finish(axes, name)
   return figure
 
 
 def draw_modalities(curves: Curves) -> "Figure":
   """Draws a panel for each measure, a line for each thing shown."""
-  figure, panels = _panels(len(curves.modalities), columns=2, width=4.2)
+  figure, panels = make_panels(len(curves.modalities), columns=2, width=4.2)
   for axes, (measure, lines) in zip(
     panels, curves.modalities.items(), strict=True
   ):
     for number, (name, series) in enumerate(lines.items()):
-      colour, dashes, mark = _LINES[number % len(_LINES)]
+      colour, dashes, mark = LINES[number % len(LINES)]
       axes.plot(
         *series, color=colour, ls=dashes, marker=mark, ms=3.5, label=name
       )
     axes.set_ylim(0, 1)
-    _add_legend(axes)
-    _finish(axes, measure)
+    add_legend(axes)
+    finish(axes, measure)
   return figure
 
 
-def _panels(count: int, *, columns: int = _COLUMNS, width: float = 3.0):
+def make_panels(count: int, *, columns: int = _COLUMNS, width: float = 3.0):
+  """Returns a figure with this many axes, and these."""
   from matplotlib.figure import Figure  # takes a second
 
   lines = -(-count // columns)
@@ -155,14 +156,16 @@ def _panels(count: int, *, columns: int = _COLUMNS, width: float = 3.0):
   ]
 
 
-def _add_legend(axes) -> None:
+def add_legend(axes) -> None:
+  """Adds a legend in which dollar signs are dollar signs."""
   for text in axes.legend(frameon=False, fontsize=7).get_texts():
-    text.set_parse_math(False)  # a name may hold dollar signs
+    text.set_parse_math(False)
 
 
-def _finish(axes, title: str) -> None:
+def finish(axes, title: str, across: str = "step") -> None:
+  """Names axes and what goes across them, and takes away what is not read."""
   axes.set_title(title, fontsize=9, parse_math=False)
-  axes.set_xlabel("step", fontsize=8)
+  axes.set_xlabel(across, fontsize=8)
   axes.tick_params(labelsize=7)
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(alpha=0.25)

@@ -3,8 +3,10 @@
 import base64
 import html
 import io
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -103,6 +105,17 @@ def to_svg(figure: Any) -> str:
   with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "item"}):
     figure.savefig(file, format="svg", metadata={"Date": None})
   return file.getvalue()
+
+
+def write_pictures(
+  folder: str | os.PathLike, name: str, figure: Any
+) -> list[Path]:
+  """Writes a matplotlib figure as NAME.png and NAME.svg; returns both."""
+  png, svg = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
+  png.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(png, dpi=200, format="png")
+  svg.write_text(to_svg(figure), "utf-8")
+  return [png, svg]
 
 
 def inline_svg(figure: Any, label: str) -> str:

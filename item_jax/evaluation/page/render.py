@@ -17,7 +17,7 @@ from item_jax.evaluation.page.curves import (
   read_curves,
 )
 from item_jax.evaluation.page.examples import GROUPS, find_examples
-from item_jax.evaluation.page.pictures import inline_svg, to_svg
+from item_jax.evaluation.page.pictures import inline_svg, write_pictures
 from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import with_interval
 from item_jax.evaluation.sources import BASELINES
@@ -130,13 +130,10 @@ def write_figures(
 ) -> list[Path]:
   """Writes each picture as PNG and SVG; as of `Report.write_figures`."""
   curves = read_curves(run) if run is not None else Curves()
-  folder, written = Path(folder), []
-  folder.mkdir(parents=True, exist_ok=True)
+  Path(folder).mkdir(parents=True, exist_ok=True)  # also for no picture
+  written = []
   for name, figure in draw_figures(report, curves):
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.savefig(png, dpi=200, format="png")
-    svg.write_text(to_svg(figure), "utf-8")
-    written += [png, svg]
+    written += write_pictures(folder, name, figure)
   return written
 
 

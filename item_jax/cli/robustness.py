@@ -1,0 +1,138 @@
+"""`item-jax robustness` scores queries that lack a side, changed queries, and
+runs in catalogues of another domain."""
+
+from item_jax.cli import places
+from item_jax.cli.flags import check_resamples
+from item_jax.errors import UserError
+from item_jax.files import check_folders
+from item_jax.remote import check_local
+
+
+def add(command) -> None:
+  sub = command(
+    "robustness",
+    "what is found without a side, with few tokens, after changes, elsewhere",
+  )
+  sub.add_argument(
+    "--workdir",
+    type=places.RUN,
+    required=True,
+    action="append",
+    help="the run's; given several times, or --data so: a table of each run in"
+    " each catalogue instead",
+  )
+  sub.add_argument(
+    "--data",
+    type=places.DATA,
+    action="append",
+    default=[],
+    help="from prepare, with any tokenizer: the run's is used; repeatable;"
+    " default: the run's own",
+  )
+  sub.add_argument("--split", default="test", help="of the data")
+  sub.add_argument(
+    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
+  )
+  sub.add_argument(
+    "--like",
+    type=places.COPY,
+    metavar="EXPORT",
+    help="take the checkpoint, pool and transform of an export of the run",
+  )
+  sub.add_argument(
+    "--limit",
+    type=int,
+    metavar="ROWS",
+    help="listings at most, whole products; default: the whole split",
+  )
+  sub.add_argument(
+    "--parts",
+    type=lambda text: text.split(","),
+    metavar="NAMES",
+    help="with commas between: roles, lengths, and changes such as crop,"
+    "misspelt; default: all",
+  )
+  sub.add_argument(
+    "--mixed_rate",
+    type=float,
+    default=0.5,
+    help="fraction of the complete listings that lack a side in the mixed"
+    " index",
+  )
+  sub.add_argument(
+    "--boxes",
+    type=places.COPY,
+    metavar="FILE",
+    help="regions of interest to compare with whole images: a table with id,"
+    " x0, y0, x1, y1, fractions of the image's width and height",
+  )
+  sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
+  sub.add_argument(
+    "--figures",
+    type=places.Local("take a folder here for the pictures, and copy it"),
+    metavar="DIR",
+    help="folder for the curves as PNG and SVG",
+  )
+  sub.add_argument("--batch_size", type=int, default=256, help="rows at a time")
+  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
+  sub.add_argument(
+    "--seed", type=int, default=0, help="of the resamples and of all changes"
+  )
+
+
+def run(args, rest) -> None:
+  check_folders(args.json)
+  check_local(args.figures)
+  check_resamples(args.bootstrap)
+  if len(args.workdir) > 1 or len(args.data) > 1:
+    _show(args, _across(args))
+    return
+  found = _measure(args)
+  _show(args, found)
+  if args.figures:
+    for path in found.write_figures(args.figures):
+      print(path)
+
+
+def _show(args, found) -> None:
+  print(found)
+  if args.json:
+    found.write_json(args.json)
+
+
+def _measure(args):
+  from item_jax.inference.robustness import PARTS, robustness
+
+  return robustness(
+    args.workdir[0],
+    data=args.data[0] if args.data else None,
+    split=args.split,
+    step=args.step,
+    like=args.like,
+    limit=args.limit,
+    parts=PARTS if args.parts is None else args.parts,
+    mixed_rate=args.mixed_rate,
+    boxes=args.boxes,
+    batch_size=args.batch_size,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
+  )
+
+
+def _across(args):
+  from item_jax.inference.cross_domain import cross_domain
+
+  for name in ("parts", "boxes", "figures", "step", "like", "limit"):
+    if getattr(args, name) is not None:
+      raise UserError(
+        f"--{name} is of one run and one catalogue; given are"
+        f" {len(args.workdir)} and {len(args.data)}"
+      )
+  return cross_domain(
+    args.workdir,
+    args.data,
+    split=args.split,
+    batch_size=args.batch_size,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
+  )
