@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from item_jax.data.records import Dataset
+from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
 from item_jax.evaluation.items import Export, check_same_rows, open_export
@@ -61,7 +61,7 @@ def write_atlas(
       f"{export.path} has a sparse part (sparse.npz): expected an export, or a"
       " fusion of dense parts"
     )
-  dataset, split = baselines.opened(data), export.meta["split"]
+  dataset, split = open_dataset(data), export.meta["split"]
   items, (titles,) = baselines.read(dataset, split, baselines.title)
   check_same_rows(
     f"export {export.path}", export.items, f"split {split!r}", items
