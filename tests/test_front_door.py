@@ -168,7 +168,7 @@ def test_bench_search(tmp_path):
       ["evaluate"],
       "either an export (or FILE.npy:ITEMS.csv, tfidf, thumbnail)",
     ),
-    (["report", "both", "--data=no"], "NAME=FOLDER"),
+    (["report", "both", "--data=no"], "NAME=SOURCE"),
     (["train", "--config=no.py", "--workdir=x"], "no.py"),
     (["train", "--config=configs/item_tiny.py", "--workdir=x"], "data.path"),
     (["prepare", "a", "--images=.", "--out=x", "--column=b"], "OURS=THEIRS"),

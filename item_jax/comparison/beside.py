@@ -35,7 +35,9 @@ def read_beside(path: str | os.PathLike) -> Section:
   """
   path = Path(path)
   if not path.exists():
-    raise NotFoundError(f"{path}: no such file or folder")
+    raise NotFoundError(
+      f"{path}: no such file or folder; expected one, or NAME=SOURCE"
+    )
   read: Callable[[Path], Section | None] | None = None
   if path.is_dir():
     for name, one in (

@@ -30,7 +30,7 @@ class Grids:
   def __init__(self, path: Path):
     self.path = path
     self._values = np.load(path, mmap_mode="r", allow_pickle=False)
-    self._sums = np.fromfile(sums_path(path), np.uint32)
+    self._sums = np.frombuffer(sums_path(path).read_bytes(), np.uint32)
     if len(self._sums) != len(self._values):
       raise ValueError(f"it has {len(self._sums)} checksums")
 

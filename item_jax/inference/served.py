@@ -26,7 +26,7 @@ class Model:
     self.settings = json.loads((folder / "preprocessing.json").read_text())
     program = bytearray((folder / "embedder.stablehlo").read_bytes())
     self.run = jax.jit(export.deserialize(program).call)
-    with np.load(folder / "weights.npz") as weights:
+    with np.load(folder / "weights.npz", allow_pickle=False) as weights:
       self.weights = jax.device_put(dict(weights))
     self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     self.tokenizer.no_truncation()

@@ -119,11 +119,11 @@ class Mirror:
         )
       found = remote.list_files(self.address)
       kept = _whole_steps(_files(self.folder / _STEPS, self.folder))
-      for name in _HEAD[:2]:
+      # The log too: a step that is there has its rows, wherever it goes on.
+      for name in _HEAD:
         self._send_file(name)
       for step in sorted(kept):
         self._send_step(step, found)
-      self._send_file(_HEAD[2])
       for name in _files(self.folder / _BOARD, self.folder):
         self._send_file(name)
       self._delete([n for n in found if _step_of(n) not in {None, *kept}])
