@@ -19,7 +19,7 @@ from item_jax.inference import space as space_lib
 from item_jax.inference.embed_parts import embed_parts
 from item_jax.inference.embedder import Embedder
 from item_jax.inference.space import Space
-from item_jax.inference.validation import scored_rows
+from item_jax.inference.validation import has_pairs, scored_rows
 
 AUTO = "auto"
 RECIPES = {
@@ -230,8 +230,7 @@ def _choose(
   numbers, ids, products, _ = scored_rows(
     rows.dataset.source(split), split, most=VAL_ROWS, alone=True
   )
-  named = [product for product in products if product]
-  if len(set(named)) == len(named):
+  if not has_pairs(products):
     raise UserError(
       f"split {split!r} of {rows.dataset.path} has no product with two"
       " listings, so nothing can be chosen by it: give one pool, and for whiten"

@@ -11,7 +11,11 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.search import search
 from item_jax.evaluation.weighting import choose_weights
 from item_jax.inference.divided import divided
-from item_jax.inference.validation import scored_rows, val_batches
+from item_jax.inference.validation import (
+  has_pairs,
+  scored_rows,
+  val_batches,
+)
 from item_jax.training import sharding
 from item_jax.training.part_weights import as_metrics, part_widths
 from item_jax.training.setup import Setup
@@ -29,8 +33,7 @@ class PartWeigher:
       setup.store.source(split), split, most=MOST_ROWS
     )
     self._items = Items(ids, products)
-    named = [product for product in products if product]
-    self._can_choose = len(set(named)) < len(named)
+    self._can_choose = has_pairs(products)
     self._embed = jax.jit(
       task.embed, out_shardings=sharding.replicated(setup.mesh)
     )

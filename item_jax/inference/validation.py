@@ -60,8 +60,7 @@ class RetrievalEvaluator:
     number = {name: c for c, name in enumerate(setup.categories)}
     self._class_N = np.array([number.get(name, -1) for name in categories])
     self._modalities = task.modalities
-    named = [product for product in products if product]
-    if len(set(named)) == len(named):
+    if not has_pairs(products):
       logger.info(
         f"split {split!r} has no product with two listings: no same-product"
         " search while training"
@@ -180,6 +179,12 @@ def scored_rows(
     found = whole or found
   rows, ids, products, categories = map(list, zip(*sorted(found), strict=True))
   return rows, ids, products, categories
+
+
+def has_pairs(products: list[str]) -> bool:
+  """Whether any product has two listings; "" is none."""
+  named = [product for product in products if product]
+  return len(set(named)) < len(named)
 
 
 def _by_product(found: list) -> tuple[bytes, int]:
