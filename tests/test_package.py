@@ -161,7 +161,8 @@ def test_the_card_tells_data_numbers_and_files(workdir, packaged, tiny_data):
   for name, value in manifest["metrics"].items():
     assert f"| {name} | {value:.4f} |" in card
   assert str(tiny_data) not in card
-  assert {path.name for path in packaged.iterdir()} == {*FILES}
+  made = {path.name for path in packaged.iterdir() if path.is_file()}
+  assert made == {*FILES}
   assert all(f"`{name}`" in card for name in FILES)
 
 
@@ -171,6 +172,11 @@ def test_only_a_package_is_replaced(workdir, packaged, tmp_path, capsys):
   assert main(command) == 2
   assert (tmp_path / "mine.txt").read_text() == "kept"
   assert main(["package", str(workdir), f"--out={packaged}"]) == 2
+  used = packaged / "__pycache__"
+  used.mkdir(exist_ok=True)
+  again = ["package", str(workdir), f"--out={packaged}", "--overwrite"]
+  assert main(again) == 0
+  assert not used.exists()
 
 
 def test_what_it_needs_is_named_before_the_work(workdir, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def package(
   with new_folder(
     out,
     overwrite=overwrite,
-    replaceable=lambda f: {path.name for path in f.iterdir()} == {*FILES},
+    replaceable=_is_package,
   ) as folder:
     program, weights = _export(embedder)
     (folder.path / "embedder.stablehlo").write_bytes(program)
@@ -87,6 +87,12 @@ def package(
     (folder.path / "README.md").write_text(card, "utf-8")
     folder.commit()
   return Path(out)
+
+
+def _is_package(folder: Path) -> bool:
+  """Whether a folder holds a package and nothing else, used or not."""
+  names = {path.name for path in folder.iterdir()} - {"__pycache__"}
+  return names == {*FILES}
 
 
 def _export(embedder: Embedder) -> tuple[bytes, dict[str, np.ndarray]]:
