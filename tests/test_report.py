@@ -9,14 +9,13 @@ import pytest
 import simplejpeg
 from exports import finish_export
 from lost_records import lose
+from pages import store
 
 from item_jax.__main__ import main
 from item_jax.data import records
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
 from item_jax.evaluation.report import report
-from item_jax.files import write_manifest
-from item_jax.ingest.writer import DatasetWriter
 
 COUNT = 24  # eight products of three listings; the first has lost its photo
 
@@ -42,17 +41,6 @@ def rows():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
   return store(tmp_path_factory.mktemp("data"), rows())
-
-
-def store(folder, listings):
-  writer = DatasetWriter(folder)
-  for row in listings:
-    writer.add("test", row)
-  (folder / records.CATALOGUE).write_text(
-    json.dumps({"format": records.FORMAT, "fingerprint": writer.close()})
-  )
-  write_manifest(folder)
-  return folder
 
 
 def export(folder, *, noise=0.0, change=lambda line, row: line):

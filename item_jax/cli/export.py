@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_checkpoint
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import WRONG_PATHS
@@ -39,9 +40,7 @@ def add(command) -> None:
     help="what the model is shown: both, image or title; several with commas"
     " between: each in OUT/SPLIT-MODALITY",
   )
-  sub.add_argument(
-    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
-  )
+  add_checkpoint(sub)
   sub.add_argument(
     "--pool",
     help="how the network's states become one vector; the item network has cls"
@@ -54,12 +53,6 @@ def add(command) -> None:
     default="none",
     help="of vectors, learnt from training; auto: what finds most on"
     " validation, or none",
-  )
-  sub.add_argument(
-    "--like",
-    type=places.COPY,
-    metavar="EXPORT",
-    help="take the checkpoint, pool and transform of another export of the run",
   )
   sub.add_argument(
     "--batch_size", type=int, default=256, help="rows a device takes at a time"

@@ -33,6 +33,29 @@ def add_data(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags for which checkpoint of a run, in which space."""
+  parser.add_argument(
+    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
+  )
+  parser.add_argument(
+    "--like",
+    type=places.COPY,
+    metavar="EXPORT",
+    help="take the checkpoint, pool and transform of an export of the run",
+  )
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+  """Adds the flag for a part of a split."""
+  parser.add_argument(
+    "--limit",
+    type=int,
+    metavar="ROWS",
+    help="listings at most, whole products; default: the whole split",
+  )
+
+
 def read_exports(pairs: Sequence[str]) -> dict[str, str]:
   """Parses arguments NAME=SOURCE into {NAME: SOURCE}."""
   exports: dict[str, str] = {}

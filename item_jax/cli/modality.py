@@ -1,7 +1,7 @@
 """`item-jax modality` tells which modality dominates a model's embeddings."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import check_resamples
+from item_jax.cli.flags import add_checkpoint, add_limit, check_resamples
 from item_jax.files import check_folders
 
 
@@ -16,21 +16,8 @@ def add(command) -> None:
     "--data", type=places.DATA, help="from prepare; default: the run's own"
   )
   sub.add_argument("--split", default="test", help="of the data")
-  sub.add_argument(
-    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
-  )
-  sub.add_argument(
-    "--like",
-    type=places.COPY,
-    metavar="EXPORT",
-    help="take the checkpoint, pool and transform of an export of the run",
-  )
-  sub.add_argument(
-    "--limit",
-    type=int,
-    metavar="ROWS",
-    help="listings at most, whole products; default: the whole split",
-  )
+  add_checkpoint(sub)
+  add_limit(sub)
   sub.add_argument(
     "--labels",
     type=places.Local("copy the table here", text=True),

@@ -1,6 +1,7 @@
 """`item-jax package` makes a folder of a model that runs without item-jax."""
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_checkpoint
 from item_jax.object_store.uploads import Layout
 
 _FILES = ("*.stablehlo", "*.npz", "*.json", "*.py")
@@ -15,15 +16,7 @@ def add(command) -> None:
     required=True,
     help="the folder to write; named as the model",
   )
-  sub.add_argument(
-    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
-  )
-  sub.add_argument(
-    "--like",
-    type=places.COPY,
-    metavar="EXPORT",
-    help="take the checkpoint, pool and transform of an export of the run",
-  )
+  add_checkpoint(sub)
   sub.add_argument(
     "--overwrite", action="store_true", help="replace another package"
   )

@@ -2,7 +2,7 @@
 runs in catalogues of another domain."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import check_resamples
+from item_jax.cli.flags import add_checkpoint, add_limit, check_resamples
 from item_jax.errors import UserError
 from item_jax.files import check_folders
 from item_jax.remote import check_local
@@ -30,21 +30,8 @@ def add(command) -> None:
     " default: the run's own",
   )
   sub.add_argument("--split", default="test", help="of the data")
-  sub.add_argument(
-    "--step", type=int, help="checkpoint; default: the best; 0: untrained"
-  )
-  sub.add_argument(
-    "--like",
-    type=places.COPY,
-    metavar="EXPORT",
-    help="take the checkpoint, pool and transform of an export of the run",
-  )
-  sub.add_argument(
-    "--limit",
-    type=int,
-    metavar="ROWS",
-    help="listings at most, whole products; default: the whole split",
-  )
+  add_checkpoint(sub)
+  add_limit(sub)
   sub.add_argument(
     "--parts",
     type=lambda text: text.split(","),

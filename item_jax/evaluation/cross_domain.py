@@ -1,16 +1,15 @@
 """Shows what each of several runs finds in each of several catalogues."""
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
 from item_jax.evaluation.changed import MEASURES
-from item_jax.evaluation.results import Result, to_html, to_text, with_interval
+from item_jax.evaluation.results import Tables, with_interval
 from item_jax.evaluation.retrieval import Scores
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CrossDomain(Result):
+class CrossDomain(Tables):
   """The scores of several systems on several catalogues.
 
   scores: {system: {catalogue: Scores}}; the baselines "tfidf" and "thumbnail"
@@ -39,17 +38,7 @@ class CrossDomain(Result):
           lines.append(of | value)
     return lines
 
-  def __str__(self) -> str:
-    tables = [f"{title}\n{to_text(rows)}" for title, rows in self._tables()]
-    return "\n\n".join([self._sentence(), *tables])
-
-  def _repr_html_(self) -> str:
-    parts = [f"<p>{html.escape(self._sentence())}</p>"]
-    for title, rows in self._tables():
-      parts.append(f"<p>{html.escape(title)}</p>{to_html(rows)}")
-    return "".join(parts)
-
-  def _sentence(self) -> str:
+  def sentence(self) -> str:
     counts = ", ".join(
       f"{name} {one.summary['queries']:,} among {one.summary['index']:,}"
       for name, one in next(iter(self.scores.values())).items()
@@ -59,7 +48,7 @@ class CrossDomain(Result):
       " interval"
     )
 
-  def _tables(self) -> list[tuple[str, list[dict[str, str]]]]:
+  def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
     return [
       (
         f"{name} of each run (lines) in each catalogue (columns)",

@@ -1,11 +1,10 @@
 """Shows which modality dominates: as text, in a notebook, as JSON."""
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from item_jax.evaluation.results import Result, to_html, to_text
+from item_jax.evaluation.results import Tables
 
 # What a query shows; the index shows both, of every listing.
 VIEWS = {
@@ -21,7 +20,7 @@ _GROUPED = ("both", "image", "title", "other_title", "other_image")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Modality(Result):
+class Modality(Tables):
   """Which modality decides an embedding, and where what it knows comes from.
 
   counts: rows (of the index), listings (with image and title: what is
@@ -67,18 +66,6 @@ class Modality(Result):
         value = {"value": found["value"], "low": low, "high": high}
         lines.append({"query": view, "figure": name, **value})
     return lines
-
-  def __str__(self) -> str:
-    parts = [self.sentence()]
-    for title, rows in self.tables():
-      parts.append(f"{title}\n{to_text(rows)}" if title else to_text(rows))
-    return "\n\n".join([*parts, *self.notes])
-
-  def _repr_html_(self) -> str:
-    parts = [f"<pre>{html.escape(self.sentence())}</pre>"]
-    for title, rows in self.tables():
-      parts.append(f"<p>{html.escape(title)}</p>{to_html(rows)}")
-    return "".join([*parts, *(f"<p>{html.escape(x)}</p>" for x in self.notes)])
 
   def sentence(self) -> str:
     """Says what was measured, and the balance score."""

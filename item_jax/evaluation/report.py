@@ -132,16 +132,14 @@ class Report(Result):
     width = max(len(name) for name in self.scores) + 2
     lines = [
       f"{self.counted()}; in brackets the 95 % interval",
-      " " * width + "".join(f"{x:<26}" for x in self._measures).rstrip(),
+      _line("", self._measures, width),
     ]
     for name, one in self.scores.items():
       cells = [
         with_interval(one.summary[x], one.summary["interval"].get(x))
         for x in self._measures
       ]
-      lines.append(
-        f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
-      )
+      lines.append(_line(name, cells, width))
     lines += self._differences(width)
     lines += [
       f"{name}: {one.space}" for name, one in self.scores.items() if one.space
@@ -160,10 +158,12 @@ class Report(Result):
         with_interval(found[x]["difference"], found[x]["interval"])
         for x in self._measures
       ]
-      lines.append(
-        f"{name:<{width}}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
-      )
+      lines.append(_line(name, cells, width))
     return lines
+
+
+def _line(name: str, cells: Sequence[str], width: int) -> str:
+  return f"{name:<{width}}" + "".join(f"{one:<26}" for one in cells).rstrip()
 
 
 def report(

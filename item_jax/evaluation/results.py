@@ -49,6 +49,35 @@ class Result:
     return to_html(self.rows())
 
 
+class Tables(Result):
+  """Base of results that are several tables below a sentence.
+
+  notes: what a reader must know, below the tables.
+  """
+
+  notes: Sequence[str] = ()
+
+  def sentence(self) -> str:
+    """Says what was measured."""
+    raise NotImplementedError
+
+  def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
+    """Returns (title, lines of {column: text}) of what there is."""
+    raise NotImplementedError
+
+  def __str__(self) -> str:
+    parts = [self.sentence()]
+    for title, rows in self.tables():
+      parts.append(f"{title}\n{to_text(rows)}" if title else to_text(rows))
+    return "\n\n".join([*parts, *self.notes])
+
+  def _repr_html_(self) -> str:
+    parts = [f"<pre>{html.escape(self.sentence())}</pre>"]
+    for title, rows in self.tables():
+      parts.append(f"<p>{html.escape(title)}</p>{to_html(rows)}")
+    return "".join([*parts, *(f"<p>{html.escape(x)}</p>" for x in self.notes)])
+
+
 def to_html(rows: Sequence[dict[str, Any]]) -> str:
   """Makes a table of lines of {column: value}."""
   names = list(dict.fromkeys(name for row in rows for name in row))

@@ -1,7 +1,6 @@
 """Scores what is found without a side, with few tokens, and after changes."""
 
 import hashlib
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from item_jax.errors import UserError
 from item_jax.evaluation.changed import MEASURES, score_changed
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.results import Result, to_html, to_text, with_interval
+from item_jax.evaluation.results import Tables, with_interval
 from item_jax.evaluation.retrieval import Scores
 
 ROLES = ("full", "image", "title")  # of queries; an index may be mixed too
@@ -22,7 +21,7 @@ _SHOWN = {"full": "image and title", "title": "title alone"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Robustness(Result):
+class Robustness(Tables):
   """What is found of listings that lack a side, or were changed.
 
   Figures are {"recall@10", "map@10"}, and where there is something to compare
@@ -77,17 +76,7 @@ class Robustness(Result):
       return []
     return write_pictures(folder, "robustness", draw_robustness(self))
 
-  def __str__(self) -> str:
-    tables = [f"{title}\n{to_text(rows)}" for title, rows in self._tables()]
-    return "\n\n".join([self._sentence(), *tables])
-
-  def _repr_html_(self) -> str:
-    parts = [f"<p>{html.escape(self._sentence())}</p>"]
-    for title, rows in self._tables():
-      parts.append(f"<p>{html.escape(title)}</p>{to_html(rows)}")
-    return "".join(parts)
-
-  def _sentence(self) -> str:
+  def sentence(self) -> str:
     counts = self.counts
     text = (
       f"{counts['queries']:,} queries, {counts['left_out']:,} left out (no"
@@ -99,7 +88,7 @@ class Robustness(Result):
       text = f"split {counts['split']}, step {counts['step']}: {text}"
     return text
 
-  def _tables(self) -> list[tuple[str, list[dict[str, str]]]]:
+  def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
     """(title, lines of {column: text}) of what there is."""
     found = []
     for name in MEASURES:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import simplejpeg
 
-from item_jax.data.images import BadImage, encode
+from item_jax.data.images import encode
 from item_jax.data.records import Record
 from item_jax.errors import UserError
 from item_jax.evaluation.columns import read_columns
+from item_jax.inference.image_changes import decode
 from item_jax.ingest.readers.cells import to_text
 
 
@@ -63,10 +63,7 @@ def crop_record(record: Record, *, boxes: Mapping[str, Box]) -> Record:
   box = boxes.get(record.listing_id)
   if box is None or not record.image:
     return record
-  try:
-    pixels_HWC = simplejpeg.decode_jpeg(record.image)
-  except ValueError as error:
-    raise BadImage(f"the JPEG is broken: {error}") from error
+  pixels_HWC = decode(record.image)
   height, width = pixels_HWC.shape[:2]
   # Outwards, so that there is a pixel.
   part_HWC = pixels_HWC[

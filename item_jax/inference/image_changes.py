@@ -33,14 +33,23 @@ def change_image(
   """
   if not strength or not jpeg:
     return jpeg
-  try:
-    image = Image.fromarray(simplejpeg.decode_jpeg(jpeg))
-  except ValueError as error:
-    raise BadImage(f"the JPEG is broken: {error}") from error
+  image = Image.fromarray(decode(jpeg))
   change = IMAGE_CHANGES[name]
   random = draw(name, listing, seed)
   changed = change.apply(image, change.strengths[strength - 1], random)
   return encode(np.ascontiguousarray(changed))
+
+
+def decode(jpeg: bytes) -> np.ndarray:
+  """Decodes a stored image at its size, uint8 [H, W, 3].
+
+  Raises:
+    BadImage: the JPEG is broken.
+  """
+  try:
+    return simplejpeg.decode_jpeg(jpeg)
+  except ValueError as error:
+    raise BadImage(f"the JPEG is broken: {error}") from error
 
 
 def draw(name: str, listing: str, seed: int) -> np.random.Generator:

@@ -31,7 +31,7 @@ FILES = {
   "weights.npz": "its first argument, by name",
   "tokenizer.json": "cuts titles",
   "preprocessing.json": "what `embed.py` must know of images and titles",
-  "embed.py": "runs all of it, in about a hundred lines",
+  "embed.py": "runs all of it",
 }
 
 

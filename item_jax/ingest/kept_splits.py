@@ -20,8 +20,7 @@ class KeptSplits:
     self._splits: dict[str, str] = {}
     if dataset is None:
       return
-    if not isinstance(dataset, Dataset):
-      dataset = open_dataset(dataset)
+    dataset = open_dataset(dataset)
     for split in dataset.sizes:
       for record in dataset.source(split):
         if not is_numbered(record.product_id):
