@@ -87,6 +87,10 @@ class Modality(Tables):
       lines.append(f"a cosine is made of: {said}")
     return "\n".join(lines)
 
+  def remarks(self) -> list[str]:
+    """Returns `notes`."""
+    return self.notes
+
   def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
     """Returns (title, lines of {column: text}) of what there is."""
     found = [

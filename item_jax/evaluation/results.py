@@ -50,12 +50,7 @@ class Result:
 
 
 class Tables(Result):
-  """Base of results that are several tables below a sentence.
-
-  notes: what a reader must know, below the tables.
-  """
-
-  notes: Sequence[str] = ()
+  """Base of results that are several tables below a sentence."""
 
   def sentence(self) -> str:
     """Says what was measured."""
@@ -65,17 +60,22 @@ class Tables(Result):
     """Returns (title, lines of {column: text}) of what there is."""
     raise NotImplementedError
 
+  def remarks(self) -> Sequence[str]:
+    """Says, below the tables, what a reader must know."""
+    return ()
+
   def __str__(self) -> str:
     parts = [self.sentence()]
     for title, rows in self.tables():
       parts.append(f"{title}\n{to_text(rows)}" if title else to_text(rows))
-    return "\n\n".join([*parts, *self.notes])
+    return "\n\n".join([*parts, *self.remarks()])
 
   def _repr_html_(self) -> str:
     parts = [f"<pre>{html.escape(self.sentence())}</pre>"]
     for title, rows in self.tables():
       parts.append(f"<p>{html.escape(title)}</p>{to_html(rows)}")
-    return "".join([*parts, *(f"<p>{html.escape(x)}</p>" for x in self.notes)])
+    parts += [f"<p>{html.escape(remark)}</p>" for remark in self.remarks()]
+    return "".join(parts)
 
 
 def to_html(rows: Sequence[dict[str, Any]]) -> str:
