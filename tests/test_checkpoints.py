@@ -1,5 +1,6 @@
 """Checkpoints are kept as promised, and never restored damaged."""
 
+import math
 import shutil
 
 import jax
@@ -43,6 +44,21 @@ def filled(tmp_path):
 def test_the_newest_and_the_best_are_kept(filled):
   assert filled.steps() == [2, 5, 6]
   assert filled.best_step() == 2
+
+
+def test_of_equal_scores_the_single_sides_decide_and_then_the_later(tmp_path):
+  checkpoints = Checkpoints(tmp_path, keep=1)
+  titles = (0.5, 0.7, math.nan, 0.7, 0.6)
+  for step, title in enumerate(titles, start=1):
+    metrics = {
+      "both/map@10": 1.0,
+      "title/map@10": title,
+      "both/recall@10": step,
+    }
+    checkpoints.save(step, STATE, metrics=metrics)
+    checkpoints.wait()
+  assert checkpoints.best_step() == 4
+  checkpoints.close()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

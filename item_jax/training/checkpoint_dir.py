@@ -54,15 +54,28 @@ class Steps:
     return next((metrics for metrics in found if metrics), {})
 
   def best_step(self) -> int | None:
-    """The step that did best on validation; None before any evaluation."""
-    scored = {}
+    """The step that did best on validation; None before any evaluation.
+
+    Small catalogues are soon found whole: of equals that whose single sides
+    score more, then the later one.
+    """
+    ranks = {}
     for step in self.steps():
-      score = (self.metrics(step) or {}).get(self._best, math.nan)
+      metrics = self.metrics(step) or {}
+      score = metrics.get(self._best, math.nan)
       # NaN is no score: it is neither more nor less than any number.
       if not math.isnan(score):
-        scored[step] = score
-    # Of equals the later one.
-    return max(scored, key=lambda s: (scored[s], s)) if scored else None
+        ranks[step] = (score, self._of_sides(metrics), step)
+    return max(ranks, key=lambda step: ranks[step]) if ranks else None
+
+  def _of_sides(self, metrics: dict[str, float]) -> float:
+    """What `best` names, added up of all that it was measured of."""
+    name = f"/{self._best.rpartition('/')[2]}"
+    return sum(
+      value
+      for key, value in metrics.items()
+      if key.endswith(name) and not math.isnan(value)
+    )
 
   def make_folder(self) -> None:
     """Makes the folder, and deletes what killed saves left there."""
