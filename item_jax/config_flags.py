@@ -31,7 +31,9 @@ def parse(config: str | None, overrides: list[str]) -> Config:
     raise UserError("--config=FILE[:VARIANT] is needed")
   file = config.partition(".py:")[0] + (".py" if ".py:" in config else "")
   if not Path(file).is_file():
-    raise UserError(f"no config file {file}")
+    theirs = CONFIGS / Path(file).name
+    known = f"; there is {theirs}" if theirs.is_file() else ""
+    raise UserError(f"no config file {file}{known}")
   argv = ["item-jax", f"--config={config}", *map(_present, overrides)]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import tiny_run
 
 from item_jax import tasks
 from item_jax.config import Align, Config, flatten, from_flat
 from item_jax.config_check import validate
+from item_jax.data.records import open_dataset
+from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.objectives import align, contrastive
 from item_jax.training import sharding
@@ -311,3 +314,24 @@ def test_former_names_of_views_are_taken_with_a_warning(former, present):
   assert config.align.views == present
   saved = flatten(config) | {"align.views": former}
   assert from_flat(saved) == config
+
+
+def test_a_projection_is_of_cls_and_not_of_the_sides(tiny_data):
+  config = tiny_run.get_config()
+  config.loss.align = 1.0
+  config.data.path, config.align.projection = str(tiny_data), 7
+  config.model.sides = 8
+  store = open_dataset(tiny_data)
+  tokenizer = load_tokenizer(store.path / "tokenizer.json")
+  task = tasks.make_task(config, tokenizer)
+  params = jax.eval_shape(lambda: tasks.initial_params(task, 0))
+  head = params["align_head"]
+  widths = {leaf.shape[0] for leaf in jax.tree.leaves(head) if leaf.ndim == 2}
+  assert config.model.width in widths
+  batch = tasks.step_batch(config, config.batch_size)
+
+  def loss(params, batch):
+    view = task.objective.corrupt(jax.random.key(0), 0, batch)
+    return task.objective.totals(params, view, jax.random.key(1))[0]["align"]
+
+  assert jax.eval_shape(loss, params, batch).shape == ()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shell
-from exports import finish_export
+from exports import finish_export, write_export
 from safetensors.numpy import save_file
 
 from item_jax.__main__ import main
@@ -1097,3 +1097,31 @@ def test_from_the_shell_killed_in_the_middle(tiny_data, tmp_path):
   (lost,) = [f for f in verify(out) if f.state != "whole"]
   assert lost.state == "unfinished"
   assert str(folder) in lost.text
+
+
+def test_a_hybrid_without_pairs_to_choose_by_has_even_weights(tmp_path):
+  random = np.random.default_rng(0)
+  parts = {}
+  for split in ("train", "val", "test"):
+    products = [""] * 6 if split == "val" else list("AABBCC")
+    rows = [{"product": p, "id": f"{split}{n}"} for n, p in enumerate(products)]
+    parts[split] = [
+      str(
+        write_export(
+          *(tmp_path / split / side, random.normal(size=(6, 3)), rows),
+          modality=side,
+        )
+      )
+      for side in ("image", "title")
+    ]
+  with pytest.raises(UserError, match="no product with two listings"):
+    fuse(*parts["test"], tune_on=parts["val"])
+  hybrids.write_request(
+    tmp_path, parts, data=tmp_path, classified=False, modality=None
+  )
+  hybrids.score_request(tmp_path)
+  result = score.read(tmp_path)
+  assert result.counts["weights"] == [0.5, 0.5]
+  assert score.VALIDATION not in result.counts
+  even = retrieval.score(fuse(*parts["test"]), bootstrap=0)
+  assert result.cells["both/recall@10"] == even.summary["recall@10"]

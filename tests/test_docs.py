@@ -13,6 +13,7 @@ import pytest
 import tiny_run
 
 import item_jax
+from item_jax import config_flags
 from item_jax.__main__ import COMMANDS, _make_parser
 from item_jax.config import RENAMED, Config, flatten
 
@@ -215,11 +216,12 @@ def test_the_readmes_python_runs(tiny_data, tmp_path, monkeypatch):
   """As it stands, with a config that trains in seconds under its name."""
   catalogue = tiny_data.parent / "catalogue"
   (tmp_path / "configs").mkdir()
-  config = Path(tiny_run.__file__).read_text().replace('"plain"', '"short"')
-  (tmp_path / "configs" / "item_tiny.py").write_text(config)
+  config = Path(tiny_run.__file__).read_text().replace('"short"', '"tiny"')
+  (tmp_path / "configs" / "item_align.py").write_text(config)
   shutil.copy(catalogue / "products.csv", tmp_path)
   (tmp_path / "photos").symlink_to(catalogue)
   shutil.copy(next((catalogue / "images").glob("*.jpg")), tmp_path / "mug.jpg")
+  monkeypatch.setattr(config_flags, "CONFIGS", tmp_path / "configs")
   monkeypatch.chdir(tmp_path)
   (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
   names: dict = {}

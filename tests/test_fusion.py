@@ -26,13 +26,17 @@ TITLES = np.array(
 )
 
 
+def fused(image_ND, title_NE, weight):
+  return join.join((image_ND, title_NE), (weight, 1 - weight))
+
+
 @pytest.mark.parametrize("weight", [0, 0.3, 0.5, 1])
 @pytest.mark.parametrize(
   ("u", "v"), [((0.6, 0.8), (0.8, 0.6)), ((0.6, -0.8), (-0.8, 0.6))]
 )
 def test_worked_cosines(weight, u, v):
   """Both cosines are .6, so is theirs; a mean of the vectors has 1 and -1."""
-  fused_2F = fusion.fuse_vectors(
+  fused_2F = fused(
     np.array([(2, 0), u], np.float32), np.array([(0, 5), v]), weight
   )
   assert fused_2F.dtype == np.float32
@@ -42,7 +46,7 @@ def test_worked_cosines(weight, u, v):
 def test_the_cosine_is_the_mean_of_both():
   random = np.random.default_rng(0)
   u_ND, v_NE = random.standard_normal((5, 3)), random.standard_normal((5, 4))
-  fused_NF = fusion.fuse_vectors(u_ND, v_NE, 0.3)
+  fused_NF = fused(u_ND, v_NE, 0.3)
   assert fused_NF.shape == (5, 7)
 
   def cosines(x_ND):
@@ -57,29 +61,25 @@ def test_the_cosine_is_the_mean_of_both():
 def test_what_is_missing_stays_zero():
   u_ND = np.array([[3, 4], [0, 0], [3, 4], [0, 0]])
   v_NE = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]])
-  fused_NF = fusion.fuse_vectors(u_ND, v_NE, 0.5)
+  fused_NF = fused(u_ND, v_NE, 0.5)
   np.testing.assert_allclose(np.linalg.norm(fused_NF, axis=1), 1, atol=1e-6)
   np.testing.assert_allclose(fused_NF[1], [0, 0, 0, 1, 0], atol=1e-6)
   np.testing.assert_allclose(fused_NF[2], [0.6, 0.8, 0, 0, 0], atol=1e-6)
   np.testing.assert_allclose(fused_NF[3], [-(5**-0.5)] * 5, atol=1e-6)
   # Nothing is left of a row whose only part has no weight.
-  np.testing.assert_allclose(
-    fusion.fuse_vectors(u_ND, v_NE, 0)[2], [-(5**-0.5)] * 5
-  )
+  np.testing.assert_allclose(fused(u_ND, v_NE, 0)[2], [-(5**-0.5)] * 5)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
 def test_a_weight_is_a_fraction(weight):
   with pytest.raises(UserError, match="expected 0 to 1"):
-    fusion.fuse_vectors(IMAGES, TITLES, weight)
+    fused(IMAGES, TITLES, weight)
 
 
 def test_joining_by_blocks_changes_nothing(monkeypatch):
-  whole_NF = fusion.fuse_vectors(IMAGES, TITLES, 0.3)
+  whole_NF = fused(IMAGES, TITLES, 0.3)
   monkeypatch.setattr(join, "_ROWS", 4)
-  np.testing.assert_array_equal(
-    fusion.fuse_vectors(IMAGES, TITLES, 0.3), whole_NF
-  )
+  np.testing.assert_array_equal(fused(IMAGES, TITLES, 0.3), whole_NF)
 
 
 def tune(u_ND, v_NE, listed):
@@ -97,7 +97,7 @@ def test_the_best_weight_on_validation():
   weight = tune(IMAGES, TITLES, listed)
 
   def score(a):
-    fused_NF = fusion.fuse_vectors(IMAGES, TITLES, a)
+    fused_NF = fused(IMAGES, TITLES, a)
     return retrieval.score(fused_NF, listed, bootstrap=0).summary["map@10"]
 
   scores = {a / 10: score(a / 10) for a in range(11)}
@@ -142,7 +142,7 @@ def test_the_command(exports, tmp_path):
   assert found.items.products == list("AABBCC")
   u_ND, v_NE = IMAGES.copy(), TITLES.copy()
   u_ND[4], v_NE[5] = 0, 0  # what the exports hold there does not matter
-  expected_NF = fusion.fuse_vectors(u_ND, v_NE, 0.3)
+  expected_NF = fused(u_ND, v_NE, 0.3)
   np.testing.assert_allclose(vectors_ND, expected_NF, atol=1e-6)
   assert "already there" in shell.run(*words, code=2)
   shell.run(*words, "--overwrite", "--share=0.4")  # the flag's former name
@@ -221,3 +221,23 @@ def test_exports_that_do_not_belong_together(exports, tmp_path):
   finish_export(title, modality="title")
   with pytest.raises(UserError, match="has no column has_title"):
     fusion_tuning.open_parts([image, title])
+
+
+ROLES = ["query", "index", "index", "both", "both", "both"]
+
+
+def with_roles(roles, vectors=IMAGES):
+  listed = Items([f"L{n}" for n in range(6)], list("AABBCC"), None, roles)
+  return vectors.astype(np.float32), listed
+
+
+def test_roles_are_kept_whichever_part_has_them(tmp_path):
+  parts = with_roles(ROLES), with_roles(None, TITLES)
+  for number, ordered in enumerate((parts, parts[::-1])):
+    made = fusion.fuse(*ordered, out=tmp_path / str(number))
+    assert made.items.roles == ROLES
+    assert open_export(tmp_path / str(number)).items.roles == ROLES
+    assert retrieval.score(made, bootstrap=0).summary["queries"] == 4
+  other = with_roles(ROLES[::-1], TITLES)
+  with pytest.raises(UserError, match="which rows are queries"):
+    fusion.fuse(parts[0], other)

@@ -167,7 +167,8 @@ def test_a_run_does_not_begin_in_the_folder_of_another_command(name, tmp_path):
 @pytest.mark.parametrize(
   ("file", "options", "message"),
   [
-    ("nope.py", {}, r"no config file nope\.py"),
+    ("nope.py", {}, r"no config file nope\.py$"),
+    ("x/item_tiny.py", {}, r"file x/item_tiny\.py; there is /.*/item_tiny\.py"),
     ("item_tinny", {}, r"no config file .*item_tinny\.py"),
     ("item_tiny", {"optim__lrr": 1}, r"option: optim\.lrr; .*optim\.lr,"),
   ],

@@ -15,6 +15,7 @@ from item_jax.__main__ import main
 from item_jax.data import records
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
+from item_jax.evaluation.items import Items
 from item_jax.evaluation.report import report
 
 COUNT = 24  # eight products of three listings; the first has lost its photo
@@ -90,6 +91,22 @@ def test_all_systems_in_one_table(data, tmp_path):
   line = next(line for line in printed[7:] if line.startswith("tfidf "))
   low, high = apart["interval"]
   assert f"{apart['difference']:.4f} [{low:.4f}, {high:.4f}]" in line
+
+
+def test_roles_count_for_all_and_two_that_differ_are_refused(data):
+  listed = list(rows())
+  ids, products = [r.listing_id for r in listed], [r.product_id for r in listed]
+  vectors = np.eye(8)[[int(name[1:]) for name in products]]
+
+  def source(queries):
+    roles = ["query"] * queries + ["both"] * (COUNT - queries)
+    return vectors, Items(ids, products, None, roles)
+
+  found = report(data, "test", {"a": source(8)})
+  index = {one.summary["index"] for one in found.scores.values()}
+  assert index == {COUNT - 8}
+  with pytest.raises(UserError, match="which rows are queries"):
+    report(data, "test", {"a": source(8), "b": source(9)})
 
 
 def swapped(line, row):

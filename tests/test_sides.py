@@ -22,6 +22,7 @@ from item_jax.models.sides import Sides
 from item_jax.objectives import samples
 from item_jax.training import fit_sides
 from item_jax.training.evaluators import Evaluators
+from item_jax.training.init_from import follow_start
 from item_jax.training.loop import train
 from item_jax.training.restore import restore
 
@@ -306,6 +307,15 @@ def test_a_run_from_a_run_with_sides_keeps_them(tiny_data, tmp_path, run):
   kept = restore(run)
   for name, leaf in kept.params["sides"].items():
     np.testing.assert_array_equal(begun.params["sides"][name], leaf)
+
+
+def test_a_run_from_a_run_has_its_sides_unless_told(tiny_data, tmp_path, run):
+  config = tiny_run.get_config("products")
+  config.data.path, config.start_from = str(tiny_data), str(run)
+  assert config.model.sides == 0
+  assert follow_start(config).model.sides == W
+  config.model.sides = 0
+  assert follow_start(config).model.sides == 0
 
 
 def test_sides_of_another_network_are_refused(tiny_data):

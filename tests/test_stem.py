@@ -317,11 +317,18 @@ def test_a_killed_writer_goes_on(tiny_data, weights, tmp_path, monkeypatch):
 
   monkeypatch.setattr(stem_features, "_compute", cut)
 
+  rows_done = []
+
+  class Listener:
+    def update(self, stage, step):
+      rows_done.append((stage, step))
+
   def open_grids(params=params):
     return stem_features.open_grids(
       *(config, store, tokenizer),
       weights=stem_features.fingerprint(params),
       params=lambda: params,
+      progress=Listener(),
     )
 
   with pytest.raises(KeyboardInterrupt):
@@ -330,6 +337,10 @@ def test_a_killed_writer_goes_on(tiny_data, weights, tmp_path, monkeypatch):
   grids = open_grids()
   devices = jax.local_device_count()
   assert started[:2] == [0, 3 * 2 * devices]
+  # The watchdog hears of each batch: all of them may take hours.
+  train = [min(n, store.sizes["train"]) for n in range(0, 10**4, 2 * devices)]
+  want = [("set up", n) for n in dict.fromkeys(train[1:])]
+  assert rows_done[2:][: len(want) - 2] == want[2:]
   rows = range(store.sizes["train"])
   found = np.stack([grids["train"][row] for row in rows])
   batches = pipeline.ordered_batches(

@@ -14,10 +14,9 @@ from item_jax.evaluation.transform import (
   GRID,
   Recipe,
   Transform,
-  attempt,
-  best_of,
   fit,
 )
+from item_jax.evaluation.trials import Trial, attempt, best_of
 
 
 def rows(count: int, width: int, *, seed: int = 0) -> np.ndarray:
@@ -178,3 +177,85 @@ def test_what_cannot_be_transformed_is_refused():
     fit(np.zeros((3, 8)), GRID[1])
   assert str(Transform()) == "as it is"
   assert str(fit(rows(50, 8), GRID[-1])) == "whitened to 2 dims, ridge 0.001"
+
+
+def test_rows_of_any_length_become_unit_rows():
+  rows_ND = np.array([[3.0, 4.0], [0.0, 0.0]])
+  want_ND = [[0.6, 0.8], [0, 0]]
+  for factor in (1e-25, 1.0, 1e20):
+    got_ND = transform_lib.unit(factor * rows_ND)
+    np.testing.assert_allclose(got_ND, want_ND, rtol=1e-6)
+
+
+def test_a_spectrum_does_not_hang_on_its_blocks(monkeypatch):
+  train_ND = rows(100, 8)
+  train_ND[::7] = 0
+  whole = transform_lib.measure(train_ND)
+  monkeypatch.setattr(transform_lib, "_ROWS", 9)
+  blocks = transform_lib.measure(train_ND)
+  np.testing.assert_allclose(blocks.mean_D, whole.mean_D, rtol=1e-9)
+  np.testing.assert_allclose(blocks.variance_D, whole.variance_D, rtol=1e-9)
+  unit_ND = transform_lib.unit(train_ND[train_ND.any(axis=1)])
+  covariance_DD = np.cov(unit_ND.T.astype(np.float64), bias=True)
+  np.testing.assert_allclose(
+    whole.variance_D[::-1], np.linalg.eigvalsh(covariance_DD), rtol=1e-6
+  )
+
+
+def test_a_row_of_another_kind_has_its_own_mean_taken_off():
+  mean_D, image_D = np.array([0.5, 0.5]), np.array([0.6, 0.0])
+  made = Transform("centred", mean_D, sides={"image": image_D})
+  rows_ND = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+  got_ND = made.apply(rows_ND, ["image", "both", "image"])
+  want_ND = [[1, 0], [0.5**0.5, -(0.5**0.5)], [0, 0]]
+  np.testing.assert_allclose(got_ND, want_ND, rtol=1e-6)
+
+
+def two_kinds(count, *, seed):
+  """Pairs of a product: the first of image and title, the second of one.
+
+  What one side alone shows lies far from the rest, and what tells products
+  apart is small beside that.
+  """
+  random = np.random.default_rng(seed)
+  own_PD = 0.1 * random.normal(size=(count, 12))
+  vectors_ND = np.repeat(own_PD, 2, axis=0)
+  vectors_ND[1::2, 0] += 3
+  vectors_ND[::2, 1] += 3
+  return vectors_ND, ["both", "image"] * count
+
+
+def test_what_is_tried_is_what_is_exported():
+  """Of rows of two kinds: each is centred by its own mean, here and there."""
+  (train_ND, kinds), (val_ND, _) = two_kinds(60, seed=0), two_kinds(60, seed=1)
+  unit_ND = transform_lib.unit(train_ND)
+  sides = {"both": unit_ND[::2].mean(0), "image": unit_ND[1::2].mean(0)}
+  ids = [f"L{row}" for row in range(len(val_ND))]
+  items = Items(ids, [f"P{row // 2}" for row in range(len(val_ND))])
+  trials = attempt(train_ND, val_ND, items, sides=sides, kind_N=kinds)
+  plain, centred = (trial.scores.summary["map@10"] for trial in trials[:2])
+  assert centred > plain + 0.5
+  made_ND = trials[1].transform.apply(val_ND, kinds)
+  assert score(made_ND, items, bootstrap=0).summary["map@10"] == centred
+
+
+def random_trials(products, *, seed):
+  """What is tried: forty vectors, none of which is better than another."""
+  random, count = np.random.default_rng(seed), 200
+  pairs = [f"P{row // 2}" if row < 2 * products else "" for row in range(count)]
+  items = Items([f"L{row}" for row in range(count)], pairs)
+  return [
+    Trial(
+      Transform(), 6, score(random.normal(size=(count, 6)), items, bootstrap=0)
+    )
+    for _ in range(40)
+  ]
+
+
+@pytest.mark.parametrize("products", [1, 5, 20, 60])
+def test_the_best_of_many_by_chance_is_not_taken(products):
+  """At most a fortieth of the draws should; of 20 more than two is unlikely."""
+  taken = [
+    best_of(random_trials(products, seed=seed)) != 0 for seed in range(20)
+  ]
+  assert sum(taken) <= 2

@@ -40,7 +40,7 @@ def vectors(made: list[np.ndarray]) -> np.ndarray:
 
 def test_a_cosine_is_the_weighted_sum_of_the_parts():
   made = parts(telling={1, 2})
-  trial = attempt_weights(vectors(made), LISTED, WIDTHS)
+  trial = attempt_weights(vectors(made), LISTED, WIDTHS)[0]
   out_ND = trial.transform.apply(vectors(made))
   shares = trial.transform.shares
   expected = sum(
@@ -52,7 +52,7 @@ def test_a_cosine_is_the_weighted_sum_of_the_parts():
 def test_a_part_that_a_row_has_not_is_left_out_of_its_cosines():
   made = parts(telling={1, 2})
   made[1][7] = 0
-  transform = attempt_weights(vectors(made), LISTED, WIDTHS).transform
+  transform = attempt_weights(vectors(made), LISTED, WIDTHS)[0].transform
   out_ND = transform.apply(vectors(made))
   shares = transform.shares
   cls, title = (shares[n] * made[n][7] @ made[n][8] for n in (0, 2))
@@ -63,7 +63,7 @@ def test_a_part_that_a_row_has_not_is_left_out_of_its_cosines():
 @pytest.mark.parametrize("telling", [0, 1, 2])
 def test_the_part_that_tells_products_apart_gets_the_most(telling):
   made = vectors(parts(telling={telling}))
-  trial = attempt_weights(made, LISTED, WIDTHS)
+  trial = attempt_weights(made, LISTED, WIDTHS)[0]
   shares = trial.transform.shares
   assert max(shares) == shares[telling]
   assert sum(shares) == pytest.approx(1)
@@ -75,7 +75,7 @@ def test_the_part_that_tells_products_apart_gets_the_most(telling):
 @pytest.mark.parametrize("seed", range(3))
 def test_no_move_of_a_tenth_finds_more(seed):
   made = parts(telling={1}, seed=seed)
-  trial = attempt_weights(vectors(made), LISTED, WIDTHS)
+  trial = attempt_weights(vectors(made), LISTED, WIDTHS)[0]
   best, taken = trial.scores.summary["map@10"], trial.transform.shares
   for shares in grid(3):
     apart = np.abs(np.subtract(shares, taken)).sum()
@@ -91,7 +91,7 @@ def test_vectors_of_one_side_are_weighted_too(missing):
   """Of images alone the title's part is zeros in all rows."""
   made = parts(telling={3 - missing})
   made[missing][:] = 0
-  trial = attempt_weights(vectors(made), LISTED, WIDTHS)
+  trial = attempt_weights(vectors(made), LISTED, WIDTHS)[0]
   out_ND, shares = trial.transform.apply(vectors(made)), trial.transform.shares
   np.testing.assert_allclose(np.linalg.norm(out_ND, axis=1), 1, atol=1e-6)
   assert shares[3 - missing] > shares[0]
@@ -100,7 +100,7 @@ def test_vectors_of_one_side_are_weighted_too(missing):
 
 def test_it_is_kept_in_a_file_and_refuses_other_widths(tmp_path):
   made = vectors(parts(telling={2}))
-  transform = attempt_weights(made, LISTED, WIDTHS).transform
+  transform = attempt_weights(made, LISTED, WIDTHS)[0].transform
   hashed = transform.save(tmp_path / "t.npz")
   again = transform_lib.load(tmp_path / "t.npz", hashed)
   np.testing.assert_array_equal(again.apply(made), transform.apply(made))

@@ -8,6 +8,7 @@ import numpy as np
 from item_jax.comparison import score
 from item_jax.data.records import Dataset
 from item_jax.evaluation import baselines, retrieval
+from item_jax.evaluation.items import has_pairs
 from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.mixed import find_directions
 
@@ -30,7 +31,7 @@ def score_baseline(
   read = [baselines.read(store, split, value) for split in splits]
   items, (values,) = read[-1]
   result = score.Result({}, {}, {})
-  if score.searchable(items):
+  if has_pairs(items.products):
     scored = retrieval.score(searched(values), items, bootstrap=0)
     score.add_search(result, ("both", modality), scored, items)
   if len(splits) > 1:

@@ -8,6 +8,7 @@ from item_jax.comparison.score import Category, Result
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.fusion_tuning import open_parts, transformed
+from item_jax.evaluation.items import has_pairs
 from item_jax.evaluation.join import join
 from item_jax.evaluation.sources import Source
 from item_jax.files import write_json
@@ -50,9 +51,6 @@ def score_request(
 
   Args:
     classify: what learns the category from sources; default: `score.probe`.
-
-  Raises:
-    UserError: validation has no two listings of a product to choose by.
   """
   classify = classify or score.probe
   request = files.read_json(folder / _REQUEST_FILE)
@@ -60,14 +58,18 @@ def score_request(
     open_parts(names, data=request["data"], split=split)
     for split, names in request["parts"]
   )
-  fused = fuse(*test, tune_on=val, fit_on=train)
+  # Without pairs to choose by the weights are even.
+  paired = has_pairs(val[0].items.products)
+  tune_on, fit_on = (val, train) if paired else (None, None)
+  fused = fuse(*test, tune_on=tune_on, fit_on=fit_on)
   counts = {
     "weights": list(fused.weights),
     "transforms": [str(one) for one in fused.transforms],
-    score.VALIDATION: max(fused.tried.values()),
   }
+  if fused.tried:
+    counts[score.VALIDATION] = max(fused.tried.values())
   result = Result({}, counts, {})
-  if score.searchable(fused.items):
+  if has_pairs(fused.items.products):
     scored = retrieval.score(fused, bootstrap=0)
     score.add_search(result, ("both", request["side"]), scored, fused.items)
   if request["category"]:

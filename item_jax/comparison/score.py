@@ -15,7 +15,7 @@ from item_jax.comparison import files
 from item_jax.comparison.files import SCORES_FILE
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
-from item_jax.evaluation.items import Items, open_export
+from item_jax.evaluation.items import Items, has_pairs, open_export
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.probe import probe as probe_vectors
 from item_jax.evaluation.retrieval import Scores
@@ -127,7 +127,7 @@ def score_request(
   for modality, export in request["exports"].items():
     opened = open_export(Path(export))
     items = opened.items
-    if searchable(items):
+    if has_pairs(items.products):
       scored = retrieval.score(opened, bootstrap=0)
       add_search(result, (modality, request["side"]), scored, items)
   add_gap(result)
@@ -166,7 +166,7 @@ def add_search(
 
 def add_validation(result: Result, vectors: Any, items: Items) -> None:
   """Adds MAP@10 on validation, by which the row to take is chosen."""
-  if searchable(items):
+  if has_pairs(items.products):
     scored = retrieval.score(vectors, items, bootstrap=0, k=10)
     result.counts[VALIDATION] = scored.summary["map@10"]
 
@@ -241,12 +241,6 @@ def read_own(path: Path) -> Category:
     raise NothingToScore("no listing has a category of training")
   counts = {name: scores[name] for name in _COUNTS}
   return Category(scores["accuracy"], scores["macro_f1"], counts)
-
-
-def searchable(items: Items) -> bool:
-  """Whether any product has two listings."""
-  products = [product for product in items.products if product]
-  return len(set(products)) < len(products)
 
 
 def write(folder: Path, result: Result) -> None:

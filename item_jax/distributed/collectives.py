@@ -1,6 +1,7 @@
 """Shares between processes what one of them knows, and lets threads meet."""
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 
 import jax
@@ -20,6 +21,14 @@ def as_first(value: int) -> int:
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def tree_as_first(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Process 0's arrays, in every process; as `as_first`."""
+  if jax.process_count() == 1:
+    return dict(arrays)
+  found = multihost_utils.broadcast_one_to_all(dict(arrays))
+  return {name: np.asarray(array) for name, array in found.items()}
 
 
 class FailingBarrier:

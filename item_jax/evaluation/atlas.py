@@ -10,7 +10,8 @@ import numpy as np
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
-from item_jax.evaluation.items import Export, check_same_rows, open_export
+from item_jax.evaluation.agreement import check_same_rows
+from item_jax.evaluation.items import Export, open_export
 from item_jax.evaluation.mixed import Mixed
 from item_jax.evaluation.page.pictures import read_small
 from item_jax.evaluation.search import search

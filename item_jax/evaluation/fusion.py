@@ -145,7 +145,7 @@ def fuse(
       with the best MAP@10 there.
     fit_on: the same parts of training, with `tune_on`: each dense part is
       centred or whitened with their statistics where its MAP@10 on validation
-      gains by that (`transform.best_of`). Of a sparse part it is not looked at.
+      gains by that (`trials.best_of`). Of a sparse part it is not looked at.
     like: a fusion's folder, of another split: its weights and transforms.
     data: the prepared catalogue of "tfidf" and "thumbnail". split: of it; those
       of `tune_on` are made of "val", those of `fit_on` of "train".
@@ -193,13 +193,6 @@ def fuse(
   return Fusion(
     fused, opened[0].items, names, chosen, tried, transforms, written
   )
-
-
-def fuse_vectors(
-  image_ND: np.ndarray, title_NE: np.ndarray, image_weight: float = EVEN
-) -> np.ndarray | Mixed:
-  """Joins the vectors of N images with those of their titles; see `join`."""
-  return join((image_ND, title_NE), (image_weight, 1 - image_weight))
 
 
 def _check_one_choice(weights, image_weight, tune_on, like, parts: int) -> None:

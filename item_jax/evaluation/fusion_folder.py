@@ -128,7 +128,7 @@ def read_choice(
 
 def _write_items(path: Path, part: Source) -> None:
   """Copies an export's items, or writes what is known."""
-  if part.export is not None:
+  if part.export is not None and part.export.items.roles == part.items.roles:
     shutil.copyfile(part.export.path / EXPORTED[1], path)
     return
   names = ("id", "product", "category", "role")

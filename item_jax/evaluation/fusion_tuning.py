@@ -1,20 +1,22 @@
 """Chooses the weights and transforms of a fusion on validation."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.evaluation import retrieval, transform
-from item_jax.evaluation.items import (
-  Items,
+from item_jax.evaluation import retrieval
+from item_jax.evaluation import trials as trials_lib
+from item_jax.evaluation.agreement import (
   check_apart,
   check_one_system,
   check_same_rows,
+  shared_roles,
 )
+from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.join import join
 from item_jax.evaluation.sources import Source, open_source
 from item_jax.evaluation.transform import Transform
@@ -55,7 +57,11 @@ def open_parts(
   first = opened[0]
   for other in opened[1:]:
     check_same_rows(first.name, first.items, other.name, other.items)
-  return [_without_missing(one) for one in opened]
+  roles = shared_roles((one.name, one.items) for one in opened)
+  return [
+    _without_missing(replace(one, items=one.items._replace(roles=roles)))
+    for one in opened
+  ]
 
 
 def _without_missing(source: Source) -> Source:
@@ -68,10 +74,10 @@ def _without_missing(source: Source) -> Source:
   vectors = source.vectors
   if isinstance(vectors, Mixed):
     dense_ND = np.where(has_N[:, None], vectors.dense_ND, 0)
-    vectors = dataclasses.replace(vectors, dense_ND=dense_ND)
+    vectors = replace(vectors, dense_ND=dense_ND)
   else:
     vectors = np.where(has_N[:, None], vectors, 0)
-  return dataclasses.replace(source, vectors=vectors)
+  return replace(source, vectors=vectors)
 
 
 def tune(
@@ -86,6 +92,11 @@ def tune(
   for part, of_val in zip(opened, val, strict=True):
     _check_pair(part, of_val)
   check_apart([(one.name, one.items) for one in (opened[0], val[0])])
+  if not has_pairs(val[0].items.products):
+    raise UserError(
+      f"{val[0].name} has no product with two listings, so nothing can be"
+      " chosen by it: give weights"
+    )
   transforms = [Transform()] * len(opened)
   if fit_on:
     _check_count(fit_on, opened, "--fit (fit_on=)")
@@ -113,8 +124,8 @@ def _choose_transform(
       f"{part.name}: as it is, {train.name} has nothing to learn from"
     )
     return Transform()
-  trials = transform.attempt(train.vectors, val.vectors, val.items)
-  chosen = trials[transform.best_of(trials)]
+  trials = trials_lib.attempt(train.vectors, val.vectors, val.items)
+  chosen = trials[trials_lib.best_of(trials)]
   found, plain = (t.scores.summary["map@10"] for t in (chosen, trials[0]))
   logger.info(
     f"{part.name}: {chosen.transform}, MAP@10 {found:.4f} on validation;"

@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,12 @@ class Items(NamedTuple):
     if self.roles is None:
       return np.arange(len(self.ids))
     return np.flatnonzero([own in (role, "both") for own in self.roles])
+
+
+def has_pairs(products: Sequence[str]) -> bool:
+  """Whether any product has two listings; "" is none."""
+  named = [product for product in products if product]
+  return len(set(named)) < len(named)
 
 
 def read_items(path: Path) -> Items:
@@ -242,6 +248,11 @@ def open_export(folder: str | os.PathLike) -> Export:
   export = Export(folder)
   if not export.path.is_dir():
     raise NotFoundError(f"{folder}: no such export folder")
+  if (export.path / "catalogue.json").is_file():
+    raise UserError(
+      f"{folder} is a data set, and has no vectors: item-jax export"
+      f" --workdir=RUN --data={folder} --split=test --out=E writes some"
+    )
   if not is_export(folder):
     raise UserError(
       f"{folder} is unfinished: it has no meta.json, which an export writes"
@@ -274,47 +285,3 @@ def find_export_damage(folder: Path) -> Iterator[str]:
       yield f"{file} is missing"
     except OSError as error:  # what a worn disk raises
       yield f"{file} cannot be read: {error.strerror}"
-
-
-def check_one_system(systems: Iterable[tuple[str, Mapping]]) -> None:
-  """Refuses vectors (name, system) of several weights, modalities or widths."""
-  names, held = zip(*systems, strict=True)
-  for what in ("checkpoint", "modality", "dims"):
-    values = [str(system.get(what)) for system in held]
-    if len(set(values)) > 1:
-      raise UserError(
-        f"{', '.join(names)} are exports of different systems: {what} is"
-        f" {', '.join(values)}"
-      )
-
-
-def check_same_rows(name: str, items: Items, other: str, theirs: Items) -> None:
-  """Refuses items that are not row for row those of `other`."""
-  if len(items.ids) != len(theirs.ids):
-    raise UserError(
-      f"{name} has {len(items.ids)} rows, {other} has {len(theirs.ids)}:"
-      " expected the same listings"
-    )
-  for what, left_N, right_N in (
-    ("listing", items.ids, theirs.ids),
-    ("of product", items.products, theirs.products),
-  ):
-    for row, (left, right) in enumerate(zip(left_N, right_N, strict=True)):
-      if left != right:
-        raise UserError(
-          f"row {row} is {what} {left!r} in {name} and {right!r} in {other}:"
-          " expected the same listings"
-        )
-
-
-def check_apart(opened: Iterable[tuple[str, Items]]) -> None:
-  """Refuses vectors (name, items) that have a listing in common."""
-  home: dict[str, str] = {}
-  for folder, items in opened:
-    for name in items.ids:
-      if name in home:
-        raise UserError(
-          f"listing {name!r} is in {home[name]} and in {folder}: what is"
-          " scored must not be learnt from, nor anything be chosen by it"
-        )
-    home |= dict.fromkeys(items.ids, folder)

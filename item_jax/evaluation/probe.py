@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from item_jax.evaluation import confusion, labels
+from item_jax.evaluation.agreement import check_apart, check_one_system
 from item_jax.evaluation.classifiers import (
   NEIGHBOURS,
   STRENGTHS,
   logistic,
   nearest,
 )
-from item_jax.evaluation.items import check_apart, check_one_system
 from item_jax.evaluation.labelled import Rows, make_rows, of_category
 from item_jax.evaluation.labelled import split as split_rows
 from item_jax.evaluation.mixed import reduce

@@ -9,8 +9,9 @@ from typing import Any
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
+from item_jax.evaluation.agreement import check_same_rows, shared_roles
 from item_jax.evaluation.explanation import Explanation
-from item_jax.evaluation.items import Items, check_same_rows
+from item_jax.evaluation.items import Items
 from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
@@ -207,6 +208,8 @@ def report(
       f"split {split!r}",
       items,
     )
+  roles = shared_roles((name, one.items) for name, one in opened.items())
+  items = items._replace(roles=roles)
   vectors = {name: source.vectors for name, source in opened.items()}
   vectors["tfidf"] = baselines.tfidf_vectors(titles)
   vectors["thumbnail"] = baselines.colours(thumbnails)

@@ -9,7 +9,7 @@ Where vectors are parts side by side, validation says what each of them counts.
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from item_jax.errors import UserError
-from item_jax.evaluation import metrics, retrieval
-from item_jax.evaluation.items import Items
-from item_jax.evaluation.retrieval import Scores
 from item_jax.files import CorruptError, write_bytes
 
 KINDS = ("none", "centred", "whitened", "weighted")
@@ -58,12 +55,16 @@ class Transform:
       )
     return width if self.matrix_DE is None else self.matrix_DE.shape[1]
 
-  def apply(self, vectors_ND: np.ndarray) -> np.ndarray:
+  def apply(
+    self, vectors_ND: np.ndarray, kind_N: Sequence[str] | None = None
+  ) -> np.ndarray:
     """Transforms rows of any length, float32 [N, E], of unit length.
 
-    The rows are of the kind that it was learnt from.
-
     A row of zeros, where nothing was there to embed, stays one.
+
+    Args:
+      kind_N: of each row, which of `sides` it is, if any; None: all are of the
+        kind that it was learnt from.
     """
     out_NE = np.empty(
       (len(vectors_ND), self.dims(vectors_ND.shape[1])), np.float32
@@ -74,12 +75,19 @@ class Transform:
       if self.scale_D is not None:
         block_BE = block_BE * self.scale_D
       if self.mean_D is not None:
-        block_BE = block_BE - self.mean_D
+        kind_B = None if kind_N is None else kind_N[first : first + _ROWS]
+        block_BE = block_BE - self._means(self.mean_D, kind_B)
       if self.matrix_DE is not None:
         block_BE = block_BE @ self.matrix_DE
       block_BE = np.where(block_BD.any(1, keepdims=True), block_BE, 0)
       out_NE[first : first + _ROWS] = unit(block_BE)
     return out_NE
+
+  def _means(self, mean_D: np.ndarray, kind_B: Sequence[str] | None):
+    """What is taken off each row, [B, D], or off all [D]."""
+    if kind_B is None or not self.sides:
+      return mean_D
+    return np.stack([self.sides.get(kind, mean_D) for kind in kind_B])
 
   def save(self, path: str | os.PathLike) -> str:
     """Writes an .npz as a whole or not at all; returns its SHA-256."""
@@ -165,18 +173,30 @@ def measure(vectors_ND: np.ndarray) -> Spectrum:
   Raises:
     UserError: no other rows.
   """
-  unit_ND = unit(np.asarray(vectors_ND))
-  unit_ND = unit_ND[unit_ND.any(axis=1)].astype(np.float64)
-  if not len(unit_ND):
+  count, D = 0, vectors_ND.shape[1]
+  total_D = np.zeros(D)
+  for unit_BD in _unit_blocks(vectors_ND):
+    count += len(unit_BD)
+    total_D += unit_BD.sum(axis=0)
+  if not count:
     raise UserError(
       f"none of {len(vectors_ND)} training rows has a vector to centre or"
       " whiten by"
     )
-  mean_D = unit_ND.mean(axis=0)
-  unit_ND -= mean_D
-  variance_D, directions_DD = np.linalg.eigh(unit_ND.T @ unit_ND / len(unit_ND))
+  mean_D, gram_DD = total_D / count, np.zeros((D, D))
+  for unit_BD in _unit_blocks(vectors_ND):
+    centred_BD = unit_BD - mean_D
+    gram_DD += centred_BD.T @ centred_BD
+  variance_D, directions_DD = np.linalg.eigh(gram_DD / count)
   # Rounding may leave a variance of nothing below zero.
   return Spectrum(mean_D, variance_D[::-1].clip(0), directions_DD[:, ::-1])
+
+
+def _unit_blocks(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields unit rows, float64, without rows of zeros."""
+  for first in range(0, len(vectors_ND), _ROWS):
+    unit_BD = unit(np.asarray(vectors_ND[first : first + _ROWS]))
+    yield unit_BD[unit_BD.any(axis=1)].astype(np.float64)
 
 
 def make(spectrum: Spectrum, recipe: Recipe) -> Transform:
@@ -207,66 +227,6 @@ def fit(vectors_ND: np.ndarray, recipe: Recipe) -> Transform:
   return make(measure(vectors_ND), recipe)
 
 
-class Trial(NamedTuple):
-  """A transform, and what validation scores in it."""
-
-  transform: Transform
-  dims: int
-  scores: Scores
-
-  def to_dict(self) -> dict[str, Any]:
-    """Returns kind, dims, ridge, shares (of parts, or None) and map@10."""
-    return {
-      "kind": self.transform.kind,
-      "dims": self.dims,
-      "ridge": self.transform.ridge,
-      "shares": self.transform.shares,
-      "map@10": self.scores.summary["map@10"],
-    }
-
-
-def attempt(
-  train_ND: np.ndarray,
-  val_ND: np.ndarray,
-  val_items: Items,
-  *,
-  recipes: Sequence[Recipe] = GRID,
-) -> list[Trial]:
-  """Scores validation in the transform of each recipe.
-
-  Args:
-    train_ND: what it is learnt from; rows of zeros where there is nothing.
-    val_ND: likewise. val_items: what the rows are.
-
-  Raises:
-    UserError: nothing can be learnt, or no two rows are of one product.
-  """
-  spectrum, trials = measure(train_ND), []
-  for recipe in recipes:
-    transform = make(spectrum, recipe)
-    vectors_NE = fill(transform.apply(val_ND))
-    scores = retrieval.score(vectors_NE, val_items, bootstrap=0)
-    trials.append(Trial(transform, vectors_NE.shape[1], scores))
-  return trials
-
-
-def best_of(trials: Sequence[Trial]) -> int:
-  """The number of the trial with the best MAP@10, of equal ones the first.
-
-  The first of all, the simplest, stays where the gain may be chance: where the
-  95 % interval of the paired bootstrap over products reaches zero. Of many that
-  are tried some look a little better on the rows that they are chosen by.
-  """
-  scores = [trial.scores for trial in trials]
-  found = [one.summary["map@10"] for one in scores]
-  best = found.index(max(found))
-  items, rows_Q = scores[0].items, scores[0].rows_Q.tolist()
-  products = [items.products[row] for row in rows_Q] if items else []
-  new, old = ({"map@10": scores[n].values["map@10"]} for n in (best, 0))
-  gain = metrics.compare(new, old, products)["map@10"]
-  return best if gain["interval"][0] > 0 else 0
-
-
 def fill(vectors_NE: np.ndarray) -> np.ndarray:
   """Puts the null embedding, which has a direction, in place of zeros."""
   null = np.float32(-(vectors_NE.shape[1] ** -0.5))
@@ -276,5 +236,9 @@ def fill(vectors_NE: np.ndarray) -> np.ndarray:
 def unit(vectors_ND: np.ndarray) -> np.ndarray:
   """Rows of unit length, float32; a row of zeros stays one."""
   vectors_ND = vectors_ND.astype(np.float32)
-  length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-  return vectors_ND / np.where(length_N1 > 0, length_N1, 1)
+  # In float64: squares of float32 overflow and underflow.
+  length_N = np.sqrt(
+    np.einsum("nd,nd->n", vectors_ND, vectors_ND, dtype=np.float64)
+  )
+  length_N[length_N == 0] = 1
+  return (vectors_ND / length_N[:, None]).astype(np.float32)

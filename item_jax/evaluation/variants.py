@@ -13,8 +13,9 @@ import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.evaluation.agreement import check_same_rows
 from item_jax.evaluation.columns import read_columns
-from item_jax.evaluation.items import Items, check_same_rows
+from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.vectors import Mixed, lengths, to_dense

@@ -9,7 +9,8 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.search import search
-from item_jax.evaluation.transform import Transform, Trial, best_of, fill, unit
+from item_jax.evaluation.transform import Transform, fill, unit
+from item_jax.evaluation.trials import Trial, best_of
 
 _TENTHS = 10  # steps in which weights are tried
 Weights = tuple[float, ...]
@@ -17,9 +18,6 @@ Weights = tuple[float, ...]
 
 def grid(parts: int) -> list[Weights]:
   """All weights of so many parts in steps of a tenth, of a sum of one."""
-  if parts == 2:
-    tenths = range(_TENTHS + 1)
-    return [(tenth / _TENTHS, 1 - tenth / _TENTHS) for tenth in tenths]
   ends = itertools.combinations_with_replacement(range(_TENTHS + 1), parts - 1)
   return [
     tuple(
@@ -43,11 +41,12 @@ def choose_weights(
   val_ND: np.ndarray, val_items: Items, widths: Sequence[int], **how
 ) -> Weights | None:
   """Returns what `attempt_weights` finds; None where chance may explain it."""
-  given, chosen = Transform(), attempt_weights(val_ND, val_items, widths, **how)
+  given = Transform()
   vectors_ND = fill(given.apply(val_ND))
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
-  trials = [Trial(given, vectors_ND.shape[1], scores), chosen]
-  return chosen.transform.shares if best_of(trials) else None
+  tried = attempt_weights(val_ND, val_items, widths, **how)
+  trials = [Trial(given, vectors_ND.shape[1], scores), *tried]
+  return trials[best_of(trials)].transform.shares
 
 
 def attempt_weights(
@@ -56,7 +55,7 @@ def attempt_weights(
   widths: Sequence[int],
   *,
   search: Callable[..., Neighbours] = search,
-) -> Trial:
+) -> list[Trial]:
   """Finds the weights of a vector's parts whose validation scores best.
 
   A cosine becomes the weighted sum of the parts' own cosines. Begins with even
@@ -69,6 +68,9 @@ def attempt_weights(
       parts that are zeros, of what a row has none of.
     widths: of the parts, side by side.
     search: as of `retrieval.score`.
+
+  Returns:
+    All that was tried, the best first.
   """
   unit_ND = unit(np.asarray(val_ND))
   lengths_P, trials = _lengths(unit_ND, widths), {}
@@ -89,7 +91,7 @@ def attempt_weights(
   while True:
     near = max(_near(best), key=found)
     if found(near) <= found(best):
-      return trials[best]
+      return [trials.pop(best), *trials.values()]
     best = near
 
 

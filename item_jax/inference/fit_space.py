@@ -11,7 +11,8 @@ import numpy as np
 from item_jax.data.records import Dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import transform as transform_lib
-from item_jax.evaluation.items import Items
+from item_jax.evaluation import trials as trials_lib
+from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.transform import Transform
 from item_jax.evaluation.weighting import attempt_weights
 from item_jax.inference import export_shards
@@ -19,7 +20,7 @@ from item_jax.inference import space as space_lib
 from item_jax.inference.embed_parts import embed_parts
 from item_jax.inference.embedder import Embedder
 from item_jax.inference.space import Space
-from item_jax.inference.validation import has_pairs, scored_rows
+from item_jax.inference.validation import scored_rows
 
 AUTO = "auto"
 RECIPES = {
@@ -134,7 +135,7 @@ class _Rows(NamedTuple):
   def embed(
     self, split: str, rows: list[int], modality: str
   ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Embeds in all pools; [N], whether a row shows the model nothing."""
+    """Embeds in all pools; [N], what each row shows the model: `_shown`."""
     embedder = self.embedder
     ((pooled_NE, items),) = embed_parts(
       embedder,
@@ -148,11 +149,10 @@ class _Rows(NamedTuple):
       embed=embedder.pool_batch,
     )
     side = embedder.task.modality or modality
-    nothing = [export_shards.sees_nothing(item, side) for item in items]
     ends = np.cumsum(list(embedder.pool_dims.values()))[:-1]
     parts = np.split(pooled_NE, ends, axis=1)
     found = dict(zip(embedder.pool_dims, parts, strict=True))
-    return found, np.array(nothing)
+    return found, np.array([_shown(item, side) for item in items])
 
   def training(self, most: int, modality: str):
     """Embeds a sample of the training split, as `embed`."""
@@ -190,18 +190,21 @@ def fit_space(
   pools, recipes = embedder.task.pools, RECIPES[asked.whiten]
   pools = pools if asked.pool == AUTO else (asked.pool or pools[0],)
   pool, transform, score, tried = pools[0], Transform(), None, []
+  means: dict[str, dict] = {name: {} for name in pools}
   if len(pools) * len(recipes) > 1 or asked.whiten != "none":
-    train, nothing_N = rows.training(TRAIN_ROWS, modality)
+    train, shown_N = rows.training(TRAIN_ROWS, modality)
     for pooled_ND in train.values():
-      pooled_ND[nothing_N] = 0  # is not learnt from
+      pooled_ND[shown_N == ""] = 0  # is not learnt from
+    if asked.whiten != "none":
+      means = _means(rows, train, shown_N, modality)
     if len(pools) * len(recipes) == 1:
       transform = transform_lib.fit(train[pool], recipes[0])
     else:
       pool, transform, score, tried = _choose(
-        rows, train, pools, recipes, modality
+        rows, train, pools, recipes, means, modality
       )
   if transform.mean_D is not None:
-    transform = replace(transform, sides=_side_means(rows, pool, modality))
+    transform = replace(transform, sides=means[pool])
   made = {
     "pool": pool,
     "transform": str(transform),
@@ -219,9 +222,9 @@ def fit_space(
 
 
 def _choose(
-  rows: _Rows, train: dict, pools, recipes, modality: str
+  rows: _Rows, train: dict, pools, recipes, means: dict, modality: str
 ) -> tuple[str, Transform, float, list[dict[str, Any]]]:
-  """Takes a pool and a transform by validation, as `transform.best_of`.
+  """Takes a pool and a transform by validation, as `trials.best_of`.
 
   Returns:
     These, their MAP@10, and all that was tried.
@@ -236,16 +239,21 @@ def _choose(
       " listings, so nothing can be chosen by it: give one pool, and for whiten"
       " none, centre or whiten"
     )
-  val, _ = rows.embed(split, numbers, modality)
+  val, kind_N = rows.embed(split, numbers, modality)
   items, of, trials = Items(ids, products), [], []
   task = rows.embedder.task
   for pool in pools:
-    made = transform_lib.attempt(train[pool], val[pool], items, recipes=recipes)
+    made = trials_lib.attempt(
+      *(train[pool], val[pool], items),
+      recipes=recipes,
+      sides=means[pool],
+      kind_N=kind_N.tolist(),
+    )
     if pool in task.parts and recipes == RECIPES[AUTO]:
       widths = tuple(task.parts[pool].values())
-      made.append(attempt_weights(val[pool], items, widths))
+      made.append(attempt_weights(val[pool], items, widths)[0])
     of, trials = of + [pool] * len(made), trials + made
-  best = transform_lib.best_of(trials)
+  best = trials_lib.best_of(trials)
   tried = [
     {"pool": pool, **trial.to_dict()}
     for pool, trial in zip(of, trials, strict=True)
@@ -253,16 +261,37 @@ def _choose(
   return of[best], trials[best].transform, tried[best]["map@10"], tried
 
 
-def _side_means(rows: _Rows, pool: str, modality: str) -> dict[str, np.ndarray]:
-  """The means of unit vectors that show the model something else."""
-  means = {}
+def _shown(item: export_shards.Item, modality: str) -> str:
+  """What a row shows a model: "both", "image", "title" or ""."""
+  image = item.has_image and modality != "title"
+  title = item.has_title and modality != "image"
+  if image and title:
+    return "both"
+  return "image" if image else "title" if title else ""
+
+
+def _means(
+  rows: _Rows, train: dict, shown_N: np.ndarray, modality: str
+) -> dict[str, dict[str, np.ndarray]]:
+  """{pool: {what rows show: the mean of their unit vectors}}.
+
+  Without that of `modality` where all rows show it: it is that of all.
+
+  Args:
+    train: of a sample in each pool; shown_N: what its rows show.
+  """
+  means: dict[str, dict[str, np.ndarray]] = {pool: {} for pool in train}
   for side in rows.embedder.task.modalities:
-    if side == modality:
+    found, kind_N = train, shown_N
+    if side != modality:
+      found, kind_N = rows.training(SIDE_ROWS, side)
+    elif {*shown_N.tolist()} <= {side, ""}:
       continue
-    found, nothing_N = rows.training(SIDE_ROWS, side)
-    if not nothing_N.all():
-      unit_ND = transform_lib.unit(found[pool][~nothing_N])
-      means[side] = unit_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if (of_N := kind_N == side).any():
+      for pool in train:
+        unit_ND = transform_lib.unit(found[pool][of_N])
+        mean_D = unit_ND.mean(axis=0, dtype=np.float64)
+        means[pool][side] = mean_D.astype(np.float32)
   return means
 
 

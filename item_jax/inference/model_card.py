@@ -67,8 +67,10 @@ def write(
     f"{_HEAD}# {name}",
     "Embeddings of product listings from image and title: vectors of"
     f" {embedder.dims} values and length 1, whose inner product says how alike"
-    " two listings are. Trained by [ITEm](https://arxiv.org/abs/2311.02084),"
-    f" from {origin}, with item-jax {item_jax.__version__}.",
+    " two listings are. Trained by item-jax"
+    f" {item_jax.__version__}, which is made after"
+    f" [ITEm](https://arxiv.org/abs/2311.02084), from {origin}; what it was"
+    " taught by is in the config below.",
     f"## Use\n\n{_USE}",
     "| file | what |\n|---|---|\n"
     + "\n".join(f"| `{file}` | {what} |" for file, what in files.items()),

@@ -7,15 +7,11 @@ import jax
 import numpy as np
 
 from item_jax.distributed.preemption import Preempted
-from item_jax.evaluation.items import Items
+from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.search import search
 from item_jax.evaluation.weighting import choose_weights
 from item_jax.inference.divided import divided
-from item_jax.inference.validation import (
-  has_pairs,
-  scored_rows,
-  val_batches,
-)
+from item_jax.inference.validation import scored_rows, val_batches
 from item_jax.training import sharding
 from item_jax.training.part_weights import as_metrics, part_widths
 from item_jax.training.setup import Setup

@@ -37,27 +37,29 @@ class Model:
     """Embeds paths or bytes of image files, and texts; None where missing.
 
     Returns:
-      float32 [N, D], rows of length 1. Each N is compiled once: few sizes of
-      batches are faster than many.
+      float32 [N, D], rows of length 1.
     """
     s, rows = self.settings, len(images)
-    image_BHWC = np.zeros((rows, s["image_size"], s["image_size"], 3), np.uint8)
-    tokens_BT = np.full((rows, s["max_title_tokens"]), s["pad"], np.int32)
+    # Each size is compiled once, in seconds: there are powers of two alone.
+    full = 1 << max(0, rows - 1).bit_length()
+    image_BHWC = np.zeros((full, s["image_size"], s["image_size"], 3), np.uint8)
+    tokens_BT = np.full((full, s["max_title_tokens"]), s["pad"], np.int32)
+    has_image_B = np.zeros(full, bool)
     pairs = enumerate(zip(images, titles, strict=True))
     for row, (image, title) in pairs:
       if image is not None:
         image_BHWC[row] = self.square(self.store(image))
+        has_image_B[row] = True
       ids = self.tokenizer.encode(
         " ".join((title or "").split()), add_special_tokens=False
       ).ids[: s["max_title_tokens"] - 1]
       if ids:
         tokens_BT[row, : len(ids) + 1] = [*ids, s["sep"]]
-    has_image_B = np.array([image is not None for image in images], bool)
     has_title_B = tokens_BT[:, 0] != s["pad"]
     found = self.run(
       self.weights, image_BHWC, tokens_BT, has_image_B, has_title_B
     )
-    return np.asarray(found)
+    return np.asarray(found)[:rows]
 
   def store(self, image):
     """Shrinks an image file to the JPEG that the training data hold."""

@@ -21,7 +21,7 @@ from item_jax.data.records import Source
 from item_jax.distributed.barrier import gather, own_part
 from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation import retrieval
-from item_jax.evaluation.items import Items
+from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.search import search
 from item_jax.inference import export_shards
 from item_jax.inference.divided import divided
@@ -179,12 +179,6 @@ def scored_rows(
     found = whole or found
   rows, ids, products, categories = map(list, zip(*sorted(found), strict=True))
   return rows, ids, products, categories
-
-
-def has_pairs(products: list[str]) -> bool:
-  """Whether any product has two listings; "" is none."""
-  named = [product for product in products if product]
-  return len(set(named)) < len(named)
 
 
 def _by_product(found: list) -> tuple[bytes, int]:

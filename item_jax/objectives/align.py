@@ -50,7 +50,7 @@ def make_objective(context: Context) -> Objective | None:
     return init_params(
       jax.random.fold_in(key, 1),
       options,
-      dims=network.dims,
+      dims=config.model.width,  # of [CLS], without sides
       std=config.model.init_std,
     )
 

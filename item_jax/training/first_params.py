@@ -12,6 +12,8 @@ from item_jax.config import Config
 from item_jax.data.grids import Grids
 from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer
+from item_jax.distributed.collectives import tree_as_first
+from item_jax.distributed.progress import ProgressListener
 from item_jax.models.base import SIDES, STEM
 from item_jax.objectives import samples
 from item_jax.tasks import Task
@@ -35,11 +37,13 @@ class FirstParams:
     tokenizer: Tokenizer,
     categories: Sequence[str],
     run: RunRecord | None,
+    progress: ProgressListener | None = None,
   ):
     """Takes what set_up has.
 
     Args:
       run: what was saved, where a run is resumed.
+      progress: is informed while a stem's features are computed.
 
     Raises:
       UserError: as `init_from.starting_params`: what is refused is refused
@@ -48,6 +52,7 @@ class FirstParams:
     self._config, self._task = config, task
     self._store, self._tokenizer = store, tokenizer
     self._categories, self._run = categories, run
+    self._progress = progress
     self.taken = run.taken if run else ()
     if run is None and (config.keeps_start or config.model.stem != "patch"):
       self.taken = self.start.taken
@@ -63,8 +68,8 @@ class FirstParams:
 
   @functools.cached_property
   def stem(self) -> str:
-    """Fingerprint of the stem whose features steps read; "" where none do."""
-    if not self._config.data.features:
+    """Fingerprint of a stem that training does not move; "" without one."""
+    if self._config.model.stem == "patch" or self._config.optim.stem_rate:
       return ""
     saved = self._run.stem if self._run else ""
     return saved or fingerprint(self.start.params[STEM])
@@ -72,12 +77,13 @@ class FirstParams:
   @functools.cached_property
   def grids(self) -> dict[str, Grids]:
     """A stem's features by split; they are computed where there are none."""
-    if not self.stem:
+    if not self._config.data.features:
       return {}
     return open_grids(
       *(self._config, self._store, self._tokenizer),
       weights=self.stem,
       params=lambda: self.start.params[STEM],
+      progress=self._progress,
     )
 
   def sample(self, rows: int) -> Iterator[Batch]:
@@ -97,7 +103,9 @@ class FirstParams:
       self._tokenizer,
       config.model.max_title_tokens,
     )
-    return fit_sides(self._task, params, self.sample, tokens_NT)
+    params = fit_sides(self._task, params, self.sample, tokens_NT)
+    # Principal directions turn by the last bit of what they are made of.
+    return {**params, SIDES: tree_as_first(params[SIDES])}
 
   def forget(self) -> None:
     """Frees the copy of all parameters that the host holds."""

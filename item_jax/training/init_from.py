@@ -18,7 +18,7 @@ from item_jax.pretrained import convert, settings, transforms
 from item_jax.tasks import Task
 from item_jax.training.fetched import copied_run
 from item_jax.training.restore import Restored, restore
-from item_jax.training.run import RUN_FILE, RunRecord
+from item_jax.training.run import RUN_FILE, RunRecord, find_run
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ _MEANING = (
 )
 
 
+# Options that a run decides of those that start from it.
+_FOLLOWED = ("model.sides",)
+
+
 class Start(NamedTuple):
   """What a run starts from.
 
@@ -45,9 +49,10 @@ class Start(NamedTuple):
 
 
 def follow_start(config: Config, run: RunRecord | None = None) -> Config:
-  """Returns the config with the options that `start_from`'s weights decide.
+  """Returns the config with the options that `start_from` decides.
 
-  Options that are given stay. A workdir of ours decides none.
+  Options that are given stay. Weights decide what they are, a workdir of ours
+  whether there are sides.
 
   Args:
     run: what is resumed; it knows the options, should the weights be gone.
@@ -59,14 +64,37 @@ def follow_start(config: Config, run: RunRecord | None = None) -> Config:
     return config
   if run is not None:
     before = flatten(run.config)
-    same = {name: before[name] for name in settings.NAMES}
+    same = {name: before[name] for name in (*settings.NAMES, *_FOLLOWED)}
     return settings.fill_in(config, same, origin="the run")
   with copied_run(config.start_from) as path:
     if not path.exists():
       raise NotFoundError(f"start_from={config.start_from}: there is nothing")
-    if (path / RUN_FILE).is_file():
-      return config
+    if (found := find_run(path)) is not None:
+      theirs = flatten(found.config)
+      same = {name: theirs[name] for name in _FOLLOWED}
+      if theirs["model.name"] != config.model.name:
+        return config  # `_check_meaning` says what is wrong
+      return settings.fill_in(config, same, origin=str(path))
     return settings.follow(config, path)
+
+
+def check_stem(config: Config) -> None:
+  """Refuses a stem of whose weights nothing is said, before anything is built.
+
+  Raises:
+    UserError: naming the options.
+  """
+  if config.model.stem != "patch" and not (
+    config.stem_from or config.start_from
+  ):
+    raise _no_stem(config)
+
+
+def _no_stem(config: Config) -> UserError:
+  return UserError(
+    f"model.stem={config.model.stem} has no weights: give"
+    " --config.stem_from=FILE, or --config.start_from=RUN of a run with one"
+  )
 
 
 def starting_params(
@@ -105,10 +133,7 @@ def starting_params(
       f"{start.summary}\nstem: {stem.describe()}".strip(),
     )
   elif STEM in params and not any(x.startswith(STEM) for x in start.taken):
-    raise UserError(
-      f"model.stem={config.model.stem} has no weights: give"
-      " --config.stem_from=FILE, or --config.start_from=RUN of a run with one"
-    )
+    raise _no_stem(config)
   if jax.process_index() == 0:
     logger.info(start.summary)
   return start

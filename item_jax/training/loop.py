@@ -83,7 +83,7 @@ def train(
   with PreemptionHandler() as preemption, exclusive_run(folder):
     if mirror:
       mirror.begin()
-    setup = set_up(config, folder)
+    setup = set_up(config, folder, progress)
     config = setup.config
     if mirror:
       mirror.acquire()

@@ -25,6 +25,7 @@ from item_jax.data.order import training_order
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.data.unreadable import readable
+from item_jax.distributed.progress import ProgressListener
 from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training import attention_backend as attention_lib
@@ -33,7 +34,7 @@ from item_jax.training import sharding
 from item_jax.training.compiled import compile_run
 from item_jax.training.evaluators import check_evaluators
 from item_jax.training.first_params import FirstParams
-from item_jax.training.init_from import follow_start
+from item_jax.training.init_from import check_stem, follow_start
 from item_jax.training.optimizer import make_schedule
 
 logger = logging.getLogger(__name__)
@@ -81,11 +82,16 @@ def open_data(config: Config) -> tuple[Dataset, Tokenizer]:
   return store, load_tokenizer(config.data.tokenizer or own)
 
 
-def set_up(config: Config, folder: Path | None) -> Setup:
+def set_up(
+  config: Config,
+  folder: Path | None,
+  progress: ProgressListener | None = None,
+) -> Setup:
   """Checks, builds and compiles a run, and logs what it is.
 
   Args:
     folder: the workdir; None to build without one (benchmarks).
+    progress: is informed while what takes long is computed.
 
   Raises:
     UserError: the configuration, the data or the run in the workdir don't fit
@@ -95,7 +101,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   config = follow_start(config, run)
   validate(config, devices=jax.device_count())
   store, tokenizer = open_data(config)
-  if run is not None:
+  if run is None:
+    check_stem(config)
+  else:
     workdir.check_same(run, config, store, tokenizer)
   training_order(config, store)  # that it can be made
   mesh = sharding.make_mesh(*resolve_mesh(config.mesh, jax.device_count()))
@@ -114,8 +122,7 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
-
-  first = FirstParams(config, task, store, tokenizer, categories, run)
+  first = FirstParams(config, task, store, tokenizer, categories, run, progress)
   begin = time.perf_counter()
   # XLA leaves Python's lock to what else a start needs.
   with ThreadPoolExecutor(2, thread_name_prefix="compile") as pool:
@@ -128,16 +135,11 @@ def set_up(config: Config, folder: Path | None) -> Setup:
       logger.info(_describe_titles(config, store, tokenizer))
       if compiled:
         logger.info("compiling the step")
-    chance_levels = (
-      run.chance_levels
-      if run
-      else _chance_levels(config, store, tokenizer, task, first)
-    )
+    chance_levels = _chance_levels(config, store, tokenizer, task, first, run)
     step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
-  if jax.process_count() > 1:
-    # No process may still be looking for a run when process 0 writes it.
-    multihost_utils.sync_global_devices("set up")
+  # No process may still be looking for a run when process 0 writes it.
+  multihost_utils.sync_global_devices("set up")
   if jax.process_index() == 0:
     if folder is not None and run is None:
       folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +164,9 @@ def set_up(config: Config, folder: Path | None) -> Setup:
   )
 
 
-def _chance_levels(config: Config, store, tokenizer, task: Task, first):
+def _chance_levels(config: Config, store, tokenizer, task: Task, first, run):
+  if run:
+    return run.chance_levels
   levels = task.chance_levels(store, config.data.train_split, tokenizer)
   of_params = task.objective.chance_of_params
   if of_params is None:

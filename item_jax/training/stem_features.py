@@ -6,6 +6,7 @@ it is whole; a call that is killed is continued by the next one.
 """
 
 import copy
+import functools
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ from item_jax.data.grids import Grids, sums_path, write_sums
 from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.distributed.barrier import Barrier
+from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.errors import UserError
 from item_jax.files import exclusive_lock, read_json, write_json
 from item_jax.models.stem import Stem
@@ -54,6 +56,7 @@ def open_grids(
   *,
   weights: str,
   params: Callable[[], Any],
+  progress: ProgressListener | None = None,
 ) -> dict[str, Grids]:
   """Opens {split: features} of the splits that a run reads.
 
@@ -62,6 +65,7 @@ def open_grids(
   Args:
     weights: `fingerprint` of the stem's parameters.
     params: () -> those; called only where something is missing.
+    progress: is informed of each batch; a step of "set up" is a row.
 
   Raises:
     UserError: the folder has too little room, or another process writes to it;
@@ -79,7 +83,11 @@ def open_grids(
   }
   with Barrier() as barrier:
     if jax.process_index() == 0:
-      missing = {s: path for s, path in paths.items() if not path.is_file()}
+      missing = {
+        split: path
+        for split, path in paths.items()
+        if not (path.is_file() and sums_path(path).is_file())
+      }
       if missing:
         found = params()
         if fingerprint(found) != weights:
@@ -89,10 +97,16 @@ def open_grids(
           )
         with exclusive_lock(folder, what="writer of features"):
           for split, path in missing.items():
-            _write(path, config, store, tokenizer, split, stem, found)
-      for path in paths.values():
-        if not sums_path(path).is_file():  # it was made before there were any
-          write_sums(path, np.load(path, mmap_mode="r", allow_pickle=False))
+            parts = functools.partial(
+              _compute, config, store, tokenizer, split, stem, found
+            )
+            _write(
+              path,
+              parts,
+              _shape(store, split, stem),
+              of=split,
+              progress=progress or NullListener(),
+            )
     barrier.wait()
   return {
     split: _open(path, _shape(store, split, stem))
@@ -133,9 +147,16 @@ def _name(config: Config, store: Dataset, split: str, stem: Stem, weights: str):
   return f"{split}-{key}.npy"
 
 
-def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
-  rows = store.sizes[split]
-  shape = _shape(store, split, stem)
+def _write(
+  path: Path,
+  compute: Callable[[int], Iterator[np.ndarray]],
+  shape: tuple[int, ...],
+  *,
+  of: str,
+  progress: ProgressListener,
+) -> None:
+  """Writes what `compute` yields from a row on; goes on where it was killed."""
+  rows = shape[0]
   part = path.with_suffix(".part")
   note = path.with_suffix(".rows")  # how many of the part are on the disk
   done = read_json(note) if note.is_file() and part.is_file() else 0
@@ -144,12 +165,12 @@ def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
     size = rows * int(np.prod(shape[1:])) * 2
     free = shutil.disk_usage(path.parent).free
     logger.info(
-      f"features of {split}: {rows:,} images of {shape[1:]} float16,"
+      f"features of {of}: {rows:,} images of {shape[1:]} float16,"
       f" {size / 1e9:.2f} GB in {path}"
     )
     if size > free:
       raise UserError(
-        f"data.features={config.data.features}: {size / 1e9:.2f} GB are needed,"
+        f"{path.parent} (data.features): {size / 1e9:.2f} GB are needed,"
         f" and {free / 1e9:.2f} GB are free; model.stem_grid=4 needs less"
       )
   values = np.lib.format.open_memmap(
@@ -159,13 +180,13 @@ def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
     # A disk that fills up later would end the process without a word.
     with part.open("r+b") as file:
       os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-  parts = _compute(config, store, tokenizer, split, stem, params, done)
-  with tqdm(total=rows, initial=done, unit="row", desc=split) as bar:
-    for number, found in enumerate(parts, start=1):
+  with tqdm(total=rows, initial=done, unit="row", desc=of) as bar:
+    for number, found in enumerate(compute(done), start=1):
       found = found[: rows - done]
       values[done : done + len(found)] = found
       done += len(found)
       bar.update(len(found))
+      progress.update("set up", done)  # hours of a large catalogue
       if number % _FLUSH == 0:
         values.flush()
         write_json(note, done)

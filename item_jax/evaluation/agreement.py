@@ -1,0 +1,69 @@
+"""Refuses vectors that are put beside each other and do not belong together."""
+
+from collections.abc import Iterable, Mapping
+
+from item_jax.errors import UserError
+from item_jax.evaluation.items import Items
+
+
+def check_one_system(systems: Iterable[tuple[str, Mapping]]) -> None:
+  """Refuses vectors (name, system) of several weights, modalities or widths."""
+  names, held = zip(*systems, strict=True)
+  for what in ("checkpoint", "modality", "dims"):
+    values = [str(system.get(what)) for system in held]
+    if len(set(values)) > 1:
+      raise UserError(
+        f"{', '.join(names)} are exports of different systems: {what} is"
+        f" {', '.join(values)}"
+      )
+
+
+def shared_roles(opened: Iterable[tuple[str, Items]]) -> list[str] | None:
+  """The roles of the same rows (name, items), by those that say any.
+
+  Raises:
+    UserError: two say different ones.
+  """
+  first, roles = "", None
+  for name, items in opened:
+    if items.roles is None:
+      continue
+    if roles is not None and items.roles != roles:
+      raise UserError(
+        f"{first} and {name} do not say the same of which rows are queries and"
+        " which are searched (role)"
+      )
+    first, roles = name, items.roles
+  return roles
+
+
+def check_same_rows(name: str, items: Items, other: str, theirs: Items) -> None:
+  """Refuses items that are not row for row those of `other`."""
+  if len(items.ids) != len(theirs.ids):
+    raise UserError(
+      f"{name} has {len(items.ids)} rows, {other} has {len(theirs.ids)}:"
+      " expected the same listings"
+    )
+  for what, left_N, right_N in (
+    ("listing", items.ids, theirs.ids),
+    ("of product", items.products, theirs.products),
+  ):
+    for row, (left, right) in enumerate(zip(left_N, right_N, strict=True)):
+      if left != right:
+        raise UserError(
+          f"row {row} is {what} {left!r} in {name} and {right!r} in {other}:"
+          " expected the same listings"
+        )
+
+
+def check_apart(opened: Iterable[tuple[str, Items]]) -> None:
+  """Refuses vectors (name, items) that have a listing in common."""
+  home: dict[str, str] = {}
+  for folder, items in opened:
+    for name in items.ids:
+      if name in home:
+        raise UserError(
+          f"listing {name!r} is in {home[name]} and in {folder}: what is"
+          " scored must not be learnt from, nor anything be chosen by it"
+        )
+    home |= dict.fromkeys(items.ids, folder)

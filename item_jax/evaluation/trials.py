@@ -1,0 +1,103 @@
+"""Tries changes of vectors on validation, and takes what surely finds more."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from item_jax.evaluation import metrics, retrieval
+from item_jax.evaluation.items import Items
+from item_jax.evaluation.retrieval import Scores
+from item_jax.evaluation.transform import (
+  GRID,
+  Recipe,
+  Transform,
+  fill,
+  make,
+  measure,
+)
+
+# Products of validation by whose queries a choice is made: of fewer, chance
+# alone makes some of many choices look good.
+_FEWEST = 5
+
+
+class Trial(NamedTuple):
+  """A transform, and what validation scores in it."""
+
+  transform: Transform
+  dims: int
+  scores: Scores
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns kind, dims, ridge, shares (of parts, or None) and map@10."""
+    return {
+      "kind": self.transform.kind,
+      "dims": self.dims,
+      "ridge": self.transform.ridge,
+      "shares": self.transform.shares,
+      "map@10": self.scores.summary["map@10"],
+    }
+
+
+def attempt(
+  train_ND: np.ndarray,
+  val_ND: np.ndarray,
+  val_items: Items,
+  *,
+  recipes: Sequence[Recipe] = GRID,
+  sides: Mapping[str, np.ndarray] | None = None,
+  kind_N: Sequence[str] | None = None,
+) -> list[Trial]:
+  """Scores validation in the transform of each recipe.
+
+  Args:
+    train_ND: what it is learnt from; rows of zeros where there is nothing.
+    val_ND: likewise. val_items: what the rows are.
+    sides: of the transforms that centre; kind_N: of `val_ND`, as of `apply`.
+
+  Raises:
+    UserError: nothing can be learnt, or no two rows are of one product.
+  """
+  spectrum, trials = measure(train_ND), []
+  for recipe in recipes:
+    transform = make(spectrum, recipe)
+    if sides and transform.mean_D is not None:
+      transform = replace(transform, sides=sides)
+    vectors_NE = fill(transform.apply(val_ND, kind_N))
+    scores = retrieval.score(vectors_NE, val_items, bootstrap=0)
+    trials.append(Trial(transform, vectors_NE.shape[1], scores))
+  return trials
+
+
+def best_of(trials: Sequence[Trial]) -> int:
+  """The number of the trial with the best MAP@10, of equal ones the first.
+
+  The first of all, the simplest, stays where the gain may be chance. Of many
+  that are tried some look better on the rows that they are chosen by, so the
+  gain is measured on others: on each half of the products, of the trial that is
+  best on the other half. It may be chance where the 95 % interval of the paired
+  bootstrap over products reaches zero, or where there are few products.
+  """
+  scores = [trial.scores for trial in trials]
+  items, rows_Q = scores[0].items, scores[0].rows_Q.tolist()
+  assert items is not None  # `retrieval.score` was given them
+  products = [items.products[row] for row in rows_Q]
+  number_Q, sizes = metrics.number_groups(products)
+  if len(sizes) < _FEWEST:
+    return 0
+  found_TQ = np.stack([one.values["map@10"] for one in scores])
+  odd_Q = number_Q % 2 == 1
+  crossed_Q = np.where(
+    odd_Q,
+    found_TQ[found_TQ[:, ~odd_Q].mean(axis=1).argmax()],
+    found_TQ[found_TQ[:, odd_Q].mean(axis=1).argmax()],
+  )
+  gain = metrics.compare(
+    {"map@10": crossed_Q}, {"map@10": found_TQ[0]}, products
+  )
+  if gain["map@10"]["interval"][0] <= 0:
+    return 0
+  found = [one.summary["map@10"] for one in scores]
+  return found.index(max(found))
