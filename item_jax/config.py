@@ -88,7 +88,8 @@ class Model(Group):
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
   # The kernel; "auto" takes cuDNN's where it supports network and device.
-  attention: str = option("auto", choices=("auto", "xla", "cudnn"))
+  # "pallas": jax's for TPUs (docs/accelerators.md).
+  attention: str = option("auto", choices=("auto", "xla", "cudnn", "pallas"))
   # Generator of dropout's bits. "rbg" is cheaper on accelerators, but its
   # bits depend on the mesh; threefry's do not.
   dropout_bits: str = option("threefry2x32", choices=("threefry2x32", "rbg"))

@@ -1,4 +1,4 @@
-"""Every config's attention is one that cuDNN trains, asked without a GPU."""
+"""Every config's attention is one that each kernel trains, asked without it."""
 
 import re
 from pathlib import Path
@@ -46,6 +46,17 @@ def test_cudnn_trains_at_every_length_of_every_config(shapes):
     calls = re.findall(r"@__cudnn\$fmha\w*", text)
     assert len(calls) == 2, (shape, calls)  # forward and backward
     assert sum("Backward" in call for call in calls) == 1
+
+
+def test_pallas_trains_at_every_length_of_every_config(shapes):
+  for shape in shapes:
+    text = attention_backend._lower(shape, "bfloat16", "pallas")
+    # Forward and backward, in multiples of 128 positions.
+    calls = [line for line in text.splitlines() if "@tpu_custom_call" in line]
+    padded = -(-shape[0] // 128) * 128
+    assert len(calls) == 2, (shape, calls)
+    for line in calls:
+      assert f"{shape[1]}x{padded}x{shape[2]}xbf16" in line, shape
 
 
 def test_what_cudnn_cannot_do_is_said_where_there_is_no_gpu():

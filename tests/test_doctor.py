@@ -24,6 +24,7 @@ LINES = {
   "config",
   "attention xla",
   "attention cudnn",
+  "attention pallas",
   "open files",
   "clocks",
   "decoding",

@@ -230,7 +230,7 @@ def test_cudnn_is_taken_where_it_supports_every_shape(monkeypatch):
   def choose(requested="auto", dtype="bfloat16"):
     return attention_backend.choose(requested, shapes=SHAPES, dtype=dtype)
 
-  def lower(shape, dtype):
+  def lower(shape, *_):
     if shape in unsupported:
       raise NotImplementedError("The head dim must be a multiple of 8")
 
@@ -251,6 +251,19 @@ def test_cudnn_is_taken_where_it_supports_every_shape(monkeypatch):
     choose("cudnn")
 
 
+def test_pallas_is_taken_where_it_is_asked_for_on_a_tpu(monkeypatch):
+  def choose(requested, platform):
+    device = types.SimpleNamespace(platform=platform, device_kind="a chip")
+    return attention_backend.choose(
+      requested, shapes=SHAPES, dtype="bfloat16", device=device
+    )
+
+  assert choose("pallas", "tpu") == ("pallas", "as configured")
+  assert choose("auto", "tpu")[0] == "xla"
+  with pytest.raises(UserError, match="a chip is no TPU"):
+    choose("pallas", "gpu")
+
+
 def test_what_cudnn_supports_is_asked_of_jax():
   """Lowering checks the gradient too; without a GPU there is no cuDNN."""
   attention_backend._lower((16, 2, 8, True), "float32", "xla")
@@ -265,6 +278,7 @@ def test_a_resumed_run_keeps_its_kernel_where_the_device_has_it(monkeypatch):
   )  # begun on a GPU, resumed here
   assert kernel == "xla"
   assert "it was cudnn; cpu has none" in why
+  assert attention_backend.resume_with("pallas")[0] == "xla"
   monkeypatch.setattr(attention_backend, "has_cudnn", lambda *_: True)
   assert attention_backend.resume_with("cudnn") == ("cudnn", "as before")
 

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from item_jax.distributed.cluster import first_line
 from item_jax.models.layers import attend
-from item_jax.training.attention_backend import has_cudnn
+from item_jax.training.attention_backend import DEVICES, has
 
 OK, WARN, BAD = "ok", "warn", "BAD"
 GIB = 2**30
@@ -129,10 +129,10 @@ def kernel() -> Finding:
 
 
 def attention(requested: str = "auto") -> Iterator[Finding]:
-  """Compares XLA's attention with numpy's, and cuDNN's with XLA's.
+  """Compares XLA's attention with numpy's, and the others with XLA's.
 
   Args:
-    requested: `model.attention` of the config: "cudnn" must work then.
+    requested: `model.attention` of the config, which must work then.
   """
   rng = np.random.default_rng(0)
   qkv = rng.normal(size=(3, 2, 64, 2, 64)).astype(np.float32)
@@ -152,23 +152,19 @@ def attention(requested: str = "auto") -> Iterator[Finding]:
   yield Finding(
     OK if off < 0.02 else BAD, "attention xla", f"numpy's within {off:.0e}"
   )
-  level = BAD if requested == "cudnn" else WARN
-  if not has_cudnn():
-    yield Finding(
-      BAD if requested == "cudnn" else OK,
-      "attention cudnn",
-      "no NVIDIA GPU of Ampere or newer",
-    )
-    return
-  try:
-    got = run("bfloat16", "cudnn")
-  except (RuntimeError, ValueError, NotImplementedError) as error:
-    yield Finding(level, "attention cudnn", first_line(error))
-    return
-  off = float(np.abs(got - run("bfloat16", "xla")).max())
-  yield Finding(
-    OK if off < 0.05 else level, "attention cudnn", f"XLA's within {off:.0e}"
-  )
+  for kernel, devices in DEVICES.items():
+    level, name = BAD if requested == kernel else WARN, f"attention {kernel}"
+    if not has(kernel):
+      missing = BAD if requested == kernel else OK
+      yield Finding(missing, name, f"no {devices}")
+      continue
+    try:
+      got = run("bfloat16", kernel)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+      yield Finding(level, name, first_line(error))
+      continue
+    off = float(np.abs(got - run("bfloat16", "xla")).max())
+    yield Finding(OK if off < 0.05 else level, name, f"XLA's within {off:.0e}")
 
 
 def _softmax(query, key, value, lengths_B):

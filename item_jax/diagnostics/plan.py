@@ -215,7 +215,7 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
   example = tasks.step_batch(config)
   chip = Chip(
     machine.tpu,
-    attention="cudnn" if m.attention == "cudnn" else "xla",
+    attention="xla" if m.attention == "auto" else m.attention,
     several=chips > 1,
   )
   kept = task_memory.count(config, task, chip)

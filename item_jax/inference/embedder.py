@@ -62,12 +62,14 @@ class Embedder:
     self.dtype = dtype
     self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
-    if dtype == "bfloat16":  # cuDNN's attention has no float32
+    # cuDNN's attention has no float32, and Pallas rounds it.
+    if dtype == "bfloat16":
       kernel, why = attention_lib.resume_with(run.attention)
     if kernel != run.attention and why:
       logger.info(f"attention: {kernel} ({why})")
     config = copy.deepcopy(run.config)
     config.model.dtype = dtype
+    config.mesh.data, config.mesh.fsdp = jax.local_device_count(), 1
     self.config: Config = config
     # Its own devices only: of many processes each embeds rows of its own.
     self.mesh = sharding.make_mesh(

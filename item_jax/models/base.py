@@ -136,6 +136,7 @@ def encoder_config(
     "attention": attention,
     "remat": m.remat,
     "devices": config.mesh.devices,
+    "fsdp": config.mesh.fsdp,
     "reduce_dtype": config.mesh.reduce_dtype,
   }
   return TransformerConfig(**(fields | changes))

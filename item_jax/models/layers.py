@@ -29,12 +29,13 @@ class TransformerConfig:
   epsilon: float = LAYER_NORM_EPSILON
   init_std: float = 0.02
   dtype: Any = jnp.float32  # of the computation
-  attention: str = "xla"  # or "cudnn"
+  attention: str = "xla"  # or "cudnn", "pallas"
   remat: bool = False
   causal: bool = False
   # As far as it is known beforehand, and in what their gradients are added up:
   # "float32", or the type of the computation (models.linear).
   devices: int = 1
+  fsdp: int = 1  # of them, along the mesh's second axis
   reduce_dtype: str = "float32"
 
 
@@ -118,20 +119,30 @@ def attend(
   *,
   implementation,
   causal=False,
+  mesh=(1, 1),
 ):
   """Softmax attention of every position to the first `lengths` positions.
 
   Args:
     query_BSHd: [B,S,heads,depth]; key_BSHd and value_BSHd alike.
     lengths_B: int32, how many positions of each row are real; at least one.
-    implementation: "xla", or "cudnn" on an NVIDIA GPU with bfloat16. Both
-      take the softmax in float32.
+    implementation: "xla", or "cudnn" on an NVIDIA GPU with bfloat16, or
+      "pallas" on a TPU. All take the softmax in float32.
     causal: a position attends to itself and to those before it only.
+    mesh: (data, fsdp), the devices that share the rows, where they are known
+      beforehand; only "pallas" asks.
 
   Returns:
     [B,S,heads,depth]. What stands at positions past the length is arbitrary.
   """
-  S = query_BSHd.shape[1]
+  B, S = query_BSHd.shape[:2]
+  if implementation == "pallas":
+    if B % math.prod(mesh) == 0:
+      from item_jax.models import splash  # Pallas takes its time to import
+
+      qkv = (query_BSHd, key_BSHd, value_BSHd)
+      return splash.attend(*qkv, lengths_B, causal=causal, mesh=mesh)
+    implementation = "xla"  # one row, of which parameters are made
   padded = S % 2 == 1 and implementation == "cudnn"
   qkv = (query_BSHd, key_BSHd, value_BSHd)
   if padded:
@@ -153,7 +164,7 @@ def attend(
 class Attention(nn.Module):
   """Multi-head self-attention; no dropout on its weights.
 
-  paper: not stated; ours, because neither attention kernel offers it and
+  paper: not stated; ours, because no fused attention kernel offers it and
   dropout on the branch's output is kept.
   """
 
@@ -170,6 +181,7 @@ class Attention(nn.Module):
       lengths_B,
       implementation=c.attention,
       causal=c.causal,
+      mesh=(c.devices // c.fsdp, c.fsdp),
     )
     return dense(c, c.width, axis=(-2, -1), name="out")(mixed_BSHd)
 

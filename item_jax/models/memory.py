@@ -13,7 +13,7 @@ class Chip(NamedTuple):
   """What decides how a step is laid out."""
 
   tpu: bool  # or a GPU
-  attention: str  # the kernel: "xla" or "cudnn"
+  attention: str  # the kernel: "xla", "cudnn" or "pallas"
   several: bool = False  # whether gradients are added up over chips
 
 
@@ -52,7 +52,7 @@ def block_bytes(
   if not chip.tpu:  # TPUs compute and draw them again
     kept["what the norms give"] = 2 * S * D * c
     kept["whether dropout drops it"] = 2 * S * D * dropout
-  if chip.attention == "cudnn":
+  if chip.attention != "xla":
     scores = {"a sum of each position's softmax, float32": 4 * H * S}
   else:
     scores = {"scores, float32": 4 * H * S * S}
@@ -84,7 +84,7 @@ def encoder_bytes(
     "whether dropout drops it": S * D * block["dropout"],
   }
   working = {"gradients inside the MLP": 2 * S * F * c}
-  if chip.attention != "cudnn":
+  if chip.attention == "xla":
     working["gradients of the softmax"] = 2 * block["heads"] * S * S * c
   one, after = block_bytes(chip, **block)
   embedded = sum(before.values())

@@ -81,7 +81,7 @@ def make_task(
   Args:
     vocabulary: a tokenizer.
     categories: leaf paths to tell apart, where the task is labelled.
-    attention: "xla" or "cudnn", chosen beforehand.
+    attention: the kernel, chosen beforehand; never "auto".
 
   Raises:
     UserError: a name that leads nowhere; nothing to train; microbatches
