@@ -136,12 +136,9 @@ def _explain(args):
     return None
   if not (args.workdir / RUN_FILE).is_file():
     return None
-  from absl import logging
-
   from item_jax.cli import programs
 
-  programs.keep_programs()  # before jax
-  logging.set_verbosity(logging.ERROR)
+  programs.prepare_model()
   from item_jax.inference.explain import explain
 
   return explain(
