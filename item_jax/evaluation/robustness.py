@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from item_jax.evaluation.changed import MEASURES, score_changed
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Tables, with_interval
 from item_jax.evaluation.retrieval import Scores
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 ROLES = ("full", "image", "title")  # of queries; an index may be mixed too
 LENGTHS = (0, 1, 2, 4, 8)  # tokens of a title
@@ -70,11 +73,17 @@ class Robustness(Tables):
       The files; none where there is no curve.
     """
     from item_jax.evaluation.page.pictures import write_pictures
+
+    figure = self.draw()
+    return (
+      [] if figure is None else write_pictures(folder, "robustness", figure)
+    )
+
+  def draw(self) -> "Figure | None":
+    """Draws the curves with matplotlib; None where there are none."""
     from item_jax.evaluation.page.robustness import draw_robustness
 
-    if not self.lengths and not self.changes:
-      return []
-    return write_pictures(folder, "robustness", draw_robustness(self))
+    return draw_robustness(self) if self.lengths or self.changes else None
 
   def sentence(self) -> str:
     counts = self.counts
