@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import simplejpeg
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.data.records import BadRecord
 from item_jax.data.square import place_in_square
 from item_jax.errors import UserError
@@ -40,7 +40,7 @@ def attention_boxes(
   attend = jax.jit(functools.partial(cls_attention, module))
   source, found = reader.dataset.source(reader.split), {}
   left = list(rows)
-  with tqdm(total=len(rows), unit="row", desc="attention") as bar:
+  with show_bar(total=len(rows), desc="attention") as bar:
     for batch in reader.batches(rows):
       own, left = left[: reader.batch_size], left[reader.batch_size :]
       with jax.default_matmul_precision("highest"):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.batch import Batch
 from item_jax.data.records import Dataset, Record
 from item_jax.errors import UserError
@@ -159,7 +159,7 @@ def measure(
   describe = functools.partial(figures, bootstrap=bootstrap, seed=seed)
   boxed = _count_boxes(boxes or {}, items.ids)
   passes = 1 + len(changes) * len(STRENGTHS) + bool(boxes)
-  with tqdm(total=passes * len(rows), unit="row") as bar:
+  with show_bar(total=passes * len(rows), desc="robustness") as bar:
     show = _Show(embed, reader, rows, bar)
     views = show(_ALL_VIEWS if "lengths" in parts else _ROLE_VIEWS)
     score = functools.partial(score_changed, items=items)
@@ -227,7 +227,7 @@ class _Show(NamedTuple):
   embed: Embed
   reader: Reader
   rows: Sequence[int]
-  bar: tqdm
+  bar: Any  # of `show_bar`
 
   def __call__(
     self,

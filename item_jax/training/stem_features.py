@@ -17,8 +17,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
@@ -160,7 +160,7 @@ def _write(path: Path, config, store, tokenizer, split, stem: Stem, params):
     with part.open("r+b") as file:
       os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
   parts = _compute(config, store, tokenizer, split, stem, params, done)
-  with tqdm(total=rows, initial=done, unit="row", desc=split) as bar:
+  with show_bar(total=rows, initial=done, desc=split) as bar:
     for number, found in enumerate(parts, start=1):
       found = found[: rows - done]
       values[done : done + len(found)] = found
