@@ -115,6 +115,7 @@ setup(
   package_data={
     "item_jax": ["py.typed"],
     "item_jax.evaluation.page": ["page.css", "page.html", "page.js"],
+    "item_jax.inference": ["query.html"],
   },
   install_requires=CORE,
   extras_require=EXTRAS,

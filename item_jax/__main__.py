@@ -132,13 +132,9 @@ def _run(argv: list[str]) -> int:
   if rest and args.command not in _PASS_ON:
     parser.error(f"unknown arguments: {' '.join(rest)}")
   if args.command not in _WITHOUT_A_MODEL:
-    from absl import logging
-
     from item_jax.cli import programs
 
-    programs.keep_programs()
-    # Orbax warns of metrics and metadata that are absent on purpose.
-    logging.set_verbosity(logging.ERROR)
+    programs.prepare_model()
   try:
     return places.with_copies(args, lambda: args.run(args, rest)) or 0
   except (UserError, *WRONG_PATHS) as error:

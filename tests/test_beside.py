@@ -16,6 +16,8 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.labels import compare_labels
 from item_jax.evaluation.modality import Embedded, score_views
 from item_jax.evaluation.modality_table import VIEWS
+from item_jax.evaluation.page.pictures import inline_svg
+from item_jax.evaluation.robustness import Robustness
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,7 @@ def place(tmp_path_factory):
   )
   write_comparison(folder / "both_systems")
   write_modality(folder / "modality.json")
+  robust().write_json(folder / "robust.json")
   return folder
 
 
@@ -81,7 +84,8 @@ def write_modality(path: Path) -> None:
 
 def test_all_of_it_stands_on_one_page(place, capsys):
   file = place / "page.html"
-  named_after = ("mine", "run", "probe", "both_systems", "modality.json")
+  named_after = ("mine", "run", "probe", "both_systems")
+  named_after += ("modality.json", "robust.json")
   paths = [str(place / name) for name in named_after]
   flags = [f"--data={place / 'data'}", f"--html={file}", "--examples=3"]
   assert main(["report", *paths, *flags]) == 0
@@ -94,6 +98,8 @@ def test_all_of_it_stands_on_one_page(place, capsys):
     "Comparison both_systems Split 'test' of its data. Take <item>.",
     "a note of it",
     "Which modality dominates: modality 8 listings with an image",
+    "Missing, changed and short queries: robust split test, step 3",
+    "crop 0.9000 0.8000",
     "system needs recall@10 parameters FLOPs seconds item",
     "mug hat 1 2",  # one of two mugs was called a hat
   ):
@@ -101,6 +107,42 @@ def test_all_of_it_stands_on_one_page(place, capsys):
   assert any(
     x.get("aria-label") == "recall@10 of each system" for x in held.all("svg")
   )
+
+
+def robust() -> Robustness:
+  """Figures made up: the value tells which, the interval is .1 either way."""
+
+  def figures(value):
+    one = {"value": value, "interval": [value - 0.1, value + 0.1]}
+    names = ("recall@10", "map@10", "recall@10 drop", "map@10 drop")
+    return dict.fromkeys(names, one)
+
+  counts = {"rows": 9, "queries": 8, "left_out": 1, "image": 9, "title": 9}
+  return Robustness(
+    counts | {"mixed_rate": 0.5, "split": "test", "step": 3},
+    changes={
+      "crop": [{"strength": n, **figures(0.9 - n / 10)} for n in range(6)]
+    },
+  )
+
+
+def test_curves_of_robustness_are_those_of_its_file(tmp_path):
+  file = tmp_path / "robust.json"
+  robust().write_json(file)
+  section = read_beside(file)
+  assert section.heading == "Missing, changed and short queries: robust"
+  assert section.text[0].startswith("split test, step 3: 8 queries, 1 left out")
+  ((_, figure),) = section.figures
+  (axes,) = figure.axes
+  assert axes.get_title() == "crop"
+  values = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+  for line in axes.get_lines():
+    assert line.get_ydata().tolist() == pytest.approx(values)
+  assert [x.get_text() for x in axes.get_xticklabels()] == [*"012345"]
+  table = section.tables[0]
+  assert table.columns == ["change", *"012345", "drop at 5"]
+  assert table.lines[0][:3] == ["crop", "0.9000", "0.8000"]
+  assert "<svg" in inline_svg(figure, "curves")
 
 
 def test_what_is_no_result_is_named(place, tmp_path, capsys):

@@ -111,7 +111,7 @@ def drawn(figure):
 
 def test_what_is_drawn_is_what_was_read(run):
   found = curves.read_curves(run)
-  panels = drawn(curves.draw_losses(found))
+  panels = drawn(curves.draw_losses({"run": found}))
   assert list(panels) == ["loss", "itm", "mlm"]
   assert panels["loss"] == {"loss": found.losses["loss"]}
   for name in ("itm", "mlm"):
@@ -119,13 +119,98 @@ def test_what_is_drawn_is_what_was_read(run):
       name: found.losses[name],
       "chance": found.chance[name],
     }
-  assert drawn(curves.draw_modalities(found)) == found.modalities
+  assert drawn(curves.draw_modalities({"run": found})) == found.modalities
+
+
+@pytest.fixture(scope="module")
+def second_run(tmp_path_factory):
+  """Of another name, without MLM, with another chance level of ITM."""
+  folder = tmp_path_factory.mktemp("second") / "longer"
+  folder.mkdir()
+  rows = [
+    {"step": 4, "kind": "train", "loss": 5.0, "itm": 0.7, "itm_floor": 0.5},
+    {"step": 8, "kind": "eval", "both/recall@10": 0.75},
+  ]
+  text = "".join(json.dumps(row) + "\n" for row in rows)
+  (folder / METRICS_FILE).write_text(text)
+  return folder
+
+
+def test_several_runs_are_lines_of_the_same_panels(run, second_run):
+  runs = curves.read_runs([run, second_run])
+  (first, one), (second, two) = runs.items()
+  assert (first, second) == (run.name, "longer")
+  assert (one, two) == tuple(map(curves.read_curves, (run, second_run)))
+  figure = curves.draw_losses(runs)
+  assert drawn(figure) == {
+    "loss": {first: one.losses["loss"], second: ([4], [5.0])},
+    "itm": {
+      first: one.losses["itm"],
+      f"_chance, {first}": one.chance["itm"],
+      second: ([4], [0.7]),
+      f"_chance, {second}": ([4], [0.5]),
+    },
+    "mlm": {first: ([10], [4.5]), f"_chance, {first}": ([5, 10], [5.0, 5.0])},
+  }
+  # A run has one colour, its chance level too, and no other run has it.
+  colours = {
+    line.get_label().removeprefix("_chance, "): set()
+    for axes in figure.axes
+    for line in axes.get_lines()
+  }
+  for axes in figure.axes:
+    for line in axes.get_lines():
+      name = line.get_label()
+      dashed = name.startswith("_chance")
+      assert line.get_linestyle() == ("--" if dashed else "-")
+      colours[name.removeprefix("_chance, ")].add(line.get_color())
+  assert [len(one) for one in colours.values()] == [1, 1]
+  assert colours[first] != colours[second]
+  legend = figure.axes[0].get_legend()
+  assert [text.get_text() for text in legend.get_texts()] == [first, second]
+  assert drawn(curves.draw_modalities(runs)) == {
+    "recall@10, both": {first: ([0, 10], [0.1, 0.5]), second: ([8], [0.75])},
+    "recall@10, title": {first: ([0, 10], [0.2, 0.4])},
+    "map@10, both": {first: ([10], [0.25])},
+  }
+
+
+def test_runs_are_named_by_what_tells_their_paths_apart(run, tmp_path):
+  text = (run / METRICS_FILE).read_text()
+  paths = [tmp_path / one for one in ("a/x/run", "b/x/run", "c/run")]
+  for path in paths:
+    path.mkdir(parents=True)
+    (path / METRICS_FILE).write_text(text)
+  assert list(curves.read_runs(paths)) == ["a/x/run", "b/x/run", tail(paths[2])]
+  assert list(curves.read_runs(paths[1:])) == ["x/run", "c/run"]
+  assert list(curves.read_runs(paths[0])) == ["run"]
+  with pytest.raises(
+    UserError, match=r"a run is given twice: .*c/run, .*c/run"
+  ):
+    curves.read_runs([paths[2], paths[2]])
+  with pytest.raises(UserError, match="7 runs: lines of 6 at most"):
+    curves.read_runs([run] * 7)
+
+
+def tail(path):
+  return "/".join(path.parts[-3:])
+
+
+def test_a_page_names_its_runs_and_draws_them_once(
+  data, run, second_run, tmp_path
+):
+  file = tmp_path / "page.html"
+  flags = [f"--html={file}", f"--run={run}", f"--run={second_run}"]
+  assert main(["report", f"--data={data}", *flags, "--examples=3"]) == 0
+  held = Page(file.read_text("utf-8"))
+  assert f"The runs {run.name}, longer." in " ".join(held.text)
+  assert len(held.all("svg")) == 3
 
 
 def test_a_name_with_dollar_signs_is_drawn_as_it_is():
   series = curves.Series([1, 2], [1.0, 2.0])
   held = curves.Curves({"a$_b$": series}, {"a$_b$": series})
-  assert "a$_b$" in pictures.inline_svg(curves.draw_losses(held), "x")
+  assert "a$_b$" in pictures.inline_svg(curves.draw_losses({"a": held}), "x")
 
 
 def test_neighbours_are_those_of_the_search(report, vectors, page):

@@ -8,6 +8,9 @@ import shell
 import simplejpeg
 import tiny
 import untrained
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 import item_jax
 from item_jax.data.images import encode
@@ -16,9 +19,11 @@ from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.robustness import mix
+from item_jax.evaluation.variants import compare_variants
 from item_jax.inference.boxes import Box, crop_record, read_boxes
-from item_jax.inference.disturb import Reader
+from item_jax.inference.disturb import Reader, open_rows
 from item_jax.inference.image_changes import IMAGE_CHANGES
+from item_jax.inference.regions import attention_boxes, smallest, to_box
 from item_jax.inference.robustness import PARTS, measure, shorten
 from item_jax.inference.title_changes import TITLE_CHANGES
 
@@ -336,6 +341,112 @@ def test_a_box_is_cut_by_hand():
   tiny_box = Box(0.999, 0.999, 1, 1)
   tiny_part = crop_record(record, boxes={"a": tiny_box}).image
   assert simplejpeg.decode_jpeg(tiny_part).shape == (1, 1, 3)
+
+
+def test_the_smallest_rectangle_by_hand():
+  weights_YX = np.zeros((4, 5))
+  weights_YX[1, 2:4] = 0.3, 0.3
+  weights_YX[3, 0] = 0.4
+  assert smallest(weights_YX, 0.3) == (3, 0, 4, 1)  # of one patch the most
+  assert smallest(weights_YX, 0.6) == (1, 2, 2, 4)
+  assert smallest(weights_YX, 0.61) == (1, 0, 4, 3)
+  assert smallest(weights_YX, 1) == (1, 0, 4, 4)
+  assert smallest(np.ones((2, 2)), 0.5) == (0, 0, 1, 2)  # the first of four
+
+
+@given(
+  npst.arrays(np.float32, (4, 4), elements=st.integers(0, 9)),
+  st.floats(0.05, 1),
+)
+def test_no_smaller_rectangle_holds_as_much(weights_YX, held):
+  assume(weights_YX.any())
+  total, most = weights_YX.sum(), []
+  for y0, x0 in np.ndindex(4, 4):
+    for y1, x1 in np.ndindex(4 - y0, 4 - x0):
+      inside = weights_YX[y0 : y0 + y1 + 1, x0 : x0 + x1 + 1].sum()
+      if inside >= held * total:
+        most.append(((y1 + 1) * (x1 + 1), -inside))
+  y0, x0, y1, x1 = smallest(weights_YX, held)
+  assert ((y1 - y0) * (x1 - x0), -weights_YX[y0:y1, x0:x1].sum()) == min(most)
+
+
+def test_a_region_is_of_the_image_and_not_of_its_square():
+  """16 pixels, patches of 4; an image twice as wide as high fills rows 1, 2."""
+  weights_YX = np.zeros((4, 4))
+  weights_YX[1, 3] = 1
+  assert to_box(weights_YX.ravel(), 50, 100, 16) == (0.75, 0, 1, 0.5)
+  weights_YX[0] = 9  # white above it
+  assert to_box(weights_YX.ravel(), 50, 100, 16) == (0.75, 0, 1, 0.5)
+  assert to_box(weights_YX.ravel(), 100, 100, 16) == (0, 0, 0.75, 0.25)
+  weights_YX = np.zeros((4, 4))
+  weights_YX[2, 2] = 1
+  # 10 of 16 pixels wide, from 3 on.
+  box = to_box(weights_YX.ravel(), 160, 100, 16)
+  assert box == pytest.approx((0.5, 0.5, 0.9, 0.75))
+
+
+def test_the_command_finds_regions_by_attention(run, tiny_data, tmp_path):
+  pairs = tiny_data.parent / "catalogue" / "variants.csv"
+  text = shell.run(
+    "robustness",
+    f"--workdir={run}",
+    f"--data={tiny_data}",
+    "--split=train",
+    "--parts=roles",
+    "--regions=attention",
+    f"--variants={pairs}",
+    "--bootstrap=20",
+    f"--json={tmp_path / 'r.json'}",
+  )
+  held = json.loads((tmp_path / "r.json").read_text())
+  assert held["counts"]["regions"] == "attention"
+  assert held["counts"]["boxes"] == held["counts"]["image"]
+  assert f"of {held['counts']['boxes']} listings, by attention:" in text
+  assert len(held["regions"]) == 8
+  # As `variants` says of exports that show the same.
+  exports = {
+    role: item_jax.export(
+      run,
+      data=tiny_data,
+      split="train",
+      modality=modality,
+      out=tmp_path / role,
+    )
+    for role, modality in (("full", "both"), ("image",) * 2, ("title",) * 2)
+  }
+  told = compare_variants(exports, pairs, bootstrap=20)
+  assert len(held["variants"]) == 3 * len(told.groups)
+  for line in held["variants"]:
+    group = told.groups[line["differs"]]
+    assert line["pairs"] == group["pairs"]
+    assert line["own_nearer"]["value"] == group["share"][line["query"]]
+    assert line["own_nearer"]["interval"] == group["interval"][line["query"]]
+  found = item_jax.Robustness(**held)
+  lines = [x for x in found.rows() if x["part"] == "variants"]
+  assert lines[0]["figure"] == "own_nearer"
+  assert "pairs" in text
+
+
+def test_attention_marks_where_a_model_looks(run, tiny_data):
+  embedder = item_jax.load(run)
+  reader, rows = open_rows(embedder, run, tiny_data, "test", batch_size=16)
+  found = attention_boxes(embedder, reader, rows)
+  source = reader.dataset.source("test")
+  assert list(found) == [source[row].listing_id for row in rows]
+  told = item_jax.explain(run, data=tiny_data, count=3)
+  for one in told.listings:
+    weights_N = one.attention["mean of layers"].patches_N
+    height, width = simplejpeg.decode_jpeg_header(source[one.row].image)[:2]
+    expected = to_box(weights_N, height, width, reader.image_size)
+    assert found[one.id] == expected
+
+
+def test_regions_take_boxes_or_attention(run, tiny_data, tmp_path):
+  for regions, boxes in (("gradient", None), ("attention", tmp_path / "b")):
+    with pytest.raises(UserError, match="expected regions='attention', boxes"):
+      item_jax.robustness(run, data=tiny_data, regions=regions, boxes=boxes)
+  with pytest.raises(FileNotFoundError):
+    item_jax.robustness(run, data=tiny_data, variants=tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize(

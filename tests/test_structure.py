@@ -17,7 +17,7 @@ LAYERS = (
   {"config", "config_align", "config_baselines", "config_check", "config_group"}
   | {"config_products", "components"},
   {"distributed"},
-  {"new_folder", "object_store", "config_flags", "workers"},
+  {"bars", "new_folder", "object_store", "config_flags", "workers"},
   {"data", "models"},
   {"ingest", "synthetic", "objectives"},
   {"pretrained", "evaluation"},
@@ -113,6 +113,15 @@ def test_files_and_functions_are_short(path):
     if isinstance(node, ast.FunctionDef):
       lines = (node.end_lineno or 0) - node.lineno + 1
       assert lines <= 80, f"{path.name}: {node.name} has {lines} lines"
+
+
+def test_every_bar_is_made_in_one_place():
+  makers = [
+    path.name
+    for path in FILES
+    if any(name.split(".")[0] == "tqdm" for name in imports(path))
+  ]
+  assert makers == ["bars.py"]
 
 
 def test_nothing_imports_tensorflow():

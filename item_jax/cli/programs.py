@@ -17,6 +17,18 @@ _LIMIT = 2 << 30  # bytes; beyond it the least recently used programs go
 _LEAST = 0.2  # seconds of compiling from which on a program is kept
 
 
+def prepare_model() -> None:
+  """Does what a command that opens a checkpoint needs; before jax is imported.
+
+  Programs are kept, and Orbax does not warn of metrics and metadata that are
+  absent on purpose.
+  """
+  from absl import logging
+
+  keep_programs()
+  logging.set_verbosity(logging.ERROR)
+
+
 def keep_programs() -> None:
   """Points jax to a cache in the user's cache folder; before jax is imported.
 

@@ -18,8 +18,8 @@ def add(command) -> None:
     metavar="NAME=SOURCE|PATH",
     help=f"of the split; {places.SOURCES}. A PATH without NAME= is an export"
     " by its folder's name, or what --html shows beside: the folder of a"
-    " comparison, of another run or of `probe --out`, the JSON of `modality`,"
-    " the CSV of `predict`",
+    " comparison, of another run or of `probe --out`, the JSON of `modality`"
+    " or `robustness`, the CSV of `predict`",
   )
   sub.add_argument(
     "--data", type=places.DATA, required=True, help="from prepare"
@@ -43,9 +43,11 @@ def add(command) -> None:
     "--run",
     dest="workdir",
     type=places.METRICS,
+    action="append",
     metavar="WORKDIR",
     help="of training: its curves for --html and --figures, and what its model"
-    " looks at and recovers for --html",
+    " looks at and recovers for --html; given several times, curves of all in"
+    " the same panels, and the first one's model",
   )
   sub.add_argument(
     "--explain",
@@ -73,14 +75,14 @@ def add(command) -> None:
 
 
 def run(args, rest) -> None:
-  from item_jax.evaluation.page.curves import read_curves
+  from item_jax.evaluation.page.curves import read_runs
   from item_jax.evaluation.report import report
 
   check_folders(args.out, args.html)
   check_local(args.figures)
   if args.workdir and not (args.html or args.figures):
     raise UserError(
-      f"--run={args.workdir} is for the curves of a page or of pictures:"
+      f"--run={args.workdir[0]} is for the curves of a page or of pictures:"
       " expected --html=FILE or --figures=DIR beside it"
     )
   if args.examples < 1:
@@ -88,7 +90,7 @@ def run(args, rest) -> None:
   if args.explain < 0:
     raise UserError(f"--explain={args.explain}; expected 0 listings or more")
   if args.workdir:
-    read_curves(args.workdir)  # before any work
+    read_runs(args.workdir)  # before any work
   exports, beside = _sort(args.exports)
   if beside and not args.html:
     raise UserError(
@@ -134,18 +136,16 @@ def _explain(args):
   """Asks the run's model; None without one, as of a store's copy."""
   if not (args.workdir and args.explain):
     return None
-  if not (args.workdir / RUN_FILE).is_file():
+  workdir = args.workdir[0]
+  if not (workdir / RUN_FILE).is_file():
     return None
-  from absl import logging
-
   from item_jax.cli import programs
 
-  programs.keep_programs()  # before jax
-  logging.set_verbosity(logging.ERROR)
+  programs.prepare_model()
   from item_jax.inference.explain import explain
 
   return explain(
-    args.workdir,
+    workdir,
     data=args.data,
     split=args.split,
     step=args.step,

@@ -7,6 +7,8 @@ from item_jax.errors import UserError
 from item_jax.files import check_folders
 from item_jax.remote import check_local
 
+_OF_ONE = ("parts", "boxes", "regions", "variants")
+
 
 def add(command) -> None:
   sub = command(
@@ -52,6 +54,18 @@ def add(command) -> None:
     metavar="FILE",
     help="regions of interest to compare with whole images: a table with id,"
     " x0, y0, x1, y1, fractions of the image's width and height",
+  )
+  sub.add_argument(
+    "--regions",
+    choices=("attention",),
+    help="take as regions where [CLS] looks, on a catalogue without boxes",
+  )
+  sub.add_argument(
+    "--variants",
+    type=places.COPY,
+    metavar="FILE",
+    help="CSV: product, variant, differs; whether such pairs are told apart, by"
+    " each side; synthesize writes one",
   )
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
   sub.add_argument(
@@ -100,6 +114,8 @@ def _measure(args):
     parts=PARTS if args.parts is None else args.parts,
     mixed_rate=args.mixed_rate,
     boxes=args.boxes,
+    regions=args.regions,
+    variants=args.variants,
     batch_size=args.batch_size,
     bootstrap=args.bootstrap,
     seed=args.seed,
@@ -109,7 +125,7 @@ def _measure(args):
 def _across(args):
   from item_jax.inference.cross_domain import cross_domain
 
-  for name in ("parts", "boxes", "figures", "step", "like", "limit"):
+  for name in (*_OF_ONE, "figures", "step", "like", "limit"):
     if getattr(args, name) is not None:
       raise UserError(
         f"--{name} is of one run and one catalogue; given are"

@@ -14,12 +14,20 @@ from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation import confusion
 from item_jax.evaluation.labels import NothingToScore, compare_labels
 from item_jax.evaluation.modality_table import Modality
-from item_jax.evaluation.page.curves import LABELS, draw_curves, read_curves
+from item_jax.evaluation.page.curves import LABELS, draw_curves, read_runs
 from item_jax.evaluation.page.section import Section, Table
 from item_jax.evaluation.page.tables import most_confused
+from item_jax.evaluation.results import Tables
+from item_jax.evaluation.robustness import Robustness
 from item_jax.files import METRICS_FILE
 
 _ANSWERS = "answers.csv"  # of `item-jax probe --out`
+_TABLES: dict[str, type[Tables]] = {
+  "Which modality dominates": Modality,
+  "Missing, changed and short queries": Robustness,
+}
+_OF_SOMETHING_ELSE = (ValueError, TypeError, LookupError, AttributeError)
+_CURVES = "recall@10 and MAP@10 by tokens of the title and strength of a change"
 
 
 def read_beside(path: str | os.PathLike) -> Section:
@@ -27,7 +35,7 @@ def read_beside(path: str | os.PathLike) -> Section:
 
   Args:
     path: the folder of a comparison, of a run, or of `probe --out`; the JSON of
-      `modality`; or the CSV of `predict`.
+      `modality` or, of one run, `robustness`; or the CSV of `predict`.
 
   Raises:
     NotFoundError: there is nothing.
@@ -49,13 +57,13 @@ def read_beside(path: str | os.PathLike) -> Section:
         read = one
         break
   else:
-    read = {".json": _modality, ".csv": _predictions}.get(path.suffix)
+    read = {".json": _tables, ".csv": _predictions}.get(path.suffix)
   section = read(path) if read else None
   if section is None:
     raise UserError(
       f"{path} is nothing that a page shows: expected NAME=SOURCE, an export,"
       " the folder of a comparison, a run or `probe --out`, the JSON of"
-      " `modality`, or the CSV of `predict`"
+      " `modality` or `robustness`, or the CSV of `predict`"
     )
   return section
 
@@ -77,24 +85,27 @@ def _comparison(path: Path) -> Section:
 
 
 def _run(path: Path) -> Section:
-  drawn = draw_curves(read_curves(path))
+  drawn = draw_curves(read_runs(path))
   figures = [(LABELS[name], figure) for name, figure in drawn.items()]
   return Section(f"Run {path.absolute().name}", [], [], figures)
 
 
-def _modality(path: Path) -> Section | None:
-  try:
-    held = json.loads(path.read_text("utf-8"))
-    found = Modality(**held)
-    text, tables = found.sentence(), found.tables()
-  except (ValueError, TypeError, KeyError):  # of something else
-    return None
-  return Section(
-    f"Which modality dominates: {path.stem}",
-    text.splitlines(),
-    [_table(title, rows) for title, rows in tables],
-    notes=found.notes,
-  )
+def _tables(path: Path) -> Section | None:
+  for heading, kind in _TABLES.items():
+    try:
+      found = kind(**json.loads(path.read_text("utf-8")))
+      text, tables = found.sentence(), found.tables()
+      figure = found.draw() if isinstance(found, Robustness) else None
+    except _OF_SOMETHING_ELSE:
+      continue
+    return Section(
+      f"{heading}: {path.stem}",
+      text.splitlines(),
+      [_table(title, rows) for title, rows in tables],
+      [] if figure is None else [(_CURVES, figure)],
+      list(found.remarks()),
+    )
+  return None
 
 
 def _table(title: str, rows: list[dict[str, str]]) -> Table:

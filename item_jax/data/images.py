@@ -12,6 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from item_jax.data.file_kinds import name_kind
+from item_jax.data.square import place_in_square
 
 # Named in every data set and every checkpoint: to be counted up whenever the
 # pixels that this module makes change.
@@ -139,13 +140,11 @@ def load_square(jpeg: bytes, size: int) -> np.ndarray:
     pixels = _decode_jpeg(jpeg, height, width, long_side / size)
   except ValueError as error:
     raise BadImage(f"the JPEG is broken: {error}") from error
-  high = max(1, round(height * size / long_side))
-  wide = max(1, round(width * size / long_side))
+  top, left, high, wide = place_in_square(height, width, size)
   pixels = _resize(pixels, (high, wide))
   if high == wide:
     return pixels
   square = np.full((size, size, 3), 255, np.uint8)
-  top, left = (size - high) // 2, (size - wide) // 2
   square[top : top + high, left : left + wide] = pixels
   return square
 

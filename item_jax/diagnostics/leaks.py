@@ -1,12 +1,11 @@
 """Finds the listings of a data set that a run has seen in training."""
 
 import itertools
-import sys
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.data.copies import find_copies, sign
 from item_jax.data.records import Dataset
 from item_jax.ingest.row import is_numbered
@@ -71,7 +70,7 @@ def _read(dataset: Dataset, split: str):
   source = dataset.source(split)
   names: list[tuple[str, str, bool]] = []
   signs = []
-  with tqdm(total=len(source), unit="row", desc=split, file=sys.stderr) as bar:
+  with show_bar(total=len(source), desc=split) as bar:
     records = iter(source)
     while batch := list(itertools.islice(records, _BATCH)):
       names += [(r.listing_id, r.product_id, bool(r.image)) for r in batch]

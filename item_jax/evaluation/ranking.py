@@ -5,8 +5,7 @@ ranking, so that what is kept, and in which order, never depends on the tiles.
 """
 
 import dataclasses
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,15 +163,6 @@ def neighbours(
   scores_QK = np.concatenate([scores for _, scores in found])
   rows_QK = np.where(position_QK < 0, -1, index[position_QK])
   return Neighbours(rows_QK, scores_QK)
-
-
-def progress_bar(parts: Iterable, total: int) -> Iterable:
-  """The parts, with a progress bar where someone sees it for some seconds."""
-  if not sys.stderr.isatty():
-    return parts  # and tqdm is not imported
-  from tqdm import tqdm
-
-  return tqdm(parts, "search", total=total, delay=5, leave=False)
 
 
 def _merge(best_QK, score_QI, first):

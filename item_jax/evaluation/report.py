@@ -75,7 +75,7 @@ class Report(Result):
   def to_page(
     self,
     *,
-    run: str | os.PathLike | None = None,
+    run: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
     examples: int = 60,
     seed: int = 0,
     explained: Explanation | None = None,
@@ -88,7 +88,7 @@ class Report(Result):
     Takes jinja2.
 
     Args:
-      run: a run's workdir, for its curves.
+      run: a run's workdir, for its curves; or several, drawn together.
       examples: how many queries: a third each the best and the worst of the
         first system, and any.
       seed: of the random ones.
@@ -114,7 +114,10 @@ class Report(Result):
     Path(path).write_text(self.to_page(**options), "utf-8")
 
   def write_figures(
-    self, folder: str | os.PathLike, *, run: str | os.PathLike | None = None
+    self,
+    folder: str | os.PathLike,
+    *,
+    run: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
   ) -> list[Path]:
     """Writes the page's pictures as PNG and SVG, for papers.
 
@@ -123,7 +126,7 @@ class Report(Result):
       run: as of `to_page`.
 
     Returns:
-      The files: losses and modalities of the run, confusion of categories.
+      The files: losses and modalities of runs, confusion of categories.
     """
     from item_jax.evaluation.page import render
 

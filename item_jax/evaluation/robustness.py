@@ -1,10 +1,11 @@
 """Scores what is found without a side, with few tokens, and after changes."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from item_jax.evaluation.changed import MEASURES, score_changed
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Tables, with_interval
 from item_jax.evaluation.retrieval import Scores
+from item_jax.evaluation.variants import compare_variants
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 ROLES = ("full", "image", "title")  # of queries; an index may be mixed too
 LENGTHS = (0, 1, 2, 4, 8)  # tokens of a title
@@ -29,13 +34,17 @@ class Robustness(Tables):
   "interval"}, the interval at 95 % or None.
 
   counts: rows, queries, left_out, image, title and boxes (rows that have
-    them), mixed_rate, seed; of a run split and step too.
+    them), mixed_rate, seed; of a run split and step too, and regions where
+    boxes are not given.
   roles: figures of each "query" (of `ROLES`) and "index" (also "mixed").
   lengths: figures of each "query" ("full": with its image, or "title") and
     number of "tokens", the last "all"; drops are against all.
   changes: {name: figures of each "strength", from 0, which is unchanged}.
   regions: figures of each "side" ("full", "image"), "query" and "index"
     ("whole", "region"); drops are against whole images.
+  variants: "own_nearer", how often a listing's own product is nearer than its
+    variant, of each thing that "differs" and "query" (of `ROLES`), which is
+    searched in an index that shows the same; "pairs" and "questions" of it.
   """
 
   counts: dict[str, Any]
@@ -43,6 +52,7 @@ class Robustness(Tables):
   lengths: list[dict[str, Any]] = field(default_factory=list)
   changes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
   regions: list[dict[str, Any]] = field(default_factory=list)
+  variants: list[dict[str, Any]] = field(default_factory=list)
 
   def to_dict(self) -> dict[str, Any]:
     """Returns all fields by their names."""
@@ -52,6 +62,7 @@ class Robustness(Tables):
     """Returns a line for each figure: what it is of, value and interval."""
     parts = [("roles", self.roles), ("lengths", self.lengths)]
     parts += [*self.changes.items(), ("regions", self.regions)]
+    parts += [("variants", self.variants)]
     lines = []
     for part, given in parts:
       for line in given:
@@ -70,11 +81,17 @@ class Robustness(Tables):
       The files; none where there is no curve.
     """
     from item_jax.evaluation.page.pictures import write_pictures
+
+    figure = self.draw()
+    return (
+      [] if figure is None else write_pictures(folder, "robustness", figure)
+    )
+
+  def draw(self) -> "Figure | None":
+    """Draws the curves with matplotlib; None where there are none."""
     from item_jax.evaluation.page.robustness import draw_robustness
 
-    if not self.lengths and not self.changes:
-      return []
-    return write_pictures(folder, "robustness", draw_robustness(self))
+    return draw_robustness(self) if self.lengths or self.changes else None
 
   def sentence(self) -> str:
     counts = self.counts
@@ -105,16 +122,21 @@ class Robustness(Tables):
     for name in MEASURES:
       title = f"{name} of changed queries by strength, in the unchanged index"
       found.append((title, [_curve(*x, name) for x in self.changes.items()]))
-    boxes = self.counts.get("boxes", 0)
+    boxes = f"{self.counts.get('boxes', 0):,} listings"
+    if "regions" in self.counts:
+      boxes += f", by {self.counts['regions']}"
     for name in MEASURES:
       title = (
-        f"{name} of whole images and of the regions of {boxes:,} listings:"
+        f"{name} of whole images and of the regions of {boxes}:"
         " queries (lines) by index (columns)"
       )
       lines = [
         x | {"query": f"{x['side']}, {x['query']}"} for x in self.regions
       ]
       found.append((title, _table(lines, "query", "index", name)))
+    title = "how often a listing's own product is nearer than its variant, by"
+    title += " what differs (lines) and both show (columns); chance .5"
+    found.append((title, _variant_table(self.variants)))
     return [(title, rows) for title, rows in found if rows]
 
 
@@ -127,6 +149,15 @@ def _table(
     row = rows.setdefault(line[down], {down: str(line[down])})
     row[line[across]] = with_interval(**line[name])
   return list(rows.values())
+
+
+def _variant_table(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+  rows = _table(lines, "differs", "query", "own_nearer")
+  counts = {x["differs"]: (x["pairs"], x["questions"]) for x in lines}
+  for row in rows:
+    pairs, questions = counts[row["differs"]]
+    row |= {"pairs": f"{pairs:,}", "asked": f"{questions:,}"}
+  return rows
 
 
 def _curve(change: str, lines: Sequence[Mapping], name: str) -> dict[str, str]:
@@ -185,4 +216,40 @@ def score_roles(
     }
     for query in ROLES
     for index, index_ND in indexes.items()
+  ]
+
+
+def score_variants(
+  views: Mapping[Any, np.ndarray],
+  items: Items,
+  variants: str | os.PathLike,
+  *,
+  bootstrap: int,
+  seed: int,
+) -> list[dict[str, Any]]:
+  """Scores each role on pairs of products, as `Robustness.variants`.
+
+  Args:
+    views: {role of `ROLES`: float [N, D]}.
+    variants, bootstrap, seed: as of `compare_variants`.
+  """
+  found = compare_variants(
+    {role: (views[role], items) for role in ROLES},
+    Path(variants),
+    bootstrap=bootstrap,
+    seed=seed,
+  )
+  return [
+    {
+      "differs": differs,
+      "pairs": group["pairs"],
+      "questions": group["questions"],
+      "query": role,
+      "own_nearer": {
+        "value": group["share"][role],
+        "interval": group["interval"][role],
+      },
+    }
+    for differs, group in found.groups.items()
+    for role in ROLES
   ]

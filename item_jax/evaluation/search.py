@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import threadpoolctl
 
+from item_jax.bars import show_bar
 from item_jax.errors import UserError
 from item_jax.evaluation.mixed import rank_mixed
 from item_jax.evaluation.ranking import (
@@ -28,7 +29,6 @@ from item_jax.evaluation.ranking import (
   in_id_order,
   neighbours,
   pack,
-  progress_bar,
   rank,
   rounded,
   unpack,
@@ -125,7 +125,9 @@ def search(
     threadpoolctl.threadpool_limits(1, "blas"),
     ThreadPoolExecutor(threads) as pool,
   ):
-    found = list(progress_bar(pool.map(search_part, parts), len(parts)))
+    each = pool.map(search_part, parts)
+    shown = {"unit": "part", "desc": "search", "delay": 5, "leave": False}
+    found = list(show_bar(each, total=len(parts), **shown))
   near = neighbours(found, index, k)
   return dataclasses.replace(near, ids=ids, queries_Q=queries)
 

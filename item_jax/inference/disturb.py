@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Dataset, Record, open_dataset
@@ -206,7 +206,7 @@ def embed_views(
 
 def _shown(batches, rows: int, reader: Reader, what: str):
   """Yields batches, and shows a bar on stderr."""
-  with tqdm(total=rows, unit="row", desc=what) as bar:
+  with show_bar(total=rows, desc=what) as bar:
     for batch in batches:
       yield batch
       bar.update(min(reader.batch_size, rows - bar.n))

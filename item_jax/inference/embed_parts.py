@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.data import pipeline
 from item_jax.data.records import Dataset
 from item_jax.inference import export_shards
@@ -53,7 +53,7 @@ def embed_parts(
     workers=workers,
   )
   source, embed = dataset.source(split), embed or embedder.embed_batch
-  with tqdm(total=sum(map(len, parts)), unit="row", desc=modality) as bar:
+  with show_bar(total=sum(map(len, parts)), desc=modality) as bar:
     for part in parts:
       held, bad = [], []
       for first in range(0, len(part), size):

@@ -3,11 +3,12 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.batch import Batch
 from item_jax.data.records import Dataset, Record
 from item_jax.errors import UserError
@@ -21,12 +22,15 @@ from item_jax.evaluation.robustness import (
   Robustness,
   mix,
   score_roles,
+  score_variants,
 )
+from item_jax.evaluation.variants import read_pairs
 from item_jax.inference import export_shards
 from item_jax.inference.boxes import Box, crop_record, read_boxes
 from item_jax.inference.disturb import Reader, open_rows
 from item_jax.inference.embedder import check_batch_size, load
 from item_jax.inference.image_changes import IMAGE_CHANGES, change_image
+from item_jax.inference.regions import attention_boxes
 from item_jax.inference.title_changes import TITLE_CHANGES, change_title
 
 PARTS = ("roles", "lengths", *IMAGE_CHANGES, *TITLE_CHANGES)
@@ -45,6 +49,8 @@ def robustness(
   parts: Sequence[str] = PARTS,
   mixed_rate: float = 0.5,
   boxes: str | os.PathLike | None = None,
+  regions: str | None = None,
+  variants: str | os.PathLike | None = None,
   batch_size: int = 256,
   bootstrap: int = 1000,
   seed: int = 0,
@@ -63,6 +69,9 @@ def robustness(
     mixed_rate: of complete listings of a mixed index, that lack a side.
     boxes: a table of regions of interest, as `boxes.read_boxes` takes it, which
       are compared with whole images.
+    regions: "attention" instead: `regions.attention_boxes`.
+    variants: a table of pairs of products that differ in one thing, as
+      `evaluation.variants.read_pairs` takes it, which are told apart or not.
     batch_size: rows at a time; it does not change the result.
     bootstrap: resamples for the intervals; 0: none.
     seed: of the resamples and of all changes.
@@ -75,7 +84,9 @@ def robustness(
     raise UserError(
       f"parts {', '.join(unknown)}: expected some of {', '.join(PARTS)}"
     )
-  regions = read_boxes(boxes) if boxes is not None else {}
+  given = _read_regions(boxes, regions)
+  if variants is not None:
+    read_pairs(Path(variants))  # before any work
   embedder = load(workdir, step=step, like=like)
   reader, rows = open_rows(
     embedder,
@@ -86,18 +97,32 @@ def robustness(
     batch_size=batch_size,
     tokenizer=False,
   )
+  if regions:
+    given = attention_boxes(embedder, reader, rows)
   found = measure(
     embedder.embed_batch,
     reader,
     rows,
     parts=parts,
     mixed_rate=mixed_rate,
-    boxes=regions,
+    boxes=given,
+    variants=variants,
     bootstrap=bootstrap,
     seed=seed,
   )
   found.counts.update(split=split, step=embedder.step)
+  if regions:
+    found.counts["regions"] = regions
   return found
+
+
+def _read_regions(boxes, regions: str | None) -> dict[str, Box]:
+  if regions not in (None, "attention") or (regions and boxes is not None):
+    raise UserError(
+      f"regions={regions!r}, boxes={boxes}: expected regions='attention', boxes"
+      " of a table, or neither"
+    )
+  return read_boxes(boxes) if boxes is not None else {}
 
 
 def measure(
@@ -108,6 +133,7 @@ def measure(
   parts: Sequence[str] = PARTS,
   mixed_rate: float = 0.5,
   boxes: Mapping[str, Box] | None = None,
+  variants: str | os.PathLike | None = None,
   bootstrap: int = 1000,
   seed: int = 0,
 ) -> Robustness:
@@ -117,6 +143,7 @@ def measure(
     embed: of a batch and `modality=`.
     rows: row numbers of the split: N listings.
     boxes: {listing: its region}; None or {}: no regions are compared.
+    variants: as of `robustness`.
   """
   source = reader.dataset.source(reader.split)
   read = [export_shards.read_item(source, reader.split, row) for row in rows]
@@ -130,14 +157,9 @@ def measure(
   left_N = mix(items, image_N & title_N, rate=mixed_rate, seed=seed)
   changes = [name for name in PARTS[2:] if name in parts]
   describe = functools.partial(figures, bootstrap=bootstrap, seed=seed)
-  boxed = sum(name in boxes for name in items.ids) if boxes else 0
-  if boxes and not boxed:
-    raise UserError(
-      f"none of {len(boxes)} boxes, of {next(iter(boxes))!r} for example, is of"
-      f" the {len(rows)} listings, of which one is {items.ids[0]!r}"
-    )
+  boxed = _count_boxes(boxes or {}, items.ids)
   passes = 1 + len(changes) * len(STRENGTHS) + bool(boxes)
-  with tqdm(total=passes * len(rows), unit="row") as bar:
+  with show_bar(total=passes * len(rows), desc="robustness") as bar:
     show = _Show(embed, reader, rows, bar)
     views = show(_ALL_VIEWS if "lengths" in parts else _ROLE_VIEWS)
     score = functools.partial(score_changed, items=items)
@@ -161,6 +183,10 @@ def measure(
       crop = functools.partial(crop_record, boxes=boxes)
       regions = show(_REGION_VIEWS, crop)
       found.regions.extend(_region_lines(views, regions, score, describe))
+    if variants is not None:
+      found.variants.extend(
+        score_variants(views, items, variants, bootstrap=bootstrap, seed=seed)
+      )
     for name in changes:
       lines = [{"strength": 0, **describe(full, full)}]
       for strength in STRENGTHS:
@@ -172,6 +198,16 @@ def measure(
         lines.append({"strength": strength, **describe(scores, full)})
       found.changes[name] = lines
   return found
+
+
+def _count_boxes(boxes: Mapping[str, Box], ids: Sequence[str]) -> int:
+  boxed = sum(name in boxes for name in ids)
+  if boxes and not boxed:
+    raise UserError(
+      f"none of {len(boxes)} boxes, of {next(iter(boxes))!r} for example, is of"
+      f" the {len(ids)} listings, of which one is {ids[0]!r}"
+    )
+  return boxed
 
 
 # {name of a view: what the model is shown, and how many tokens at most}.
@@ -191,7 +227,7 @@ class _Show(NamedTuple):
   embed: Embed
   reader: Reader
   rows: Sequence[int]
-  bar: tqdm
+  bar: Any  # of `show_bar`
 
   def __call__(
     self,

@@ -4,15 +4,14 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from etils import epath
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.data import records
 from item_jax.data.images import PREPROCESSING
 from item_jax.data.records import Dataset, Record, open_dataset
@@ -236,7 +235,7 @@ def _write(
   read = 0
   with (
     Rejections(folder) as rejections,
-    tqdm(total=total, unit="row", file=sys.stderr, smoothing=0.05) as bar,
+    show_bar(total=total, desc="preparing", smoothing=0.05) as bar,
   ):
     for row, image in load_images(images, _with_images(rows), workers=workers):
       read += 1

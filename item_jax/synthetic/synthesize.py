@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 import simplejpeg
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.errors import UserError
 from item_jax.new_folder import new_folder
 from item_jax.synthetic import drawing, titles
@@ -127,7 +127,7 @@ def _write(folder: Path, products, seed, image_size, workers):
     _table(folder / "products.csv", COLUMNS) as write_rows,
     _table(folder / "variants.csv", VARIANTS) as write_pairs,
     _table(folder / "attributes.csv", ATTRIBUTES) as write_attributes,
-    tqdm(total=products, unit=" products", desc="drawing") as bar,
+    show_bar(total=products, unit=" products", desc="drawing") as bar,
     _mapper(min(workers, len(tasks))) as each,
   ):
     for indices, (rows, pairs) in zip(tasks, each(draw, tasks), strict=True):

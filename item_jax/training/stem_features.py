@@ -18,8 +18,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
+from item_jax.bars import show_bar
 from item_jax.batch import Batch
 from item_jax.config import Config
 from item_jax.data import pipeline
@@ -180,7 +180,7 @@ def _write(
     # A disk that fills up later would end the process without a word.
     with part.open("r+b") as file:
       os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-  with tqdm(total=rows, initial=done, unit="row", desc=of) as bar:
+  with show_bar(total=rows, initial=done, desc=of) as bar:
     for number, found in enumerate(compute(done), start=1):
       found = found[: rows - done]
       values[done : done + len(found)] = found

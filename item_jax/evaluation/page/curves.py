@@ -1,6 +1,8 @@
-"""Reads what a run measured, and draws it: losses, and what is found."""
+"""Reads what runs measured, and draws it: losses, and what is found."""
 
+import itertools
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +25,10 @@ LINES = (
   ("#b3541e", "--", "s"),
   ("#2f7d32", "-.", "^"),
   ("#6a3d9a", ":", "D"),
+  ("#8c1d40", (0, (5, 1)), "v"),
+  ("#4d4d4d", (0, (1, 1)), "P"),
 )
+Runs = Mapping[str, "Curves"]  # by name
 
 
 class Series(NamedTuple):
@@ -101,44 +106,94 @@ def _append(held: dict[str, Series], name: str, step: int, value: Any) -> None:
     series.values.append(float(value))
 
 
-def draw_curves(curves: Curves) -> dict[str, "Figure"]:
+def read_runs(
+  workdirs: str | os.PathLike | Sequence[str | os.PathLike] | None,
+) -> dict[str, Curves]:
+  """Reads one run or several, by as much of their paths as tells them apart.
+
+  Raises:
+    UserError: as of `read_curves`; a run is given twice, or they are too many.
+  """
+  if workdirs is None:
+    return {}
+  if isinstance(workdirs, (str, os.PathLike)):
+    workdirs = [workdirs]
+  if len(workdirs) > len(LINES):
+    raise UserError(
+      f"{len(workdirs)} runs: lines of {len(LINES)} at most can be told apart"
+    )
+  parts = [Path(one).absolute().parts for one in workdirs]
+  if len(set(parts)) < len(parts):
+    raise UserError(f"a run is given twice: {', '.join(map(str, workdirs))}")
+  named = (["/".join(x[-n:]) for x in parts] for n in itertools.count(1))
+  names = next(names for names in named if len(set(names)) == len(names))
+  return dict(zip(names, map(read_curves, workdirs), strict=True))
+
+
+def draw_curves(runs: Runs) -> dict[str, "Figure"]:
   """Draws what there is of `LABELS`."""
   found = {}
-  if curves.losses:
-    found["losses"] = draw_losses(curves)
-  if curves.modalities:
-    found["modalities"] = draw_modalities(curves)
+  if any(one.losses for one in runs.values()):
+    found["losses"] = draw_losses(runs)
+  if any(one.modalities for one in runs.values()):
+    found["modalities"] = draw_modalities(runs)
   return found
 
 
-def draw_losses(curves: Curves) -> "Figure":
-  """Draws a panel for each loss, its chance level dashed beside it."""
-  figure, panels = make_panels(len(curves.losses))
-  for axes, (name, series) in zip(panels, curves.losses.items(), strict=True):
-    axes.plot(*series, color=LINES[0][0], lw=1.4, label=name)
-    if name in curves.chance:
-      axes.plot(
-        *curves.chance[name], color="#555", lw=1.2, ls="--", label="chance"
-      )
+def draw_losses(runs: Runs) -> "Figure":
+  """Draws a panel for each loss, its chance level dashed beside it.
+
+  Of several runs each has a line in a panel, and the chance level its colour.
+  """
+  names = list(dict.fromkeys(x for one in runs.values() for x in one.losses))
+  figure, panels = make_panels(len(names))
+  for axes, name in zip(panels, names, strict=True):
+    for (colour, _, mark), (run, curves) in zip(
+      LINES, runs.items(), strict=False
+    ):
+      # matplotlib leaves out of a legend what begins with "_".
+      label, level, shade = run, f"_chance, {run}", colour
+      if len(runs) == 1:
+        label, level, shade, mark = name, "chance", "#555", ""
+      if name in curves.losses:
+        series = curves.losses[name]
+        every = 1 + len(series.steps) // 8
+        marks = {"marker": mark, "ms": 3.5, "markevery": every}
+        axes.plot(*series, color=colour, lw=1.4, label=label, **marks)
+      if name in curves.chance:
+        axes.plot(
+          *curves.chance[name], color=shade, lw=1.2, ls="--", label=level
+        )
+    of_one = len(runs) == 1 and len(axes.get_lines()) == 2
+    if of_one or (len(runs) > 1 and name == names[0]):
       add_legend(axes)
     finish(axes, name)
   return figure
 
 
-def draw_modalities(curves: Curves) -> "Figure":
-  """Draws a panel for each measure, a line for each thing shown."""
-  figure, panels = make_panels(len(curves.modalities), columns=2, width=4.2)
-  for axes, (measure, lines) in zip(
-    panels, curves.modalities.items(), strict=True
-  ):
-    for number, (name, series) in enumerate(lines.items()):
-      colour, dashes, mark = LINES[number % len(LINES)]
+def draw_modalities(runs: Runs) -> "Figure":
+  """Draws a panel for each measure, a line for each thing shown.
+
+  Of several runs a panel for each measure and thing shown, a line for each run.
+  """
+  panels: dict[str, list[tuple[Any, str, Series]]] = {}
+  for place, (run, curves) in enumerate(runs.items()):
+    for measure, found in curves.modalities.items():
+      for number, (shown, series) in enumerate(found.items()):
+        panel, line = measure, (LINES[number % len(LINES)], shown, series)
+        if len(runs) > 1:
+          panel, line = f"{measure}, {shown}", (LINES[place], run, series)
+        panels.setdefault(panel, []).append(line)
+  columns, width = (2, 4.2) if len(runs) == 1 else (_COLUMNS, 3.0)
+  figure, drawn = make_panels(len(panels), columns=columns, width=width)
+  for axes, (title, lines) in zip(drawn, panels.items(), strict=True):
+    for (colour, dashes, mark), label, series in lines:
       axes.plot(
-        *series, color=colour, ls=dashes, marker=mark, ms=3.5, label=name
+        *series, color=colour, ls=dashes, marker=mark, ms=3.5, label=label
       )
     axes.set_ylim(0, 1)
     add_legend(axes)
-    finish(axes, measure)
+    finish(axes, title)
   return figure
 
 

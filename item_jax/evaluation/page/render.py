@@ -12,9 +12,9 @@ from item_jax.evaluation.explanation import Explanation
 from item_jax.evaluation.page import cards, inside, tables
 from item_jax.evaluation.page.curves import (
   LABELS,
-  Curves,
+  Runs,
   draw_curves,
-  read_curves,
+  read_runs,
 )
 from item_jax.evaluation.page.examples import GROUPS, find_examples
 from item_jax.evaluation.page.pictures import inline_svg, write_pictures
@@ -37,7 +37,7 @@ _LABELS = LABELS | {
 def render_page(
   report: "Report",
   *,
-  run: str | os.PathLike | None = None,
+  run: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
   examples: int = 60,
   seed: int = 0,
   explained: Explanation | None = None,
@@ -47,7 +47,7 @@ def render_page(
   template, markup = _open_template()
   if examples < 1:
     raise UserError(f"{examples} examples; expected 1 or more")
-  curves = read_curves(run) if run is not None else Curves()
+  runs = read_runs(run)
   lead = lead_system(report)
   shown = _shown(report)
   measure = f"map@{max(report.k)}"
@@ -60,7 +60,7 @@ def render_page(
     seed=seed,
   )
   thumbnails = cards.thumbnails_of(report, found)
-  drawn = dict(draw_figures(report, curves))
+  drawn = dict(draw_figures(report, runs))
   figures = {
     name: markup(inline_svg(one, _LABELS[name])) for name, one in drawn.items()
   }
@@ -75,7 +75,7 @@ def render_page(
     notes=[
       f"{n}: {one.space}" for n, one in report.scores.items() if one.space
     ],
-    run="" if run is None else f"The run {Path(run).absolute().name}.",
+    run=_name_runs(runs),
     curves=[
       (_LABELS[name], figures[name]) for name in LABELS if name in figures
     ],
@@ -97,6 +97,12 @@ def render_page(
   )
 
 
+def _name_runs(runs: Runs) -> str:
+  if not runs:
+    return ""
+  return f"The run{'s' * (len(runs) > 1)} {', '.join(runs)}."
+
+
 def _script_json(value: Any) -> str:
   """JSON in a script element, which "</script" and "<!--" would end."""
   return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
@@ -108,10 +114,10 @@ def lead_system(report: "Report") -> str:
 
 
 def draw_figures(
-  report: "Report", curves: Curves
+  report: "Report", runs: Runs
 ) -> Iterator[tuple[str, "Figure"]]:
   """Yields the pictures that there is something for, with their names."""
-  yield from draw_curves(curves).items()
+  yield from draw_curves(runs).items()
   lead = lead_system(report)
   given = tables.compare_nearest(report.scores[lead], report.compared.items)
   if given is not None:
@@ -126,13 +132,13 @@ def write_figures(
   report: "Report",
   folder: str | os.PathLike,
   *,
-  run: str | os.PathLike | None = None,
+  run: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
 ) -> list[Path]:
   """Writes each picture as PNG and SVG; as of `Report.write_figures`."""
-  curves = read_curves(run) if run is not None else Curves()
+  runs = read_runs(run)
   Path(folder).mkdir(parents=True, exist_ok=True)  # also for no picture
   written = []
-  for name, figure in draw_figures(report, curves):
+  for name, figure in draw_figures(report, runs):
     written += write_pictures(folder, name, figure)
   return written
 
