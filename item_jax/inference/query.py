@@ -12,7 +12,8 @@ from item_jax.data import images as images_lib
 from item_jax.data.records import Dataset, Record
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines
-from item_jax.evaluation.items import Export, check_same_rows, open_export
+from item_jax.evaluation.agreement import check_same_rows
+from item_jax.evaluation.items import Export, open_export
 from item_jax.evaluation.page.pictures import read_small
 from item_jax.inference.disturb import open_reader
 from item_jax.inference.embedder import Embedder, load

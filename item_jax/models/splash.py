@@ -5,6 +5,9 @@ the other, flash attention, XLA lays out numbers of which each is there 128
 times: by its compiler's estimate that alone takes as long as XLA's attention.
 """
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import (
@@ -35,7 +38,7 @@ def attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, *, causal: bool, mesh):
     return _attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, causal)
   rows = PartitionSpec(("data", "fsdp"))
   return jax.shard_map(
-    lambda *arrays: _attend(*arrays, causal),
+    functools.partial(_attend, causal=causal),
     mesh=AbstractMesh(mesh, ("data", "fsdp")),
     in_specs=rows,
     out_specs=rows,
@@ -48,7 +51,7 @@ def _attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, causal: bool):
   padded = -(-S // _TILE) * _TILE
   size = max(n for n in range(_TILE, _LONGEST + 1, _TILE) if padded % n == 0)
   mask = (masks.CausalMask if causal else masks.FullMask)((padded, padded))
-  run = kernel.make_splash_mha_single_device(
+  run: Any = kernel.make_splash_mha_single_device(
     masks.MultiHeadMask([mask] * heads),
     block_sizes=kernel.BlockSizes(
       block_q=size,
