@@ -5,6 +5,9 @@ the other, flash attention, XLA lays out numbers of which each is there 128
 times: by its compiler's estimate that alone takes as long as XLA's attention.
 """
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import (
@@ -35,7 +38,7 @@ def attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, *, causal: bool, mesh):
     return _attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, causal)
   rows = PartitionSpec(("data", "fsdp"))
   return jax.shard_map(
-    lambda *arrays: _attend(*arrays, causal),
+    functools.partial(_attend, causal=causal),
     mesh=AbstractMesh(mesh, ("data", "fsdp")),
     in_specs=rows,
     out_specs=rows,
@@ -70,7 +73,7 @@ def _attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, causal: bool):
   # length of 1.
   keys_BS = (jnp.arange(padded) >= lengths_B[:, None]).astype(jnp.int32)
   segments = kernel.SegmentIds(q=jnp.zeros_like(keys_BS), kv=keys_BS)
-  mixed_BHSd = jax.vmap(run)(
+  mixed_BHSd: Any = jax.vmap(run)(
     head_major(query_BSHd * depth**-0.5),
     head_major(key_BSHd),
     head_major(value_BSHd),
