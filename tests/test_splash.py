@@ -26,9 +26,11 @@ def trained(implementation, *arrays, **options):
 
   @jax.jit
   def both(lengths_B, cotangent_BSHd, *qkv):
-    def mixed(*qkv):
+    def mixed(query, key, value):
       return layers.attend(
-        *qkv, lengths_B, implementation=implementation, **options
+        *(query, key, value, lengths_B),
+        implementation=implementation,
+        **options,
       )
 
     out, back = jax.vjp(mixed, *qkv)

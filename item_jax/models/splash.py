@@ -73,7 +73,7 @@ def _attend(query_BSHd, key_BSHd, value_BSHd, lengths_B, causal: bool):
   # length of 1.
   keys_BS = (jnp.arange(padded) >= lengths_B[:, None]).astype(jnp.int32)
   segments = kernel.SegmentIds(q=jnp.zeros_like(keys_BS), kv=keys_BS)
-  mixed_BHSd = jax.vmap(run)(
+  mixed_BHSd: Any = jax.vmap(run)(
     head_major(query_BSHd * depth**-0.5),
     head_major(key_BSHd),
     head_major(value_BSHd),

@@ -47,9 +47,12 @@ def main() -> None:
   )
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
   compiled = gradient.lower(*shapes).compile()
-  found = re.findall(r'estimated_cycles":"?(\d+)', compiled.as_text())
-  memory = compiled.memory_analysis().temp_size_in_bytes / 1e6
-  print(f"{sum(map(int, found)):,} cycles, {memory:.0f} MB of temporary arrays")
+  text, memory = compiled.as_text(), compiled.memory_analysis()
+  assert text is not None
+  assert memory is not None
+  cycles = sum(map(int, re.findall(r'estimated_cycles":"?(\d+)', text)))
+  size = memory.temp_size_in_bytes / 1e6
+  print(f"{cycles:,} cycles, {size:.0f} MB of temporary arrays")
   for path in sorted(Path(DUMP).glob("*splash*-final_bundles.txt")):
     text = path.read_text()
     bundles = len(re.findall(r"^ *0x[0-9a-f]+ +\w*: +>", text, re.MULTILINE))
@@ -64,8 +67,9 @@ def _attention(kernel: str, rows: int, positions: int):
 
   def loss(kernel_DTHd, x_BSD, lengths_B):
     qkv = jnp.einsum("bsd,dthe->bsthe", x_BSD, kernel_DTHd)
+    query_BSHd, key_BSHd, value_BSHd = (qkv[:, :, i] for i in range(3))
     mixed_BSHd = layers.attend(
-      *(qkv[:, :, i] for i in range(3)), lengths_B, implementation=kernel
+      *(query_BSHd, key_BSHd, value_BSHd, lengths_B), implementation=kernel
     )
     out = kernel_DTHd[:, 0].transpose(1, 2, 0)
     y_BSD = jnp.einsum("bshe,hef->bsf", mixed_BSHd, out)
