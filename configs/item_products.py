@@ -4,9 +4,8 @@ item-jax train --config=configs/item_products.py:SIZE --config.data.path=DATA \
   --workdir=W
 
 SIZE is base (the default), small or tiny: configs/item_SIZE.py; stem or
-stem_tiny: configs/item_stem.py, with --config.stem_from=FILE; minilm_stem:
-configs/item_minilm.py:stem, with --config.start_from=FOLDER too. From a run P
-of that size:
+stem_tiny: configs/item_stem.py, with --config.stem_from=FILE. From a run P of
+that size:
   --config=configs/item_products.py:SIZE,finetune --config.start_from=P
 The paper's five and the alignment loss run beside it at weights of their own,
 0 here: --config.loss.mlm=0.5 keeps the title from being forgotten.
@@ -18,7 +17,7 @@ from pathlib import Path
 from item_jax.config import Config
 from item_jax.errors import UserError
 
-SIZES = ("base", "small", "tiny", "stem", "stem_tiny", "minilm_stem")
+SIZES = ("base", "small", "tiny", "stem", "stem_tiny")
 OWN = ("itm", "mlm", "mim", "gmlm", "gmim")
 
 
@@ -39,14 +38,7 @@ def get_config(variant: str = "base") -> Config:
     config.model.dropout = 0.1
     config.steps = 1_600
     config.eval_every = config.checkpoint.every = 400
-  if name == "minilm":
-    config.batch_size = 96
-    config.model.sides = 512
-    config.optim.lr = 5e-4
-    config.optim.warmup = 50
-    config.steps = 500
-    config.eval_every = config.checkpoint.every = 100
-  if name in ("stem", "minilm") or size == "tiny":
+  if name == "stem" or size == "tiny":
     # What sides know of an image is where in it: a crop's is another's. (And
     # features that are kept have no pixels to crop.)
     config.products.crop, config.products.light = 1.0, 0.0
