@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from item_jax import bars
 from item_jax.__main__ import main
 from item_jax.inference import export
 
@@ -59,5 +60,6 @@ def kill_at_random(words, out: Path, source: random.Random) -> None:
 
 
 if __name__ == "__main__":
+  bars.EVERY = 0.0  # a bar's last line says how many rows a process had
   die_at(os.environ.get("KILLED_AT"))
   sys.exit(main(sys.argv[1:]))
