@@ -90,8 +90,8 @@ class Model(Group):
   # The kernel; "auto" takes cuDNN's where it supports network and device.
   # "pallas": jax's for TPUs (docs/accelerators.md).
   attention: str = option("auto", choices=("auto", "xla", "cudnn", "pallas"))
-  # Generator of dropout's bits. "rbg" is cheaper on accelerators, but its
-  # bits depend on the mesh; threefry's do not.
+  # Generator of dropout's bits. Those of "rbg" depend on the mesh, threefry's
+  # do not; that it is cheaper is not shown (docs/accelerators.md).
   dropout_bits: str = option("threefry2x32", choices=("threefry2x32", "rbg"))
   remat: bool = False  # recompute each layer in the backward pass: less memory
   # The token table is padded to a multiple of this many rows, for the matrix
