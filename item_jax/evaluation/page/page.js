@@ -111,6 +111,7 @@
     }
   });
   filters.addEventListener("input", apply);
+  filters.addEventListener("change", apply);  // all that some programs send
   filters.addEventListener("submit", (event) => event.preventDefault());
   filters.addEventListener("reset", () => setTimeout(apply));
   filters.hidden = false;
