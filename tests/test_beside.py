@@ -12,11 +12,13 @@ from item_jax.__main__ import main
 from item_jax.comparison.beside import read_beside
 from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation import confusion
+from item_jax.evaluation.cross_domain import CrossDomain
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.labels import compare_labels
 from item_jax.evaluation.modality import Embedded, score_views
 from item_jax.evaluation.modality_table import VIEWS
 from item_jax.evaluation.page.pictures import inline_svg
+from item_jax.evaluation.retrieval import score
 from item_jax.evaluation.robustness import Robustness
 
 
@@ -145,11 +147,50 @@ def test_curves_of_robustness_are_those_of_its_file(tmp_path):
   assert "<svg" in inline_svg(figure, "curves")
 
 
+def test_a_matrix_of_runs_and_catalogues_is_that_of_its_file(tmp_path):
+  def scores(one, product):  # a listing and its partner, who is near or not
+    vectors_ND = np.array([[1, 0], [one, 1 - one], [0, 1]], np.float32)
+    items = Items([*"abc"], [*product], [""] * 3)
+    return score(vectors_ND, items, k=(10,), bootstrap=5)
+
+  found = CrossDomain(
+    {
+      "$run$": {"mine": scores(1, "xxy"), "other": scores(0.4, "xxy")},
+      "tfidf": {"mine": scores(0, "xxy"), "other": scores(0.4, "xyy")},
+    },
+    "test",
+  )
+  found.write_json(tmp_path / "matrix.json")
+  section = read_beside(tmp_path / "matrix.json")
+  assert section.heading == "Runs and catalogues: matrix"
+  assert [(x.caption, [*x.columns]) for x in section.tables] == [
+    (
+      f"{name} of each run (lines) in each catalogue (columns)",
+      ["run", "mine", "other"],
+    )
+    for name in ("recall@10", "map@10")
+  ]
+  lines = [list(row.values()) for _, rows in found.tables() for row in rows]
+  assert [line for x in section.tables for line in x.lines] == lines
+  ((_, figure),) = section.figures
+  (axes,) = figure.axes
+  drawn = {x.get_position(): x.get_text() for x in axes.texts}
+  assert drawn == {
+    (column, line): f"{one.summary['recall@10']:.3f}"
+    for line, each in enumerate(found.scores.values())
+    for column, one in enumerate(each.values())
+  }
+  assert [x.get_text() for x in axes.get_yticklabels()] == ["$run$", "tfidf"]
+  assert "<svg" in inline_svg(figure, "matrix")
+
+
 def test_what_is_no_result_is_named(place, tmp_path, capsys):
   with pytest.raises(NotFoundError, match="nowhere: no such file"):
     read_beside(tmp_path / "nowhere")
   (tmp_path / "a.json").write_text('{"recall@10": 0.5}')
   (tmp_path / "b.json").write_text("{")
+  (tmp_path / "e.json").write_text("{}")
+  (tmp_path / "f.json").write_text("[]")
   (tmp_path / "c.csv").write_text("id,title\na,mug\n")
   (tmp_path / "d.csv").write_text("")
   for path in (tmp_path, *sorted(tmp_path.iterdir())):

@@ -12,6 +12,7 @@ from item_jax.comparison.page import bars
 from item_jax.comparison.render import score_tables
 from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation import confusion
+from item_jax.evaluation.cross_domain import draw_matrix, matrices
 from item_jax.evaluation.labels import NothingToScore, compare_labels
 from item_jax.evaluation.modality_table import Modality
 from item_jax.evaluation.page.curves import LABELS, draw_curves, read_runs
@@ -35,7 +36,7 @@ def read_beside(path: str | os.PathLike) -> Section:
 
   Args:
     path: the folder of a comparison, of a run, or of `probe --out`; the JSON of
-      `modality` or, of one run, `robustness`; or the CSV of `predict`.
+      `modality` or `robustness`; or the CSV of `predict`.
 
   Raises:
     NotFoundError: there is nothing.
@@ -105,7 +106,22 @@ def _tables(path: Path) -> Section | None:
       [] if figure is None else [(_CURVES, figure)],
       list(found.remarks()),
     )
-  return None
+  return _matrix(path)
+
+
+def _matrix(path: Path) -> Section | None:
+  """What each of several runs finds in each of several catalogues."""
+  try:
+    held = json.loads(path.read_text("utf-8"))
+    tables, figure = matrices(held), draw_matrix(held)
+  except (*_OF_SOMETHING_ELSE, StopIteration):
+    return None
+  return Section(
+    f"Runs and catalogues: {path.stem}",
+    ["In brackets the 95 % interval."],
+    [_table(title, rows) for title, rows in tables],
+    [("recall@10 of each run in each catalogue", figure)],
+  )
 
 
 def _table(title: str, rows: list[dict[str, str]]) -> Table:

@@ -1,11 +1,15 @@
 """Shows what each of several runs finds in each of several catalogues."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from item_jax.evaluation.changed import MEASURES
 from item_jax.evaluation.results import Tables, with_interval
 from item_jax.evaluation.retrieval import Scores
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,19 +53,46 @@ class CrossDomain(Tables):
     )
 
   def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
-    return [
-      (
-        f"{name} of each run (lines) in each catalogue (columns)",
-        [
-          {"run": system}
-          | {
-            catalogue: with_interval(
-              one.summary[name], one.summary["interval"].get(name)
-            )
-            for catalogue, one in found.items()
-          }
-          for system, found in self.scores.items()
-        ],
+    return matrices(self.to_dict())
+
+
+def matrices(
+  found: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, list[dict[str, str]]]]:
+  """Lays out what `CrossDomain.to_dict` gives: (title, lines) of each."""
+  return [
+    (
+      f"{name} of each run (lines) in each catalogue (columns)",
+      [
+        {"run": system}
+        | {
+          catalogue: with_interval(one[name], one["interval"].get(name))
+          for catalogue, one in each.items()
+        }
+        for system, each in found.items()
+      ],
+    )
+    for name in MEASURES
+  ]
+
+
+def draw_matrix(found: Mapping[str, Mapping[str, Any]]) -> "Figure":
+  """Draws recall@10 of each system (lines) in each catalogue (columns)."""
+  from matplotlib.figure import Figure  # takes a second
+
+  systems, catalogues = list(found), list(next(iter(found.values())))
+  value_SC = [[found[s][c][MEASURES[0]] for c in catalogues] for s in systems]
+  size = (3 + 1.1 * len(catalogues), 1.2 + 0.4 * len(systems))
+  figure = Figure(figsize=size, layout="constrained")
+  axes = figure.add_subplot()
+  axes.imshow(value_SC, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+  plain = {"parse_math": False, "fontsize": 8}  # a name may hold dollar signs
+  axes.set_yticks(range(len(systems)), systems, **plain)
+  axes.set_xticks(range(len(catalogues)), catalogues, **plain)
+  for line, values in enumerate(value_SC):
+    for column, value in enumerate(values):
+      colour = "white" if value > 0.5 else "black"
+      axes.text(
+        column, line, f"{value:.3f}", ha="center", va="center", color=colour
       )
-      for name in MEASURES
-    ]
+  return figure
