@@ -19,6 +19,7 @@ from shop import contents
 
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
+from item_jax.evaluation.fusion import fuse
 from item_jax.files import CorruptError, read_checksummed, write_manifest
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
@@ -284,6 +285,17 @@ def test_a_finished_export_that_was_altered_can_be_made_again(
     export_lib.export(workdir, **how)
   export_lib.export(workdir, **how, overwrite=True)
   assert contents(out) == before
+
+
+def test_nothing_of_a_fusion_that_is_replaced_is_read(
+  workdir, tiny_data, tmp_path
+):
+  """Its words were searched together with the vectors of the export."""
+  how = {"data": tiny_data, "split": "test"}
+  plain = export_lib.export(workdir, **how, out=tmp_path / "e")
+  fuse(plain, "tfidf", **how, out=tmp_path / "f")
+  made = export_lib.export(workdir, **how, out=tmp_path / "f", overwrite=True)
+  np.testing.assert_array_equal(made.vectors, plain.vectors)
 
 
 def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):

@@ -197,7 +197,8 @@ class Export:
 
     `Mixed` of a fusion with a sparse part.
     """
-    if (self.path / SPARSE).is_file():
+    # Not whether it is there: it may be of a fusion that was replaced.
+    if SPARSE in self.meta["files"]:
       return open_mixed(self.path, self.items.ids)
     return open_embeddings(self.path / "embeddings.npy", self.items.ids)
 
