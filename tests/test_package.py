@@ -166,6 +166,12 @@ def test_the_card_tells_data_numbers_and_files(workdir, packaged, tiny_data):
   assert all(f"`{name}`" in card for name in FILES)
 
 
+def test_what_a_run_began_with_is_packaged_too(workdir, tmp_path):
+  """Step 0 is no checkpoint: the seed gives its parameters."""
+  out = package(workdir, out=tmp_path / "P", step=0)
+  assert "This step was not measured." in (out / "README.md").read_text()
+
+
 def test_only_a_package_is_replaced(workdir, packaged, tmp_path, capsys):
   (tmp_path / "mine.txt").write_text("kept")
   command = ["package", str(workdir), f"--out={tmp_path}", "--overwrite"]

@@ -50,7 +50,6 @@ def write(
   name: str,
   embedder: Embedder,
   values: int,
-  metrics: Mapping[str, float],
   files: Mapping[str, str],
 ) -> str:
   """Writes the card, Markdown with the YAML header of Hugging Face.
@@ -58,7 +57,6 @@ def write(
   Args:
     name: of the model.
     values: how many weights the program reads.
-    metrics: of validation, at the step that is packaged.
     files: {name: what it is}.
   """
   run, model = embedder.run, embedder.config.model
@@ -80,7 +78,7 @@ def write(
     f" pixels; titles of {model.max_title_tokens - 1} tokens at most, of a"
     f" vocabulary of {embedder.tokenizer.size:,}. Where the config differs from"
     f" item-jax's defaults:\n\n{_describe_config(run.config)}",
-    f"## Validation\n\n{_describe_metrics(metrics)}",
+    f"## Validation\n\n{_describe_metrics(embedder.metrics)}",
     f"## Limits\n\n{_LIMITS}",
   ]
   return "\n\n".join(parts) + "\n"
