@@ -118,6 +118,18 @@ def test_a_shop_of_others_is_not_replaced(bucket, tmp_path, capsys):
   assert objects(bucket) == before
 
 
+@pytest.mark.parametrize("name", ["train.py", "embed.py"])
+def test_a_project_with_a_readme_is_no_package(bucket, capsys, name):
+  """It has no file that a package has not, or none that says it is one."""
+  (bucket / "p").mkdir(parents=True)
+  for file in ("README.md", "tokenizer.json", name):
+    (bucket / "p" / file).write_text("mine")
+  before = objects(bucket)
+  assert main(["package", "RUN", "--out=gs://bucket/p", "--overwrite"]) == 2
+  assert "did not write" in capsys.readouterr().err
+  assert objects(bucket) == before
+
+
 def test_too_many_bad_rows_are_listed_on_the_store(bucket, shop):
   with shop.open("a") as file:
     file.write("one,more,gone.jpg,red mug,A > B\n" * 5)
@@ -334,6 +346,18 @@ def test_a_finished_export_is_compared_and_stays(bucket):
   assert objects(bucket) == before
   export(lambda folder: whole(folder, np.ones((2, 2))), overwrite=True)
   assert objects(bucket) != before
+
+
+def test_a_finished_export_gets_its_map_there_too(bucket):
+  export(whole)
+  before = objects(bucket / "e")
+
+  def draw(folder):
+    (folder / "atlas.parquet").write_bytes(b"a map")
+    (folder / "lock").write_bytes(b"")
+
+  export(draw)
+  assert objects(bucket / "e") == before | {"atlas.parquet": b"a map"}
 
 
 def test_what_another_machine_has_finished_meanwhile_stays(bucket):
