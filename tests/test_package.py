@@ -14,6 +14,7 @@ from PIL import Image
 
 import item_jax
 from item_jax.__main__ import main
+from item_jax.cli.package import LAYOUT
 from item_jax.errors import UserError
 from item_jax.inference.package import FILES, package
 
@@ -162,7 +163,8 @@ def test_the_card_tells_data_numbers_and_files(workdir, packaged, tiny_data):
     assert f"| {name} | {value:.4f} |" in card
   assert str(tiny_data) not in card
   made = {path.name for path in packaged.iterdir() if path.is_file()}
-  assert made == {*FILES}
+  assert made == {*FILES} == {LAYOUT.marker, *LAYOUT.names}
+  assert LAYOUT.sign in (packaged / LAYOUT.marker).read_bytes()
   assert all(f"`{name}`" in card for name in FILES)
 
 
