@@ -164,6 +164,32 @@ def test_queries_search_the_index_alone_and_never_find_themselves():
   assert not (found.rows_QK == queries[:, None]).any()
 
 
+def test_rows_are_named_by_lists_and_masks_too():
+  vectors_ND, ids = gaussians(30, 4), names(30)
+  rows, searched = [3, 7, 8], range(5, 25)
+  found = search(
+    vectors_ND, ids, k=3, queries=np.array(rows), index=np.array(searched)
+  )
+  in_rows_N, in_searched_N = (
+    np.isin(np.arange(30), x) for x in (rows, searched)
+  )
+  for queries, index in ((rows, searched), (in_rows_N, in_searched_N)):
+    again = search(vectors_ND, ids, k=3, queries=queries, index=index)
+    np.testing.assert_array_equal(again.rows_QK, found.rows_QK)
+    assert str(again) == str(found)
+
+
+@pytest.mark.parametrize(
+  "rows", [[-1], [30], [0.5], [[1]], np.ones(29, bool), ["id1"]]
+)
+def test_what_names_no_rows_is_refused(rows):
+  for name in ("queries", "index"):
+    with pytest.raises(UserError, match=f"{name} .* expected row numbers"):
+      search(gaussians(30, 4), names(30), k=3, **{name: rows})
+  with pytest.raises(UserError, match="a row twice"):
+    search(gaussians(30, 4), names(30), k=3, index=[1, 1, 2])
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_a_small_index_leaves_places_empty(rows):
   found = search(np.eye(5, dtype=np.float32)[:rows], names(rows), k=10, tile=2)
