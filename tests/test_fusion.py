@@ -155,6 +155,20 @@ def test_the_command(exports, tmp_path):
   assert (meta["rows"], meta["dims"]) == (6, 5)
 
 
+def test_weights_may_be_numpys(exports, tmp_path):
+  """They stand in meta.json, which holds plain numbers only."""
+  _, _, image, title = exports
+  weights = np.array([0.25, 0.75], np.float32)
+  for name, how in (
+    ("many", {"weights": weights}),
+    ("one", {"image_weight": weights[0]}),
+  ):
+    found = fusion.fuse(image, title, out=tmp_path / name, **how)
+    assert found.weights == (0.25, 0.75)
+    meta = json.loads((tmp_path / name / "meta.json").read_text())
+    assert meta["share"] == 0.25
+
+
 def test_what_is_there_is_named_before_a_weight_is_sought(exports, tmp_path):
   val_image, val_title, image, title = exports
   fusion.fuse(image, title, out=tmp_path / "f")
