@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 
 from item_jax.__main__ import main
@@ -176,6 +178,17 @@ def test_rows_are_named_by_lists_and_masks_too():
   for queries, index in ((rows, searched), (in_rows_N, in_searched_N)):
     again = search(vectors_ND, ids, k=3, queries=queries, index=index)
     np.testing.assert_array_equal(again.rows_QK, found.rows_QK)
+    assert str(again) == str(found)
+
+
+def test_ids_are_taken_by_their_place():
+  """A data frame that was shuffled or filtered keeps the labels of its rows."""
+  frame = pandas.DataFrame({"id": names(40)}).sample(frac=0.5, random_state=0)
+  vectors_ND = gaussians(20, 4)
+  found = search(vectors_ND, frame["id"].tolist(), k=3)
+  for ids in (frame["id"], frame["id"].to_numpy(), pyarrow.array(frame["id"])):
+    again = search(vectors_ND, ids, k=3)
+    assert again.to_frame().equals(found.to_frame())
     assert str(again) == str(found)
 
 

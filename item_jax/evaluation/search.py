@@ -100,6 +100,9 @@ def search(
     )
   if k < 1:
     raise UserError(f"k={k}: expected 1 or more")
+  # By place: a column of a data frame that was sorted or filtered gives its
+  # values by label.
+  ids = np.asarray(ids, object).tolist()
   queries = _row_numbers("queries", queries, len(ids))
   index = _row_numbers("index", index, len(ids))
   if len(np.unique(index)) < len(index):
