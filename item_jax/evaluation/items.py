@@ -215,7 +215,9 @@ class Export:
       "product": self.items.products,
       "category": self.items.categories,
     }
-    frame = pandas.read_csv(self.path / "items.csv", keep_default_na=False)
+    frame = pandas.read_csv(
+      self.path / "items.csv", keep_default_na=False, dtype={"title": object}
+    )
     for name, cells in columns.items():  # text, whatever it looks like
       if name in frame and cells is not None:
         frame[name] = pandas.Series(cells, dtype=object)
