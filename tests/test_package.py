@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from operator import attrgetter
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from PIL import Image
 import item_jax
 from item_jax.__main__ import main
 from item_jax.cli.package import LAYOUT
+from item_jax.config import Config, flatten
 from item_jax.errors import UserError
+from item_jax.inference import model_card
 from item_jax.inference.package import FILES, package
 
 # Run where item_jax cannot be imported.
@@ -166,6 +169,18 @@ def test_the_card_tells_data_numbers_and_files(workdir, packaged, tiny_data):
   assert made == {*FILES} == {LAYOUT.marker, *LAYOUT.names}
   assert LAYOUT.sign in (packaged / LAYOUT.marker).read_bytes()
   assert all(f"`{name}`" in card for name in FILES)
+
+
+def test_the_card_names_no_file_of_this_machine():
+  config = Config()
+  for name, value in flatten(config).items():
+    group, _, leaf = name.rpartition(".")
+    if value == "":
+      setattr(attrgetter(group)(config) if group else config, leaf, "/my/file")
+  config.steps = 7
+  card = model_card._describe_config(config)
+  assert "steps = 7" in card
+  assert "/my/file" not in card
 
 
 def test_what_a_run_began_with_is_packaged_too(workdir, tmp_path):

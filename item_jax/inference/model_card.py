@@ -25,7 +25,10 @@ tags:
 ---
 """
 # Files of the machine that it was trained on.
-_PATHS = ("data.path", "data.features", "data.tokenizer", "start_from")
+_PATHS = (
+  *("data.path", "data.features", "data.tokenizer"),
+  *("start_from", "stem_from"),
+)
 _USE = """\
 ```python
 from embed import Model  # with this folder in PYTHONPATH
