@@ -19,7 +19,7 @@ from item_jax.config import Config
 from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.files import CorruptError
+from item_jax.files import CorruptError, write_manifest
 from item_jax.object_store import copies
 from item_jax.remote import Address, StoreError
 
@@ -289,6 +289,33 @@ def test_what_killed_commands_left_is_removed(bucket, tmp_path):
       assert not dead.exists()
   assert list(home.iterdir()) == []
   shutil.rmtree(home)
+
+
+def test_the_checkpoint_of_an_export_is_copied_for_it(bucket, tmp_path):
+  """Not the best one, where vectors are to be like those of an earlier one."""
+  best = {"config": {"checkpoint.best": "both/map@10"}}
+  for step, score in ((1, 0.1), (2, 0.2)):
+    folder = bucket / "run" / "checkpoints" / str(step)
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text(str(step))
+    write_manifest(folder, metrics={"both/map@10": score})
+  (bucket / "run" / "run.json").write_text(json.dumps(best))
+  write_export(bucket / "e", np.eye(2), [{}, {}], step=1)
+  for like, step in (
+    (None, 2),
+    (bucket / "e", 1),
+    (places.COPY("gs://bucket/e"), 1),
+  ):
+    args = Namespace(
+      workdir=places.RUN("gs://bucket/run"), like=like, step=None
+    )
+    seen = []
+    places.with_copies(
+      args, lambda args=args, seen=seen: seen.extend(objects(args.workdir))
+    )
+    assert [name for name in seen if name.endswith("weights")] == [
+      f"checkpoints/{step}/weights"
+    ]
 
 
 # ---- An export goes on, or is compared, as in a folder. ----
