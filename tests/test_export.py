@@ -16,6 +16,7 @@ import small_shards
 import untrained
 import warm
 from shop import contents
+from store import open_bucket
 
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
@@ -296,6 +297,17 @@ def test_nothing_of_a_fusion_that_is_replaced_is_read(
   fuse(plain, "tfidf", **how, out=tmp_path / "f")
   made = export_lib.export(workdir, **how, out=tmp_path / "f", overwrite=True)
   np.testing.assert_array_equal(made.vectors, plain.vectors)
+
+
+def test_a_run_on_a_store_is_exported_from_python_too(
+  workdir, tiny_data, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("ITEM_JAX_CACHE", str(tmp_path / "cache"))
+  shutil.copytree(workdir, open_bucket(tmp_path / "store") / workdir.name)
+  how = {"data": tiny_data, "split": "test"}
+  export_lib.export(workdir, **how, out=tmp_path / "e")
+  export_lib.export(f"gs://bucket/{workdir.name}", **how, out=tmp_path / "f")
+  assert contents(tmp_path / "f") == contents(tmp_path / "e")
 
 
 def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):
