@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 from operator import attrgetter
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from item_jax.config import Config, flatten
 from item_jax.errors import UserError
 from item_jax.inference import model_card
 from item_jax.inference.package import FILES, package
+from item_jax.remote import StoreError
 
 # Run where item_jax cannot be imported.
 OUTSIDE = """
@@ -181,6 +184,20 @@ def test_the_card_names_no_file_of_this_machine():
   card = model_card._describe_config(config)
   assert "steps = 7" in card
   assert "/my/file" not in card
+
+
+@pytest.mark.parametrize("error", [UserError("moved"), StoreError("is away")])
+def test_data_that_are_not_at_hand_keep_no_model_from_being_packaged(
+  monkeypatch, error
+):
+  def fail(_):
+    raise error
+
+  monkeypatch.setattr(model_card, "open_data", fail)
+  embedder: Any = SimpleNamespace(run=SimpleNamespace(data={"train": "abc"}))
+  card = model_card._describe_data(embedder)
+  assert "not at hand" in card
+  assert "- train: `abc`" in card
 
 
 def test_what_a_run_began_with_is_packaged_too(workdir, tmp_path):

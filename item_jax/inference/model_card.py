@@ -91,7 +91,7 @@ def _describe_data(embedder: Embedder) -> str:
   run = embedder.run
   try:
     found = summarize(open_data(run).catalogue)
-  except UserError:  # it was moved
+  except (UserError, OSError):  # it was moved, or its store is away
     found = "The data set was not at hand when this card was written."
   fenced = f"```text\n{found}\n```"
   hashes = "\n".join(f"- {name}: `{one}`" for name, one in run.data.items())
