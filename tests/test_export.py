@@ -310,6 +310,16 @@ def test_a_run_on_a_store_is_exported_from_python_too(
   assert contents(tmp_path / "f") == contents(tmp_path / "e")
 
 
+@pytest.mark.parametrize(
+  ("model", "sees"),
+  [("roberta", "title"), ("resnet50", "image"), ("plain", None)],
+)
+def test_an_export_says_what_its_model_sees(model, sees, tiny_data, tmp_path):
+  run = untrained.write(tmp_path / "R", tiny_data, model)
+  how = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
+  assert export_lib.export(run, **how).meta.get("sees") == sees
+
+
 def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):
   with pytest.raises(UserError, match="batch_size=0"):
     export_lib.export(
