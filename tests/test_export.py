@@ -16,9 +16,11 @@ import small_shards
 import untrained
 import warm
 from shop import contents
+from store import open_bucket
 
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
+from item_jax.evaluation.fusion import fuse
 from item_jax.files import CorruptError, read_checksummed, write_manifest
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards
@@ -284,6 +286,38 @@ def test_a_finished_export_that_was_altered_can_be_made_again(
     export_lib.export(workdir, **how)
   export_lib.export(workdir, **how, overwrite=True)
   assert contents(out) == before
+
+
+def test_nothing_of_a_fusion_that_is_replaced_is_read(
+  workdir, tiny_data, tmp_path
+):
+  """Its words were searched together with the vectors of the export."""
+  how = {"data": tiny_data, "split": "test"}
+  plain = export_lib.export(workdir, **how, out=tmp_path / "e")
+  fuse(plain, "tfidf", **how, out=tmp_path / "f")
+  made = export_lib.export(workdir, **how, out=tmp_path / "f", overwrite=True)
+  np.testing.assert_array_equal(made.vectors, plain.vectors)
+
+
+def test_a_run_on_a_store_is_exported_from_python_too(
+  workdir, tiny_data, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("ITEM_JAX_CACHE", str(tmp_path / "cache"))
+  shutil.copytree(workdir, open_bucket(tmp_path / "store") / workdir.name)
+  how = {"data": tiny_data, "split": "test"}
+  export_lib.export(workdir, **how, out=tmp_path / "e")
+  export_lib.export(f"gs://bucket/{workdir.name}", **how, out=tmp_path / "f")
+  assert contents(tmp_path / "f") == contents(tmp_path / "e")
+
+
+@pytest.mark.parametrize(
+  ("model", "sees"),
+  [("roberta", "title"), ("resnet50", "image"), ("plain", None)],
+)
+def test_an_export_says_what_its_model_sees(model, sees, tiny_data, tmp_path):
+  run = untrained.write(tmp_path / "R", tiny_data, model)
+  how = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
+  assert export_lib.export(run, **how).meta.get("sees") == sees
 
 
 def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):

@@ -155,6 +155,35 @@ def test_the_command(exports, tmp_path):
   assert (meta["rows"], meta["dims"]) == (6, 5)
 
 
+def test_a_side_is_missing_also_where_a_model_sees_no_other(tmp_path):
+  """Of a model of titles all exports are of "both"; a listing without a title
+  has the vector of none, as have all others without."""
+  rows = [{"product": p} for p in "AABBCC"]
+  rows[4]["has_image"] = rows[5]["has_title"] = 0
+  image, title = (
+    write_export(tmp_path / side, vectors, rows, modality="both", sees=side)
+    for side, vectors in (("image", IMAGES), ("title", TITLES))
+  )
+  u_ND, v_NE = IMAGES.copy(), TITLES.copy()
+  u_ND[4], v_NE[5] = 0, 0
+  found = fusion.fuse(image, title, image_weight=0.3)
+  np.testing.assert_allclose(found.vectors, fused(u_ND, v_NE, 0.3), atol=1e-6)
+
+
+def test_weights_may_be_numpys(exports, tmp_path):
+  """They stand in meta.json, which holds plain numbers only."""
+  _, _, image, title = exports
+  weights = np.array([0.25, 0.75], np.float32)
+  for name, how in (
+    ("many", {"weights": weights}),
+    ("one", {"image_weight": weights[0]}),
+  ):
+    found = fusion.fuse(image, title, out=tmp_path / name, **how)
+    assert found.weights == (0.25, 0.75)
+    meta = json.loads((tmp_path / name / "meta.json").read_text())
+    assert meta["share"] == 0.25
+
+
 def test_what_is_there_is_named_before_a_weight_is_sought(exports, tmp_path):
   val_image, val_title, image, title = exports
   fusion.fuse(image, title, out=tmp_path / "f")

@@ -113,3 +113,12 @@ def test_an_exports_own_items_are_taken_letter_by_letter(tmp_path):
   items, words = read_listed(path)
   assert (items.ids, items.products) == (["l1", "l2"], ["", "12"])
   assert words == {"product": {"nan": 1}}
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float64, "U3"])
+def test_arrays_are_columns(dtype):
+  """As a notebook has labels: numpy's numbers are those of a file."""
+  names = np.arange(COUNT).astype(dtype)
+  items, _ = read_listed({"id": names, "product": names[::-1]})
+  assert items.ids == [str(n) for n in range(COUNT)]
+  assert items.products == items.ids[::-1]

@@ -472,8 +472,8 @@ def test_a_model_of_two_towers_has_no_cls_to_follow(halves, tmp_path):
 
 def test_labels_are_read(tmp_path):
   file = tmp_path / "t.csv"
-  file.write_text("listing_id,product,size,colour\na,p,1,red\nb,p,2,\n")
-  size, colour = readable.read_labels([f"{file}:size", f"{file}:colour"])
+  file.write_text("listing_id,product,size,Frame  Colour\na,p,1,red\nb,p,2,\n")
+  size, colour = readable.read_labels([f"{file}:size", f"{file}:Frame Colour"])
   assert size.of == {"a": "1", "b": "2"}
   assert (size.label("b", "p"), size.label("c", "p")) == ("2", "")
   assert colour.label("b", "p") == ""

@@ -4,6 +4,9 @@ import io
 import json
 import subprocess
 import sys
+from operator import attrgetter
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +17,12 @@ from PIL import Image
 
 import item_jax
 from item_jax.__main__ import main
+from item_jax.cli.package import LAYOUT
+from item_jax.config import Config, flatten
 from item_jax.errors import UserError
+from item_jax.inference import model_card
 from item_jax.inference.package import FILES, package
+from item_jax.remote import StoreError
 
 # Run where item_jax cannot be imported.
 OUTSIDE = """
@@ -162,8 +169,41 @@ def test_the_card_tells_data_numbers_and_files(workdir, packaged, tiny_data):
     assert f"| {name} | {value:.4f} |" in card
   assert str(tiny_data) not in card
   made = {path.name for path in packaged.iterdir() if path.is_file()}
-  assert made == {*FILES}
+  assert made == {*FILES} == {LAYOUT.marker, *LAYOUT.names}
+  assert LAYOUT.sign in (packaged / LAYOUT.marker).read_bytes()
   assert all(f"`{name}`" in card for name in FILES)
+
+
+def test_the_card_names_no_file_of_this_machine():
+  config = Config()
+  for name, value in flatten(config).items():
+    group, _, leaf = name.rpartition(".")
+    if value == "":
+      setattr(attrgetter(group)(config) if group else config, leaf, "/my/file")
+  config.steps = 7
+  card = model_card._describe_config(config)
+  assert "steps = 7" in card
+  assert "/my/file" not in card
+
+
+@pytest.mark.parametrize("error", [UserError("moved"), StoreError("is away")])
+def test_data_that_are_not_at_hand_keep_no_model_from_being_packaged(
+  monkeypatch, error
+):
+  def fail(_):
+    raise error
+
+  monkeypatch.setattr(model_card, "open_data", fail)
+  embedder: Any = SimpleNamespace(run=SimpleNamespace(data={"train": "abc"}))
+  card = model_card._describe_data(embedder)
+  assert "not at hand" in card
+  assert "- train: `abc`" in card
+
+
+def test_what_a_run_began_with_is_packaged_too(workdir, tmp_path):
+  """Step 0 is no checkpoint: the seed gives its parameters."""
+  out = package(workdir, out=tmp_path / "P", step=0)
+  assert "This step was not measured." in (out / "README.md").read_text()
 
 
 def test_only_a_package_is_replaced(workdir, packaged, tmp_path, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exports import write_export
 
 import item_jax
 
@@ -110,6 +111,18 @@ def test_a_split_is_embedded_as_its_export(model, dataset, exports):
   np.testing.assert_allclose(by_title, split[:3], atol=1e-5)
   with pytest.raises(item_jax.UserError, match="no split 'other'"):
     model.embed_split(dataset, "other")
+
+
+def test_a_frame_of_an_export_holds_texts_as_they_are(tmp_path):
+  rows = [
+    {"id": f"00{n}", "product": "1e3", "category": "7", "title": f"0{n}.50"}
+    for n in range(3)
+  ]
+  export = item_jax.open_export(write_export(tmp_path / "e", np.eye(3), rows))
+  frame = export.to_frame()
+  for name in ("id", "product", "category", "title"):
+    assert frame[name].tolist() == [row[name] for row in rows]
+  assert frame["has_image"].tolist() == [1, 1, 1]
 
 
 def test_an_export_is_searched_scored_and_probed(exports):

@@ -238,6 +238,23 @@ def test_neighbours_are_those_of_the_search(report, vectors, page):
       )
 
 
+def test_neighbours_are_rows_that_are_searched():
+  """Where rows are only queries, a score knows nothing of them."""
+  random = np.random.default_rng(0)
+  vectors_ND = random.normal(size=(60, 4)).astype(np.float32)
+  roles = [("query", "index")[row % 2] for row in range(60)]
+  products = [f"p{row // 4}" for row in range(60)]
+  items = Items([f"i{row:02}" for row in range(60)], products, None, roles)
+  scores = item_jax.score(vectors_ND, items, k=10, bootstrap=0)
+  found = examples.find_examples(
+    scores, items, {"x": vectors_ND}, measure="map@10", count=9
+  )
+  for one in found:
+    (query,) = np.flatnonzero(scores.rows_Q == one.row)
+    assert one.near["x"].rows_K == scores.nearest_QK[query].tolist()
+    assert one.near["x"].failed == (scores.values["hit@10"][query] == 0)
+
+
 def page_neighbours(page):
   """{(query, system): [(row, whether it is framed)]} of a page's elements."""
   shown, query, system = {}, None, None

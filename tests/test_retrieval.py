@@ -498,6 +498,12 @@ def test_an_export_changed_afterwards_is_refused(tmp_path):
     evaluate_export(folder)
 
 
+def test_a_depth_may_be_numpys():
+  plain = score(*golden_b(), k=3).summary
+  assert score(*golden_b(), k=np.int64(3)).summary == plain
+  assert score(*golden_b(), k=np.array([3])).summary == plain
+
+
 @pytest.mark.parametrize("ks", [(), (0,), (-1, 5)])
 def test_impossible_depths_are_refused(ks):
   with pytest.raises(UserError, match="expected whole numbers from 1"):

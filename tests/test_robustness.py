@@ -441,6 +441,20 @@ def test_attention_marks_where_a_model_looks(run, tiny_data):
     assert found[one.id] == expected
 
 
+def test_pairs_that_are_not_there_are_refused_before_the_work(
+  run, tiny_data, tmp_path
+):
+  (tmp_path / "v.csv").write_text("product,variant\nX,Y\n")
+  embedder = item_jax.load(run)
+  reader, rows = open_rows(embedder, run, tiny_data, "test", batch_size=16)
+
+  def embed(*_, **__):
+    pytest.fail("listings were embedded")
+
+  with pytest.raises(UserError, match="of none of its 1 pairs"):
+    measure(embed, reader, rows, variants=tmp_path / "v.csv")
+
+
 def test_regions_take_boxes_or_attention(run, tiny_data, tmp_path):
   for regions, boxes in (("gradient", None), ("attention", tmp_path / "b")):
     with pytest.raises(UserError, match="expected regions='attention', boxes"):

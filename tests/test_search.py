@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 
 from item_jax.__main__ import main
@@ -162,6 +164,43 @@ def test_queries_search_the_index_alone_and_never_find_themselves():
   expected = by_hand(whole, ids, 9, queries.tolist(), index.tolist())
   np.testing.assert_array_equal(found.rows_QK, expected)
   assert not (found.rows_QK == queries[:, None]).any()
+
+
+def test_rows_are_named_by_lists_and_masks_too():
+  vectors_ND, ids = gaussians(30, 4), names(30)
+  rows, searched = [3, 7, 8], range(5, 25)
+  found = search(
+    vectors_ND, ids, k=3, queries=np.array(rows), index=np.array(searched)
+  )
+  in_rows_N, in_searched_N = (
+    np.isin(np.arange(30), x) for x in (rows, searched)
+  )
+  for queries, index in ((rows, searched), (in_rows_N, in_searched_N)):
+    again = search(vectors_ND, ids, k=3, queries=queries, index=index)
+    np.testing.assert_array_equal(again.rows_QK, found.rows_QK)
+    assert str(again) == str(found)
+
+
+def test_ids_are_taken_by_their_place():
+  """A data frame that was shuffled or filtered keeps the labels of its rows."""
+  frame = pandas.DataFrame({"id": names(40)}).sample(frac=0.5, random_state=0)
+  vectors_ND = gaussians(20, 4)
+  found = search(vectors_ND, frame["id"].tolist(), k=3)
+  for ids in (frame["id"], frame["id"].to_numpy(), pyarrow.array(frame["id"])):
+    again = search(vectors_ND, ids, k=3)
+    assert again.to_frame().equals(found.to_frame())
+    assert str(again) == str(found)
+
+
+@pytest.mark.parametrize(
+  "rows", [[-1], [30], [0.5], [[1]], np.ones(29, bool), ["id1"]]
+)
+def test_what_names_no_rows_is_refused(rows):
+  for name in ("queries", "index"):
+    with pytest.raises(UserError, match=f"{name} .* expected row numbers"):
+      search(gaussians(30, 4), names(30), k=3, **{name: rows})
+  with pytest.raises(UserError, match="a row twice"):
+    search(gaussians(30, 4), names(30), k=3, index=[1, 1, 2])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -84,7 +84,13 @@ def test_pools_are_means_of_what_is_there(norm):
 def test_what_is_said_of_validation_is_what_its_export_scores(chosen):
   made = meta(chosen)["made"]
   # Every pool in every transform, and weights of the one that has parts.
-  assert len(made["tried"]) == len(pooling.POOLS) * len(transform_lib.GRID) + 1
+  # Of weights too all that were tried, so that none is measured by the rows
+  # that it was found by.
+  shares = [one["shares"] for one in made["tried"] if one["shares"]]
+  grid = len(pooling.POOLS) * len(transform_lib.GRID)
+  assert len(made["tried"]) == grid + len(shares)
+  assert [0.4, 0.3, 0.3] in shares  # where the search begins
+  assert len(shares) > 4  # and what is near it
   taken = [
     one["map@10"]
     for one in made["tried"]

@@ -19,7 +19,7 @@ from item_jax.config import Config
 from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
-from item_jax.files import CorruptError
+from item_jax.files import CorruptError, write_manifest
 from item_jax.object_store import copies
 from item_jax.remote import Address, StoreError
 
@@ -115,6 +115,18 @@ def test_a_shop_of_others_is_not_replaced(bucket, tmp_path, capsys):
   words = ["synthesize", "gs://bucket/shop", *SHOP, "--overwrite"]
   assert main(words) == 2
   assert "(products.csv): name another place" in capsys.readouterr().err
+  assert objects(bucket) == before
+
+
+@pytest.mark.parametrize("name", ["train.py", "embed.py"])
+def test_a_project_with_a_readme_is_no_package(bucket, capsys, name):
+  """It has no file that a package has not, or none that says it is one."""
+  (bucket / "p").mkdir(parents=True)
+  for file in ("README.md", "tokenizer.json", name):
+    (bucket / "p" / file).write_text("mine")
+  before = objects(bucket)
+  assert main(["package", "RUN", "--out=gs://bucket/p", "--overwrite"]) == 2
+  assert "did not write" in capsys.readouterr().err
   assert objects(bucket) == before
 
 
@@ -279,6 +291,33 @@ def test_what_killed_commands_left_is_removed(bucket, tmp_path):
   shutil.rmtree(home)
 
 
+def test_the_checkpoint_of_an_export_is_copied_for_it(bucket, tmp_path):
+  """Not the best one, where vectors are to be like those of an earlier one."""
+  best = {"config": {"checkpoint.best": "both/map@10"}}
+  for step, score in ((1, 0.1), (2, 0.2)):
+    folder = bucket / "run" / "checkpoints" / str(step)
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text(str(step))
+    write_manifest(folder, metrics={"both/map@10": score})
+  (bucket / "run" / "run.json").write_text(json.dumps(best))
+  write_export(bucket / "e", np.eye(2), [{}, {}], step=1)
+  for like, step in (
+    (None, 2),
+    (bucket / "e", 1),
+    (places.COPY("gs://bucket/e"), 1),
+  ):
+    args = Namespace(
+      workdir=places.RUN("gs://bucket/run"), like=like, step=None
+    )
+    seen = []
+    places.with_copies(
+      args, lambda args=args, seen=seen: seen.extend(objects(args.workdir))
+    )
+    assert [name for name in seen if name.endswith("weights")] == [
+      f"checkpoints/{step}/weights"
+    ]
+
+
 # ---- An export goes on, or is compared, as in a folder. ----
 
 
@@ -334,6 +373,18 @@ def test_a_finished_export_is_compared_and_stays(bucket):
   assert objects(bucket) == before
   export(lambda folder: whole(folder, np.ones((2, 2))), overwrite=True)
   assert objects(bucket) != before
+
+
+def test_a_finished_export_gets_its_map_there_too(bucket):
+  export(whole)
+  before = objects(bucket / "e")
+
+  def draw(folder):
+    (folder / "atlas.parquet").write_bytes(b"a map")
+    (folder / "lock").write_bytes(b"")
+
+  export(draw)
+  assert objects(bucket / "e") == before | {"atlas.parquet": b"a map"}
 
 
 def test_what_another_machine_has_finished_meanwhile_stays(bucket):

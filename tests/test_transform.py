@@ -152,6 +152,15 @@ def test_a_missing_row_of_validation_is_scored_as_nothing():
   assert all(0 < one["map@10"] < 1 for one in tried)
 
 
+def test_without_anything_to_learn_from_vectors_stay_as_they_are():
+  """As images of a catalogue in which no listing of training has one."""
+  val_ND, items = products(1)
+  (tried,) = attempt(np.zeros_like(val_ND), val_ND, items)
+  assert str(tried.transform) == "as it is"
+  with pytest.raises(UserError, match=r"none of .* training rows"):
+    attempt(np.zeros_like(val_ND), val_ND, items, recipes=GRID[1:])
+
+
 @pytest.mark.parametrize("recipe", [GRID[0], GRID[1], GRID[-1]])
 def test_what_was_saved_comes_back(tmp_path, recipe):
   sides = {"image": np.arange(8, dtype=np.float32)}

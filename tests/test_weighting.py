@@ -98,6 +98,18 @@ def test_vectors_of_one_side_are_weighted_too(missing):
   assert trial.scores.summary["map@10"] > 0.9
 
 
+def test_a_first_part_of_zeros_weighs_nothing():
+  """What is said of weights is what counts: [CLS] may weigh 0 already."""
+  made = parts(telling={1})
+  made[0][:] = 0
+  tried = attempt_weights(vectors(made), LISTED, WIDTHS)
+  assert {trial.transform.shares[0] for trial in tried} == {0}
+  shares = tried[0].transform.shares
+  out_ND = tried[0].transform.apply(vectors(made))
+  part = made[1] @ made[1].T * shares[1] + made[2] @ made[2].T * shares[2]
+  np.testing.assert_allclose(out_ND @ out_ND.T, part, atol=1e-6)
+
+
 def test_it_is_kept_in_a_file_and_refuses_other_widths(tmp_path):
   made = vectors(parts(telling={2}))
   transform = attempt_weights(made, LISTED, WIDTHS)[0].transform

@@ -113,9 +113,9 @@ class Run(_Kind):
   """A run's workdir that is read: its settings and one checkpoint."""
 
   def enter(self, address, args, stack):
-    from item_jax.training.fetched import copied_run  # scoring needs no jax
+    from item_jax.training.fetched import copied_run, step_of  # imports jax
 
-    return stack.enter_context(copied_run(address, step=args.step))
+    return stack.enter_context(copied_run(address, step=step_of(args)))
 
 
 class Images(_Kind):

@@ -84,7 +84,8 @@ def _to_rows(table: Any) -> list[Mapping[str, Any]]:
 
 def _column(header, names, source, *, optional=False) -> str | None:
   """The one column of these names that the header has, as it spells it."""
-  found = [name for name in header if composed(name) in names]
+  wanted = set(map(composed, names))
+  found = [name for name in header if composed(name) in wanted]
   if not found and optional:
     return None
   if len(found) != 1:

@@ -221,7 +221,7 @@ def _default_weights(parts: int, image_weight: float) -> Weights:
     return (1 / parts,) * parts
   if not 0 <= image_weight <= 1:
     raise UserError(f"the image's weight is {image_weight}; expected 0 to 1")
-  return image_weight, 1 - image_weight
+  return float(image_weight), 1 - float(image_weight)
 
 
 def _proportions(weights: Sequence[float], parts: int) -> Weights:
@@ -231,4 +231,4 @@ def _proportions(weights: Sequence[float], parts: int) -> Weights:
       f"weights are {list(weights)}; expected {parts}, one of each part, none"
       " below 0 and not all 0"
     )
-  return tuple(weight / total for weight in weights)
+  return tuple(float(weight / total) for weight in weights)  # for JSON

@@ -119,11 +119,6 @@ def _choose_transform(
   _check_pair(part, train)
   check_apart([(one.name, one.items) for one in (part, train)])
   check_apart([(one.name, one.items) for one in (val, train)])
-  if not train.vectors.any():  # such as images, of a catalogue without any
-    logger.info(
-      f"{part.name}: as it is, {train.name} has nothing to learn from"
-    )
-    return Transform()
   trials = trials_lib.attempt(train.vectors, val.vectors, val.items)
   chosen = trials[trials_lib.best_of(trials)]
   found, plain = (t.scores.summary["map@10"] for t in (chosen, trials[0]))

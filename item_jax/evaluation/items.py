@@ -197,7 +197,8 @@ class Export:
 
     `Mixed` of a fusion with a sparse part.
     """
-    if (self.path / SPARSE).is_file():
+    # Not whether it is there: it may be of a fusion that was replaced.
+    if SPARSE in self.meta["files"]:
       return open_mixed(self.path, self.items.ids)
     return open_embeddings(self.path / "embeddings.npy", self.items.ids)
 
@@ -214,7 +215,9 @@ class Export:
       "product": self.items.products,
       "category": self.items.categories,
     }
-    frame = pandas.read_csv(self.path / "items.csv", keep_default_na=False)
+    frame = pandas.read_csv(
+      self.path / "items.csv", keep_default_na=False, dtype={"title": object}
+    )
     for name, cells in columns.items():  # text, whatever it looks like
       if name in frame and cells is not None:
         frame[name] = pandas.Series(cells, dtype=object)

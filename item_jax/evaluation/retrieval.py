@@ -236,7 +236,7 @@ def results_needed(k: int | Sequence[int], index: np.ndarray) -> int:
 
 def _depths(k: int | Sequence[int]) -> list[int]:
   """The depths, each once, ascending."""
-  depths = [k] if isinstance(k, int) else list(k)
+  depths = [int(k)] if isinstance(k, (int, np.integer)) else list(k)
   if not depths or min(depths) < 1:
     raise UserError(f"depths are {depths}; expected whole numbers from 1")
   return sorted(set(depths))

@@ -14,7 +14,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import threadpoolctl
@@ -65,8 +65,8 @@ def search(
   ids: Sequence[str],
   *,
   k: int = 10,
-  queries: np.ndarray | None = None,
-  index: np.ndarray | None = None,
+  queries: Sequence[int] | np.ndarray | None = None,
+  index: Sequence[int] | np.ndarray | None = None,
   tile: int = 1024,
   candidates: Candidates | None = None,
   steps: float = 1,
@@ -78,8 +78,8 @@ def search(
       zero. Read in tiles, computed in float32. Or `Mixed`, partly sparse.
     ids: N distinct ids of the rows; of equal scores the smaller id comes first.
     k: how many to find.
-    queries: row numbers of the queries; None takes every row.
-    index: row numbers of the rows searched; None takes every row.
+    queries: row numbers of the queries, or a mask; None takes every row.
+    index: the same of the rows searched, each once.
     tile: queries that a thread takes at a time, at most, and in proportion
       rows. It never changes the result, and bounds the memory whatever N is:
       to about 0.2 GB for 1,024 and 768 values.
@@ -90,7 +90,7 @@ def search(
 
   Raises:
     UserError: a row is not finite or has no direction; the message names it;
-      or there are not as many ids as rows.
+      there are not as many ids as rows, or no such rows.
   """
   mixed = isinstance(vectors_ND, Mixed)
   if len(np.shape(vectors_ND)) != 2 or len(vectors_ND) != len(ids):
@@ -100,7 +100,13 @@ def search(
     )
   if k < 1:
     raise UserError(f"k={k}: expected 1 or more")
-  queries = np.arange(len(ids)) if queries is None else queries
+  # By place: a column of a data frame that was sorted or filtered gives its
+  # values by label.
+  ids = np.asarray(ids, object).tolist()
+  queries = _row_numbers("queries", queries, len(ids))
+  index = _row_numbers("index", index, len(ids))
+  if len(np.unique(index)) < len(index):
+    raise UserError("index has a row twice; expected each once")
   index, position_N = in_id_order(ids, index)
   if mixed:
     if candidates is not None:
@@ -130,6 +136,22 @@ def search(
     found = list(show_bar(each, total=len(parts), **shown))
   near = neighbours(found, index, k)
   return dataclasses.replace(near, ids=ids, queries_Q=queries)
+
+
+def _row_numbers(name: str, given: Any, rows: int) -> np.ndarray:
+  """Row numbers of a list or of a mask, int64; of None all."""
+  if given is None:
+    return np.arange(rows)
+  found = np.asarray(given)
+  if found.dtype == bool and found.shape == (rows,):
+    return np.flatnonzero(found)
+  whole = found.dtype.kind in "iu" and found.ndim == 1
+  if found.size and not (whole and 0 <= found.min() <= found.max() < rows):
+    raise UserError(
+      f"{name} has the shape {found.shape} and type {found.dtype}: expected row"
+      f" numbers from 0 to {rows - 1}, or a mask of {rows} rows"
+    )
+  return found.astype(np.int64)
 
 
 def _rank_dense(problem: Problem, candidates: Candidates, *, k, tile, steps):

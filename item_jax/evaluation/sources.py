@@ -55,9 +55,9 @@ class Source:
   def held(self) -> np.ndarray:
     """Which rows have something to compare, bool [N].
 
-    An export of one modality says it in items.csv (has_image, has_title). Else
-    a row without anything is zero, or the null embedding: all values the same,
-    and below zero.
+    An export of one modality, or of a model that sees one alone, says it in
+    items.csv (has_image, has_title). Else a row without anything is zero, or
+    the null embedding: all values the same, and below zero.
 
     Raises:
       UserError: items.csv lacks that column.
@@ -67,9 +67,11 @@ class Source:
     if isinstance(self.vectors, Mixed):
       square_N = self.vectors.sparse_NV.power(2).sum(axis=1)
       return (square_N > 0) | _has_values(self.vectors.dense_ND)
-    modality = self.system.get("modality")
-    if self.export is not None and modality in ("image", "title"):
-      return _read_flags(self.export.path / "items.csv", f"has_{modality}")
+    if self.export is not None:
+      meta = self.export.meta
+      side = meta.get("sees") or meta.get("modality")
+      if side in ("image", "title"):
+        return _read_flags(self.export.path / "items.csv", f"has_{side}")
     return _has_values(self.vectors)
 
 

@@ -55,14 +55,19 @@ def attempt(
   Args:
     train_ND: what it is learnt from; rows of zeros where there is nothing.
     val_ND: likewise. val_items: what the rows are.
+    recipes: where there is nothing to learn from, such as images of a catalogue
+      without any, of these only the one that learns nothing.
     sides: of the transforms that centre; kind_N: of `val_ND`, as of `apply`.
 
   Raises:
-    UserError: nothing can be learnt, or no two rows are of one product.
+    UserError: all of them learn, and there is nothing to learn from; or no two
+      rows are of one product.
   """
-  spectrum, trials = measure(train_ND), []
-  for recipe in recipes:
-    transform = make(spectrum, recipe)
+  plain, spectrum, trials = GRID[0], None, []
+  if plain not in recipes or train_ND.any():
+    spectrum = measure(train_ND)
+  for recipe in recipes if spectrum else (plain,):
+    transform = make(spectrum, recipe) if spectrum else Transform()
     if sides and transform.mean_D is not None:
       transform = replace(transform, sides=sides)
     vectors_NE = fill(transform.apply(val_ND, kind_N))

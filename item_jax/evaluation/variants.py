@@ -126,7 +126,6 @@ def compare_variants(
   Raises:
     UserError: exports of different rows, or no pair that can be compared.
   """
-  pairs = read_pairs(variants)
   opened = {
     name: open_source(what, data=data, split=split)
     for name, what in exports.items()
@@ -135,18 +134,31 @@ def compare_variants(
   items = export.items
   for name, other in others:
     check_same_rows(f"export {first}", items, f"export {name}", other.items)
-  questions = make_questions(items, pairs)
-  if not questions:
-    raise UserError(
-      f"{variants}: of none of its {len(pairs)} pairs are there two listings of"
-      " one product and one of the other in the exports, whose first product"
-      f" is {items.products[0]!r}"
-    )
+  pairs, questions = open_questions(variants, items)
   values = {
     name: measure(one.vectors, items, questions) for name, one in opened.items()
   }
   groups = summarise(values, questions, resamples=bootstrap, seed=seed)
   return Variants(groups, len(pairs) - groups[ALL]["pairs"])
+
+
+def open_questions(
+  variants: Path, items: Items
+) -> tuple[list[Pair], list[Question]]:
+  """Reads pairs of products, and asks about those that `items` have.
+
+  Raises:
+    UserError: as `read_pairs`, or no pair can be compared.
+  """
+  pairs = read_pairs(variants)
+  questions = make_questions(items, pairs)
+  if not questions:
+    raise UserError(
+      f"{variants}: of none of its {len(pairs)} pairs are there two listings of"
+      " one product and one of the other, among listings whose first product is"
+      f" {items.products[0]!r}"
+    )
+  return pairs, questions
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -61,7 +61,8 @@ def attempt_weights(
   A cosine becomes the weighted sum of the parts' own cosines. Begins with even
   weights, and moves a tenth from one part to another while more is found. Only
   the first part, [CLS], which every row has, may be left out: a row that shows
-  one side alone would have nothing otherwise.
+  one side alone would have nothing otherwise. Where it is zeros, as of a
+  network whose [CLS] weighs 0 already, it is.
 
   Args:
     val_ND: rows whose parts have a length each that no row changes, but for
@@ -86,18 +87,20 @@ def attempt_weights(
       trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
     return trials[tenths].scores.summary["map@10"]
 
-  each, more = divmod(_TENTHS, len(widths))
-  best = (each + more, *[each] * (len(widths) - 1))
+  left_out = int(not unit_ND[:, : widths[0]].any())
+  parts = len(widths) - left_out
+  each, more = divmod(_TENTHS, parts)
+  best = (*[0] * left_out, each + more, *[each] * (parts - 1))
   while True:
-    near = max(_near(best), key=found)
+    near = max(_near(best, left_out), key=found, default=best)
     if found(near) <= found(best):
       return [trials.pop(best), *trials.values()]
     best = near
 
 
-def _near(tenths: tuple[int, ...]) -> list[tuple[int, ...]]:
-  """Weights that give a tenth of one part to another."""
-  moves = itertools.permutations(range(len(tenths)), 2)
+def _near(tenths: tuple[int, ...], first: int) -> list[tuple[int, ...]]:
+  """Weights that give a tenth of one part, from the `first` on, to another."""
+  moves = itertools.permutations(range(first, len(tenths)), 2)
   near = [
     tuple(
       tenth - (part == giver) + (part == taker)

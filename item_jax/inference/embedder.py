@@ -42,10 +42,11 @@ def check_batch_size(size: int) -> None:
 class Embedder:
   """A trained model that embeds images and titles.
 
-  run: what its workdir says of it. step: of the checkpoint. config: the run's.
-  categories: what `predict` tells apart, in its order; () without categories.
-  space: how vectors are pooled and transformed; None: as they were trained.
-  pool, change: its arguments of `embed_unit`.
+  run: what its workdir says of it. step: of the checkpoint. metrics: of
+  validation there, if any. config: the run's. categories: what `predict` tells
+  apart, in its order; () without categories. space: how vectors are pooled and
+  transformed; None: as they were trained. pool, change: its arguments of
+  `embed_unit`.
   """
 
   def __init__(
@@ -59,6 +60,7 @@ class Embedder:
   ):
     self.run = run
     self.step = step
+    self.metrics: dict[str, float] = {}
     self.dtype = dtype
     self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
@@ -313,4 +315,6 @@ def load(
     step, space = space_lib.open_like(like, workdir, step)
   found = restore(workdir, step=step)
   params = weigh_parts(found.task, found.params, found.metrics)
-  return Embedder(found.run, params, step=found.step, dtype=dtype, space=space)
+  made = Embedder(found.run, params, step=found.step, dtype=dtype, space=space)
+  made.metrics = found.metrics or {}
+  return made

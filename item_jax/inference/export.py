@@ -25,6 +25,7 @@ from item_jax.inference.embedder import (
 )
 from item_jax.inference.fit_space import Asked, settle
 from item_jax.inference.space import Space, checkpoint_id, describe
+from item_jax.training.fetched import copied_run
 from item_jax.training.run import check_data
 
 logger = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class _Work(NamedTuple):
   """What exports of one run have in common; fields as of `export`."""
 
   workdir: Path
+  checkpoint: str  # its fingerprint
   embedder: Embedder
   space: Space | None  # the embedder's, before one is made for an export
   dataset: Dataset
@@ -186,8 +188,10 @@ def _open(
   asked.check(embedder)
   dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)
+  with copied_run(workdir, step=embedder.step) as copy:
+    checkpoint = checkpoint_id(copy, embedder.step)
   opened = embedder, embedder.space, dataset
-  return _Work(Path(workdir), *opened, asked, sizes, notify)
+  return _Work(Path(workdir), checkpoint, *opened, asked, sizes, notify)
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
@@ -213,7 +217,7 @@ def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
   return export_shards.Plan(
     format=EXPORT_FORMAT,
     step=embedder.step,
-    checkpoint=checkpoint_id(work.workdir, embedder.step),
+    checkpoint=work.checkpoint,
     tokenizer=embedder.run.tokenizer.fingerprint,
     preprocessing=embedder.run.preprocessing,
     data=dataset.fingerprints[split],

@@ -56,12 +56,13 @@ def finish(
   def joins(shard: int) -> None:  # it counts as a step after the last row
     notify("join", plan.rows + shard)
 
-  lacking, unreadable = 0, []
+  sees = embedder.task.modality  # where the model sees one side alone
+  side, lacking, unreadable = sees or plan.modality, 0, []
   for row, item in enumerate(export_shards.join(out, plan, joins)):
     if item.unreadable:
       unreadable.append({"row": row, "id": item.id})
       continue
-    lacking += export_shards.sees_nothing(item, plan.modality)
+    lacking += export_shards.sees_nothing(item, side)
   names = (*EXPORTED, *space_lib.finish(out, embedder.space))
   write_checksummed(
     out / "meta.json",
@@ -71,14 +72,15 @@ def finish(
       "rows_without_this_side": lacking,
       "unreadable": unreadable,
       "workdir": Path(workdir).name,
+      **({"sees": sees} if sees else {}),
       **({"made": embedder.space.made} if embedder.space else {}),
     },
   )
   export_shards.tidy(out)
   if lacking:
     logger.info(
-      f"{lacking} of {plan.rows} rows have no {plan.modality}: all of them got"
-      " the null embedding"
+      f"{lacking} of {plan.rows} rows have no {side}: all of them got the null"
+      " embedding"
     )
   if unreadable:
     named = [f"row {bad['row']} ({bad['id']})" for bad in unreadable]

@@ -251,7 +251,8 @@ def _choose(
     )
     if pool in task.parts and recipes == RECIPES[AUTO]:
       widths = tuple(task.parts[pool].values())
-      made.append(attempt_weights(val[pool], items, widths)[0])
+      # All of them: the best was found by the rows that `best_of` measures by.
+      made += attempt_weights(val[pool], items, widths)
     of, trials = of + [pool] * len(made), trials + made
   best = trials_lib.best_of(trials)
   tried = [

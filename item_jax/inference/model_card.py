@@ -25,7 +25,10 @@ tags:
 ---
 """
 # Files of the machine that it was trained on.
-_PATHS = ("data.path", "data.features", "data.tokenizer", "start_from")
+_PATHS = (
+  *("data.path", "data.features", "data.tokenizer"),
+  *("start_from", "stem_from"),
+)
 _USE = """\
 ```python
 from embed import Model  # with this folder in PYTHONPATH
@@ -50,7 +53,6 @@ def write(
   name: str,
   embedder: Embedder,
   values: int,
-  metrics: Mapping[str, float],
   files: Mapping[str, str],
 ) -> str:
   """Writes the card, Markdown with the YAML header of Hugging Face.
@@ -58,7 +60,6 @@ def write(
   Args:
     name: of the model.
     values: how many weights the program reads.
-    metrics: of validation, at the step that is packaged.
     files: {name: what it is}.
   """
   run, model = embedder.run, embedder.config.model
@@ -80,7 +81,7 @@ def write(
     f" pixels; titles of {model.max_title_tokens - 1} tokens at most, of a"
     f" vocabulary of {embedder.tokenizer.size:,}. Where the config differs from"
     f" item-jax's defaults:\n\n{_describe_config(run.config)}",
-    f"## Validation\n\n{_describe_metrics(metrics)}",
+    f"## Validation\n\n{_describe_metrics(embedder.metrics)}",
     f"## Limits\n\n{_LIMITS}",
   ]
   return "\n\n".join(parts) + "\n"
@@ -90,7 +91,7 @@ def _describe_data(embedder: Embedder) -> str:
   run = embedder.run
   try:
     found = summarize(open_data(run).catalogue)
-  except UserError:  # it was moved
+  except (UserError, OSError):  # it was moved, or its store is away
     found = "The data set was not at hand when this card was written."
   fenced = f"```text\n{found}\n```"
   hashes = "\n".join(f"- {name}: `{one}`" for name, one in run.data.items())

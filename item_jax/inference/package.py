@@ -20,7 +20,6 @@ from item_jax.inference import model_card, served
 from item_jax.inference.embedder import Embedder, load
 from item_jax.inference.unit import embed_unit
 from item_jax.new_folder import new_folder
-from item_jax.training.checkpoint_dir import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +78,8 @@ def package(
     text = json.dumps(_preprocessing(embedder), indent=2)
     (folder.path / "preprocessing.json").write_text(f"{text}\n")
     shutil.copy(served.__file__, folder.path / "embed.py")
-    checkpoint = embedder.config.checkpoint
-    found = Steps(Path(workdir), keep=checkpoint.keep, best=checkpoint.best)
-    metrics = found.metrics(embedder.step) or {}
     values = sum(array.size for array in weights.values())
-    card = model_card.write(Path(out).name, embedder, values, metrics, FILES)
+    card = model_card.write(Path(out).name, embedder, values, FILES)
     (folder.path / "README.md").write_text(card, "utf-8")
     folder.commit()
   return Path(out)

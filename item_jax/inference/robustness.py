@@ -24,7 +24,7 @@ from item_jax.evaluation.robustness import (
   score_roles,
   score_variants,
 )
-from item_jax.evaluation.variants import read_pairs
+from item_jax.evaluation.variants import open_questions
 from item_jax.inference import export_shards
 from item_jax.inference.boxes import Box, crop_record, read_boxes
 from item_jax.inference.disturb import Reader, open_rows
@@ -85,8 +85,6 @@ def robustness(
       f"parts {', '.join(unknown)}: expected some of {', '.join(PARTS)}"
     )
   given = _read_regions(boxes, regions)
-  if variants is not None:
-    read_pairs(Path(variants))  # before any work
   embedder = load(workdir, step=step, like=like)
   reader, rows = open_rows(
     embedder,
@@ -158,6 +156,8 @@ def measure(
   changes = [name for name in PARTS[2:] if name in parts]
   describe = functools.partial(figures, bootstrap=bootstrap, seed=seed)
   boxed = _count_boxes(boxes or {}, items.ids)
+  if variants is not None:
+    open_questions(Path(variants), items)  # before any work
   passes = 1 + len(changes) * len(STRENGTHS) + bool(boxes)
   with show_bar(total=passes * len(rows), desc="robustness") as bar:
     show = _Show(embed, reader, rows, bar)

@@ -152,6 +152,12 @@ def _upload(address, layout: Layout, made: Path, overwrite: bool) -> bool:
     old = check_room(address, layout, overwrite=overwrite)
     copies.send(made, address, last=layout.marker, old=old)
     logger.info(f"{address}: uploaded, {layout.marker} last")
+    return True
+  there = remote.list_files(address)
+  for path in sorted(made.iterdir()):  # a map that a finished export got
+    if path.name not in there and _belongs_to(layout, path.name):
+      remote.upload(path, address / path.name)
+      logger.info(f"{address / path.name}: uploaded")
   return True
 
 

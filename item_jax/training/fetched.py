@@ -5,9 +5,10 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from item_jax import remote
-from item_jax.files import MANIFEST
+from item_jax.files import MANIFEST, CorruptError, read_checksummed
 from item_jax.object_store.copies import (
   copied,
   everything,
@@ -16,6 +17,23 @@ from item_jax.object_store.copies import (
 )
 from item_jax.remote import Address
 from item_jax.training.checkpoint_dir import Steps
+
+
+def step_of(args: Any) -> int | None:
+  """The checkpoint that a command's flags ask for; None for the default.
+
+  Args:
+    args: `step`; maybe `like` or `export`, an export whose checkpoint is taken.
+  """
+  export = getattr(args, "like", None) or getattr(args, "export", None)
+  if args.step is None and export:
+    # What is no export is refused by who opens it.
+    with (
+      contextlib.suppress(FileNotFoundError, CorruptError),
+      copied(export, wanted="meta.json".__eq__) as folder,
+    ):
+      return read_checksummed(folder / "meta.json").get("step")
+  return args.step
 
 
 @contextlib.contextmanager

@@ -70,10 +70,10 @@ def find_examples(
   """
   chosen = choose(scores, items, measure=measure, count=count, seed=seed)
   queries = list(chosen)
-  rows_E = scores.rows_Q[queries]
+  rows_E, index = scores.rows_Q[queries], items.rows("index")
   # Exact, so it does not matter that only these are searched.
   found = {
-    name: search(one, items.ids, k=LISTED, queries=rows_E)
+    name: search(one, items.ids, k=LISTED, queries=rows_E, index=index)
     for name, one in vectors.items()
   }
   examples = []

@@ -9,6 +9,7 @@ import datetime
 import decimal
 import json
 import math
+import numbers
 import os
 import re
 import uuid
@@ -90,8 +91,8 @@ def _spell(value) -> str:
     return value.decode("utf-8", "surrogateescape").strip()
   if isinstance(value, bool):
     raise ValueError("is no text: bool")
-  if isinstance(value, int):
-    return str(value)
+  if isinstance(value, numbers.Integral):  # numpy's too
+    return str(int(value))
   if type(value).__name__ in _EXACT:
     # Via text: numpy's float32 of 0.1 is 0.10000000149 as a double.
     return "" if math.isnan(value) else str(float(str(value)))
