@@ -39,6 +39,25 @@ def test_cross_entropy_of_each_token():
     assert total == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_token_is_hit_where_its_logit_is_above_all_others():
+  """Where logits tie, the first of them too is missed; and beside a nan."""
+  random = np.random.default_rng(0)
+  logits = random.normal(size=(5, 7, 30)).astype(np.float32)
+  targets = random.integers(0, 3, (5, 7))
+  logits[:, :, :3] += 2  # so that some are hit
+  weights = random.uniform(size=(5, 7)) * (random.uniform(size=(5, 7)) < 0.7)
+  hits = logits.argmax(-1) == targets
+  assert 0 < hits.sum() < hits.size
+  found = losses.token_hits(logits, targets, weights)
+  assert float(found) == pytest.approx((hits * weights).sum(), rel=1e-6)
+  for row, label in (([5, 5, 1], 0), ([5, 5, 1], 1), ([0, 0, 0], 0)):
+    assert (
+      losses.token_hits(np.array([[row]]), np.array([[label]]), np.ones(1)) == 0
+    )
+  with_nan = np.array([[[np.nan, 2.0]]])
+  assert losses.token_hits(with_nan, np.array([[0]]), np.ones((1, 1))) == 0
+
+
 def test_matching():
   logits = np.array([[0.0, 2], [1, 0], [0, 0]])
   matched = np.array([True, False, True])

