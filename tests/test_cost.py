@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jaxprs
 import numpy as np
 import pytest
 import tiny
@@ -31,11 +32,7 @@ def program_flops(jaxpr) -> int:
       weights = eqn.invars[1].aval.shape
       channel = eqn.params["dimension_numbers"].rhs_spec[0]
       total += 2 * out * math.prod(weights) // weights[channel]
-    for value in eqn.params.values():
-      for inner in value if isinstance(value, (tuple, list)) else [value]:
-        inner = getattr(inner, "jaxpr", inner)
-        if hasattr(inner, "eqns"):
-          total += program_flops(inner)
+    total += sum(map(program_flops, jaxprs.called(eqn)))
   return total
 
 

@@ -7,7 +7,7 @@ import jaxprs
 import numpy as np
 import pytest
 
-from item_jax.models import heads, layers
+from item_jax.models import attention, heads, layers
 
 CONFIG = layers.TransformerConfig(
   layers=0, width=8, heads=1, mlp=0, init_std=0.1, dtype=jnp.bfloat16
@@ -89,7 +89,10 @@ def test_predictions_are_summed_in_float32(head):
 def test_what_is_padded_for_cudnn_is_attended_to_as_before(
   monkeypatch, length, causal
 ):
-  """Values and gradients; the kernel sees even lengths only."""
+  """Values and gradients; the kernel sees even lengths only.
+
+  What they are compared with is what CPUs compute, without jax's.
+  """
   plain, seen = jax.nn.dot_product_attention, []
 
   def kernel(query, *args, implementation, **options):
@@ -112,4 +115,62 @@ def test_what_is_padded_for_cudnn_is_attended_to_as_before(
 
   for got, want in zip(attended("cudnn"), attended("xla"), strict=True):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
-  assert seen == [(8, "cudnn"), (length, "xla")]
+  assert seen == [(8, "cudnn")]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_attention_on_cpus_is_jaxs(dtype, causal):
+  """Values and gradients, at positions within the lengths and past them."""
+  keys = jax.random.split(jax.random.key(0), 4)
+  *qkv, cotangent = (jax.random.normal(k, (3, 7, 2, 8), dtype) for k in keys)
+  lengths_B = jnp.array([7, 4, 1])
+
+  def plain(*qkv):
+    return jax.nn.dot_product_attention(
+      *qkv,
+      query_seq_lengths=jnp.full((3,), 7),
+      key_value_seq_lengths=lengths_B,
+      is_causal=causal,
+      implementation="xla",
+    )
+
+  def ours(*qkv):
+    return attention.attend(*qkv, lengths_B, causal=causal)
+
+  tolerance = 2e-6 if dtype == jnp.float32 else 3e-2
+  (out, back), (want, back_plain) = jax.vjp(ours, *qkv), jax.vjp(plain, *qkv)
+  found, wanted = (out, *back(cotangent)), (want, *back_plain(cotangent))
+  for got, want in zip(found, wanted, strict=True):
+    assert got.dtype == dtype
+    got, want = (np.asarray(x, np.float32) for x in (got, want))
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_jaxs_attention(platform):
+  """The products and the sums of `jax.nn`, and none of those for CPUs."""
+  qkv = (jnp.ones((3, 7, 2, 8), jnp.bfloat16),) * 3
+  lengths_B = jnp.array([7, 4, 1])
+
+  def operations(attended):
+    gradient = jax.grad(
+      lambda *qkv: attended(*qkv).astype(jnp.float32).sum(), argnums=(0, 1, 2)
+    )
+    traced = jax.jit(gradient).trace(*qkv)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    names = ("dot_general", "transpose", "reduce", "exponential", "convert")
+    return {name: text.count(f"stablehlo.{name}") for name in names}
+
+  def plain(*qkv):
+    return jax.nn.dot_product_attention(
+      *qkv,
+      query_seq_lengths=jnp.full_like(lengths_B, 7),
+      key_value_seq_lengths=lengths_B,
+      implementation="xla",
+    )
+
+  def ours(*qkv):
+    return layers.attend(*qkv, lengths_B, implementation="xla")
+
+  assert operations(ours) == operations(plain)

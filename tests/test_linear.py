@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import re
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,61 @@ def test_a_layer_of_many_devices_is_that_of_one(
   for one, many in zip(*map(jax.tree.leaves, (grads, grads_many)), strict=True):
     one, many = (np.asarray(g, np.float32) for g in (one, many))
     assert np.abs(one - many).max() <= 0.02 * np.abs(one).max()
+
+
+@pytest.mark.parametrize("axis", [-1, (-2, -1)])
+@pytest.mark.parametrize("features", [3, (5, 2, 9)])  # fewer than in, and more
+@pytest.mark.parametrize("out", [None, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_layers_gradients_are_those_of_its_sums(features, axis, out, dtype):
+  """On this platform, in values and types; of rows along several axes."""
+  config = dataclasses.replace(ONE, dtype=dtype)
+  x = X_BSD.reshape(4, 2, 5, 4, 4).astype(dtype)
+  layer = linear.dense(config, features, axis=axis, out=out)
+  params = layer.init(jax.random.key(0), x)
+  y, back = jax.vjp(layer.apply, params, x)
+  cotangent = jax.random.normal(jax.random.key(2), y.shape, y.dtype)
+  of_params, of_x = back(cotangent)
+  assert of_x.dtype == x.dtype
+  contracted = 2 if isinstance(axis, tuple) else 1
+  x, kernel, g = (
+    np.asarray(v, np.float64)
+    for v in (x, params["params"]["kernel"], cotangent)
+  )
+  rows = tuple(range(x.ndim - contracted))
+  wanted = {
+    "kernel": np.tensordot(x, g, (rows, rows)),
+    "bias": g.sum(rows),
+    "x": np.tensordot(
+      g,
+      kernel,
+      (range(len(rows), g.ndim), range(contracted, kernel.ndim)),
+    ),
+  }
+  found = {**of_params["params"], "x": of_x}
+  rtol = 5e-2 if dtype == jnp.bfloat16 else 1e-5
+  for name, want in wanted.items():
+    got = np.asarray(found[name], np.float64)
+    np.testing.assert_allclose(got, want, atol=rtol * np.abs(want).max())
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_the_gradient_that_jax_derives(platform):
+  """The same products, of the same shapes, as without a form for CPUs."""
+  kernel = jnp.ones((16, 48), jnp.bfloat16)
+
+  def products(times):
+    gradient = jax.grad(
+      lambda *of: times(*of).astype(jnp.float32).sum(), argnums=(0, 1)
+    )
+    traced = jax.jit(gradient).trace(X_BSD, kernel)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "optimization_barrier" not in text
+    return sorted(re.findall(r"dot_general .*? (contracting.*)", text))
+
+  ours = products(lambda x, w: linear._product_of_one(x, w, 1, None))
+  assert ours == products(lambda x, w: jnp.tensordot(x, w, 1))
+  assert len(ours) == 2
 
 
 def sums(config, shape=X_BSD.shape) -> set[tuple]:

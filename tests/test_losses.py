@@ -2,6 +2,8 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -37,6 +39,53 @@ def test_cross_entropy_of_each_token():
     weights[place] = 1
     total = float(losses.token_nll(LOGITS, LABELS, weights))
     assert total == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_gradient_of_cross_entropy_is_that_of_log_softmax(dtype):
+  """Where no token counts it is zero, even of logits that are large."""
+  random = np.random.default_rng(0)
+  logits = jnp.asarray(4 * random.normal(size=(5, 7, 30)), dtype)
+  logits = logits.at[0, 0, 0].set(200).at[0, 1, 3].set(-200)
+  targets = random.integers(0, 30, (5, 7))
+  weights = random.uniform(size=(5, 7)) * (random.uniform(size=(5, 7)) < 0.7)
+
+  def plain(logits):
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    one = jax.nn.one_hot(targets, 30)
+    return -((log_p * one).sum(-1) * weights).sum()
+
+  def ours(logits):
+    return losses.token_nll(logits, targets, weights)
+
+  value, gradient = jax.value_and_grad(ours)(logits)
+  want, want_gradient = jax.value_and_grad(plain)(logits)
+  assert float(value) == pytest.approx(float(want), rel=1e-6)
+  assert gradient.dtype == dtype
+  gradient, want_gradient = (
+    np.asarray(x, np.float32) for x in (gradient, want_gradient)
+  )
+  np.testing.assert_allclose(gradient, want_gradient, rtol=1e-5, atol=1e-6)
+  assert not gradient[weights == 0].any()
+
+
+def test_a_token_is_hit_where_its_logit_is_above_all_others():
+  """Where logits tie, the first of them too is missed; and beside a nan."""
+  random = np.random.default_rng(0)
+  logits = random.normal(size=(5, 7, 30)).astype(np.float32)
+  targets = random.integers(0, 3, (5, 7))
+  logits[:, :, :3] += 2  # so that some are hit
+  weights = random.uniform(size=(5, 7)) * (random.uniform(size=(5, 7)) < 0.7)
+  hits = logits.argmax(-1) == targets
+  assert 0 < hits.sum() < hits.size
+  found = losses.token_hits(logits, targets, weights)
+  assert float(found) == pytest.approx((hits * weights).sum(), rel=1e-6)
+  for row, label in (([5, 5, 1], 0), ([5, 5, 1], 1), ([0, 0, 0], 0)):
+    assert (
+      losses.token_hits(np.array([[row]]), np.array([[label]]), np.ones(1)) == 0
+    )
+  with_nan = np.array([[[np.nan, 2.0]]])
+  assert losses.token_hits(with_nan, np.array([[0]]), np.ones((1, 1))) == 0
 
 
 def test_matching():

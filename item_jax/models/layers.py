@@ -1,6 +1,7 @@
 """Builds transformer encoders whose padding is never attended to."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.errors import UserError
+from item_jax.models import attention
 from item_jax.models.linear import dense
 
 # paper: not stated; ViT's. BERT's 1e-12 vanishes beside a float32 variance.
@@ -151,13 +153,22 @@ def attend(
     # so that a multiple of 8 would take longer copies for the same products.
     # XLA lays out its own tiles, on TPU too, and needs none.
     qkv = tuple(jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in qkv)
-  mixed_BSHd = jax.nn.dot_product_attention(
-    *qkv,
-    query_seq_lengths=jnp.full_like(lengths_B, S),
-    key_value_seq_lengths=lengths_B,
-    is_causal=causal,
-    implementation=implementation,
-  )
+
+  def of_jax(*qkv):
+    return jax.nn.dot_product_attention(
+      *qkv,
+      query_seq_lengths=jnp.full_like(lengths_B, S),
+      key_value_seq_lengths=lengths_B,
+      is_causal=causal,
+      implementation=implementation,
+    )
+
+  if implementation == "xla":
+    on_cpu = functools.partial(
+      attention.attend, lengths_B=lengths_B, causal=causal
+    )
+    return jax.lax.platform_dependent(*qkv, cpu=on_cpu, default=of_jax)
+  mixed_BSHd = of_jax(*qkv)
   return mixed_BSHd[:, :S] if padded else mixed_BSHd
 
 

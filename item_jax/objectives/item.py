@@ -219,10 +219,6 @@ def _measure(predictions: Predictions, view: View, targets_BKP) -> dict:
   on_patches_BK = _weights(view.masked_patches.valid_BK, view)
   on_pairs_B = view.complete_B.astype(jnp.float32)
 
-  def hits(logits_BKV):
-    right_BK = jnp.argmax(logits_BKV, axis=-1) == tokens_BK
-    return (right_BK * on_tokens_BK).sum()
-
   p = predictions
   right_B = jnp.argmax(p.itm_B2, axis=-1) == view.is_match_B
   return {
@@ -232,8 +228,8 @@ def _measure(predictions: Predictions, view: View, targets_BKP) -> dict:
     "gmlm": losses.token_nll(p.gmlm_BKV, tokens_BK, on_tokens_BK),
     "gmim": losses.pixel_error(p.gmim_BKP, targets_BKP, on_patches_BK),
     "itm_accuracy": (right_B * on_pairs_B).sum(),
-    "mlm_accuracy": hits(p.mlm_BKV),
-    "gmlm_accuracy": hits(p.gmlm_BKV),
+    "mlm_accuracy": losses.token_hits(p.mlm_BKV, tokens_BK, on_tokens_BK),
+    "gmlm_accuracy": losses.token_hits(p.gmlm_BKV, tokens_BK, on_tokens_BK),
   }
 
 

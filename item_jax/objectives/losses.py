@@ -14,12 +14,50 @@ VARIANCE_FLOOR = 2.5e-4
 
 def token_nll(logits_BKV, targets_BK, weights_BK):
   """Sum of -log softmax(logits)[target] where weighted (method: MLM, GMLM)."""
-  log_p_BKV = jax.nn.log_softmax(logits_BKV.astype(jnp.float32), axis=-1)
-  picked_BK = jnp.take_along_axis(
-    log_p_BKV, targets_BK[..., None], axis=-1
-  ).squeeze(-1)
+  nll_BK = _nll(jnp.asarray(logits_BKV, jnp.float32), targets_BK)
   # where, not a product: 0 * inf at a position that does not count is nan.
-  return -jnp.where(weights_BK > 0, picked_BK * weights_BK, 0.0).sum()
+  return jnp.where(weights_BK > 0, nll_BK * weights_BK, 0.0).sum()
+
+
+@jax.custom_vjp
+def _nll(logits_BKV, targets_BK):
+  """Computes -log softmax(logits)[target], [B,K].
+
+  Its gradient is a softmax less one at the target: derived, the one would be
+  scattered into an array of zeros as large as the logits.
+  """
+  return _nll_forward(logits_BKV, targets_BK)[0]
+
+
+def _nll_forward(logits_BKV, targets_BK):
+  most_BK1 = logits_BKV.max(-1, keepdims=True)
+  exp_BKV = jnp.exp(logits_BKV - most_BK1)
+  sum_BK1 = exp_BKV.sum(-1, keepdims=True)
+  picked_BK1 = jnp.take_along_axis(logits_BKV, targets_BK[..., None], axis=-1)
+  nll_BK1 = jnp.log(sum_BK1) + (most_BK1 - picked_BK1)
+  return nll_BK1.squeeze(-1), (exp_BKV, sum_BK1, targets_BK)
+
+
+def _nll_backward(kept, cotangent_BK):
+  exp_BKV, sum_BK1, targets_BK = kept
+  cotangent_BK1 = cotangent_BK[..., None]
+  is_target_BKV = jnp.arange(exp_BKV.shape[-1]) == targets_BK[..., None]
+  gradient_BKV = exp_BKV * (cotangent_BK1 / sum_BK1)
+  return gradient_BKV - jnp.where(is_target_BKV, cotangent_BK1, 0.0), None
+
+
+_nll.defvjp(_nll_forward, _nll_backward)
+
+
+def token_hits(logits_BKV, targets_BK, weights_BK):
+  """Sum of the weights where no other logit reaches the target's.
+
+  A tie is a miss: logits that are all alike have learned nothing. Counting is
+  a plain sum, which a CPU takes in a third of the time of `argmax`.
+  """
+  picked_BK1 = jnp.take_along_axis(logits_BKV, targets_BK[..., None], axis=-1)
+  right_BK = (logits_BKV >= picked_BK1).sum(-1) == 1  # the target itself
+  return (right_BK * weights_BK).sum()
 
 
 def match_nll(logits_B2, is_match_B, weights_B):

@@ -90,10 +90,11 @@ def make_loss(
     states_BSD = encode(params, view.batch, key)
     logits_BKV = predict(params, states_BSD, masked.positions_BK)
     weights_BK = masked.valid_BK.astype(jnp.float32)
-    right_BK = jnp.argmax(logits_BKV, axis=-1) == masked.targets_BK
     return {
       "mlm": losses.token_nll(logits_BKV, masked.targets_BK, weights_BK),
-      "mlm_accuracy": (right_BK * weights_BK).sum(),
+      "mlm_accuracy": losses.token_hits(
+        logits_BKV, masked.targets_BK, weights_BK
+      ),
     }, {}
 
   return Objective(corrupt, counts, totals, {"mlm": 1.0})
