@@ -54,6 +54,7 @@ def test_a_shop_and_its_data_set_are_as_in_folders(bucket, tmp_path, capsys):
   assert main(["synthesize", "gs://bucket/shop", *SHOP]) == 0
   assert Bucket.written[-1] == "bucket/shop/products.csv"
   assert main(["synthesize", str(tmp_path / "shop"), *SHOP]) == 0
+  assert main(["synthesize", "gs://bucket/shop", *SHOP, "--overwrite"]) == 0
   assert objects(bucket / "shop") == objects(tmp_path / "shop")
 
   # By default the images lie beside the table, on the store.

@@ -1,6 +1,19 @@
 """`item-jax convert` writes an export in another format."""
 
 from item_jax.cli import places
+from item_jax.errors import UserError
+from item_jax.object_store.uploads import Layout
+
+
+class _Out(places.Out):
+  def check(self, address, args) -> None:
+    """Refuses a dataset of Lance, which is a folder of this machine."""
+    if args.format == "lance":
+      raise UserError(
+        f"{address} is on an object store, where convert writes single files:"
+        " write a Lance dataset to this machine, and copy the folder"
+      )
+    super().check(address, args)
 
 
 def add(command) -> None:
@@ -15,7 +28,7 @@ def add(command) -> None:
   )
   sub.add_argument(
     "--out",
-    type=places.CONVERT_OUT,
+    type=_Out(Layout()),
     required=True,
     help="the file (lance: folder) to write",
   )

@@ -3,6 +3,10 @@
 from item_jax.cli import places
 from item_jax.cli.flags import add_data
 from item_jax.errors import UserError
+from item_jax.object_store.uploads import Layout
+
+_FUSED = (*places.EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
+_OUT = places.Out(Layout("meta.json", _FUSED, sign=b'"share":'))
 
 
 def add(command) -> None:
@@ -15,7 +19,7 @@ def add(command) -> None:
     help=f"two or more; of two exports the images' first. {places.SOURCES}",
   )
   sub.add_argument(
-    "--out", type=places.FUSION_OUT, required=True, help="the folder to write"
+    "--out", type=_OUT, required=True, help="the folder to write"
   )
   how = sub.add_mutually_exclusive_group()
   how.add_argument(

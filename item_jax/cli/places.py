@@ -183,17 +183,6 @@ class ExportOut(Out):
     super().check(address, args)
 
 
-class ConvertOut(Out):
-  def check(self, address, args) -> None:
-    """Refuses a dataset of Lance, which is a folder of this machine."""
-    if args.format == "lance":
-      raise UserError(
-        f"{address} is on an object store, where convert writes single files:"
-        " write a Lance dataset to this machine, and copy the folder"
-      )
-    super().check(address, args)
-
-
 class Exports(_Kind):
   """What is scored, FOLDER, FILE.npy:ITEMS.csv or a word; or NAME=that."""
 
@@ -250,27 +239,8 @@ RUN = Run()
 IMAGES = Images()
 WORKDIR = Workdir()
 FILE_OUT = Out(Layout())
-CONVERT_OUT = ConvertOut(Layout())
-DATA_OUT = Out(
-  Layout(
-    "manifest.json",
-    (
-      *("catalogue-*.array_record-*", "catalogue.json", "tokenizer.json"),
-      *("rejected.csv", "dataset_info.json", "features.json"),
-    ),
-  )
-)
-SHOP_OUT = Out(
-  Layout(
-    "products.csv",
-    ("variants.csv", "images/*.jpg"),
-    sign=b"\n000000-0,P000000,images/000000-0.jpg,",
-  )
-)
-_EXPORTED = ("embeddings.npy", "items.csv")
-_FUSED = (*_EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
-FUSION_OUT = Out(Layout("meta.json", _FUSED, sign=b'"share":'))
-_SPACED = (*_EXPORTED, "transform.npz", "atlas.parquet")
+EXPORTED = ("embeddings.npy", "items.csv")
+_SPACED = (*EXPORTED, "transform.npz", "atlas.parquet")
 EXPORT_OUT = ExportOut(Layout("meta.json", _SPACED, resumes=True))
 EXPORTS = Exports()
 SOURCE = Exports(named=False)

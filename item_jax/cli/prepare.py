@@ -9,8 +9,19 @@ from item_jax.errors import UserError
 from item_jax.ingest import sources
 from item_jax.ingest.readers.delimited import QUOTING
 from item_jax.ingest.readers.formats import FORMATS
+from item_jax.object_store.uploads import Layout
 
 EXIT_TOO_MANY_REJECTED = 3
+
+_OUT = places.Out(
+  Layout(
+    "manifest.json",
+    (
+      *("catalogue-*.array_record-*", "catalogue.json", "tokenizer.json"),
+      *("rejected.csv", "dataset_info.json", "features.json"),
+    ),
+  )
+)
 
 
 def add(command: Callable[[str, str], ArgumentParser]) -> None:
@@ -30,7 +41,7 @@ def add(command: Callable[[str, str], ArgumentParser]) -> None:
     help="what paths of images start from; default: the catalogue's folder",
   )
   sub.add_argument(
-    "--out", type=places.DATA_OUT, required=True, help="the folder to write"
+    "--out", type=_OUT, required=True, help="the folder to write"
   )
   _add_reading(sub)
   sub.add_argument(
