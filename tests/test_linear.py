@@ -104,7 +104,7 @@ def test_accelerators_get_the_gradient_that_jax_derives(platform):
     assert "optimization_barrier" not in text
     return sorted(re.findall(r"dot_general .*? (contracting.*)", text))
 
-  ours = products(lambda x, w: linear._product_of_one(x, w, 1, None))
+  ours = products(lambda x, w: linear._product_on_one_device(x, w, 1, None))
   assert ours == products(lambda x, w: jnp.tensordot(x, w, 1))
   assert len(ours) == 2
 

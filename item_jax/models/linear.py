@@ -59,7 +59,7 @@ def dense(
   def product(x, kernel, dimensions, precision=None):
     del precision
     (axes, _), _ = dimensions
-    return _product_of_one(x, kernel, len(axes), out)
+    return _product_on_one_device(x, kernel, len(axes), out)
 
   return nn.DenseGeneral(
     features,
@@ -138,12 +138,12 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _product_of_one(x, kernel, contracted: int, out):
+def _product_on_one_device(x, kernel, contracted: int, out):
   """x times a kernel of its type, whose gradient suits the device."""
   return _times(x, kernel, contracted, out)
 
 
-def _product_of_one_backward(contracted: int, out, kept, cotangent):
+def _product_on_one_device_backward(contracted: int, out, kept, cotangent):
   x, kernel = kept
 
   def as_derived(x, cotangent):
@@ -184,12 +184,12 @@ def _sum_over_rows(left_RI, right_RO):
   return jax.lax.optimization_barrier(product_OI).T
 
 
-_product_of_one.defvjp(
+_product_on_one_device.defvjp(
   lambda x, kernel, contracted, out: (
     _times(x, kernel, contracted, out),
     (x, kernel),
   ),
-  _product_of_one_backward,
+  _product_on_one_device_backward,
 )
 
 
