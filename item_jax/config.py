@@ -57,7 +57,13 @@ class Model(Group):
   # What an image becomes before the transformer: "patch", linear patches as in
   # the paper, or the last features of a network with weights (`stem_from`).
   stem: str = option(
-    "patch", choices=("patch", "efficientnet_lite0", "resnet50")
+    "patch",
+    choices=(
+      "patch",
+      "efficientnet_lite0",
+      "efficientnet_lite0_blocks",
+      "resnet50",
+    ),
   )
   # Places a side that its features are averaged to; 0: as many as there are,
   # a 32nd of the pixels.

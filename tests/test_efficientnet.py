@@ -25,7 +25,7 @@ FlopCounterMode = pytest.importorskip(
 HALVING = {1, 3, 5, 11}
 
 
-def torch_grid(tensors, image_BHWC):
+def torch_grid(tensors, image_BHWC, head=True):
   """The last features [B,h,w,C], by the names of the published file."""
   t = {name: torch.from_numpy(x) for name, x in tensors.items()}
 
@@ -55,7 +55,8 @@ def torch_grid(tensors, image_BHWC):
     h = F.relu6(norm(h, f"{at}_bn1"))
     h = norm(conv(h, f"{at}_project_conv"), f"{at}_bn2")
     x = x + h if x.shape == h.shape else h
-  x = F.relu6(norm(conv(x, "_conv_head"), "_bn1"))
+  if head:
+    x = F.relu6(norm(conv(x, "_conv_head"), "_bn1"))
   return x.permute(0, 2, 3, 1).numpy()
 
 
@@ -124,6 +125,28 @@ def test_the_grid_is_pytorchs(tmp_path, tensors, size):
   assert stem.cost.flops == counter.get_total_flops() / 3
   expected = theirs.mean((1, 2)) * batch.has_image_B[:, None]
   np.testing.assert_allclose(pool, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("tensors", [random_tensors, published_tensors])
+def test_without_its_head_it_ends_at_pytorchs_last_block(tmp_path, tensors):
+  held = tensors()
+  save_file(held, tmp_path / "model.safetensors")
+  config = make_config(100)
+  config.model.name = "efficientnet_lite0_blocks"
+  stem = efficientnet.make_stem(config, head=False)
+  shapes = jax.eval_shape(stem.init, jax.random.key(0))
+  found = fill(shapes, tmp_path, config, tiny.Vocabulary())
+  passed_over = {name.split(".")[0] for name in found.ignored}
+  assert {"_conv_head", "_bn1"} <= passed_over
+  batch = make_batch(config)
+  ours = jax.jit(stem.grid)(found.params, batch)
+  counter = FlopCounterMode(display=False)
+  with counter:
+    theirs = torch_grid(held, batch.image_BHWC, head=False)
+  assert ours.shape == theirs.shape == (3, stem.side, stem.side, stem.channels)
+  assert theirs.std() > 0.1
+  np.testing.assert_allclose(ours, theirs, atol=1e-4)
+  assert stem.cost.flops == counter.get_total_flops() / 3
 
 
 def test_no_gradient_moves_the_statistics():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 import tiny_run
 from sklearn.feature_extraction.text import TfidfTransformer
 
@@ -18,7 +19,8 @@ from item_jax.inference import modality
 from item_jax.inference.embedder import load
 from item_jax.inference.information import cosine_shares
 from item_jax.inference.space import Space
-from item_jax.models.sides import Sides
+from item_jax.models.sides import Sides, channels, image_features
+from item_jax.models.stem import Stem
 from item_jax.objectives import samples
 from item_jax.training import fit_sides
 from item_jax.training.evaluators import Evaluators
@@ -28,6 +30,7 @@ from item_jax.training.restore import restore
 
 SHOWN = "image", "title"
 B, D, C, V, T, W = 5, 6, 12, 20, 4, 8
+K = 11  # values of a place's colours and outlines
 MODULE = Sides(width=W, channels={"image": C}, vocab_size=V, cls_share=0.6)
 
 
@@ -117,6 +120,28 @@ def test_whitening_brings_strong_directions_to_one_length():
   # v / (v + mean v), as a ridge of the mean variance leaves it.
   ridge = np.trace(np.cov(unit(rows).T)) / C
   np.testing.assert_allclose(variance * C, before / (before + ridge), rtol=2e-3)
+
+
+def test_features_that_spread_are_mean_and_deviation_of_places_that_are_seen():
+  draw = np.random.default_rng(0)
+  grid_BHWC = draw.normal(1.0, 2.0, (3, 2, 2, C + K)).astype(np.float32)
+  stem = Stem(
+    *(None, lambda params, batch: jnp.asarray(grid_BHWC)),
+    side=2,
+    channels=C,
+    cost=None,
+    spread=True,
+    seen=K,
+  )
+  batch = tiny.make_batch(3)._replace(has_image_B=np.array([True, True, False]))
+  masked_BN = np.array([[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], bool)
+  found = image_features(stem, None, batch, masked_BN)["image"]
+  assert channels(stem)["image"] == found.shape[1] == 2 * C
+  for row, places in ((0, [0, 1, 2, 3]), (1, [0, 3])):
+    seen_NC = grid_BHWC[row].reshape(4, -1)[places, :C]
+    expected = np.concatenate([unit(seen_NC.mean(0)), unit(seen_NC.std(0))])
+    np.testing.assert_allclose(found[row], expected, atol=1e-5)
+  assert not found[2].any()
 
 
 def test_fewer_features_than_width_leave_the_rest_zero():

@@ -66,10 +66,15 @@ def make_network(
   )
 
 
-def make_stem(config: Config) -> Stem:
-  """Its last features before the mean, a 32nd of the image's side."""
+def make_stem(config: Config, *, head: bool = True) -> Stem:
+  """Its last features before the mean, a 32nd of the image's side.
+
+  Args:
+    head: False ends at the last block: a quarter of the values, of which a
+      place's mean and deviation find more products than the head's do.
+  """
   m = config.model
-  module = EfficientNet(STAGES, jnp.dtype(m.dtype))
+  module = EfficientNet(STAGES, jnp.dtype(m.dtype), head)
 
   def init(key):
     made = module.init(key, base.example_batch(config).image_BHWC)
@@ -80,22 +85,27 @@ def make_stem(config: Config) -> Stem:
     variables = {"params": params, "batch_stats": statistics}
     return module.apply(variables, batch.image_BHWC)
 
-  cost = EfficientNetPass(STAGES, m.image_size, m.dtype)
-  return Stem(init, grid, side=cost.side, channels=HEAD, cost=cost)
+  cost = EfficientNetPass(STAGES, m.image_size, m.dtype, head)
+  channels = HEAD if head else STAGES[-1].width
+  return Stem(
+    init, grid, side=cost.side, channels=channels, cost=cost, spread=not head
+  )
 
 
 class EfficientNet(nn.Module):
   """Fields:
 
-  stages: of blocks; STAGES is Lite0's.
+  stages: of blocks; STAGES is Lite0's. head: whether a convolution to HEAD
+  channels follows them.
   """
 
   stages: tuple[Stage, ...] = STAGES
   dtype: Any = jnp.float32
+  head: bool = True
 
   @nn.compact
   def __call__(self, image_BHWC):
-    """uint8 [B,H,W,3] to its last features, float32 [B,h,w,HEAD]."""
+    """uint8 [B,H,W,3] to its last features, float32 [B,h,w,C]."""
     x = patches.normalise(image_BHWC, PIXELS).astype(self.dtype)
     x = jnp.clip(self._normed(_conv(x, STEM, 3, 2, "stem"), "stem_norm"), 0, 6)
     number = 0
@@ -107,7 +117,9 @@ class EfficientNet(nn.Module):
           name=f"block_{number}",
         )(x)
         number += 1
-    x = jnp.clip(self._normed(_conv(x, HEAD, 1, 1, "head"), "head_norm"), 0, 6)
+    if self.head:
+      x = self._normed(_conv(x, HEAD, 1, 1, "head"), "head_norm")
+      x = jnp.clip(x, 0, 6)
     return x.astype(jnp.float32)
 
   def _normed(self, x, name):
@@ -191,6 +203,7 @@ class EfficientNetPass(NamedTuple):
   stages: tuple[Stage, ...]
   image_size: int
   dtype: Any
+  head: bool = True
   attention_shape = None
 
   @property
@@ -228,4 +241,5 @@ class EfficientNetPass(NamedTuple):
         yield side, stage.size, 1, inner
         yield side, 1, inner, stage.width
         channels = stage.width
-    yield side, 1, channels, HEAD
+    if self.head:
+      yield side, 1, channels, HEAD

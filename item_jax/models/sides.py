@@ -28,6 +28,7 @@ from item_jax.models.stem import Stem, read_with_appearance
 # Of the image's share in a cosine. On fashion from one studio even shares find
 # a little more, on other shops' images, of which whitening knows nothing, less.
 _FEATURES_AND_APPEARANCE = 0.7, 0.3
+_LEAST_VARIANCE = 1e-6
 
 
 class Sides(nn.Module):
@@ -94,14 +95,15 @@ def channels(stem: Stem | None) -> dict[str, int]:
   if stem is None:
     side = appearance.SIDE
     return {"appearance": side**2 * appearance.values_of_place(side)}
-  return {"image": stem.channels, "appearance": stem.side**2 * stem.seen}
+  of_features = stem.channels * (1 + stem.spread)
+  return {"image": of_features, "appearance": stem.side**2 * stem.seen}
 
 
 def image_features(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
   """What is known of an image, {name of `channels`: float32 [B,C]}.
 
-  The mean of the stem's features of places that are not masked, and colours and
-  outlines; zeros without an image.
+  The mean, and of some stems the deviation, of features of places that are not
+  masked, and colours and outlines; zeros without an image.
 
   Args:
     params: the stem's. masked_BN: None where nothing is.
@@ -114,9 +116,25 @@ def image_features(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
   else:
     places_BNC, seen_BNK = read_with_appearance(stem, params, batch, masked_BN)
     found = {"image": places_BNC.sum(1)}  # its length is not looked at
+    if stem.spread:
+      found["image"] = _mean_and_deviation(places_BNC, masked_BN)
   found["appearance"] = appearance.flat(seen_BNK)
   has_B1 = batch.has_image_B[:, None]
   return {name: jnp.where(has_B1, x_BC, 0.0) for name, x_BC in found.items()}
+
+
+def _mean_and_deviation(places_BNC, masked_BN):
+  """Of each channel over places that are not masked, both of unit length."""
+  seen_BN1 = jnp.ones((*places_BNC.shape[:2], 1))
+  if masked_BN is not None:
+    seen_BN1 -= masked_BN[..., None]
+  share_BN1 = seen_BN1 / jnp.maximum(seen_BN1.sum(1, keepdims=True), 1)
+  mean_BC = (share_BN1 * places_BNC).sum(1)
+  square_BNC = jnp.square(places_BNC - mean_BC[:, None])
+  variance_BC = (share_BN1 * square_BNC).sum(1)
+  # A root has no slope at 0, where there is no image.
+  deviation_BC = jnp.sqrt(variance_BC + _LEAST_VARIANCE)
+  return jnp.concatenate([unit(mean_BC), unit(deviation_BC)], axis=-1)
 
 
 def _by_cell(masked_BN, side: int):

@@ -19,6 +19,7 @@ class Stem(NamedTuple):
   grid(params, batch) -> float32 [B,side,side,values]. Batch norm takes its
     stored statistics, which no gradient moves. Rows without an image are
     arbitrary.
+  spread: whether sides know how features vary over an image, beside their mean.
   seen: values after the C channels: the place's colours and outlines.
   """
 
@@ -29,6 +30,7 @@ class Stem(NamedTuple):
   cost: Pass  # of an image
   trained: bool = False
   kept: bool = False  # steps read its features from a file
+  spread: bool = False
   seen: int = 0
 
   @property

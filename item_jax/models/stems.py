@@ -1,5 +1,7 @@
 """Builds the stem that `config.model.stem` names."""
 
+import functools
+
 from item_jax.config import Config
 from item_jax.errors import UserError
 from item_jax.models import efficientnet, resnet
@@ -7,6 +9,9 @@ from item_jax.models.stem import Stem, averaged, with_appearance
 
 _MAKERS = {
   "efficientnet_lite0": efficientnet.make_stem,
+  "efficientnet_lite0_blocks": functools.partial(
+    efficientnet.make_stem, head=False
+  ),
   "resnet50": resnet.make_stem,
 }
 

@@ -128,7 +128,7 @@ def required_options(
     heads, which no shape of theirs shows.
   """
   known = FAMILIES[family]
-  if model == "efficientnet_lite0":
+  if family == "efficientnet_lite0":
     return {}  # it is as published, and has no option
   if known.epsilon is None:
     pixels = pixels_of(family, tensors)

@@ -248,4 +248,8 @@ TABLES = {
   ("resnet", "resnet50"): resnets.hugging_face,
   ("torchvision", "resnet50"): resnets.torchvision,
   ("efficientnet_lite0", "efficientnet_lite0"): resnets.efficientnet,
+  (
+    "efficientnet_lite0",
+    "efficientnet_lite0_blocks",
+  ): resnets.efficientnet_blocks,
 }

@@ -1,7 +1,8 @@
 """Maps each leaf of a convolutional network to tensors of published weights."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from item_jax.pretrained import transforms
 from item_jax.pretrained.parts import About, Source, Table
@@ -30,7 +31,7 @@ def _convolutions(leaves, name: Callable[[str], tuple[str, str]]):
   return sources
 
 
-def _network(name):
+def _network(name, ignored: Mapping[str, str] = MappingProxyType({})):
   def make(leaves, about: About) -> Table:
     found = [leaf for leaf in leaves if _LEAF.match(leaf)]
     return Table(
@@ -39,6 +40,7 @@ def _network(name):
         r"classifier\.": "a classifier of other classes",
         r"_?fc\.": "a classifier of other classes",
         r".*\.num_batches_tracked": "a count of training steps",
+        **ignored,
       },
     )
 
@@ -99,3 +101,6 @@ def _efficientnet(conv: str) -> tuple[str, str]:
 hugging_face = _network(_hugging_face)
 torchvision = _network(_torchvision)
 efficientnet = _network(_efficientnet)
+efficientnet_blocks = _network(
+  _efficientnet, {r"_(conv_head|bn1)\.": "the head, after the last block"}
+)
