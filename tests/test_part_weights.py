@@ -30,7 +30,9 @@ def sided(data):
 def chosen_by(monkeypatch, weights):
   """Lets validation choose these weights, whatever it finds."""
   monkeypatch.setattr(
-    part_weigher, "choose_weights", lambda *args, **how: weights
+    part_weigher,
+    "choose_weights",
+    lambda *args, given=None, **how: weights or given,
   )
 
 
@@ -101,19 +103,71 @@ def test_a_row_without_image_and_title_stays_the_null_embedding(run):
   np.testing.assert_allclose(row_D, -(model.dims**-0.5), rtol=1e-6)
 
 
-def test_nothing_is_chosen_without_two_listings_of_a_product(
-  tiny_data, tmp_path, monkeypatch
-):
-  def lonely(source, split, **how):
+def lonely(monkeypatch):
+  """Leaves no two rows of validation of one product."""
+
+  def each_its_own(source, split, **how):
     rows, ids, _, categories = scored_rows(source, split, **how)
     return rows, ids, list(ids), categories
 
-  monkeypatch.setattr(part_weigher, "scored_rows", lonely)
+  monkeypatch.setattr(part_weigher, "scored_rows", each_its_own)
+
+
+def test_nothing_is_chosen_without_two_listings_of_a_product(
+  tiny_data, tmp_path, monkeypatch
+):
+  lonely(monkeypatch)
+  run = train(sided(tiny_data), tmp_path / "run")
+  assert "both/map@10" in run.metrics
+  assert not any(name.startswith("weight/") for name in run.metrics)
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_an_untrained_cls_weighs_nothing_unless_it_is_shown_to_help(
+  tiny_data, tmp_path, monkeypatch, gain
+):
+  chosen_by(monkeypatch, (0.2, 0.4, 0.4) if gain else None)
   config = sided(tiny_data)
   config.steps = 0  # its start is measured
   metrics = train(config, tmp_path / "run").metrics
-  assert "both/map@10" in metrics
+  found = [metrics[f"weight/{n}"] for n in ("cls", "appearance", "title")]
+  np.testing.assert_allclose(found, (0.2, 0.4, 0.4) if gain else (0, 0.5, 0.5))
+  model = load(tmp_path / "run", step=0)
+  shares_P = np.asarray(jax.nn.softmax(model.params["sides"]["shares"]))
+  np.testing.assert_allclose(shares_P, found, atol=1e-6)
+
+
+def test_an_untrained_cls_weighs_nothing_where_nothing_can_be_chosen(
+  tiny_data, tmp_path, monkeypatch
+):
+  config = sided(tiny_data)
+  config.steps = 0
+  lonely(monkeypatch)
+  metrics = train(config, tmp_path / "run").metrics
+  assert metrics["weight/cls"] == 0
+
+
+def test_what_a_run_starts_from_has_a_trained_cls(
+  run, tiny_data, tmp_path, monkeypatch
+):
+  chosen_by(monkeypatch, None)
+  config = sided(tiny_data)
+  config.start_from, config.steps = str(run.workdir), 0
+  metrics = train(config, tmp_path / "run").metrics
   assert not any(name.startswith("weight/") for name in metrics)
+
+
+def test_weights_must_surpass_those_that_are_given():
+  items = Items(
+    [f"{n:02d}" for n in range(60)], [f"{n // 2}" for n in range(60)]
+  )
+  given, widths = (0.0, 0.8, 0.2), (4, 3, 3)
+  noise_ND, telling_ND = parts_of(0, telling=None), parts_of(0, telling=2)
+  assert choose_weights(noise_ND, items, widths, given=given) == given
+  shares = choose_weights(telling_ND, items, widths, given=given)
+  assert shares is not None
+  assert shares[2] > 0.6
+  assert choose_weights(telling_ND, items, widths, given=shares) == shares
 
 
 def parts_of(seed, telling):

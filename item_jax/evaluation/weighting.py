@@ -38,14 +38,25 @@ def best_weights(scores: Mapping[Weights, float]) -> Weights:
 
 
 def choose_weights(
-  val_ND: np.ndarray, val_items: Items, widths: Sequence[int], **how
+  val_ND: np.ndarray,
+  val_items: Items,
+  widths: Sequence[int],
+  *,
+  given: Weights | None = None,
+  **how,
 ) -> Weights | None:
-  """Returns what `attempt_weights` finds; None where chance may explain it."""
-  given = Transform()
-  vectors_ND = fill(given.apply(val_ND))
+  """Returns what `attempt_weights` finds; `given` where chance may explain it.
+
+  Args:
+    given: what must be surpassed; None: the weights that the rows have.
+  """
+  plain = Transform()
+  if given:
+    plain = _transform(_lengths(unit(val_ND), widths), widths, given)
+  vectors_ND = fill(plain.apply(val_ND))
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
-  trials = [Trial(given, vectors_ND.shape[1], scores), *tried]
+  trials = [Trial(plain, vectors_ND.shape[1], scores), *tried]
   return trials[best_of(trials)].transform.shares
 
 

@@ -13,7 +13,7 @@ from item_jax.evaluation.weighting import choose_weights
 from item_jax.inference.divided import divided
 from item_jax.inference.validation import scored_rows, val_batches
 from item_jax.training import sharding
-from item_jax.training.part_weights import as_metrics, part_widths
+from item_jax.training.part_weights import as_metrics, part_widths, without_cls
 from item_jax.training.setup import Setup
 
 # Of the validation split, whole products: dozens of weights are tried.
@@ -35,18 +35,25 @@ class PartWeigher:
     )
 
   def __call__(
-    self, params: Any, setup: Setup, should_stop: Callable[[], bool]
+    self,
+    params: Any,
+    setup: Setup,
+    should_stop: Callable[[], bool],
+    *,
+    untrained: bool = False,
   ) -> dict[str, float]:
     """Measures what each part is to weigh, {"weight/cls": ...}.
 
     {} where the weights that were trained find as much, or where no product of
-    the split has two listings.
+    the split has two listings. A [CLS] that is untrained is a random mixture of
+    what sides know: without a measured gain it weighs nothing.
 
     Raises:
       Preempted: `should_stop` returned True.
     """
+    given = without_cls(params) if untrained else None
     if not self._can_choose:
-      return {}
+      return as_metrics(setup.task, given) if given else {}
     parts = []
     for batch in val_batches(setup, self._rows):
       if should_stop():
@@ -58,6 +65,7 @@ class PartWeigher:
       val_ND[: len(self._rows)],
       self._items,
       tuple(widths.values()),
+      given=given,
       search=divided(search),
     )
     return as_metrics(setup.task, shares) if shares else {}

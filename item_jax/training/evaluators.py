@@ -78,9 +78,16 @@ class Evaluators:
     return bool(self._evaluators)
 
   def __call__(
-    self, params: Any, should_stop: Callable[[], bool]
+    self,
+    params: Any,
+    should_stop: Callable[[], bool],
+    *,
+    untrained: bool = False,
   ) -> dict[str, float]:
     """Returns what all of them measure.
+
+    Args:
+      untrained: whether nothing but the seed and the sides' data made them.
 
     Raises:
       UserError: one measured what is no number or what another one measured
@@ -89,7 +96,9 @@ class Evaluators:
     """
     weights = {}
     if self._weigh:
-      weights = self._weigh(params, self._setup, should_stop)
+      weights = self._weigh(
+        params, self._setup, should_stop, untrained=untrained
+      )
       params = weigh_parts(self._setup.task, params, weights)
     metrics, source = (
       dict(weights),

@@ -225,7 +225,11 @@ class _Loop:
   def _measure(self, state: State, step: int) -> dict[str, float]:
     """Returns what the evaluators measure; they may raise Preempted."""
     self._progress.update("evaluation", step)
-    found = self._evaluators(state.params, self._preemption.should_stop)
+    found = self._evaluators(
+      state.params,
+      self._preemption.should_stop,
+      untrained=not (step or self._setup.config.start_from),
+    )
     self._monitor.reset_timer()
     return found
 

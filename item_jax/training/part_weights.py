@@ -29,6 +29,14 @@ def as_metrics(task: Task, shares: tuple[float, ...]) -> dict[str, float]:
   return dict(zip(names, shares, strict=True))
 
 
+def without_cls(params: Any) -> tuple[float, ...]:
+  """What each part counts in a cosine once the first, [CLS], counts nothing."""
+  shares_P = np.asarray(params[SIDES]["shares"])
+  held_P = np.exp(shares_P - shares_P.max())
+  held_P[0] = 0
+  return tuple((held_P / held_P.sum()).tolist())
+
+
 def weigh_parts(
   task: Task, params: Any, metrics: Mapping[str, float] | None
 ) -> Any:
