@@ -4,7 +4,7 @@
 # figures.
 # Seen: What is within a `jax.lax.scan` counts once, however often it runs: 12
 # scanned layers are said to cost one, and Flax's `tabulate` says the same of
-# `nn.scan`. Microbatches that are accumulated in a scan count as one of them.
+# `nn.scan`.
 # With: jax 0.10.2, flax 0.12.8, numpy 2.4.6, Python 3.11.7; seen 2026-12-01.
 # Printed:
 #> 1 unrolled: flops of 1.0 layers

@@ -2,7 +2,7 @@
 # Guess: Looking up 1,024 rows of a table of a million on a TPU reads 1,024
 # rows, and a table of width 64 takes half the memory of one of width 128.
 # Seen: Where the width is not a multiple of 128, such as 64, 192 and 300, each
-# lookup copies the whole table first, into rows padded to 128 or 256 values:
+# lookup copies the whole table first, into rows padded to the next multiple:
 # at width 64 it moves three times the table and holds three times its memory,
 # more than a table of width 128 takes, which is read row by row. With the
 # layout stated, row after row, it is not copied and always takes the padded
