@@ -100,6 +100,7 @@ def test_abo_lists_each_image_of_an_item(abo):
 )
 def test_an_item_of_another_form_stops_no_work(abo, change, says):
   item = {"item_id": "B07", "domain_name": "amazon.in"}
+  item |= {"item_name": [{"value": "Red shoes"}]}
   lines = [json.dumps(one) for one in (item | change, item)]
   path = abo.with_name("odd.json")
   path.write_text("\n".join(lines))
