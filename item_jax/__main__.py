@@ -129,6 +129,9 @@ def _no_reader() -> bool:
 def _run(argv: list[str]) -> int:
   parser = _make_parser(argv)
   args, rest = parser.parse_known_args(argv)
+  if rest and not any(word.startswith("-") for word in rest):
+    # `report a=A --data=DATA b=B`: argparse stops at the first flag.
+    args, rest = args.mixed(argv[1:], argparse.Namespace(command=args.command))
   if rest and args.command not in _PASS_ON:
     parser.error(f"unknown arguments: {' '.join(rest)}")
   if args.command not in _WITHOUT_A_MODEL:
@@ -177,7 +180,7 @@ def _make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=_Help,
       )
-      sub.set_defaults(run=module.run)
+      sub.set_defaults(run=module.run, mixed=sub.parse_known_intermixed_args)
       return sub
 
     module.add(command)

@@ -79,6 +79,14 @@ def test_products_lie_together_on_the_plane():
   np.testing.assert_array_equal(atlas.project(vectors_ND), xy_N2)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rows", [1, 2, 3, 6])
+def test_equal_rows_have_a_place_without_a_warning(rows):
+  placed = atlas.project(np.ones((rows, 8), np.float32))
+  assert placed.shape == (rows, 2)
+  assert np.isfinite(placed).all()
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 def test_few_rows_have_a_place(rows):
   xy_N2 = atlas.project(np.eye(rows, 4, dtype=np.float32))

@@ -201,12 +201,15 @@ def test_a_page_is_asked_by_title_by_image_and_by_a_slider(
     """The ids of an answer to these sides."""
 
     def answered():
-      items = find(browser, "ol li")
-      of = items and items[0].find_element(By.CSS_SELECTOR, ".soft").text
-      return of and all(side in of for side in sides) and items
+      # All at once: the next answer may take the place of this one.
+      items = browser.execute_script(
+        "return [...document.querySelectorAll('ol li')].map("
+        "(x) => [x.querySelector('.soft').innerText, x.innerText])"
+      )
+      return items and all(x in items[0][0] for x in sides) and items
 
     items = wait(browser, answered)
-    return [each.text.splitlines()[-1].split(" ")[0] for each in items]
+    return [text.splitlines()[-1].split(" ")[0] for _, text in items]
 
   slider = one(browser, "[name=weight]")
   one(browser, "[name=title]").send_keys(source[row].title)

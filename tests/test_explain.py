@@ -299,6 +299,21 @@ def test_the_page_shows_what_it_is_given(tiny_data):
   assert "recovered by MIM" not in text
 
 
+def test_a_notebook_shows_it_and_no_arrays():
+  held = Page(explained()._repr_html_())
+  text = " ".join(" ".join(held.text).split())
+  assert f"last layer: [CLS] 20%, image 50%, title 30%; {HOSTILE} 20.0%" in text
+  assert f"1. {HOSTILE} [MASK] {HOSTILE} 0.75 \u2713, mug 0.12" in text
+  images = held.all("img")
+  assert len(images) == 4
+  assert all(x["src"].startswith("data:image/jpeg;base64,") for x in images)
+  assert repr(explained()) == (
+    "split test, step 40: 1 listings\n"
+    f"<i>: {HOSTILE}; to the title: last layer 30%\n"
+    "a note"
+  )
+
+
 def test_the_command_asks_the_run(run, tiny_data, tmp_path):
   (run / "metrics.jsonl").write_text(
     json.dumps({"step": 1, "kind": "train", "loss": 2.0}) + "\n"

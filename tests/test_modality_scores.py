@@ -1,5 +1,6 @@
 """Which modality dominates, of embeddings whose answer is known by hand."""
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -283,6 +284,17 @@ def test_other_views_than_these_are_refused():
     score_views(embedded._replace(views=views))
   with pytest.raises(ValueError, match=r"expected views of \(36, 24\)"):
     score_views(embedded._replace(views=views | {"image": image[:, :3]}))
+
+
+def test_an_interval_stands_behind_its_accuracy():
+  found = score_views(planted(0.25), bootstrap=20)
+  line = {"column": "form", "rows": 9, "classes": 2, "largest": 0.5}
+  line |= {"both": 2 / 3, "both interval": [1 / 3, 0.987654321], "title": 0.25}
+  shown = dataclasses.replace(found, readable=[line]).tables()[-1][1]
+  assert shown == [
+    {"column": "form", "rows": "9", "classes": "2", "largest": "0.5000"}
+    | {"both": "0.6667 [0.3333, 0.9877]", "title": "0.2500"}
+  ]
 
 
 def test_it_shows_itself():

@@ -53,6 +53,19 @@ def test_each_name_is_there_and_nothing_else_is_promised():
     item_jax.embeddings  # noqa: B018
 
 
+def test_what_is_returned_shows_itself_in_a_notebook(model, exports):
+  given = item_jax.Config, item_jax.UserError, item_jax.Preempted
+  public = [getattr(item_jax, name) for name in item_jax.__all__]
+  for one in public:
+    if isinstance(one, type) and one not in given:
+      assert hasattr(one, "_repr_html_"), one
+  said = f"item, step {model.step}: vectors of {model.dims} values"
+  assert repr(model) == said
+  assert model._repr_html_() == f"<pre>{said}</pre>"
+  test = exports["test"]
+  assert test._repr_html_() == f"<pre>{test}</pre>"
+
+
 def test_a_type_checker_sees_the_same_homes():
   tree = ast.parse(Path(item_jax.__file__).read_text())
   (block,) = [node for node in tree.body if isinstance(node, ast.If)]

@@ -89,6 +89,37 @@ def test_abo_lists_each_image_of_an_item(abo):
   assert broken.startswith("not readable: ")
 
 
+@pytest.mark.parametrize(
+  ("change", "says"),
+  [
+    ({"item_name": "Red shoes"}, 'item_name is "Red shoes"; expected a list'),
+    ({"node": [None]}, "node is [null]; expected a list of objects"),
+    ({"other_image_id": 7}, "other_image_id is 7; expected a list of texts"),
+    ({"other_image_id": [{}]}, "other_image_id is [{}]; expected a list of"),
+  ],
+)
+def test_an_item_of_another_form_stops_no_work(abo, change, says):
+  item = {"item_id": "B07", "domain_name": "amazon.in"}
+  item |= {"item_name": [{"value": "Red shoes"}]}
+  lines = [json.dumps(one) for one in (item | change, item)]
+  path = abo.with_name("odd.json")
+  path.write_text("\n".join(lines))
+  odd, good = read(path, "abo")
+  assert says in odd
+  assert good[0] == "amazon.in/B07"
+
+
+def test_what_an_abo_item_does_not_say_is_empty(abo):
+  path = abo.with_name("bare.json")
+  given = {"item_id": None, "node": [{"node_name": None}], "item_name": None}
+  two = given | {"main_image_id": "51a", "other_image_id": ["61b"]}
+  path.write_text("\n".join(map(json.dumps, (two, given))))
+  first, second, nothing = read(path, "abo")
+  assert first == ("row-1", "listing:row-1", "8c/8ccb.jpg", "", "")
+  assert second == ("row-2", "listing:row-2", "4b/4be5.jpg", "", "")
+  assert "neither" in nothing
+
+
 def test_abo_needs_its_table_of_images(abo, tmp_path):
   (tmp_path / "images" / "metadata" / "images.csv.gz").rename(tmp_path / "x.gz")
   with pytest.raises(UserError, match=r"no .*images\.csv\.gz"):
@@ -118,6 +149,32 @@ def test_amazon_reviews_list_items_of_the_meta_files(tmp_path):
     ("B01#2", "B01", "https://m/b.jpg", *brush),
     ("B02", "B02", "", "No photo", ""),
   ]
+
+
+@pytest.mark.parametrize(
+  ("change", "says"),
+  [
+    ({"categories": "Beauty"}, 'categories is "Beauty"; expected a list of'),
+    ({"categories": [None]}, "categories is [null]; expected a list of texts"),
+    ({"images": {"large": []}}, 'images is {"large": []}; expected a list of'),
+    ({"images": [{"large": ["a"]}]}, 'an image is [["a"]]; expected a list of'),
+  ],
+)
+def test_a_review_item_of_another_form_stops_no_work(tmp_path, change, says):
+  path = tmp_path / "meta.jsonl"
+  item = {"title": "Hair brush", "parent_asin": "B01"}
+  path.write_text("\n".join(json.dumps(x) for x in (item | change, item)))
+  odd, good = read(path, "amazon_reviews_2023")
+  assert says in odd
+  assert good == ("B01", "B01", "", "Hair brush", "")
+
+
+def test_a_sample_may_have_the_id_0(tmp_path):
+  write_tar(
+    tmp_path / "a.tar", {"9.json": b'{"listing_id": 0, "title": "mug"}'}
+  )
+  (found,) = read(tmp_path / "a.tar", "webdataset")
+  assert found[0] == "0"
 
 
 def test_shopee(tmp_path):

@@ -143,6 +143,24 @@ def test_other_impossible_reports_are_refused(data, tmp_path, capsys):
     report(data, "test", {"both": good})
 
 
+def test_exports_may_stand_on_both_sides_of_a_flag(data, tmp_path, capsys):
+  first, second = export(tmp_path / "e"), export(tmp_path / "f")
+  assert main(["report", f"a={first}", f"b={second}", f"--data={data}"]) == 0
+  together = capsys.readouterr().out
+  assert main(["report", f"a={first}", f"--data={data}", f"b={second}"]) == 0
+  assert capsys.readouterr().out == together
+  with pytest.raises(SystemExit):
+    main(["evaluate", str(first), "--k=5", "more"])
+  assert "unknown arguments: more" in capsys.readouterr().err
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_path(data, tmp_path, capsys):
+  (tmp_path / "lr=0.1").mkdir()
+  folder = export(tmp_path / "lr=0.1" / "both")
+  assert main(["report", str(folder), f"--data={data}"]) == 0
+  assert "both less the others" in capsys.readouterr().out
+
+
 def test_baselines_alone_need_no_export(data):
   assert list(report(data, "test", {}).scores) == ["tfidf", "thumbnail"]
 

@@ -60,7 +60,8 @@ RUN = [
   {"step": 10, "kind": "train", "loss": 7.25, "itm": 0.6, "itm_floor": 0.69}
   | {"mlm": 4.5, "mlm_floor": 5.0, "lr": 0.2},
   {"step": 10, "kind": "eval", "both/recall@10": 0.5, "both/map@10": 0.25}
-  | {"title/recall@10": 0.4, "seconds": 3.0},
+  | {"title/recall@10": 0.4, "seconds": 3.0}
+  | {"modality/balance": -0.5, "modality/other_image": 0.25},
 ]
 
 
@@ -96,13 +97,17 @@ def test_the_curves_are_the_rows_of_the_run(run):
     },
     "map@10": {"both": ([10], [0.25])},
   }
+  assert found.moved == {
+    "balance": ([10], [-0.5]),
+    "other_image": ([10], [0.25]),
+  }
 
 
 def drawn(figure):
   """{panel: {line: (steps, values)}} of a figure."""
   return {
     axes.get_title(): {
-      line.get_label(): tuple(x.tolist() for x in line.get_data())
+      line.get_label(): tuple(np.asarray(x).tolist() for x in line.get_data())
       for line in axes.get_lines()
     }
     for axes in figure.axes
@@ -120,6 +125,19 @@ def test_what_is_drawn_is_what_was_read(run):
       "chance": found.chance[name],
     }
   assert drawn(curves.draw_modalities({"run": found})) == found.modalities
+
+
+def test_the_balance_is_drawn_from_side_to_side(run):
+  found = curves.read_curves(run)
+  figure = curves.draw_balance({"run": found})
+  panels = drawn(figure)
+  assert list(panels) == ["balance", "other_image"]
+  assert panels["balance"]["run"] == found.moved["balance"]
+  assert panels["other_image"] == {"run": found.moved["other_image"]}
+  # 0, where both sides move it as far, is the middle, and marked.
+  assert figure.axes[0].get_ylim() == (-1, 1)
+  (middle,) = set(panels["balance"]) - {"run"}
+  assert set(panels["balance"][middle][1]) == {0}
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +222,7 @@ def test_a_page_names_its_runs_and_draws_them_once(
   assert main(["report", f"--data={data}", *flags, "--examples=3"]) == 0
   held = Page(file.read_text("utf-8"))
   assert f"The runs {run.name}, longer." in " ".join(held.text)
-  assert len(held.all("svg")) == 3
+  assert len(held.all("svg")) == 4
 
 
 def test_a_name_with_dollar_signs_is_drawn_as_it_is():
@@ -499,7 +517,7 @@ def test_pictures_are_written_for_papers(data, run, tmp_path, capsys):
   names = sorted(path.name for path in (tmp_path / "f").iterdir())
   assert names == sorted(
     f"{name}.{kind}"
-    for name in ("losses", "modalities", "confusion")
+    for name in ("losses", "modalities", "balance", "confusion")
     for kind in ("png", "svg")
   )
   for path in (tmp_path / "f").iterdir():
@@ -522,8 +540,8 @@ def test_a_command_writes_the_page(data, run, tmp_path, capsys):
   }
   groups = " ".join(one["data-groups"] for one in held.all("article"))
   assert sorted(groups.split()) == sorted(examples.GROUPS)  # one of each
-  # Of losses, modalities and confusion.
-  assert len(held.all("svg")) == 3
+  # Of losses, modalities, the balance and confusion.
+  assert len(held.all("svg")) == 4
 
 
 @pytest.mark.parametrize(

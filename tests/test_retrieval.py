@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -10,11 +11,13 @@ import pytest
 import pytrec_eval
 from exports import finish_export
 
+import item_jax
 from item_jax.__main__ import main
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
 from item_jax.evaluation.items import Items, open_export
 from item_jax.evaluation.retrieval import score
+from item_jax.evaluation.variants import compare_variants
 
 # Unit vectors at these degrees; the last product has no second listing.
 DEGREES = np.array([0, 12, 50, 20, 29, 90, 61, 70.5])
@@ -504,10 +507,38 @@ def test_a_depth_may_be_numpys():
   assert score(*golden_b(), k=np.array([3])).summary == plain
 
 
-@pytest.mark.parametrize("ks", [(), (0,), (-1, 5)])
+@pytest.mark.parametrize(
+  "ks", [(), (0,), (-1, 5), 2.5, (1.5,), "10", None], ids=repr
+)
 def test_impossible_depths_are_refused(ks):
   with pytest.raises(UserError, match="expected whole numbers from 1"):
     score(*golden_b(), k=ks)
+
+
+@pytest.mark.parametrize("name", ["seed", "bootstrap"])
+@pytest.mark.parametrize("value", [-1, 2.5, "0", None], ids=repr)
+def test_what_cannot_be_drawn_is_refused_before_the_work(name, value):
+  draws, said = {name: value}, f"^{name}={value!r}: expected a whole number"
+  nowhere = "/nowhere/at/all"  # it is not looked at
+  for call in (
+    lambda: score(nowhere, **draws),
+    lambda: item_jax.report(nowhere, "test", {}, **draws),
+    lambda: item_jax.probe(nowhere, None, nowhere, **draws),
+    lambda: item_jax.modality(nowhere, **draws),
+    lambda: item_jax.robustness(nowhere, **draws),
+    lambda: item_jax.cross_domain([nowhere], [nowhere], **draws),
+    lambda: compare_variants({"a": nowhere}, Path(nowhere), **draws),
+    lambda: score(*golden_b()).compare(score(*golden_b()), **draws),
+  ):
+    with pytest.raises(UserError, match=said):
+      call()
+
+
+def test_a_seed_that_is_none_is_said_in_a_line(tmp_path, capsys):
+  assert evaluate(*write(tmp_path, *golden_b()), "--seed=-1") == 2
+  assert "error: seed=-1: expected a whole number from 0" in (
+    capsys.readouterr().err
+  )
 
 
 def test_what_cannot_be_written_is_refused_before_the_search(tmp_path, capsys):

@@ -25,6 +25,13 @@ def add(command) -> None:
     type=places.COPY,
     help="a CSV, or what else prepare reads: id, product, category, role",
   )
+  sub.add_argument(
+    "--index",
+    type=places.SOURCE,
+    metavar="EXPORT",
+    help="search the export's rows in this one instead, of the same listings in"
+    " the same space: titles in images, for instance; or FILE.npy:ITEMS.csv",
+  )
   add_data(sub)
   add_missing(sub)
   sub.add_argument("--k", type=_depths, default="1,5,10", help="depths")
@@ -93,6 +100,8 @@ def _score(args, search):
 
   check_folders(args.json, args.per_query)
   check_resamples(args.bootstrap)
+  if args.index is not None:
+    return _score_across(args)
   if args.export is not None and args.embeddings is None and args.items is None:
     vectors, items = args.export, None
   elif args.embeddings and args.items and args.export is None:
@@ -112,6 +121,28 @@ def _score(args, search):
     data=args.data,
     split=args.split,
     search=search,
+  )
+
+
+def _score_across(args):
+  from item_jax.evaluation.changed import score_across
+
+  if args.export is None or args.embeddings or args.items:
+    raise UserError(
+      f"--index={args.index} is searched for an export's rows: expected an"
+      " export, or FILE.npy:ITEMS.csv, beside it"
+    )
+  if args.devices or args.distributed or args.coordinator is not None:
+    raise UserError(
+      "--index is searched by one process of numpy: leave --devices and the"
+      " flags of several processes away"
+    )
+  return score_across(
+    args.export,
+    args.index,
+    k=args.k,
+    bootstrap=args.bootstrap,
+    seed=args.seed,
   )
 
 

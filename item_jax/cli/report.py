@@ -123,7 +123,7 @@ def _sort(given: list[str]) -> tuple[list[str], list]:
 
   exports, beside = [], []
   for text in given:
-    if "=" in text:
+    if "=" in text and not Path(text).exists():  # a folder's name may have one
       exports.append(text)
     elif is_export(text):
       exports.append(f"{Path(text).absolute().name}={text}")

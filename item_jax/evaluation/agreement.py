@@ -1,6 +1,7 @@
 """Refuses vectors that are put beside each other and do not belong together."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from item_jax.errors import UserError
 from item_jax.evaluation.items import Items
@@ -16,6 +17,32 @@ def check_one_system(systems: Iterable[tuple[str, Mapping]]) -> None:
         f"{', '.join(names)} are exports of different systems: {what} is"
         f" {', '.join(values)}"
       )
+
+
+def check_one_space(name: str, source: Any, other: str, theirs: Any) -> None:
+  """Refuses two sources whose cosines with each other say nothing.
+
+  Of exports that is known: weights and transform must be the same. Of other
+  vectors no more than their widths is.
+  """
+  dims = [one.vectors.shape[1] for one in (source, theirs)]
+  if dims[0] != dims[1]:
+    raise UserError(
+      f"{name} has {dims[0]} values a row, {other} has {dims[1]}: expected"
+      " vectors of one space"
+    )
+  if source.export is None or theirs.export is None:
+    return
+  spaces = [
+    (one.meta.get("checkpoint"), one.meta["files"].get("transform.npz"))
+    for one in (source.export, theirs.export)
+  ]
+  if spaces[0] != spaces[1]:
+    raise UserError(
+      f"{name} and {other} are exports of different weights or transforms, so"
+      " a cosine between them says nothing: `item-jax export --like` embeds in"
+      " the space of another export"
+    )
 
 
 def shared_roles(opened: Iterable[tuple[str, Items]]) -> list[str] | None:

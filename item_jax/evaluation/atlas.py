@@ -209,8 +209,9 @@ def project(vectors_ND: np.ndarray, *, seed: int = 0) -> np.ndarray:
   near = 4 <= rows <= _TSNE_ROWS
   wanted = min(_PCA if near else 2, rows, dims)
   pca = PCA(wanted, svd_solver="randomized", random_state=seed)
-  found_NE = pca.fit_transform(vectors_ND)
-  if near:
+  with np.errstate(invalid="ignore"):  # its ratios, of rows that are all alike
+    found_NE = pca.fit_transform(vectors_ND)
+  if near and found_NE[:, 0].std() > 0:  # t-SNE divides by it
     perplexity = min(30.0, (rows - 1) / 3)
     tsne = TSNE(perplexity=perplexity, random_state=seed)
     # Where other work takes a core, its threads wait for each other: on two
@@ -218,5 +219,6 @@ def project(vectors_ND: np.ndarray, *, seed: int = 0) -> np.ndarray:
     with threadpool_limits(1, user_api="openmp"):
       found_NE = tsne.fit_transform(found_NE)
   plane_N2 = np.zeros((rows, 2), np.float32)
+  found_NE = found_NE[:, :2]
   plane_N2[:, : found_NE.shape[1]] = found_NE
   return plane_N2

@@ -1,14 +1,28 @@
 """Scores queries that show something else than the index holds of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.evaluation.agreement import (
+  check_one_space,
+  check_same_rows,
+  shared_roles,
+)
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import Neighbours
-from item_jax.evaluation.retrieval import LISTED, Scores, score_found
+from item_jax.evaluation.retrieval import (
+  LISTED,
+  Scores,
+  results_needed,
+  score_found,
+)
 from item_jax.evaluation.search import search
+from item_jax.evaluation.sources import open_source
+from item_jax.evaluation.vectors import Mixed, lengths
 
 MEASURES = ("recall@10", "map@10")
 
@@ -19,6 +33,9 @@ def score_changed(
   items: Items,
   *,
   rows_M: np.ndarray | None = None,
+  k: int | Sequence[int] = LISTED,
+  bootstrap: int = 0,
+  seed: int = 0,
 ) -> Scores:
   """Searches changed listings in an index of the listings as they are.
 
@@ -29,23 +46,32 @@ def score_changed(
     queries_MD: float, M of the N listings, changed.
     index_ND: float, all of them.
     items: of all N.
-    rows_M: which listings the queries are; None: all, in their order.
+    rows_M: which listings the queries are, and all are searched; None: all in
+      their order, or what the items' roles say.
+    k, bootstrap, seed: as of `retrieval.score`.
 
   Raises:
     UserError: no query has another listing of its product, or a vector has no
       direction.
   """
   N = len(items.ids)
-  rows_M = np.arange(N) if rows_M is None else rows_M
-  M = len(rows_M)
+  if rows_M is not None:
+    roles = np.full(N, "index", dtype=object)
+    roles[rows_M] = "both"
+    items = items._replace(roles=roles.tolist())
+  else:
+    rows_M = items.rows("query")
+    queries_MD = queries_MD[rows_M]
+  M, index = len(rows_M), items.rows("index")
+  listed = results_needed(k, index)
   # Queries stand behind the index under names that no listing has; one result
   # more is found, as each finds the listing that it was, which is taken out.
   found = search(
     np.concatenate([index_ND, queries_MD]).astype(np.float32),
     [*items.ids, *(f"\n{row}" for row in range(M))],
-    k=LISTED + 1,
+    k=listed + 1,
     queries=np.arange(N, N + M),
-    index=np.arange(N),
+    index=index,
   )
   own_MK = found.rows_QK == rows_M[:, None]
   # A stable sort of False before True: what is left keeps its order.
@@ -53,14 +79,57 @@ def score_changed(
   last_MK = np.take_along_axis(own_MK, order_MK, axis=1)
   rows_MK = np.take_along_axis(found.rows_QK, order_MK, axis=1)
   scores_MK = np.take_along_axis(found.scores_QK, order_MK, axis=1)
-  rows_MK = np.where(last_MK, -1, rows_MK)[:, :LISTED]
-  roles = np.full(N, "index", dtype=object)
-  roles[rows_M] = "both"
+  rows_MK = np.where(last_MK, -1, rows_MK)[:, :listed]
   return score_found(
-    Neighbours(rows_MK, scores_MK[:, :LISTED]),
-    items._replace(roles=roles.tolist()),
-    k=LISTED,
-    bootstrap=0,
+    Neighbours(rows_MK, scores_MK[:, :listed]),
+    items,
+    k=k,
+    bootstrap=bootstrap,
+    seed=seed,
+  )
+
+
+def score_across(
+  queries: Any,
+  index: Any,
+  *,
+  k: int | Sequence[int] = (1, 5, 10),
+  bootstrap: int = 1000,
+  seed: int = 0,
+) -> Scores:
+  """Scores queries of one source in the index of another.
+
+  Both are of the same listings in one space: titles in images, for instance,
+  or images in whole listings. A query's own listing is never what it finds.
+
+  Args:
+    queries, index: as of `sources.open_source`; dense vectors.
+    k, bootstrap, seed: as of `retrieval.score`.
+
+  Raises:
+    UserError: other listings, other widths, or exports of other weights or
+      transforms; and as `retrieval.score`.
+  """
+  metrics.check_draws(seed=seed, bootstrap=bootstrap)
+  asked, held = open_source(queries), open_source(index)
+  names = f"queries {asked.name}", f"index {held.name}"
+  check_same_rows(names[0], asked.items, names[1], held.items)
+  roles = shared_roles(zip(names, (asked.items, held.items), strict=True))
+  items = held.items._replace(roles=roles)
+  vectors_ND = []
+  for name, source, role in zip(
+    names, (asked, held), ("query", "index"), strict=True
+  ):
+    if isinstance(source.vectors, Mixed):
+      raise UserError(f"{name} has a sparse part; expected dense vectors")
+    of_role_N = np.zeros(len(items.ids), bool)
+    of_role_N[items.rows(role)] = True
+    lengths(source.vectors, items.ids, source=name, has_N=of_role_N)
+    vectors_ND.append(np.asarray(source.vectors))
+  check_one_space(names[0], asked, names[1], held)
+  query_ND, index_ND = vectors_ND
+  return score_changed(
+    query_ND, index_ND, items, k=k, bootstrap=bootstrap, seed=seed
   )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from item_jax.evaluation.results import Shown
+
 
 class Attention(NamedTuple):
   """Attention weights of [CLS], mean of heads: together 1.
@@ -49,8 +51,8 @@ class Explained(NamedTuple):
   masked_tokens: list[MaskedToken]
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Shown):
   """What a model looks at and recovers; `Report.write_page` shows it.
 
   step: of the checkpoint. notes: what does not apply, and why.
@@ -60,3 +62,20 @@ class Explanation:
   step: int
   listings: list[Explained] = field(default_factory=list)
   notes: list[str] = field(default_factory=list)
+
+  def __str__(self) -> str:
+    lines = [
+      f"split {self.split}, step {self.step:,}: {len(self.listings)} listings"
+    ]
+    for one in self.listings:
+      shares = [
+        f"{layers} {found.tokens_T.sum():.0%}"
+        for layers, found in one.attention.items()
+      ]
+      lines.append(f"{one.id}: {one.title}; to the title: {', '.join(shares)}")
+    return "\n".join([*lines, *self.notes])
+
+  def _repr_html_(self) -> str:
+    from item_jax.evaluation.page.inside import to_html
+
+    return to_html(self)

@@ -18,6 +18,7 @@ from item_jax.data.summary import describe_missing
 from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.columns import name_table, read_columns
 from item_jax.evaluation.mixed import SPARSE, open_mixed
+from item_jax.evaluation.results import Shown
 from item_jax.evaluation.vectors import Mixed, open_embeddings
 from item_jax.files import CorruptError, read_checksummed, sha256
 from item_jax.ingest.plausible import find_outsized
@@ -167,7 +168,7 @@ def check_items(items: Items, source: Path | str = "items") -> None:
       raise UserError(f"{source}: no row has the role {role!r} or 'both'")
 
 
-class Export:
+class Export(Shown):
   """A finished export: embeddings of a split, and the listings they are of.
 
   path: its folder. Files are read when they are needed.
@@ -231,8 +232,6 @@ class Export:
       f"{self.path}: {self.meta.get('rows')} rows of {self.meta.get('dims')},"
       f" {self.meta.get('modality')}"
     )
-
-  __repr__ = __str__
 
 
 def is_export(folder: str | os.PathLike) -> bool:

@@ -6,10 +6,13 @@ Recall is the fraction of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from item_jax.errors import UserError
 
 MEASURES = ("recall", "map", "capped_recall", "capped_map", "hit")
 
@@ -79,6 +82,23 @@ def intervals(
   """
   means_RM = resample(values, product_Q, resamples=resamples, seed=seed)
   return {name: interval(means_RM[:, m]) for m, name in enumerate(values)}
+
+
+def check_draws(*, seed: Any, bootstrap: Any = 0) -> None:
+  """Refuses a seed, or a number of resamples, that is no whole number from 0.
+
+  Before any work: numpy says it late, and names neither.
+
+  Raises:
+    UserError: it is none.
+  """
+  for name, value in (("seed", seed), ("bootstrap", bootstrap)):
+    try:
+      good = operator.index(value) >= 0
+    except TypeError:
+      good = False
+    if not good:
+      raise UserError(f"{name}={value!r}: expected a whole number from 0")
 
 
 def interval(drawn_R: np.ndarray) -> list[float]:
@@ -154,6 +174,7 @@ def resample(
 
   The columns are `values` in their order.
   """
+  check_draws(seed=seed, bootstrap=resamples)
   number_Q, count_P = number_groups(product_Q)
   total_PM = np.stack(
     [np.bincount(number_Q, value_Q) for value_Q in values.values()], axis=1

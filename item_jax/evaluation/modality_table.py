@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from item_jax.evaluation.results import Tables
+from item_jax.evaluation.results import Tables, with_interval
 
 # What a query shows; the index shows both, of every listing.
 VIEWS = {
@@ -107,7 +107,7 @@ class Modality(Tables):
       ),
       (
         "what a linear classifier reads: accuracy on other products",
-        [_numbers(line) for line in self.readable],
+        [_accuracies(line) for line in self.readable],
       ),
     ]
     return [(title, rows) for title, rows in found if rows]
@@ -143,6 +143,18 @@ def _numbers(line: Mapping[str, Any]) -> dict[str, str]:
       )
     else:
       cells[name] = f"{value:,}" if isinstance(value, int) else str(value)
+  return cells
+
+
+def _accuracies(line: Mapping[str, Any]) -> dict[str, str]:
+  """A line of `Modality.readable`, each accuracy with its interval."""
+  cells = {}
+  for name, text in _numbers(line).items():
+    view, space, _ = name.partition(" ")
+    if space:  # its interval
+      cells[view] = with_interval(line[view], line[name])
+    else:
+      cells[name] = text
   return cells
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from item_jax.evaluation import confusion, labels
+from item_jax.evaluation import confusion, labels, metrics
 from item_jax.evaluation.agreement import check_apart, check_one_system
 from item_jax.evaluation.classifiers import (
   NEIGHBOURS,
@@ -145,13 +145,13 @@ def probe(
       listing in common.
     ValueError: parts of different lengths, no known kind.
   """
+  metrics.check_draws(seed=seed, bootstrap=bootstrap)
   if is_source(test):
     train, val, test = _open(train, val, test, data=data, split=split)
   if not kinds or not set(kinds) <= set(KINDS):
     raise ValueError(f"kinds {list(kinds)}; expected some of {list(KINDS)}")
   train, test = make_rows(*train), make_rows(*test)
-  train_categories = train.categories
-  train = of_category(train)
+  train_categories, train = train.categories, of_category(train)
   if val is None:
     train, val = split_rows(train)
   classes = sorted(set(train.categories))

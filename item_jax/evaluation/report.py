@@ -8,7 +8,7 @@ from typing import Any
 
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
-from item_jax.evaluation import baselines
+from item_jax.evaluation import baselines, metrics
 from item_jax.evaluation.agreement import check_same_rows, shared_roles
 from item_jax.evaluation.explanation import Explanation
 from item_jax.evaluation.items import Items
@@ -193,6 +193,7 @@ def report(
   Raises:
     UserError: an export's rows are not those of the split.
   """
+  metrics.check_draws(seed=seed, bootstrap=bootstrap)
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
     raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")

@@ -10,6 +10,16 @@ if TYPE_CHECKING:
   import pandas
 
 
+class Shown:
+  """Base of what a notebook shows as its text."""
+
+  def __repr__(self) -> str:
+    return str(self)
+
+  def _repr_html_(self) -> str:
+    return f"<pre>{html.escape(str(self))}</pre>"
+
+
 class Result:
   """Base of the results; `result["name"]` is a value of `to_dict`.
 

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,6 +165,7 @@ def score(
       items or a depth are not what is expected.
   """
   depths = _depths(k)
+  metrics.check_draws(seed=seed, bootstrap=bootstrap)
   source = open_source(vectors, items, data=data, split=split, missing=missing)
   vectors, items = source.vectors, source.items
   check_items(items)
@@ -236,9 +238,12 @@ def results_needed(k: int | Sequence[int], index: np.ndarray) -> int:
 
 def _depths(k: int | Sequence[int]) -> list[int]:
   """The depths, each once, ascending."""
-  depths = [int(k)] if isinstance(k, (int, np.integer)) else list(k)
+  try:
+    depths = [*map(operator.index, np.atleast_1d(np.asarray(k, object)))]
+  except TypeError:
+    depths = []
   if not depths or min(depths) < 1:
-    raise UserError(f"depths are {depths}; expected whole numbers from 1")
+    raise UserError(f"depths are {k!r}; expected whole numbers from 1")
   return sorted(set(depths))
 
 

@@ -126,6 +126,7 @@ def compare_variants(
   Raises:
     UserError: exports of different rows, or no pair that can be compared.
   """
+  metrics.check_draws(seed=seed, bootstrap=bootstrap)
   opened = {
     name: open_source(what, data=data, split=split)
     for name, what in exports.items()

@@ -10,6 +10,7 @@ from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.cross_domain import CrossDomain
+from item_jax.evaluation.metrics import check_draws
 from item_jax.evaluation.retrieval import Scores
 from item_jax.inference.embedder import load
 from item_jax.training.run import check_data
@@ -43,6 +44,7 @@ def cross_domain(
     UserError: no such run or catalogue, one given twice, one of another
       preprocessing, or one without two listings of a product.
   """
+  check_draws(seed=seed, bootstrap=bootstrap)
   runs, catalogues = _names("run", workdirs), _names("catalogue", data)
   how: dict[str, Any] = {"k": 10, "bootstrap": bootstrap, "seed": seed}
   opened = {name: open_dataset(path) for name, path in catalogues.items()}

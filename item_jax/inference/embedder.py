@@ -18,6 +18,7 @@ from item_jax.data import pipeline
 from item_jax.data.records import Dataset, Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.errors import UserError
+from item_jax.evaluation.results import Shown
 from item_jax.inference import inputs
 from item_jax.inference import space as space_lib
 from item_jax.inference.space import Space
@@ -39,7 +40,7 @@ def check_batch_size(size: int) -> None:
     raise UserError(f"batch_size={size}: at least 1 is needed")
 
 
-class Embedder:
+class Embedder(Shown):
   """A trained model that embeds images and titles.
 
   run: what its workdir says of it. step: of the checkpoint. metrics: of
@@ -58,10 +59,8 @@ class Embedder:
     dtype: str,
     space: Space | None = None,
   ):
-    self.run = run
-    self.step = step
+    self.run, self.step, self.dtype = run, step, dtype
     self.metrics: dict[str, float] = {}
-    self.dtype = dtype
     self.tokenizer: Tokenizer = run.tokenizer
     kernel, why = "xla", ""
     # cuDNN's attention has no float32, and Pallas rounds it.
@@ -80,8 +79,7 @@ class Embedder:
     task = tasks.make_task(
       config, run.tokenizer, categories=run.categories, attention=kernel
     )
-    self.task = task
-    self.categories = run.categories
+    self.task, self.categories = task, run.categories
     self._params = jax.device_put(params, sharding.replicated(self.mesh))
     precision = "highest" if dtype == "float32" else None
 
@@ -105,10 +103,13 @@ class Embedder:
       with jax.default_matmul_precision(precision):
         return task.predict(params, batch)
 
-    self._run_batch = run_batch
-    self._pool_batch = pool_batch
+    self._run_batch, self._pool_batch = run_batch, pool_batch
     self._predict_batch = predict_batch
     self.enter(space)
+
+  def __str__(self) -> str:
+    name = self.config.model.name
+    return f"{name}, step {self.step:,}: vectors of {self.dims} values"
 
   @property
   def params(self) -> Any:
@@ -250,9 +251,8 @@ class Embedder:
     """
     self._check_predicts()
     parts = self._in_batches(self.predict_batch, images, titles, batch_size)
-    return np.concatenate(
-      [np.zeros((0, len(self.categories)), np.float32), *parts]
-    )
+    none_BC = np.zeros((0, len(self.categories)), np.float32)
+    return np.concatenate([none_BC, *parts])
 
   def _check_predicts(self) -> None:
     if self.task.predict is None:

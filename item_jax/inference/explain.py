@@ -20,6 +20,7 @@ from item_jax.evaluation.explanation import (
   Explanation,
   MaskedToken,
 )
+from item_jax.evaluation.metrics import check_draws
 from item_jax.inference.disturb import Reader, open_reader
 from item_jax.inference.embedder import Embedder, load
 from item_jax.inference.information import cls_attention, is_followed
@@ -58,6 +59,7 @@ def explain(
   """
   if count < 1:
     raise UserError(f"{count} listings to explain; expected 1 or more")
+  check_draws(seed=seed)
   embedder = load(workdir, step=step)
   reader = open_reader(embedder, workdir, data, split, count)
   if not is_followed(embedder.task):

@@ -11,6 +11,7 @@ import numpy as np
 from item_jax.batch import Batch
 from item_jax.data.records import Dataset
 from item_jax.errors import UserError
+from item_jax.evaluation.metrics import check_draws
 from item_jax.evaluation.modality import Embedded, score_views
 from item_jax.evaluation.modality_table import Modality
 from item_jax.inference import information, readable
@@ -64,6 +65,7 @@ def modality(
       that is not as it must be.
   """
   check_batch_size(batch_size)
+  check_draws(seed=seed, bootstrap=bootstrap)
   asked = readable.read_labels(labels)
   embedder = load(workdir, step=step, like=like)
   _check_modalities(embedder)

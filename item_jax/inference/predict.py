@@ -11,6 +11,7 @@ from item_jax.data import pipeline
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import labels
+from item_jax.evaluation.metrics import check_draws
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import Embedder, check_batch_size, load
 from item_jax.inference.predictions import ListingPredictions, SplitPredictions
@@ -44,6 +45,7 @@ def predict_split(
       as its own.
   """
   check_batch_size(batch_size)
+  check_draws(seed=0, bootstrap=bootstrap)
   embedder = _load(workdir, step, top)
   dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)

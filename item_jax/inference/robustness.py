@@ -14,6 +14,7 @@ from item_jax.data.records import Dataset, Record
 from item_jax.errors import UserError
 from item_jax.evaluation.changed import figures, score_changed
 from item_jax.evaluation.items import Items
+from item_jax.evaluation.metrics import check_draws
 from item_jax.evaluation.retrieval import Scores
 from item_jax.evaluation.robustness import (
   LENGTHS,
@@ -80,6 +81,7 @@ def robustness(
     UserError: no such run, data or part; no two listings of one product.
   """
   check_batch_size(batch_size)
+  check_draws(seed=seed, bootstrap=bootstrap)
   if unknown := [name for name in parts if name not in PARTS]:
     raise UserError(
       f"parts {', '.join(unknown)}: expected some of {', '.join(PARTS)}"
@@ -87,10 +89,7 @@ def robustness(
   given = _read_regions(boxes, regions)
   embedder = load(workdir, step=step, like=like)
   reader, rows = open_rows(
-    embedder,
-    workdir,
-    data,
-    split,
+    *(embedder, workdir, data, split),
     limit=limit,
     batch_size=batch_size,
     tokenizer=False,

@@ -21,6 +21,7 @@ from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
 from item_jax.errors import UserError
+from item_jax.evaluation.results import Shown
 from item_jax.files import (
   RUN_FILE,
   exclusive_lock,
@@ -52,7 +53,7 @@ class RunRecord(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Shown):
   """A finished run."""
 
   workdir: Path | Address

@@ -17,6 +17,15 @@ _FLOOR = "_floor"  # of a loss's chance level
 LABELS = {
   "losses": "losses, and the chance level of each dashed",
   "modalities": "what is found on validation, by what the model is shown",
+  "balance": "which side moves an embedding on validation: balance, 1 where"
+  " only the title does, -1 where only the image does; cosine with itself after"
+  " one became another product's",
+}
+# Of the evaluator "modality", with the ends of their axes.
+_MOVED = {
+  "balance": (-1, 1),
+  "other_title": (None, 1),
+  "other_image": (None, 1),
 }
 _COLUMNS = 3
 # Told apart by their dashes and marks too.
@@ -44,11 +53,13 @@ class Curves:
 
   losses: {name: Series}, "loss" (the sum) first. chance: {loss: Series}, its
   chance level. modalities: {measure: {what is shown: Series}}, of validation.
+  moved: {name: Series} of what the evaluator "modality" has measured.
   """
 
   losses: dict[str, Series] = field(default_factory=dict)
   chance: dict[str, Series] = field(default_factory=dict)
   modalities: dict[str, dict[str, Series]] = field(default_factory=dict)
+  moved: dict[str, Series] = field(default_factory=dict)
 
 
 def read_curves(workdir: str | os.PathLike) -> Curves:
@@ -97,6 +108,8 @@ def _add_modalities(curves: Curves, row: dict[str, Any]) -> None:
       _append(
         curves.modalities.setdefault(measure, {}), shown, row["step"], value
       )
+    elif shown == "modality" and measure in _MOVED:
+      _append(curves.moved, measure, row["step"], value)
 
 
 def _append(held: dict[str, Series], name: str, step: int, value: Any) -> None:
@@ -137,6 +150,8 @@ def draw_curves(runs: Runs) -> dict[str, "Figure"]:
     found["losses"] = draw_losses(runs)
   if any(one.modalities for one in runs.values()):
     found["modalities"] = draw_modalities(runs)
+  if any(one.moved for one in runs.values()):
+    found["balance"] = draw_balance(runs)
   return found
 
 
@@ -194,6 +209,28 @@ def draw_modalities(runs: Runs) -> "Figure":
     axes.set_ylim(0, 1)
     add_legend(axes)
     finish(axes, title)
+  return figure
+
+
+def draw_balance(runs: Runs) -> "Figure":
+  """Draws a panel for each of `Curves.moved`, a line for each run."""
+  held = {name for one in runs.values() for name in one.moved}
+  names = [name for name in _MOVED if name in held]
+  figure, panels = make_panels(len(names))
+  for axes, name in zip(panels, names, strict=True):
+    for (colour, dashes, mark), (run, curves) in zip(
+      LINES, runs.items(), strict=False
+    ):
+      if name in curves.moved:
+        series, style = curves.moved[name], {"ls": dashes, "marker": mark}
+        axes.plot(*series, color=colour, ms=3.5, label=run, **style)
+    low, high = _MOVED[name]
+    axes.set_ylim(low, high)
+    if low is not None:
+      axes.axhline(0, color="#555", lw=0.8)
+    if len(runs) > 1 and name == names[0]:
+      add_legend(axes)
+    finish(axes, name)
   return figure
 
 

@@ -1,9 +1,11 @@
 """Gathers what a page shows of a model: attention, what it recovers."""
 
+import html
 from typing import Any
 
 from item_jax.evaluation.explanation import Explained, Explanation, MaskedToken
 from item_jax.evaluation.page.pictures import lit, to_address
+from item_jax.evaluation.results import to_html as table_html
 
 _CAPTIONS = {
   "masked": "masked",
@@ -23,6 +25,30 @@ def gather(explained: Explanation | None) -> dict[str, Any] | None:
     "notes": explained.notes,
     "listings": [_listing(one) for one in explained.listings],
   }
+
+
+def to_html(explained: Explanation) -> str:
+  """What a notebook shows of an explanation, as the page does."""
+  held = gather(explained)
+  assert held is not None
+  said = [held["summary"], *held["notes"]]
+  parts = [f"<p>{html.escape(text)}</p>" for text in said]
+  for one in held["listings"]:
+    parts.append(f"<h4>{html.escape(one['title'])}</h4>")
+    cells = [
+      f'<td><img src="{address}" alt="" width="96"><br>{html.escape(name)}</td>'
+      for name, address in one["pictures"]
+    ]
+    parts.append(f"<table><tr>{''.join(cells)}</tr></table>")
+    for layer in one["attention"]:
+      tokens = ", ".join(f"{token} {w:.1%}" for token, w, _ in layer["tokens"])
+      text = f"{layer['layers']}: {layer['shares']}; {tokens}"
+      parts.append(f"<p>{html.escape(text)}</p>")
+    if masked := one["masked"]:
+      names = masked["columns"]
+      lines = [dict(zip(names, x, strict=True)) for x in masked["lines"]]
+      parts.append(table_html(lines))
+  return "".join(parts)
 
 
 def _listing(one: Explained) -> dict[str, Any]:

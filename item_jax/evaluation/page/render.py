@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from item_jax.errors import UserError
-from item_jax.evaluation import confusion
+from item_jax.evaluation import confusion, metrics
 from item_jax.evaluation.explanation import Explanation
 from item_jax.evaluation.page import cards, inside, tables
 from item_jax.evaluation.page.curves import (
@@ -47,6 +47,7 @@ def render_page(
   template, markup = _open_template()
   if examples < 1:
     raise UserError(f"{examples} examples; expected 1 or more")
+  metrics.check_draws(seed=seed)
   runs = read_runs(run)
   lead = lead_system(report)
   shown = _shown(report)

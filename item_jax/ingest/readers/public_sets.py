@@ -59,18 +59,44 @@ def _objects(path: Path) -> Rows:
       yield found if isinstance(found, dict) else f"not readable: {found}"
 
 
-def _each_image(images: Iterable[str], **cells: str) -> Rows:
+def _items(path: Path, rows_of: Callable[[dict], Rows]) -> Rows:
+  """Yields the rows of each object of JSON lines; of an odd one the reason."""
+  for item in _objects(path):
+    if isinstance(item, str):
+      yield item
+      continue
+    try:
+      rows = list(rows_of(item))
+    except _OddItemError as error:
+      rows = [str(error)]
+    yield from rows
+
+
+class _OddItemError(Exception):
+  """An item whose values are of another form than the set's."""
+
+
+def _each_image(images: Iterable[str], **cells: Any) -> Rows:
   """Yields a row for each image, as `lamp`, `lamp#2`, ...; one without any."""
   name = cells["listing_id"]
   for number, image in enumerate(dict.fromkeys(images) or [""], start=1):
-    own = name if number == 1 else f"{name}#{number}"
+    own = name if number == 1 or not name else f"{name}#{number}"
     yield {**cells, "listing_id": own, "image": image}
 
 
-def _listed(value: Any) -> list[dict]:
-  """A list of objects; of anything else nothing."""
-  found = value if isinstance(value, list) else []
-  return [one for one in found if isinstance(one, dict)]
+def _listed(item: dict, name: str, kind: type = dict) -> list[Any]:
+  """A list of objects (or texts) by its name; an empty one where it is absent.
+
+  Raises:
+    _OddItemError: it is something else.
+  """
+  found = [] if item.get(name) is None else item[name]
+  if not isinstance(found, list) or not all(isinstance(x, kind) for x in found):
+    raise _OddItemError(
+      f"{name} is {json.dumps(found)[:80]}; expected a list of"
+      f" {'objects' if kind is dict else 'texts'}"
+    )
+  return found
 
 
 # ---- Amazon Berkeley Objects: listings/metadata/listings_*.json.gz ----
@@ -83,24 +109,26 @@ def read_abo(path: Path) -> Rows:
   if not found:
     raise UserError(f"no {files[0]}, which names the images")
   paths = _abo_images(found[0], found[0].stat().st_mtime_ns)
-  for item in _objects(path):
-    if isinstance(item, str):
-      yield item
-      continue
-    names = _listed(item.get("item_name"))
+
+  def rows_of(item: dict) -> Rows:
+    names = _listed(item, "item_name")
     english = [n for n in names if str(n.get("language_tag"))[:2] == "en"]
-    nodes = _listed(item.get("node"))
-    images = [item.get("main_image_id"), *(item.get("other_image_id") or [])]
-    yield from _each_image(
-      [paths[image] for image in images if image in paths],
-      # One item is sold in several shops, in the language of each.
-      listing_id=f"{item.get('domain_name', '')}/{item.get('item_id', '')}",
-      product_id=item.get("item_id", ""),
+    nodes = _listed(item, "node")
+    images = [item.get("main_image_id"), *_listed(item, "other_image_id", str)]
+    own = item.get("item_id") or ""
+    # One item is sold in several shops, in the language of each.
+    shop = item.get("domain_name") or ""
+    return _each_image(
+      [paths[x] for x in images if isinstance(x, str) and x in paths],
+      listing_id=own and f"{shop}/{own}",
+      product_id=own,
       title=(english or names or [{}])[0].get("value", ""),
       category=" > ".join(
-        str((nodes or [{}])[0].get("node_name", "")).strip("/").split("/")
+        str((nodes or [{}])[0].get("node_name") or "").strip("/").split("/")
       ),
     )
+
+  return _items(path, rows_of)
 
 
 @functools.lru_cache(maxsize=1)  # the same for each of many files
@@ -115,19 +143,19 @@ def _abo_images(file: Path, _written: int) -> dict[str, str]:
 
 
 def read_amazon_reviews_2023(path: Path) -> Rows:
-  for item in _objects(path):
-    if isinstance(item, str):
-      yield item
-      continue
-    images = _listed(item.get("images"))
+  def rows_of(item: dict) -> Rows:
+    sizes = _listed(item, "images")
+    images = [one.get("hi_res") or one.get("large") for one in sizes]
     product = item.get("parent_asin", "")
-    yield from _each_image(
-      filter(None, (one.get("hi_res") or one.get("large") for one in images)),
+    return _each_image(
+      _listed({"an image": [x for x in images if x]}, "an image", str),
       listing_id=product,
       product_id=product,
       title=item.get("title") or "",
-      category=" > ".join(item.get("categories") or []),
+      category=" > ".join(_listed(item, "categories", str)),
     )
+
+  return _items(path, rows_of)
 
 
 # ---- Tables ----
@@ -212,8 +240,11 @@ def _sample(key, parts: dict[str, bytes]) -> Rows:
     yield f"{'/'.join(key)}: {error}"
     return
   found = found if isinstance(found, dict) else {}
+  own = found.get("listing_id")
+  if own in (None, ""):
+    own = "/".join(filter(None, key))
   yield {
-    "listing_id": found.get("listing_id") or "/".join(filter(None, key)),
+    "listing_id": own,  # 0 is a name too
     "product_id": found.get("product_id"),
     "image": images[0] if images else "",
     "title": found.get("title") or text or found.get("caption"),
