@@ -1,4 +1,4 @@
-"""Names the models, objectives and tasks that this package has."""
+"""Names the models, stems, objectives and tasks that this package has."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ MODELS = {
   "roberta": "item_jax.models.roberta:make_network",
   "clip": "item_jax.models.clip:make_network",
 }
+# What an image becomes before the transformer (`models.stems`).
+STEMS = "patch", "efficientnet_lite0", "efficientnet_lite0_blocks", "resnet50"
 OBJECTIVES = {
   "item": "item_jax.objectives.item:make_objective",
   "item_beside": "item_jax.objectives.item:make_beside",

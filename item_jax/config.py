@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import Any
 
-from item_jax.components import MODELS, TASKS
+from item_jax.components import MODELS, STEMS, TASKS
 from item_jax.config_align import Align
 from item_jax.config_baselines import Clip, Resnet
 from item_jax.config_group import (
@@ -56,15 +56,7 @@ class Model(Group):
   patch: int = option(16, at_least=1)  # pixels
   # What an image becomes before the transformer: "patch", linear patches as in
   # the paper, or the last features of a network with weights (`stem_from`).
-  stem: str = option(
-    "patch",
-    choices=(
-      "patch",
-      "efficientnet_lite0",
-      "efficientnet_lite0_blocks",
-      "resnet50",
-    ),
-  )
+  stem: str = option("patch", choices=STEMS)
   # Places a side that its features are averaged to; 0: as many as there are,
   # a 32nd of the pixels.
   stem_grid: int = option(0, at_least=0)
