@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from item_jax.errors import UserError
   from item_jax.evaluation import baselines
   from item_jax.evaluation.atlas import browse
+  from item_jax.evaluation.changed import score_across
   from item_jax.evaluation.cross_domain import CrossDomain
   from item_jax.evaluation.explanation import Explanation
   from item_jax.evaluation.fusion import Fusion, fuse
@@ -80,6 +81,7 @@ __all__ = [
   "report",
   "robustness",
   "score",
+  "score_across",
   "search",
   "train",
 ]
@@ -93,6 +95,7 @@ _HOMES = {
   "errors": ("UserError",),
   "evaluation": ("baselines",),
   "evaluation.atlas": ("browse",),
+  "evaluation.changed": ("score_across",),
   "evaluation.explanation": ("Explanation",),
   "evaluation.cross_domain": ("CrossDomain",),
   "evaluation.fusion": ("Fusion", "fuse"),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from exports import write_export
 
+from item_jax import score_across
 from item_jax.__main__ import main
 from item_jax.errors import UserError
-from item_jax.evaluation.changed import score_across
 from item_jax.evaluation.retrieval import score
 
 IDS = list("abcdef")

@@ -63,3 +63,25 @@ def test_its_table_has_a_line_for_each_measure():
     f"{found['recall@10']['difference']:+.4f}",
   ]
   assert found._repr_html_().count("<tr>") == len(lines)
+
+
+def test_an_index_of_other_listings_or_products_is_refused():
+  one = scores(1.0)
+  roles = ["both"] * (N - 1)
+  fewer = TABLE | {"role": [*roles, "query"]}
+  with pytest.raises(
+    UserError, match="of 60 and 59 listings, differ in 1: listing '59' is of"
+  ):
+    one.compare(scores(1.0, fewer))
+  moved = TABLE | {"product": ["P1", *TABLE["product"][1:]]}
+  with pytest.raises(UserError, match="of the product 'P0' in one and 'P1' in"):
+    one.compare(scores(1.0, moved))
+
+
+def test_what_an_index_holds_of_its_listings_may_differ():
+  """Such as images in an index of images, and in one of whole listings."""
+  queries, index = np.random.default_rng(0).normal(size=(2, N, 8))
+  apart = item_jax.score_across((queries, TABLE), (index, TABLE))
+  alone = item_jax.score(queries, TABLE)
+  found = alone.compare(apart)["map@10"]["difference"]
+  assert found == pytest.approx(alone["map@10"] - apart["map@10"], abs=1e-12)

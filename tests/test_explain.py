@@ -1,5 +1,6 @@
 """What a report shows of a model is what the model computes."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -284,6 +285,8 @@ def test_the_page_shows_what_it_is_given(tiny_data):
   text = " ".join(" ".join(held.text).split())
   assert "Checkpoint of step 40; 1 listings of the split 'test'" in text
   assert "a note" in text
+  early = inside.to_html(dataclasses.replace(explained(), step=0))
+  assert "Checkpoint of step 0, before any step of the run; 1 listings" in early
   assert "last layer: [CLS] 20%, image 50%, title 30%" in text
   assert f"{HOSTILE} 20.0%" in text
   assert "[SEP] 10.0%" in text

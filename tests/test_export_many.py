@@ -1,10 +1,12 @@
 """Exports of several splits and modalities by one call are those of calls for
 each alone, to the bit."""
 
+import itertools
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shell
 import small_shards  # an export has several shards
@@ -15,6 +17,8 @@ import item_jax
 from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
+from item_jax.evaluation.changed import score_across
+from item_jax.evaluation.items import open_export
 from item_jax.inference import export as export_lib
 from item_jax.inference import export_shards, fit_space
 from item_jax.inference.export import export
@@ -197,3 +201,86 @@ def test_a_killed_command_goes_on(workdir, tiny_data, singly, tmp_path):
     written = files(tmp_path / "E")
     assert ("val-image/meta.json" in written) == (code == 0)
   assert written == files(singly)
+
+
+@pytest.fixture
+def one(workdir, tiny_data, tmp_path):
+  def write(name, **how):
+    how = {"split": "test", **how}
+    return export(workdir, data=tiny_data, out=tmp_path / name, **how)
+
+  return write
+
+
+def shown(made) -> np.ndarray:
+  """What is left of each listing by items.csv: numbers of `MODALITIES`."""
+  frame = made.to_frame()
+  image, title = frame.has_image == 1, frame.has_title == 1
+  return np.select([image & title, image, title], [0, 1, 2], -1)
+
+
+def test_a_row_without_a_side_is_that_of_the_other_alone(one, singly):
+  made = one("E", drop_rate=0.6, seed=3)
+  left = shown(made)
+  whole = shown(open_export(singly / "test-both"))
+  lost = left != whole
+  assert whole[lost].tolist() == [0] * lost.sum()
+  assert set(left[lost]) == {1, 2}
+  expected = np.choose(
+    np.where(lost, left, 0)[:, None],
+    [open_export(singly / f"test-{name}").vectors for name in MODALITIES],
+  )
+  np.testing.assert_array_equal(np.asarray(made.vectors), expected)
+
+
+def test_who_loses_a_side_at_one_rate_loses_it_at_any_higher(one):
+  rates = (0, 0.3, 0.7)
+  left = [
+    shown(one(f"E{rate}", split="train", drop_rate=rate)) for rate in rates
+  ]
+  for few, more in itertools.pairwise(left):
+    lost = few != left[0]
+    assert (few[lost] == more[lost]).all()
+    assert (few != more).any()
+
+
+def test_it_is_the_mixed_index_of_robustness(one, workdir, tiny_data, singly):
+  mixed = one("E", drop_rate=0.5)
+  how = {"data": tiny_data, "parts": ["roles"], "bootstrap": 0}
+  found = item_jax.robustness(workdir, **how)
+  for role in ("full", "image", "title"):
+    name = role.replace("full", "both")
+    scores = score_across(singly / f"test-{name}", mixed, bootstrap=0)
+    (line,) = (
+      x for x in found.roles if x["query"] == role and x["index"] == "mixed"
+    )
+    for measure in ("recall@10", "map@10"):
+      assert line[measure]["value"] == scores.summary[measure]
+
+
+def test_an_export_says_what_was_dropped(one, singly, workdir, tiny_data):
+  made = one("E", drop_rate=0.5)
+  assert made.meta["drop"] == {"rate": 0.5, "seed": 0}
+  assert str(made).endswith("both, 50% of the complete lack a side")
+  with pytest.raises(UserError, match="holds another export"):
+    one("E", drop_rate=0.4)
+  assert files(one("none", drop_rate=0).path) == files(singly / "test-both")
+  words = [f"--workdir={workdir}", f"--data={tiny_data}", "--split=test"]
+  out = made.path.with_name("said")
+  assert main(["export", *words, f"--out={out}", "--drop_rate=.5"]) == 0
+  assert files(out) == files(made.path)
+
+
+@pytest.mark.parametrize(
+  ("how", "says"),
+  [
+    ({"drop_rate": 1.5}, "drop_rate 1.5: expected a fraction from 0 to 1"),
+    (
+      {"drop_rate": 0.5, "modality": ["both", "image"]},
+      "drop_rate=0.5 of modality=both, image: a side is dropped of what shows",
+    ),
+  ],
+)
+def test_what_cannot_be_dropped_is_refused(one, how, says):
+  with pytest.raises(UserError, match=says):
+    one("E", **how)

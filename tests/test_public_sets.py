@@ -7,6 +7,8 @@ import json
 import tarfile
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -151,12 +153,60 @@ def test_amazon_reviews_list_items_of_the_meta_files(tmp_path):
   ]
 
 
+# As `datasets` of Hugging Face keeps a list of objects.
+BRUSH_OF_COLUMNS = {
+  "title": "Hair brush",
+  "images": {
+    "hi_res": [None, "https://m/b.jpg", None],
+    "large": ["https://m/l.jpg", "https://m/a.jpg", "https://m/l.jpg"],
+    "thumb": ["https://m/t.jpg", None, None],
+    "variant": ["MAIN", "PT01", "PT02"],
+  },
+  "categories": ["Beauty", "Hair Care"],
+  "parent_asin": "B01",
+}
+NO_PHOTO_OF_COLUMNS = {
+  "title": "No photo",
+  "images": {"hi_res": [], "large": [], "thumb": [], "variant": []},
+  "categories": [],
+  "parent_asin": "B02",
+}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_images_may_be_one_object_of_lists(tmp_path, ending):
+  items = [BRUSH_OF_COLUMNS, NO_PHOTO_OF_COLUMNS]
+  path = tmp_path / f"full-00000-of-00001.{ending}"
+  if ending == "parquet":
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(items), path)
+  else:
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+  brush = "Hair brush", "Beauty > Hair Care"
+  assert read(path, "amazon_reviews_2023") == [
+    ("B01", "B01", "https://m/l.jpg", *brush),
+    ("B01#2", "B01", "https://m/b.jpg", *brush),
+    ("B02", "B02", "", "No photo", ""),
+  ]
+
+
+def test_a_parquet_without_a_column_is_refused(tmp_path):
+  path = tmp_path / "full.parquet"
+  pyarrow.parquet.write_table(pyarrow.table({"title": ["a"]}), path)
+  with pytest.raises(UserError, match="columns title; expected parent_asin, c"):
+    read(path, "amazon_reviews_2023")
+
+
 @pytest.mark.parametrize(
   ("change", "says"),
   [
     ({"categories": "Beauty"}, 'categories is "Beauty"; expected a list of'),
     ({"categories": [None]}, "categories is [null]; expected a list of texts"),
-    ({"images": {"large": []}}, 'images is {"large": []}; expected a list of'),
+    ({"images": "a.jpg"}, 'images is "a.jpg"; expected a list of objects'),
+    (
+      {"images": {"hi_res": ["a"], "large": ["a", "b"]}},
+      "images has 1 hi_res and 2 large; expected as many",
+    ),
+    ({"images": {"large": "a"}}, 'large is "a"; expected a list of texts'),
     ({"images": [{"large": ["a"]}]}, 'an image is [["a"]]; expected a list of'),
   ],
 )

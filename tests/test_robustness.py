@@ -184,21 +184,21 @@ def test_a_mixed_index_of_rate_0_is_the_full_one(reader):
 def test_what_a_mixed_index_holds_is_drawn_by_id():
   items = Items([f"i{n}" for n in range(4000)], [""] * 4000)
   complete = np.arange(4000) % 4 > 0
-  left = mix(items, complete, rate=0.4, seed=1)
+  left = mix(items.ids, complete, rate=0.4, seed=1)
   assert (left[~complete] == 0).all()
   counts = np.bincount(left[complete]) / complete.sum()
   assert counts == pytest.approx([0.6, 0.2, 0.2], abs=0.03)
-  assert (mix(items, complete, rate=1)[complete] > 0).all()
-  assert not mix(items, complete, rate=0).any()
-  more = mix(items, complete, rate=0.7, seed=1)
+  assert (mix(items.ids, complete, rate=1)[complete] > 0).all()
+  assert not mix(items.ids, complete, rate=0).any()
+  more = mix(items.ids, complete, rate=0.7, seed=1)
   assert (more[left > 0] == left[left > 0]).all()
-  assert (mix(items, complete, rate=0.4, seed=2) != left).any()
+  assert (mix(items.ids, complete, rate=0.4, seed=2) != left).any()
   # Whatever stands beside it.
   part = Items(items.ids[::-3], items.products[::-3])
-  again = mix(part, complete[::-3], rate=0.4, seed=1)
+  again = mix(part.ids, complete[::-3], rate=0.4, seed=1)
   np.testing.assert_array_equal(again, left[::-3])
   with pytest.raises(UserError, match=r"mixed rate 1\.5: expected a fraction"):
-    mix(items, complete, rate=1.5)
+    mix(items.ids, complete, rate=1.5)
 
 
 def test_titles_are_cut_by_hand():

@@ -203,6 +203,30 @@ def test_what_names_no_rows_is_refused(rows):
     search(gaussians(30, 4), names(30), k=3, index=[1, 1, 2])
 
 
+@pytest.mark.parametrize(
+  ("ids", "says"),
+  [
+    (["a", "b", "a"], r"ids: 'a' stands in rows 0 and 2; expected each once"),
+    ([["a"], ["b"], ["c"]], r"ids: row 0 is \['a'\], a list; expected a text"),
+  ],
+)
+def test_ids_that_name_no_row_are_refused(ids, says):
+  with pytest.raises(UserError, match=says):
+    search(gaussians(3, 4), ids, k=1)
+
+
+def test_a_list_of_rows_is_an_array_or_refused():
+  vectors_ND = gaussians(20, 4).astype(np.float64)
+  found = search(vectors_ND.tolist(), names(20), k=3)
+  again = search(vectors_ND, names(20), k=3)
+  np.testing.assert_array_equal(found.rows_QK, again.rows_QK)
+  np.testing.assert_array_equal(found.scores_QK, again.scores_QK)
+  with pytest.raises(UserError, match="are a list of rows of several lengths"):
+    search([[1.0, 2.0], [1.0]], names(2), k=1)
+  with pytest.raises(UserError, match="are a list of <U1; expected an array"):
+    search([["1", "2"], ["3", "4"]], names(2), k=1)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_a_small_index_leaves_places_empty(rows):
   found = search(np.eye(5, dtype=np.float32)[:rows], names(rows), k=10, tile=2)

@@ -40,6 +40,16 @@ def add(command) -> None:
     help="what the model is shown: both, image or title; several with commas"
     " between: each in OUT/SPLIT-MODALITY",
   )
+  sub.add_argument(
+    "--drop_rate",
+    type=float,
+    default=0.0,
+    help="fraction of the complete listings that lose their image or their"
+    " title, as in the mixed index of robustness",
+  )
+  sub.add_argument(
+    "--seed", type=int, default=0, help="of --drop_rate: which lose a side"
+  )
   add_checkpoint(sub)
   sub.add_argument(
     "--pool",
@@ -105,6 +115,8 @@ def run(args, rest) -> int:
         pool=args.pool,
         whiten=args.whiten,
         like=args.like,
+        drop_rate=args.drop_rate,
+        seed=args.seed,
         progress=watchdog,
       )
     if args.atlas:

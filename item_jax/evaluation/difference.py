@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Result, aligned
 
 if TYPE_CHECKING:
@@ -52,27 +53,55 @@ def compare(
 ) -> Difference:
   """Compares two systems; of each measure `left` less `right`.
 
+  What the index holds of its listings may differ: images, titles, or other
+  vectors of theirs. Which listings are searched may not, for in fewer of them
+  all is found more easily, and no system is better for it.
+
   Raises:
-    UserError: they measured other things, or other queries.
+    UserError: they measured other things, other queries, or searched other
+      listings.
   """
-  ids = [
-    None if one.items is None else [one.items.ids[r] for r in one.rows_Q]
-    for one in (left, right)
-  ]
-  if ids[0] is None or ids[0] != ids[1]:
+  if (
+    left.items is None
+    or right.items is None
+    or [left.items.ids[row] for row in left.rows_Q]
+    != [right.items.ids[row] for row in right.rows_Q]
+  ):
     raise UserError(
       f"{len(left.rows_Q)} queries against {len(right.rows_Q)}: expected"
       " scores of the same queries in the same order"
     )
+  _check_same_index(left.items, right.items)
   if left.values.keys() != right.values.keys():
     raise UserError(
       f"{', '.join(left.values)} against {', '.join(right.values)}: expected"
       " scores of the same measures"
     )
-  assert left.items is not None  # so have both
   products = [left.items.products[row] for row in left.rows_Q]
   return Difference(
     metrics.compare(
       left.values, right.values, products, resamples=bootstrap, seed=seed
     )
+  )
+
+
+def _check_same_index(left: Items, right: Items) -> None:
+  """Refuses other listings, or listings of other products, in the indexes."""
+  searched = [
+    {one.ids[row]: one.products[row] for row in one.rows("index").tolist()}
+    for one in (left, right)
+  ]
+  odd = [
+    name
+    for name in dict.fromkeys([*searched[0], *searched[1]])
+    if searched[0].get(name) != searched[1].get(name)
+  ]
+  if not odd:
+    return
+  of = ["-" if x.get(odd[0]) is None else repr(x[odd[0]]) for x in searched]
+  raise UserError(
+    f"the indexes, of {len(searched[0]):,} and {len(searched[1]):,} listings,"
+    f" differ in {len(odd):,}: listing {odd[0]!r} is of the product {of[0]} in"
+    f" one and {of[1]} in the other (-: it is not searched); expected the same"
+    " listings of the same products"
   )

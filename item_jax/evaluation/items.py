@@ -228,10 +228,13 @@ class Export(Shown):
     return len(self.items.ids)
 
   def __str__(self) -> str:
-    return (
+    text = (
       f"{self.path}: {self.meta.get('rows')} rows of {self.meta.get('dims')},"
       f" {self.meta.get('modality')}"
     )
+    if drop := self.meta.get("drop"):
+      text += f", {drop['rate']:.0%} of the complete lack a side"
+    return text
 
 
 def is_export(folder: str | os.PathLike) -> bool:

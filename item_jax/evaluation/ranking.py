@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from item_jax.errors import UserError
 from item_jax.evaluation.results import Result, to_html
 
 if TYPE_CHECKING:
@@ -101,6 +102,22 @@ class Neighbours(Result):
     """The query's id, or else its row, or else its place among the queries."""
     row = query if self.queries_Q is None else int(self.queries_Q[query])
     return row if self.ids is None else self.ids[row]
+
+
+def check_ids(ids: Sequence[str]) -> None:
+  """Refuses an id that stands twice, or that is a list or the like."""
+  first: dict[str, int] = {}
+  for row, name in enumerate(ids):
+    try:
+      before = first.setdefault(name, row)
+    except TypeError as error:
+      raise UserError(
+        f"ids: row {row} is {name!r}, a {type(name).__name__}; expected a text"
+      ) from error
+    if before != row:
+      raise UserError(
+        f"ids: {name!r} stands in rows {before} and {row}; expected each once"
+      )
 
 
 def in_id_order(

@@ -63,7 +63,8 @@ class Scores(Result):
       bootstrap: resamples of products. seed: of them.
 
     Raises:
-      UserError: the other measured other things, or other queries.
+      UserError: the other measured other things, other queries, or searched
+        other listings.
     """
     return compare(self, other, bootstrap=bootstrap, seed=seed)
 

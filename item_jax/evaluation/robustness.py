@@ -168,7 +168,9 @@ def _curve(change: str, lines: Sequence[Mapping], name: str) -> dict[str, str]:
   return row | {f"drop at {last['strength']}": drop}
 
 
-def mix(items: Items, complete_N: np.ndarray, *, rate: float, seed: int = 0):
+def mix(
+  ids: Sequence[str], complete_N: np.ndarray, *, rate: float, seed: int = 0
+) -> np.ndarray:
   """Draws what a mixed index holds of each listing, by its id and the seed.
 
   A listing that loses a side at one rate loses it at any higher one.
@@ -183,14 +185,18 @@ def mix(items: Items, complete_N: np.ndarray, *, rate: float, seed: int = 0):
   Raises:
     UserError: the rate is none.
   """
-  if not 0 <= rate <= 1:
-    raise UserError(f"mixed rate {rate}: expected a fraction from 0 to 1")
-  left_N = np.zeros(len(items.ids), int)
-  for row, name in enumerate(items.ids):
+  check_rate("mixed rate", rate)
+  left_N = np.zeros(len(ids), int)
+  for row, name in enumerate(ids):
     lot = hashlib.sha256(f"{seed}\nmixed\n{name}".encode()).digest()
     if complete_N[row] and int.from_bytes(lot[:8]) < rate * 2**64:
       left_N[row] = 1 + lot[8] % 2
   return left_N
+
+
+def check_rate(what: str, rate: float) -> None:
+  if not 0 <= rate <= 1:
+    raise UserError(f"{what} {rate}: expected a fraction from 0 to 1")
 
 
 def score_roles(

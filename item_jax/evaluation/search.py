@@ -26,6 +26,7 @@ from item_jax.evaluation.ranking import (
   EMPTY,
   GRID,
   Neighbours,
+  check_ids,
   in_id_order,
   neighbours,
   pack,
@@ -33,7 +34,7 @@ from item_jax.evaluation.ranking import (
   rounded,
   unpack,
 )
-from item_jax.evaluation.vectors import Mixed, lengths
+from item_jax.evaluation.vectors import Mixed, as_array, lengths
 from item_jax.workers import count_cores
 
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
@@ -74,8 +75,9 @@ def search(
   """Finds the k rows of highest cosine for each query, but not the query.
 
   Args:
-    vectors_ND: any float array, a memory map for instance; of any length but
-      zero. Read in tiles, computed in float32. Or `Mixed`, partly sparse.
+    vectors_ND: any float array, a memory map for instance (or a list of rows);
+      of any length but zero. Read in tiles, computed in float32. Or `Mixed`,
+      partly sparse.
     ids: N distinct ids of the rows; of equal scores the smaller id comes first.
     k: how many to find.
     queries: row numbers of the queries, or a mask; None takes every row.
@@ -90,8 +92,9 @@ def search(
 
   Raises:
     UserError: a row is not finite or has no direction; the message names it;
-      there are not as many ids as rows, or no such rows.
+      there are not as many ids as rows, an id twice, or no such rows.
   """
+  vectors_ND = as_array(vectors_ND)
   mixed = isinstance(vectors_ND, Mixed)
   if len(np.shape(vectors_ND)) != 2 or len(vectors_ND) != len(ids):
     raise UserError(
@@ -103,6 +106,7 @@ def search(
   # By place: a column of a data frame that was sorted or filtered gives its
   # values by label.
   ids = np.asarray(ids, object).tolist()
+  check_ids(ids)
   queries = _row_numbers("queries", queries, len(ids))
   index = _row_numbers("index", index, len(ids))
   if len(np.unique(index)) < len(index):

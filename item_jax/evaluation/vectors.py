@@ -56,6 +56,26 @@ def to_dense(vectors: np.ndarray | Mixed, rows: np.ndarray) -> np.ndarray:
   return np.hstack([part.dense_ND, part.sparse_NV[:, used].toarray()])
 
 
+def as_array(vectors: Any) -> Any:
+  """Makes an array of a list of rows; returns arrays and `Mixed` as they are.
+
+  Raises:
+    UserError: the rows are not of one length, or hold no numbers.
+  """
+  if isinstance(vectors, Mixed) or hasattr(vectors, "dtype"):
+    return vectors
+  what = f"vectors are a {type(vectors).__name__}"
+  try:
+    found = np.asarray(vectors)
+  except ValueError as error:
+    raise UserError(
+      f"{what} of rows of several lengths ({error}); expected an array [N, D]"
+    ) from error
+  if found.size and found.dtype.kind not in "fiu":
+    raise UserError(f"{what} of {found.dtype}; expected an array of floats")
+  return found.astype(np.float64)
+
+
 def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray | Mixed:
   """Returns checked embeddings of an array, a sparse one or an .npy's path.
 

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import jax
 
@@ -50,6 +50,8 @@ def export(  # pyright: ignore[reportOverlappingOverload] a str is a Sequence
   pool: str | None = None,
   whiten: str = "none",
   like: str | os.PathLike | None = None,
+  drop_rate: float = 0.0,
+  seed: int = 0,
   progress: ProgressListener | None = None,
 ) -> Export: ...
 
@@ -70,6 +72,8 @@ def export(
   pool: str | None = None,
   whiten: str = "none",
   like: str | os.PathLike | None = None,
+  drop_rate: float = 0.0,
+  seed: int = 0,
   progress: ProgressListener | None = None,
 ) -> dict[tuple[str, str], Export]: ...
 
@@ -89,6 +93,8 @@ def export(
   pool: str | None = None,
   whiten: str = "none",
   like: str | os.PathLike | None = None,
+  drop_rate: float = 0.0,
+  seed: int = 0,
   progress: ProgressListener | None = None,
 ):
   """Writes the embeddings of a split: embeddings.npy, items.csv, meta.json.
@@ -119,6 +125,8 @@ def export(
     whiten: "none", "centre", "whiten" or "auto"; likewise. What is learnt or
       chosen is so for each modality by itself, once for all splits.
     like: another export of the run, whose pool and transform are taken.
+    drop_rate: of complete listings, that lose a side, drawn by `seed`, as in
+      the mixed index of `robustness`; of the modality "both".
     progress: is informed of what is next; a step is a row.
 
   Returns:
@@ -138,15 +146,11 @@ def export(
   with Barrier():
     asked = Asked(pool, whiten, like)
     sizes = batch_size, workers
-    work = _open(workdir, data, modalities, asked, step, dtype, sizes, notify)
+    how = step, dtype, sizes, notify, drop_rate, seed
+    work = _open(workdir, data, modalities, asked, *how)
     plans = {(s, m): _plan(work, s, m) for s in splits for m in modalities}
-    folders = dict.fromkeys(plans, out)
-    if not one:
-      folders = {key: out / "-".join(key) for key in plans}
-      _check_holds_many(out)
-    if jax.process_index() == 0 and work.is_plain and not overwrite:
-      for key, folder in folders.items():  # refused now, not after the work
-        export_shards.check_free(folder, plans[key])
+    checked = jax.process_index() == 0 and work.is_plain and not overwrite
+    folders = export_work.find_folders(out, plans, one=one, checked=checked)
   found = {
     key: _export(
       work, plan, folders[key], [folders[s, key[1]] for s in splits], overwrite
@@ -167,6 +171,7 @@ class _Work(NamedTuple):
   asked: Asked
   sizes: tuple[int, int]  # batch_size, workers
   notify: Callable[[str, int], None]
+  drop: dict[str, Any] | None = None  # as of `export_shards.Plan`
 
   @property
   def is_plain(self) -> bool:
@@ -174,10 +179,9 @@ class _Work(NamedTuple):
     return self.space is None and self.asked[:2] == Asked()[:2]
 
 
-def _open(
-  workdir, data, modalities, asked: Asked, step, dtype, sizes, notify
-) -> _Work:
+def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
   """Opens the run and its data, and refuses what it cannot be asked for."""
+  step, dtype, sizes, notify, rate, seed = how
   check_batch_size(sizes[0])
   for modality in modalities:
     if modality not in MODALITIES:
@@ -186,12 +190,13 @@ def _open(
       )
   embedder = load(workdir, step=step, dtype=dtype, like=asked.like)
   asked.check(embedder)
+  drop = export_work.check_drop(embedder, modalities, rate, seed)
   dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)
   with copied_run(workdir, step=embedder.step) as copy:
     checkpoint = checkpoint_id(copy, embedder.step)
   opened = embedder, embedder.space, dataset
-  return _Work(Path(workdir), checkpoint, *opened, asked, sizes, notify)
+  return _Work(Path(workdir), checkpoint, *opened, asked, sizes, notify, drop)
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
@@ -199,15 +204,6 @@ def _listed(what: str, names: str | Sequence[str]) -> list[str]:
   if not listed or len(set(listed)) < len(listed):
     raise UserError(f"{what}={listed}: expected one name or more, each once")
   return listed
-
-
-def _check_holds_many(out: Path) -> None:
-  for name in ("meta.json", "plan.json"):
-    if (out / name).exists():
-      raise UserError(
-        f"{out} holds an export ({name}), and several are written to folders"
-        " in it: name another --out"
-      )
 
 
 def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
@@ -227,6 +223,7 @@ def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
     rows=rows,
     dims=embedder.task.dims,
     shard_rows=SHARD_ROWS,
+    drop=work.drop,
   )
 
 

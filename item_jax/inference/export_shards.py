@@ -48,12 +48,15 @@ class Plan(NamedTuple):
   dims: int
   shard_rows: int  # all shards but the last have as many
   space: str | None = None  # how vectors were pooled and transformed, if so
+  # {"rate", "seed"} of `robustness.mix`, where listings lose a side
+  drop: dict[str, Any] | None = None
 
   def to_dict(self) -> dict[str, Any]:
-    """Returns the fields; `space` only where there is one."""
+    """Returns the fields; `space` and `drop` only where there is one."""
     fields = self._asdict()
-    if self.space is None:
-      del fields["space"]
+    for name in ("space", "drop"):
+      if fields[name] is None:
+        del fields[name]
     return fields
 
 
@@ -64,7 +67,8 @@ class Item(NamedTuple):
   product: str
   category: str
   title: str
-  has_image: int  # 1 or 0; the null embedding does not show it
+  # 1 or 0; the null embedding does not show it. 0 of a side that was dropped.
+  has_image: int
   has_title: int
   unreadable: int  # not a column of items.csv
 

@@ -1,21 +1,53 @@
 """Embeds the rows of one export, and joins what was written."""
 
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 
 from item_jax.data.records import Dataset
 from item_jax.data.unreadable import listed
+from item_jax.errors import UserError
 from item_jax.evaluation.items import EXPORTED
+from item_jax.evaluation.robustness import check_rate, mix
 from item_jax.files import sha256, write_checksummed
 from item_jax.inference import export_shards
 from item_jax.inference import space as space_lib
 from item_jax.inference.embed_parts import embed_parts
-from item_jax.inference.embedder import Embedder
+from item_jax.inference.embedder import MODALITIES, Embedder
 
 logger = logging.getLogger(__name__)
+
+
+def find_folders(
+  out: Path,
+  plans: dict[tuple[str, str], export_shards.Plan],
+  *,
+  one: bool,
+  checked: bool,
+) -> dict[tuple[str, str], Path]:
+  """Returns where each plan's export goes; refuses one that holds another."""
+  folders = dict.fromkeys(plans, out)
+  if not one:
+    folders = {key: out / "-".join(key) for key in plans}
+    _check_holds_many(out)
+  if checked:
+    for key, folder in folders.items():  # refused now, not after the work
+      export_shards.check_free(folder, plans[key])
+  return folders
+
+
+def _check_holds_many(out: Path) -> None:
+  for name in ("meta.json", "plan.json"):
+    if (out / name).exists():
+      raise UserError(
+        f"{out} holds an export ({name}), and several are written to folders"
+        " in it: name another --out"
+      )
 
 
 def write_shards(
@@ -39,9 +71,35 @@ def write_shards(
     device_rows=min(batch_size, plan.rows),
     workers=workers,
     notify=lambda row: notify("step", row),
+    left=functools.partial(_left, plan.drop) if plan.drop else None,
   )
   for number, part in zip(mine, parts, strict=True):
     export_shards.save(out, plan, number, *part)
+
+
+def check_drop(
+  embedder: Embedder, modalities: Sequence[str], rate: float, seed: int
+) -> dict[str, Any] | None:
+  """Returns `drop` of a plan; refuses what cannot be dropped."""
+  check_rate("drop_rate", rate)
+  if not rate:
+    return None
+  if list(modalities) != ["both"]:
+    raise UserError(
+      f"drop_rate={rate} of modality={', '.join(modalities)}: a side is dropped"
+      " of what shows both"
+    )
+  for modality in MODALITIES:
+    embedder.check_modality(modality)
+  return {"rate": float(rate), "seed": seed}
+
+
+def _left(
+  drop: dict[str, Any], items: Sequence[export_shards.Item]
+) -> np.ndarray:
+  """Draws what is left of each row, as a mixed index of `robustness` does."""
+  complete_N = np.array([bool(x.has_image and x.has_title) for x in items])
+  return mix([item.id for item in items], complete_N, **drop)
 
 
 def finish(
@@ -91,4 +149,5 @@ def finish(
   logger.info(
     f"{out}: {plan.rows} rows of {plan.dims}, {plan.modality}, step {plan.step}"
     + (f", {plan.space}" if plan.space else "")
+    + (f", dropped sides: {plan.drop}" if plan.drop else "")
   )

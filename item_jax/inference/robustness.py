@@ -151,7 +151,7 @@ def measure(
   )
   image_N = np.array([one.has_image for one in read], bool)
   title_N = np.array([one.has_title for one in read], bool)
-  left_N = mix(items, image_N & title_N, rate=mixed_rate, seed=seed)
+  left_N = mix(items.ids, image_N & title_N, rate=mixed_rate, seed=seed)
   changes = [name for name in PARTS[2:] if name in parts]
   describe = functools.partial(figures, bootstrap=bootstrap, seed=seed)
   boxed = _count_boxes(boxes or {}, items.ids)

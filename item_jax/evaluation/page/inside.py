@@ -19,12 +19,16 @@ def gather(explained: Explanation | None) -> dict[str, Any] | None:
   if explained is None:
     return None
   return {
-    "summary": f"Checkpoint of step {explained.step:,};"
+    "summary": f"Checkpoint of step {explained.step:,}{_untaught(explained)};"
     f" {len(explained.listings)} listings of the split {explained.split!r} with"
     " image and title, drawn by chance.",
     "notes": explained.notes,
     "listings": [_listing(one) for one in explained.listings],
   }
+
+
+def _untaught(explained: Explanation) -> str:
+  return "" if explained.step else ", before any step of the run"
 
 
 def to_html(explained: Explanation) -> str:
@@ -95,7 +99,8 @@ def _table(masked: list[MaskedToken]) -> dict[str, Any]:
 
 
 def _likeliest(one: MaskedToken, name: str) -> str:
-  return ", ".join(
-    f"{token} {p:.2f}" + " \u2713" * (token == one.token)
-    for token, p in one.predictions[name]
-  )
+  parts = []
+  for token, p in one.predictions[name]:
+    said = f"{p:.2f}" if p >= 0.005 else "<0.01"
+    parts.append(f"{token} {said}" + " \u2713" * (token == one.token))
+  return ", ".join(parts)

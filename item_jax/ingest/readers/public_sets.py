@@ -7,15 +7,17 @@ cannot be read is a text, the reason.
 import csv
 import functools
 import io
+import itertools
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from item_jax.errors import UserError
 from item_jax.ingest.readers.formats import open_bytes, parse_object
+from item_jax.ingest.readers.parquet import open_parquet, read_parquet
 from item_jax.ingest.row import hash_split
 
 Rows = Iterator[dict[str, Any] | str]
@@ -51,17 +53,31 @@ def _split(path: Path, product: str) -> str:
   return "val" if hash_split(product) == "val" else "train"
 
 
-def _objects(path: Path) -> Rows:
-  """Reads JSON lines."""
+def _objects(path: Path, columns: Sequence[str]) -> Rows:
+  """Reads JSON lines, or of a .parquet these columns."""
+  if path.suffix.lower() == ".parquet":
+    names = open_parquet(path).schema_arrow.names
+    if lacking := [name for name in columns if name not in names]:
+      raise UserError(
+        f"{path} has the columns {', '.join(names)[:200]}; expected"
+        f" {', '.join(lacking)}"
+      )
+    for row in read_parquet(path, columns):
+      yield dict(zip(columns, row, strict=True))
+    return
   with open_bytes(path) as file:
     for line in file:
       found = parse_object(line)
       yield found if isinstance(found, dict) else f"not readable: {found}"
 
 
-def _items(path: Path, rows_of: Callable[[dict], Rows]) -> Rows:
-  """Yields the rows of each object of JSON lines; of an odd one the reason."""
-  for item in _objects(path):
+def _items(path: Path, rows_of: Callable[[dict], Rows], *columns: str) -> Rows:
+  """Yields the rows of each object of a file; of an odd one the reason.
+
+  Args:
+    columns: of a Parquet file, those that are read.
+  """
+  for item in _objects(path, columns):
     if isinstance(item, str):
       yield item
       continue
@@ -84,7 +100,9 @@ def _each_image(images: Iterable[str], **cells: Any) -> Rows:
     yield {**cells, "listing_id": own, "image": image}
 
 
-def _listed(item: dict, name: str, kind: type = dict) -> list[Any]:
+def _listed(
+  item: dict, name: str, kind: type | tuple[type, ...] = dict
+) -> list[Any]:
   """A list of objects (or texts) by its name; an empty one where it is absent.
 
   Raises:
@@ -139,14 +157,13 @@ def _abo_images(file: Path, _written: int) -> dict[str, str]:
   }
 
 
-# ---- Amazon Reviews 2023: meta_*.jsonl ----
+# ---- Amazon Reviews 2023: meta_*.jsonl, or Parquet of Hugging Face ----
 
 
 def read_amazon_reviews_2023(path: Path) -> Rows:
   def rows_of(item: dict) -> Rows:
-    sizes = _listed(item, "images")
-    images = [one.get("hi_res") or one.get("large") for one in sizes]
-    product = item.get("parent_asin", "")
+    images = _sized(item)
+    product = item.get("parent_asin") or ""
     return _each_image(
       _listed({"an image": [x for x in images if x]}, "an image", str),
       listing_id=product,
@@ -155,7 +172,25 @@ def read_amazon_reviews_2023(path: Path) -> Rows:
       category=" > ".join(_listed(item, "categories", str)),
     )
 
-  return _items(path, rows_of)
+  columns = "parent_asin", "title", "categories", "images"
+  return _items(path, rows_of, *columns)
+
+
+def _sized(item: dict) -> list[Any]:
+  """The largest of each image: of a list of objects, or an object of lists."""
+  images = item.get("images")
+  if not isinstance(images, dict):
+    listed = _listed(item, "images")
+    return [one.get("hi_res") or one.get("large") for one in listed]
+  high, large = (
+    _listed(images, name, (str, type(None))) for name in ("hi_res", "large")
+  )
+  if high and large and len(high) != len(large):
+    raise _OddItemError(
+      f"images has {len(high)} hi_res and {len(large)} large; expected as many"
+    )
+  pairs = itertools.zip_longest(high, large)
+  return [one or other for one, other in pairs]
 
 
 # ---- Tables ----
