@@ -153,7 +153,8 @@ def residuals(config) -> int:
 def test_remat_keeps_a_blocks_input_and_no_more():
   """By jax's own residuals: XLA for the CPU undoes remat's order of work."""
   deep = [tiny_run.get_config() for _ in range(2)]
-  for layers, config in enumerate(deep, 1):
+  # Of few layers the first is the worst, which grows with none.
+  for layers, config in enumerate(deep, 5):
     config.model.layers, config.model.remat = layers, True
   plans = [plan(config, MACHINE, vocab_size=300) for config in deep]
   block = 4 * (plans[1].parameters - plans[0].parameters)
@@ -220,7 +221,8 @@ def test_what_is_split_and_what_is_not():
   halved = plan(
     changed(config, {"optim.accumulate": 2}), MACHINE, vocab_size=1_000
   ).memory
-  assert halved.activations - table == (whole.activations - table) / 2
+  once = table + table // 2  # and the zeros that titles are added to
+  assert halved.activations - once == (whole.activations - once) / 2
   assert halved.accumulated == whole.gradients - table
 
 

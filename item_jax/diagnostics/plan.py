@@ -232,8 +232,10 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
     batch=rows * sum(x.nbytes for x in example),
     accumulated=part if o.accumulate > 1 else 0,
     activations=kept.table
+    + kept.titles
     + passing * (kept.pair + kept.other * config.batch_size),
-    gathered=whole if part < whole else 0,
+    # Each is cast as soon as it is whole.
+    gathered=whole if part < whole and not cast else 0,
     cast=whole * itemsize // 4 if cast else 0,
     # Sums over microbatches or devices are float32, else in model.dtype.
     gradients=kept.table + (part if wide else part * itemsize // 4),

@@ -5,6 +5,7 @@ TensorFlow's "SAME". Norms take the stored statistics, in training too: it is
 here to start from published weights, and not to be trained from nothing.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -222,11 +223,25 @@ class EfficientNetPass(NamedTuple):
     )
 
   def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
-    """Of every convolution its output and, in float32, what the norm makes."""
-    del chip
+    """Of every convolution its output and, in float32, what the norm makes.
+
+    GPUs compute the latter again from a block's first convolution, but where a
+    depthwise one reads it 25 times. Gradients begin at the smallest.
+    """
     itemsize = jnp.dtype(self.dtype).itemsize
-    sizes = [side**2 * out for side, _, _, out in self._convolutions()]
-    return memory.Kept(sum(sizes) * (4 + itemsize), max(sizes) * 4 * 2)
+    convolutions = list(self._convolutions())
+    sizes = [side**2 * out for side, _, _, out in convolutions]
+    again = 0
+    for (side, size, _, out), (after, reads, _, _) in itertools.pairwise(
+      convolutions
+    ):
+      widens = size == 1 and reads > 1
+      if widens and not (reads == 5 and after == side):
+        again += side**2 * out
+    kept = sum(sizes) * (4 + itemsize) - (0 if chip.tpu else 4 * again)
+    # Forward alone: what one reads and what it gives; norms write in place.
+    most = max(map(sum, itertools.pairwise(sizes)))
+    return memory.Kept(kept, sizes[-1] * 4 * 2, alone=most * itemsize)
 
   def _convolutions(self) -> Iterator[tuple[int, int, int, int]]:
     """(side of what comes out, size, channels read, channels out) of each."""

@@ -25,6 +25,8 @@ class Kept(NamedTuple):
   # When the gradients end: on several GPUs, whose compiler takes the products
   # of weights' gradients last, together with what is sent.
   backward: int = 0
+  # Forward only, where nothing of it is kept.
+  alone: int = 0
 
 
 def block_bytes(
@@ -83,17 +85,27 @@ def encoder_bytes(
     "the same in their order, and what the first block reads": 2 * S * D * c,
     "whether dropout drops it": S * D * block["dropout"],
   }
-  working = {"gradients inside the MLP": 2 * S * F * c}
+  # On GPUs the second of the MLP is written where its nonlinearity's result
+  # was. Those of the softmax come after, and what is inside the MLP is gone.
+  working = (2 if chip.tpu else 1) * S * F * c
   if chip.attention == "xla":
-    working["gradients of the softmax"] = 2 * block["heads"] * S * S * c
+    working = max(working, 2 * block["heads"] * S * S * c)
   one, after = block_bytes(chip, **block)
   embedded = sum(before.values())
   if remat:
-    working["the block, computed again"] = one
+    # A block is computed again. What goes into the first one is among the
+    # embeddings, and what a last norm gives is not needed.
+    again = one - S * D * c
+    if not chip.tpu:
+      again -= S * D * (c + block["dropout"])
+      # The last block comes when every block's input is still kept, and writes
+      # its gradients in place; when the first comes, only its own is kept.
+      working = max(0, working - (layers - 1) * S * D * c)
+    working += again
     one, after = S * D * c, 0
   return Kept(
     embedded + layers * one,
-    sum(working.values()),
+    working,
     embedded + layers * after if after else 0,
   )
 
@@ -144,4 +156,7 @@ def resnet_bytes(
       channels = out
   image = 3 * image_size**2
   kept = 2 * sum(sizes) + 3 * stem + pooled + image
-  return Kept(kept * itemsize, max(stem, *sizes) * itemsize)
+  # One that is read, what is made of it, and the sum that passes both by.
+  sizes = [stem, pooled, *sizes]
+  most = max(map(sum, zip(sizes, sizes[1:], sizes[2:], strict=False)))
+  return Kept(kept * itemsize, max(sizes) * itemsize, alone=most * itemsize)

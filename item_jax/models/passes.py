@@ -43,6 +43,11 @@ class EncoderPass(NamedTuple):
     return float(encoder + 2 * self.num_patches * self.patch_pixels * e.width)
 
   @property
+  def tokens(self) -> int:
+    """Positions of a title, or none: what is not patches and a [CLS]."""
+    return max(0, self.positions - self.num_patches - 1)
+
+  @property
   def attention_shape(self) -> tuple[int, int, int, bool]:
     e = self.encoder
     return self.positions, e.heads, e.width // e.heads, e.causal
@@ -73,4 +78,4 @@ class FrozenPass(NamedTuple):
 
   def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
     """Nothing is kept but what the next pass reads, which that one counts."""
-    return memory.Kept(0, self.of.activation_bytes(chip).working)
+    return memory.Kept(0, 0, alone=self.of.activation_bytes(chip).alone)
