@@ -240,7 +240,7 @@ def test_the_shares_of_a_cosine_are_named(run):
   model = load(run, step=0)
   module, params = model.task.network.module, model.params
   shares = cosine_shares(module, params)
-  named = {"[CLS]": 0.1, "appearance": 0.45, "title side": 0.45}
+  named = {"[CLS]": 0.0, "appearance": 0.5, "title side": 0.5}
   assert shares == pytest.approx(named)
   chosen = dict(zip(named, (0.2, 0.5, 0.3), strict=True))
   assert cosine_shares(module, params, (0.2, 0.5, 0.3)) == chosen
@@ -288,7 +288,7 @@ def test_a_start_whose_measuring_was_stopped_is_measured_later(
 ):
   config = sided(tiny_data)
 
-  def stop(*args):
+  def stop(*args, **how):
     raise Preempted("stopped")
 
   with monkeypatch.context() as patch:
