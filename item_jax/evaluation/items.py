@@ -18,6 +18,7 @@ from item_jax.data.summary import describe_missing
 from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.columns import name_table, read_columns
 from item_jax.evaluation.mixed import SPARSE, open_mixed
+from item_jax.evaluation.ranking import check_ids
 from item_jax.evaluation.results import Shown
 from item_jax.evaluation.vectors import Mixed, open_embeddings
 from item_jax.files import CorruptError, read_checksummed, sha256
@@ -148,15 +149,10 @@ def check_items(items: Items, source: Path | str = "items") -> None:
   """Refuses empty and duplicate ids, unknown roles and a role nobody plays."""
   if not items.ids:
     raise UserError(f"{source}: no rows")
-  seen: dict[str, int] = {}
   for row, name in enumerate(items.ids):
     if not name:
       raise UserError(f"{source}: row {row} has an empty id")
-    if name in seen:
-      raise UserError(
-        f"{source}: duplicate id {name!r} in rows {seen[name]} and {row}"
-      )
-    seen[name] = row
+  check_ids(items.ids, source)
   for row, role in enumerate(items.roles or ()):
     if role not in ROLES:
       raise UserError(

@@ -104,7 +104,7 @@ class Neighbours(Result):
     return row if self.ids is None else self.ids[row]
 
 
-def check_ids(ids: Sequence[str]) -> None:
+def check_ids(ids: Sequence[str], source: object = "ids") -> None:
   """Refuses an id that stands twice, or that is a list or the like."""
   first: dict[str, int] = {}
   for row, name in enumerate(ids):
@@ -112,11 +112,13 @@ def check_ids(ids: Sequence[str]) -> None:
       before = first.setdefault(name, row)
     except TypeError as error:
       raise UserError(
-        f"ids: row {row} is {name!r}, a {type(name).__name__}; expected a text"
+        f"{source}: row {row} is {name!r}, a {type(name).__name__}; expected a"
+        " text"
       ) from error
     if before != row:
       raise UserError(
-        f"ids: {name!r} stands in rows {before} and {row}; expected each once"
+        f"{source}: duplicate id {name!r} in rows {before} and {row}; expected"
+        " each once"
       )
 
 

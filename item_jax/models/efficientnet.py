@@ -71,8 +71,8 @@ def make_stem(config: Config, *, head: bool = True) -> Stem:
   """Its last features before the mean, a 32nd of the image's side.
 
   Args:
-    head: False ends at the last block: a quarter of the values, of which a
-      place's mean and deviation find more products than the head's do.
+    head: False ends at the last block: a quarter of the values, of which the
+      sides know an image's mean and deviation.
   """
   m = config.model
   module = EfficientNet(STAGES, jnp.dtype(m.dtype), head)

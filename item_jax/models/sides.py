@@ -115,9 +115,10 @@ def image_features(stem: Stem | None, params, batch: Batch, masked_BN) -> dict:
       seen_BNK = jnp.where(masked_BN[..., None], 0.0, seen_BNK)
   else:
     places_BNC, seen_BNK = read_with_appearance(stem, params, batch, masked_BN)
-    found = {"image": places_BNC.sum(1)}  # its length is not looked at
     if stem.spread:
-      found["image"] = _mean_and_deviation(places_BNC, masked_BN)
+      found = {"image": _mean_and_deviation(places_BNC, masked_BN)}
+    else:
+      found = {"image": places_BNC.sum(1)}  # its length is not looked at
   found["appearance"] = appearance.flat(seen_BNK)
   has_B1 = batch.has_image_B[:, None]
   return {name: jnp.where(has_B1, x_BC, 0.0) for name, x_BC in found.items()}
