@@ -57,9 +57,13 @@ def nearest(
     [np.asarray(rows.vectors_ND, np.float32) for rows in parts]
   )
   choices = sorted({min(k, len(train_N)) for k in choices})
+  # Ids are unique in a part; rows without ids are numbered in each from 0 on.
+  ids = [
+    f"{part} {name}" for part, rows in enumerate(parts) for name in rows.ids
+  ]
   found = search(
     vectors_ND,
-    [*train.ids, *val.ids, *test.ids],
+    ids,
     k=choices[-1],
     queries=np.arange(ends[0], ends[2]),
     index=np.arange(ends[0]),
