@@ -340,6 +340,26 @@ def test_the_command_asks_the_run(run, tiny_data, tmp_path):
   assert not held.all("section", **{"class": "inside"})
 
 
+def test_a_model_of_another_tokenizer_is_refused_before_the_scores(
+  run, tmp_path, capsys
+):
+  (run / "metrics.jsonl").write_text(
+    json.dumps({"step": 1, "kind": "train", "loss": 2.0}) + "\n"
+  )
+  rows = [
+    {"title": f"mug {n}", "product_id": f"{split} {n % 2}", "split": split}
+    for split in ("train", "test")
+    for n in range(4)
+  ]
+  item_jax.prepare(rows, out=tmp_path / "other", workers=1)
+  flags = [f"--data={tmp_path / 'other'}", f"--html={tmp_path / 'page.html'}"]
+  assert main(["report", *flags, f"--run={run}"]) == 2
+  printed = capsys.readouterr()
+  assert "was prepared with tokenizer" in printed.err
+  assert "recall" not in printed.out
+  assert main(["report", *flags, f"--run={run}", "--explain=0"]) == 0
+
+
 def test_nothing_to_draw_is_said(tiny_data, run, tmp_path):
   with pytest.raises(item_jax.UserError, match="0 listings to explain"):
     item_jax.explain(run, count=0)

@@ -97,7 +97,10 @@ def run(args, rest) -> None:
       "a comparison, a run or another result stands on a page beside the"
       " table: expected --html=FILE"
     )
-  found = report(args.data, args.split, read_exports(exports), seed=args.seed)
+  given = read_exports(exports)
+  # Before the scores, which take longest: a model may not fit the data.
+  explained = _explain(args) if args.html else None
+  found = report(args.data, args.split, given, seed=args.seed)
   print(found)
   if args.out:
     found.write_json(args.out)
@@ -107,7 +110,7 @@ def run(args, rest) -> None:
       run=args.workdir,
       examples=args.examples,
       seed=args.seed,
-      explained=_explain(args),
+      explained=explained,
       beside=beside,
     )
     print(f"{args.html}: {args.html.stat().st_size / 1e6:.1f} MB")
