@@ -10,6 +10,8 @@ import tiny_run
 from item_jax.data.records import open_dataset
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
+from item_jax.evaluation.transform import Transform
+from item_jax.evaluation.trials import Trial, held_apart, likeliest
 from item_jax.evaluation.weighting import choose_weights
 from item_jax.files import read_checksummed
 from item_jax.inference import part_weigher
@@ -157,17 +159,9 @@ def test_what_a_run_starts_from_has_a_trained_cls(
   assert not any(name.startswith("weight/") for name in metrics)
 
 
-def test_weights_must_surpass_those_that_are_given():
-  items = Items(
-    [f"{n:02d}" for n in range(60)], [f"{n // 2}" for n in range(60)]
-  )
-  given, widths = (0.0, 0.8, 0.2), (4, 3, 3)
-  noise_ND, telling_ND = parts_of(0, telling=None), parts_of(0, telling=2)
-  assert choose_weights(noise_ND, items, widths, given=given) == given
-  shares = choose_weights(telling_ND, items, widths, given=given)
-  assert shares is not None
-  assert shares[2] > 0.6
-  assert choose_weights(telling_ND, items, widths, given=shares) == shares
+def of_pairs(products):
+  rows = range(2 * products)
+  return Items([f"{n:02d}" for n in rows], [f"{n // 2}" for n in rows])
 
 
 def parts_of(seed, telling):
@@ -182,11 +176,84 @@ def parts_of(seed, telling):
   return np.concatenate(parts, axis=1)
 
 
-def test_weights_are_chosen_only_where_chance_does_not_explain_the_gain():
-  items = Items(
-    [f"{n:02d}" for n in range(60)], [f"{n // 2}" for n in range(60)]
-  )
-  shares = choose_weights(parts_of(0, telling=2), items, (4, 3, 3))
+def test_weights_go_to_the_part_that_tells():
+  items, widths = of_pairs(30), (4, 3, 3)
+  telling_ND = parts_of(0, telling=2)
+  shares = choose_weights(telling_ND, items, widths)
   assert shares is not None
   assert shares[2] > 0.6
-  assert choose_weights(parts_of(0, telling=None), items, (4, 3, 3)) is None
+  given = choose_weights(telling_ND, items, widths, given=(0.0, 0.8, 0.2))
+  assert given == shares
+  assert choose_weights(telling_ND, items, widths, given=shares) == shares
+
+
+@pytest.mark.parametrize("given", [None, (0.0, 0.8, 0.2)])
+def test_by_few_products_nothing_is_chosen(given):
+  few_ND = parts_of(0, telling=2)[:38]
+  assert choose_weights(few_ND, of_pairs(19), (4, 3, 3), given=given) == given
+
+
+def test_where_all_find_all_weights_go_to_what_holds_products_apart():
+  """Two parts tell all: of one, products are at right angles, of one nearer."""
+  far_PD = np.repeat(np.eye(30), 2, axis=0)
+  near_PD = far_PD + 0.3
+  near_PD /= np.linalg.norm(near_PD, axis=1, keepdims=True)
+  noise_PD = parts_of(1, telling=None)[:, :4]
+  vectors_ND = np.concatenate([noise_PD, near_PD, far_PD], axis=1)
+  shares = choose_weights(vectors_ND, of_pairs(30), (4, 30, 30))
+  assert shares == (0, 0.1, 0.9)
+
+
+def trial(found_P, apart_P):
+  """Of pairs: MAP@10 of the queries of each product, and how far apart."""
+  count = len(found_P)
+  rows_Q, zeros_Q = np.arange(2 * count), np.zeros(2 * count)
+  near_QK = np.stack([rows_Q ^ 1, (rows_Q + 2) % (2 * count)], axis=1)
+  cosine_QK = np.stack([np.repeat(apart_P, 2), zeros_Q], axis=1)
+  scores = retrieval.Scores(
+    {},
+    {"map@10": np.repeat(found_P, 2)},
+    rows_Q,
+    zeros_Q + 1,
+    near_QK,
+    cosine_QK,
+    of_pairs(count),
+  )
+  return Trial(Transform(), 1, scores)
+
+
+def test_a_gain_must_be_there_on_other_products():
+  """Of twenty, by their numbers, and how much more the second trial finds."""
+  even_P = np.arange(20) % 2 == 0
+  first = trial(np.full(20, 0.5), np.zeros(20))
+  both, one = np.full(20, 0.6), np.where(even_P, 0.9, 0.4)
+  assert likeliest([first, trial(both, np.zeros(20))]) == 1
+  # Chosen by the even ones, the odd ones lose .1; these choose the first.
+  assert one.mean() > both.mean()
+  assert likeliest([first, trial(one, np.zeros(20))]) == 0
+  assert likeliest([first, trial(np.full(20, 0.5), np.full(20, 0.1))]) == 1
+  assert likeliest([first, trial(np.full(20, 0.5), np.full(20, -0.1))]) == 0
+  # What is found counts before what is held apart.
+  assert likeliest([first, trial(np.full(20, 0.4), np.full(20, 0.9))]) == 0
+
+
+def test_how_far_products_are_held_apart():
+  """Products of rows: a a a b b c, of no other c. By hand."""
+  items = Items(list("012345"), list("aaabbc"))
+  near_QK = np.array([[1, 3, 2], [0, 2, 3], [3, 4, 5], [4, -1, -1]])
+  cosine_QK = np.array(
+    [[0.9, 0.8, 0.3], [0.9, 0.7, 0.2], [0.6, 0.5, 0.1], [0.4, -np.inf, -np.inf]]
+  )
+  scores = retrieval.Scores(
+    {},
+    {},
+    np.array([0, 1, 2, 3]),
+    np.array([2, 2, 2, 1]),
+    near_QK,
+    cosine_QK.astype(np.float32),
+    items,
+  )
+  # The third finds neither of its two: both are beyond .1, the last listed. The
+  # fourth lists no other product.
+  expected_Q = [0.3 - 0.8, 0.7 - 0.2, 0.1 - 0.6, 0]
+  np.testing.assert_allclose(held_apart(scores), expected_Q, atol=1e-6)

@@ -260,6 +260,35 @@ def test_an_interrupted_export_keeps_what_it_learnt(
   }
 
 
+@pytest.mark.parametrize("pool", ["concat", "auto"])
+def test_without_a_proof_weights_are_chosen_but_no_pool(
+  workdir, tiny_data, monkeypatch, pool
+):
+  asked_of = []
+
+  def last(trials):
+    asked_of.extend(trials)
+    return len(trials) - 1
+
+  monkeypatch.setattr(fit_space.trials_lib, "best_of", lambda trials: 0)
+  monkeypatch.setattr(fit_space.trials_lib, "likeliest", last)
+  found = fit_space.fit_space(
+    item_jax.load(workdir),
+    open_dataset(tiny_data),
+    fit_space.Asked(pool=pool, whiten="auto"),
+    "both",
+    batch_size=16,
+    workers=0,
+  )
+  kinds = [trial.transform.kind for trial in asked_of]
+  if pool == "auto":  # as trained it is [CLS], which has no parts
+    assert kinds == ["none"]
+    assert (found.made["pool"], found.transform.kind) == ("cls", "none")
+  else:
+    assert kinds == ["none"] + ["weighted"] * (len(kinds) - 1)
+    assert found.transform.shares == asked_of[-1].transform.shares
+
+
 def test_a_split_without_pairs_chooses_nothing(
   workdir, tiny_data, tmp_path, monkeypatch
 ):

@@ -38,7 +38,8 @@ class Scores(Result):
     products).
   values: {measure: float64 [Q]}, of each query.
   rows_Q: row numbers of the queries. relevant_Q: relevant listings of each.
-  nearest_QK: row numbers, best first, -1 where there are no more.
+  nearest_QK: row numbers, best first, -1 where there are no more. cosine_QK:
+    float32, theirs, -inf there.
   items: the rows that were scored. space: as of `Export`.
   """
 
@@ -47,6 +48,7 @@ class Scores(Result):
   rows_Q: np.ndarray
   relevant_Q: np.ndarray
   nearest_QK: np.ndarray
+  cosine_QK: np.ndarray
   items: Items | None = None
   space: str = ""
 
@@ -229,7 +231,10 @@ def score_found(
     if bootstrap
     else {},
   }
-  return Scores(summary, values, rows_Q, relevant_Q, nearest_QK, items)
+  cosine_QK = found.scores_QK[scored_Q]
+  return Scores(
+    summary, values, rows_Q, relevant_Q, nearest_QK, cosine_QK, items
+  )
 
 
 def results_needed(k: int | Sequence[int], index: np.ndarray) -> int:

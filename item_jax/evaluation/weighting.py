@@ -10,7 +10,7 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.search import search
 from item_jax.evaluation.transform import Transform, fill, unit
-from item_jax.evaluation.trials import Trial, best_of
+from item_jax.evaluation.trials import Trial, held_apart, likeliest
 
 _TENTHS = 10  # steps in which weights are tried
 Weights = tuple[float, ...]
@@ -45,7 +45,9 @@ def choose_weights(
   given: Weights | None = None,
   **how,
 ) -> Weights | None:
-  """Returns what `attempt_weights` finds; `given` where chance may explain it.
+  """Returns what `attempt_weights` finds; `given` where it is no better.
+
+  As `trials.likeliest` has it.
 
   Args:
     given: what must be surpassed; None: the weights that the rows have.
@@ -57,7 +59,7 @@ def choose_weights(
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
   trials = [Trial(plain, vectors_ND.shape[1], scores), *tried]
-  return trials[best_of(trials)].transform.shares
+  return trials[likeliest(trials)].transform.shares
 
 
 def attempt_weights(
@@ -70,7 +72,8 @@ def attempt_weights(
   """Finds the weights of a vector's parts whose validation scores best.
 
   A cosine becomes the weighted sum of the parts' own cosines. Begins with even
-  weights, and moves a tenth from one part to another while more is found. Only
+  weights, and moves a tenth from one part to another while more is found, or as
+  much and more surely (`trials.held_apart`). Only
   the first part, [CLS], which every row has, may be left out: a row that shows
   one side alone would have nothing otherwise. Where it is zeros, as of a
   network whose [CLS] weighs 0 already, it is.
@@ -87,7 +90,7 @@ def attempt_weights(
   unit_ND = unit(np.asarray(val_ND))
   lengths_P, trials = _lengths(unit_ND, widths), {}
 
-  def found(tenths: tuple[int, ...]) -> float:
+  def found(tenths: tuple[int, ...]) -> tuple[float, float]:
     if tenths not in trials:
       shares = tuple(tenth / _TENTHS for tenth in tenths)
       made = _transform(lengths_P, widths, shares)
@@ -96,7 +99,9 @@ def attempt_weights(
         vectors_ND, val_items, bootstrap=0, search=search
       )
       trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
-    return trials[tenths].scores.summary["map@10"]
+    scores = trials[tenths].scores
+    apart = float(held_apart(scores).mean())
+    return round(scores.summary["map@10"], 9), round(apart, 9)
 
   left_out = int(not unit_ND[:, : widths[0]].any())
   parts = len(widths) - left_out

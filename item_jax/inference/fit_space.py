@@ -255,6 +255,13 @@ def _choose(
       made += attempt_weights(val[pool], items, widths)
     of, trials = of + [pool] * len(made), trials + made
   best = trials_lib.best_of(trials)
+  if not best:  # what its parts weigh needs no proof
+    some = [0] + [
+      number
+      for number, one in enumerate(trials)
+      if one.transform.shares and of[number] == of[0]
+    ]
+    best = some[trials_lib.likeliest([trials[number] for number in some])]
   tried = [
     {"pool": pool, **trial.to_dict()}
     for pool, trial in zip(of, trials, strict=True)
