@@ -106,7 +106,7 @@ def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
       end += len(line)
       try:
         row = json.loads(line)
-      except ValueError:
+      except (ValueError, RecursionError):
         continue  # being written when the run was killed, or corrupt since
       if line.endswith(b"\n"):
         yield row, end
