@@ -121,7 +121,7 @@ class Model:
     return found
 
 
-def listed(given, other):
+def listed(given, other) -> list:
   """A list of rows; of a side that is left out as many None as of the other."""
   if given is None:
     return [None] * (0 if other is None else len(listed(other, None)))
