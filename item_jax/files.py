@@ -28,12 +28,43 @@ def write_bytes(path: Path, content: bytes) -> None:
   """Writes a file as a whole or not at all; returns when it is on the disk."""
   check_local(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + _PART)
-  with part.open("wb") as file:
+  with whole_file(path) as file:
     file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-  part.replace(path)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike, *, text: bool = False) -> Iterator[Any]:
+  """Opens a file that gets its name when it is complete and on the disk.
+
+  If the block ends by an exception, whatever had the name before still has it.
+  A link leads to what is replaced; a device or a pipe is written to as it is.
+
+  Args:
+    text: whether text is written, in UTF-8, with line ends as they are given.
+
+  Raises:
+    OSError: it cannot be written; the error names the file.
+  """
+  how: dict[str, Any] = {"encoding": "utf-8", "newline": ""} if text else {}
+  mode = "w" if text else "wb"
+  out = Path(os.path.realpath(path))
+  if out.exists() and not out.is_file():
+    with out.open(mode, **how) as file:  # a folder is refused here
+      yield file
+    return
+  part = out.with_name(out.name + _PART)
+  try:
+    with part.open(mode, **how) as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    part.replace(out)
+  except BaseException as error:
+    with contextlib.suppress(OSError):
+      part.unlink()
+    if isinstance(error, OSError) and error.filename is None and error.errno:
+      raise type(error)(error.errno, error.strerror, str(path)) from error
+    raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -106,7 +137,7 @@ def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
       end += len(line)
       try:
         row = json.loads(line)
-      except ValueError:
+      except (ValueError, RecursionError):
         continue  # being written when the run was killed, or corrupt since
       if line.endswith(b"\n"):
         yield row, end

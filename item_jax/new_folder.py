@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from item_jax.distributed.processes import alive
-from item_jax.errors import AlreadyThereError
+from item_jax.errors import AlreadyThereError, UserError
 from item_jax.remote import check_local
 
 # numpy's errors have no number.
@@ -49,6 +49,8 @@ def new_folder(
   folder.path.mkdir()
   try:
     yield folder
+  except UserError:
+    raise  # what was given is not there: no fault of the disk
   except OSError as error:
     if error.errno in _FULL and error.filename is None:  # no file is named
       why = f"{error.strerror or error}, while {out} was being made"

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from exports import write_export
+from pages import listings, store
 
 from item_jax import score_across
 from item_jax.__main__ import main
 from item_jax.errors import UserError
+from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import score
 
 IDS = list("abcdef")
@@ -67,6 +69,23 @@ def test_what_does_not_belong_together_is_refused(queries, table, says):
     score_across((queries, table), (INDEX, TABLE))
 
 
+def test_rows_that_are_made_in_python_are_checked_too():
+  for items, says in (
+    (Items([*IDS[:5], "a"], PRODUCTS), "index vectors: duplicate id 'a'"),
+    (Items(IDS, PRODUCTS, roles=["query"] * 6), "no row has the role 'index'"),
+  ):
+    with pytest.raises(UserError, match=says):
+      score_across((QUERIES, items), (INDEX, items))
+
+
+def test_a_baseline_is_made_of_the_data(tmp_path):
+  data = store(tmp_path / "data", listings())
+  same = score_across("thumbnail", "thumbnail", data=data, k=(1, 5))
+  assert same.summary == score("thumbnail", data=data, k=(1, 5)).summary
+  with pytest.raises(UserError, match="tfidf of test has a sparse part"):
+    score_across("tfidf", "tfidf", data=data)
+
+
 def test_exports_of_other_weights_or_transforms_are_refused(tmp_path):
   pairs = zip(IDS, PRODUCTS, strict=True)
   rows = [{"id": name, "product": product} for name, product in pairs]
@@ -92,6 +111,11 @@ def test_the_command_asks_one_export_of_another(tmp_path, capsys):
   printed = capsys.readouterr().out
   said = score_across((QUERIES, TABLE), (INDEX, TABLE), k=2, bootstrap=20)
   assert printed == f"{said}\n"
+  items.write_text(items.read_text().replace("P1", "null"))
+  word = ["--missing=", "--k=2", "--bootstrap=20"]
+  assert main(["evaluate", given, index, *word]) == 0
+  assert capsys.readouterr().out == printed  # "null" is a product here
+  items.write_text(items.read_text().replace("null", "P1"))
   for flags in (["--devices"], ["--embeddings=x.npy"]):
     assert main(["evaluate", given, index, *flags]) == 2
   assert main(["evaluate", index]) == 2

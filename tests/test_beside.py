@@ -199,3 +199,24 @@ def test_what_is_no_result_is_named(place, tmp_path, capsys):
   given = ["report", str(place / "run"), f"--data={place / 'data'}"]
   assert main(given) == 2
   assert "expected --html=FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("name", "content"),
+  [
+    ("deep.json", b"[" * 5_000 + b"]" * 5_000),
+    ("cut.json", b'{"a"'),
+    ("table.csv", b"id,true,predicted\na,mug,caf\xe9\n"),
+    ("long.csv", b"id,true,predicted\na,mug," + b"x" * 140_000),
+    ("runs/comparison.json", b'{"about"'),
+    ("runs/comparison.json", b'{"about": {}, "rows": []}'),
+    ("runs/comparison.json", b"[" * 5_000 + b"]" * 5_000),
+  ],
+)
+def test_an_altered_result_is_named(tmp_path, name, content):
+  path = tmp_path / name
+  path.parent.mkdir(exist_ok=True)
+  path.write_bytes(content)
+  given = path if path.parent == tmp_path else path.parent
+  with pytest.raises(UserError, match=given.name):
+    read_beside(given)

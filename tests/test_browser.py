@@ -116,6 +116,29 @@ def test_a_report_fetches_nothing_and_shows_images_and_titles_as_text(report):
   assert HOSTILE in headings
 
 
+def test_words_without_an_end_make_no_page_wider(browser, tmp_path):
+  rows = [
+    row._replace(
+      listing_id=row.listing_id + "i" * 500,
+      title="t" * 3000,
+      category="c" * 500,
+    )
+    for row in listings()
+  ]
+  data = store(tmp_path / "data", rows)
+  mine = write_export(
+    tmp_path / "mine", np.eye(10)[np.arange(COUNT) // 3], named(rows)
+  )
+  found = item_jax.report(data, "test", {"mine": mine}, bootstrap=20)
+  (tmp_path / "page.html").write_text(found.to_page(examples=12), "utf-8")
+  browser.get((tmp_path / "page.html").as_uri())
+  wait(browser, lambda: shown(browser))
+  wide, window = browser.execute_script(
+    "return [document.documentElement.scrollWidth, innerWidth]"
+  )
+  assert wide <= window
+
+
 def test_filters_leave_what_they_name(report):
   everything = shown(report)
 

@@ -22,6 +22,7 @@ from item_jax.config import Config, flatten
 from item_jax.errors import UserError
 from item_jax.inference import model_card
 from item_jax.inference.package import FILES, package
+from item_jax.inference.served import Model
 from item_jax.remote import StoreError
 
 # Run where item_jax cannot be imported.
@@ -223,3 +224,28 @@ def test_what_it_needs_is_named_before_the_work(workdir, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "flatbuffers", None)
   with pytest.raises(UserError, match=r"pip install -e '\.\[serve\]'"):
     package(workdir, out=tmp_path / "P")
+
+
+def test_a_side_that_all_lack_may_be_left_out(packaged):
+  model, picture = Model(packaged), pictures()[0]
+  both = model.embed(images=[None, picture], titles=["red mug", None])
+  for row, alone in enumerate(
+    (model.embed(titles="red mug"), model.embed(images=picture))
+  ):
+    assert alone.shape == (1, both.shape[1])
+    np.testing.assert_allclose(alone[0], both[row], atol=1e-5)
+  assert model.embed().shape == model.embed([], []).shape == (0, both.shape[1])
+  with pytest.raises(ValueError, match="1 images and 2 titles"):
+    model.embed([None], ["red mug", "vase"])
+
+
+def test_an_image_that_cannot_be_read_is_named_by_its_row(packaged, tmp_path):
+  model = Model(packaged)
+  for image, says in (
+    (tmp_path / "none.jpg", "image of row 1: .*none.jpg"),
+    (b"", "image of row 1: the file is empty"),
+    (b"<html>", "image of row 1: cannot identify"),
+    (pictures()[6][:80], "image of row 1: "),
+  ):
+    with pytest.raises(ValueError, match=says):
+      model.embed(images=[None, image], titles=["mug", "mug"])

@@ -4,7 +4,7 @@ import json
 
 from item_jax.cli import places
 from item_jax.errors import UserError
-from item_jax.files import check_folders
+from item_jax.files import check_folders, whole_file
 
 # What each of them takes, with its default.
 _TAKES = {
@@ -57,7 +57,8 @@ def run(args, rest) -> None:
     result = measure(config, **options)
   print(result)
   if args.json:
-    args.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+    with whole_file(args.json, text=True) as file:
+      file.write(json.dumps(result.to_dict(), indent=1) + "\n")
 
 
 def _options(args, rest) -> dict:

@@ -143,6 +143,9 @@ def _score_across(args):
     k=args.k,
     bootstrap=args.bootstrap,
     seed=args.seed,
+    missing=args.missing,
+    data=args.data,
+    split=args.split,
   )
 
 

@@ -3,6 +3,7 @@
 import json
 
 from item_jax.cli import places
+from item_jax.files import whole_file
 
 # Images a second of a worker on a core of its own, from the store to a batch:
 # `item-jax bench input` printed 2,871 with two of them on two cores of an AMD
@@ -128,7 +129,8 @@ def run(args, rest) -> None:
     found = plan_page.as_json(made, vocab_size=vocab_size, decode_rate=rate)
     if compiled:
       found["compiled"] = aot_page.as_json(compiled)
-    args.json.write_text(json.dumps(found, indent=1) + "\n")
+    with whole_file(args.json, text=True) as file:
+      file.write(json.dumps(found, indent=1) + "\n")
 
 
 def _check_flags(args) -> None:

@@ -1,7 +1,6 @@
 """Reads results of other commands, for the page of a report."""
 
 import csv
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +19,22 @@ from item_jax.evaluation.page.section import Section, Table
 from item_jax.evaluation.page.tables import most_confused
 from item_jax.evaluation.results import Tables
 from item_jax.evaluation.robustness import Robustness
-from item_jax.files import METRICS_FILE
+from item_jax.files import METRICS_FILE, read_json
 
 _ANSWERS = "answers.csv"  # of `item-jax probe --out`
 _TABLES: dict[str, type[Tables]] = {
   "Which modality dominates": Modality,
   "Missing, changed and short queries": Robustness,
 }
-_OF_SOMETHING_ELSE = (ValueError, TypeError, LookupError, AttributeError)
+# A file of another kind, or altered; a `UserError` is a ValueError.
+_OF_SOMETHING_ELSE = (
+  ValueError,
+  TypeError,
+  LookupError,
+  AttributeError,
+  StopIteration,
+  csv.Error,
+)
 _CURVES = "recall@10 and MAP@10 by tokens of the title and strength of a change"
 
 
@@ -59,7 +66,12 @@ def read_beside(path: str | os.PathLike) -> Section:
         break
   else:
     read = {".json": _tables, ".csv": _predictions}.get(path.suffix)
-  section = read(path) if read else None
+  try:
+    section = read(path) if read else None
+  except UserError:
+    raise  # says more
+  except _OF_SOMETHING_ELSE:
+    section = None
   if section is None:
     raise UserError(
       f"{path} is nothing that a page shows: expected NAME=SOURCE, an export,"
@@ -70,7 +82,7 @@ def read_beside(path: str | os.PathLike) -> Section:
 
 
 def _comparison(path: Path) -> Section:
-  held = json.loads((path / COMPARISON_FILE).read_text("utf-8"))
+  held = read_json(path / COMPARISON_FILE)
   about, rows = held["about"], held["rows"]
   tables = [
     Table(one.caption, one.header, one.lines)
@@ -94,7 +106,7 @@ def _run(path: Path) -> Section:
 def _tables(path: Path) -> Section | None:
   for heading, kind in _TABLES.items():
     try:
-      found = kind(**json.loads(path.read_text("utf-8")))
+      found = kind(**read_json(path))
       text, tables = found.sentence(), found.tables()
       figure = found.draw() if isinstance(found, Robustness) else None
     except _OF_SOMETHING_ELSE:
@@ -112,9 +124,9 @@ def _tables(path: Path) -> Section | None:
 def _matrix(path: Path) -> Section | None:
   """What each of several runs finds in each of several catalogues."""
   try:
-    held = json.loads(path.read_text("utf-8"))
+    held = read_json(path)
     tables, figure = matrices(held), draw_matrix(held)
-  except (*_OF_SOMETHING_ELSE, StopIteration):
+  except _OF_SOMETHING_ELSE:
     return None
   return Section(
     f"Runs and catalogues: {path.stem}",

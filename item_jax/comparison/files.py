@@ -1,10 +1,11 @@
 """Names the files in a comparison's folder, and reads them."""
 
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from item_jax import files
 
 PLAN_FILE = "plan.json"  # of the comparison: what must not change
 RESULT_FILE = "result.json"  # of a training run that has ended
@@ -24,4 +25,4 @@ def versions() -> dict[str, str]:
 
 def read_json(path: Path) -> Any:
   """Reads a JSON file; None where there is none."""
-  return json.loads(path.read_text("utf-8")) if path.is_file() else None
+  return files.read_json(path) if path.is_file() else None

@@ -93,7 +93,10 @@ def verify(
       yield from _verify_unseen(path, unseen_by)
     return
   if records or unseen_by is not None:
-    raise UserError(f"{path} is a {kind}: only a data set has records to read")
+    raise UserError(
+      f"{path}: {kind}; expected a data set: only a data set has records to"
+      " read"
+    )
   checks = {
     "run": _verify_run,
     "export": _verify_export,

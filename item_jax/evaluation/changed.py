@@ -12,7 +12,7 @@ from item_jax.evaluation.agreement import (
   check_same_rows,
   shared_roles,
 )
-from item_jax.evaluation.items import Items
+from item_jax.evaluation.items import Items, check_items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.retrieval import (
   LISTED,
@@ -23,6 +23,7 @@ from item_jax.evaluation.retrieval import (
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.vectors import Mixed, lengths
+from item_jax.ingest.readers.cells import MISSING
 
 MEASURES = ("recall@10", "map@10")
 
@@ -96,6 +97,9 @@ def score_across(
   k: int | Sequence[int] = (1, 5, 10),
   bootstrap: int = 1000,
   seed: int = 0,
+  missing: Sequence[str] = MISSING,
+  data: Any = None,
+  split: str = "test",
 ) -> Scores:
   """Scores queries of one source in the index of another.
 
@@ -104,18 +108,20 @@ def score_across(
 
   Args:
     queries, index: as of `sources.open_source`; dense vectors.
-    k, bootstrap, seed: as of `retrieval.score`.
+    k, bootstrap, seed, missing, data, split: as of `retrieval.score`.
 
   Raises:
     UserError: other listings, other widths, or exports of other weights or
       transforms; and as `retrieval.score`.
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
-  asked, held = open_source(queries), open_source(index)
+  how: dict[str, Any] = {"missing": missing, "data": data, "split": split}
+  asked, held = open_source(queries, **how), open_source(index, **how)
   names = f"queries {asked.name}", f"index {held.name}"
   check_same_rows(names[0], asked.items, names[1], held.items)
   roles = shared_roles(zip(names, (asked.items, held.items), strict=True))
   items = held.items._replace(roles=roles)
+  check_items(items, names[1])
   vectors_ND = []
   for name, source, role in zip(
     names, (asked, held), ("query", "index"), strict=True

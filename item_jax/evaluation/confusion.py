@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from item_jax.evaluation.labels import Predictions, by_class
+from item_jax.files import whole_file
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -78,7 +79,8 @@ def draw(
 ) -> None:
   """Writes `picture` as a PNG."""
   figure = picture(given, title=title, largest=largest)
-  figure.savefig(path, dpi=130, format="png")
+  with whole_file(path) as file:
+    figure.savefig(file, dpi=130, format="png")
 
 
 def picture(
@@ -164,4 +166,4 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def _open(path: Path):
-  return open(path, "w", encoding="utf-8", newline="")
+  return whole_file(path, text=True)

@@ -16,6 +16,7 @@ from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
 from item_jax.evaluation.sources import open_source
+from item_jax.files import whole_file
 
 _SHOWN = ("recall", "map")
 
@@ -111,7 +112,9 @@ class Report(Result):
 
   def write_page(self, path: str | os.PathLike, **options: Any) -> None:
     """Writes `to_page`, whose options these are, to a file."""
-    Path(path).write_text(self.to_page(**options), "utf-8")
+    page = self.to_page(**options)
+    with whole_file(path, text=True) as file:
+      file.write(page)
 
   def write_figures(
     self,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from item_jax.files import whole_file
+
 if TYPE_CHECKING:
   import pandas
 
@@ -44,7 +46,8 @@ class Result:
   def write_json(self, path: str | Path) -> None:
     """Writes `to_dict` to a file."""
     text = json.dumps(self.to_dict(), indent=2) + "\n"
-    Path(path).write_text(text, "utf-8")
+    with whole_file(path, text=True) as file:
+      file.write(text)
 
   def __getitem__(self, name: str) -> Any:
     return self.to_dict()[name]

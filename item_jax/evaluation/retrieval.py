@@ -19,6 +19,7 @@ from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.vectors import Mixed
+from item_jax.files import whole_file
 from item_jax.ingest.readers.cells import MISSING
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class Scores(Result):
       raise ValueError("these scores do not know their items")
     names = ["id", "product", "category", "relevant", *self.values]
     names += [f"top_{rank}" for rank in range(1, LISTED + 1)]
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with whole_file(path, text=True) as file:
       writer = csv.writer(file, lineterminator="\n")
       writer.writerow(names)
       for query, row in enumerate(self.rows_Q.tolist()):

@@ -5,7 +5,6 @@ import functools
 import html
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from item_jax.data.unreadable import listed
 from item_jax.evaluation import labels
 from item_jax.evaluation.results import Result, with_interval
+from item_jax.files import whole_file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,12 +71,10 @@ class SplitPredictions(Result):
 
   def write_csv(self, path: str | os.PathLike) -> None:
     """Writes a line a listing, all of them or nothing."""
-    path = Path(path)
     header = ["id", "true", "predicted", "leaf", "probability"]
     for rank in range(2, self.probability_NK.shape[1] + 1):
       header += [f"top_{rank}", f"probability_{rank}"]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path, text=True) as file:
       writer = csv.writer(file, lineterminator="\n")
       writer.writerow(header)
       for line in self.rows():
@@ -84,7 +82,6 @@ class SplitPredictions(Result):
           f"{value:.6f}" if isinstance(value, float) else value
           for value in line.values()
         )
-    part.replace(path)
 
   def __str__(self) -> str:
     lines = []

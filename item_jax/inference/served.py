@@ -33,12 +33,20 @@ class Model:
     self.tokenizer.no_padding()
     self.tokenizer.encode_special_tokens = True  # "[SEP]" in a title is text
 
-  def embed(self, images, titles):
+  def embed(self, images=None, titles=None):
     """Embeds paths or bytes of image files, and texts; None where missing.
+
+    One path and one text are a listing; a side that is left out is missing.
 
     Returns:
       float32 [N, D], rows of length 1.
+
+    Raises:
+      ValueError: an image cannot be read, or there are not as many titles.
     """
+    images, titles = listed(images, titles), listed(titles, images)
+    if len(images) != len(titles):
+      raise ValueError(f"{len(images)} images and {len(titles)} titles")
     s, rows = self.settings, len(images)
     # Each size is compiled once, in seconds: there are powers of two alone.
     full = 1 << max(0, rows - 1).bit_length()
@@ -48,7 +56,10 @@ class Model:
     pairs = enumerate(zip(images, titles, strict=True))
     for row, (image, title) in pairs:
       if image is not None:
-        image_BHWC[row] = self.square(self.store(image))
+        try:
+          image_BHWC[row] = self.square(self.store(image))
+        except (OSError, ValueError) as error:
+          raise ValueError(f"image of row {row}: {error}") from error
         has_image_B[row] = True
       ids = self.tokenizer.encode(
         " ".join((title or "").split()), add_special_tokens=False
@@ -64,6 +75,8 @@ class Model:
   def store(self, image):
     """Shrinks an image file to the JPEG that the training data hold."""
     data = image if isinstance(image, bytes) else Path(image).read_bytes()
+    if not data:
+      raise ValueError("the file is empty")
     opened, s = Image.open(io.BytesIO(data)), self.settings
     width, height = opened.size
     scale = min(
@@ -106,6 +119,13 @@ class Model:
     top, left = (size - high) // 2, (size - wide) // 2
     found[top : top + high, left : left + wide] = pixels
     return found
+
+
+def listed(given, other) -> list:
+  """A list of rows; of a side that is left out as many None as of the other."""
+  if given is None:
+    return [None] * (0 if other is None else len(listed(other, None)))
+  return [given] if isinstance(given, (str, bytes, Path)) else list(given)
 
 
 def decode(jpeg, height, width, shrink):

@@ -14,6 +14,7 @@ import numpy as np
 import simplejpeg
 
 from item_jax.data.records import BadRecord, Dataset
+from item_jax.files import whole_file
 
 SIDE = 80  # pixels of a thumbnail's longer side
 _QUALITY = 70
@@ -113,8 +114,10 @@ def write_pictures(
   """Writes a matplotlib figure as NAME.png and NAME.svg; returns both."""
   png, svg = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
   png.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(png, dpi=200, format="png")
-  svg.write_text(to_svg(figure), "utf-8")
+  with whole_file(png) as file:
+    figure.savefig(file, dpi=200, format="png")
+  with whole_file(svg, text=True) as file:
+    file.write(to_svg(figure))
   return [png, svg]
 
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from etils import epath
 
+from item_jax.files import whole_file
 from item_jax.ingest.images.img2dataset import IMAGES, fetchable, open_index
 from item_jax.ingest.row import Rejected, Row
 
@@ -59,7 +60,7 @@ def write_addresses(path: str | os.PathLike, images: Iterable[str]) -> int:
     How many addresses there are.
   """
   seen: set[int] = set()
-  with open(path, "w", newline="", encoding="utf-8") as file:
+  with whole_file(path, text=True) as file:
     lines = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
     lines.writerow([_COLUMN])
     for address in map(fetchable, filter(is_web_address, images)):

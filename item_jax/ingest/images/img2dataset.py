@@ -155,8 +155,8 @@ def _read_notes(folder, names):
   for name in sorted(names):
     if _NOTE.fullmatch(name):
       try:
-        note = json.loads((folder / name).read_text())
-      except ValueError:
+        note = json.loads((folder / name).read_text("utf-8"))
+      except (ValueError, RecursionError):
         continue  # reported where the image is looked up
       if isinstance(note, dict):
         yield note

@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from item_jax.ingest.row import hash_split
 
 Rows = Iterator[dict[str, Any] | str]
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+# `prepare` rejects these and says what they are.
+_UNREAD = (".gif", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jxl")
 
 
 def _text(path: Path) -> io.TextIOWrapper:
@@ -30,25 +33,35 @@ def _text(path: Path) -> io.TextIOWrapper:
   )
 
 
-def _table(path: Path, *columns: str, delimiter: str = ",") -> Iterator[dict]:
-  """Reads a table with a header, which must have these columns."""
+def _table(path: Path, *columns: str, delimiter: str = ",") -> Rows:
+  """Reads a table with a header, which must have these columns.
+
+  A row with other columns than the header is a text. A quote that is opened
+  and never closed would hold the rest of the file: `strict` refuses it.
+  """
   with _text(path) as lines:
-    rows = csv.DictReader(lines, delimiter=delimiter, restval="")
-    names = rows.fieldnames or []
-    if not set(columns) <= set(names):
-      raise UserError(
-        f"{path} has the columns {', '.join(names)[:200]}; expected"
-        f" {', '.join(columns)}"
-      )
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-      yield from rows
+      names = next(rows, [])
+      if not set(columns) <= set(names):
+        raise UserError(
+          f"{path} has the columns {', '.join(names)[:200]}; expected"
+          f" {', '.join(columns)}"
+        )
+      for row in filter(None, rows):  # an empty line is no row
+        if len(row) == len(names):
+          yield dict(zip(names, row, strict=True))
+        else:
+          yield f"{len(row)} columns; expected {len(names)}"
     except csv.Error as error:
-      raise UserError(f"{path} is broken: {error}") from error
+      raise UserError(
+        f"{path} is broken in line {rows.line_num}: {error}"
+      ) from error
 
 
 def _split(path: Path, product: str) -> str:
   """The split of a set with a file for test: a tenth of the others is val."""
-  if "test" in path.name:
+  if re.search(r"(?<![a-z])test(?![a-z])", path.name.lower()):
     return "test"
   return "val" if hash_split(product) == "val" else "train"
 
@@ -67,6 +80,8 @@ def _objects(path: Path, columns: Sequence[str]) -> Rows:
     return
   with open_bytes(path) as file:
     for line in file:
+      if not line.strip():
+        continue
       found = parse_object(line)
       yield found if isinstance(found, dict) else f"not readable: {found}"
 
@@ -152,9 +167,8 @@ def read_abo(path: Path) -> Rows:
 @functools.lru_cache(maxsize=1)  # the same for each of many files
 def _abo_images(file: Path, _written: int) -> dict[str, str]:
   """Maps ids to paths below images/small or images/original."""
-  return {
-    row["image_id"]: row["path"] for row in _table(file, "image_id", "path")
-  }
+  rows = _table(file, "image_id", "path")
+  return {row["image_id"]: row["path"] for row in rows if isinstance(row, dict)}
 
 
 # ---- Amazon Reviews 2023: meta_*.jsonl, or Parquet of Hugging Face ----
@@ -199,14 +213,19 @@ def _sized(item: dict) -> list[Any]:
 def read_shopee(path: Path) -> Rows:
   """train.csv; the images lie in train_images."""
   names = "posting_id", "label_group", "image", "title"
+  ours = "listing_id", "product_id", "image", "title"
   for row in _table(path, *names):
-    ours = "listing_id", "product_id", "image", "title"
-    yield {our: row[name] for our, name in zip(ours, names, strict=True)}
+    if isinstance(row, dict):
+      row = {our: row[name] for our, name in zip(ours, names, strict=True)}
+    yield row
 
 
 def read_stanford_online_products(path: Path) -> Rows:
   """Ebay_train.txt and Ebay_test.txt; there are no titles."""
   for row in _table(path, "image_id", "class_id", "path", delimiter=" "):
+    if isinstance(row, str):
+      yield row
+      continue
     yield {
       "listing_id": row["image_id"],
       "product_id": row["class_id"],
@@ -243,36 +262,39 @@ def read_fashion200k(path: Path) -> Rows:
 
 def read_webdataset(path: Path) -> Rows:
   """One .tar: of each key an image, a .txt or a .json, in a row."""
-  key, parts = ("", ""), {}
+  key, parts = ("", ""), {}  # of a link None: it is read as nothing
   try:
     with (
       open_bytes(path) as file,
       tarfile.open(fileobj=file, mode="r|") as tar,
     ):
       for member in tar:
-        data = tar.extractfile(member)
-        if data is None:  # a folder
+        if member.isdir():
           continue
         folder, name = os.path.split(member.name)
         stem, _, ending = name.partition(".")
         if (folder, stem) != key:
           yield from _sample(key, parts)
           key, parts = (folder, stem), {}
-        parts[f".{ending.lower()}"] = data.read()
+        data = tar.extractfile(member) if member.isfile() else None
+        parts[f".{ending.lower()}"] = None if data is None else data.read()
   except tarfile.TarError as error:
     raise UserError(f"{path} is no whole .tar: {error}") from error
   yield from _sample(key, parts)
 
 
-def _sample(key, parts: dict[str, bytes]) -> Rows:
-  images = [parts[ending] for ending in _IMAGES if ending in parts]
+def _sample(key, parts: dict[str, bytes | None]) -> Rows:
   if not parts:
     return
+  held = {ending: data for ending, data in parts.items() if data is not None}
+  images = [held[ending] for ending in (*_IMAGES, *_UNREAD) if ending in held]
   try:
-    found = json.loads(parts.get(".json", b"{}"))
-    text = parts.get(".txt", b"").decode()
-  except ValueError as error:
-    yield f"{'/'.join(key)}: {error}"
+    if links := sorted(parts.keys() - held.keys()):
+      raise ValueError(f"{links[0]} is a link; expected a file")
+    found = json.loads(held.get(".json", b"{}"))
+    text = held.get(".txt", b"").decode()
+  except (ValueError, RecursionError) as error:  # nested too deeply
+    yield f"{'/'.join(filter(None, key))}: {error}"
     return
   found = found if isinstance(found, dict) else {}
   own = found.get("listing_id")

@@ -1,0 +1,115 @@
+"""Odd files of public sets: a row is read or rejected, never lost or mixed."""
+
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+
+from item_jax.errors import UserError
+from item_jax.ingest.catalogue import Catalogue
+from item_jax.ingest.readers.public_sets import SETS
+from item_jax.ingest.row import Reading, Rejected
+
+SHOPEE = "posting_id,image,image_phash,title,label_group\n"
+SOP = "image_id class_id super_class_id path\n"
+
+
+def read(path, name) -> list[tuple[str, str]]:
+  """(listing, image) of each row, and ("", reason) of a rejected one."""
+  rows = Catalogue(path, Reading(file_format=name)).rows()
+  return [
+    ("", row.reason)
+    if isinstance(row, Rejected)
+    else (row.listing_id, row.image)
+    for row in rows
+  ]
+
+
+def write_tar(path, files) -> None:
+  """files: {name: bytes, or the name that a link leads to}."""
+  with tarfile.open(path, "w") as tar:
+    for name, data in files.items():
+      member = tarfile.TarInfo(name)
+      if isinstance(data, str):
+        member.type, member.linkname = tarfile.SYMTYPE, data
+        tar.addfile(member)
+      else:
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+  ("name", "header", "whole", "short", "long"),
+  [
+    ("shopee", SHOPEE, "a,a.jpg,9,mug,1", "b,b.jpg,9", "c,c.jpg,9,red, mug,1"),
+    ("stanford_online_products", SOP, "a 1 1 a.jpg", "b 1 1", "c 1 1 d e.jpg"),
+  ],
+)
+def test_a_row_of_other_columns_is_rejected(
+  tmp_path, name, header, whole, short, long
+):
+  path = tmp_path / "train.txt"
+  path.write_text(f"{header}{short}\n\n{long}\n{whole}\n")
+  first, second, last = read(path, name)
+  expected = 5 if name == "shopee" else 4
+  assert first == ("", f"3 columns; expected {expected}")
+  assert second == ("", f"{expected + 1} columns; expected {expected}")
+  assert last == ("a", "a.jpg")
+
+
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text(f'{SHOPEE}a,a.jpg,9,"mug,1\nb,b.jpg,9,mug,1\n')
+  with pytest.raises(UserError, match=r"train\.csv is broken in line 3"):
+    read(path, "shopee")
+
+
+def test_an_empty_line_of_json_lines_is_no_row(tmp_path):
+  path = tmp_path / "meta.jsonl"
+  item = json.dumps({"parent_asin": "B", "title": "mug"})
+  path.write_text(f"\n{item}\n  \n")
+  assert read(path, "amazon_reviews_2023") == [("B", "")]
+
+
+@pytest.mark.parametrize(
+  ("file", "is_test"),
+  [
+    ("dress_test_detect_all.txt", True),
+    ("Test.txt.gz", True),
+    ("latest_detect_all.txt", False),
+    ("contest.txt", False),
+  ],
+)
+def test_the_test_split_is_a_word_of_the_name(tmp_path, file, is_test):
+  line = b"women/dresses/517/517_0.jpeg\t0.81\tblack dress\n"
+  opened = gzip.open if file.endswith(".gz") else open
+  with opened(tmp_path / file, "wb") as out:
+    out.write(line)
+  (row,) = Catalogue(tmp_path / file, Reading(file_format="fashion200k")).rows()
+  assert (row.split == "test") == is_test
+
+
+@pytest.mark.parametrize(
+  ("file", "says"),
+  [
+    ({"1.json": b"[" * 5_000 + b"]" * 5_000}, "1: maximum recursion depth"),
+    ({"1.jpg": "0.jpg", "1.txt": b"mug"}, "1: .jpg is a link; expected a file"),
+    ({"1.txt": b"caf\xe9"}, "1: 'utf-8' codec"),
+  ],
+)
+def test_an_odd_sample_costs_itself_alone(tmp_path, file, says):
+  path = tmp_path / "a.tar"
+  write_tar(path, {"0.txt": b"mug", **file, "2.txt": b"vase"})
+  first, odd, last = read(path, "webdataset")
+  assert (first, last) == (("0", ""), ("2", ""))
+  assert odd[1].startswith(says)
+
+
+def test_an_image_of_another_kind_is_not_taken_for_none(tmp_path):
+  path = tmp_path / "a.tar"
+  write_tar(path, {"0.gif": b"GIF89a", "0.txt": b"mug"})
+  (row,) = SETS["webdataset"](path)
+  assert isinstance(row, dict)
+  assert row["image"] == b"GIF89a"  # `prepare` says what it is
