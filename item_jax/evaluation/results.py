@@ -60,7 +60,11 @@ class Result:
 
 
 class Tables(Result):
-  """Base of results that are several tables below a sentence."""
+  """Base of dataclasses that are several tables below a sentence."""
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns all fields by their names."""
+    return dict(vars(self))
 
   def sentence(self) -> str:
     """Says what was measured."""
