@@ -53,6 +53,10 @@ class Modality(Tables):
   readable: list[dict[str, Any]] = field(default_factory=list)
   notes: list[str] = field(default_factory=list)
 
+  def to_dict(self) -> dict[str, Any]:
+    """Returns all fields by their names."""
+    return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
   def rows(self) -> list[dict[str, Any]]:
     """Returns a line for each view and figure: its value and interval."""
     lines = []

@@ -60,11 +60,7 @@ class Result:
 
 
 class Tables(Result):
-  """Base of dataclasses that are several tables below a sentence."""
-
-  def to_dict(self) -> dict[str, Any]:
-    """Returns all fields by their names."""
-    return dict(vars(self))
+  """Base of results that are several tables below a sentence."""
 
   def sentence(self) -> str:
     """Says what was measured."""

@@ -54,6 +54,10 @@ class Robustness(Tables):
   regions: list[dict[str, Any]] = field(default_factory=list)
   variants: list[dict[str, Any]] = field(default_factory=list)
 
+  def to_dict(self) -> dict[str, Any]:
+    """Returns all fields by their names."""
+    return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
   def rows(self) -> list[dict[str, Any]]:
     """Returns a line for each figure: what it is of, value and interval."""
     parts = [("roles", self.roles), ("lengths", self.lengths)]
