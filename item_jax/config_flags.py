@@ -50,9 +50,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
         error
       )
     raise UserError(str(error)) from error
-  except SyntaxError as error:
-    raise UserError(f"config {config}: {error}") from error
-  except OSError as error:
+  except (SyntaxError, OSError) as error:
     raise UserError(f"config {config}: {error}") from error
   if left[1:]:
     raise UserError(f"unknown arguments: {' '.join(left[1:])}")

@@ -3,6 +3,7 @@
 import json
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_config
 from item_jax.errors import UserError
 from item_jax.files import check_folders, whole_file
 
@@ -17,12 +18,7 @@ _TAKES = {
 def add(command) -> None:
   sub = command("bench", "measure the step, the input or the search")
   sub.add_argument("what", choices=tuple(_TAKES), help="what is measured")
-  sub.add_argument(
-    "--config",
-    type=places.CONFIG,
-    metavar="FILE[:VARIANT]",
-    help="of step and input: the run's",
-  )
+  add_config(sub, "of step and input: the run's")
   sub.add_argument(
     "--seconds", type=float, help="of step and input: how long; default: 20"
   )

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_config
 from item_jax.distributed import cluster
 
 EXIT_BAD = 1
@@ -13,12 +14,7 @@ def add(command) -> None:
   sub = command(
     "doctor", "what would spoil a run here: a line each, 1 where something is"
   )
-  sub.add_argument(
-    "--config",
-    type=places.CONFIG,
-    metavar="FILE[:VARIANT]",
-    help="the run's",
-  )
+  add_config(sub)
   sub.add_argument("--data", type=places.DATA, help="the run's; else data.path")
   sub.add_argument(
     "--workdir",

@@ -5,7 +5,13 @@ import logging
 import sys
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_data, add_missing, check_resamples
+from item_jax.cli.flags import (
+  add_data,
+  add_missing,
+  call,
+  check_resamples,
+  show,
+)
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import UserError
@@ -111,17 +117,7 @@ def _score(args, search):
       "evaluate needs either an export (or FILE.npy:ITEMS.csv, tfidf,"
       " thumbnail) or --embeddings and --items"
     )
-  return score(
-    vectors,
-    items,
-    k=args.k,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-    missing=args.missing,
-    data=args.data,
-    split=args.split,
-    search=search,
-  )
+  return call(score, args, vectors, items, search=search)
 
 
 def _score_across(args):
@@ -137,22 +133,11 @@ def _score_across(args):
       "--index is searched by one process of numpy: leave --devices and the"
       " flags of several processes away"
     )
-  return score_across(
-    args.export,
-    args.index,
-    k=args.k,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-    missing=args.missing,
-    data=args.data,
-    split=args.split,
-  )
+  return call(score_across, args, args.export, args.index)
 
 
 def _show(args, scores) -> None:
-  print(scores)
-  if args.json:
-    scores.write_json(args.json)
+  show(scores, args)
   if args.per_query:
     scores.write_per_query(args.per_query)
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_checkpoint
+from item_jax.cli.flags import add_checkpoint, add_overwrite, call
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import WRONG_PATHS
@@ -76,9 +76,7 @@ def add(command) -> None:
   sub.add_argument(
     "--workers", type=int, default=0, help="processes that decode"
   )
-  sub.add_argument(
-    "--overwrite", action="store_true", help="replace another export"
-  )
+  add_overwrite(sub, "replace another export")
   sub.add_argument(
     "--atlas",
     action="store_true",
@@ -101,22 +99,13 @@ def run(args, rest) -> int:
   cluster.join(args)
   try:
     with Watchdog(args.stall_seconds) as watchdog:
-      made = export(
+      made = call(
+        export,
+        args,
         args.workdir,
         data=dataset,
         split=split,
-        out=args.out,
         modality=_several(args.modality),
-        step=args.step,
-        batch_size=args.batch_size,
-        dtype=args.dtype,
-        workers=args.workers,
-        overwrite=args.overwrite,
-        pool=args.pool,
-        whiten=args.whiten,
-        like=args.like,
-        drop_rate=args.drop_rate,
-        seed=args.seed,
         progress=watchdog,
       )
     if args.atlas:

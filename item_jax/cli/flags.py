@@ -1,7 +1,9 @@
 """Flags that several commands share."""
 
 import argparse
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from item_jax.cli import places
 from item_jax.errors import UserError
@@ -9,6 +11,49 @@ from item_jax.ingest.readers.cells import MISSING
 
 # Of --split_of and --unseen_by.
 TRAINED = places.Local("run=RUN and DATA are of this machine", text=True)
+
+T = TypeVar("T")
+
+
+def call(
+  work: Callable[..., T], args: argparse.Namespace, *given: Any, **more: Any
+) -> T:
+  """Calls `work` with the flags that its keyword-only arguments are named as.
+
+  Args:
+    more: arguments that are no flags, or not as they were given.
+  """
+  options = {
+    name: getattr(args, name)
+    for name, found in inspect.signature(work).parameters.items()
+    if found.kind is found.KEYWORD_ONLY and hasattr(args, name)
+  }
+  return work(*given, **options | more)
+
+
+def show(found: Any, args: argparse.Namespace) -> None:
+  """Prints a result, and writes it to the file that --json names."""
+  print(found)
+  if args.json:
+    found.write_json(args.json)
+
+
+def add_config(
+  parser: argparse.ArgumentParser, text: str = "the run's", **options: Any
+) -> None:
+  """Adds the flag for the config of a run."""
+  parser.add_argument(
+    "--config",
+    type=places.CONFIG,
+    metavar="FILE[:VARIANT]",
+    help=text,
+    **options,
+  )
+
+
+def add_overwrite(parser: argparse.ArgumentParser, text: str) -> None:
+  """Adds the flag for replacing what an earlier command wrote."""
+  parser.add_argument("--overwrite", action="store_true", help=text)
 
 
 def add_missing(parser: argparse.ArgumentParser) -> None:

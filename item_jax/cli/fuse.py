@@ -1,7 +1,7 @@
 """`item-jax fuse` joins vectors of several models."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_data
+from item_jax.cli.flags import add_data, add_overwrite, call
 from item_jax.errors import UserError
 from item_jax.object_store.uploads import Layout
 
@@ -64,9 +64,7 @@ def add(command) -> None:
     help="none: leave the parts as they are, whatever --fit; default: auto",
   )
   add_data(sub)
-  sub.add_argument(
-    "--overwrite", action="store_true", help="replace another export"
-  )
+  add_overwrite(sub, "replace another export")
 
 
 def run(args, rest) -> None:
@@ -77,17 +75,5 @@ def run(args, rest) -> None:
       "--transform=auto learns from the training split: --fit names the parts"
       " of it"
     )
-  print(
-    fuse(
-      *args.parts,
-      out=args.out,
-      image_weight=args.image_weight,
-      weights=args.weights,
-      tune_on=args.tune,
-      fit_on=None if args.transform == "none" else args.fit,
-      like=args.like,
-      data=args.data,
-      split=args.split,
-      overwrite=args.overwrite,
-    )
-  )
+  fit_on = None if args.transform == "none" else args.fit
+  print(call(fuse, args, *args.parts, tune_on=args.tune, fit_on=fit_on))

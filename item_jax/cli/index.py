@@ -3,7 +3,7 @@
 import argparse
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_data
+from item_jax.cli.flags import add_data, add_overwrite, call
 from item_jax.object_store.uploads import Layout
 
 _FILES = ("ids.csv", "*.faiss", "*.usearch", "*.hnswlib")
@@ -38,26 +38,13 @@ def add(command) -> None:
     "--queries", type=int, default=1_000, help="rows that it is measured with"
   )
   add_data(sub)
-  sub.add_argument(
-    "--overwrite", action="store_true", help="replace another index"
-  )
+  add_overwrite(sub, "replace another index")
 
 
 def run(args, rest) -> None:
   from item_jax.evaluation.index import build_index
 
-  print(
-    build_index(
-      args.export,
-      engine=args.engine,
-      out=args.out,
-      dtypes=args.dtype,
-      queries=args.queries,
-      data=args.data,
-      split=args.split,
-      overwrite=args.overwrite,
-    )
-  )
+  print(call(build_index, args, args.export, dtypes=args.dtype))
 
 
 def _dtypes(text: str) -> tuple[str, ...]:

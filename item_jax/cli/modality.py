@@ -1,7 +1,13 @@
 """`item-jax modality` tells which modality dominates a model's embeddings."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_checkpoint, add_limit, check_resamples
+from item_jax.cli.flags import (
+  add_checkpoint,
+  add_limit,
+  call,
+  check_resamples,
+  show,
+)
 from item_jax.files import check_folders
 
 
@@ -49,19 +55,4 @@ def run(args, rest) -> None:
 
   check_folders(args.json)
   check_resamples(args.bootstrap)
-  found = modality(
-    args.workdir,
-    data=args.data,
-    split=args.split,
-    step=args.step,
-    like=args.like,
-    limit=args.limit,
-    labels=args.labels,
-    largest=args.largest,
-    batch_size=args.batch_size,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-  )
-  print(found)
-  if args.json:
-    found.write_json(args.json)
+  show(call(modality, args, args.workdir), args)

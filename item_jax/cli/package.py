@@ -1,7 +1,7 @@
 """`item-jax package` makes a folder of a model that runs without item-jax."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_checkpoint
+from item_jax.cli.flags import add_checkpoint, add_overwrite, call
 from item_jax.object_store.uploads import Layout
 
 # As `inference.package.FILES` has them; importing that takes seconds.
@@ -25,20 +25,11 @@ def add(command) -> None:
     help="the folder to write; named as the model",
   )
   add_checkpoint(sub)
-  sub.add_argument(
-    "--overwrite", action="store_true", help="replace another package"
-  )
+  add_overwrite(sub, "replace another package")
 
 
 def run(args, rest) -> None:
   from item_jax.inference.package import package
 
-  out = package(
-    args.workdir,
-    out=args.out,
-    step=args.step,
-    like=args.like,
-    overwrite=args.overwrite,
-  )
-  for path in sorted(out.iterdir()):
+  for path in sorted(call(package, args, args.workdir).iterdir()):
     print(f"{path}: {path.stat().st_size:,} bytes")

@@ -45,9 +45,11 @@ class _Kind:
     """Refuses an address that cannot work, before anything is copied."""
     remote.check_store(address)
 
-  def enter(self, address: FlagAddress, args, stack: contextlib.ExitStack):
-    """Returns the path that the command uses instead."""
-    raise NotImplementedError
+  def enter(
+    self, address: FlagAddress, args, stack: contextlib.ExitStack
+  ) -> Path | FlagAddress | str:
+    """Returns what the command gets: a path on this machine, as a rule."""
+    return address
 
   def before(self, address: str) -> str:
     """Returns what precedes the address in the flag."""
@@ -124,9 +126,6 @@ class Images(_Kind):
   def check(self, address, args) -> None:
     remote.check_in_place(address)
 
-  def enter(self, address, args, stack):
-    return address
-
 
 class Workdir(_Kind):
   """A run's workdir that is written; `training.mirror` copies it both ways."""
@@ -135,19 +134,15 @@ class Workdir(_Kind):
     _check_single_process(address, args)
     uploads.check_writable(address)
 
-  def enter(self, address, args, stack):
-    return address
 
-
-class Out(_Kind):
+class Out(Workdir):
   """A file or folder that is written: locally, and uploaded when complete."""
 
   def __init__(self, layout: Layout):
     self._layout = layout
 
   def check(self, address, args) -> None:
-    _check_single_process(address, args)
-    uploads.check_writable(address)
+    super().check(address, args)
     again = self._layout.resumes or _overwrites(args)
     uploads.check_room(address, self._layout, overwrite=again)
 

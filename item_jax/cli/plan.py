@@ -3,6 +3,7 @@
 import json
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_config
 from item_jax.files import whole_file
 
 # Images a second of a worker on a core of its own, from the store to a batch:
@@ -15,13 +16,7 @@ def add(command) -> None:
   sub = command(
     "plan", "what a run will need: no data is read, no device is used"
   )
-  sub.add_argument(
-    "--config",
-    type=places.CONFIG,
-    required=True,
-    metavar="FILE[:VARIANT]",
-    help="the run's",
-  )
+  add_config(sub, required=True)
   sub.add_argument(
     "--chips",
     type=int,

@@ -1,6 +1,7 @@
 """`item-jax predict` names the leaf categories of listings."""
 
 from item_jax.cli import places
+from item_jax.cli.flags import call
 from item_jax.errors import UserError
 from item_jax.files import check_folders
 
@@ -50,27 +51,13 @@ def run(args, rest) -> None:
   if single and (args.out or args.json):
     raise UserError("--out and --json are of a split: they need --data")
   if single:
-    print(
-      predict.predict_listings(
-        args.workdir,
-        images=args.image,
-        titles=args.title,
-        top=args.top,
-        step=args.step,
-      )
-    )
+    given = {"images": args.image, "titles": args.title}
+    print(call(predict.predict_listings, args, args.workdir, **given))
     return
   if args.out is None:
     raise UserError("predict --data needs --out FILE.csv")
   check_folders(args.out, args.json)
-  found = predict.predict_split(
-    args.workdir,
-    data=args.data,
-    split=args.split,
-    top=args.top,
-    step=args.step,
-    batch_size=args.batch_size,
-  )
+  found = call(predict.predict_split, args, args.workdir)
   found.write_csv(args.out)
   print(f"{args.out}: {len(found.ids):,} listings, step {found.step}")
   print(found)

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from item_jax.cli import places
-from item_jax.cli.flags import TRAINED, add_missing
+from item_jax.cli.flags import TRAINED, add_missing, add_overwrite, call
 from item_jax.errors import UserError
 from item_jax.ingest import sources
 from item_jax.ingest.readers.delimited import QUOTING
@@ -70,9 +70,7 @@ def add(command: Callable[[str, str], ArgumentParser]) -> None:
     " they have there, so that none that was trained on is in the test",
   )
   sub.add_argument("--workers", type=int, help="processes; default: cores")
-  sub.add_argument(
-    "--overwrite", action="store_true", help="replace an earlier data set"
-  )
+  add_overwrite(sub, "replace an earlier data set")
   sub.add_argument(
     "--runner",
     help="the Apache Beam runner that does it elsewhere, as DataflowRunner;"
@@ -146,34 +144,20 @@ def run(args: Namespace, rest: list[str]) -> int:
     if not equals:
       raise UserError(f"--column {pair!r}: expected OURS=THEIRS")
     columns[ours] = theirs
-  reading = Reading(
-    columns=columns,
-    missing=args.missing,
-    file_format=args.format,
-    quoting=args.quoting,
-    source=args.source,
-    category_separator=args.category_separator,
-    which_category=args.which_category,
-    trust_ids=args.trust_ids,
-  )
+  reading = call(Reading, args, columns=columns, file_format=args.format)
   split_of = None
   if args.split_of:
     from item_jax.training.trained_on import open_training  # imports jax
 
     split_of, _ = open_training(args.split_of)
   try:
-    dataset = prepare(
+    dataset = call(
+      prepare,
+      args,
       args.catalogue,
       args.images,
-      out=args.out,
       reading=reading,
-      tokenizer=args.tokenizer,
-      vocab_size=args.vocab_size,
-      max_rejected=args.max_rejected,
-      overwrite=args.overwrite,
-      workers=args.workers,
       split_of=split_of,
-      runner=args.runner,
       runner_options=rest,
     )
   except TooManyRejected as error:

@@ -1,7 +1,7 @@
 """`item-jax probe` scores embeddings by how well they tell the category."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_data, check_resamples
+from item_jax.cli.flags import add_data, call, check_resamples, show
 from item_jax.files import check_folders
 from item_jax.remote import check_local
 
@@ -44,18 +44,8 @@ def run(args, rest) -> None:
   check_resamples(args.bootstrap)
   if args.out:
     args.out.mkdir(parents=True, exist_ok=True)
-  found = probe(
-    args.train,
-    args.val,
-    args.export,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-    data=args.data,
-    split=args.split,
-  )
-  print(found)
-  if args.json:
-    found.write_json(args.json)
+  found = call(probe, args, args.train, args.val, args.export)
+  show(found, args)
   if args.out:
     found.write_tables(args.out)
     print(f"{args.out}: tables and pictures")

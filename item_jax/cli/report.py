@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from item_jax.cli import places
-from item_jax.cli.flags import read_exports
+from item_jax.cli.flags import call, read_exports
 from item_jax.errors import UserError
 from item_jax.files import RUN_FILE, check_folders
 from item_jax.remote import check_local
@@ -147,11 +147,4 @@ def _explain(args):
   programs.prepare_model()
   from item_jax.inference.explain import explain
 
-  return explain(
-    workdir,
-    data=args.data,
-    split=args.split,
-    step=args.step,
-    count=args.explain,
-    seed=args.seed,
-  )
+  return call(explain, args, workdir, count=args.explain)

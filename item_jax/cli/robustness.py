@@ -2,7 +2,13 @@
 runs in catalogues of another domain."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_checkpoint, add_limit, check_resamples
+from item_jax.cli.flags import (
+  add_checkpoint,
+  add_limit,
+  call,
+  check_resamples,
+  show,
+)
 from item_jax.errors import UserError
 from item_jax.files import check_folders
 from item_jax.remote import check_local
@@ -86,40 +92,21 @@ def run(args, rest) -> None:
   check_local(args.figures)
   check_resamples(args.bootstrap)
   if len(args.workdir) > 1 or len(args.data) > 1:
-    _show(args, _across(args))
+    show(_across(args), args)
     return
   found = _measure(args)
-  _show(args, found)
+  show(found, args)
   if args.figures:
     for path in found.write_figures(args.figures):
       print(path)
 
 
-def _show(args, found) -> None:
-  print(found)
-  if args.json:
-    found.write_json(args.json)
-
-
 def _measure(args):
   from item_jax.inference.robustness import PARTS, robustness
 
-  return robustness(
-    args.workdir[0],
-    data=args.data[0] if args.data else None,
-    split=args.split,
-    step=args.step,
-    like=args.like,
-    limit=args.limit,
-    parts=PARTS if args.parts is None else args.parts,
-    mixed_rate=args.mixed_rate,
-    boxes=args.boxes,
-    regions=args.regions,
-    variants=args.variants,
-    batch_size=args.batch_size,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-  )
+  data = args.data[0] if args.data else None
+  parts = PARTS if args.parts is None else args.parts
+  return call(robustness, args, args.workdir[0], data=data, parts=parts)
 
 
 def _across(args):
@@ -131,11 +118,4 @@ def _across(args):
         f"--{name} is of one run and one catalogue; given are"
         f" {len(args.workdir)} and {len(args.data)}"
       )
-  return cross_domain(
-    args.workdir,
-    args.data,
-    split=args.split,
-    batch_size=args.batch_size,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-  )
+  return call(cross_domain, args, args.workdir, args.data)

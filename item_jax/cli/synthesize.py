@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_overwrite, call
 from item_jax.object_store.uploads import Layout
 
 _OUT = places.Out(
@@ -23,11 +24,7 @@ def add(command: Callable[[str, str], ArgumentParser]) -> None:
   sub.add_argument("--seed", type=int, default=0, help="of what is drawn")
   sub.add_argument("--image_size", type=int, default=160, help="pixels")
   sub.add_argument("--workers", type=int, help="processes; default: cores")
-  sub.add_argument(
-    "--overwrite",
-    action="store_true",
-    help="replace an earlier synthetic catalogue",
-  )
+  add_overwrite(sub, "replace an earlier synthetic catalogue")
 
 
 def run(args: Namespace, rest: list[str]) -> None:
@@ -35,11 +32,4 @@ def run(args: Namespace, rest: list[str]) -> None:
   del rest
   from item_jax.synthetic.synthesize import synthesize
 
-  synthesize(
-    args.out,
-    products=args.products,
-    seed=args.seed,
-    image_size=args.image_size,
-    overwrite=args.overwrite,
-    workers=args.workers,
-  )
+  call(synthesize, args, args.out)

@@ -4,6 +4,7 @@ import sys
 
 from item_jax import config as config_lib
 from item_jax.cli import places
+from item_jax.cli.flags import add_config
 from item_jax.cli.output import forgiving
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED, EXIT_START_AGAIN
@@ -17,13 +18,7 @@ def add(command) -> None:
     "train",
     "train; any option of the config as --config.optim.lr=1e-4",
   )
-  sub.add_argument(
-    "--config",
-    type=places.CONFIG,
-    required=True,
-    metavar="FILE[:VARIANT]",
-    help="the run's: a Python file",
-  )
+  add_config(sub, "the run's: a Python file", required=True)
   sub.add_argument(
     "--workdir",
     type=places.WORKDIR,

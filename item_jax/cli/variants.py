@@ -1,7 +1,13 @@
 """`item-jax variants` measures how finely similar products are told apart."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_data, check_resamples, read_exports
+from item_jax.cli.flags import (
+  add_data,
+  call,
+  check_resamples,
+  read_exports,
+  show,
+)
 from item_jax.files import check_folders
 
 
@@ -35,14 +41,5 @@ def run(args, rest) -> None:
 
   check_folders(args.json)
   check_resamples(args.bootstrap)
-  found = compare_variants(
-    read_exports(args.exports),
-    args.variants,
-    bootstrap=args.bootstrap,
-    seed=args.seed,
-    data=args.data,
-    split=args.split,
-  )
-  print(found)
-  if args.json:
-    found.write_json(args.json)
+  exports = read_exports(args.exports)
+  show(call(compare_variants, args, exports, args.variants), args)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from item_jax.cli import places
-from item_jax.cli.flags import TRAINED
+from item_jax.cli.flags import TRAINED, call
 
 EXIT_NOT_WHOLE = 1
 
@@ -38,9 +38,7 @@ def run(args, rest) -> int:
   shown = getattr(args, "shown", here)
   kind = verify.kind_of(args.path)
   seen = Counter()
-  for finding in verify.verify(
-    args.path, records=args.records, unseen_by=args.unseen_by
-  ):
+  for finding in call(verify.verify, args, args.path):
     print(f"{finding.state}: {finding.text.replace(here, shown)}", flush=True)
     seen[finding.state] += 1
   counts = ", ".join(f"{count} {state}" for state, count in seen.items())

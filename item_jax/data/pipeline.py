@@ -115,15 +115,15 @@ class _HostRows:
     self._row_at = row_at
     self._batch_size = batch_size
     self._first = rows.start
-    self._per_batch = rows.stop - rows.start
+    self.per_batch = rows.stop - rows.start
     self._start = start
     self._batches = stop - start
 
   def __len__(self) -> int:
-    return self._batches * self._per_batch
+    return self._batches * self.per_batch
 
   def __getitem__(self, index: int) -> Batch:
-    batch, row = divmod(int(index), self._per_batch)
+    batch, row = divmod(int(index), self.per_batch)
     return self._row_at(
       (self._start + batch) * self._batch_size + self._first + row
     )
@@ -158,25 +158,14 @@ def training_batches(
     workers: processes that decode; 0 decodes in `read_threads` threads.
     prefetch: batches held ready (by each worker).
   """
-  rows = host_rows or slice(0, batch_size)
   reader = _Reader(
     dataset.source(split), tokenizer, image_size, max_title_tokens, grids
   )
   order = order or Order(dataset.sizes[split], seed)
-  source = _HostRows(
-    functools.partial(reader.first_good, order),
-    batch_size=batch_size,
-    rows=rows,
-    start=start,
-    stop=stop,
-  )
-  return _batches(
-    source,
-    batch_size=rows.stop - rows.start,
-    workers=workers,
-    read_threads=read_threads,
-    prefetch=prefetch,
-  )
+  row_at = functools.partial(reader.first_good, order)
+  how = {"batch_size": batch_size, "rows": host_rows or slice(0, batch_size)}
+  source = _HostRows(row_at, **how, start=start, stop=stop)
+  return _batches(source, workers, read_threads, prefetch)
 
 
 def ordered_batches(
@@ -202,7 +191,6 @@ def ordered_batches(
   is passed through `change` before its image is decoded.
   """
   chosen = range(dataset.sizes[split]) if chosen is None else chosen
-  rows = host_rows or slice(0, batch_size)
   reader = _Reader(
     dataset.source(split),
     tokenizer,
@@ -211,34 +199,20 @@ def ordered_batches(
     grids,
     change,
   )
-  order = InOrder(chosen)
-  source = _HostRows(
-    functools.partial(reader.in_place, order),
-    batch_size=batch_size,
-    rows=rows,
-    start=0,
-    stop=-(-len(chosen) // batch_size),
-  )
-  return _batches(
-    source,
-    batch_size=rows.stop - rows.start,
-    workers=workers,
-    read_threads=read_threads,
-    prefetch=prefetch,
-  )
+  row_at = functools.partial(reader.in_place, InOrder(chosen))
+  how = {"batch_size": batch_size, "rows": host_rows or slice(0, batch_size)}
+  stop = -(-len(chosen) // batch_size)
+  source = _HostRows(row_at, **how, start=0, stop=stop)
+  return _batches(source, workers, read_threads, prefetch)
 
 
 def _batches(
-  source: _HostRows,
-  *,
-  batch_size: int,
-  workers: int,
-  read_threads: int,
-  prefetch: int,
+  source: _HostRows, workers: int, read_threads: int, prefetch: int
 ) -> grain.DatasetIterator[Batch]:
   # Batched before to_iter_dataset, so that the order does not depend on the
   # number of workers.
-  dataset = (grain.MapDataset.source(source).batch(batch_size)).to_iter_dataset(
+  rows = grain.MapDataset.source(source).batch(source.per_batch)
+  dataset = rows.to_iter_dataset(
     grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch)
   )
   if workers:

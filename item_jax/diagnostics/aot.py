@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,16 +91,14 @@ def compile_for(
   return Compiled(collectives=sent, **answer)
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-  """Waits until no other process of this user compiles for accelerators.
+def _alone() -> filelock.BaseFileLock:
+  """Held while no other process of this user compiles for accelerators.
 
   libtpu ends a second process that loads it; and two would need the memory of
   two.
   """
   name = f"item-jax-aot-{os.getuid() if hasattr(os, 'getuid') else 0}.lock"
-  with filelock.FileLock(Path(tempfile.gettempdir()) / name):
-    yield
+  return filelock.FileLock(Path(tempfile.gettempdir()) / name)
 
 
 def _run_child(request: str, log) -> dict[str, Any] | None:

@@ -7,10 +7,9 @@ import numpy as np
 
 from item_jax.bars import show_bar
 from item_jax.batch import Batch
-from item_jax.data import pipeline
 from item_jax.data.records import Dataset
 from item_jax.inference import export_shards
-from item_jax.inference.embedder import MODALITIES, Embedder
+from item_jax.inference.embedder import MODALITIES, Embedder, read_split
 
 
 def embed_parts(
@@ -46,17 +45,8 @@ def embed_parts(
   for part in parts:
     rows += part
     rows += [part[-1]] * (-len(rows) % size)  # fills its last batch
-  m = embedder.config.model
-  batches = pipeline.ordered_batches(
-    dataset,
-    split,
-    embedder.tokenizer,
-    image_size=m.image_size,
-    max_title_tokens=m.max_title_tokens,
-    batch_size=size,
-    chosen=rows,
-    workers=workers,
-  )
+  how = {"chosen": rows, "workers": workers}
+  batches = read_split(embedder, dataset, split, size, **how)
   source, embed = dataset.source(split), embed or embedder.embed_batch
   with show_bar(total=sum(map(len, parts)), desc=modality) as bar:
     for part in parts:

@@ -5,6 +5,7 @@ import functools
 import itertools
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -81,30 +82,20 @@ class Embedder(Shown):
     )
     self.task, self.categories = task, run.categories
     self._params = jax.device_put(params, sharding.replicated(self.mesh))
-    precision = "highest" if dtype == "float32" else None
 
     @functools.partial(jax.jit, static_argnames=("modality", "pool"))
     def run_batch(params, batch, modality, pool, change):
-      # A GPU's float32 product is TF32 unless this is set.
-      with jax.default_matmul_precision(precision):
-        return embed_unit(
-          task, params, batch, modality=modality, pool=pool, change=change
-        )
+      return embed_unit(
+        task, params, batch, modality=modality, pool=pool, change=change
+      )
 
     @functools.partial(jax.jit, static_argnames="modality")
     def pool_batch(params, batch, modality):
-      with jax.default_matmul_precision(precision):
-        pooled = task.pool(params, keep_modality(batch, modality))
-        return jnp.concatenate([pooled[name] for name in task.pools], axis=-1)
-
-    @jax.jit
-    def predict_batch(params, batch):
-      assert task.predict is not None  # `_check_predicts` refuses others
-      with jax.default_matmul_precision(precision):
-        return task.predict(params, batch)
+      pooled = task.pool(params, keep_modality(batch, modality))
+      return jnp.concatenate([pooled[name] for name in task.pools], axis=-1)
 
     self._run_batch, self._pool_batch = run_batch, pool_batch
-    self._predict_batch = predict_batch
+    self._predict_batch = task.predict and jax.jit(task.predict)
     self.enter(space)
 
   def __str__(self) -> str:
@@ -117,11 +108,7 @@ class Embedder(Shown):
     return self._params
 
   def enter(self, space: Space | None) -> None:
-    """Embeds from here on in this space.
-
-    Raises:
-      UserError: the model has no such vectors.
-    """
+    """Embeds from here on in this space, UserError where the model cannot."""
     self.space, self.dims = space, self.task.dims
     self.pool, self.change = None, None
     if space is None:
@@ -144,21 +131,23 @@ class Embedder(Shown):
 
   def embed_batch(self, batch: Batch, *, modality: str = "both") -> np.ndarray:
     """Embeds a Batch of numpy, float32 [B,D]; B divisible by the devices."""
-    placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
-    return np.asarray(
-      self._run_batch(self._params, placed, modality, self.pool, self.change)
-    )
+    return self._run(self._run_batch, batch, modality, self.pool, self.change)
 
   def pool_batch(self, batch: Batch, *, modality: str = "both") -> np.ndarray:
     """Embeds a Batch in all of `task.pools`, side by side, of any length."""
-    placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
-    return np.asarray(self._pool_batch(self._params, placed, modality))
+    return self._run(self._pool_batch, batch, modality)
 
   def predict_batch(self, batch: Batch) -> np.ndarray:
     """Predicts log-probabilities of `categories`, float32 [B,C]."""
     self._check_predicts()
+    return self._run(self._predict_batch, batch)
+
+  def _run(self, run, batch: Batch, *options) -> np.ndarray:
     placed = sharding.to_devices(self.mesh, len(batch.tokens_BT), batch)
-    return np.asarray(self._predict_batch(self._params, placed))
+    # A GPU's float32 product is TF32 unless this is set.
+    precision = "highest" if self.dtype == "float32" else None
+    with jax.default_matmul_precision(precision):
+      return np.asarray(run(self._params, placed, *options))
 
   def embed(
     self, images: Any = None, titles: Any = None, *, batch_size: int = 64
@@ -216,17 +205,8 @@ class Embedder(Shown):
     check_batch_size(batch_size)
     self.check_modality(modality)
     dataset = open_dataset(dataset)
-    m, devices = self.config.model, jax.local_device_count()
     rows = len(dataset.source(split))
-    batches = pipeline.ordered_batches(
-      dataset,
-      split,
-      self.tokenizer,
-      image_size=m.image_size,
-      max_title_tokens=m.max_title_tokens,
-      batch_size=-(-batch_size // devices) * devices,
-      workers=workers,
-    )
+    batches = read_split(self, dataset, split, batch_size, workers=workers)
     parts = [self.embed_batch(batch, modality=modality) for batch in batches]
     return np.concatenate(parts)[:rows]
 
@@ -285,6 +265,25 @@ class Embedder(Shown):
       image_size=self.config.model.image_size,
       max_title_tokens=self.config.model.max_title_tokens,
     )
+
+
+def read_split(
+  embedder: Embedder, dataset: Dataset, split: str, batch_size: int, **options
+) -> Iterator[Batch]:
+  """Reads a split as a model sees it, as many rows on each of its devices.
+
+  Options as of `pipeline.ordered_batches`.
+  """
+  m, devices = embedder.config.model, jax.local_device_count()
+  return pipeline.ordered_batches(
+    dataset,
+    split,
+    embedder.tokenizer,
+    image_size=m.image_size,
+    max_title_tokens=m.max_title_tokens,
+    batch_size=-(-batch_size // devices) * devices,
+    **options,
+  )
 
 
 def load(

@@ -139,19 +139,19 @@ def _watermark(image: Image.Image, wide: float, random) -> Image.Image:
   return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
 
 
-class ImageChange(NamedTuple):
-  """A change, and what it takes at the strengths 1 to 5."""
+class Change(NamedTuple):
+  """A change of an image or of words, and what it takes at strengths 1 to 5."""
 
-  apply: Callable[[Image.Image, float, Any], Image.Image]
+  apply: Callable[[Any, float, Any], Any]
   strengths: tuple[float, ...]
 
 
 IMAGE_CHANGES = {
-  "colour": ImageChange(_colour, (0.1, 0.2, 0.3, 0.45, 0.6)),
-  "crop": ImageChange(_crop, (0.9, 0.8, 0.7, 0.6, 0.5)),
-  "rotation": ImageChange(_rotation, (5, 10, 20, 45, 90)),
-  "blur": ImageChange(_blur, (0.005, 0.01, 0.02, 0.04, 0.08)),
-  "jpeg": ImageChange(_jpeg, (50, 25, 12, 6, 3)),
-  "background": ImageChange(_background, (0.2, 0.4, 0.6, 0.8, 1.0)),
-  "watermark": ImageChange(_watermark, (0.2, 0.35, 0.5, 0.7, 0.9)),
+  "colour": Change(_colour, (0.1, 0.2, 0.3, 0.45, 0.6)),
+  "crop": Change(_crop, (0.9, 0.8, 0.7, 0.6, 0.5)),
+  "rotation": Change(_rotation, (5, 10, 20, 45, 90)),
+  "blur": Change(_blur, (0.005, 0.01, 0.02, 0.04, 0.08)),
+  "jpeg": Change(_jpeg, (50, 25, 12, 6, 3)),
+  "background": Change(_background, (0.2, 0.4, 0.6, 0.8, 1.0)),
+  "watermark": Change(_watermark, (0.2, 0.35, 0.5, 0.7, 0.9)),
 }

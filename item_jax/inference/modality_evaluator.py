@@ -1,21 +1,20 @@
 """Measures while a run trains which modality moves an embedding."""
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
 from item_jax.evaluation.derange import derange
 from item_jax.evaluation.modality import SWAPS, balance
 from item_jax.inference import export_shards
 from item_jax.inference.disturb import disturb
 from item_jax.inference.unit import embed_unit
-from item_jax.inference.validation import scored_rows, val_batches
+from item_jax.inference.validation import run_val, scored_rows
 from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training.setup import Setup
@@ -97,21 +96,8 @@ class ModalityEvaluator:
     """
     if not self._rows:
       return {}
-    size, parts = setup.config.batch_size, []
-    pairs = zip(
-      val_batches(setup, self._rows),
-      val_batches(setup, self._donors),
-      strict=True,
-    )
-    for batch, donor in pairs:
-      if should_stop():
-        raise Preempted("stopped during an evaluation; start again to go on")
-      both = [sharding.to_devices(setup.mesh, size, x) for x in (batch, donor)]
-      parts.append(jax.tree.map(np.asarray, self._run_batch(params, *both)))
-    joined = {
-      name: np.concatenate([part[name] for part in parts])[: len(self._rows)]
-      for name in parts[0]
-    }
+    run = functools.partial(self._run_batch, params)
+    joined = run_val(run, setup, should_stop, self._rows, self._donors)
     kept = joined.pop("kept")
     if not kept.any():
       return {}

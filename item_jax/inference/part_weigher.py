@@ -1,17 +1,16 @@
 """Chooses on validation what the parts of an embedding weigh, in training."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
-from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.search import search
 from item_jax.evaluation.weighting import choose_weights
 from item_jax.inference.divided import divided
-from item_jax.inference.validation import scored_rows, val_batches
+from item_jax.inference.validation import run_val, scored_rows
 from item_jax.training import sharding
 from item_jax.training.part_weights import as_metrics, part_widths, without_cls
 from item_jax.training.setup import Setup
@@ -54,15 +53,11 @@ class PartWeigher:
     given = without_cls(params) if untrained else None
     if not self._can_choose:
       return as_metrics(setup.task, given) if given else {}
-    parts = []
-    for batch in val_batches(setup, self._rows):
-      if should_stop():
-        raise Preempted("stopped during an evaluation; start again to go on")
-      batch = sharding.to_devices(setup.mesh, setup.config.batch_size, batch)
-      parts.append(np.asarray(self._embed(params, batch)))
-    val_ND, widths = np.concatenate(parts), part_widths(setup.task)
+    run = functools.partial(self._embed, params)
+    val_ND = run_val(run, setup, should_stop, self._rows)
+    widths = part_widths(setup.task)
     shares = choose_weights(
-      val_ND[: len(self._rows)],
+      val_ND,
       self._items,
       tuple(widths.values()),
       given=given,

@@ -4,16 +4,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from item_jax.data import pipeline
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import labels
 from item_jax.evaluation.metrics import check_draws
 from item_jax.inference import export_shards
-from item_jax.inference.embedder import Embedder, check_batch_size, load
+from item_jax.inference.embedder import (
+  Embedder,
+  check_batch_size,
+  load,
+  read_split,
+)
 from item_jax.inference.predictions import ListingPredictions, SplitPredictions
 from item_jax.ingest.readers.cells import spaced
 from item_jax.training.run import check_data, read_run
@@ -73,20 +76,10 @@ def predict(
   items = [
     export_shards.read_item(source, split, n) for n in range(len(source))
   ]
-  devices = jax.device_count()
-  config = embedder.config
-  batches = pipeline.ordered_batches(
-    dataset,
-    split,
-    embedder.tokenizer,
-    image_size=config.model.image_size,
-    max_title_tokens=config.model.max_title_tokens,
-    batch_size=-(-batch_size // devices) * devices,
-  )
   predicted, probabilities, bad = [], [], []
   # Five are always ranked: top-5 accuracy needs them, whatever is shown.
   deep = max(top, labels.TOP)
-  for batch in batches:
+  for batch in read_split(embedder, dataset, split, batch_size):
     ranked_BK, some_BK = rank(embedder.predict_batch(batch), deep)
     predicted += [[embedder.categories[c] for c in line] for line in ranked_BK]
     probabilities.append(some_BK)

@@ -1,11 +1,8 @@
 """Changes titles as sellers write them, at five strengths."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from item_jax.inference.image_changes import draw
+from item_jax.inference.image_changes import Change, draw
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # What is put into titles to be found by anybody, and says nothing of a product.
@@ -79,16 +76,9 @@ def _stuffed(words: list[str], count: float, random) -> list[str]:
   return found
 
 
-class TitleChange(NamedTuple):
-  """A change, and what it takes at the strengths 1 to 5."""
-
-  apply: Callable[[list[str], float, Any], list[str]]
-  strengths: tuple[float, ...]
-
-
 TITLE_CHANGES = {
-  "dropped": TitleChange(_dropped, (0.1, 0.2, 0.4, 0.6, 0.8)),
-  "shuffled": TitleChange(_shuffled, (0.2, 0.4, 0.6, 0.8, 1.0)),
-  "misspelt": TitleChange(_misspelt, (0.1, 0.2, 0.4, 0.6, 0.8)),
-  "stuffed": TitleChange(_stuffed, (1, 2, 4, 8, 16)),
+  "dropped": Change(_dropped, (0.1, 0.2, 0.4, 0.6, 0.8)),
+  "shuffled": Change(_shuffled, (0.2, 0.4, 0.6, 0.8, 1.0)),
+  "misspelt": Change(_misspelt, (0.1, 0.2, 0.4, 0.6, 0.8)),
+  "stuffed": Change(_stuffed, (1, 2, 4, 8, 16)),
 }

@@ -5,6 +5,7 @@ only and of the title only, and the accuracy of categories where the task
 predicts them.
 """
 
+import functools
 import hashlib
 import heapq
 import logging
@@ -103,23 +104,11 @@ class RetrievalEvaluator:
     if not self._modalities and setup.task.predict is None:
       return {}
 
-    def check_stop() -> None:
-      if should_stop():
-        raise Preempted("stopped during an evaluation; start again to go on")
-
-    parts = []
-    for batch in val_batches(setup, self._rows):
-      check_stop()
-      batch = sharding.to_devices(setup.mesh, setup.config.batch_size, batch)
-      out = self._run_batch(params, batch)
-      parts.append(jax.tree.map(np.asarray, out))
-    found = {
-      name: np.concatenate([part[name] for part in parts])[: len(self._rows)]
-      for name in parts[0]
-    }
+    run = functools.partial(self._run_batch, params)
+    found = run_val(run, setup, should_stop, self._rows)
     scores = {}
     for modality in self._modalities:
-      check_stop()  # a search of all rows takes seconds
+      _check_stop(should_stop)  # a search of all rows takes seconds
       scored = retrieval.score(
         found[modality], self._items, bootstrap=0, search=divided(search)
       )
@@ -130,6 +119,31 @@ class RetrievalEvaluator:
       right_N = found[_PREDICTED] == self._class_N
       scores["category/accuracy"] = float(right_N[known_N].mean())
     return scores
+
+
+def run_val(
+  run: Callable[..., Any],
+  setup: Setup,
+  should_stop: Callable[[], bool],
+  *rows: list[int],
+) -> Any:
+  """Runs a function on batches of the validation split, and joins its results.
+
+  It takes a batch of each of `rows`, lists of one length, and returns a tree of
+  arrays. Raises Preempted where `should_stop` returned True.
+  """
+  size, parts = setup.config.batch_size, []
+  for batches in zip(*(val_batches(setup, some) for some in rows), strict=True):
+    _check_stop(should_stop)
+    placed = [sharding.to_devices(setup.mesh, size, x) for x in batches]
+    parts.append(jax.tree.map(np.asarray, run(*placed)))
+  # The last batch is filled up.
+  return jax.tree.map(lambda *x: np.concatenate(x)[: len(rows[0])], *parts)
+
+
+def _check_stop(should_stop: Callable[[], bool]) -> None:
+  if should_stop():
+    raise Preempted("stopped during an evaluation; start again to go on")
 
 
 def val_batches(setup: Setup, rows: list[int]) -> Iterator[Batch]:

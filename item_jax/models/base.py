@@ -121,25 +121,15 @@ def encoder_config(
   config: Config, attention: str, **changes
 ) -> TransformerConfig:
   """The encoder of `config.model`, with `changes` to its fields."""
-  m = config.model
-  fields = {
-    "layers": m.layers,
-    "width": m.width,
-    "heads": m.heads,
-    "mlp": m.mlp,
-    "dropout": m.dropout,
-    "norm": m.norm,
-    "activation": m.activation,
-    "epsilon": m.epsilon,
-    "init_std": m.init_std,
-    "dtype": jnp.dtype(m.dtype),
-    "attention": attention,
-    "remat": m.remat,
-    "devices": config.mesh.devices,
-    "fsdp": config.mesh.fsdp,
-    "reduce_dtype": config.mesh.reduce_dtype,
-  }
+  fields = {name: getattr(config.model, name) for name in _ENCODER_OPTIONS}
+  fields |= {name: getattr(config.mesh, name) for name in _MESH_OPTIONS}
+  fields |= {"dtype": jnp.dtype(config.model.dtype), "attention": attention}
   return TransformerConfig(**(fields | changes))
+
+
+_ENCODER_OPTIONS = ("layers", "width", "heads", "mlp", "dropout", "norm")
+_ENCODER_OPTIONS += ("activation", "epsilon", "init_std", "remat")
+_MESH_OPTIONS = ("devices", "fsdp", "reduce_dtype")
 
 
 def make_init(config: Config, module, method: str = "embed") -> Callable:

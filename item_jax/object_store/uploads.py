@@ -101,7 +101,7 @@ def acquire(
   found = remote.list_files(address) if layout.resumes else {}
   complete = layout.marker in found and UPLOADING not in found
   if not layout.resumes or (complete and not overwrite):
-    _clear(made.parent)
+    clear(made.parent)
   if complete and not overwrite:  # the command checks it
     copies.fetch(address, made, found)
   return made
@@ -124,7 +124,7 @@ def finish(
       " run again"
     ) from error
   if complete:
-    _clear(made.parent)
+    clear(made.parent)
   else:
     logger.info(f"{address}: nothing is uploaded before it is complete: {made}")
 
@@ -161,7 +161,8 @@ def _upload(address, layout: Layout, made: Path, overwrite: bool) -> bool:
   return True
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
+  """Removes all that is in a folder but its lock."""
   for path in folder.iterdir():
     if path.is_dir():
       shutil.rmtree(path)

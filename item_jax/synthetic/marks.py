@@ -3,17 +3,14 @@
 Coordinates are x to the right and y down, a mark filling -1 to 1.
 """
 
-import functools
-
 import numpy as np
 
 from item_jax.synthetic.curves import ellipse, polygon
 
 
-@functools.cache
 def mark(name: str) -> list[np.ndarray]:
   """Returns outlines, filled by the even-odd rule: an inner one is a hole."""
-  return _MARKS[name]()
+  return _MARKS[name]
 
 
 def _star():
@@ -38,26 +35,6 @@ def _box(left, top, right, low):
   return polygon((left, top), (right, top), (right, low), (left, low))
 
 
-def _disc():
-  return [ellipse(0, 0, 0.95)]
-
-
-def _ring():
-  return [ellipse(0, 0, 1.0), ellipse(0, 0, 0.55)]
-
-
-def _triangle():
-  return [polygon((0, -1.0), (1.0, 0.85), (-1.0, 0.85))]
-
-
-def _square():
-  return [_box(-0.95, -0.95, 0.95, 0.95), _box(-0.45, -0.45, 0.45, 0.45)]
-
-
-def _diamond():
-  return [polygon((0, -1.1), (0.8, 0), (0, 1.1), (-0.8, 0))]
-
-
 def _cross():
   return [
     polygon(
@@ -67,19 +44,15 @@ def _cross():
   ]  # fmt: skip
 
 
-def _bars():
-  return [_box(x - 0.25, -0.9, x + 0.25, 0.9) for x in (-0.75, 0, 0.75)]
-
-
 _MARKS = {
-  "disc": _disc,
-  "ring": _ring,
-  "triangle": _triangle,
-  "square": _square,
-  "diamond": _diamond,
-  "cross": _cross,
-  "star": _star,
-  "bars": _bars,
-  "heart": _heart,
-  "moon": _moon,
+  "disc": [ellipse(0, 0, 0.95)],
+  "ring": [ellipse(0, 0, 1.0), ellipse(0, 0, 0.55)],
+  "triangle": [polygon((0, -1.0), (1.0, 0.85), (-1.0, 0.85))],
+  "square": [_box(-0.95, -0.95, 0.95, 0.95), _box(-0.45, -0.45, 0.45, 0.45)],
+  "diamond": [polygon((0, -1.1), (0.8, 0), (0, 1.1), (-0.8, 0))],
+  "cross": _cross(),
+  "star": _star(),
+  "bars": [_box(x - 0.25, -0.9, x + 0.25, 0.9) for x in (-0.75, 0, 0.75)],
+  "heart": _heart(),
+  "moon": _moon(),
 }

@@ -13,7 +13,6 @@ can be replaced at once, and one that was cut off does no harm when it returns.
 
 import json
 import logging
-import shutil
 import threading
 import uuid
 from pathlib import Path
@@ -23,7 +22,7 @@ import jax
 from item_jax import remote
 from item_jax.errors import UserError
 from item_jax.files import MANIFEST, write_bytes
-from item_jax.object_store import copies
+from item_jax.object_store import copies, uploads
 from item_jax.object_store.copies import UPLOADING
 from item_jax.remote import Address, StoreError
 
@@ -63,10 +62,8 @@ class Mirror:
     """Makes the folder here equal to the store; writes nothing there.
 
     What is here stays if nobody else wrote to the store since: it is the same,
-    or newer. The caller holds the folder's lock.
-
-    Raises:
-      UserError: the store holds something else there.
+    or newer. The caller holds the folder's lock. Raises UserError where the
+    store holds something else there.
     """
     found = remote.list_files(self.address)
     if found and not {"run.json", _OWNER} & found.keys():
@@ -75,7 +72,8 @@ class Mirror:
     self._name = file.read_bytes() if file.is_file() else b""
     if not self._name or self._name != remote.read(self.address / _OWNER):
       self._name = b""
-      _empty(self.folder)
+      file.unlink(missing_ok=True)  # incomplete from here on
+      uploads.clear(self.folder)
       self._fetch(found)
 
   def acquire(self) -> None:
@@ -177,15 +175,6 @@ def _same_files(one: bytes | None, other: bytes) -> bool:
     return json.loads(one or b"{}")["files"] == json.loads(other)["files"]
   except (ValueError, KeyError, TypeError):  # the store's may be corrupt
     return False
-
-
-def _empty(folder: Path) -> None:
-  (folder / _OWNER).unlink(missing_ok=True)  # incomplete from here on
-  for path in folder.iterdir():
-    if path.is_dir():
-      shutil.rmtree(path)
-    elif path.name != "lock":
-      path.unlink()
 
 
 def _files(folder: Path, root: Path) -> list[str]:
