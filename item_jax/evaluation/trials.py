@@ -138,7 +138,13 @@ def likeliest(trials: Sequence[Trial]) -> int:
   crossed_Q = np.where(odd_Q, best(~odd_Q), best(odd_Q))
   crossed_MQ = measured_MTQ[:, crossed_Q, np.arange(len(rows_Q))]
   gain_M = (crossed_MQ - measured_MTQ[:, 0]).mean(axis=1).round(_DIGITS)
-  return best(odd_Q | True) if gain_M.tolist() > [0, 0] else 0
+  return best(np.ones_like(odd_Q)) if gain_M.tolist() > [0, 0] else 0
+
+
+def worth(scores: Scores) -> tuple[float, float]:
+  """MAP@10, and what counts where it is equal: the mean of `held_apart`."""
+  apart = float(held_apart(scores).mean())
+  return round(scores.summary["map@10"], _DIGITS), round(apart, _DIGITS)
 
 
 def held_apart(scores: Scores) -> np.ndarray:

@@ -10,7 +10,7 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.search import search
 from item_jax.evaluation.transform import Transform, fill, unit
-from item_jax.evaluation.trials import Trial, held_apart, likeliest
+from item_jax.evaluation.trials import Trial, likeliest, worth
 
 _TENTHS = 10  # steps in which weights are tried
 Weights = tuple[float, ...]
@@ -73,10 +73,10 @@ def attempt_weights(
 
   A cosine becomes the weighted sum of the parts' own cosines. Begins with even
   weights, and moves a tenth from one part to another while more is found, or as
-  much and more surely (`trials.held_apart`). Only
-  the first part, [CLS], which every row has, may be left out: a row that shows
-  one side alone would have nothing otherwise. Where it is zeros, as of a
-  network whose [CLS] weighs 0 already, it is.
+  much and more surely (`trials.worth`). Only the first part, [CLS], which every
+  row has, may be left out: a row that shows one side alone would have nothing
+  otherwise. Where it is zeros, as of a network whose [CLS] weighs 0 already, it
+  is.
 
   Args:
     val_ND: rows whose parts have a length each that no row changes, but for
@@ -99,9 +99,7 @@ def attempt_weights(
         vectors_ND, val_items, bootstrap=0, search=search
       )
       trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
-    scores = trials[tenths].scores
-    apart = float(held_apart(scores).mean())
-    return round(scores.summary["map@10"], 9), round(apart, 9)
+    return worth(trials[tenths].scores)
 
   left_out = int(not unit_ND[:, : widths[0]].any())
   parts = len(widths) - left_out
