@@ -12,7 +12,7 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.transform import Transform
 from item_jax.evaluation.trials import Trial, held_apart, likeliest
-from item_jax.evaluation.weighting import choose_weights
+from item_jax.evaluation.weighting import attempt_weights, choose_weights
 from item_jax.files import read_checksummed
 from item_jax.inference import part_weigher
 from item_jax.inference.embedder import load
@@ -187,6 +187,21 @@ def test_weights_go_to_the_part_that_tells():
   assert choose_weights(telling_ND, items, widths, given=shares) == shares
 
 
+def test_weights_that_rows_have_already_are_not_chosen():
+  """Scaled to them again a vector differs by rounding alone."""
+  items, widths = of_pairs(60), (8, 8, 8)
+  draw = np.random.default_rng(4)
+  shown_NK = np.repeat(draw.normal(size=(60, 24)), 2, axis=0)
+  shown_NK += draw.normal(size=shown_NK.shape)
+  parts = np.split(shown_NK, 3, axis=1)
+  vectors_ND = np.concatenate(
+    [x / np.linalg.norm(x, axis=1, keepdims=True) for x in parts], axis=1
+  )
+  best = attempt_weights(vectors_ND, items, widths)[0].transform
+  held_ND = best.apply(vectors_ND)
+  assert choose_weights(held_ND, items, widths) is None
+
+
 @pytest.mark.parametrize("given", [None, (0.0, 0.8, 0.2)])
 def test_by_few_products_nothing_is_chosen(given):
   few_ND = parts_of(0, telling=2)[:38]
@@ -233,6 +248,8 @@ def test_a_gain_must_be_there_on_other_products():
   assert likeliest([first, trial(one, np.zeros(20))]) == 0
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, 0.1))]) == 1
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, -0.1))]) == 0
+  # Less than float32's rounding is no difference.
+  assert likeliest([first, trial(np.full(20, 0.5), np.full(20, 1e-6))]) == 0
   # What is found counts before what is held apart.
   assert likeliest([first, trial(np.full(20, 0.4), np.full(20, 0.9))]) == 0
 

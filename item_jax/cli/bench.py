@@ -1,11 +1,9 @@
 """Runs `item-jax bench`: measures the step, the input or the search."""
 
-import json
-
 from item_jax.cli import places
 from item_jax.cli.flags import add_config
 from item_jax.errors import UserError
-from item_jax.files import check_folders, whole_file
+from item_jax.files import check_folders, write_json
 
 # What each of them takes, with its default.
 _TAKES = {
@@ -53,8 +51,7 @@ def run(args, rest) -> None:
     result = measure(config, **options)
   print(result)
   if args.json:
-    with whole_file(args.json, text=True) as file:
-      file.write(json.dumps(result.to_dict(), indent=1) + "\n")
+    write_json(args.json, result.to_dict())
 
 
 def _options(args, rest) -> dict:

@@ -1,10 +1,8 @@
 """Runs `item-jax plan`: computes memory, time and input rate of a run."""
 
-import json
-
 from item_jax.cli import places
 from item_jax.cli.flags import add_config
-from item_jax.files import whole_file
+from item_jax.files import write_json
 
 # Images a second of a worker on a core of its own, from the store to a batch:
 # `item-jax bench input` printed 2,871 with two of them on two cores of an AMD
@@ -124,8 +122,7 @@ def run(args, rest) -> None:
     found = plan_page.as_json(made, vocab_size=vocab_size, decode_rate=rate)
     if compiled:
       found["compiled"] = aot_page.as_json(compiled)
-    with whole_file(args.json, text=True) as file:
-      file.write(json.dumps(found, indent=1) + "\n")
+    write_json(args.json, found)
 
 
 def _check_flags(args) -> None:

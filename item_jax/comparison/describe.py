@@ -16,11 +16,17 @@ def describe(configs: Mapping[str, Config], data: Path) -> dict[str, dict]:
 
   Nothing is computed on a device, so that other processes can train there.
   Files that a system starts from are read now: another system may train for
-  hours before it is this one's turn. Returns {system: {"parameters": those an
-  embedding needs, "flops_per_sample", "modalities": those that can be exported,
-  "side": "image" or "title" where it sees only that one, else None, "predicts":
-  whether it has a category head}}. Raises UserError, which names it, where a
-  system cannot be made or does not fit the files that it starts from.
+  hours before it is this one's turn.
+
+  Returns:
+    {system: {"parameters": those an embedding needs, "flops_per_sample",
+    "modalities": those that can be exported, "side": "image" or "title" where
+    it sees only that one, else None, "predicts": whether it has a category
+    head}}
+
+  Raises:
+    UserError: a system that cannot be made, or not of the files that it starts
+      from; names it.
   """
   import jax
 

@@ -107,13 +107,19 @@ def cost(
   seeds: int,
   done: Collection[str] = (),
 ) -> dict[str, Any]:
-  """Estimates the training of one system, `facts` of which the plan holds.
+  """Estimates the training of one system.
 
-  Compilation, evaluations and exports come on top. `share` is of a full run's
-  steps, for each tuning run; `done` are labels of finished runs. Returns
-  {"runs", "done": how many of them are finished, "steps": of a full run,
-  "seconds" and "flops": of what is left}; None where something is not known
-  before the speed is measured.
+  Compilation, evaluations and exports come on top.
+
+  Args:
+    facts: what the plan holds of the system.
+    share: of a full run's steps, for each tuning run.
+    done: labels of runs that are finished.
+
+  Returns:
+    {"runs", "done": how many of them are finished, "steps": of a full run,
+    "seconds" and "flops": of what is left}; None where something is not
+    known before the speed is measured.
   """
   speed = facts.get("seconds_per_step")
   steps = facts.get("steps") or steps_of(budget, config, speed)

@@ -21,7 +21,8 @@ from item_jax.evaluation.transform import (
 # Products of validation by whose queries a choice is made: of fewer, chance
 # alone makes some of many choices look good. Where no proof is asked for, more.
 _FEWEST, _FEWEST_UNPROVED = 5, 20
-_DIGITS = 9  # of what is compared: sums differ beyond by their order
+_DIGITS = 9  # of MAP@10: sums differ beyond by their order
+_ROUNDING = 1e-5  # of cosines in float32, many times: less is no difference
 
 
 class Trial(NamedTuple):
@@ -87,9 +88,7 @@ def best_of(trials: Sequence[Trial]) -> int:
   bootstrap over products reaches zero, or where there are few products.
   """
   scores = [trial.scores for trial in trials]
-  items, rows_Q = scores[0].items, scores[0].rows_Q.tolist()
-  assert items is not None  # `retrieval.score` was given them
-  products = [items.products[row] for row in rows_Q]
+  products = _products(scores[0])
   number_Q, sizes = metrics.number_groups(products)
   if len(sizes) < _FEWEST:
     return 0
@@ -113,14 +112,12 @@ def likeliest(trials: Sequence[Trial]) -> int:
   """The number of the trial that finds most, of equal ones the most surely.
 
   For choices of which none is the simplest, such as what parts weigh: the gain
-  over the first needs no proof, as in `best_of`, but must be there, on each
-  half of the products, of the trial that is best on the other half. MAP@10
+  over the first needs no proof, as in `best_of`, but must be there, taken over
+  both halves of the products, each with the trial best on the other. MAP@10
   counts, and where it is equal, as where all is found, `held_apart`. The first
   stays where there are few products.
   """
-  items, rows_Q = trials[0].scores.items, trials[0].scores.rows_Q.tolist()
-  assert items is not None  # `retrieval.score` was given them
-  number_Q, sizes = metrics.number_groups([items.products[r] for r in rows_Q])
+  number_Q, sizes = metrics.number_groups(_products(trials[0].scores))
   if len(sizes) < _FEWEST_UNPROVED:
     return 0
   measured_MTQ = np.stack(
@@ -136,15 +133,29 @@ def likeliest(trials: Sequence[Trial]) -> int:
 
   odd_Q = number_Q % 2 == 1
   crossed_Q = np.where(odd_Q, best(~odd_Q), best(odd_Q))
-  crossed_MQ = measured_MTQ[:, crossed_Q, np.arange(len(rows_Q))]
+  crossed_MQ = measured_MTQ[:, crossed_Q, np.arange(len(number_Q))]
   gain_M = (crossed_MQ - measured_MTQ[:, 0]).mean(axis=1).round(_DIGITS)
-  return best(np.ones_like(odd_Q)) if gain_M.tolist() > [0, 0] else 0
+  there = surpasses(tuple(gain_M.tolist()), (0.0, 0.0))
+  return best(np.ones_like(odd_Q)) if there else 0
+
+
+def _products(scores: Scores) -> list[str]:
+  """The products of the queries."""
+  assert scores.items is not None  # `retrieval.score` was given them
+  return [scores.items.products[row] for row in scores.rows_Q.tolist()]
 
 
 def worth(scores: Scores) -> tuple[float, float]:
   """MAP@10, and what counts where it is equal: the mean of `held_apart`."""
   apart = float(held_apart(scores).mean())
   return round(scores.summary["map@10"], _DIGITS), round(apart, _DIGITS)
+
+
+def surpasses(one: tuple[float, float], other: tuple[float, float]) -> bool:
+  """Whether one `worth` is more than another, by more than rounding."""
+  return one[0] > other[0] or (
+    one[0] == other[0] and one[1] > other[1] + _ROUNDING
+  )
 
 
 def held_apart(scores: Scores) -> np.ndarray:

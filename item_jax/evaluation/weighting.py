@@ -10,7 +10,12 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.search import search
 from item_jax.evaluation.transform import Transform, fill, unit
-from item_jax.evaluation.trials import Trial, likeliest, worth
+from item_jax.evaluation.trials import (
+  Trial,
+  likeliest,
+  surpasses,
+  worth,
+)
 
 _TENTHS = 10  # steps in which weights are tried
 Weights = tuple[float, ...]
@@ -107,7 +112,7 @@ def attempt_weights(
   best = (*[0] * left_out, each + more, *[each] * (parts - 1))
   while True:
     near = max(_near(best, left_out), key=found, default=best)
-    if found(near) <= found(best):
+    if not surpasses(found(near), found(best)):
       return [trials.pop(best), *trials.values()]
     best = near
 

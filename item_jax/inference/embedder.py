@@ -108,7 +108,7 @@ class Embedder(Shown):
     return self._params
 
   def enter(self, space: Space | None) -> None:
-    """Embeds from here on in this space, UserError where the model cannot."""
+    """Embeds from here on in this space; UserError where the model cannot."""
     self.space, self.dims = space, self.task.dims
     self.pool, self.change = None, None
     if space is None:

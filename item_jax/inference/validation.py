@@ -129,8 +129,12 @@ def run_val(
 ) -> Any:
   """Runs a function on batches of the validation split, and joins its results.
 
-  It takes a batch of each of `rows`, lists of one length, and returns a tree of
-  arrays. Raises Preempted where `should_stop` returned True.
+  Args:
+    run: takes a batch of each of `rows`, returns a tree of arrays.
+    rows: lists of one length.
+
+  Raises:
+    Preempted: `should_stop` returned True.
   """
   size, parts = setup.config.batch_size, []
   for batches in zip(*(val_batches(setup, some) for some in rows), strict=True):

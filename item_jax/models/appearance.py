@@ -55,11 +55,13 @@ def flat(seen_BNK):
 def gradient_histograms(pixels_BHWC):
   """Histograms of gradients, float32 [B, H / 8, W / 8, bins].
 
-  Pixels are float; H and W multiples of 8, the pixels of a cell. Of each pixel
-  counts the channel that changes most; its direction is shared between the two
-  nearest bins. A cell has the square roots of the sums.
+  Of each pixel counts the channel that changes most; its direction is shared
+  between the two nearest bins. A cell has the square roots of the sums.
 
   source: Dalal and Triggs 2005, without their blocks.
+
+  Args:
+    pixels_BHWC: float; H and W are multiples of 8, the pixels of a cell.
   """
   B, H, W, _ = pixels_BHWC.shape
   down, across = (

@@ -127,8 +127,10 @@ def encoder_config(
   return TransformerConfig(**(fields | changes))
 
 
-_ENCODER_OPTIONS = ("layers", "width", "heads", "mlp", "dropout", "norm")
-_ENCODER_OPTIONS += ("activation", "epsilon", "init_std", "remat")
+_ENCODER_OPTIONS = (
+  *("layers", "width", "heads", "mlp", "dropout", "norm"),
+  *("activation", "epsilon", "init_std", "remat"),
+)
 _MESH_OPTIONS = ("devices", "fsdp", "reduce_dtype")
 
 

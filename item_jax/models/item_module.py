@@ -232,10 +232,14 @@ class Item(nn.Module):
   def predict(self, states_BSD, token_positions_BK, patch_positions_BK):
     """The five predictions, at the masked positions only.
 
-    Of `states_BSD` of `encode`; positions are int32, token_positions_BK in [0,
-    T) within the title, patch_positions_BK in [0, N). Those of the global tasks
-    come from states_BSD[:, 0] and the input position tables, from no other
-    state.
+    Args:
+      states_BSD: from `encode`.
+      token_positions_BK: int32 in [0, T), positions within the title.
+      patch_positions_BK: int32 in [0, N).
+
+    Returns:
+      `Predictions`. Those of the global tasks come from states_BSD[:, 0] and
+      the input position tables, from no other state.
     """
     N, dtype = self.num_patches, self.config.dtype
     g_BD = states_BSD[:, 0]

@@ -78,11 +78,16 @@ class Roberta(nn.Module):
     return self.predict(self.encode(batch), positions_BK)
 
   def encode(self, batch, *, deterministic: bool = True):
-    """States of every position, [B,S,D] in the compute dtype, S = 1 + T.
+    """States of every position.
 
-    The title's position t stands at 1 + t. States at padding are arbitrary; of
-    a row without a title only [CLS] is real, whatever its tokens are.
-    `deterministic` False applies dropout (needs a "dropout" key).
+    Args:
+      batch: `Batch`; of a row without a title only [CLS] is real, whatever
+        its tokens are.
+      deterministic: False applies dropout (needs a "dropout" key).
+
+    Returns:
+      [B,S,D] in the compute dtype, S = 1 + T; the title's position t stands at
+      1 + t. States at padding are arbitrary.
     """
     tokens_BS = jnp.pad(
       batch.tokens_BT, ((0, 0), (1, 0)), constant_values=self.cls

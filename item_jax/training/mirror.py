@@ -62,8 +62,10 @@ class Mirror:
     """Makes the folder here equal to the store; writes nothing there.
 
     What is here stays if nobody else wrote to the store since: it is the same,
-    or newer. The caller holds the folder's lock. Raises UserError where the
-    store holds something else there.
+    or newer. The caller holds the folder's lock.
+
+    Raises:
+      UserError: the store holds something else there.
     """
     found = remote.list_files(self.address)
     if found and not {"run.json", _OWNER} & found.keys():
