@@ -208,6 +208,15 @@ def test_by_few_products_nothing_is_chosen(given):
   assert choose_weights(few_ND, of_pairs(19), (4, 3, 3), given=given) == given
 
 
+@pytest.mark.parametrize("given", [None, (0.0, 0.8, 0.2)])
+def test_of_rows_without_a_side_nothing_is_chosen(given):
+  """Its weight would count for listings that have the side."""
+  images_ND = parts_of(0, telling=1)
+  images_ND[:, -3:] = 0
+  widths = (4, 3, 3)
+  assert choose_weights(images_ND, of_pairs(30), widths, given=given) == given
+
+
 def test_where_all_find_all_weights_go_to_what_holds_products_apart():
   """Two parts tell all: of one, products are at right angles, of one nearer."""
   far_PD = np.repeat(np.eye(30), 2, axis=0)

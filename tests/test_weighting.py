@@ -87,15 +87,36 @@ def test_no_move_of_a_tenth_finds_more(seed):
 
 
 @pytest.mark.parametrize("missing", [1, 2])
-def test_vectors_of_one_side_are_weighted_too(missing):
+def test_a_part_that_no_row_has_counts_nothing(missing):
   """Of images alone the title's part is zeros in all rows."""
   made = parts(telling={3 - missing})
   made[missing][:] = 0
-  trial = attempt_weights(vectors(made), LISTED, WIDTHS)[0]
-  out_ND, shares = trial.transform.apply(vectors(made)), trial.transform.shares
+  tried = attempt_weights(vectors(made), LISTED, WIDTHS)
+  assert {trial.transform.shares[missing] for trial in tried} == {0}
+  out_ND, shares = (
+    tried[0].transform.apply(vectors(made)),
+    tried[0].transform.shares,
+  )
   np.testing.assert_allclose(np.linalg.norm(out_ND, axis=1), 1, atol=1e-6)
   assert shares[3 - missing] > shares[0]
-  assert trial.scores.summary["map@10"] > 0.9
+  assert tried[0].scores.summary["map@10"] > 0.9
+
+
+def test_a_part_that_no_row_had_keeps_its_weight_in_rows_that_have_it():
+  """As of `export --like` of images alone, for rows of image and title."""
+  made = parts(telling={1})
+  without = [*made[:2], np.zeros_like(made[2])]
+  transform = attempt_weights(vectors(without), LISTED, WIDTHS)[0].transform
+  ends = np.cumsum(WIDTHS)[:-1]
+  out_PN = [
+    (part**2).sum(axis=1)
+    for part in np.split(transform.apply(vectors(made)), ends, axis=1)
+  ]
+  kept = LENGTHS[2] ** 2 / np.square(LENGTHS).sum()
+  expected_P = np.array(transform.shares) * (1 - kept) + [0, 0, kept]
+  np.testing.assert_allclose(
+    out_PN, np.outer(expected_P, np.ones(60)), atol=1e-6
+  )
 
 
 def test_a_first_part_of_zeros_weighs_nothing():

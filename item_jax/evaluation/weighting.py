@@ -52,14 +52,17 @@ def choose_weights(
 ) -> Weights | None:
   """Returns what `attempt_weights` finds; `given` where it is no better.
 
-  As `trials.likeliest` has it.
+  As `trials.likeliest` has it. `given` too where no row has a part other than
+  the first: what it weighs for rows that do have it cannot be known.
 
   Args:
     given: what must be surpassed; None: the weights that the rows have.
   """
-  plain = Transform()
+  plain, lengths_P = Transform(), _lengths(unit(val_ND), widths)
+  if not lengths_P[1:].all():
+    return given
   if given:
-    plain = _transform(_lengths(unit(val_ND), widths), widths, given)
+    plain = _transform(lengths_P, widths, given)
   vectors_ND = fill(plain.apply(val_ND))
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
@@ -77,11 +80,12 @@ def attempt_weights(
   """Finds the weights of a vector's parts whose validation scores best.
 
   A cosine becomes the weighted sum of the parts' own cosines. Begins with even
-  weights, and moves a tenth from one part to another while more is found, or as
-  much and more surely (`trials.worth`). Only the first part, [CLS], which every
-  row has, may be left out: a row that shows one side alone would have nothing
-  otherwise. Where it is zeros, as of a network whose [CLS] weighs 0 already, it
-  is.
+  weights, what is over with the first, and moves a tenth from one part to
+  another while more is found, or as much and more surely (`trials.worth`). Only
+  the first part, [CLS], which every row has, may get nothing: a row that shows
+  one side alone would have nothing otherwise. A part that no row has, such as
+  the title's of images alone, counts 0 here; in rows that do have it, it keeps
+  what it weighed against the others together.
 
   Args:
     val_ND: rows whose parts have a length each that no row changes, but for
@@ -106,40 +110,46 @@ def attempt_weights(
       trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
     return worth(trials[tenths].scores)
 
-  left_out = int(not unit_ND[:, : widths[0]].any())
-  parts = len(widths) - left_out
-  each, more = divmod(_TENTHS, parts)
-  best = (*[0] * left_out, each + more, *[each] * (parts - 1))
+  held = np.flatnonzero(lengths_P).tolist()
+  each, more = divmod(_TENTHS, len(held)) if held else (0, 0)
+  best = tuple(
+    each * (part in held) + more * (held[:1] == [part])
+    for part in range(len(widths))
+  )
   while True:
-    near = max(_near(best, left_out), key=found, default=best)
+    near = max(_near(best, held), key=found, default=best)
     if not surpasses(found(near), found(best)):
       return [trials.pop(best), *trials.values()]
     best = near
 
 
-def _near(tenths: tuple[int, ...], first: int) -> list[tuple[int, ...]]:
-  """Weights that give a tenth of one part, from the `first` on, to another."""
-  moves = itertools.permutations(range(first, len(tenths)), 2)
+def _near(tenths: tuple[int, ...], held: list[int]) -> list[tuple[int, ...]]:
+  """Weights that give a tenth of one part of those `held` to another."""
   near = [
     tuple(
       tenth - (part == giver) + (part == taker)
       for part, tenth in enumerate(tenths)
     )
-    for giver, taker in moves
+    for giver, taker in itertools.permutations(held, 2)
   ]
-  return [one for one in near if one[0] >= 0 and all(x > 0 for x in one[1:])]
+  return [one for one in near if all(one[part] >= bool(part) for part in held)]
 
 
-def _transform(lengths_P, widths: Sequence[int], shares: Weights) -> Transform:
-  scale_D = np.repeat(np.sqrt(shares) / lengths_P, widths).astype(np.float32)
+def _transform(
+  lengths_P: np.ndarray, widths: Sequence[int], shares: Weights
+) -> Transform:
+  """Gives each part its share; one of no length stays as it is."""
+  scale_P = np.divide(
+    np.sqrt(shares), lengths_P, out=np.ones(len(widths)), where=lengths_P > 0
+  )
+  scale_D = np.repeat(scale_P, widths).astype(np.float32)
   return Transform("weighted", scale_D=scale_D, shares=tuple(shares))
 
 
 def _lengths(unit_ND: np.ndarray, widths: Sequence[int]) -> np.ndarray:
-  """Of each part in the rows that have the most of them; 1 where none has."""
+  """Of each part in the rows that have most beside it; 0 where none has it."""
   parts = np.split(unit_ND, np.cumsum(widths)[:-1], axis=1)
   length_NP = np.stack([np.linalg.norm(part, axis=1) for part in parts], axis=1)
-  held_N = (length_NP > 0).sum(1)
-  length_NP = length_NP[held_N == held_N.max()]
-  count_P = (length_NP > 0).sum(0)
-  return np.where(count_P, length_NP.sum(0) / np.maximum(count_P, 1), 1.0)
+  rank_NP = (length_NP > 0) * (length_NP > 0).sum(1, keepdims=True)
+  most_NP = (rank_NP > 0) & (rank_NP == rank_NP.max(0))
+  return length_NP.sum(0, where=most_NP) / np.maximum(most_NP.sum(0), 1)

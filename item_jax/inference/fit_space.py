@@ -1,7 +1,7 @@
 """Chooses, on validation, how the vectors of a run are pooled and whitened."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -207,7 +207,7 @@ def fit_space(
     transform = replace(transform, sides=means[pool])
   made = {
     "pool": pool,
-    "transform": str(transform),
+    "transform": _said(transform, embedder.task.parts.get(pool, {})),
     "dims": transform.dims(embedder.pool_dims[pool]),
   }
   if tried:
@@ -219,6 +219,14 @@ def fit_space(
     made |= {"map@10": score, "as_trained": trained[0] if trained else None}
     made["tried"] = tried
   return Space(transform, made)
+
+
+def _said(transform: Transform, parts: Iterable[str]) -> str:
+  """A transform in words, that of weights with the names of the parts."""
+  if transform.shares is None:
+    return str(transform)
+  named = zip(parts, transform.shares, strict=True)
+  return f"parts weighted {', '.join(f'{k} {v:g}' for k, v in named)}"
 
 
 def _choose(
