@@ -141,3 +141,10 @@ def test_it_is_kept_in_a_file_and_refuses_other_widths(tmp_path):
   assert str(again).startswith("parts weighted ")
   with pytest.raises(UserError, match=r"9 values, .* learnt from 10"):
     again.apply(made[:, 1:])
+
+
+def test_a_side_that_costs_comes_down_to_a_fiftieth():
+  """Both others tell nothing; of no listing may they be all."""
+  made = parts(telling={1})
+  best = attempt_weights(vectors(made), LISTED, WIDTHS)[0].transform.shares
+  assert best == (0, 0.98, 0.02)

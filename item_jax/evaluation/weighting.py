@@ -17,7 +17,8 @@ from item_jax.evaluation.trials import (
   worth,
 )
 
-_TENTHS = 10  # steps in which weights are tried
+# Weights are tried in tenths, counted in fiftieths: the least a side may have.
+_TENTHS, _TENTH = 10, 5
 Weights = tuple[float, ...]
 
 
@@ -67,7 +68,31 @@ def choose_weights(
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
   trials = [Trial(plain, vectors_ND.shape[1], scores), *tried]
-  return trials[likeliest(trials)].transform.shares
+  return trials[likeliest_weights(trials)].transform.shares
+
+
+def likeliest_weights(trials: Sequence[Trial]) -> int:
+  """The number of what `trials.likeliest` takes, of tenths first.
+
+  Then of these and of those that leave a side less: what finds all on half of
+  the products may be too little of a side for the other half, and would speak
+  against tenths as well.
+  """
+
+  def leaves_less(number: int) -> bool:
+    shares = trials[number].transform.shares or ()
+    return any(0 < share < 1 / _TENTHS for share in shares)
+
+  best = 0
+  for wanted in (False, True):
+    others = [
+      number
+      for number in range(1, len(trials))
+      if leaves_less(number) == wanted
+    ]
+    some = [best, *others]
+    best = some[likeliest([trials[number] for number in some])]
+  return best
 
 
 def attempt_weights(
@@ -83,7 +108,8 @@ def attempt_weights(
   weights, what is over with the first, and moves a tenth from one part to
   another while more is found, or as much and more surely (`trials.worth`). Only
   the first part, [CLS], which every row has, may get nothing: a row that shows
-  one side alone would have nothing otherwise. A part that no row has, such as
+  one side alone would have nothing otherwise. Another that came down to a tenth
+  may come to a fiftieth. A part that no row has, such as
   the title's of images alone, counts 0 here; in rows that do have it, it keeps
   what it weighed against the others together.
 
@@ -99,40 +125,52 @@ def attempt_weights(
   unit_ND = unit(np.asarray(val_ND))
   lengths_P, trials = _lengths(unit_ND, widths), {}
 
-  def found(tenths: tuple[int, ...]) -> tuple[float, float]:
-    if tenths not in trials:
-      shares = tuple(tenth / _TENTHS for tenth in tenths)
+  def found(weights: tuple[int, ...]) -> tuple[float, float]:
+    if weights not in trials:
+      shares = tuple(weight / (_TENTHS * _TENTH) for weight in weights)
       made = _transform(lengths_P, widths, shares)
       vectors_ND = fill(made.apply(unit_ND))
       scores = retrieval.score(
         vectors_ND, val_items, bootstrap=0, search=search
       )
-      trials[tenths] = Trial(made, vectors_ND.shape[1], scores)
-    return worth(trials[tenths].scores)
+      trials[weights] = Trial(made, vectors_ND.shape[1], scores)
+    return worth(trials[weights].scores)
 
   held = np.flatnonzero(lengths_P).tolist()
   each, more = divmod(_TENTHS, len(held)) if held else (0, 0)
   best = tuple(
-    each * (part in held) + more * (held[:1] == [part])
+    _TENTH * (each * (part in held) + more * (held[:1] == [part]))
     for part in range(len(widths))
   )
-  while True:
-    near = max(_near(best, held), key=found, default=best)
-    if not surpasses(found(near), found(best)):
-      return [trials.pop(best), *trials.values()]
-    best = near
+  for moves in (_by_tenths, _to_the_least):
+    while True:
+      near = max(moves(best, held), key=found, default=best)
+      if not surpasses(found(near), found(best)):
+        break
+      best = near
+  return [trials.pop(best), *trials.values()]
 
 
-def _near(tenths: tuple[int, ...], held: list[int]) -> list[tuple[int, ...]]:
-  """Weights that give a tenth of one part of those `held` to another."""
-  near = [
-    tuple(
-      tenth - (part == giver) + (part == taker)
-      for part, tenth in enumerate(tenths)
-    )
-    for giver, taker in itertools.permutations(held, 2)
-  ]
-  return [one for one in near if all(one[part] >= bool(part) for part in held)]
+def _by_tenths(weights: tuple[int, ...], held: list[int]):
+  """Yields weights of which a tenth goes from one part of `held` to another."""
+  for giver, taker in itertools.permutations(held, 2):
+    if weights[giver] >= _TENTH * (1 + bool(giver)):
+      yield _moved(weights, giver, taker, _TENTH)
+
+
+def _to_the_least(weights: tuple[int, ...], held: list[int]):
+  """Yields weights of which a side's tenth goes to what weighs most, nearly."""
+  most = weights.index(max(weights))
+  for giver in held:
+    if giver not in (0, most) and weights[giver] == _TENTH:
+      yield _moved(weights, giver, most, _TENTH - 1)
+
+
+def _moved(weights, giver: int, taker: int, what: int) -> tuple[int, ...]:
+  return tuple(
+    weight + what * ((part == taker) - (part == giver))
+    for part, weight in enumerate(weights)
+  )
 
 
 def _transform(
