@@ -155,7 +155,8 @@ class Catalogue:
       return []
     names = ", ".join(self.tables[0].names[:_SHOWN])
     return [
-      f"no column {column}: the table has {names}"
+      f"no column {column}: the table has {names} (--column {column}=NAME"
+      " reads another)"
       for column in ("product_id", "title", "image")
       if column not in self._found[0]
     ]
