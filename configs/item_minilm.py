@@ -30,6 +30,10 @@ def get_config(variant: str = "patch") -> Config:
   # The heads and the projection of images are random at first: what they ask
   # of the text encoder would spoil it. They learn alone, then it follows
   # at a tenth of their rate.
+  # What the encoder knew of whole sentences is lost on the way to what a title
+  # says of a product; sides are not (docs/training.md).
+  config.model.sides = 512
+  config.loss.align = 1.0
   config.optim.lr = 3e-4
   config.optim.warmup = 20
   config.optim.freeze_steps = 30
@@ -43,7 +47,6 @@ def get_config(variant: str = "patch") -> Config:
     config.model.stem = "efficientnet_lite0"
     config.model.stem_grid = 4
     config.loss.mim_target = "features"
-    config.loss.align = 1.0
   elif variant != "patch":
     raise UserError(f"variant {variant!r}: known are patch, stem")
   return config

@@ -12,7 +12,11 @@ from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.transform import Transform
 from item_jax.evaluation.trials import Trial, held_apart, likeliest
-from item_jax.evaluation.weighting import attempt_weights, choose_weights
+from item_jax.evaluation.weighting import (
+  attempt_weights,
+  choose_weights,
+  with_absent,
+)
 from item_jax.files import read_checksummed
 from item_jax.inference import part_weigher
 from item_jax.inference.embedder import load
@@ -208,13 +212,24 @@ def test_by_few_products_nothing_is_chosen(given):
   assert choose_weights(few_ND, of_pairs(19), (4, 3, 3), given=given) == given
 
 
-@pytest.mark.parametrize("given", [None, (0.0, 0.8, 0.2)])
-def test_of_rows_without_a_side_nothing_is_chosen(given):
-  """Its weight would count for listings that have the side."""
-  images_ND = parts_of(0, telling=1)
+def test_what_no_row_of_validation_has_keeps_its_weight():
+  """It would count for listings that have the side; the others are chosen."""
+  images_ND, given = parts_of(0, telling=0), (0.2, 0.3, 0.5)
   images_ND[:, -3:] = 0
-  widths = (4, 3, 3)
-  assert choose_weights(images_ND, of_pairs(30), widths, given=given) == given
+  shares = choose_weights(images_ND, of_pairs(30), (4, 3, 3), given=given)
+  assert shares is not None
+  assert shares[0] > 0.6
+  assert shares[2] == 0
+  kept = with_absent(shares, given)
+  assert kept[2] == 0.5
+  np.testing.assert_allclose(kept[:2], np.multiply(shares[:2], 0.5))
+
+
+def test_weights_of_before_stay_for_a_side_that_no_row_has():
+  chosen, trained = (0.2, 0.8, 0.0), (0.1, 0.4, 0.5)
+  np.testing.assert_allclose(with_absent(chosen, trained), (0.1, 0.4, 0.5))
+  np.testing.assert_allclose(with_absent((0, 1, 0), trained), (0, 0.5, 0.5))
+  assert with_absent(trained, trained) == trained
 
 
 def test_where_all_find_all_weights_go_to_what_holds_products_apart():

@@ -170,7 +170,7 @@ class Report(Result):
 
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
-  return f"{name:<{width}}" + "".join(f"{one:<26}" for one in cells).rstrip()
+  return f"{name:<{width}}" + "".join(f"{one:<28}" for one in cells).rstrip()
 
 
 def report(

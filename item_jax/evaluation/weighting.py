@@ -53,22 +53,29 @@ def choose_weights(
 ) -> Weights | None:
   """Returns what `attempt_weights` finds; `given` where it is no better.
 
-  As `trials.likeliest` has it. `given` too where no row has a part other than
-  the first: what it weighs for rows that do have it cannot be known.
+  As `trials.likeliest` has it. Of what no row has, as of `attempt_weights`.
 
   Args:
     given: what must be surpassed; None: the weights that the rows have.
   """
-  plain, lengths_P = Transform(), _lengths(unit(val_ND), widths)
-  if not lengths_P[1:].all():
-    return given
+  plain = Transform()
   if given:
-    plain = _transform(lengths_P, widths, given)
+    plain = _transform(_lengths(unit(val_ND), widths), widths, given)
   vectors_ND = fill(plain.apply(val_ND))
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
   trials = [Trial(plain, vectors_ND.shape[1], scores), *tried]
   return trials[likeliest_weights(trials)].transform.shares
+
+
+def with_absent(shares: Weights, trained: Weights) -> Weights:
+  """Gives sides that no row had, 0 of `shares`, what they weighed before.
+
+  The others share the rest as they did. The first part, [CLS], may be 0.
+  """
+  kept_P = np.where(shares, 0.0, trained)
+  kept_P[0] = 0
+  return tuple((np.array(shares) * (1 - kept_P.sum()) + kept_P).tolist())
 
 
 def likeliest_weights(trials: Sequence[Trial]) -> int:
@@ -159,11 +166,10 @@ def _by_tenths(weights: tuple[int, ...], held: list[int]):
 
 
 def _to_the_least(weights: tuple[int, ...], held: list[int]):
-  """Yields weights of which a side's tenth goes to what weighs most, nearly."""
-  most = weights.index(max(weights))
-  for giver in held:
-    if giver not in (0, most) and weights[giver] == _TENTH:
-      yield _moved(weights, giver, most, _TENTH - 1)
+  """Yields weights of which a side's tenth goes to another part, nearly."""
+  for giver, taker in itertools.permutations(held, 2):
+    if giver and weights[giver] == _TENTH < weights[taker]:
+      yield _moved(weights, giver, taker, _TENTH - 1)
 
 
 def _moved(weights, giver: int, taker: int, what: int) -> tuple[int, ...]:

@@ -8,11 +8,15 @@ import jax
 
 from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.search import search
-from item_jax.evaluation.weighting import choose_weights
+from item_jax.evaluation.weighting import choose_weights, with_absent
 from item_jax.inference.divided import divided
 from item_jax.inference.validation import run_val, scored_rows
 from item_jax.training import sharding
-from item_jax.training.part_weights import as_metrics, part_widths, without_cls
+from item_jax.training.part_weights import (
+  as_metrics,
+  part_widths,
+  trained_weights,
+)
 from item_jax.training.setup import Setup
 
 # Of the validation split, whole products: dozens of weights are tried.
@@ -50,7 +54,8 @@ class PartWeigher:
     Raises:
       Preempted: `should_stop` returned True.
     """
-    given = without_cls(params) if untrained else None
+    trained = trained_weights(params, cls=not untrained)
+    given = trained if untrained else None
     if not self._can_choose:
       return as_metrics(setup.task, given) if given else {}
     run = functools.partial(self._embed, params)
@@ -63,4 +68,6 @@ class PartWeigher:
       given=given,
       search=divided(search),
     )
-    return as_metrics(setup.task, shares) if shares else {}
+    if shares is None:
+      return {}
+    return as_metrics(setup.task, with_absent(shares, trained))

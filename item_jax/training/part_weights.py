@@ -29,11 +29,11 @@ def as_metrics(task: Task, shares: tuple[float, ...]) -> dict[str, float]:
   return dict(zip(names, shares, strict=True))
 
 
-def without_cls(params: Any) -> tuple[float, ...]:
-  """What each part counts in a cosine once the first, [CLS], counts nothing."""
-  shares_P = np.asarray(params[SIDES]["shares"])
+def trained_weights(params: Any, *, cls: bool = True) -> tuple[float, ...]:
+  """What each part counts in a cosine; without `cls` the first nothing."""
+  shares_P = np.asarray(params[SIDES]["shares"], np.float64)
   held_P = np.exp(shares_P - shares_P.max())
-  held_P[0] = 0
+  held_P[0] *= cls
   return tuple((held_P / held_P.sum()).tolist())
 
 
