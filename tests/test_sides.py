@@ -244,6 +244,8 @@ def test_the_shares_of_a_cosine_are_named(run):
   assert shares == pytest.approx(named)
   chosen = dict(zip(named, (0.2, 0.5, 0.3), strict=True))
   assert cosine_shares(module, params, (0.2, 0.5, 0.3)) == chosen
+  of_images = cosine_shares(module, params, (0.2, 0.8, 0.0))
+  assert list(of_images.values()) == pytest.approx([0.1, 0.4, 0.5])
   assert cosine_shares(module, {}) == {}
 
 

@@ -116,9 +116,9 @@ def attempt_weights(
   another while more is found, or as much and more surely (`trials.worth`). Only
   the first part, [CLS], which every row has, may get nothing: a row that shows
   one side alone would have nothing otherwise. Another that came down to a tenth
-  may come to a fiftieth. A part that no row has, such as
-  the title's of images alone, counts 0 here; in rows that do have it, it keeps
-  what it weighed against the others together.
+  may come to a fiftieth. A part that no row has, such as the title's of images
+  alone, counts 0 here; in rows that do have it, it keeps what it weighed
+  against the others together.
 
   Args:
     val_ND: rows whose parts have a length each that no row changes, but for

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from item_jax.batch import Batch
+from item_jax.evaluation.weighting import with_absent
 from item_jax.models import base
 from item_jax.models.item import Item
 from item_jax.models.item_module import INPUTS
@@ -22,6 +23,7 @@ from item_jax.models.sides import channels
 from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 from item_jax.tasks import Task
+from item_jax.training.part_weights import trained_weights
 
 PARTS = ("[CLS]", "patches", "tokens")
 
@@ -41,7 +43,9 @@ def cosine_shares(
   """
   if base.SIDES not in params:
     return {}
-  shares = chosen or jax.nn.softmax(params[base.SIDES]["shares"]).tolist()
+  shares = trained = trained_weights(params)
+  if chosen:  # perhaps of rows that had no title, or no image
+    shares = with_absent(chosen, trained)
   sides = {"image": "stem's features", "appearance": "appearance"}
   known = [sides[name] for name in channels(model.stem)]
   return dict(zip(["[CLS]", *known, "title side"], shares, strict=True))
