@@ -109,6 +109,17 @@ def test_roles_count_for_all_and_two_that_differ_are_refused(data):
     report(data, "test", {"a": source(8), "b": source(9)})
 
 
+def test_of_several_the_one_that_cannot_be_scored_is_named(data):
+  listed = list(rows())
+  ids, products = [r.listing_id for r in listed], [r.product_id for r in listed]
+  vectors = np.eye(8)[[int(name[1:]) for name in products]]
+  none = vectors.copy()
+  none[3] = 0
+  items = Items(ids, products)
+  with pytest.raises(UserError, match=r"^bare: .* row 3 .*all zero"):
+    report(data, "test", {"full": (vectors, items), "bare": (none, items)})
+
+
 def swapped(line, row):
   return [*line[:1], f"p{(row + 1) % 8}", *line[2:]] if row > 4 else line
 

@@ -220,10 +220,12 @@ def report(
   vectors = {name: source.vectors for name, source in opened.items()}
   vectors["tfidf"] = baselines.tfidf_vectors(titles)
   vectors["thumbnail"] = baselines.colours(thumbnails)
-  scores = {
-    name: score(one, items, k=k, bootstrap=bootstrap, seed=seed)
-    for name, one in vectors.items()
-  }
+  scores = {}
+  for name, one in vectors.items():
+    try:
+      scores[name] = score(one, items, k=k, bootstrap=bootstrap, seed=seed)
+    except UserError as error:  # which of several
+      raise UserError(f"{name}: {error}") from error
   for name, source in opened.items():
     scores[name] = replace(scores[name], space=source.space)
   return Report(scores, k, Rows(dataset, split, items, titles, vectors))
