@@ -151,11 +151,24 @@ def test_fewer_features_than_width_leave_the_rest_zero():
   assert not kernel_CW[:, 4:].any()
 
 
-def test_rows_that_are_missing_or_all_the_same_give_a_finite_start():
-  for rows in (np.zeros((3, C)), np.ones((3, C))):
-    rarity_V = fit_sides.rarity(np.full((2, T), 5), V, special=(0,))
-    for made in (*fit_sides.whitening(rows, W), rarity_V):
-      assert np.isfinite(made).all()
+@pytest.mark.parametrize("rows", [np.zeros((3, C)), np.ones((3, C))])
+def test_rows_that_are_missing_or_all_the_same_have_nothing_to_whiten(rows):
+  assert fit_sides.whitening(rows, W) is None
+
+
+def test_titles_that_are_all_the_same_give_a_finite_start():
+  rarity_V = fit_sides.rarity(np.full((2, T), 5), V, special=(0,))
+  assert np.isfinite(rarity_V).all()
+
+
+def test_a_run_without_images_has_a_side_for_images_to_come(
+  tiny_data, tmp_path, monkeypatch
+):
+  """Or listings that do have an image would get the null embedding."""
+  monkeypatch.setattr(fit_sides, "whitening", lambda image_NC, width: None)
+  run = train(sided(tiny_data, optim__warmup=0), tmp_path / "run").workdir
+  sides = load(run, step=0).params["sides"]
+  assert np.asarray(sides["appearance_kernel"]).any(axis=0).all()
 
 
 @pytest.fixture(scope="module")

@@ -148,3 +148,17 @@ def test_a_side_that_costs_comes_down_to_a_fiftieth():
   made = parts(telling={1})
   best = attempt_weights(vectors(made), LISTED, WIDTHS)[0].transform.shares
   assert best == (0, 0.98, 0.02)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_parts_all_tenths_are_tried(seed):
+  """A climb from even weights may end below the highest."""
+  made = parts(telling=set(), seed=seed)
+  made[2][:] = 0
+  best = attempt_weights(vectors(made), LISTED, WIDTHS)[0]
+  for tenths in range(10):
+    shares = tenths / 10, 1 - tenths / 10, 0
+    pairs = zip(shares, made, strict=True)
+    weighted_ND = np.concatenate([s**0.5 * part for s, part in pairs], 1)
+    found = score(weighted_ND, LISTED, bootstrap=0).summary["map@10"]
+    assert found <= best.scores.summary["map@10"] + 1e-9

@@ -224,8 +224,11 @@ def report(
   for name, one in vectors.items():
     try:
       scores[name] = score(one, items, k=k, bootstrap=bootstrap, seed=seed)
-    except UserError as error:  # which of several
-      raise UserError(f"{name}: {error}") from error
+    except UserError as error:
+      own, of = f"{error}", "embeddings: "
+      if not own.startswith(of):  # of the split
+        raise
+      raise UserError(f"{name}: {own.removeprefix(of)}") from error
   for name, source in opened.items():
     scores[name] = replace(scores[name], space=source.space)
   return Report(scores, k, Rows(dataset, split, items, titles, vectors))

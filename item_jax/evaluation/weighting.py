@@ -149,6 +149,8 @@ def attempt_weights(
     _TENTH * (each * (part in held) + more * (held[:1] == [part]))
     for part in range(len(widths))
   )
+  if len(held) == 2:  # few enough for all of them: a climb may end below
+    best = max((best, *_of_two(best, held)), key=found)
   for moves in (_by_tenths, _to_the_least):
     while True:
       near = max(moves(best, held), key=found, default=best)
@@ -156,6 +158,13 @@ def attempt_weights(
         break
       best = near
   return [trials.pop(best), *trials.values()]
+
+
+def _of_two(begun: tuple[int, ...], held: list[int]):
+  """Yields all tenths of the two parts that rows have, beside `begun`."""
+  first, second = held
+  for tenths in range(bool(first), _TENTHS):
+    yield _moved(begun, first, second, begun[first] - _TENTH * tenths)
 
 
 def _by_tenths(weights: tuple[int, ...], held: list[int]):

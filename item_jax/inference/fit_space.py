@@ -222,11 +222,11 @@ def fit_space(
 
 
 def _said(transform: Transform, parts: Iterable[str]) -> str:
-  """A transform in words, that of weights with the names of the parts."""
+  """A transform in words, of weights those that were chosen, by name."""
   if transform.shares is None:
     return str(transform)
   named = zip(parts, transform.shares, strict=True)
-  return f"parts weighted {', '.join(f'{k} {v:g}' for k, v in named)}"
+  return f"parts weighted {', '.join(f'{k} {v:g}' for k, v in named if v)}"
 
 
 def _choose(

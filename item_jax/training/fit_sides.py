@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.errors import UserError
 from item_jax.evaluation import transform
 from item_jax.models.base import SIDES
 from item_jax.models.sides import channels
@@ -45,8 +44,9 @@ def fit_sides(
   sides = dict(params[SIDES])
   for name in channels(module.stem):
     image_NC = np.concatenate([known[name] for known in found])
-    mean_C, kernel_CW = whitening(image_NC, module.sides_width)
-    sides |= {f"{name}_mean": mean_C, f"{name}_kernel": kernel_CW}
+    # Of nothing that differs: random directions, as they are, for what comes.
+    if made := whitening(image_NC, module.sides_width):
+      sides |= dict(zip((f"{name}_mean", f"{name}_kernel"), made, strict=True))
   sides["rarity"] = rarity(
     tokens_NT, len(sides["rarity"]), special=task.vocabulary.special
   )
@@ -55,24 +55,25 @@ def fit_sides(
 
 def whitening(
   image_NC: np.ndarray, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray] | None:
   """A side's mean and kernel: principal directions, the longest first.
 
-  Where there are fewer than `width` the rest is 0.
+  Where there are fewer than `width` the rest is 0. None where there is no
+  image, or where all are the same.
 
   Args:
     image_NC: features of images; zeros of a row without one.
   """
-  C = image_NC.shape[1]
-  kernel_CW = np.zeros((C, width), np.float32)
-  try:
-    spectrum = transform.measure(image_NC)
-  except UserError:  # no image at all
-    return np.zeros(C, np.float32), kernel_CW
+  if not image_NC.any():
+    return None
+  spectrum = transform.measure(image_NC)
   matrix_CC = transform.make(spectrum, _WHITEN).matrix_DE
-  if matrix_CC is not None:  # else all are the same
-    held_CW = matrix_CC[:, :width] / math.sqrt(C)
-    kernel_CW[:, : held_CW.shape[1]] = held_CW
+  if matrix_CC is None:
+    return None
+  C = len(matrix_CC)
+  kernel_CW = np.zeros((C, width), np.float32)
+  held_CW = matrix_CC[:, :width] / math.sqrt(C)
+  kernel_CW[:, : held_CW.shape[1]] = held_CW
   return spectrum.mean_D.astype(np.float32), kernel_CW
 
 
