@@ -315,7 +315,8 @@ def test_an_engines_own_file_finds_what_we_find(engine, dtype, tmp_path):
     (vectors_ND, items), engine=engine, out=out, dtypes=[dtype]
   )
   (measured,) = built.measured
-  lowest = {"float32": 0.99, "float16": 0.98, "int8": 0.8}[dtype]
+  # Threads build another graph of usearch each time: .986 to 1 of 60 builds.
+  lowest = {"float32": 0.97, "float16": 0.97, "int8": 0.8}[dtype]
   assert lowest <= measured.recall <= 1
   if (engine, dtype) == ("faiss", "float32"):
     assert measured.recall == 1
