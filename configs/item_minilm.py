@@ -27,13 +27,13 @@ def get_config(variant: str = "patch") -> Config:
   config.model.image_size = 64
   config.model.max_title_tokens = 23
   config.model.dtype = "float32"  # a CPU has no quick bfloat16
-  # The heads and the projection of images are random at first: what they ask
-  # of the text encoder would spoil it. They learn alone, then it follows
-  # at a tenth of their rate.
   # What the encoder knew of whole sentences is lost on the way to what a title
   # says of a product; sides are not (docs/training.md).
   config.model.sides = 512
   config.loss.align = 1.0
+  # The heads and the projection of images are random at first: what they ask
+  # of the text encoder would spoil it. They learn alone, then it follows
+  # at a tenth of their rate.
   config.optim.lr = 3e-4
   config.optim.warmup = 20
   config.optim.freeze_steps = 30

@@ -2,8 +2,8 @@
 # Guess: The same vectors, added in one call under the same keys, make the same
 # index; threads only make it quicker, as of faiss's flat indexes.
 # Seen: With several threads the graph is another at each build, and so is what
-# it finds: the files differ, and of queries near nothing some get other
-# neighbours. With threads=1 files are equal to the byte.
+# it finds: the files differ, and some queries get other neighbours. With
+# threads=1 files are equal to the byte.
 # With: usearch 2.26.6, numpy 2.4.6, Python 3.11.7; seen 2026-12-01.
 # Printed:
 #> threads=1: 1 file of 6 builds; all find the same

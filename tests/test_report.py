@@ -116,7 +116,7 @@ def test_of_several_the_one_that_cannot_be_scored_is_named(data):
   none = vectors.copy()
   none[3] = 0
   items = Items(ids, products)
-  with pytest.raises(UserError, match=r"^bare: row 3 .*all zero"):
+  with pytest.raises(UserError, match=r"^export bare: row 3 .*all zero"):
     report(data, "test", {"full": (vectors, items), "bare": (none, items)})
 
 

@@ -16,6 +16,7 @@ from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
 from item_jax.evaluation.sources import open_source
+from item_jax.evaluation.vectors import Mixed, lengths
 from item_jax.files import whole_file
 
 _SHOWN = ("recall", "map")
@@ -215,20 +216,17 @@ def report(
       f"split {split!r}",
       items,
     )
+    if not isinstance(source.vectors, Mixed):  # its search refuses its own
+      lengths(source.vectors, items.ids, source=f"export {name}")
   roles = shared_roles((name, one.items) for name, one in opened.items())
   items = items._replace(roles=roles)
   vectors = {name: source.vectors for name, source in opened.items()}
   vectors["tfidf"] = baselines.tfidf_vectors(titles)
   vectors["thumbnail"] = baselines.colours(thumbnails)
-  scores = {}
-  for name, one in vectors.items():
-    try:
-      scores[name] = score(one, items, k=k, bootstrap=bootstrap, seed=seed)
-    except UserError as error:
-      own, of = f"{error}", "embeddings: "
-      if not own.startswith(of):  # of the split
-        raise
-      raise UserError(f"{name}: {own.removeprefix(of)}") from error
+  scores = {
+    name: score(one, items, k=k, bootstrap=bootstrap, seed=seed)
+    for name, one in vectors.items()
+  }
   for name, source in opened.items():
     scores[name] = replace(scores[name], space=source.space)
   return Report(scores, k, Rows(dataset, split, items, titles, vectors))

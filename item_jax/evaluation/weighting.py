@@ -90,14 +90,9 @@ def likeliest_weights(trials: Sequence[Trial]) -> int:
     shares = trials[number].transform.shares or ()
     return any(0 < share < 1 / _TENTHS for share in shares)
 
-  best = 0
-  for wanted in (False, True):
-    others = [
-      number
-      for number in range(1, len(trials))
-      if leaves_less(number) == wanted
-    ]
-    some = [best, *others]
+  best, others = 0, range(1, len(trials))
+  for less in (False, True):
+    some = [best, *(one for one in others if leaves_less(one) == less)]
     best = some[likeliest([trials[number] for number in some])]
   return best
 
@@ -181,7 +176,9 @@ def _to_the_least(weights: tuple[int, ...], held: list[int]):
       yield _moved(weights, giver, taker, _TENTH - 1)
 
 
-def _moved(weights, giver: int, taker: int, what: int) -> tuple[int, ...]:
+def _moved(
+  weights: tuple[int, ...], giver: int, taker: int, what: int
+) -> tuple[int, ...]:
   return tuple(
     weight + what * ((part == taker) - (part == giver))
     for part, weight in enumerate(weights)
