@@ -104,16 +104,20 @@ def read_checksummed(path: Path) -> dict[str, Any]:
 
 
 def check_folders(*paths: str | os.PathLike | None) -> None:
-  """Refuses output files without a folder, before any work is done.
+  """Refuses output files that can't be written, before any work is done.
 
   Raises:
     NotFoundError: the folder of a path does not exist.
-    UserError: it is on an object store.
+    UserError: it is on an object store, or the path is a folder.
   """
   check_local(*paths)
   for path in paths:
     if path and not Path(path).parent.is_dir():
       raise NotFoundError(f"{path}: there is no folder to write it to")
+    if path and Path(path).is_dir():
+      raise UserError(
+        f"{path} is a folder already; expected a name to write to"
+      )
 
 
 def read_json(path: Path) -> Any:

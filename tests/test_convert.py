@@ -131,7 +131,7 @@ def test_what_fails_leaves_what_was_there(export, tmp_path, monkeypatch):
   (export / "items.csv").write_text(items)
   monkeypatch.setattr(single_file, "open_export", single_file.Export)
   with pytest.raises(UserError, match="has_title is 'yes'; expected 0 or 1"):
-    convert(export, format="parquet", out=out)
+    convert(export, format="parquet", out=out, overwrite=True)
   assert out.read_text() == "mine"
   assert sorted(p.name for p in tmp_path.iterdir()) == ["E", "E.parquet"]
 
@@ -152,6 +152,25 @@ def test_what_cannot_be_is_refused(export, tmp_path):
   (export / "meta.json").unlink()
   with pytest.raises(UserError, match="unfinished"):
     convert(export, format="parquet", out=tmp_path / "x")
+
+
+def test_a_file_is_replaced_only_where_that_is_asked_for(export, tmp_path):
+  out = tmp_path / "E.parquet"
+  out.write_text("mine")
+  with pytest.raises(UserError, match=r"is a file already; --overwrite"):
+    convert(export, format="parquet", out=out)
+  assert out.read_text() == "mine"
+  convert(export, format="parquet", out=out, overwrite=True)
+  assert out.read_bytes()[:4] == b"PAR1"
+
+
+def test_the_exports_own_files_are_never_replaced(export):
+  items = (export / "items.csv").read_bytes()
+  for name in ("items.csv", "more.parquet"):
+    with pytest.raises(UserError, match="in the export itself"):
+      convert(export, format="parquet", out=export / name, overwrite=True)
+  assert (export / "items.csv").read_bytes() == items
+  assert not (export / "more.parquet").exists()
 
 
 @pytest.mark.parametrize(

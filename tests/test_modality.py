@@ -15,6 +15,7 @@ import tiny_run
 import untrained
 
 import item_jax
+from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
@@ -579,3 +580,15 @@ def test_the_evaluator_has_nothing_to_say_of_one_modality():
 
 def test_the_evaluator_is_off_by_default():
   assert item_jax.Config().evaluators == ("retrieval",)
+
+
+def test_fewer_than_no_categories_are_refused(tmp_path):
+  with pytest.raises(UserError, match=r"largest=-1: expected 0 or more"):
+    item_jax.modality(tmp_path, largest=-1)
+
+
+def test_a_folder_is_no_name_for_the_result(tmp_path, capsys):
+  """It is refused before the work, whose result would be lost."""
+  flags = ["--workdir", str(tmp_path), f"--json={tmp_path}"]
+  assert main(["modality", *flags]) == 2
+  assert "is a folder already" in capsys.readouterr().err

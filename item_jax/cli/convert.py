@@ -1,6 +1,7 @@
 """`item-jax convert` writes an export in another format."""
 
 from item_jax.cli import places
+from item_jax.cli.flags import add_overwrite, call
 from item_jax.errors import UserError
 from item_jax.object_store.uploads import Layout
 
@@ -32,11 +33,12 @@ def add(command) -> None:
     required=True,
     help="the file (lance: folder) to write",
   )
+  add_overwrite(sub, "replace a file that is there")
 
 
 def run(args, rest) -> None:
   from item_jax.evaluation.single_file import convert
 
-  out = convert(args.export, format=args.format, out=args.out)
+  out = call(convert, args, args.export)
   files = [out] if out.is_file() else [x for x in out.rglob("*") if x.is_file()]
   print(f"{out}: {sum(file.stat().st_size for file in files):,} bytes")

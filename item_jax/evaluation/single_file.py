@@ -30,6 +30,7 @@ def convert(
   *,
   format: str,
   out: str | os.PathLike,
+  overwrite: bool = False,
 ) -> Path:
   """Writes an export's vectors, with what they are of, in another format.
 
@@ -49,22 +50,26 @@ def convert(
   Args:
     export: a folder of `item-jax export`, or opened.
     format: of FORMATS.
-    out: the file to write; one that is there is replaced. A folder is not.
+    out: the file to write, outside the export.
+    overwrite: whether a file that is there is replaced. A folder is not.
 
   Returns:
     `out`.
 
   Raises:
-    UserError: no such format, an export that is not finished or was altered,
-      one with a sparse part, or pyarrow or pylance is not installed.
+    UserError: no such format, something stands at `out`, an export that is
+      not finished or was altered, one with a sparse part, or pyarrow or
+      pylance is not installed.
   """
   if format not in FORMATS:
     raise UserError(f"format={format!r}: known are {', '.join(FORMATS)}")
   out = Path(out)
   check_folders(out)
-  if out.is_dir():
-    raise UserError(f"{out} is a folder already; expected a name to write to")
+  if out.exists() and not overwrite:
+    raise UserError(f"{out} is a file already; --overwrite replaces it")
   path = export.path if isinstance(export, Export) else export
+  if out.parent.resolve() == Path(path).resolve():
+    raise UserError(f"{out} is in the export itself: expected another folder")
   opened = open_export(path)  # its checksums too
   vectors_ND = opened.vectors
   if isinstance(vectors_ND, Mixed):
@@ -83,7 +88,7 @@ def convert(
     if part.is_file():
       with part.open("rb") as file:
         os.fsync(file.fileno())
-    elif out.is_file():
+    elif out.is_file():  # a folder doesn't replace it
       raise UserError(
         f"{out} is a file already; a {format} dataset is a folder"
       )

@@ -66,6 +66,8 @@ def modality(
   """
   check_batch_size(batch_size)
   check_draws(seed=seed, bootstrap=bootstrap)
+  if largest < 0:
+    raise UserError(f"largest={largest}: expected 0 or more")
   asked = readable.read_labels(labels)
   embedder = load(workdir, step=step, like=like)
   _check_modalities(embedder)
