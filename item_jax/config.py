@@ -82,6 +82,9 @@ class Model(Group):
   sides: int = option(0, at_least=0)
   # Of [CLS] in a cosine with sides, before training; they halve the rest.
   cls_share: float = fraction(0.1, above=0, below=1)
+  # Whether the title's side reads words, and not the pieces that a vocabulary
+  # cuts rare ones into.
+  whole_words: bool = True
   init_std: float = 0.02  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
@@ -282,6 +285,7 @@ def from_flat(flat: dict[str, Any]) -> Config:
   for name in extra:
     _, group, leaf = name.split(".", 2)
     config.extra.setdefault(group, {})[leaf] = flat.pop(name)
+  flat.setdefault("model.whole_words", False)  # a run without it read pieces
   lacking = ours.keys() - flat.keys() - ADDED
   if lacking or flat.keys() - ours.keys():
     raise UserError(

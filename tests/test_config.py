@@ -128,6 +128,12 @@ def test_a_run_of_version_0_1_has_the_defaults_of_later_options():
   assert from_flat(saved) == Config()
 
 
+def test_a_run_that_knew_no_whole_words_goes_on_with_pieces():
+  saved = flatten(Config())
+  del saved["model.whole_words"]
+  assert not from_flat(saved).model.whole_words
+
+
 def test_a_config_of_another_version_is_refused():
   flat = flatten(Config())
   flat["optim.momentum"] = flat.pop("optim.b1")

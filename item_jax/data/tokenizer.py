@@ -222,6 +222,19 @@ class Tokenizer:
     """Returns the id of every token."""
     return self._tokenizer.get_vocab(with_added_tokens=True)
 
+  def joins(self) -> np.ndarray:
+    """Which tokens may be one word with a neighbour, bool [size, 2].
+
+    With the token before it, with the one after it: both of two neighbours
+    must, for them to be one word. Special tokens are with none.
+    """
+    joins_V2 = np.zeros((self.size, 2), bool)
+    join = vocabularies.joining(self._text)
+    for token, number in self.ids().items():
+      joins_V2[number] = join(token)
+    joins_V2[list(self.special)] = False
+    return joins_V2
+
   def count(self, title: str) -> int:
     """Counts a title's tokens before it is cut, without [SEP]."""
     return len(self._ids(title))

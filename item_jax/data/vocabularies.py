@@ -5,6 +5,7 @@ vocab.json with merges.txt beside it, as RoBERTa's and CLIP's byte-level BPE.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,37 @@ def read_tokenizer(path: Path) -> str:
   if not isinstance(model, dict) or "vocab" not in model:
     raise UserError(f"{path} is JSON but no tokenizer: it has no model.vocab")
   return _completed(text, content, path)
+
+
+def joining(text: str) -> Callable[[str], tuple[bool, bool]]:
+  """How a tokenizer.json's tokens say that a word goes on.
+
+  Returns:
+    Of a token, whether it may go on from the one before it, and whether the
+    next one may go on from it.
+  """
+  model = json.loads(text)["model"]
+  kind = model.get("type")
+  if kind == "WordPiece":
+    prefix = model.get("continuing_subword_prefix") or "##"
+    return lambda token: (token.startswith(prefix), True)
+  end = model.get("end_of_word_suffix") or ""
+
+  def join(token):
+    goes_on = not (end and token.endswith(end)) and _is_plain(token[-1:])
+    return _is_plain(token[:1]), goes_on
+
+  return join
+
+
+def _is_plain(character: str) -> bool:
+  """Whether it may be within a word.
+
+  A blank before a word is the first character of its first token, no plain one:
+  of byte-level BPE and of SentencePiece. Signs stand alone, and what is not
+  ASCII may be of a script without blanks.
+  """
+  return character.isascii() and character.isalnum()
 
 
 def parse(text: str, origin: str) -> Tokenizer:

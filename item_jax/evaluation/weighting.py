@@ -17,8 +17,12 @@ from item_jax.evaluation.trials import (
   worth,
 )
 
-# Weights are tried in tenths, counted in fiftieths: the least a side may have.
-_TENTHS, _TENTH = 10, 5
+# Weights are tried in tenths, counted in thousandths.
+_TENTHS, _TENTH = 10, 100
+# The least that a part may have beside [CLS]. The last, the title, is all of
+# its side: where titles mislead, less is better, and a title alone is what it
+# was. Of an image's two parts one with too little would leave the other alone.
+_LEAST, _LEAST_OF_TITLE = 20, 1
 Weights = tuple[float, ...]
 
 
@@ -111,9 +115,9 @@ def attempt_weights(
   another while more is found, or as much and more surely (`trials.worth`). Only
   the first part, [CLS], which every row has, may get nothing: a row that shows
   one side alone would have nothing otherwise. Another that came down to a tenth
-  may come to a fiftieth. A part that no row has, such as the title's of images
-  alone, counts 0 here; in rows that do have it, it keeps what it weighed
-  against the others together.
+  may come to a fiftieth, and the last to a thousandth. A part that no row has,
+  such as the title's of images alone, counts 0 here; in rows that do have it,
+  it keeps what it weighed against the others together.
 
   Args:
     val_ND: rows whose parts have a length each that no row changes, but for
@@ -146,7 +150,7 @@ def attempt_weights(
   )
   if len(held) == 2:  # few enough for all of them: a climb may end below
     best = max((best, *_of_two(best, held)), key=found)
-  for moves in (_by_tenths, _to_the_least):
+  for moves in (_by_tenths, _by_tenths_or_to_the_least):
     while True:
       near = max(moves(best, held), key=found, default=best)
       if not surpasses(found(near), found(best)):
@@ -169,11 +173,14 @@ def _by_tenths(weights: tuple[int, ...], held: list[int]):
       yield _moved(weights, giver, taker, _TENTH)
 
 
-def _to_the_least(weights: tuple[int, ...], held: list[int]):
-  """Yields weights of which a side's tenth goes to another part, nearly."""
+def _by_tenths_or_to_the_least(weights: tuple[int, ...], held: list[int]):
+  """... and those of which a part that has no more than a tenth gives it."""
+  yield from _by_tenths(weights, held)
   for giver, taker in itertools.permutations(held, 2):
-    if giver and weights[giver] == _TENTH < weights[taker]:
-      yield _moved(weights, giver, taker, _TENTH - 1)
+    title = giver == len(weights) - 1
+    least = _LEAST_OF_TITLE if title else _LEAST
+    if giver and _TENTH <= weights[giver] < 2 * _TENTH:
+      yield _moved(weights, giver, taker, weights[giver] - least)
 
 
 def _moved(

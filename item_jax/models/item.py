@@ -26,6 +26,7 @@ def make_network(
     target=config.loss.mim_target,
     sides_width=m.sides,
     cls_share=m.cls_share,
+    whole_words=m.whole_words,
   )
   one, known = module.encoder_pass(), sides.channels(stem)
   beside = dict.fromkeys((*known, "title"), m.sides)

@@ -63,6 +63,7 @@ class Item(nn.Module):
   target: str = "pixels"  # or "features": what MIM and GMIM predict of a patch
   sides_width: int = 0
   cls_share: float = 0.1
+  whole_words: bool = True  # of the title's side
 
   @property
   def num_patches(self) -> int:
@@ -126,6 +127,7 @@ class Item(nn.Module):
         sides.channels(self.stem),
         self.vocab_size,
         self.cls_share,
+        self.whole_words,
         name=base.SIDES,
       )
     self.project = linear.dense(c, D, name="project")

@@ -8,9 +8,9 @@ sides, each of unit length and weighted, so that a cosine is a weighted sum: of
 an image its appearance, behind a stem the stem's features too, and the title.
 
 The sides begin as what needs no training: what is known of the image, whitened
-on the training split, and the title's words, weighted by how rare they are, in
-random directions (Johnson and Lindenstrauss 1984). Training moves them from
-there.
+on the training split, and the title's words, weighted by how rare they are:
+those that say most in a direction of their own, the others in random ones
+(Johnson and Lindenstrauss 1984). Training moves them from there.
 """
 
 import math
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
-from item_jax.models import appearance
+from item_jax.models import appearance, words
 from item_jax.models.layers import unit
 from item_jax.models.stem import Stem, read_with_appearance
 
@@ -36,13 +36,14 @@ class Sides(nn.Module):
 
   width: of each side. channels: {name: values} of what is known of an image.
   vocab_size: rows of the token table. cls_share: of [CLS] in a cosine, before
-  training.
+  training. whole_words: the title side is of words and not of their pieces.
   """
 
   width: int
   channels: Mapping[str, int]
   vocab_size: int
   cls_share: float
+  whole_words: bool = True
 
   @nn.compact
   def __call__(self, g_BD, images, tokens_BT, real_BT):
@@ -56,14 +57,7 @@ class Sides(nn.Module):
     parts = [unit(g_BD)]
     for name, size in self.channels.items():
       parts.append(self._image(name, size, images[name]))
-    word_VW = self.param(
-      "word",
-      nn.initializers.normal(self.width**-0.5),
-      (self.vocab_size, self.width),
-    )
-    rarity_V = self.param("rarity", nn.initializers.zeros, (self.vocab_size,))
-    weight_BT = jnp.where(real_BT, jax.nn.softplus(rarity_V[tokens_BT]), 0.0)
-    parts.append(unit(jnp.einsum("bt,btw->bw", weight_BT, word_VW[tokens_BT])))
+    parts.append(self._title(tokens_BT, real_BT))
     shares_P = self.param(
       "shares", lambda _: jnp.log(jnp.array(self._shares()))
     )
@@ -80,6 +74,25 @@ class Sides(nn.Module):
     has_B1 = (image_BC != 0).any(-1, keepdims=True)
     centred_BC = unit(image_BC) - jax.lax.stop_gradient(mean_C)
     return jnp.where(has_B1, unit(centred_BC @ kernel_CW), 0.0)
+
+  def _title(self, tokens_BT, real_BT):
+    V, W = self.vocab_size, self.width
+    word_VW = self.param("word", nn.initializers.normal(W**-0.5), (V, W))
+    zeros = nn.initializers.zeros
+    rarity_V = self.param("rarity", zeros, (V,))
+    word_BTW, rarity_BT = word_VW[tokens_BT], rarity_V[tokens_BT]
+    if self.whole_words:
+      joins_V = jax.lax.stop_gradient(self.param("joins", zeros, (V,)))
+      found = words.find_words(tokens_BT, real_BT, joins_V)
+      long_V = self.param("long_rarity", zeros, (V,))
+      rarity_BT = jnp.where(found.many_BT, long_V[found.code_BT % V], rarity_BT)
+      # The first half is of words with a direction of their own (`fit_sides`).
+      long_BTW = words.directions(found.code_BT, W - W // 2)
+      long_BTW = jnp.pad(long_BTW, ((0, 0), (0, 0), (W // 2, 0)))
+      word_BTW = jnp.where(found.many_BT[..., None], long_BTW, word_BTW)
+      real_BT = found.first_BT
+    weight_BT = jnp.where(real_BT, jax.nn.softplus(rarity_BT), 0.0)
+    return unit(jnp.einsum("bt,btw->bw", weight_BT, word_BTW))
 
   def _shares(self) -> list[float]:
     """Of [CLS], of each part of the image and of the title, before training."""

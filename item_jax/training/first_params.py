@@ -103,7 +103,9 @@ class FirstParams:
       self._tokenizer,
       config.model.max_title_tokens,
     )
-    params = fit_sides(self._task, params, self.sample, tokens_NT)
+    params = fit_sides(
+      self._task, params, self.sample, tokens_NT, self._tokenizer.joins()
+    )
     # Principal directions turn by the last bit of what they are made of.
     return {**params, SIDES: tree_as_first(params[SIDES])}
 

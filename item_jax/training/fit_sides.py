@@ -9,11 +9,13 @@ import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.evaluation import transform
+from item_jax.models import words
 from item_jax.models.base import SIDES
 from item_jax.models.sides import channels
 from item_jax.tasks import Task
 
 _SAMPLE = 2_048  # images that whitening is learnt from
+_TITLES = 4_096  # whose words are looked for at once
 # What varies hardly at all is noise, which whitening is not to bring to the
 # length of the rest.
 _WHITEN = transform.Recipe("whitened", ridge=1.0)
@@ -25,12 +27,13 @@ def fit_sides(
   params: Any,
   read: Callable[[int], Iterator[Batch]],
   tokens_NT: np.ndarray,
+  joins_V2: np.ndarray,
 ) -> Any:
   """Returns `params` with those of the sides made of the training split.
 
   Args:
     read: read(n) gives Batches of n rows spread over the split.
-    tokens_NT: titles of it.
+    tokens_NT: titles of it. joins_V2: as of `Tokenizer.joins`.
   """
   module = task.network.module
 
@@ -47,10 +50,35 @@ def fit_sides(
     # Of nothing that differs: random directions, as they are, for what comes.
     if made := whitening(image_NC, module.sides_width):
       sides |= dict(zip((f"{name}_mean", f"{name}_kernel"), made, strict=True))
-  sides["rarity"] = rarity(
-    tokens_NT, len(sides["rarity"]), special=task.vocabulary.special
-  )
+  V = len(sides["rarity"])
+  ids_NT, special = tokens_NT, task.vocabulary.special
+  if module.whole_words:
+    sides["joins"] = words.joins(joins_V2, V)
+    ids_NT = word_ids(tokens_NT, tokens_NT != module.pad, sides["joins"])
+    sides["long_rarity"] = rarity(ids_NT - V, V)
+  sides["rarity"] = rarity(ids_NT, V, special=special)
+  sides["word"] = spread(sides["word"], ids_NT, special=special)
   return {**params, SIDES: sides}
+
+
+def word_ids(
+  tokens_NT: np.ndarray, real_NT: np.ndarray, joins_V: np.ndarray
+) -> np.ndarray:
+  """Of each token what the title side counts, int [N,T].
+
+  A word of one token is that; of several V + the place that it shares with
+  others; -1 is within a word, and where no token is.
+  """
+  V, made = len(joins_V), []
+  find = jax.jit(words.find_words)
+  for at in range(0, len(tokens_NT), _TITLES):
+    rows_NT = tokens_NT[at : at + _TITLES]
+    found = jax.tree.map(
+      np.asarray, find(rows_NT, real_NT[at : at + _TITLES], joins_V)
+    )
+    ids_NT = np.where(found.many_BT, V + found.code_BT % V, rows_NT)
+    made.append(np.where(found.first_BT, ids_NT, -1))
+  return np.concatenate(made).astype(np.int64)
 
 
 def whitening(
@@ -78,17 +106,51 @@ def whitening(
 
 
 def rarity(
-  tokens_NT: np.ndarray, size: int, *, special: tuple[int, ...]
+  ids_NT: np.ndarray, size: int, *, special: tuple[int, ...] = ()
 ) -> np.ndarray:
-  """Of each of `size` tokens what softplus makes its weight in TF-IDF of.
+  """Of each of `size` words what softplus makes its weight in TF-IDF of.
 
   Args:
-    special: ids of tokens that are no words, the padding among them.
+    ids_NT: of titles' words; others than 0 to size - 1 are not looked at.
+    special: ids that are no words, the padding among them.
   """
-  count_V = np.zeros(size)
-  for tokens_T in np.asarray(tokens_NT):
-    count_V[np.unique(tokens_T)] += 1
-  idf_V = np.log((1 + len(tokens_NT)) / (1 + count_V)) + 1
-  rarity_V = np.log(np.expm1(idf_V))
+  rarity_V = np.log(np.expm1(_idf(_titles_with(ids_NT, size), len(ids_NT))))
   rarity_V[list(special)] = _NEVER
   return rarity_V.astype(np.float32)
+
+
+def spread(
+  word_VW: np.ndarray, ids_NT: np.ndarray, *, special: tuple[int, ...] = ()
+) -> np.ndarray:
+  """Directions of words, all of unit length; the signs are those of `word_VW`.
+
+  A cosine of two titles errs by what words have in common that have nothing to
+  do with each other. The words that add most to titles' lengths have a
+  direction to themselves, half of all; the others are spread at random over the
+  other half. Arguments as of `rarity`.
+  """
+  V, W = word_VW.shape
+  own = W // 2
+  count_V = _titles_with(ids_NT, V)
+  count_V[list(special)] = 0
+  adds_V = count_V * _idf(count_V, len(ids_NT)) ** 2
+  strongest = np.argsort(-adds_V, kind="stable")[:own]
+  strongest = strongest[adds_V[strongest] > 0]
+  made_VW = np.zeros((V, W), np.float32)
+  made_VW[:, own:] = np.where(word_VW[:, own:] > 0, 1, -1) / math.sqrt(W - own)
+  made_VW[strongest] = 0
+  made_VW[strongest, np.arange(len(strongest))] = 1
+  return made_VW
+
+
+def _titles_with(ids_NT, size: int) -> np.ndarray:
+  """Of each word the number of titles that have it."""
+  sorted_NT = np.sort(ids_NT, axis=1)
+  first_NT = np.ones(sorted_NT.shape, bool)
+  first_NT[:, 1:] = sorted_NT[:, 1:] != sorted_NT[:, :-1]
+  ids = sorted_NT[first_NT]
+  return np.bincount(ids[(ids >= 0) & (ids < size)], minlength=size)
+
+
+def _idf(count_V, titles: int) -> np.ndarray:
+  return np.log((1 + titles) / (1 + count_V)) + 1

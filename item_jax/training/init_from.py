@@ -34,7 +34,7 @@ _MEANING = (
 
 
 # Options that a run decides of those that start from it.
-_FOLLOWED = ("model.sides",)
+_FOLLOWED = ("model.sides", "model.whole_words")
 
 
 class Start(NamedTuple):
