@@ -120,6 +120,19 @@ def check_folders(*paths: str | os.PathLike | None) -> None:
       )
 
 
+def check_out_folder(folder: str | os.PathLike | None) -> None:
+  """Refuses a folder to write to that is a file, before any work is done.
+
+  Raises:
+    UserError: it is on an object store, or it, or a part of its path, is a
+      file.
+  """
+  check_local(folder)
+  for path in (Path(folder), *Path(folder).parents) if folder else ():
+    if path.exists() and not path.is_dir():
+      raise UserError(f"{path} is a file; expected a folder to write to")
+
+
 def read_json(path: Path) -> Any:
   """Reads JSON of at most `MAX_JSON` bytes.
 

@@ -111,6 +111,26 @@ def test_all_of_it_stands_on_one_page(place, capsys):
   )
 
 
+def test_pictures_of_it_are_written_too(place, tmp_path, capsys):
+  out = tmp_path / "f"
+  paths = [str(place / "robust.json"), str(place / "both_systems")]
+  flags = [f"--data={place / 'data'}", f"--figures={out}"]
+  assert main(["report", str(place / "mine"), *paths, *flags]) == 0
+  named_after = {path.name for path in out.iterdir()}
+  for start in ("1_Missing_changed_and_short_queries_robust", "2_Comparison"):
+    found = {x.split(".")[1] for x in named_after if x.startswith(start)}
+    assert found == {"png", "svg"}, named_after
+  taken = tmp_path / "taken"
+  taken.write_text("mine")
+  capsys.readouterr()
+  for folder in (taken, taken / "in"):
+    line = ["report", str(place / "mine"), flags[0], f"--figures={folder}"]
+    assert main(line) == 2
+    said = capsys.readouterr()
+    assert "taken is a file; expected a folder" in said.err
+    assert not said.out  # before the scores
+
+
 def robust() -> Robustness:
   """Figures made up: the value tells which, the interval is .1 either way."""
 

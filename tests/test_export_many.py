@@ -284,3 +284,8 @@ def test_an_export_says_what_was_dropped(one, singly, workdir, tiny_data):
 def test_what_cannot_be_dropped_is_refused(one, how, says):
   with pytest.raises(UserError, match=says):
     one("E", **how)
+
+
+def test_a_folder_of_exports_names_them(singly):
+  with pytest.raises(UserError, match=r"is no export, and holds 6: .*val-both"):
+    open_export(singly)

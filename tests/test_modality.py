@@ -528,11 +528,24 @@ def test_what_titles_say_is_read_from_what_copies_titles(tiny_data, halves):
   assert low <= kind["title"] <= high
   # Only images show the form: nothing in a title says it.
   assert kind["title"] - kind["largest"] > form["title"] - form["largest"]
+  rows = range(reader.dataset.sizes["test"])
+  readable.check(asked, embedder, reader, rows)
   with pytest.raises(UserError, match="learnt from the split 'train'"):
-    readable.read(
-      embedder, reader_of(halves, "train"), embedded, asked, bootstrap=0,
-      seed=0,
-    )  # fmt: skip
+    readable.check(asked, embedder, reader_of(halves, "train"), rows)
+  train = reader.dataset.source("train")
+  learnt = {train[n].listing_id: "x" for n in range(len(train))}
+  source = reader.dataset.source("test")
+  scored = {source[n].listing_id: "y" for n in rows}
+  of_two = dict(zip(learnt, "ab" * len(learnt), strict=False))
+  for of, said in (
+    (scored, "has 0 labels of the .* and 0 of the"),
+    (learnt | scored, "has 1 labels of the .* and 0 of the"),
+    (of_two | scored, "has 2 labels of the .* and 0 of the"),
+  ):
+    with pytest.raises(UserError, match=f"column 'form' of .* {said}"):
+      readable.check(
+        [readable.Labels("form", of, False)], embedder, reader, rows
+      )
 
 
 def test_the_evaluator_measures_the_same(halves):

@@ -147,6 +147,30 @@ def test_another_model_is_packaged_as_well(tiny_data, given, tmp_path):
   np.testing.assert_allclose(found["whole"], expected, atol=1e-5)
 
 
+def test_the_card_says_what_parts_weigh_and_does_not_call_it_measured():
+  card = model_card._describe_metrics(
+    {"weight/cls": 0.0, "weight/title": 0.999, "both/map@10": 0.25}
+  )
+  assert "each part weighs in a cosine: cls 0, title 0.999." in card
+  assert "| both/map@10 | 0.2500 |" in card
+  assert "weight/" not in card
+
+
+def test_what_is_missing_and_what_is_no_title_are_told_apart(packaged):
+  model = Model(packaged)
+  plain = model.embed(images=[None] * 3, titles=["red mug", None, None])
+  spelt = model.embed(
+    images=[float("nan"), None, ""], titles=["red mug", np.nan, ""]
+  )
+  np.testing.assert_array_equal(spelt, plain)
+  with pytest.raises(ValueError, match="expected images, titles or both"):
+    model.embed()
+  with pytest.raises(ValueError, match="title of row 1: float, no text"):
+    model.embed(titles=["red mug", 3.5])
+  with pytest.raises(ValueError, match=r"image of row 0: .*float"):
+    model.embed(images=[3.5])
+
+
 def test_only_weights_that_are_read_are_packaged(workdir, packaged):
   with np.load(packaged / "weights.npz") as weights:
     names = set(weights)
@@ -234,7 +258,7 @@ def test_a_side_that_all_lack_may_be_left_out(packaged):
   ):
     assert alone.shape == (1, both.shape[1])
     np.testing.assert_allclose(alone[0], both[row], atol=1e-5)
-  assert model.embed().shape == model.embed([], []).shape == (0, both.shape[1])
+  assert model.embed([], []).shape == (0, both.shape[1])
   with pytest.raises(ValueError, match="1 images and 2 titles"):
     model.embed([None], ["red mug", "vase"])
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,32 @@ def test_an_export_of_something_else_is_refused(
   assert "no export of a run" in capsys.readouterr().err
   assert main(["browse", str(exported.path), f"--data={tiny_data}"]) == 2
   assert "--query=WORKDIR" in capsys.readouterr().err
+
+
+def test_where_no_run_is_none_is_looked_for(exported, tiny_data, tmp_path):
+  with pytest.raises(UserError, match=r"holds no run: .*run.json is missing"):
+    query_lib.open_query(tmp_path, exported, data=tiny_data)
+
+
+def test_data_that_have_moved_are_asked_for(
+  exported, tiny_data, tmp_path, caplog
+):
+  """And what --unseen_by takes is then no longer the run."""
+  data = tmp_path / "data"
+  shutil.copytree(tiny_data, data)
+  run = untrained.write(tmp_path / "run", data, names_data=True)
+  with caplog.at_level("INFO"):
+    item_jax.modality(run, split="val", bootstrap=0)
+  assert "--unseen_by" not in caplog.text  # its own data
+  data.rename(tmp_path / "moved")
+  with pytest.raises(UserError, match="which is not here: give --data"):
+    item_jax.modality(run, split="val")
+  other = tmp_path / "other"
+  item_jax.prepare(
+    [{"id": "1", "product": "2", "title": "a mug", "category": "x"}],
+    out=other,
+    tokenizer=tiny_data,
+  )
+  with caplog.at_level("INFO"), pytest.raises(UserError):
+    item_jax.modality(run, data=other, split="test")
+  assert f"{other} --unseen_by=DATA_OF_THE_RUN ({data}, which" in caplog.text

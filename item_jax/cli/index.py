@@ -14,7 +14,11 @@ def add(command) -> None:
   sub = command(
     "index", "an index of faiss, usearch or hnswlib, and what it finds"
   )
-  sub.add_argument("export", type=places.SOURCE, help=places.SOURCES)
+  sub.add_argument(
+    "export",
+    type=places.SOURCE,
+    help="an export, FILE.npy:ITEMS.csv, or thumbnail (with --data)",
+  )
   sub.add_argument(
     "--engine",
     choices=("faiss", "usearch", "hnswlib"),

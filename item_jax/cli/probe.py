@@ -2,8 +2,7 @@
 
 from item_jax.cli import places
 from item_jax.cli.flags import add_data, call, check_resamples, show
-from item_jax.files import check_folders
-from item_jax.remote import check_local
+from item_jax.files import check_folders, check_out_folder
 
 
 def add(command) -> None:
@@ -40,10 +39,8 @@ def run(args, rest) -> None:
   from item_jax.evaluation.probe import probe
 
   check_folders(args.json)
-  check_local(args.out)
+  check_out_folder(args.out)
   check_resamples(args.bootstrap)
-  if args.out:
-    args.out.mkdir(parents=True, exist_ok=True)
   found = call(probe, args, args.train, args.val, args.export)
   show(found, args)
   if args.out:

@@ -5,8 +5,7 @@ from pathlib import Path
 from item_jax.cli import places
 from item_jax.cli.flags import call, read_exports
 from item_jax.errors import UserError
-from item_jax.files import RUN_FILE, check_folders
-from item_jax.remote import check_local
+from item_jax.files import RUN_FILE, check_folders, check_out_folder
 
 
 def add(command) -> None:
@@ -79,7 +78,7 @@ def run(args, rest) -> None:
   from item_jax.evaluation.report import report
 
   check_folders(args.out, args.html)
-  check_local(args.figures)
+  check_out_folder(args.figures)
   if args.workdir and not (args.html or args.figures):
     raise UserError(
       f"--run={args.workdir[0]} is for the curves of a page or of pictures:"
@@ -92,10 +91,10 @@ def run(args, rest) -> None:
   if args.workdir:
     read_runs(args.workdir)  # before any work
   exports, beside = _sort(args.exports)
-  if beside and not args.html:
+  if beside and not (args.html or args.figures):
     raise UserError(
       "a comparison, a run or another result stands on a page beside the"
-      " table: expected --html=FILE"
+      " table: expected --html=FILE, or --figures=DIR for its pictures"
     )
   given = read_exports(exports)
   # Before the scores, which take longest: a model may not fit the data.
@@ -115,7 +114,9 @@ def run(args, rest) -> None:
     )
     print(f"{args.html}: {args.html.stat().st_size / 1e6:.1f} MB")
   if args.figures:
-    for path in found.write_figures(args.figures, run=args.workdir):
+    for path in found.write_figures(
+      args.figures, run=args.workdir, beside=beside
+    ):
       print(path)
 
 
@@ -126,6 +127,11 @@ def _sort(given: list[str]) -> tuple[list[str], list]:
 
   exports, beside = [], []
   for text in given:
+    if text in ("tfidf", "thumbnail") and not Path(text).exists():
+      raise UserError(
+        f"{text}: every report has it, made of --data; leave it out, or give"
+        f" NAME={text}"
+      )
     if "=" in text and not Path(text).exists():  # a folder's name may have one
       exports.append(text)
     elif is_export(text):

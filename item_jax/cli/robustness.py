@@ -10,8 +10,7 @@ from item_jax.cli.flags import (
   show,
 )
 from item_jax.errors import UserError
-from item_jax.files import check_folders
-from item_jax.remote import check_local
+from item_jax.files import check_folders, check_out_folder
 
 _OF_ONE = ("parts", "boxes", "regions", "variants")
 
@@ -89,7 +88,7 @@ def add(command) -> None:
 
 def run(args, rest) -> None:
   check_folders(args.json)
-  check_local(args.figures)
+  check_out_folder(args.figures)
   check_resamples(args.bootstrap)
   if len(args.workdir) > 1 or len(args.data) > 1:
     show(_across(args), args)

@@ -97,7 +97,7 @@ def score_across(
   k: int | Sequence[int] = (1, 5, 10),
   bootstrap: int = 1000,
   seed: int = 0,
-  missing: Sequence[str] = MISSING,
+  missing: str | Sequence[str] = MISSING,
   data: Any = None,
   split: str = "test",
 ) -> Scores:

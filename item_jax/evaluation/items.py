@@ -24,6 +24,7 @@ from item_jax.evaluation.vectors import Mixed, open_embeddings
 from item_jax.files import CorruptError, read_checksummed, sha256
 from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
+from item_jax.listing import as_list
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def read_items(path: Path) -> Items:
   return items
 
 
-def open_items(items: Any, missing: Sequence[str] = MISSING) -> Items:
+def open_items(items: Any, missing: str | Sequence[str] = MISSING) -> Items:
   """Returns the items of a table, a file, an export's folder or an `Export`.
 
   Logs which words were read as missing, and which products hold too many rows
@@ -109,7 +110,7 @@ def _describe_outsized(items: Items) -> list[str]:
 
 
 def read_listed(
-  table: Any, missing: Sequence[str] = MISSING
+  table: Any, missing: str | Sequence[str] = MISSING
 ) -> tuple[Items, dict[str, dict[str, int]]]:
   """Reads a user's table as `prepare` reads a catalogue.
 
@@ -124,6 +125,7 @@ def read_listed(
   """
   found = read_columns(table, _NEEDED, _OPTIONAL)
   source = name_table(table)
+  missing = as_list(missing)
   words: dict[str, Counter] = {}
   for name, column in zip(
     ("id", "product", "category", "role"), found, strict=True
@@ -255,6 +257,12 @@ def open_export(folder: str | os.PathLike) -> Export:
       f" --workdir=RUN --data={folder} --split=test --out=E writes some"
     )
   if not is_export(folder):
+    within = sorted(meta.parent for meta in export.path.glob("*/meta.json"))
+    if within:
+      raise UserError(
+        f"{folder} is no export, and holds {len(within)}: expected one of"
+        f" {', '.join(map(str, within[:9]))}" + ", ..." * (len(within) > 9)
+      )
     raise UserError(
       f"{folder} is unfinished: it has no meta.json, which an export writes"
       " last; run the export again, it goes on where it stopped"

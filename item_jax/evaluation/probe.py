@@ -26,6 +26,7 @@ from item_jax.evaluation.labelled import split as split_rows
 from item_jax.evaluation.mixed import reduce
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.sources import is_source, open_source
+from item_jax.listing import as_list
 
 KINDS = ("knn", "logistic")
 
@@ -94,8 +95,10 @@ class Probe(Result):
     """Writes answers.csv, and tables and a picture of each classifier.
 
     Those are categories_NAME.csv, confusion_NAME.csv and confusion_NAME.png.
+    The folder is made where it is not there.
     """
     out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     confusion.write_predictions(
       out / "answers.csv", self.test.ids, self.predictions
     )
@@ -113,9 +116,9 @@ def probe(
   val: Any,
   test: Any,
   *,
-  kinds: Sequence[str] = KINDS,
-  neighbours: Sequence[int] = NEIGHBOURS,
-  strengths: Sequence[float] = STRENGTHS,
+  kinds: str | Sequence[str] = KINDS,
+  neighbours: int | Sequence[int] = NEIGHBOURS,
+  strengths: float | Sequence[float] = STRENGTHS,
   bootstrap: int = 1000,
   seed: int = 0,
   data: Any = None,
@@ -130,9 +133,8 @@ def probe(
       category, or is a product of its own. Without `val` (None) a tenth of the
       training products is kept out to choose by.
     kinds: which classifiers, of `KINDS`.
-    neighbours: values of k to choose from.
-    strengths: values of C to choose from; tried in ascending order until the
-      accuracy on validation falls.
+    neighbours, strengths: values of k and of C to choose from; those of C are
+      tried in ascending order until the accuracy on validation falls.
     bootstrap: resamples for the intervals; 0: none.
     seed: of the resamples.
     data: the prepared catalogue of "tfidf" and "thumbnail"; they are made of
@@ -148,8 +150,9 @@ def probe(
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   if is_source(test):
     train, val, test = _open(train, val, test, data=data, split=split)
+  kinds = as_list(kinds)
   if not kinds or not set(kinds) <= set(KINDS):
-    raise ValueError(f"kinds {list(kinds)}; expected some of {list(KINDS)}")
+    raise ValueError(f"kinds {kinds}; expected some of {list(KINDS)}")
   train, test = make_rows(*train), make_rows(*test)
   train_categories, train = train.categories, of_category(train)
   if val is None:
@@ -170,9 +173,9 @@ def probe(
   parts, known = (train, val, test), {"train_N": train_N, "val_M": val_M}
   best = {}
   if "knn" in kinds:
-    best["knn"] = nearest(*parts, choices=neighbours, **known)
+    best["knn"] = nearest(*parts, choices=as_list(neighbours), **known)
   if "logistic" in kinds:
-    best["logistic"] = logistic(*parts, choices=strengths, **known)
+    best["logistic"] = logistic(*parts, choices=as_list(strengths), **known)
   predictions = {
     name: _name_classes(fitted.ranked_Q5, test, classes)
     for name, fitted in best.items()

@@ -18,6 +18,7 @@ from item_jax.evaluation.retrieval import Scores, score
 from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.vectors import Mixed, lengths
 from item_jax.files import whole_file
+from item_jax.listing import as_list
 
 _SHOWN = ("recall", "map")
 
@@ -122,19 +123,21 @@ class Report(Result):
     folder: str | os.PathLike,
     *,
     run: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+    beside: Sequence[Section] = (),
   ) -> list[Path]:
     """Writes the page's pictures as PNG and SVG, for papers.
 
     Args:
       folder: made where it is not there.
-      run: as of `to_page`.
+      run, beside: as of `to_page`.
 
     Returns:
-      The files: losses and modalities of runs, confusion of categories.
+      The files: losses and modalities of runs, confusion of categories, and
+      what `beside` has.
     """
     from item_jax.evaluation.page import render
 
-    return render.write_figures(self, folder, run=run)
+    return render.write_figures(self, folder, run=run, beside=beside)
 
   def __str__(self) -> str:
     width = max(len(name) for name in self.scores) + 2
@@ -179,7 +182,7 @@ def report(
   split: str,
   exports: Mapping[str, Any],
   *,
-  k: Sequence[int] = (10,),
+  k: int | Sequence[int] = (10,),
   bootstrap: int = 1000,
   seed: int = 0,
 ) -> Report:
@@ -198,9 +201,13 @@ def report(
     UserError: an export's rows are not those of the split.
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
+  k = as_list(k)
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
-    raise UserError(f"{', '.join(sorted(taken))}: names of the baselines")
+    raise UserError(
+      f"{', '.join(sorted(taken))}: every report has these, made of the data;"
+      " leave it out, or give what you compare another name"
+    )
   dataset = open_dataset(data)
   opened = {
     name: open_source(what, data=dataset, split=split)

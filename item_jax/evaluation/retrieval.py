@@ -143,7 +143,7 @@ def score(
   k: int | Sequence[int] = (1, 5, 10),
   bootstrap: int = 1000,
   seed: int = 0,
-  missing: Sequence[str] = MISSING,
+  missing: str | Sequence[str] = MISSING,
   data: Any = None,
   split: str = "test",
   search: Callable[..., Neighbours] = search,

@@ -90,7 +90,7 @@ def open_source(
   *,
   data: Any = None,
   split: str = "test",
-  missing: Sequence[str] = MISSING,
+  missing: str | Sequence[str] = MISSING,
 ) -> Source:
   """Opens vectors and their items.
 

@@ -13,14 +13,15 @@ from item_jax.evaluation.cross_domain import CrossDomain
 from item_jax.evaluation.metrics import check_draws
 from item_jax.evaluation.retrieval import Scores
 from item_jax.inference.embedder import load
+from item_jax.listing import as_list
 from item_jax.training.run import check_data
 
 logger = logging.getLogger(__name__)
 
 
 def cross_domain(
-  workdirs: Sequence[str | os.PathLike],
-  data: Sequence[str | os.PathLike],
+  workdirs: str | os.PathLike | Sequence[str | os.PathLike],
+  data: str | os.PathLike | Sequence[str | os.PathLike],
   *,
   split: str = "test",
   batch_size: int = 256,
@@ -45,7 +46,10 @@ def cross_domain(
       preprocessing, or one without two listings of a product.
   """
   check_draws(seed=seed, bootstrap=bootstrap)
-  runs, catalogues = _names("run", workdirs), _names("catalogue", data)
+  runs, catalogues = (
+    _names("run", as_list(workdirs)),
+    _names("catalogue", as_list(data)),
+  )
   how: dict[str, Any] = {"k": 10, "bootstrap": bootstrap, "seed": seed}
   opened = {name: open_dataset(path) for name, path in catalogues.items()}
   embedders = {name: load(path) for name, path in runs.items()}

@@ -12,7 +12,7 @@ from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Dataset, Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.derange import derange
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.modality import Embedded
@@ -80,7 +80,15 @@ def open_reader(
   path = embedder.run.config.data.path if data is None else data
   if not path:
     raise UserError(f"{workdir} names no data: give --data (in Python data=)")
-  dataset = open_dataset(path)
+  try:
+    dataset = open_dataset(path)
+  except NotFoundError as error:
+    if data is not None:
+      raise
+    raise NotFoundError(
+      f"{workdir} was trained on {path}, which is not here: give --data, the"
+      " folder of a prepared catalogue (in Python data=)"
+    ) from error
   check_data(embedder.run, dataset, workdir, tokenizer=tokenizer)
   devices, m = jax.local_device_count(), embedder.config.model
   return Reader(

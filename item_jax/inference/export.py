@@ -25,6 +25,7 @@ from item_jax.inference.embedder import (
 )
 from item_jax.inference.fit_space import Asked, settle
 from item_jax.inference.space import Space, checkpoint_id, describe
+from item_jax.listing import as_list
 from item_jax.training.fetched import copied_run
 from item_jax.training.run import check_data
 
@@ -200,7 +201,7 @@ def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
-  listed = [names] if isinstance(names, str) else list(names)
+  listed = as_list(names)
   if not listed or len(set(listed)) < len(listed):
     raise UserError(f"{what}={listed}: expected one name or more, each once")
   return listed

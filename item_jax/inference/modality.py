@@ -18,6 +18,7 @@ from item_jax.inference import information, readable
 from item_jax.inference.disturb import Reader, embed_views, open_rows
 from item_jax.inference.embedder import Embedder, check_batch_size, load
 from item_jax.inference.validation import product_hash
+from item_jax.listing import as_list
 from item_jax.training import sharding
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def modality(
   step: int | None = None,
   like: str | os.PathLike | None = None,
   limit: int | None = None,
-  labels: Sequence[str] = (),
+  labels: str | Sequence[str] = (),
   largest: int = 5,
   batch_size: int = 256,
   bootstrap: int = 1000,
@@ -68,12 +69,14 @@ def modality(
   check_draws(seed=seed, bootstrap=bootstrap)
   if largest < 0:
     raise UserError(f"largest={largest}: expected 0 or more")
-  asked = readable.read_labels(labels)
+  asked = readable.read_labels(as_list(labels))
   embedder = load(workdir, step=step, like=like)
   _check_modalities(embedder)
   reader, rows = open_rows(
     embedder, workdir, data, split, limit=limit, batch_size=batch_size
   )
+  if asked:
+    readable.check(asked, embedder, reader, rows)
   embedded, same = embed_views(embedder.embed_batch, reader, rows, seed=seed)
   found = score_views(embedded, largest=largest, bootstrap=bootstrap, seed=seed)
   counts = found.counts | {"split": split, "step": embedder.step}

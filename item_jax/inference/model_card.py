@@ -8,6 +8,7 @@ from item_jax.config import Config
 from item_jax.data.summary import summarize
 from item_jax.errors import UserError
 from item_jax.inference.embedder import Embedder
+from item_jax.training.part_weights import PREFIX
 from item_jax.training.trained_on import open_data
 
 # "other", because whoever publishes weights must name the licence of the data.
@@ -112,9 +113,16 @@ def _describe_config(config: Config) -> str:
 def _describe_metrics(metrics: Mapping[str, float]) -> str:
   if not metrics:
     return "This step was not measured."
-  lines = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
+  parts, lines = "", []
+  for name, value in metrics.items():
+    if name.startswith(PREFIX):
+      parts += f", {name.removeprefix(PREFIX)} {value:.3g}"
+    else:
+      lines.append(f"| {name} | {value:.4f} |")
   return (
     "Products that were not trained on, searched among one another; the step"
-    " was chosen by them, so new ones may score lower.\n\n| | |\n|---|---|\n"
+    " was chosen by them, so new ones may score lower."
+    + f" So was what each part weighs in a cosine: {parts[2:]}." * bool(parts)
+    + "\n\n| | |\n|---|---|\n"
     + "\n".join(lines)
   )

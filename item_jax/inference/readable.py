@@ -86,6 +86,43 @@ def _read(file: Path, column: str) -> Labels:
   return Labels(column, of, bool(_KEYS[name]))
 
 
+def check(
+  asked: Sequence[Labels],
+  embedder: Embedder,
+  reader: Reader,
+  rows: Sequence[int],
+) -> None:
+  """Refuses labels of which nothing could be learnt or asked, before the work.
+
+  Args:
+    rows: of the reader's split, that are asked about.
+
+  Raises:
+    UserError: the split is that of training; no two labels in it have a listing
+      with both sides, or no listing that is asked about has one of them.
+  """
+  train = embedder.run.config.data.train_split
+  if reader.split == train:
+    raise UserError(
+      f"labels are learnt from the split {train!r}: measure another one"
+    )
+  learnt = _both_sided(reader.dataset, train, _learning_rows(reader, train))
+  scored = _both_sided(reader.dataset, reader.split, rows)
+  for labels in asked:
+    classes = {labels.label(id, product) for _, id, product in learnt} - {""}
+    found = [labels.label(id, product) for _, id, product in scored]
+    known = sum(label in classes for label in found)
+    if len(classes) < 2 or not known:
+      of = "products" if labels.by_product else "listings"
+      raise UserError(
+        f"column {labels.name!r} of {len(labels.of):,} {of} has"
+        f" {len(classes):,} labels of the {len(learnt):,} listings of"
+        f" {train!r} that have an image and a title, and {known:,} of the"
+        f" {len(scored):,} of {reader.split!r} have one of these: expected two"
+        " labels or more to learn, and a listing to ask about"
+      )
+
+
 def read(
   embedder: Embedder,
   reader: Reader,
@@ -103,14 +140,9 @@ def read(
   would get.
 
   Raises:
-    UserError: no listing has a label, there are not two, or the split is that
-      of training.
+    UserError: as `check`, where images that had to be read are broken.
   """
   train = embedder.run.config.data.train_split
-  if reader.split == train:
-    raise UserError(
-      f"labels are learnt from the split {train!r}: measure another one"
-    )
   learnt = _embed_training(embedder, reader._replace(split=train))
   items, rows_M = embedded.items, embedded.rows_M
   own = {"both": embedded.both_ND[rows_M]}
@@ -156,26 +188,33 @@ class _Learnt(NamedTuple):
   products: list[str]
 
 
+def _learning_rows(reader: Reader, split: str) -> list[int]:
+  source = reader.dataset.source(split)
+  return scored_rows(source, split, most=_LEARNT, alone=True)[0]
+
+
+def _both_sided(
+  dataset: Dataset, split: str, rows: Sequence[int]
+) -> list[tuple[int, str, str]]:
+  """Row, id and product of those of `rows` that have an image and a title."""
+  source = dataset.source(split)
+  items = ((row, export_shards.read_item(source, split, row)) for row in rows)
+  return [(n, x.id, x.product) for n, x in items if x.has_image and x.has_title]
+
+
 def _embed_training(embedder: Embedder, reader: Reader) -> _Learnt:
   """Embeds listings of the training split that have both sides."""
-  dataset: Dataset = reader.dataset
-  source = dataset.source(reader.split)
-  rows, ids, products, _ = scored_rows(
-    source, reader.split, most=_LEARNT, alone=True
-  )
-  items = [export_shards.read_item(source, reader.split, row) for row in rows]
-  kept = [
-    n for n, item in enumerate(items) if item.has_image and item.has_title
-  ]
+  rows = _learning_rows(reader, reader.split)
+  kept = _both_sided(reader.dataset, reader.split, rows)
   views = {view: [] for view in _VIEWS}
   good = []
-  for batch in reader.batches([rows[n] for n in kept]):
+  for batch in reader.batches([row for row, *_ in kept]):
     good.append(batch.has_image_B & batch.has_title_B & ~batch.bad_B)
     for view, parts in views.items():
       parts.append(embedder.embed_batch(keep_modality(batch, view)))
   good_N = np.flatnonzero(np.concatenate(good)[: len(kept)])
   return _Learnt(
     {view: np.concatenate(parts)[good_N] for view, parts in views.items()},
-    [ids[kept[n]] for n in good_N],
-    [products[kept[n]] for n in good_N],
+    [kept[n][1] for n in good_N],
+    [kept[n][2] for n in good_N],
   )

@@ -33,6 +33,7 @@ from item_jax.inference.embedder import check_batch_size, load
 from item_jax.inference.image_changes import IMAGE_CHANGES, change_image
 from item_jax.inference.regions import attention_boxes
 from item_jax.inference.title_changes import TITLE_CHANGES, change_title
+from item_jax.listing import as_list
 
 PARTS = ("roles", "lengths", *IMAGE_CHANGES, *TITLE_CHANGES)
 # Of a batch of numpy and a modality (`embed_batch`), float [B, D].
@@ -47,7 +48,7 @@ def robustness(
   step: int | None = None,
   like: str | os.PathLike | None = None,
   limit: int | None = None,
-  parts: Sequence[str] = PARTS,
+  parts: str | Sequence[str] = PARTS,
   mixed_rate: float = 0.5,
   boxes: str | os.PathLike | None = None,
   regions: str | None = None,
@@ -82,6 +83,7 @@ def robustness(
   """
   check_batch_size(batch_size)
   check_draws(seed=seed, bootstrap=bootstrap)
+  parts = as_list(parts)
   if unknown := [name for name in parts if name not in PARTS]:
     raise UserError(
       f"parts {', '.join(unknown)}: expected some of {', '.join(PARTS)}"

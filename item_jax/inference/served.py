@@ -34,16 +34,20 @@ class Model:
     self.tokenizer.encode_special_tokens = True  # "[SEP]" in a title is text
 
   def embed(self, images=None, titles=None):
-    """Embeds paths or bytes of image files, and texts; None where missing.
+    """Embeds paths or bytes of image files, and texts.
 
-    One path and one text are a listing; a side that is left out is missing.
+    None, NaN and "" are missing. One path and one text are a listing; a side
+    that is left out is missing.
 
     Returns:
       float32 [N, D], rows of length 1.
 
     Raises:
-      ValueError: an image cannot be read, or there are not as many titles.
+      ValueError: neither is given, or not as many of one as of the other; a
+        row's image cannot be read, or is none, or its title is none.
     """
+    if images is None and titles is None:
+      raise ValueError("expected images, titles or both")
     images, titles = listed(images, titles), listed(titles, images)
     if len(images) != len(titles):
       raise ValueError(f"{len(images)} images and {len(titles)} titles")
@@ -58,9 +62,11 @@ class Model:
       if image is not None:
         try:
           image_BHWC[row] = self.square(self.store(image))
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
           raise ValueError(f"image of row {row}: {error}") from error
         has_image_B[row] = True
+      if not isinstance(title, str | None):
+        raise ValueError(f"title of row {row}: {type(title).__name__}, no text")
       ids = self.tokenizer.encode(
         " ".join((title or "").split()), add_special_tokens=False
       ).ids[: s["max_title_tokens"] - 1]
@@ -125,7 +131,14 @@ def listed(given, other) -> list:
   """A list of rows; of a side that is left out as many None as of the other."""
   if given is None:
     return [None] * (0 if other is None else len(listed(other, None)))
-  return [given] if isinstance(given, (str, bytes, Path)) else list(given)
+  one = isinstance(given, (str, bytes, Path))
+  return [None if missing(x) else x for x in ([given] if one else given)]
+
+
+def missing(value) -> bool:
+  if isinstance(value, float):
+    return value != value
+  return value is None or (isinstance(value, str) and not value)
 
 
 def decode(jpeg, height, width, shrink):

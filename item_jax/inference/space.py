@@ -19,6 +19,7 @@ from item_jax.files import (
   write_checksummed,
 )
 from item_jax.training.fetched import copied_run
+from item_jax.training.run import read_run
 
 MATRIX = "transform.npz"
 
@@ -114,6 +115,7 @@ def open_like(
     raise UserError(f"{folder} is of step {meta['step']}, not of {step}")
   made = meta.get("made")
   with copied_run(workdir, step=meta["step"]) as copy:
+    read_run(copy)  # or there is no run, and no checkpoint of it
     ours = checkpoint_id(copy, meta["step"])
   if ours != (meta if made is None else made)["checkpoint"]:
     raise UserError(f"{folder} is an export of other weights than {workdir}'s")

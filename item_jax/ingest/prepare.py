@@ -36,6 +36,7 @@ from item_jax.ingest.rows import Rejections, make_record, reject_duplicate
 from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
 from item_jax.ingest.writer import DatasetWriter
+from item_jax.listing import as_list
 from item_jax.new_folder import AtomicDirectory, new_folder
 from item_jax.remote import check_in_place, check_local
 
@@ -85,7 +86,7 @@ def prepare(
   reading: Reading | None = None,
   split_of: str | os.PathLike | Dataset | None = None,
   runner: str | None = None,
-  runner_options: Sequence[str] = (),
+  runner_options: str | Sequence[str] = (),
 ) -> Dataset:
   """Writes a data set: records, tokenizer, rejected rows and statistics.
 
@@ -208,7 +209,7 @@ def _make_pipeline(runner, options, workers):
       f"--runner={runner} takes Apache Beam: pip install -e '.[beam]' in"
       " item-jax's clone"
     ) from error
-  options = beam.read_options(runner, options)
+  options = beam.read_options(runner, as_list(options))
   return partial(beam.write, runner=runner, options=options)
 
 

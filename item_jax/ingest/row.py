@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from item_jax.ingest.readers.cells import MISSING
+from item_jax.listing import as_list
 
 COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 
@@ -50,13 +51,16 @@ class Reading:
   """
 
   columns: Mapping[str, str] = field(default_factory=dict)
-  missing: Sequence[str] = MISSING
+  missing: str | Sequence[str] = MISSING
   file_format: str = "auto"
   quoting: str = "auto"
   source: str = "auto"
   category_separator: str | None = None
   which_category: str = "first"
   trust_ids: bool = False
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, "missing", tuple(as_list(self.missing)))
 
 
 def name_row(number: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from item_jax.models.base import SIDES
 from item_jax.tasks import Task
 
-_PREFIX = "weight/"
+PREFIX = "weight/"  # of what a part weighs, among what was measured
 
 
 def part_widths(task: Task) -> Mapping[str, int]:
@@ -25,7 +25,7 @@ def part_widths(task: Task) -> Mapping[str, int]:
 
 def as_metrics(task: Task, shares: tuple[float, ...]) -> dict[str, float]:
   """Names what each part counts in a cosine."""
-  names = [_PREFIX + name for name in part_widths(task)]
+  names = [PREFIX + name for name in part_widths(task)]
   return dict(zip(names, shares, strict=True))
 
 
@@ -41,7 +41,7 @@ def weigh_parts(
   task: Task, params: Any, metrics: Mapping[str, float] | None
 ) -> Any:
   """Returns parameters whose parts weigh what `metrics` say, if they do."""
-  names = [_PREFIX + name for name in part_widths(task)]
+  names = [PREFIX + name for name in part_widths(task)]
   if not names or not metrics or names[0] not in metrics:
     return params
   given = params[SIDES]["shares"]

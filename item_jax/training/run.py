@@ -28,7 +28,7 @@ from item_jax.files import (
   read_checksummed,
   write_checksummed,
 )
-from item_jax.remote import Address
+from item_jax.remote import Address, locate
 
 logger = logging.getLogger(__name__)
 
@@ -243,9 +243,14 @@ def check_data(
       by its own, of whatever data: they are stored as they were written.
   """
   if dataset.fingerprints != run.data:
+    own = locate(run.config.data.path)
+    moved = not isinstance(own, Address) and not own.exists()
+    place = "DATA_OF_THE_RUN" if moved else f"run={workdir}"
     logger.info(
       f"not the run's own data; what both have is listed by item-jax verify"
-      f" {dataset.path} --unseen_by=run={workdir}"
+      f" {dataset.path} --unseen_by={place}"
+      + f" ({own}, which it was trained on, is not here)"
+      * moved
     )
   theirs = dataset.catalogue["tokenizer"]
   own = tokenizer and not run.config.data.tokenizer

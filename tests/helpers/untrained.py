@@ -12,10 +12,19 @@ from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.run import read_run, write_run
 
 
-def write(folder: Path, data: Path, variant: str = "plain", seed: int = 0):
+def write(
+  folder: Path,
+  data: Path,
+  variant: str = "plain",
+  seed: int = 0,
+  *,
+  names_data: bool = False,
+):
   """A run of `tiny_run`, whose checkpoint 1 has the seed's parameters."""
   folder.mkdir(exist_ok=True)
   config, store = tiny_run.get_config(variant), open_dataset(data)
+  if names_data:
+    config.data.path = str(data)
   write_run(
     folder,
     config,

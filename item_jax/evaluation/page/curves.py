@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from item_jax.errors import NotFoundError, UserError
 from item_jax.files import METRICS_FILE, whole_rows
+from item_jax.listing import as_list
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -129,8 +130,7 @@ def read_runs(
   """
   if workdirs is None:
     return {}
-  if isinstance(workdirs, (str, os.PathLike)):
-    workdirs = [workdirs]
+  workdirs = as_list(workdirs)
   if len(workdirs) > len(LINES):
     raise UserError(
       f"{len(workdirs)} runs: lines of {len(LINES)} at most can be told apart"
@@ -248,9 +248,16 @@ def make_panels(count: int, *, columns: int = _COLUMNS, width: float = 3.0):
   ]
 
 
-def add_legend(axes) -> None:
-  """Adds a legend in which dollar signs are dollar signs."""
-  for text in axes.legend(frameon=False, fontsize=7).get_texts():
+def add_legend(axes, *, below: bool = False) -> None:
+  """Adds a legend in which dollar signs are dollar signs.
+
+  Args:
+    below: beneath the axes, for curves that leave no room.
+  """
+  place = {}
+  if below:
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 2}
+  for text in axes.legend(frameon=False, fontsize=7, **place).get_texts():
     text.set_parse_math(False)
 
 

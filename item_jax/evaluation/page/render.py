@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,7 @@ def write_figures(
   folder: str | os.PathLike,
   *,
   run: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+  beside: Sequence[Section] = (),
 ) -> list[Path]:
   """Writes each picture as PNG and SVG; as of `Report.write_figures`."""
   runs = read_runs(run)
@@ -141,6 +143,10 @@ def write_figures(
   written = []
   for name, figure in draw_figures(report, runs):
     written += write_pictures(folder, name, figure)
+  for number, section in enumerate(beside, 1):
+    for label, figure in section.figures:
+      name = re.sub(r"\W+", "_", f"{number} {section.heading} {label}")
+      written += write_pictures(folder, name.strip("_"), figure)
   return written
 
 

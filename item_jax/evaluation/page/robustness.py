@@ -40,7 +40,7 @@ def draw_robustness(found: "Robustness") -> "Figure":
     one.set_xticks(range(len(places)), places)
     one.set_ylim(0, 1)
     finish(one, title, named)
-  add_legend(axes[0])
+  add_legend(axes[0], below=bool(found.lengths))
   if found.lengths and found.changes:
     add_legend(axes[1])
   return figure
