@@ -21,11 +21,24 @@ from item_jax.training.metric_log import (
   drop_rows_after,
   progress_line,
 )
+from item_jax.training.setup import describe_cut
 
 
 def rows(folder) -> list[dict]:
   text = (folder / METRICS_FILE).read_text()
   return [json.loads(line) for line in text.splitlines()]
+
+
+def test_many_titles_that_are_cut_come_with_what_to_do():
+  few, many = [*range(1, 100), 500], [*range(1, 101)]
+  assert describe_cut(few, 100) == (
+    "titles: 54.5 tokens, 1.00% cut at 100 positions (of 100)"
+  )
+  assert describe_cut(many, 22).endswith(
+    "79.00% cut at 22 positions (of 100);"
+    " --config.model.max_title_tokens=100 cuts 1% of them"
+  )
+  assert describe_cut(many, 100).startswith("titles: 50.5 tokens, 1.00% cut")
 
 
 def test_a_resumed_log_goes_on_after_the_restored_step(tmp_path):

@@ -6,7 +6,7 @@ What cannot work is refused here, before the first step.
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from item_jax.training.optimizer import make_schedule
 logger = logging.getLogger(__name__)
 
 _SAMPLE = 20_000  # titles whose lengths are logged at the start
+_MANY_CUT = 0.05  # of titles: what they lose is worth a longer sequence
 
 
 class Setup(NamedTuple):
@@ -214,13 +215,24 @@ def _describe_titles(
   source = store.source(config.data.train_split)
   sample = readable(source, range(min(len(source), _SAMPLE)))
   titles = [record.title for record in sample]
-  counts = tokenizer.counts(titles)
-  limit = config.model.max_title_tokens
+  return describe_cut(tokenizer.counts(titles), config.model.max_title_tokens)
+
+
+def describe_cut(counts: Sequence[int], limit: int) -> str:
+  """Says how many titles of so many tokens are cut, and what to do of many.
+
+  Args:
+    limit: positions of a title, that of [SEP] among them.
+  """
   cut = sum(count > limit - 1 for count in counts) / len(counts)
-  return (
+  said = (
     f"titles: {sum(counts) / len(counts):.1f} tokens, {cut:.2%} cut at"
     f" {limit} positions (of {len(counts):,})"
   )
+  if cut > _MANY_CUT:
+    whole = sorted(counts)[int(0.99 * (len(counts) - 1))] + 1
+    said += f"; --config.model.max_title_tokens={whole} cuts 1% of them"
+  return said
 
 
 def _gib(size: int) -> str:
