@@ -274,8 +274,9 @@ def test_a_gain_must_be_there_on_other_products():
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, -0.1))]) == 0
   # Less than float32's rounding is no difference.
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, 1e-6))]) == 0
-  # What is found counts before what is held apart.
-  assert likeliest([first, trial(np.full(20, 0.4), np.full(20, 0.9))]) == 0
+  # A cosine counts half of what is found.
+  assert likeliest([first, trial(np.full(20, 0.4), np.full(20, 0.19))]) == 0
+  assert likeliest([first, trial(np.full(20, 0.4), np.full(20, 0.21))]) == 1
 
 
 def test_how_far_products_are_held_apart():

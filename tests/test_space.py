@@ -271,7 +271,7 @@ def test_without_a_proof_weights_are_chosen_but_no_pool(
     return len(trials) - 1
 
   monkeypatch.setattr(fit_space.trials_lib, "best_of", lambda trials: 0)
-  monkeypatch.setattr(fit_space, "likeliest_weights", last)
+  monkeypatch.setattr(fit_space.trials_lib, "likeliest", last)
   found = fit_space.fit_space(
     item_jax.load(workdir),
     open_dataset(tiny_data),

@@ -10,12 +10,7 @@ from item_jax.evaluation.items import Items
 from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.search import search
 from item_jax.evaluation.transform import Transform, fill, unit
-from item_jax.evaluation.trials import (
-  Trial,
-  likeliest,
-  surpasses,
-  worth,
-)
+from item_jax.evaluation.trials import ROUNDING, Trial, likeliest, worth
 
 # Weights are tried in tenths, counted in thousandths.
 _TENTHS, _TENTH = 10, 100
@@ -69,7 +64,7 @@ def choose_weights(
   scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
   trials = [Trial(plain, vectors_ND.shape[1], scores), *tried]
-  return trials[likeliest_weights(trials)].transform.shares
+  return trials[likeliest(trials)].transform.shares
 
 
 def with_absent(shares: Weights, trained: Weights) -> Weights:
@@ -80,25 +75,6 @@ def with_absent(shares: Weights, trained: Weights) -> Weights:
   kept_P = np.where(shares, 0.0, trained)
   kept_P[0] = 0
   return tuple((np.array(shares) * (1 - kept_P.sum()) + kept_P).tolist())
-
-
-def likeliest_weights(trials: Sequence[Trial]) -> int:
-  """The number of what `trials.likeliest` takes, of tenths first.
-
-  Then of these and of those that leave a side less: what finds all on half of
-  the products may be too little of a side for the other half, and would speak
-  against tenths as well.
-  """
-
-  def leaves_less(number: int) -> bool:
-    shares = trials[number].transform.shares or ()
-    return any(0 < share < 1 / _TENTHS for share in shares)
-
-  best, others = 0, range(1, len(trials))
-  for less in (False, True):
-    some = [best, *(one for one in others if leaves_less(one) == less)]
-    best = some[likeliest([trials[number] for number in some])]
-  return best
 
 
 def attempt_weights(
@@ -112,12 +88,12 @@ def attempt_weights(
 
   A cosine becomes the weighted sum of the parts' own cosines. Begins with even
   weights, what is over with the first, and moves a tenth from one part to
-  another while more is found, or as much and more surely (`trials.worth`). Only
-  the first part, [CLS], which every row has, may get nothing: a row that shows
-  one side alone would have nothing otherwise. Another that came down to a tenth
-  may come to a fiftieth, and the last to a thousandth. A part that no row has,
-  such as the title's of images alone, counts 0 here; in rows that do have it,
-  it keeps what it weighed against the others together.
+  another while `trials.worth` grows. Only the first part, [CLS], which every
+  row has, may get nothing: a row that shows one side alone would have nothing
+  otherwise. Another that came down to a tenth may come to a fiftieth, and the
+  last to a thousandth. A part that no row has, such as the title's of images
+  alone, counts 0 here; in rows that do have it, it keeps what it weighed
+  against the others together.
 
   Args:
     val_ND: rows whose parts have a length each that no row changes, but for
@@ -131,7 +107,7 @@ def attempt_weights(
   unit_ND = unit(np.asarray(val_ND))
   lengths_P, trials = _lengths(unit_ND, widths), {}
 
-  def found(weights: tuple[int, ...]) -> tuple[float, float]:
+  def found(weights: tuple[int, ...]) -> float:
     if weights not in trials:
       shares = tuple(weight / (_TENTHS * _TENTH) for weight in weights)
       made = _transform(lengths_P, widths, shares)
@@ -153,7 +129,7 @@ def attempt_weights(
   for moves in (_by_tenths, _by_tenths_or_to_the_least):
     while True:
       near = max(moves(best, held), key=found, default=best)
-      if not surpasses(found(near), found(best)):
+      if found(near) <= found(best) + ROUNDING:
         break
       best = near
   return [trials.pop(best), *trials.values()]

@@ -14,7 +14,7 @@ from item_jax.evaluation import transform as transform_lib
 from item_jax.evaluation import trials as trials_lib
 from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.transform import Transform
-from item_jax.evaluation.weighting import attempt_weights, likeliest_weights
+from item_jax.evaluation.weighting import attempt_weights
 from item_jax.inference import export_shards
 from item_jax.inference import space as space_lib
 from item_jax.inference.embed_parts import embed_parts
@@ -269,7 +269,7 @@ def _choose(
       for number, one in enumerate(trials)
       if one.transform.shares and of[number] == of[0]
     ]
-    best = some[likeliest_weights([trials[number] for number in some])]
+    best = some[trials_lib.likeliest([trials[number] for number in some])]
   tried = [
     {"pool": pool, **trial.to_dict()}
     for pool, trial in zip(of, trials, strict=True)
