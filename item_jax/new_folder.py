@@ -100,9 +100,10 @@ def _check(out, overwrite, replaceable):
     )
   if out.is_dir() and not any(out.iterdir()):
     return  # nothing is lost
-  if not overwrite:
+  ours = out.is_dir() and replaceable(out)
+  if ours and not overwrite:
     raise AlreadyThereError(f"{out} is already there; --overwrite replaces it")
-  if not out.is_dir() or not replaceable(out):
+  if not ours:
     raise AlreadyThereError(
       f"{out} was not written by this command, or holds other files too:"
       " --overwrite does not replace it"

@@ -163,6 +163,14 @@ def test_what_is_missing_and_what_is_no_title_are_told_apart(packaged):
     images=[float("nan"), None, ""], titles=["red mug", np.nan, ""]
   )
   np.testing.assert_array_equal(spelt, plain)
+  drawn = model.embed(titles=(title for title in ["red mug", None]))
+  np.testing.assert_allclose(drawn, plain[:2], atol=1e-6)
+  for one in (float("nan"), np.float32("nan")):
+    alone = model.embed(titles=[one])
+    np.testing.assert_allclose(alone, plain[1:2], atol=1e-6)
+  np.testing.assert_array_equal(model.embed(titles=np.nan).shape, alone.shape)
+  with pytest.raises(ValueError, match="title of row 1: "):
+    model.embed(titles=["red mug", "\ud800"])
   with pytest.raises(ValueError, match="expected images, titles or both"):
     model.embed()
   with pytest.raises(ValueError, match="title of row 1: float, no text"):

@@ -9,6 +9,7 @@ import pytest
 
 from item_jax.errors import UserError
 from item_jax.ingest.catalogue import Catalogue
+from item_jax.ingest.prepare import TooManyRejected, prepare
 from item_jax.ingest.readers.public_sets import SETS
 from item_jax.ingest.row import Reading, Rejected
 
@@ -94,9 +95,15 @@ def test_the_test_split_is_a_word_of_the_name(tmp_path, file, is_test):
 @pytest.mark.parametrize(
   ("file", "says"),
   [
-    ({"1.json": b"[" * 5_000 + b"]" * 5_000}, "1: maximum recursion depth"),
-    ({"1.jpg": "0.jpg", "1.txt": b"mug"}, "1: .jpg is a link; expected a file"),
-    ({"1.txt": b"caf\xe9"}, "1: 'utf-8' codec"),
+    (
+      {"1.json": b"[" * 5_000 + b"]" * 5_000},
+      "no sample: 1: maximum recursion depth",
+    ),
+    (
+      {"1.jpg": "0.jpg", "1.txt": b"mug"},
+      "no sample: 1: .jpg is a link; expected a file",
+    ),
+    ({"1.txt": b"caf\xe9"}, "no sample: 1: 'utf-8' codec"),
   ],
 )
 def test_an_odd_sample_costs_itself_alone(tmp_path, file, says):
@@ -112,4 +119,38 @@ def test_an_image_of_another_kind_is_not_taken_for_none(tmp_path):
   write_tar(path, {"0.gif": b"GIF89a", "0.txt": b"mug"})
   (row,) = SETS["webdataset"](path)
   assert isinstance(row, dict)
-  assert row["image"] == b"GIF89a"  # `prepare` says what it is
+  assert row["image"] == {"bytes": b"GIF89a"}  # `prepare` says what it is
+
+
+def test_an_image_of_a_shard_is_its_bytes_and_no_path(tmp_path):
+  """Or a file beside the shard would stand in its place."""
+  (tmp_path / "b.jpg").write_bytes(b"\0")
+  path = tmp_path / "a.tar"
+  write_tar(path, {"0.jpg": b"b.jpg", "0.txt": b"mug"})
+  (row,) = Catalogue(path, Reading(file_format="webdataset")).rows()
+  assert row.image == b"b.jpg"
+
+
+def test_reasons_of_samples_are_one_kind(tmp_path):
+  path = tmp_path / "a.tar"
+  write_tar(
+    path, {f"{n}.txt": b"caf\xe9" for n in range(3)} | {"3.txt": b"mug"}
+  )
+  with pytest.raises(TooManyRejected, match=r"\s3  no sample\n"):
+    prepare(path, out=tmp_path / "D", reading=Reading(file_format="webdataset"))
+
+
+def test_where_no_row_can_be_read_each_reason_is_named(tmp_path):
+  path = tmp_path / "bad.csv"
+  path.write_text("listing_id,product_id,title\na,b\nc,d\n")
+  with pytest.raises(TooManyRejected, match=r"2  wrong number of fields\n"):
+    prepare(path, out=tmp_path / "D", max_rejected=1, tokenizer=None)
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_header(tmp_path):
+  path = tmp_path / "train.csv"
+  header = "posting_id,image,image_phash,title,label_group"
+  path.write_text(f"{header}\na,a.jpg,0,mug,1\n", "utf-8-sig")
+  (row,) = SETS["shopee"](path)
+  assert isinstance(row, dict)
+  assert row["title"] == "mug"

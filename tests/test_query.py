@@ -280,3 +280,11 @@ def test_data_that_have_moved_are_asked_for(
   with caplog.at_level("INFO"), pytest.raises(UserError):
     item_jax.modality(run, data=other, split="test")
   assert f"{other} --unseen_by=DATA_OF_THE_RUN ({data}, which" in caplog.text
+
+
+def test_a_title_without_a_token_is_told_from_a_blind_model(
+  workdir, exported, tiny_data
+):
+  query = query_lib.open_query(workdir, exported, data=tiny_data)
+  with pytest.raises(UserError, match=r"the title .* has no token"):
+    query.find(title="\u200b")

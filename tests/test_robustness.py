@@ -328,10 +328,13 @@ def test_a_region_is_found_where_the_rest_is_noise(tmp_path):
     measure(planted("image"), reader, ROWS, boxes={"x": Box(0, 0, 1, 1)})
 
 
-def test_a_box_is_cut_by_hand():
+def test_a_box_is_cut_by_hand(tmp_path):
   columns = np.repeat(np.arange(8) * 32, 8).astype(np.uint8)  # 64 columns
   image = encode(np.repeat(np.tile(columns, (32, 1))[..., None], 3, 2))
   record = Record("a", "", "", "", image)
+  (tmp_path / "none.csv").write_text("id,x0,y0,x1,y1\n")
+  with pytest.raises(UserError, match="has no row; expected a box"):
+    read_boxes(tmp_path / "none.csv")
   cut = crop_record(record, boxes={"a": Box(0.5, 0.25, 0.75, 1)})
   pixels = simplejpeg.decode_jpeg(cut.image)
   assert pixels.shape == (24, 16, 3)

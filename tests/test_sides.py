@@ -15,6 +15,7 @@ from item_jax.data.records import open_dataset
 from item_jax.distributed.preemption import Preempted
 from item_jax.errors import UserError
 from item_jax.evaluation.transform import Transform
+from item_jax.files import RUN_FILE, read_checksummed, write_checksummed
 from item_jax.inference import modality
 from item_jax.inference.embedder import load
 from item_jax.inference.information import cosine_shares
@@ -369,3 +370,21 @@ def test_sides_of_another_network_are_refused(tiny_data):
   config.data.path, config.model.sides = str(tiny_data), W
   with pytest.raises(UserError, match=r"sides=8 joins .* not 'clip'"):
     validate(config, devices=1)
+
+
+def test_a_run_that_knew_no_whole_words_is_resumed_by_its_command(
+  tiny_data, tmp_path
+):
+  config = sided(tiny_data)
+  config.steps, config.model.whole_words = 0, False
+  workdir = train(config, tmp_path / "run").workdir
+  saved = read_checksummed(workdir / RUN_FILE)
+  del saved["config"]["model.whole_words"]
+  write_checksummed(workdir / RUN_FILE, saved)
+  asked = sided(tiny_data)  # names neither
+  asked.steps = 0
+  again = train(asked, workdir)
+  assert not again.config.model.whole_words
+  asked.model.whole_words = True
+  with pytest.raises(UserError, match=r"whole_words: was False, is True"):
+    train(asked, workdir)

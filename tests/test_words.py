@@ -101,6 +101,15 @@ def test_directions_are_of_unit_length_and_independent():
       {},
       [(False, True), (True, True), (False, False)],
     ),
+    (
+      models.BPE({"za": 0, "##ra": 1}, []),
+      {"continuing_subword_prefix": "##"},
+      [(False, True), (True, True)],
+    ),
+    # Of titles that were cut at blanks a token does not tell.
+    (models.BPE({"za": 0, "ra": 1, "Ġ": 2}, []), {}, [(False, False)] * 3),
+    (models.Unigram([("za", 0.0), ("ra", 0.0)], 0), {}, [(False, False)] * 2),
+    (models.WordLevel({"za": 0, "▁ra": 1}, "za"), {}, [(False, False)] * 2),
   ],
 )
 def test_other_families_of_vocabularies_say_it_in_their_way(

@@ -33,7 +33,7 @@ def add(command) -> None:
     required=True,
     help="the file (lance: folder) to write",
   )
-  add_overwrite(sub, "replace a file that is there")
+  add_overwrite(sub, "replace a file that is there; no folder of Lance")
 
 
 def run(args, rest) -> None:

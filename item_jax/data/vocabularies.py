@@ -29,6 +29,7 @@ CLIP_ADDED = ("<|pad|>", "<|unk|>", "<|mask|>")
 # CLIP's words: contractions, runs of letters, single digits, runs of other
 # signs.
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_BLANKS = "\u0120\u2581"  # of byte-level BPE, of SentencePiece
 # A folder's tokenizer is the first of these that it has.
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _CONFIG = "tokenizer_config.json"
@@ -74,14 +75,15 @@ def joining(text: str) -> Callable[[str], tuple[bool, bool]]:
 
   Returns:
     Of a token, whether it may go on from the one before it, and whether the
-    next one may go on from it.
+    next one may go on from it: neither of tokens that do not tell.
   """
   model = json.loads(text)["model"]
-  kind = model.get("type")
-  if kind == "WordPiece":
-    prefix = model.get("continuing_subword_prefix") or "##"
-    return lambda token: (token.startswith(prefix), True)
+  inside = model.get("continuing_subword_prefix")
+  if model.get("type") == "WordPiece" or inside:
+    return lambda token: (token.startswith(inside or "##"), True)
   end = model.get("end_of_word_suffix") or ""
+  if not end and not _marks_blanks(model):
+    return lambda token: (False, False)
 
   def join(token):
     goes_on = not (end and token.endswith(end)) and _is_plain(token[-1:])
@@ -90,12 +92,25 @@ def joining(text: str) -> Callable[[str], tuple[bool, bool]]:
   return join
 
 
+def _marks_blanks(model: dict[str, Any]) -> bool:
+  """Whether a word's first token begins with a sign for the blank before it.
+
+  As in byte-level BPE and SentencePiece, unless titles were cut at blanks.
+  """
+  vocabulary = model.get("vocab", ())
+  tokens = list(vocabulary)
+  if model.get("type") == "Unigram":
+    tokens = [token for token, _ in vocabulary]
+  elif model.get("type") != "BPE":
+    return False
+  return any(len(token) > 1 and token[0] in _BLANKS for token in tokens)
+
+
 def _is_plain(character: str) -> bool:
   """Whether it may be within a word.
 
-  A blank before a word is the first character of its first token, no plain one:
-  of byte-level BPE and of SentencePiece. Signs stand alone, and what is not
-  ASCII may be of a script without blanks.
+  The sign for a blank is none. Signs stand alone, and what is not ASCII may be
+  of a script without blanks.
   """
   return character.isascii() and character.isalnum()
 

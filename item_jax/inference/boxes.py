@@ -51,6 +51,8 @@ def read_boxes(path: str | os.PathLike) -> dict[str, Box]:
     if listing in found:
       raise UserError(f"{path}: row {row}: id {listing!r} has a box already")
     found[listing] = box
+  if not found:
+    raise UserError(f"{path} has no row; expected a box for some listings")
   return found
 
 

@@ -46,9 +46,11 @@ class Model:
       ValueError: neither is given, or not as many of one as of the other; a
         row's image cannot be read, or is none, or its title is none.
     """
-    if images is None and titles is None:
+    given = [listed(x) for x in (images, titles) if x is not None]
+    if not given:
       raise ValueError("expected images, titles or both")
-    images, titles = listed(images, titles), listed(titles, images)
+    images = given[0] if images is not None else [None] * len(given[0])
+    titles = given[-1] if titles is not None else [None] * len(images)
     if len(images) != len(titles):
       raise ValueError(f"{len(images)} images and {len(titles)} titles")
     s, rows = self.settings, len(images)
@@ -67,9 +69,12 @@ class Model:
         has_image_B[row] = True
       if not isinstance(title, str | None):
         raise ValueError(f"title of row {row}: {type(title).__name__}, no text")
-      ids = self.tokenizer.encode(
-        " ".join((title or "").split()), add_special_tokens=False
-      ).ids[: s["max_title_tokens"] - 1]
+      try:
+        ids = self.tokenizer.encode(
+          " ".join((title or "").split()), add_special_tokens=False
+        ).ids[: s["max_title_tokens"] - 1]
+      except TypeError as error:  # of half a character
+        raise ValueError(f"title of row {row}: {error}") from error
       if ids:
         tokens_BT[row, : len(ids) + 1] = [*ids, s["sep"]]
     has_title_B = tokens_BT[:, 0] != s["pad"]
@@ -127,17 +132,15 @@ class Model:
     return found
 
 
-def listed(given, other) -> list:
-  """A list of rows; of a side that is left out as many None as of the other."""
-  if given is None:
-    return [None] * (0 if other is None else len(listed(other, None)))
-  one = isinstance(given, (str, bytes, Path))
+def listed(given):
+  """A list of rows, None where one is missing."""
+  one = isinstance(given, (str, bytes, Path, float))
   return [None if missing(x) else x for x in ([given] if one else given)]
 
 
 def missing(value) -> bool:
-  if isinstance(value, float):
-    return value != value
+  if isinstance(value, (float, np.floating)):
+    return bool(value != value)
   return value is None or (isinstance(value, str) and not value)
 
 

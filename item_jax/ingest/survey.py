@@ -67,7 +67,8 @@ def survey(catalogue: Catalogue, *, train: bool) -> Survey:
       " products"
     )
   if not catalogue.reading.trust_ids:
-    if set(np.unique(keys_N).tolist()) <= set(map(hash, _BOOLS)):
+    found = set(np.unique(keys_N).tolist())
+    if found and found <= set(map(hash, _BOOLS)):
       raise UserError(
         "product_id holds nothing but true and false: expected the ids of"
         " products"

@@ -35,6 +35,8 @@ _MEANING = (
 
 # Options that a run decides of those that start from it.
 _FOLLOWED = ("model.sides", "model.whole_words")
+# And those whose default differs from what runs had before there was a choice.
+_NEWER = ("model.whole_words",)
 
 
 class Start(NamedTuple):
@@ -52,7 +54,8 @@ def follow_start(config: Config, run: RunRecord | None = None) -> Config:
   """Returns the config with the options that `start_from` decides.
 
   Options that are given stay. Weights decide what they are, a workdir of ours
-  whether there are sides.
+  whether there are sides, and of what; a run that goes on has what its command
+  did not name when it began.
 
   Args:
     run: what is resumed; it knows the options, should the weights be gone.
@@ -60,12 +63,13 @@ def follow_start(config: Config, run: RunRecord | None = None) -> Config:
   Raises:
     UserError: options that are given are not the weights'; it names flags.
   """
+  if run is not None:
+    names = (*settings.NAMES, *_FOLLOWED) if config.start_from else _NEWER
+    before = flatten(run.config)
+    same = {name: before[name] for name in names}
+    return settings.fill_in(config, same, origin="the run")
   if not config.start_from:
     return config
-  if run is not None:
-    before = flatten(run.config)
-    same = {name: before[name] for name in (*settings.NAMES, *_FOLLOWED)}
-    return settings.fill_in(config, same, origin="the run")
   with copied_run(config.start_from) as path:
     if not path.exists():
       raise NotFoundError(f"start_from={config.start_from}: there is nothing")

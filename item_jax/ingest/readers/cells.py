@@ -196,12 +196,14 @@ def _unescaped(text: str) -> str:
 def to_image(value: Any) -> Any:
   """Converts an image's cell to a path, or to the file's bytes.
 
-  Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Bytes may be a
-  path too, where a writer has no type for text: no image file is valid UTF-8
+  Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Other bytes may be
+  a path too, where a writer has no type for text: no image file is valid UTF-8
   without a NUL byte.
   """
   if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
-    value = value.get("bytes") or value.get("path")
+    if data := value.get("bytes"):
+      return data
+    value = value.get("path")
   if isinstance(value, os.PathLike):
     return os.fspath(value)
   if isinstance(value, bytes) and len(value) <= _PATH and b"\0" not in value:

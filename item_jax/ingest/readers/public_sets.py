@@ -29,7 +29,7 @@ _UNREAD = (".gif", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jxl")
 
 def _text(path: Path) -> io.TextIOWrapper:
   return io.TextIOWrapper(
-    open_bytes(path), "utf-8", "surrogateescape", newline=""
+    open_bytes(path), "utf-8-sig", "surrogateescape", newline=""
   )
 
 
@@ -294,7 +294,7 @@ def _sample(key, parts: dict[str, bytes | None]) -> Rows:
     found = json.loads(held.get(".json", b"{}"))
     text = held.get(".txt", b"").decode()
   except (ValueError, RecursionError) as error:  # nested too deeply
-    yield f"{'/'.join(filter(None, key))}: {error}"
+    yield f"no sample: {'/'.join(filter(None, key))}: {error}"
     return
   found = found if isinstance(found, dict) else {}
   own = found.get("listing_id")
@@ -303,7 +303,7 @@ def _sample(key, parts: dict[str, bytes | None]) -> Rows:
   yield {
     "listing_id": own,  # 0 is a name too
     "product_id": found.get("product_id"),
-    "image": images[0] if images else "",
+    "image": {"bytes": images[0]} if images else "",
     "title": found.get("title") or text or found.get("caption"),
     "category": found.get("category"),
     "split": found.get("split"),
