@@ -272,6 +272,9 @@ def test_a_gain_must_be_there_on_other_products():
   assert likeliest([first, trial(one, np.zeros(20))]) == 0
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, 0.1))]) == 1
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, -0.1))]) == 0
+  # Where others are nearer, less of it is no gain.
+  near = trial(np.full(20, 0.5), np.full(20, -0.2))
+  assert likeliest([near, trial(np.full(20, 0.5), np.full(20, -0.1))]) == 0
   # Less than float32's rounding is no difference.
   assert likeliest([first, trial(np.full(20, 0.5), np.full(20, 1e-6))]) == 0
   # A cosine counts half of what is found.

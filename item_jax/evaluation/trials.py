@@ -23,7 +23,7 @@ from item_jax.evaluation.transform import (
 _FEWEST, _FEWEST_UNPROVED = 5, 20
 # What a cosine between products counts beside MAP@10. On few queries many
 # weights find all, or as much but for one of them, and are far from alike on
-# other queries. On twelve catalogues .3 to 1 found the same, and more than 0.
+# other queries. On eleven catalogues .3 to 1 found the same, and more than 0.
 _APART = 0.5
 ROUNDING = 1e-5  # of cosines in float32, many times: less is no difference
 
@@ -122,15 +122,17 @@ def likeliest(trials: Sequence[Trial]) -> int:
   number_Q, sizes = metrics.number_groups(_products(trials[0].scores))
   if len(sizes) < _FEWEST_UNPROVED:
     return 0
-  worth_TQ = np.stack([_worth(trial.scores) for trial in trials])
+  measured_TMQ = np.stack([_measured(trial.scores) for trial in trials])
 
   def best(of_Q: np.ndarray) -> int:
-    mean_T = worth_TQ[:, of_Q].mean(axis=1)
-    return int((mean_T > mean_T.max() - ROUNDING).argmax())
+    worth_T = np.array([_worth(one_MQ[:, of_Q]) for one_MQ in measured_TMQ])
+    return int((worth_T > worth_T.max() - ROUNDING).argmax())
 
   odd_Q = number_Q % 2 == 1
-  crossed_Q = np.where(odd_Q, worth_TQ[best(~odd_Q)], worth_TQ[best(odd_Q)])
-  there = crossed_Q.mean() > worth_TQ[0].mean() + ROUNDING
+  crossed_MQ = np.where(
+    odd_Q, measured_TMQ[best(~odd_Q)], measured_TMQ[best(odd_Q)]
+  )
+  there = _worth(crossed_MQ) > _worth(measured_TMQ[0]) + ROUNDING
   return best(np.ones_like(odd_Q)) if there else 0
 
 
@@ -141,12 +143,21 @@ def _products(scores: Scores) -> list[str]:
 
 
 def worth(scores: Scores) -> float:
-  """MAP@10 and, as `_APART` says, how far products are held apart."""
-  return float(_worth(scores).mean())
+  """MAP@10 and, as `_APART` says, how far products are held apart.
+
+  If they are: where others are nearer, all cosines are better the less they
+  differ, and that is no use.
+  """
+  return _worth(_measured(scores))
 
 
-def _worth(scores: Scores) -> np.ndarray:
-  return scores.values["map@10"] + _APART * held_apart(scores)
+def _measured(scores: Scores) -> np.ndarray:
+  return np.stack([scores.values["map@10"], held_apart(scores)])
+
+
+def _worth(measured_MQ: np.ndarray) -> float:
+  found, apart = measured_MQ.mean(axis=1).tolist()
+  return found + _APART * max(apart, 0.0)
 
 
 def held_apart(scores: Scores) -> np.ndarray:
