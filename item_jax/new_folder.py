@@ -105,8 +105,8 @@ def _check(out, overwrite, replaceable):
     raise AlreadyThereError(f"{out} is already there; --overwrite replaces it")
   if not ours:
     raise AlreadyThereError(
-      f"{out} was not written by this command, or holds other files too:"
-      " --overwrite does not replace it"
+      f"{out} is already there, and was not written by this command, or holds"
+      " other files too: --overwrite does not replace it"
     )
 
 
