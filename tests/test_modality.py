@@ -520,7 +520,11 @@ def test_what_titles_say_is_read_from_what_copies_titles(tiny_data, halves):
   embedded, _ = embed_views(embed, reader, range(reader.dataset.sizes["test"]))
   table = tiny_data.parent / "catalogue" / "attributes.csv"
   asked = readable.read_labels([f"{table}:kind", f"{table}:form"])
-  lines = readable.read(embedder, reader, embedded, asked, bootstrap=20, seed=0)
+  rows = range(reader.dataset.sizes["test"])
+  learning = readable.check(asked, embedder, reader, rows)
+  lines = readable.read(
+    *(embedder, reader, embedded, asked, learning), bootstrap=20, seed=0
+  )
   kind, form = lines
   assert (kind["column"], form["column"]) == ("kind", "form")
   assert kind["both"] == kind["title"] > kind["image"] + 0.2
@@ -528,8 +532,6 @@ def test_what_titles_say_is_read_from_what_copies_titles(tiny_data, halves):
   assert low <= kind["title"] <= high
   # Only images show the form: nothing in a title says it.
   assert kind["title"] - kind["largest"] > form["title"] - form["largest"]
-  rows = range(reader.dataset.sizes["test"])
-  readable.check(asked, embedder, reader, rows)
   with pytest.raises(UserError, match="learnt from the split 'train'"):
     readable.check(asked, embedder, reader_of(halves, "train"), rows)
   train = reader.dataset.source("train")

@@ -46,10 +46,7 @@ def cross_domain(
       preprocessing, or one without two listings of a product.
   """
   check_draws(seed=seed, bootstrap=bootstrap)
-  runs, catalogues = (
-    _names("run", as_list(workdirs)),
-    _names("catalogue", as_list(data)),
-  )
+  runs, catalogues = _names("run", workdirs), _names("catalogue", data)
   how: dict[str, Any] = {"k": 10, "bootstrap": bootstrap, "seed": seed}
   opened = {name: open_dataset(path) for name, path in catalogues.items()}
   embedders = {name: load(path) for name, path in runs.items()}
@@ -80,9 +77,10 @@ def cross_domain(
 
 
 def _names(
-  what: str, paths: Sequence[str | os.PathLike]
+  what: str, given: str | os.PathLike | Sequence[str | os.PathLike]
 ) -> dict[str, str | os.PathLike]:
   """{name: path}: the folder's name where no other one has it."""
+  paths = as_list(given)
   if not paths:
     raise UserError(f"no {what}: expected one or more")
   folders = [Path(path).absolute().name for path in paths]

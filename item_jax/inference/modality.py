@@ -75,8 +75,7 @@ def modality(
   reader, rows = open_rows(
     embedder, workdir, data, split, limit=limit, batch_size=batch_size
   )
-  if asked:
-    readable.check(asked, embedder, reader, rows)
+  learning = readable.check(asked, embedder, reader, rows) if asked else []
   embedded, same = embed_views(embedder.embed_batch, reader, rows, seed=seed)
   found = score_views(embedded, largest=largest, bootstrap=bootstrap, seed=seed)
   counts = found.counts | {"split": split, "step": embedder.step}
@@ -90,7 +89,9 @@ def modality(
   found = _follow(found, embedder, reader, rows, embedded, seed)
   if asked:
     lines = readable.read(
-      embedder, reader, embedded, asked, bootstrap=bootstrap, seed=seed
+      *(embedder, reader, embedded, asked, learning),
+      bootstrap=bootstrap,
+      seed=seed,
     )
     found = dataclasses.replace(found, readable=lines)
   return found

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _KEYS = {"id": 0, "listing_id": 0, "product": 1, "product_id": 1}
 _VIEWS = ("both", "image", "title")
+Learning = list[tuple[int, str, str]]  # row, id and product of listings
 _LEARNT = 5_000  # rows that classifiers learn from, whole products
 
 
@@ -91,11 +92,14 @@ def check(
   embedder: Embedder,
   reader: Reader,
   rows: Sequence[int],
-) -> None:
+) -> Learning:
   """Refuses labels of which nothing could be learnt or asked, before the work.
 
   Args:
     rows: of the reader's split, that are asked about.
+
+  Returns:
+    What `read` learns from.
 
   Raises:
     UserError: the split is that of training; no two labels in it have a listing
@@ -106,7 +110,9 @@ def check(
     raise UserError(
       f"labels are learnt from the split {train!r}: measure another one"
     )
-  learnt = _both_sided(reader.dataset, train, _learning_rows(reader, train))
+  source = reader.dataset.source(train)
+  most, *_ = scored_rows(source, train, most=_LEARNT, alone=True)
+  learnt = _both_sided(reader.dataset, train, most)
   scored = _both_sided(reader.dataset, reader.split, rows)
   for labels in asked:
     classes = {labels.label(id, product) for _, id, product in learnt} - {""}
@@ -121,6 +127,7 @@ def check(
         f" {len(scored):,} of {reader.split!r} have one of these: expected two"
         " labels or more to learn, and a listing to ask about"
       )
+  return learnt
 
 
 def read(
@@ -128,6 +135,7 @@ def read(
   reader: Reader,
   embedded: Embedded,
   asked: Sequence[Labels],
+  learning: Learning,
   *,
   bootstrap: int,
   seed: int,
@@ -143,7 +151,7 @@ def read(
     UserError: as `check`, where images that had to be read are broken.
   """
   train = embedder.run.config.data.train_split
-  learnt = _embed_training(embedder, reader._replace(split=train))
+  learnt = _embed_training(embedder, reader._replace(split=train), learning)
   items, rows_M = embedded.items, embedded.rows_M
   own = {"both": embedded.both_ND[rows_M]}
   own |= {view: embedded.views[view] for view in _VIEWS[1:]}
@@ -188,24 +196,17 @@ class _Learnt(NamedTuple):
   products: list[str]
 
 
-def _learning_rows(reader: Reader, split: str) -> list[int]:
-  source = reader.dataset.source(split)
-  return scored_rows(source, split, most=_LEARNT, alone=True)[0]
-
-
-def _both_sided(
-  dataset: Dataset, split: str, rows: Sequence[int]
-) -> list[tuple[int, str, str]]:
+def _both_sided(dataset: Dataset, split: str, rows: Sequence[int]) -> Learning:
   """Row, id and product of those of `rows` that have an image and a title."""
   source = dataset.source(split)
   items = ((row, export_shards.read_item(source, split, row)) for row in rows)
   return [(n, x.id, x.product) for n, x in items if x.has_image and x.has_title]
 
 
-def _embed_training(embedder: Embedder, reader: Reader) -> _Learnt:
-  """Embeds listings of the training split that have both sides."""
-  rows = _learning_rows(reader, reader.split)
-  kept = _both_sided(reader.dataset, reader.split, rows)
+def _embed_training(
+  embedder: Embedder, reader: Reader, kept: Learning
+) -> _Learnt:
+  """Embeds listings of the training split."""
   views = {view: [] for view in _VIEWS}
   good = []
   for batch in reader.batches([row for row, *_ in kept]):
