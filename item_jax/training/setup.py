@@ -187,15 +187,20 @@ def _attention(config: Config, run, shapes) -> tuple[str, str]:
 
 
 def _describe(config: Config, task: Task, mesh: Mesh, shapes) -> None:
-  """Logs the parameters and the work of a step."""
-  logger.info(
+  """Logs the parameters and the work of a step; each parameter for debugging."""
+  logger.debug(
     parameter_overview.get_parameter_overview(
       shapes.params, include_stats=False
     )
   )
+  parts = [
+    (tasks.count_parameters({name: part}), name)
+    for name, part in shapes.params.items()
+  ]
+  listed = ", ".join(f"{name} {n:,}" for n, name in sorted(parts)[::-1] if n)
   logger.info(
-    f"{tasks.count_parameters(shapes.params):,} parameters on"
-    f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices\n"
+    f"{sum(n for n, _ in parts):,} parameters on"
+    f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices: {listed}\n"
     f"a pair: {task.sequence}, {task.train_flops / 1e9:.3f} GFLOPs; a step:"
     f" {config.batch_size:,} pairs"
   )
