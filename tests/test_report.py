@@ -11,6 +11,7 @@ from exports import finish_export
 from lost_records import lose
 from pages import store
 
+import item_jax
 from item_jax.__main__ import main
 from item_jax.data import records
 from item_jax.errors import UserError
@@ -193,3 +194,24 @@ def test_what_cannot_be_read_keeps_its_row_and_is_named(tmp_path, caplog):
   assert (items.ids[7], items.products[7], titles[7]) == ("test[7]", "", "")
   assert (items.ids[4], titles[4]) == ("l04", whole.title)
   assert [n for n, photo in enumerate(photos) if photo is None] == [0, 4, 7]
+
+
+@pytest.mark.parametrize(
+  ("lacks", "name", "says"),
+  [
+    ({"title": ""}, "tfidf", "tfidf: no listing of split 'test' .* a title"),
+    ({"image": b""}, "thumbnail", "thumbnail: no listing .* has an image"),
+  ],
+  ids=["title", "image"],
+)
+def test_a_baseline_with_nothing_to_compare_finds_nothing(
+  tmp_path, lacks, name, says
+):
+  """All its rows are alike, and their order alone would find some."""
+  bare = store(tmp_path / "bare", (row._replace(**lacks) for row in rows()))
+  with pytest.raises(UserError, match=says):
+    item_jax.score(name, data=bare)
+  folder = export(tmp_path / "e")
+  compared = report(bare, "test", {"e": folder})
+  assert {"tfidf", "thumbnail"} - set(compared.scores) == {name}
+  assert name not in str(compared)

@@ -41,7 +41,8 @@ class Rows:
 class Report(Result):
   """The scores of several systems on the same rows.
 
-  scores: {name: Scores}, "tfidf" and "thumbnail" last. k: the depths.
+  scores: {name: Scores}, last "tfidf" and "thumbnail", where a listing has
+      a title or an image. k: the depths.
   compared: the rows and their vectors.
   """
 
@@ -228,8 +229,10 @@ def report(
   roles = shared_roles((name, one.items) for name, one in opened.items())
   items = items._replace(roles=roles)
   vectors = {name: source.vectors for name, source in opened.items()}
-  vectors["tfidf"] = baselines.tfidf_vectors(titles)
-  vectors["thumbnail"] = baselines.colours(thumbnails)
+  if any(titles):
+    vectors["tfidf"] = baselines.tfidf_vectors(titles)
+  if any(small is not None for small in thumbnails):
+    vectors["thumbnail"] = baselines.colours(thumbnails)
   scores = {
     name: score(one, items, k=k, bootstrap=bootstrap, seed=seed)
     for name, one in vectors.items()

@@ -158,10 +158,17 @@ def _open_baseline(name: str, data: Any, split: str) -> Source:
   if name == "tfidf":
     items, (titles,) = baselines.read(dataset, split, baselines.title)
     vectors, modality = baselines.tfidf_vectors(titles), "title"
+    values = titles
   else:
     items, (images,) = baselines.read(dataset, split, baselines.small_image)
     vectors, modality = baselines.colours(images), "image"
     has_N = np.array([image is not None for image in images])
+    values = has_N
+  if not any(values):
+    raise UserError(
+      f"{name}: no listing of split {split!r} of {dataset.path} has"
+      f" {'a title' if modality == 'title' else 'an image'}"
+    )
   system = {"checkpoint": name, "modality": modality}
   return Source(f"{name} of {split}", vectors, items, system, None, has_N)
 
