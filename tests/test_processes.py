@@ -29,6 +29,8 @@ def ends_with(process, code: int, within: float = 10) -> None:
   assert process.returncode == code, output
   assert time.monotonic() - begin < within
   assert "Traceback" not in output
+  if code == 75:
+    assert "stopped; the same command goes on" in output
 
 
 def stopped_before_jax(words) -> subprocess.Popen:
@@ -165,3 +167,18 @@ def test_a_run_whose_output_has_no_room_goes_on(tiny_data, tmp_path):
     )
   assert done.returncode == 0
   assert (workdir / "checkpoints" / "8" / "manifest.json").is_file()
+
+
+def test_what_is_left_of_shared_memory_is_removed_and_not_told():
+  program = (
+    "import os; from multiprocessing import shared_memory;"
+    " from item_jax.distributed import processes;"
+    " processes.sweep_shared_memory();"
+    " left = shared_memory.SharedMemory(create=True, size=1);"
+    " print(left.name, flush=True); os._exit(0)"
+  )
+  done = subprocess.run(  # until the tracker ends too, which holds stderr
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  assert done.stderr == ""
+  assert not Path("/dev/shm", done.stdout.strip()).exists()

@@ -66,6 +66,22 @@ def name_shared_memory(prefix: str) -> None:
   shared_memory._SHM_NAME_PREFIX = "/" + prefix  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def start_quiet_tracker() -> None:
+  """Starts Python's tracker of what processes share, told to warn of nothing.
+
+  A command that is stopped ends at once, and the tracker, which removes what is
+  left, would warn the user of every piece of it. Read in Python 3.11 to 3.14:
+  it is a process that takes over `sys.warnoptions` of the one that starts it.
+  """
+  from multiprocessing import resource_tracker
+
+  sys.warnoptions.append("ignore:resource_tracker")
+  try:
+    resource_tracker.ensure_running()
+  finally:
+    sys.warnoptions.pop()
+
+
 def get_sigterm_handler() -> ctypes.Array:
   """The handler of SIGTERM, also one that is not Python's.
 

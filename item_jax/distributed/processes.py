@@ -58,7 +58,7 @@ def ended_by_signals(code: int) -> Iterator[None]:
   """SIGTERM and Ctrl-C end the process with `code`, whatever it is busy with.
 
   Until somebody else handles them; Ctrl-C stays ignored where a shell ignores
-  it.
+  it. Standard error is told that the same command goes on.
   """
   global _ends_on_signals
 
@@ -66,6 +66,10 @@ def ended_by_signals(code: int) -> Iterator[None]:
     del number, frame
     if _before_end is not None:
       _before_end()
+    # Past Python's buffer: the signal may have come while it is written to.
+    line = "\n" * os.isatty(2) + "item-jax: stopped; the same command goes on\n"
+    with contextlib.suppress(OSError):  # nobody reads it any more
+      os.write(2, line.encode())
     os._exit(code)
 
   def notify(number: int) -> None:
@@ -164,6 +168,7 @@ def sweep_shared_memory() -> None:
     return
   global _sweeper
   if _sweeper is None:
+    private_apis.start_quiet_tracker()
     _sweeper = subprocess.Popen(
       [
         "sh",

@@ -32,7 +32,7 @@ from item_jax.training.run import check_data
 logger = logging.getLogger(__name__)
 
 EXPORT_FORMAT = 3
-SHARD_ROWS = 8_192
+SHARD_ROWS = 2_048  # of which a kill loses one at most
 
 
 @overload

@@ -147,6 +147,8 @@ def acquire(
     if not odd and name == "meta.json":
       odd = next(find_export_damage(out), "")
     if not odd and name == "plan.json":
+      if read_checksummed(out / name).get("shard_rows") != plan.shard_rows:
+        break  # another version's shards: they are written anew
       return [
         n for n in range(count(plan)) if not _is_good(out, plan, n, notify)
       ]
@@ -185,7 +187,10 @@ def check_seen(out: Path, plan: Plan) -> None:
 
 
 def _differences(path: Path, plan: Plan) -> str:
-  """Describes how a folder's plan differs from this one; "" if not."""
+  """Describes how another export's plan differs from this one; "" if not.
+
+  How many rows a shard has makes no other export.
+  """
   try:
     before = read_checksummed(path)
   except CorruptError as error:
@@ -193,7 +198,7 @@ def _differences(path: Path, plan: Plan) -> str:
   differing = {
     k: (before.get(k), v)
     for k, v in plan._asdict().items()
-    if before.get(k) != v
+    if before.get(k) != v and k != "shard_rows"
   }
   if not differing:
     return ""
