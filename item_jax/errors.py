@@ -1,5 +1,8 @@
 """Errors for users: their messages explain what to change."""
 
+import operator
+from typing import Any
+
 # Raised for a path given by the user that is missing or of another kind.
 WRONG_PATHS = (
   FileNotFoundError,
@@ -20,3 +23,21 @@ class NotFoundError(UserError, FileNotFoundError):
 
 class AlreadyThereError(UserError, FileExistsError):
   """Something stands where the user wants something else written."""
+
+
+def check_whole(name: str, value: Any, *, at_least: int) -> None:
+  """Refuses what is no whole number, or is below `at_least`.
+
+  Before any work: who needs the number says it late, and names neither.
+
+  Raises:
+    UserError: it is none.
+  """
+  try:
+    good = operator.index(value) >= at_least
+  except TypeError:
+    good = False
+  if not good:
+    raise UserError(
+      f"{name}={value!r}: expected a whole number from {at_least}"
+    )

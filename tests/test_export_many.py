@@ -16,6 +16,7 @@ import warm
 import item_jax
 from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
+from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation.changed import score_across
 from item_jax.evaluation.items import open_export
@@ -289,3 +290,15 @@ def test_what_cannot_be_dropped_is_refused(one, how, says):
 def test_a_folder_of_exports_names_them(singly):
   with pytest.raises(UserError, match=r"is no export, and holds 6: .*val-both"):
     open_export(singly)
+
+
+def test_a_folder_of_exports_is_verified_export_by_export(singly, tmp_path):
+  many = tmp_path / "many"
+  shutil.copytree(singly, many)
+  states = [found.state for found in verify(many)]
+  assert states == ["whole"] * 6
+  (many / "val-both" / "embeddings.npy").write_bytes(b"")
+  (many / "val-image" / "meta.json").unlink()
+  bad = [found for found in verify(many) if found.state != "whole"]
+  assert [found.state for found in bad] == ["damaged", "unfinished"]
+  assert "val-both" in bad[0].text

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from item_jax.__main__ import main
 from item_jax.cli import index as cli
+from item_jax.diagnostics.verify import verify
 from item_jax.errors import AlreadyThereError, UserError
 from item_jax.evaluation import engines
 from item_jax.evaluation import index as index_lib
@@ -221,7 +222,7 @@ def test_one_row_has_nothing_to_find(stand_in, tmp_path):
     ({"dtypes": ()}, r"dtypes=\(\): expected one or more"),
     ({"dtypes": ("int8", "int8")}, "each once"),
     ({"dtypes": ("int4",)}, "mine cannot hold 'int4': it holds float32, fl"),
-    ({"queries": 0}, "queries=0: expected 1 or more"),
+    ({"queries": 0}, "queries=0: expected a whole number from 1"),
   ],
 )
 def test_what_cannot_be_asked_is_refused(change, says, stand_in, tmp_path):
@@ -286,6 +287,15 @@ def test_another_index_is_replaced_only_when_asked(stand_in, tmp_path):
   (tmp_path / "I" / "notes.txt").write_text("mine")
   with pytest.raises(AlreadyThereError, match="holds other files"):
     build_index(named(rows(6)), **how, overwrite=True)
+
+
+def test_an_index_that_was_altered_is_seen(stand_in, tmp_path):
+  build_index(named(rows(5)), engine="mine", out=tmp_path / "I")
+  assert [found.state for found in verify(tmp_path / "I")] == ["whole"]
+  (tmp_path / "I" / "ids.csv").write_text("key,id\n0,another\n")
+  (found,) = verify(tmp_path / "I")
+  assert found.state == "damaged"
+  assert "ids.csv was altered" in found.text
 
 
 def test_what_fails_leaves_nothing(stand_in, tmp_path):

@@ -149,7 +149,7 @@ def test_what_cannot_be_predicted_is_refused(
   workdir, tiny_data, tmp_path, capsys
 ):
   out = tmp_path / "x.csv"
-  with pytest.raises(UserError, match="expected 1 or more"):
+  with pytest.raises(UserError, match="top=0: expected a whole number from 1"):
     predict.predict_listings(workdir, titles=["a"], top=0)
   with pytest.raises(UserError, match="2 images but 1 titles"):
     predict.predict_listings(workdir, images=["", ""], titles=["a"])

@@ -551,7 +551,10 @@ def test_a_command_writes_the_page(data, run, tmp_path, capsys):
     (["--html={tmp}/p.html", "--run={tmp}/no"], "no/?: no such run folder"),
     (["--html={tmp}/p.html", "--run={tmp}"], "has no metrics.jsonl: expected"),
     (["--run={tmp}"], "expected --html=FILE or --figures=DIR"),
-    (["--html={tmp}/p.html", "--examples=0"], "0 examples; expected 1 or more"),
+    (
+      ["--html={tmp}/p.html", "--examples=0"],
+      "examples=0: expected a whole number from 1",
+    ),
   ],
 )
 def test_bad_input_says_what_was_expected(flags, says, data, tmp_path, capsys):

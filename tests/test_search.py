@@ -61,6 +61,19 @@ def test_ties_go_to_the_smaller_id_for_every_tile(tile, k):
   np.testing.assert_array_equal(found.scores_QK, exact.astype(np.float32))
 
 
+def test_ties_of_numbers_go_as_their_texts_do():
+  alike = np.ones((12, 2), np.float32)
+  found = search(alike, range(12), k=3)
+  np.testing.assert_array_equal(found.rows_QK[0], [1, 10, 11])
+  as_text = search(alike, [f"{row}" for row in range(12)], k=3)
+  np.testing.assert_array_equal(found.rows_QK, as_text.rows_QK)
+
+
+def test_in_an_index_of_no_rows_nothing_is_found():
+  found = search(signs(3, 4), names(3, shuffled=0), k=2, index=[])
+  assert (found.rows_QK == -1).all()
+
+
 def test_random_vectors_with_copies_as_in_float64():
   vectors = gaussians(500, 768)
   vectors[100:200] = vectors[0]  # far more copies than results

@@ -110,8 +110,9 @@ def test_an_engine_finds_what_we_find(engine, form, tmp_path, monkeypatch):
   if form != "as exported":
     np.save(tmp_path / "E" / "embeddings.npy", FORMS[form](x_ND))
   names = run(tmp_path, monkeypatch, engine, "From rows to listings")
-  # A graph may miss a neighbour now and then; faiss is exact here.
-  assert share_found(names, x_ND) >= (1 if engine == "faiss" else 0.99)
+  # A graph may miss neighbours, and usearch's differs at each build: of 300
+  # rows it was seen to find .948 to 1. faiss is exact here.
+  assert share_found(names, x_ND) >= (1 if engine == "faiss" else 0.9)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

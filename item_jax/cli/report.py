@@ -4,7 +4,7 @@ from pathlib import Path
 
 from item_jax.cli import places
 from item_jax.cli.flags import call, read_exports
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.files import RUN_FILE, check_folders, check_out_folder
 
 
@@ -84,8 +84,7 @@ def run(args, rest) -> None:
       f"--run={args.workdir[0]} is for the curves of a page or of pictures:"
       " expected --html=FILE or --figures=DIR beside it"
     )
-  if args.examples < 1:
-    raise UserError(f"{args.examples} examples; expected 1 or more")
+  check_whole("examples", args.examples, at_least=1)
   if args.explain < 0:
     raise UserError(f"--explain={args.explain}; expected 0 listings or more")
   if args.workdir:
@@ -112,7 +111,7 @@ def run(args, rest) -> None:
       explained=explained,
       beside=beside,
     )
-    print(f"{args.html}: {args.html.stat().st_size / 1e6:.1f} MB")
+    print(f"{args.html}: {args.html.stat().st_size / 1e6:.2f} MB")
   if args.figures:
     for path in found.write_figures(
       args.figures, run=args.workdir, beside=beside

@@ -11,9 +11,9 @@ EXIT_NOT_WHOLE = 1
 def add(command) -> None:
   sub = command(
     "verify",
-    "compare a data set, a run, a checkpoint, an export or the runs of a"
-    " comparison with what was written: 0 whole, 1 damaged or unfinished, 2"
-    " none of these",
+    "compare a data set, a run, a checkpoint, an export, a folder of exports,"
+    " an index or the runs of a comparison with what was written: 0 whole, 1"
+    " damaged or unfinished, 2 none of these",
   )
   sub.add_argument("path", type=places.ANY_STATE, help="the folder")
   sub.add_argument(

@@ -19,7 +19,7 @@ from item_jax.comparison.systems import AvailableSystems, System
 from item_jax.config import Config, flatten
 from item_jax.config_check import validate
 from item_jax.data.records import Dataset, open_dataset
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.files import write_json
 
 Describe = Callable[[Mapping[str, Config], Path], dict[str, dict]]
@@ -119,8 +119,7 @@ def make_job(request: Request, describe: Describe = describe_by_shapes) -> Job:
     UserError: something cannot work, or differs from what the folder holds.
   """
   for name in ("seeds", "jobs"):
-    if getattr(request, name) < 1:
-      raise UserError(f"{name}={getattr(request, name)}: at least 1 is needed")
+    check_whole(name, getattr(request, name), at_least=1)
   if not 0 < request.tune_share <= 1:
     raise UserError(
       f"tune_share={request.tune_share}: must be a fraction above 0, at most 1"

@@ -15,7 +15,13 @@ from item_jax.data.records import (
 )
 from item_jax.diagnostics.leaks import Training
 from item_jax.errors import NotFoundError, UserError
-from item_jax.evaluation.items import EXPORTED, find_export_damage
+from item_jax.evaluation.index import IDS as INDEX_IDS
+from item_jax.evaluation.index import RECORD as INDEX_RECORD
+from item_jax.evaluation.items import (
+  EXPORTED,
+  find_export_damage,
+  find_listed_damage,
+)
 from item_jax.files import MANIFEST, CorruptError, find_damage, read_json
 from item_jax.training.run import RUN_FILE, read_run
 from item_jax.training.trained_on import open_training
@@ -38,7 +44,10 @@ class Finding(NamedTuple):
 
 
 def kind_of(path: Path) -> str:
-  """Returns "data set", "run", "export", "checkpoint" or "comparison".
+  """Returns what a folder is.
+
+  "data set", "run", "export", "exports" (a folder of them), "checkpoint",
+  "index" or "comparison".
 
   A folder is recognised even if any single file of it is missing.
 
@@ -64,10 +73,21 @@ def kind_of(path: Path) -> str:
     return "export"
   if path.resolve().name.isdecimal() and has(MANIFEST, "default"):
     return "checkpoint"
+  if has(INDEX_RECORD):
+    return "index"
+  if _exports_in(path):
+    return "exports"
   raise UserError(
-    f"{path} is no data set, run, checkpoint, export or comparison: it has"
-    f" none of {CATALOGUE}, {RUN_FILE}, {_META}"
+    f"{path} is no data set, run, checkpoint, export, index or comparison: it"
+    f" has none of {CATALOGUE}, {RUN_FILE}, {_META}, {INDEX_RECORD}"
   )
+
+
+def _exports_in(path: Path) -> list[Path]:
+  """The exports that `export --split=all` has made, or begun, in a folder."""
+  names = (_META, *EXPORTED, "plan.json")
+  found = (path.glob(f"*/{name}") for name in names)
+  return sorted({file.parent for files in found for file in files})
 
 
 def verify(
@@ -100,6 +120,8 @@ def verify(
   checks = {
     "run": _verify_run,
     "export": _verify_export,
+    "exports": _verify_exports,
+    "index": _verify_index,
     "checkpoint": _verify_checkpoint,
     "comparison": _verify_comparison,
   }
@@ -205,6 +227,17 @@ def _verify_export(path: Path) -> Iterator[Finding]:
       f"{path / _META} is missing: the same export again goes on where this"
       " one stopped, or it was deleted",
     )
+
+
+def _verify_exports(path: Path) -> Iterator[Finding]:
+  for export in _exports_in(path):
+    yield from _verify_export(export)
+
+
+def _verify_index(path: Path) -> Iterator[Finding]:
+  record = path / INDEX_RECORD
+  found = find_listed_damage(record, needed=(INDEX_IDS,), writer="index")
+  yield from _state_of(path, found)
 
 
 def _verify_comparison(path: Path) -> Iterator[Finding]:

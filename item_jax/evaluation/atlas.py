@@ -105,6 +105,11 @@ def find_atlas(export: str | os.PathLike | Export) -> Path:
   export = _opened(export)
   path = export.path / ATLAS_FILE
   again = "`item-jax export --atlas` with the flags of the export writes one"
+  if "workdir" not in export.meta:
+    raise UserError(
+      f"{export.path} is no export of a run, which alone can have an"
+      f" {ATLAS_FILE}: it is a fusion"
+    )
   if not path.is_file():
     raise UserError(f"{export.path} has no {ATLAS_FILE}: {again}")
   made_of = (pyarrow.parquet.read_schema(path).metadata or {}).get(_MADE_OF)

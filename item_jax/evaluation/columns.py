@@ -1,7 +1,7 @@
 """Reads columns of a table: of a file, a data frame or rows in memory."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,10 @@ def _to_rows(table: Any) -> list[Mapping[str, Any]]:
       dict(zip(table, row, strict=True))
       for row in zip(*table.values(), strict=True)
     ]
+  if not isinstance(table, Iterable):
+    raise UserError(
+      f"items={table!r}: expected a table, its path, or rows of it"
+    )
   return list(reusable(table))
 
 

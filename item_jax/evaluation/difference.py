@@ -61,6 +61,10 @@ def compare(
     UserError: they measured other things, other queries, or searched other
       listings.
   """
+  if type(left) is not type(right):
+    raise UserError(
+      f"scores against a {type(right).__name__}: expected scores of two systems"
+    )
   if (
     left.items is None
     or right.items is None

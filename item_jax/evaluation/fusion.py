@@ -9,6 +9,7 @@ it adds no training, and averages scores instead of unrelated coordinates.
 
 import contextlib
 import math
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -219,8 +220,8 @@ def _check_one_choice(weights, image_weight, tune_on, like, parts: int) -> None:
 def _default_weights(parts: int, image_weight: float) -> Weights:
   if parts > 2:
     return (1 / parts,) * parts
-  if not 0 <= image_weight <= 1:
-    raise UserError(f"the image's weight is {image_weight}; expected 0 to 1")
+  if not isinstance(image_weight, numbers.Real) or not 0 <= image_weight <= 1:
+    raise UserError(f"the image's weight is {image_weight!r}; expected 0 to 1")
   return float(image_weight), 1 - float(image_weight)
 
 

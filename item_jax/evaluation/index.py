@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation.engines import ENGINES, Engine, UnitRows, open_engine
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
@@ -109,8 +109,7 @@ def build_index(
   dtypes = tuple(dtypes)
   if not dtypes or len(set(dtypes)) < len(dtypes):
     raise UserError(f"dtypes={dtypes}: expected one or more, each once")
-  if queries < 1:
-    raise UserError(f"queries={queries}: expected 1 or more")
+  check_whole("queries", queries, at_least=1)
   how, module, version = open_engine(engine, dtypes)
   unit, ids, left_out, source = _open(what, data, split)
   asked = _draw(len(ids), queries)

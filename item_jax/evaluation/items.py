@@ -276,17 +276,29 @@ def open_export(folder: str | os.PathLike) -> Export:
 def find_export_damage(folder: Path) -> Iterator[str]:
   """Yields what of a finished export is not as it was written, if anything."""
   path = Path(folder) / "meta.json"
+  return find_listed_damage(path, needed=EXPORTED, writer="an export")
+
+
+def find_listed_damage(
+  path: Path, *, needed: Sequence[str], writer: str
+) -> Iterator[str]:
+  """Yields what is not as a record says, which holds {"files": {name: sha256}}.
+
+  Args:
+    path: of the record, beside the files.
+    needed: files that it has to list. writer: of such records.
+  """
   try:
     hashes = read_checksummed(path)["files"]
-    expected = {name: hashes[name] for name in [*EXPORTED, *hashes]}
+    expected = {name: hashes[name] for name in [*needed, *hashes]}
   except CorruptError as error:
     yield str(error)
     return
   except (KeyError, TypeError) as error:
-    yield f"{path} is not what an export writes: {error!r}"
+    yield f"{path} is not what {writer} writes: {error!r}"
     return
   for name, hashed in expected.items():
-    file = Path(folder) / name
+    file = path.parent / name
     try:
       if sha256(file) != hashed:
         yield f"{file} was altered: its SHA-256 is not that in {path.name}"

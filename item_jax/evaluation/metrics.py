@@ -6,13 +6,12 @@ Recall is the fraction of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from item_jax.errors import UserError
+from item_jax.errors import check_whole
 
 MEASURES = ("recall", "map", "capped_recall", "capped_map", "hit")
 
@@ -87,18 +86,11 @@ def intervals(
 def check_draws(*, seed: Any, bootstrap: Any = 0) -> None:
   """Refuses a seed, or a number of resamples, that is no whole number from 0.
 
-  Before any work: numpy says it late, and names neither.
-
   Raises:
     UserError: it is none.
   """
-  for name, value in (("seed", seed), ("bootstrap", bootstrap)):
-    try:
-      good = operator.index(value) >= 0
-    except TypeError:
-      good = False
-    if not good:
-      raise UserError(f"{name}={value!r}: expected a whole number from 0")
+  check_whole("seed", seed, at_least=0)
+  check_whole("bootstrap", bootstrap, at_least=0)
 
 
 def interval(drawn_R: np.ndarray) -> list[float]:

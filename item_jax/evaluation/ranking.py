@@ -105,16 +105,15 @@ class Neighbours(Result):
 
 
 def check_ids(ids: Sequence[str], source: object = "ids") -> None:
-  """Refuses an id that stands twice, or that is a list or the like."""
+  """Refuses an id that stands twice, or is neither text nor a whole number."""
   first: dict[str, int] = {}
   for row, name in enumerate(ids):
-    try:
-      before = first.setdefault(name, row)
-    except TypeError as error:
+    if not isinstance(name, (str, int, np.integer)):
       raise UserError(
         f"{source}: row {row} is {name!r}, a {type(name).__name__}; expected a"
         " text"
-      ) from error
+      )
+    before = first.setdefault(name, row)
     if before != row:
       raise UserError(
         f"{source}: duplicate id {name!r} in rows {before} and {row}; expected"
@@ -127,10 +126,12 @@ def in_id_order(
 ) -> tuple[np.ndarray, np.ndarray]:
   """The index's rows by ascending id, and each row's position there (or -1).
 
+  Ids that are numbers are compared as text, as those of a table are.
   Walking the index in this order makes "ties by id" mean "the first stays".
   """
   rows = range(len(ids)) if index is None else index.tolist()
-  index = np.array(sorted(rows, key=ids.__getitem__), np.int64)
+  texts = list(map(str, ids))
+  index = np.array(sorted(rows, key=texts.__getitem__), np.int64)
   position_N = np.full(len(ids), -1)
   position_N[index] = np.arange(len(index))
   return index, position_N
@@ -180,7 +181,7 @@ def neighbours(
     return Neighbours(np.empty((0, k), int), np.empty((0, k), np.float32))
   position_QK = np.concatenate([positions for positions, _ in found])
   scores_QK = np.concatenate([scores for _, scores in found])
-  rows_QK = np.where(position_QK < 0, -1, index[position_QK])
+  rows_QK = np.append(index, -1)[position_QK]  # of position -1 the last
   return Neighbours(rows_QK, scores_QK)
 
 

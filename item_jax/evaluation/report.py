@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,14 @@ class Report(Result):
 
   scores: {name: Scores}, last "tfidf" and "thumbnail", where a listing has
       a title or an image. k: the depths.
-  compared: the rows and their vectors.
+  compared: the rows and their vectors. made: {name: run and checkpoint} of
+      exports.
   """
 
   scores: dict[str, Scores]
   k: Sequence[int]
   compared: Rows
+  made: Mapping[str, str] = field(default_factory=dict)
 
   @property
   def _measures(self) -> list[str]:
@@ -152,26 +154,39 @@ class Report(Result):
         for x in self._measures
       ]
       lines.append(_line(name, cells, width))
-    lines += self._differences(width)
-    lines += [
-      f"{name}: {one.space}" for name, one in self.scores.items() if one.space
-    ]
-    return "\n".join(lines)
+    less, differences = self.differences()
+    if differences:
+      lines.append(less)
+      lines += [_line(name, cells, width) for name, *cells in differences]
+    return "\n".join(lines + self.notes())
 
-  def _differences(self, width: int) -> list[str]:
-    """What the first system finds more; nothing without resamples."""
+  def differences(self) -> tuple[str, list[list[str]]]:
+    """What the first system finds more than each other one.
+
+    Returns:
+      A heading, and lines of a name and a cell for each measure; none without
+      resamples.
+    """
     (first, one), *others = self.scores.items()
-    if not one.summary["interval"]:
-      return []
-    lines = [f"{first} less the others, by the paired bootstrap"]
-    for name, other in others:
+    lines = []
+    for name, other in others if one.summary["interval"] else ():
       found = one.compare(other).measured
-      cells = [
-        with_interval(found[x]["difference"], found[x]["interval"])
-        for x in self._measures
-      ]
-      lines.append(_line(name, cells, width))
-    return lines
+      lines.append(
+        [name]
+        + [
+          with_interval(found[x]["difference"], found[x]["interval"])
+          for x in self._measures
+        ]
+      )
+    return f"{first} less the others, by the paired bootstrap", lines
+
+  def notes(self) -> list[str]:
+    """What is known of each export: its run, its checkpoint, its space."""
+    known = {name: [self.made[name]] for name in self.made}
+    for name, one in self.scores.items():
+      if one.space:
+        known.setdefault(name, []).append(one.space)
+    return [f"{name}: {', '.join(said)}" for name, said in known.items()]
 
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
@@ -203,6 +218,8 @@ def report(
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   k = as_list(k)
+  if not isinstance(exports, Mapping):
+    raise UserError(f"exports={exports!r}: expected {{name: export}}")
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
     raise UserError(
@@ -239,4 +256,9 @@ def report(
   }
   for name, source in opened.items():
     scores[name] = replace(scores[name], space=source.space)
-  return Report(scores, k, Rows(dataset, split, items, titles, vectors))
+  made = {
+    name: f"{meta['workdir']} at step {meta['step']:,}"
+    for name, source in opened.items()
+    if source.export and "workdir" in (meta := source.export.meta)
+  }
+  return Report(scores, k, Rows(dataset, split, items, titles, vectors), made)

@@ -20,7 +20,7 @@ import numpy as np
 import threadpoolctl
 
 from item_jax.bars import show_bar
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation.mixed import rank_mixed
 from item_jax.evaluation.ranking import (
   EMPTY,
@@ -95,14 +95,15 @@ def search(
       there are not as many ids as rows, an id twice, or no such rows.
   """
   vectors_ND = as_array(vectors_ND)
+  if isinstance(ids, str) or not hasattr(ids, "__len__"):
+    raise UserError(f"ids={ids!r}: expected a list, an id of each row")
   mixed = isinstance(vectors_ND, Mixed)
   if len(np.shape(vectors_ND)) != 2 or len(vectors_ND) != len(ids):
     raise UserError(
       f"vectors of the shape {np.shape(vectors_ND)} and {len(ids)} ids:"
       " expected [N, D] and N ids"
     )
-  if k < 1:
-    raise UserError(f"k={k}: expected 1 or more")
+  check_whole("k", k, at_least=1)
   # By place: a column of a data frame that was sorted or filtered gives its
   # values by label.
   ids = np.asarray(ids, object).tolist()

@@ -18,7 +18,7 @@ from item_jax.config import Config
 from item_jax.data import pipeline
 from item_jax.data.records import Dataset, Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation.results import Shown
 from item_jax.inference import inputs
 from item_jax.inference import space as space_lib
@@ -34,11 +34,7 @@ from item_jax.training.run import RunRecord
 logger = logging.getLogger(__name__)
 
 MODALITIES = ("both", "image", "title")
-
-
-def check_batch_size(size: int) -> None:
-  if size < 1:
-    raise UserError(f"batch_size={size}: at least 1 is needed")
+DTYPES = ("float32", "bfloat16")  # of the computation
 
 
 class Embedder(Shown):
@@ -202,7 +198,7 @@ class Embedder(Shown):
     Raises:
       UserError: no such split, or a model that has not this modality.
     """
-    check_batch_size(batch_size)
+    check_whole("batch_size", batch_size, at_least=1)
     self.check_modality(modality)
     dataset = open_dataset(dataset)
     rows = len(dataset.source(split))
@@ -243,7 +239,7 @@ class Embedder(Shown):
 
   def _in_batches(self, run, images, titles, batch_size: int) -> list:
     """Runs `run` on images and titles, batch by batch."""
-    check_batch_size(batch_size)
+    check_whole("batch_size", batch_size, at_least=1)
     devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices
     listings = inputs.listings(images, titles)
@@ -309,6 +305,8 @@ def load(
     UserError: no run, no such checkpoint, or a corrupt one; an export of
       another run.
   """
+  if dtype not in DTYPES:
+    raise UserError(f"dtype={dtype!r}: known are {', '.join(DTYPES)}")
   space = None
   if like is not None:
     step, space = space_lib.open_like(like, workdir, step)

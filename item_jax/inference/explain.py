@@ -13,7 +13,7 @@ import numpy as np
 from item_jax.batch import Batch
 from item_jax.config import Loss
 from item_jax.data.records import Dataset
-from item_jax.errors import UserError
+from item_jax.errors import check_whole
 from item_jax.evaluation.explanation import (
   Attention,
   Explained,
@@ -57,8 +57,7 @@ def explain(
   Raises:
     UserError: no such run or data.
   """
-  if count < 1:
-    raise UserError(f"{count} listings to explain; expected 1 or more")
+  check_whole("count", count, at_least=1)
   check_draws(seed=seed)
   embedder = load(workdir, step=step)
   reader = open_reader(embedder, workdir, data, split, count)

@@ -13,14 +13,13 @@ import jax
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.distributed.barrier import Barrier
 from item_jax.distributed.progress import NullListener, ProgressListener
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation.items import Export
 from item_jax.inference import export_shards, export_work
 from item_jax.inference import space as space_lib
 from item_jax.inference.embedder import (
   MODALITIES,
   Embedder,
-  check_batch_size,
   load,
 )
 from item_jax.inference.fit_space import Asked, settle
@@ -183,7 +182,7 @@ class _Work(NamedTuple):
 def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
   """Opens the run and its data, and refuses what it cannot be asked for."""
   step, dtype, sizes, notify, rate, seed = how
-  check_batch_size(sizes[0])
+  check_whole("batch_size", sizes[0], at_least=1)
   for modality in modalities:
     if modality not in MODALITIES:
       raise UserError(

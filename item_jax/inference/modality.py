@@ -10,13 +10,13 @@ import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.data.records import Dataset
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation.metrics import check_draws
 from item_jax.evaluation.modality import Embedded, score_views
 from item_jax.evaluation.modality_table import Modality
 from item_jax.inference import information, readable
 from item_jax.inference.disturb import Reader, embed_views, open_rows
-from item_jax.inference.embedder import Embedder, check_batch_size, load
+from item_jax.inference.embedder import Embedder, load
 from item_jax.inference.validation import product_hash
 from item_jax.listing import as_list
 from item_jax.training import sharding
@@ -65,7 +65,7 @@ def modality(
       no listing can be given the title of another product; a file of labels
       that is not as it must be.
   """
-  check_batch_size(batch_size)
+  check_whole("batch_size", batch_size, at_least=1)
   check_draws(seed=seed, bootstrap=bootstrap)
   if largest < 0:
     raise UserError(f"largest={largest}: expected 0 or more")

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from item_jax.data.records import Dataset, open_dataset
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation import labels
 from item_jax.evaluation.metrics import check_draws
 from item_jax.inference import export_shards
 from item_jax.inference.embedder import (
   Embedder,
-  check_batch_size,
   load,
   read_split,
 )
@@ -47,7 +46,7 @@ def predict_split(
     UserError: a model that predicts no category; data that were not prepared
       as its own.
   """
-  check_batch_size(batch_size)
+  check_whole("batch_size", batch_size, at_least=1)
   check_draws(seed=0, bootstrap=bootstrap)
   embedder = _load(workdir, step, top)
   dataset = open_dataset(data)
@@ -177,8 +176,7 @@ def _check_seen(side: str | None, images, titles, *, rows: int) -> None:
 
 
 def _load(workdir, step, top: int) -> Embedder:
-  if top < 1:
-    raise UserError(f"--top {top}: expected 1 or more")
+  check_whole("top", top, at_least=1)
   run = read_run(Path(workdir))
   if not run.categories:  # now, not after loading the weights
     raise UserError(

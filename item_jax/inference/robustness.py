@@ -11,7 +11,7 @@ import numpy as np
 from item_jax.bars import show_bar
 from item_jax.batch import Batch
 from item_jax.data.records import Dataset, Record
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation.changed import figures, score_changed
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.metrics import check_draws
@@ -29,7 +29,7 @@ from item_jax.evaluation.variants import open_questions
 from item_jax.inference import export_shards
 from item_jax.inference.boxes import Box, crop_record, read_boxes
 from item_jax.inference.disturb import Reader, open_rows
-from item_jax.inference.embedder import check_batch_size, load
+from item_jax.inference.embedder import load
 from item_jax.inference.image_changes import IMAGE_CHANGES, change_image
 from item_jax.inference.regions import attention_boxes
 from item_jax.inference.title_changes import TITLE_CHANGES, change_title
@@ -81,7 +81,7 @@ def robustness(
   Raises:
     UserError: no such run, data or part; no two listings of one product.
   """
-  check_batch_size(batch_size)
+  check_whole("batch_size", batch_size, at_least=1)
   check_draws(seed=seed, bootstrap=bootstrap)
   parts = as_list(parts)
   if unknown := [name for name in parts if name not in PARTS]:

@@ -187,7 +187,7 @@ def _attention(config: Config, run, shapes) -> tuple[str, str]:
 
 
 def _describe(config: Config, task: Task, mesh: Mesh, shapes) -> None:
-  """Logs the parameters and the work of a step; each parameter for debugging."""
+  """Logs the parameters and the work of a step; each one for debugging."""
   logger.debug(
     parameter_overview.get_parameter_overview(
       shapes.params, include_stats=False

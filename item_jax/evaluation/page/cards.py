@@ -26,6 +26,8 @@ def describe(report: "Report", found: Sequence[Example], measure: str) -> str:
       f" Only listings on this page can be searched by id: {listings:,} are"
       f" more than {LOOKED_UP:,}."
     )
+  if len(found) < sum(len(one.groups) for one in found):
+    more = f" {len(found)} queries: some are in two groups.{more}"
   return (
     f"{', '.join(counts)}, by {measure} of {lead}; best and worst are of"
     " different products as far as there are any, the random ones are drawn"

@@ -56,6 +56,9 @@
         && id.toLowerCase().includes(wanted)) rows.push(row);
     });
     others.replaceChildren(...rows.slice(0, MOST).map(other));
+    if (wanted && !rows.length && examples.every((one) => one.hidden)) {
+      others.append(node("p", "facts", "No listing has this in its id."));
+    }
     if (rows.length) {
       others.prepend(node("h3", "", "Other listings with this in their id"));
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation import confusion, metrics
 from item_jax.evaluation.explanation import Explanation
 from item_jax.evaluation.page import cards, inside, tables
@@ -46,8 +46,7 @@ def render_page(
 ) -> str:
   """Returns the page; arguments as of `Report.to_page`."""
   template, markup = _open_template()
-  if examples < 1:
-    raise UserError(f"{examples} examples; expected 1 or more")
+  check_whole("examples", examples, at_least=1)
   metrics.check_draws(seed=seed)
   runs = read_runs(run)
   lead = lead_system(report)
@@ -72,11 +71,11 @@ def render_page(
     js=markup(_read("page.js")),
     thumbnails=thumbnails,
     all_json=markup(_script_json(cards.look_up(report, lead, thumbnails))),
-    summary=report.counted(),
+    summary=f"Data set {report.compared.dataset.path.name}:"
+    f" {report.counted()}.",
     scores=_scores(report),
-    notes=[
-      f"{n}: {one.space}" for n, one in report.scores.items() if one.space
-    ],
+    differences=_differences(report),
+    notes=report.notes(),
     run=_name_runs(runs),
     curves=[
       (_LABELS[name], figures[name]) for name in LABELS if name in figures
@@ -193,14 +192,21 @@ def _scores(report: "Report") -> dict[str, Any]:
   }
 
 
+def _differences(report: "Report") -> dict[str, Any]:
+  caption, lines = report.differences()
+  columns = ["system", *next(iter(report.to_dict().values()))]
+  return {"caption": caption, "columns": columns, "lines": lines}
+
+
 def _by_category(report: "Report") -> dict[str, Any] | None:
   measure = f"recall@{max(report.k)}"
   lines = tables.by_category(report.scores, report.compared.items, measure)
   if not lines:
     return None
   return {
-    "caption": f"{measure} of the {min(len(lines), _CATEGORIES)} largest of"
-    f" {len(lines)} categories",
+    "caption": f"{measure} of {len(lines)} categories"
+    if len(lines) <= _CATEGORIES
+    else f"{measure} of the {_CATEGORIES} largest of {len(lines)} categories",
     "columns": ["category", "queries", *report.scores],
     "lines": [
       [line.category, line.queries]
