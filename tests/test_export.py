@@ -250,6 +250,19 @@ def save(out: Path, plan: export_shards.Plan, number: int) -> None:
   )
 
 
+def test_shards_of_another_size_are_made_anew_and_no_other_export(tmp_path):
+  """A later version may choose another size."""
+  plan = make_plan()
+  assert export_shards.acquire(tmp_path, plan, overwrite=False) == [0, 1, 2]
+  save(tmp_path, plan, 0)
+  wider = plan._replace(shard_rows=3)
+  assert export_shards.acquire(tmp_path, wider, overwrite=False) == [0, 1]
+  assert not (tmp_path / "parts").exists()
+  for number in range(2):
+    save(tmp_path, wider, number)
+  assert export_shards.acquire(tmp_path, wider, overwrite=False) == []
+
+
 @pytest.mark.parametrize("name", ["00001.npy", "00001.json"])
 def test_a_damaged_shard_is_made_again_or_refused(tmp_path, name):
   plan = make_plan()

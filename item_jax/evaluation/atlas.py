@@ -105,10 +105,9 @@ def find_atlas(export: str | os.PathLike | Export) -> Path:
   export = _opened(export)
   path = export.path / ATLAS_FILE
   again = "`item-jax export --atlas` with the flags of the export writes one"
-  if "workdir" not in export.meta:
+  if "parts" in export.meta:
     raise UserError(
-      f"{export.path} is no export of a run, which alone can have an"
-      f" {ATLAS_FILE}: it is a fusion"
+      f"{export.path} is a fusion: only an export of a run has an {ATLAS_FILE}"
     )
   if not path.is_file():
     raise UserError(f"{export.path} has no {ATLAS_FILE}: {again}")

@@ -126,7 +126,7 @@ def picture(
   axes.set_yticks(range(len(lines)), lines, **plain)
   columns = [*names, "any other"]
   axes.set_xticks(range(len(columns)), columns, rotation=90, **plain)
-  for line, column in zip(*np.nonzero(fraction_SX >= 0.005), strict=True):
+  for line, column in zip(*np.nonzero(fraction_SX > 0.005), strict=True):
     axes.text(
       column,
       line,
