@@ -77,7 +77,9 @@ def test_most_queries_need_no_second_look(monkeypatch):
 
 def test_bad_rows_are_named_before_any_device_is_asked():
   with pytest.raises(UserError, match=r"row 1 .* all zero"):
-    device_search.search(np.eye(3)[[0, 0, 1]] * [[1], [0], [1]], "abc", k=1)
+    device_search.search(
+      np.eye(3)[[0, 0, 1]] * [[1], [0], [1]], list("abc"), k=1
+    )
 
 
 def test_the_worked_example():

@@ -361,7 +361,9 @@ def test_a_model_of_another_tokenizer_is_refused_before_the_scores(
 
 
 def test_nothing_to_draw_is_said(tiny_data, run, tmp_path):
-  with pytest.raises(item_jax.UserError, match="0 listings to explain"):
+  with pytest.raises(
+    item_jax.UserError, match="count=0: expected a whole number from 1"
+  ):
     item_jax.explain(run, count=0)
   with pytest.raises(item_jax.UserError, match="names no data: give --data"):
     item_jax.explain(run)

@@ -108,7 +108,9 @@ def test_the_report_says_what_was_chosen(chosen, tiny_data):
   from item_jax.evaluation.report import report
 
   found = str(report(tiny_data, "val", {"best": chosen}, bootstrap=10))
-  assert f"best: {meta(chosen)['space']}" in found
+  about = meta(chosen)
+  made = f"{about['workdir']} at step {about['step']}, {about['space']}"
+  assert f"best: {made}" in found
 
 
 def test_on_devices_it_is_what_numpy_computes(workdir, tiny_data, tmp_path):
