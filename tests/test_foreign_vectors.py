@@ -404,6 +404,7 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
     (lambda ours, _: item_jax.score(vectors(0, 4), 5), "items=5: expected a t"),
     (lambda ours, _: item_jax.score(ours).compare(5), "against a int"),
     (lambda ours, _: item_jax.search(vectors(0, 4), None), "ids=None: expect"),
+    (lambda ours, _: item_jax.search(vectors(0, 1)[:1], {"a"}), "ids=.*a list"),
     (lambda ours, _: item_jax.search(vectors(0, 1)[:1], [np.nan]),
      "row 0 is nan, a float; expected a text"),
     (lambda ours, _: item_jax.search(vectors(0, 1)[:1], ["a"], k=2.0),
