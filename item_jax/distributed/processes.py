@@ -62,14 +62,18 @@ def ended_by_signals(code: int) -> Iterator[None]:
   """
   global _ends_on_signals
 
+  told = None
+  with contextlib.suppress(OSError, ValueError):  # one that is no file
+    told = sys.stderr.fileno()
+
   def end(number: int, frame=None) -> None:
     del number, frame
     if _before_end is not None:
       _before_end()
-    # Past Python's buffer: the signal may have come while it is written to.
-    line = "\n" * os.isatty(2) + "item-jax: stopped; the same command goes on\n"
     with contextlib.suppress(OSError):  # nobody reads it any more
-      os.write(2, line.encode())
+      # Past Python's buffer: the signal may have come while it is written to.
+      if told is not None:
+        os.write(told, b"\n" * os.isatty(told) + _GOES_ON)
     os._exit(code)
 
   def notify(number: int) -> None:
@@ -92,6 +96,7 @@ def ended_by_signals(code: int) -> Iterator[None]:
 
 
 _ends_on_signals = False
+_GOES_ON = b"item-jax: stopped; the same command goes on\n"
 
 
 def ends_on_signals() -> bool:

@@ -95,8 +95,7 @@ def search(
       there are not as many ids as rows, an id twice, or no such rows.
   """
   vectors_ND = as_array(vectors_ND)
-  unordered = isinstance(ids, (set, frozenset))
-  if unordered or isinstance(ids, str) or not hasattr(ids, "__len__"):
+  if isinstance(ids, (str, set, frozenset)) or not hasattr(ids, "__len__"):
     raise UserError(f"ids={ids!r}: expected a list, an id of each row")
   mixed = isinstance(vectors_ND, Mixed)
   if len(np.shape(vectors_ND)) != 2 or len(vectors_ND) != len(ids):
