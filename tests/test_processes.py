@@ -182,3 +182,26 @@ def test_what_is_left_of_shared_memory_is_removed_and_not_told():
   )
   assert done.stderr == ""
   assert not Path("/dev/shm", done.stdout.strip()).exists()
+
+
+def test_a_full_pipe_that_nobody_reads_holds_no_stop_back():
+  program = (
+    "import time; from item_jax.distributed.processes import ended_by_signals\n"
+    "with ended_by_signals(75):\n"
+    "  print('ready', flush=True); time.sleep(60)"
+  )
+  read, write = os.pipe()
+  os.set_blocking(write, False)
+  with pytest.raises(BlockingIOError):
+    while True:
+      os.write(write, bytes(65_536))
+  os.set_blocking(write, True)
+  process = subprocess.Popen(
+    [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=write
+  )
+  with process:
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 75
+  os.close(read)
+  os.close(write)

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def ended_by_signals(code: int) -> Iterator[None]:
   """
   global _ends_on_signals
 
-  told = None
+  told, telling = None, threading.Lock()
   with contextlib.suppress(OSError, ValueError):  # one that is no file
     told = sys.stderr.fileno()
 
@@ -70,10 +71,13 @@ def ended_by_signals(code: int) -> Iterator[None]:
     del number, frame
     if _before_end is not None:
       _before_end()
-    with contextlib.suppress(OSError):  # nobody reads it any more
-      # Past Python's buffer: the signal may have come while it is written to.
-      if told is not None:
-        os.write(told, b"\n" * os.isatty(told) + _GOES_ON)
+    # Once: a signal is heard by a thread and by Python's handler.
+    if told is not None and telling.acquire(blocking=False):
+      with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        # Past Python's buffer, to which the main thread may be writing. A pipe
+        # that is full would hold the process for ever.
+        if select.select([], [told], [], 0)[1]:
+          os.write(told, b"\n" * os.isatty(told) + _GOES_ON)
     os._exit(code)
 
   def notify(number: int) -> None:
