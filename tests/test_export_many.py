@@ -302,3 +302,21 @@ def test_a_folder_of_exports_is_verified_export_by_export(singly, tmp_path):
   bad = [found for found in verify(many) if found.state != "whole"]
   assert [found.state for found in bad] == ["damaged", "unfinished"]
   assert "val-both" in bad[0].text
+
+
+def test_beside_exports_what_else_is_ours_is_verified_too(
+  singly, workdir, tmp_path
+):
+  many = tmp_path / "many"
+  shutil.copytree(singly, many)
+  shutil.copytree(workdir, many / "run")
+  (many / "run" / "run.json").write_text("{}")
+  (many / "notes").mkdir()
+  (many / "notes" / "meta.json").write_text("{}")  # somebody's, not ours
+  bad = [found.text for found in verify(many) if found.state != "whole"]
+  assert bad
+  assert all("run.json" in text for text in bad)
+  for folder in set(many.iterdir()) - {many / "notes"}:
+    shutil.rmtree(folder)
+  with pytest.raises(UserError, match="no data set, run"):
+    list(verify(many))

@@ -296,6 +296,10 @@ def test_an_index_that_was_altered_is_seen(stand_in, tmp_path):
   (found,) = verify(tmp_path / "I")
   assert found.state == "damaged"
   assert "ids.csv was altered" in found.text
+  (tmp_path / "I" / "index.json").unlink()
+  (found,) = verify(tmp_path / "I")
+  assert found.state == "damaged"
+  assert "index.json is missing" in found.text
 
 
 def test_what_fails_leaves_nothing(stand_in, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 
 import numpy as np
 import pandas
@@ -67,6 +68,26 @@ def test_ties_of_numbers_go_as_their_texts_do():
   np.testing.assert_array_equal(found.rows_QK[0], [1, 10, 11])
   as_text = search(alike, [f"{row}" for row in range(12)], k=3)
   np.testing.assert_array_equal(found.rows_QK, as_text.rows_QK)
+
+
+@pytest.mark.parametrize(
+  "ids",
+  [
+    [uuid.UUID(int=row) for row in range(3)],
+    np.array(["a", "b", "c"], "S"),
+    [0.5, 1.5, 2.5],
+    pandas.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"]),
+  ],
+  ids=["uuid", "bytes", "float", "time"],
+)
+def test_what_can_name_a_row_may_be_an_id(ids):
+  assert search(signs(3, 4), ids, k=2).rows_QK.shape == (3, 2)
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, pandas.NA, True, ["a"]])
+def test_what_names_nothing_is_no_id(bad):
+  with pytest.raises(UserError, match=r"ids: row 1 is .*; expected a text"):
+    search(signs(3, 4), ["a", bad, "c"], k=2)
 
 
 def test_in_an_index_of_no_rows_nothing_is_found():

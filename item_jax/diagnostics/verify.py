@@ -15,6 +15,7 @@ from item_jax.data.records import (
 )
 from item_jax.diagnostics.leaks import Training
 from item_jax.errors import NotFoundError, UserError
+from item_jax.evaluation.engines import DTYPES
 from item_jax.evaluation.index import IDS as INDEX_IDS
 from item_jax.evaluation.index import RECORD as INDEX_RECORD
 from item_jax.evaluation.items import (
@@ -73,21 +74,37 @@ def kind_of(path: Path) -> str:
     return "export"
   if path.resolve().name.isdecimal() and has(MANIFEST, "default"):
     return "checkpoint"
-  if has(INDEX_RECORD):
+  if has(INDEX_RECORD) or (has(INDEX_IDS) and _index_files(path)):
     return "index"
   if _exports_in(path):
     return "exports"
   raise UserError(
-    f"{path} is no data set, run, checkpoint, export, index or comparison: it"
-    f" has none of {CATALOGUE}, {RUN_FILE}, {_META}, {INDEX_RECORD}"
+    f"{path} is no data set, run, checkpoint, export, folder of exports, index"
+    f" or comparison: it has none of {CATALOGUE}, {RUN_FILE}, {_META},"
+    f" {INDEX_RECORD}"
   )
 
 
 def _exports_in(path: Path) -> list[Path]:
-  """The exports that `export --split=all` has made, or begun, in a folder."""
-  names = (_META, *EXPORTED, "plan.json")
-  found = (path.glob(f"*/{name}") for name in names)
-  return sorted({file.parent for files in found for file in files})
+  """The exports that `export --split=all` has made, or begun, in a folder.
+
+  Each has two files of an export or more: one alone may be anybody's.
+  """
+  names = (_META, *EXPORTED, "plan.json", "parts")
+  return [
+    folder
+    for folder in _folders_in(path)
+    if sum((folder / name).exists() for name in names) > 1
+  ]
+
+
+def _folders_in(path: Path) -> list[Path]:
+  found = (p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")
+  return sorted(found)
+
+
+def _index_files(path: Path) -> list[Path]:
+  return [file for dtype in DTYPES for file in path.glob(f"{dtype}.*")]
 
 
 def verify(
@@ -230,12 +247,22 @@ def _verify_export(path: Path) -> Iterator[Finding]:
 
 
 def _verify_exports(path: Path) -> Iterator[Finding]:
-  for export in _exports_in(path):
-    yield from _verify_export(export)
+  """Checks them, and what else of ours lies beside them."""
+  exports = _exports_in(path)
+  for folder in _folders_in(path):
+    try:
+      kind = kind_of(folder)
+    except UserError:
+      continue
+    if kind != "export" or folder in exports:
+      yield from verify(folder)
 
 
 def _verify_index(path: Path) -> Iterator[Finding]:
   record = path / INDEX_RECORD
+  if not record.exists():
+    yield Finding(CORRUPT, f"{record} is missing: index the export again")
+    return
   found = find_listed_damage(record, needed=(INDEX_IDS,), writer="index")
   yield from _state_of(path, found)
 

@@ -9,7 +9,6 @@ it adds no training, and averages scores instead of unrelated coordinates.
 
 import contextlib
 import math
-import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -220,9 +219,13 @@ def _check_one_choice(weights, image_weight, tune_on, like, parts: int) -> None:
 def _default_weights(parts: int, image_weight: float) -> Weights:
   if parts > 2:
     return (1 / parts,) * parts
-  if not isinstance(image_weight, numbers.Real) or not 0 <= image_weight <= 1:
+  try:
+    weight = float(image_weight)
+  except (TypeError, ValueError):
+    weight = math.nan
+  if not 0 <= weight <= 1:
     raise UserError(f"the image's weight is {image_weight!r}; expected 0 to 1")
-  return float(image_weight), 1 - float(image_weight)
+  return weight, 1 - weight
 
 
 def _proportions(weights: Sequence[float], parts: int) -> Weights:

@@ -105,10 +105,10 @@ class Neighbours(Result):
 
 
 def check_ids(ids: Sequence[str], source: object = "ids") -> None:
-  """Refuses an id that stands twice, or is neither text nor a whole number."""
+  """Refuses an id that stands twice, or that names nothing."""
   first: dict[str, int] = {}
   for row, name in enumerate(ids):
-    if not isinstance(name, (str, int, np.integer)):
+    if not _is_id(name):
       raise UserError(
         f"{source}: row {row} is {name!r}, a {type(name).__name__}; expected a"
         " text"
@@ -119,6 +119,17 @@ def check_ids(ids: Sequence[str], source: object = "ids") -> None:
         f"{source}: duplicate id {name!r} in rows {before} and {row}; expected"
         " each once"
       )
+
+
+def _is_id(name: Any) -> bool:
+  """Whether it may name a row: no flag, no missing value, no list."""
+  if name is None or isinstance(name, (bool, np.bool_)):
+    return False
+  try:
+    hash(name)
+    return bool(name == name)  # a NaN is not
+  except TypeError:  # of a list, or of pandas' NA
+    return False
 
 
 def in_id_order(

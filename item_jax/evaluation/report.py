@@ -218,7 +218,7 @@ def report(
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   k = as_list(k)
-  if not isinstance(exports, Mapping):
+  if not hasattr(exports, "items"):
     raise UserError(f"exports={exports!r}: expected {{name: export}}")
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:

@@ -197,7 +197,10 @@ def _describe(config: Config, task: Task, mesh: Mesh, shapes) -> None:
     (tasks.count_parameters({name: part}), name)
     for name, part in shapes.params.items()
   ]
-  listed = ", ".join(f"{name} {n:,}" for n, name in sorted(parts)[::-1] if n)
+  parts = sorted(part for part in parts if part[0])[::-1]
+  listed = ", ".join(f"{name} {n:,}" for n, name in parts[:12])
+  if len(parts) > 12:
+    listed += f" and {len(parts) - 12} smaller ones"
   logger.info(
     f"{sum(n for n, _ in parts):,} parameters on"
     f" {dict(mesh.shape)} {jax.devices()[0].device_kind} devices: {listed}\n"
