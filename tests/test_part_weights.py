@@ -1,6 +1,7 @@
 """Laws of the weights of an embedding's parts that validation chooses."""
 
 import json
+import logging
 
 import jax
 import numpy as np
@@ -120,10 +121,12 @@ def lonely(monkeypatch):
 
 
 def test_nothing_is_chosen_without_two_listings_of_a_product(
-  tiny_data, tmp_path, monkeypatch
+  tiny_data, tmp_path, monkeypatch, caplog
 ):
   lonely(monkeypatch)
-  run = train(sided(tiny_data), tmp_path / "run")
+  with caplog.at_level(logging.INFO):
+    run = train(sided(tiny_data), tmp_path / "run")
+  assert "'val' has 0 products of two listings or more" in caplog.text
   assert "both/map@10" in run.metrics
   assert not any(name.startswith("weight/") for name in run.metrics)
 

@@ -20,7 +20,7 @@ from item_jax.evaluation.transform import (
 
 # Products of validation by whose queries a choice is made: of fewer, chance
 # alone makes some of many choices look good. Where no proof is asked for, more.
-_FEWEST, _FEWEST_UNPROVED = 5, 20
+_FEWEST, FEWEST_UNPROVED = 5, 20
 # What a cosine between products counts beside MAP@10. On few queries many
 # weights find all, or as much but for one of them, and are far from alike on
 # other queries. On eleven catalogues .3 to 1 found the same, and more than 0.
@@ -120,7 +120,7 @@ def likeliest(trials: Sequence[Trial]) -> int:
   stays where there are few products.
   """
   number_Q, sizes = metrics.number_groups(_products(trials[0].scores))
-  if len(sizes) < _FEWEST_UNPROVED:
+  if len(sizes) < FEWEST_UNPROVED:
     return 0
   measured_TMQ = np.stack([_measured(trial.scores) for trial in trials])
 

@@ -1,6 +1,8 @@
 """Chooses on validation what the parts of an embedding weigh, in training."""
 
 import functools
+import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,7 @@ import jax
 
 from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.search import search
+from item_jax.evaluation.trials import FEWEST_UNPROVED
 from item_jax.evaluation.weighting import choose_weights, with_absent
 from item_jax.inference.divided import divided
 from item_jax.inference.validation import run_val, scored_rows
@@ -18,6 +21,8 @@ from item_jax.training.part_weights import (
   trained_weights,
 )
 from item_jax.training.setup import Setup
+
+logger = logging.getLogger(__name__)
 
 # Of the validation split, whole products: dozens of weights are tried.
 MOST_ROWS = 2_000
@@ -33,6 +38,15 @@ class PartWeigher:
     )
     self._items = Items(ids, products)
     self._can_choose = has_pairs(products)
+    several = sum(
+      count > 1 for count in Counter(filter(None, products)).values()
+    )
+    if several < FEWEST_UNPROVED:
+      logger.info(
+        f"what the parts of the embedding weigh is not chosen: {split!r} has"
+        f" {several} products of two listings or more, expected"
+        f" {FEWEST_UNPROVED}"
+      )
     self._embed = jax.jit(
       task.embed, out_shardings=sharding.replicated(setup.mesh)
     )
