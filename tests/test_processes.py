@@ -185,6 +185,28 @@ def test_what_is_left_of_shared_memory_is_removed_and_not_told():
   assert not Path("/dev/shm", done.stdout.strip()).exists()
 
 
+def test_a_stop_is_told_once_however_slow_that_is():
+  program = (
+    "import os, time\n"
+    "from item_jax.distributed.processes import ended_by_signals\n"
+    "write = os.write\n"
+    "os.write = lambda *args: (time.sleep(0.5), write(*args))\n"
+    "with ended_by_signals(75):\n"
+    "  print('ready', flush=True); time.sleep(60)"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", program],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    told = process.stderr.read()
+  assert process.returncode == 75
+  assert told == "item-jax: stopped; the same command goes on\n"
+
+
 def test_a_full_pipe_that_nobody_reads_holds_no_stop_back():
   program = (
     "import time; from item_jax.distributed.processes import ended_by_signals\n"

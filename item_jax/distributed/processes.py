@@ -63,7 +63,7 @@ def ended_by_signals(code: int) -> Iterator[None]:
   """
   global _ends_on_signals
 
-  told, telling = None, threading.Lock()
+  told, ending = None, threading.RLock()
   with contextlib.suppress(OSError, ValueError):  # one that is no file
     told = sys.stderr.fileno()
 
@@ -71,14 +71,15 @@ def ended_by_signals(code: int) -> Iterator[None]:
     del number, frame
     if _before_end is not None:
       _before_end()
-    # Once: a signal is heard by a thread and by Python's handler.
-    if told is not None and telling.acquire(blocking=False):
+    # A signal is heard by a thread and by Python's handler: who comes second
+    # waits for the first, who ends the process, so that it is told, and once.
+    with ending:
       with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
         # Past Python's buffer, to which the main thread may be writing. A pipe
         # that is full would hold the process for ever.
-        if select.select([], [told], [], 0)[1]:
+        if told is not None and select.select([], [told], [], 0)[1]:
           os.write(told, b"\n" * os.isatty(told) + _GOES_ON)
-    os._exit(code)
+      os._exit(code)
 
   def notify(number: int) -> None:
     if signal.getsignal(number) is end:
