@@ -3,8 +3,9 @@
 What trains, exports and measures is given a `Task` and knows no names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
 from item_jax.batch import Batch
@@ -66,7 +67,8 @@ def make_network(
 ) -> Network:
   """Builds the model that `config.model.name` names."""
   maker = find_maker(config.model.name, MODELS, option="model.name")
-  return maker(config, vocabulary, attention=attention)
+  network = maker(config, vocabulary, attention=attention)
+  return network._replace(init=_traced_once(network.init))
 
 
 def make_task(
@@ -107,7 +109,12 @@ def make_task(
     return network.init(key) | objective.init_params(key)
 
   _check_batch(config, network, objective)
-  return Task(network, vocabulary, objective, init)
+  return Task(network, vocabulary, objective, _traced_once(init))
+
+
+def _traced_once(init: Callable) -> Callable:
+  """The same; a run asks for its shapes, its optimizer's and its values."""
+  return jax.jit(init, inline=True)
 
 
 def _check_batch(
