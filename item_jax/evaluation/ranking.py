@@ -204,10 +204,12 @@ def _merge(best_QK, score_QI, first):
   """
   queries, k = best_QK.shape
   least_Q = np.nextafter(unpack(best_QK[:, 0])[1], np.float32(np.inf))
-  hits = np.flatnonzero(score_QI >= least_Q[:, None])
-  if len(hits) > score_QI.size // 8:  # the first tile, or better ones come late
+  hit_QI = score_QI >= least_Q[:, None]
+  # Many: the first tile, or better ones come late.
+  if np.count_nonzero(hit_QI) > score_QI.size // 8:
     least_Q = np.maximum(least_Q, _lower_bound(score_QI, k))
-    hits = np.flatnonzero(score_QI >= least_Q[:, None])
+    hit_QI = score_QI >= least_Q[:, None]
+  hits = np.flatnonzero(hit_QI)
   query_P, column_P = np.divmod(hits, score_QI.shape[1])
   count_Q = np.bincount(query_P, minlength=queries)
   slot_P = np.arange(len(hits)) - (np.cumsum(count_Q) - count_Q)[query_P]
