@@ -22,9 +22,21 @@ PLAIN = {
 def test_an_activations_gradient_is_that_of_autodiff(name):
   x = jnp.concatenate([jnp.linspace(-12, 12, 4001), jnp.array([0.0, 1e-20])])
   ours, plain = layers.activation(name), PLAIN[name]
-  np.testing.assert_array_equal(ours(x), plain(x))
+  np.testing.assert_allclose(ours(x), plain(x), rtol=1e-6, atol=1e-6)
   gradient = jax.vmap(jax.grad(ours))(x)
   np.testing.assert_allclose(gradient, jax.vmap(jax.grad(plain))(x), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_activation_in_bfloat16_is_rounded_once(name):
+  x = jnp.linspace(-6, 6, 4001).astype(jnp.bfloat16)
+  exact = PLAIN[name](x.astype(jnp.float32))
+  np.testing.assert_allclose(
+    layers.activation(name)(x).astype(jnp.float32),
+    exact,
+    rtol=2**-8,  # half of its last digit
+    atol=1e-6,
+  )
 
 
 @pytest.mark.parametrize("name", PLAIN)
