@@ -109,12 +109,20 @@ def make_task(
     return network.init(key) | objective.init_params(key)
 
   _check_batch(config, network, objective)
-  return Task(network, vocabulary, objective, _traced_once(init))
+  return Task(
+    *(network, vocabulary, objective),
+    init=_traced_once(init),
+    embed=_traced_once(network.embed),
+  )
 
 
-def _traced_once(init: Callable) -> Callable:
-  """The same; a run asks for its shapes, its optimizer's and its values."""
-  return jax.jit(init, inline=True)
+def _traced_once(function: Callable) -> Callable:
+  """The same, for all programs that it is part of.
+
+  A run asks for its parameters' shapes, its optimizer's and their values, and
+  for embeddings of both sides and of each.
+  """
+  return jax.jit(function, inline=True)
 
 
 def _check_batch(

@@ -15,12 +15,14 @@ class Task(NamedTuple):
   """A model and what it is trained for; every function is pure.
 
   init(key) -> params, a dict.
+  embed(params, batch) -> float32 [B,D], not yet of unit length.
   """
 
   network: Network
   vocabulary: Vocabulary
   objective: Objective
   init: Callable
+  embed: Callable
 
   @property
   def core(self) -> Callable:
@@ -30,11 +32,6 @@ class Task(NamedTuple):
     make new.
     """
     return self.network.init
-
-  @property
-  def embed(self) -> Callable:
-    """(params, batch) -> float32 [B,D], not yet of unit length."""
-    return self.network.embed
 
   @property
   def pools(self) -> tuple[str, ...]:
