@@ -75,6 +75,7 @@ def get_config(variant: str = "item") -> Config:
     file, *stem = STEMS[name]
     return _load(file, "get_config")(stem[size != "tiny"])
   config = SIZES[size]()
+  config.checkpoint.best = "both/map@10"  # by one measure, also what predicts
   SYSTEMS[name](config)
   return config
 

@@ -179,6 +179,7 @@ class Checkpoint(Group):
   minutes: float = option(15.0, above=0)
   keep: int = option(3, at_least=1)  # the newest; the best is kept beside them
   # What makes one the best, of what validation measures; the larger the better.
+  # Not given, of a task that predicts categories it is "category/accuracy".
   best: str = "both/map@10"
 
 

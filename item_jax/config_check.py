@@ -5,6 +5,7 @@ from item_jax.config import Config, resolve_mesh
 from item_jax.config_group import PATH, check_limits
 from item_jax.errors import UserError
 
+ACCURACY = "category/accuracy"
 # What validation measures; a task may measure some of them only.
 MEASURES = (
   *(
@@ -12,7 +13,7 @@ MEASURES = (
     for modality in ("both", "image", "title")
     for name in ("recall@10", "map@10")
   ),
-  "category/accuracy",
+  ACCURACY,
 )
 
 

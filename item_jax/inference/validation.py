@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from item_jax.batch import Batch
-from item_jax.config_check import MEASURES
+from item_jax.config_check import ACCURACY, MEASURES
 from item_jax.data import pipeline
 from item_jax.data.records import Source
 from item_jax.distributed.barrier import gather, own_part
@@ -117,7 +117,7 @@ class RetrievalEvaluator:
     known_N = self._class_N >= 0
     if _PREDICTED in found and known_N.any():
       right_N = found[_PREDICTED] == self._class_N
-      scores["category/accuracy"] = float(right_N[known_N].mean())
+      scores[ACCURACY] = float(right_N[known_N].mean())
     return scores
 
 

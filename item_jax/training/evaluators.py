@@ -13,10 +13,12 @@ The parameters are those that a checkpoint opens with: where an embedding is
 parts side by side their weights are chosen first (`part_weights`).
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 from item_jax.config import Config
+from item_jax.config_check import ACCURACY
 from item_jax.errors import UserError
 from item_jax.registry import look_up
 from item_jax.tasks import Task
@@ -51,6 +53,18 @@ def check_evaluators(config: Config, task: Task) -> None:
       f" with model.name={config.model.name!r} the evaluators"
       f" {', '.join(found)} measure {', '.join(measured)}"
     )
+
+
+def rank_by_task(config: Config, task: Task) -> Config:
+  """Returns the config of a new run: what predicts is ranked by how well.
+
+  Unless `checkpoint.best` is given, or no evaluator measures that.
+  """
+  stated = _stated({n: find_evaluator(n) for n in config.evaluators}, task)
+  if ACCURACY in stated and not config.checkpoint.is_given("best"):
+    config = copy.deepcopy(config)
+    config.checkpoint.prefer(best=ACCURACY)
+  return config
 
 
 def _stated(found: dict[str, Any], task: Task) -> list[str]:

@@ -36,7 +36,7 @@ _MEANING = (
 # Options that a run decides of those that start from it.
 _FOLLOWED = ("model.sides", "model.whole_words")
 # And those whose default differs from what runs had before there was a choice.
-_NEWER = ("model.whole_words",)
+_NEWER = ("model.whole_words", "checkpoint.best")
 
 
 class Start(NamedTuple):
@@ -64,7 +64,8 @@ def follow_start(config: Config, run: RunRecord | None = None) -> Config:
     UserError: options that are given are not the weights'; it names flags.
   """
   if run is not None:
-    names = (*settings.NAMES, *_FOLLOWED) if config.start_from else _NEWER
+    decided = (*settings.NAMES, *_FOLLOWED) if config.start_from else ()
+    names = sorted({*decided, *_NEWER})
     before = flatten(run.config)
     same = {name: before[name] for name in names}
     return settings.fill_in(config, same, origin="the run")
