@@ -21,6 +21,10 @@ class NotFoundError(UserError, FileNotFoundError):
   """A path that the user gave leads nowhere."""
 
 
+class NotFiniteError(UserError):
+  """A model computes NaN or infinity: its training diverged."""
+
+
 class AlreadyThereError(UserError, FileExistsError):
   """Something stands where the user wants something else written."""
 

@@ -15,8 +15,8 @@ from item_jax.errors import UserError
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.evaluators import (
   Evaluators,
-  check_evaluators,
   find_evaluator,
+  ranked,
 )
 from item_jax.training.loop import train
 
@@ -120,10 +120,10 @@ def test_a_best_that_no_evaluator_measures_is_refused_as_soon_as_known(write):
   with pytest.raises(
     UserError, match=r"best='a'.* evaluators mine:g measure b"
   ):
-    check_evaluators(config_of("mine:g", best="a"), TASK)
-  check_evaluators(config_of("mine:g", "retrieval"), TASK)
-  check_evaluators(config_of("mine:g", "mine:f", best="a"), TASK)  # it may
-  check_evaluators(config_of(best="a"), TASK)  # nothing is ever ranked
+    ranked(config_of("mine:g", best="a"), TASK, new=True)
+  ranked(config_of("mine:g", "retrieval"), TASK, new=True)
+  ranked(config_of("mine:g", "mine:f", best="a"), TASK, new=True)  # it may
+  ranked(config_of(best="a"), TASK, new=True)  # nothing is ever ranked
   assert call("mine:f", "mine:g", best="a") == {"a": 1, "b": 1}
   with pytest.raises(UserError, match=r"best='c'.* mine:f, mine:g measured a"):
     call("mine:f", "mine:g", best="c")

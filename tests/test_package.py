@@ -84,9 +84,11 @@ def given():
   return images, titles
 
 
-def train(variant, data, folder):
+def train(variant, data, folder, *, sides=0):
   config = tiny_run.get_config(variant)
-  config.data.path = str(data)
+  config.data.path, config.model.sides = str(data), sides
+  if sides:
+    config.steps = 0  # they are made before the first
   item_jax.train(config, folder)
   return folder
 
@@ -121,9 +123,12 @@ def test_it_embeds_as_item_jax_does(workdir, packaged, given, tmp_path):
   assert len(np.unique(found["whole"][[0, 10, 11, 12]].round(3), axis=0)) == 4
 
 
+@pytest.mark.parametrize("sides", [0, 8])
 def test_a_transformed_space_is_packaged_with_it(
-  workdir, tiny_data, given, tmp_path
+  workdir, tiny_data, given, tmp_path, sides
 ):
+  if sides:  # of which this space has nothing
+    workdir = train("short", tiny_data, tmp_path / "R", sides=sides)
   like = tmp_path / "E"
   item_jax.export(
     workdir,

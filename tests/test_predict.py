@@ -19,6 +19,7 @@ from item_jax.evaluation.labels import score_labels
 from item_jax.inference import predict
 from item_jax.training import loop
 from item_jax.training.run import write_run
+from item_jax.training.setup import set_up
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,24 @@ def test_a_record_that_is_lost_costs_its_line(
   assert (
     len(lines) == len(found.predicted) == len(found.probability_NK) == len(rest)
   )
+
+
+def test_what_predicts_is_ranked_by_that_unless_told_otherwise(
+  tiny_data, tmp_path
+):
+  def best(variant, folder=None, **options):
+    config = tiny_run.get_config(variant)
+    config.data.path, config.steps = str(tiny_data), 0
+    for name, value in options.items():
+      setattr(config.checkpoint, name, value)
+    return set_up(config, folder).config.checkpoint.best
+
+  assert best("category") == "category/accuracy"
+  assert best("category", best="both/map@10") == "both/map@10"
+  assert best("short") == "both/map@10"
+  # A run that goes on keeps what it began with.
+  assert best("category", tmp_path, best="both/map@10") == "both/map@10"
+  assert best("category", tmp_path) == "both/map@10"
 
 
 def test_it_learnt_something(embedder, tiny_data):

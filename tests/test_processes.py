@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shell
 import warm
@@ -107,6 +108,18 @@ def unread(*words) -> subprocess.CompletedProcess:
 def test_what_nobody_reads_ends_quietly(tiny_data):
   done = unread("verify", tiny_data)
   assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_what_nobody_reads_is_written_all_the_same(tmp_path):
+  np.save(tmp_path / "V.npy", np.eye(4, dtype=np.float32))
+  (tmp_path / "I.csv").write_text("id,product\n1,a\n2,a\n3,b\n4,b\n")
+  files = [tmp_path / name for name in ("scores.json", "queries.csv")]
+  done = unread(
+    *("evaluate", f"{tmp_path / 'V.npy'}:{tmp_path / 'I.csv'}"),
+    *(f"--json={files[0]}", f"--per_query={files[1]}"),
+  )
+  assert done.returncode == 128 + signal.SIGPIPE
+  assert all(file.is_file() for file in files)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from item_jax.__main__ import main
 from item_jax.diagnostics.search_bench import bench_search
 from item_jax.errors import UserError
-from item_jax.evaluation import ranking
+from item_jax.evaluation import ranking, retrieval
 from item_jax.evaluation import search as module
 from item_jax.evaluation.search import search
 
@@ -249,6 +249,29 @@ def test_ids_that_name_no_row_are_refused(ids, says):
     search(gaussians(3, 4), ids, k=1)
 
 
+@pytest.mark.parametrize(
+  ("vectors", "says"),
+  [
+    (np.eye(3, dtype=int), "holds int64; expected float32"),
+    (np.eye(3, dtype=bool), "holds bool"),
+    (np.eye(3, dtype=complex), "holds complex128"),
+    (np.eye(3).astype(object), "holds object"),
+    (np.ma.array(np.eye(3), mask=np.eye(3) > 0), "masked"),
+  ],
+)
+def test_what_are_no_floats_is_refused(vectors, says):
+  with pytest.raises(UserError, match=says):
+    search(vectors, ["a", "b", "c"], k=1)
+  with pytest.raises(UserError, match=says):
+    retrieval.score(vectors, {"id": ["a", "b", "c"], "product": ["p"] * 3})
+
+
+def test_rows_that_ids_alone_would_rank_are_not_scored():
+  null_ND = np.full((3, 4), -0.5, np.float32)
+  with pytest.raises(UserError, match="all 3 rows are one vector"):
+    retrieval.score(null_ND, {"id": ["a", "b", "c"], "product": ["p"] * 3})
+
+
 def test_a_list_of_rows_is_an_array_or_refused():
   vectors_ND = gaussians(20, 4).astype(np.float64)
   found = search(vectors_ND.tolist(), names(20), k=3)
@@ -257,7 +280,7 @@ def test_a_list_of_rows_is_an_array_or_refused():
   np.testing.assert_array_equal(found.scores_QK, again.scores_QK)
   with pytest.raises(UserError, match="are a list of rows of several lengths"):
     search([[1.0, 2.0], [1.0]], names(2), k=1)
-  with pytest.raises(UserError, match="are a list of <U1; expected an array"):
+  with pytest.raises(UserError, match="holds <U1; expected float32"):
     search([["1", "2"], ["3", "4"]], names(2), k=1)
 
 

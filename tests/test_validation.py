@@ -5,15 +5,20 @@ from collections import Counter
 
 import jax
 import numpy as np
+import pytest
 import tiny_run
 
+import item_jax
 from item_jax.data import pipeline
 from item_jax.data.records import Record, open_dataset
+from item_jax.errors import NotFiniteError, UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
 from item_jax.inference import validation
 from item_jax.inference.embedder import embed_unit
 from item_jax.ingest.writer import DatasetWriter
+from item_jax.training.loop import train
+from item_jax.training.monitor import DivergedError
 from item_jax.training.setup import set_up
 
 
@@ -78,3 +83,57 @@ def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
   )
   for name in ("recall@10", "map@10"):
     np.testing.assert_allclose(found[f"both/{name}"], scored.summary[name])
+
+
+def start(data):
+  """A Setup that trains nothing, and its first parameters."""
+  config = tiny_run.get_config("short")
+  config.data.path, config.steps = str(data), 0
+  setup = set_up(config, None)
+  return setup, setup.initialise().params
+
+
+@pytest.fixture(scope="module")
+def titles_alone(tmp_path_factory):
+  out = tmp_path_factory.mktemp("titles") / "data"
+  rows = [
+    {"listing_id": n, "product_id": f"p{n // 2}", "title": f"mug {n // 2}"}
+    for n in range(120)
+  ]
+  item_jax.prepare(rows, out=out, vocab_size=120, workers=1)
+  return out
+
+
+def test_an_objective_that_finds_nothing_to_learn_is_named(
+  titles_alone, tmp_path, caplog
+):
+  config = tiny_run.get_config("clip")
+  config.data.path, config.evaluators = str(titles_alone), ()
+  with caplog.at_level("INFO"):
+    train(config, tmp_path / "run")
+  assert caplog.text.count("nothing to learn for contrastive") == 1
+
+
+def test_a_side_that_no_row_has_is_not_measured(titles_alone):
+  setup, params = start(titles_alone)
+  found = validation.RetrievalEvaluator(setup)(params, setup)
+  assert {name.split("/")[0] for name in found} == {"both", "title"}
+
+
+def test_what_is_not_finite_is_no_measurement(tiny_data):
+  setup, params = start(tiny_data)
+  params = jax.tree.map(lambda x: x * np.nan, params)
+  with pytest.raises(NotFiniteError):
+    validation.RetrievalEvaluator(setup)(params, setup)
+
+
+def test_a_run_that_diverges_says_so_though_an_evaluation_sees_it_first(
+  tiny_data, tmp_path
+):
+  config = tiny_run.get_config("diverging")
+  config.data.path, config.eval_every = str(tiny_data), 1
+  with pytest.raises(DivergedError, match="from before step"):
+    train(config, tmp_path / "run")
+  model = item_jax.load(tmp_path / "run", step=10)
+  with pytest.raises(UserError, match=r"not finite.* step 10"):
+    model.embed(titles=["a red mug"])

@@ -137,9 +137,9 @@ def _score_across(args):
 
 
 def _show(args, scores) -> None:
-  show(scores, args)
   if args.per_query:
     scores.write_per_query(args.per_query)
+  show(scores, args)
 
 
 def _depths(text: str) -> tuple[int, ...]:

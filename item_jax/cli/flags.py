@@ -32,10 +32,13 @@ def call(
 
 
 def show(found: Any, args: argparse.Namespace) -> None:
-  """Prints a result, and writes it to the file that --json names."""
-  print(found)
+  """Writes a result to the file that --json names, and prints it.
+
+  In this order: who reads what is printed may stop reading, and end us.
+  """
   if args.json:
     found.write_json(args.json)
+  print(found)
 
 
 def add_config(

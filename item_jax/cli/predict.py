@@ -59,7 +59,7 @@ def run(args, rest) -> None:
   check_folders(args.out, args.json)
   found = call(predict.predict_split, args, args.workdir)
   found.write_csv(args.out)
-  print(f"{args.out}: {len(found.ids):,} listings, step {found.step}")
-  print(found)
   if args.json and found.summary:
     found.write_json(args.json)
+  print(f"{args.out}: {len(found.ids):,} listings, step {found.step}")
+  print(found)

@@ -42,7 +42,8 @@ def run(args, rest) -> None:
   check_out_folder(args.out)
   check_resamples(args.bootstrap)
   found = call(probe, args, args.train, args.val, args.export)
-  show(found, args)
   if args.out:
     found.write_tables(args.out)
+  show(found, args)
+  if args.out:
     print(f"{args.out}: tables and pictures")

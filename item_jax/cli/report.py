@@ -99,7 +99,6 @@ def run(args, rest) -> None:
   # Before the scores, which take longest: a model may not fit the data.
   explained = _explain(args) if args.html else None
   found = report(args.data, args.split, given, seed=args.seed)
-  print(found)
   if args.out:
     found.write_json(args.out)
   if args.html:
@@ -111,12 +110,17 @@ def run(args, rest) -> None:
       explained=explained,
       beside=beside,
     )
-    print(f"{args.html}: {args.html.stat().st_size / 1e6:.2f} MB")
+  pictures = []
   if args.figures:
-    for path in found.write_figures(
+    pictures = found.write_figures(
       args.figures, run=args.workdir, beside=beside
-    ):
-      print(path)
+    )
+  # Last: who reads what is printed may stop reading, and end us.
+  print(found)
+  if args.html:
+    print(f"{args.html}: {args.html.stat().st_size / 1e6:.2f} MB")
+  for path in pictures:
+    print(path)
 
 
 def _sort(given: list[str]) -> tuple[list[str], list]:

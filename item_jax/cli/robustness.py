@@ -94,10 +94,10 @@ def run(args, rest) -> None:
     show(_across(args), args)
     return
   found = _measure(args)
+  pictures = found.write_figures(args.figures) if args.figures else []
   show(found, args)
-  if args.figures:
-    for path in found.write_figures(args.figures):
-      print(path)
+  for path in pictures:
+    print(path)
 
 
 def _measure(args):

@@ -18,7 +18,7 @@ from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
-from item_jax.evaluation.vectors import Mixed
+from item_jax.evaluation.vectors import Mixed, all_same
 from item_jax.files import whole_file
 from item_jax.ingest.readers.cells import MISSING
 
@@ -173,6 +173,11 @@ def score(
   source = open_source(vectors, items, data=data, split=split, missing=missing)
   vectors, items = source.vectors, source.items
   check_items(items)
+  if not isinstance(vectors, Mixed) and all_same(vectors):
+    raise UserError(
+      f"{source.name}: all {len(vectors):,} rows are one vector, as where no"
+      " listing has the side that was embedded: only their ids would rank them"
+    )
   if not isinstance(vectors, Mixed) and vectors.dtype != np.float32:
     logger.info(f"embeddings are {vectors.dtype}; computed in float32")
   index = items.rows("index")

@@ -34,7 +34,7 @@ from item_jax.evaluation.ranking import (
   rounded,
   unpack,
 )
-from item_jax.evaluation.vectors import Mixed, as_array, lengths
+from item_jax.evaluation.vectors import Mixed, as_vectors, lengths
 from item_jax.workers import count_cores
 
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
@@ -75,9 +75,9 @@ def search(
   """Finds the k rows of highest cosine for each query, but not the query.
 
   Args:
-    vectors_ND: any float array, a memory map for instance (or a list of rows);
-      of any length but zero. Read in tiles, computed in float32. Or `Mixed`,
-      partly sparse.
+    vectors_ND: any float array, a memory map for instance; of any length but
+      zero. Read in tiles, computed in float32. Or what else
+      `vectors.as_vectors` takes.
     ids: N distinct ids of the rows; of equal scores the smaller id comes first.
     k: how many to find.
     queries: row numbers of the queries, or a mask; None takes every row.
@@ -94,15 +94,10 @@ def search(
     UserError: a row is not finite or has no direction; the message names it;
       there are not as many ids as rows, an id twice, or no such rows.
   """
-  vectors_ND = as_array(vectors_ND)
   if isinstance(ids, (str, set, frozenset)) or not hasattr(ids, "__len__"):
     raise UserError(f"ids={ids!r}: expected a list, an id of each row")
+  vectors_ND = as_vectors(vectors_ND, ids)
   mixed = isinstance(vectors_ND, Mixed)
-  if len(np.shape(vectors_ND)) != 2 or len(vectors_ND) != len(ids):
-    raise UserError(
-      f"vectors of the shape {np.shape(vectors_ND)} and {len(ids)} ids:"
-      " expected [N, D] and N ids"
-    )
   check_whole("k", k, at_least=1)
   # By place: a column of a data frame that was sorted or filtered gives its
   # values by label.

@@ -11,6 +11,7 @@ import numpy as np
 
 from item_jax.errors import NotFoundError, UserError
 
+_ROWS = 2_048  # looked at at a time
 _HEADER = 10_000  # bytes of an .npy's; the most that numpy reads
 _BFLOAT16 = re.compile(rb"'descr': *'<V2'")  # what an .npy calls it
 
@@ -56,28 +57,12 @@ def to_dense(vectors: np.ndarray | Mixed, rows: np.ndarray) -> np.ndarray:
   return np.hstack([part.dense_ND, part.sparse_NV[:, used].toarray()])
 
 
-def as_array(vectors: Any) -> Any:
-  """Makes an array of a list of rows; returns arrays and `Mixed` as they are.
-
-  Raises:
-    UserError: the rows are not of one length, or hold no numbers.
-  """
-  if isinstance(vectors, Mixed) or hasattr(vectors, "dtype"):
-    return vectors
-  what = f"vectors are a {type(vectors).__name__}"
-  try:
-    found = np.asarray(vectors)
-  except ValueError as error:
-    raise UserError(
-      f"{what} of rows of several lengths ({error}); expected an array [N, D]"
-    ) from error
-  if found.size and found.dtype.kind not in "fiu":
-    raise UserError(f"{what} of {found.dtype}; expected an array of floats")
-  return found.astype(np.float64)
-
-
 def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray | Mixed:
-  """Returns checked embeddings of an array, a sparse one or an .npy's path.
+  """Returns checked embeddings, one row an id.
+
+  Args:
+    vectors: an array of floats, one of scipy that is sparse, a list of rows,
+      an .npy's path, or `Mixed`.
 
   Returns:
     float [N, D], or `Mixed`.
@@ -95,9 +80,30 @@ def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray | Mixed:
         f"embeddings have {len(vectors)} rows, but there are {len(ids)} items"
       )
     return vectors
-  vectors_ND = np.asarray(vectors)
+  if np.ma.is_masked(vectors):
+    raise UserError(
+      "embeddings are an array of which values are masked; expected all of"
+      " them, as x.filled(0) has"
+    )
+  try:
+    vectors_ND = np.asarray(vectors)
+  except ValueError as error:
+    raise UserError(
+      f"embeddings are a {type(vectors).__name__} of rows of several lengths"
+      f" ({error}); expected an array [N, D]"
+    ) from error
+  if not hasattr(vectors, "dtype") and vectors_ND.dtype.kind in "iu":
+    vectors_ND = vectors_ND.astype(np.float64)  # a list of whole numbers
   check_embeddings(vectors_ND, ids)
   return vectors_ND
+
+
+def all_same(vectors_ND: np.ndarray) -> bool:
+  """Whether three rows or more are one vector: ids alone would rank them."""
+  return len(vectors_ND) > 2 and all(
+    (vectors_ND[first : first + _ROWS] == vectors_ND[0]).all()
+    for first in range(0, len(vectors_ND), _ROWS)
+  )
 
 
 def _unit_rows(sparse_NV: Any) -> Any:

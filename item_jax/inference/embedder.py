@@ -23,7 +23,7 @@ from item_jax.evaluation.results import Shown
 from item_jax.inference import inputs
 from item_jax.inference import space as space_lib
 from item_jax.inference.space import Space
-from item_jax.inference.unit import embed_unit, keep_modality
+from item_jax.inference.unit import embed_unit, fetch, keep_modality
 from item_jax.ingest.readers.cells import spaced
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import sharding
@@ -143,7 +143,7 @@ class Embedder(Shown):
     # A GPU's float32 product is TF32 unless this is set.
     precision = "highest" if self.dtype == "float32" else None
     with jax.default_matmul_precision(precision):
-      return np.asarray(run(self._params, placed, *options))
+      return fetch(run(self._params, placed, *options), step=self.step)
 
   def embed(
     self, images: Any = None, titles: Any = None, *, batch_size: int = 64

@@ -112,7 +112,10 @@ def _export(embedder: Embedder) -> tuple[bytes, dict[str, np.ndarray]]:
 
   def embed(given, image_BHWC, tokens_BT, has_image_B, has_title_B):
     # Those that are not given are not read.
-    values = [given.get(name, weights[name]) for name in names]
+    values = [
+      given[name] if name in given else jnp.zeros_like(weights[name])
+      for name in names
+    ]
     state = jax.tree_util.tree_unflatten(tree, values)
     none_B = jnp.zeros_like(has_image_B, jnp.uint32)
     with jax.default_matmul_precision("highest"):

@@ -4,9 +4,35 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from item_jax import tasks
 from item_jax.batch import Batch
+from item_jax.errors import NotFiniteError
+
+
+def fetch(arrays: Any, *, step: int | None = None) -> Any:
+  """Returns arrays that a model computed as numpy's.
+
+  Args:
+    arrays: one, or a tree of them.
+    step: of the checkpoint, where there is one.
+
+  Raises:
+    NotFiniteError: one has a NaN or an infinity.
+  """
+  found = jax.tree.map(np.asarray, arrays)
+  if not all(np.isfinite(x).all() for x in jax.tree.leaves(found)):
+    said = ""
+    if step is not None:
+      said = (
+        f" at step {step}; an earlier checkpoint is named by --step (in Python"
+        " step=)"
+      )
+    raise NotFiniteError(
+      f"what the model computes is not finite: training diverged{said}"
+    )
+  return found
 
 
 def keep_modality(batch: Batch, modality: str) -> Batch:

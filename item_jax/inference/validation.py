@@ -24,9 +24,10 @@ from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, has_pairs
 from item_jax.evaluation.search import search
+from item_jax.evaluation.vectors import all_same
 from item_jax.inference import export_shards
 from item_jax.inference.divided import divided
-from item_jax.inference.unit import embed_unit
+from item_jax.inference.unit import embed_unit, fetch
 from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training.setup import Setup
@@ -108,6 +109,8 @@ class RetrievalEvaluator:
     found = run_val(run, setup, should_stop, self._rows)
     scores = {}
     for modality in self._modalities:
+      if all_same(found[modality]):
+        continue  # no row has that side: ids alone would rank them
       _check_stop(should_stop)  # a search of all rows takes seconds
       scored = retrieval.score(
         found[modality], self._items, bootstrap=0, search=divided(search)
@@ -135,12 +138,13 @@ def run_val(
 
   Raises:
     Preempted: `should_stop` returned True.
+    NotFiniteError: the parameters are of no use any more.
   """
   size, parts = setup.config.batch_size, []
   for batches in zip(*(val_batches(setup, some) for some in rows), strict=True):
     _check_stop(should_stop)
     placed = [sharding.to_devices(setup.mesh, size, x) for x in batches]
-    parts.append(jax.tree.map(np.asarray, run(*placed)))
+    parts.append(fetch(run(*placed)))
   # The last batch is filled up.
   return jax.tree.map(lambda *x: np.concatenate(x)[: len(rows[0])], *parts)
 

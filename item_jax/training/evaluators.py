@@ -42,10 +42,20 @@ def find_evaluator(name: str) -> Callable:
   return look_up(path, EVALUATORS, option="config.evaluators")
 
 
-def check_evaluators(config: Config, task: Task) -> None:
-  """Raises UserError where `checkpoint.best` cannot be measured by any."""
+def ranked(config: Config, task: Task, *, new: bool) -> Config:
+  """Returns the config with what checkpoints are ranked by.
+
+  A new run that predicts categories is ranked by how well, unless
+  `checkpoint.best` is given.
+
+  Raises:
+    UserError: no evaluator can measure `checkpoint.best`.
+  """
   found = {name: find_evaluator(name) for name in config.evaluators}
   measured = _stated(found, task)
+  if new and ACCURACY in measured and not config.checkpoint.is_given("best"):
+    config = copy.deepcopy(config)
+    config.checkpoint.prefer(best=ACCURACY)
   unknown = [name for name, e in found.items() if not hasattr(e, "names")]
   if found and not unknown and config.checkpoint.best not in measured:
     raise UserError(
@@ -53,17 +63,6 @@ def check_evaluators(config: Config, task: Task) -> None:
       f" with model.name={config.model.name!r} the evaluators"
       f" {', '.join(found)} measure {', '.join(measured)}"
     )
-
-
-def rank_by_task(config: Config, task: Task) -> Config:
-  """Returns the config of a new run: what predicts is ranked by how well.
-
-  Unless `checkpoint.best` is given, or no evaluator measures that.
-  """
-  stated = _stated({n: find_evaluator(n) for n in config.evaluators}, task)
-  if ACCURACY in stated and not config.checkpoint.is_given("best"):
-    config = copy.deepcopy(config)
-    config.checkpoint.prefer(best=ACCURACY)
   return config
 
 

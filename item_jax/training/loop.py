@@ -19,6 +19,7 @@ from item_jax.data.order import training_order
 from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.distributed.preemption import Preempted, PreemptionHandler
 from item_jax.distributed.progress import NullListener, ProgressListener
+from item_jax.errors import NotFiniteError
 from item_jax.remote import Address
 from item_jax.training import heap, sharding
 from item_jax.training.checkpoints import Checkpoints
@@ -225,11 +226,16 @@ class _Loop:
   def _measure(self, state: State, step: int) -> dict[str, float]:
     """Returns what the evaluators measure; they may raise Preempted."""
     self._progress.update("evaluation", step)
-    found = self._evaluators(
-      state.params,
-      self._preemption.should_stop,
-      untrained=not (step or self._setup.config.start_from),
-    )
+    try:
+      found = self._evaluators(
+        state.params,
+        self._preemption.should_stop,
+        untrained=not (step or self._setup.config.start_from),
+      )
+    except NotFiniteError as error:
+      # Steps that were skipped in a row say it, and end the run.
+      logger.info(f"step {step}: nothing is measured: {error}")
+      found = {}
     self._monitor.reset_timer()
     return found
 

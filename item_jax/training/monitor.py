@@ -30,6 +30,7 @@ class TrainMonitor:
     self._log = log
     self._pending = None
     self._last_unreadable: list[str] = []
+    self._idle: set[str] = set()  # objectives of which it was told
     self._stopwatch = Stopwatch()
     self._peak = cost.peak_flops(
       jax.devices()[0].device_kind, setup.config.model.dtype
@@ -96,6 +97,7 @@ class TrainMonitor:
       values["spikes"] = spikes
     self._log.write(step, "train", {**values, **rates})
     if jax.process_index() == 0:
+      self._tell_idle(step, means)
       left = (config.steps - step) * config.batch_size
       logger.info(
         progress_line(
@@ -107,6 +109,19 @@ class TrainMonitor:
           left / rates["samples_per_second"],
         )
       )
+
+  def _tell_idle(self, step: int, means: dict[str, float | None]) -> None:
+    """Names objectives that found nothing to learn, each once."""
+    if means["loss"] is None:  # no step was good
+      return
+    weights = self._setup.task.objective.weights
+    idle = {name for name in weights if weights[name] and means[name] is None}
+    if new := sorted(idle - self._idle):
+      logger.info(
+        f"step {step}: nothing to learn for {', '.join(new)} so far: no row"
+        " has the image, the title or the label that it needs"
+      )
+    self._idle |= idle
 
   def _log_unreadable(self, step: int, report: Report, rows) -> None:
     """Names the records, and ends the run where there are too many."""
@@ -161,8 +176,8 @@ class TrainMonitor:
     if in_a_row >= config.max_skipped_steps:
       raise DivergedError(
         f"{in_a_row} steps in a row were skipped, the last at step {step}:"
-        f" {why}; the checkpoints before them are intact, metrics.jsonl names"
-        " the listings"
+        f" {why}; checkpoints from before step {step - in_a_row + 1} are"
+        " intact, metrics.jsonl names the listings"
       )
 
 

@@ -32,7 +32,7 @@ from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
 from item_jax.training import sharding
 from item_jax.training.compiled import compile_run
-from item_jax.training.evaluators import check_evaluators, rank_by_task
+from item_jax.training.evaluators import ranked
 from item_jax.training.first_params import FirstParams
 from item_jax.training.init_from import check_stem, follow_start
 from item_jax.training.optimizer import make_schedule
@@ -119,9 +119,7 @@ def set_up(
   )
   attention, why = _attention(config, run, make_task().attention_shapes)
   task = make_task(attention=attention)
-  if run is None:
-    config = rank_by_task(config, task)
-  check_evaluators(config, task)
+  config = ranked(config, task, new=run is None)
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
