@@ -269,7 +269,7 @@ def test_neighbours_are_named_and_come_apart_in_two():
 
 def test_search_wants_an_id_for_each_vector():
   vectors = np.eye(4, dtype=np.float32)
-  with pytest.raises(item_jax.UserError, match="3 ids"):
+  with pytest.raises(item_jax.UserError, match="3 items"):
     item_jax.search(vectors, ["a", "b", "c"])
   with pytest.raises(item_jax.UserError, match="k=0"):
     item_jax.search(vectors, ["a", "b", "c", "d"], k=0)

@@ -137,3 +137,14 @@ def test_a_run_that_diverges_says_so_though_an_evaluation_sees_it_first(
   model = item_jax.load(tmp_path / "run", step=10)
   with pytest.raises(UserError, match=r"not finite.* step 10"):
     model.embed(titles=["a red mug"])
+
+
+def test_a_split_without_a_row_is_named_with_what_helps(tmp_path):
+  row = {"product_id": "p", "title": "mug", "split": "train"}
+  made = item_jax.prepare([row], out=tmp_path / "data", workers=1)
+  assert "warning     no row is in split val" in str(made)
+  assert "split train" not in str(made)
+  with pytest.raises(
+    UserError, match=r"--config\.data\.val_split names another"
+  ):
+    start(tmp_path / "data")

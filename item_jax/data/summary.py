@@ -28,6 +28,11 @@ def summarize(found: dict[str, Any]) -> str:
       for split in rows
       if split != "all"
     ),
+    *(
+      f"warning     no row is in split {split}, {use}"
+      for split, use in _USES.items()
+      if not rows.get(split)
+    ),
     f"products    {products['all']:,},"
     f" {listings['products_with_several']:,} with several listings"
     f" (mean {listings['mean']:.2f}, median {listings['p50']},"
@@ -55,6 +60,11 @@ def summarize(found: dict[str, Any]) -> str:
   return "\n".join(lines)
 
 
+_USES = {
+  "train": "which training reads",
+  "val": "by which training chooses (--config.data.val_split names another)",
+  "test": "which export takes unless --split names another",
+}
 _QUOTING = {
   "csv": "fields in quotes may span lines (--quoting=csv)",
   "line": "quotes count where a field begins and ends with one on a line"

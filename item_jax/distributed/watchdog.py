@@ -273,12 +273,13 @@ class Watchdog:
       if not self._ending.acquire(blocking=False):
         time.sleep(2 * _DRAIN_DELAY)  # another thread is doing it
         return
+      faulthandler.dump_traceback(all_threads=True)
+      # Last, where people look first.
       write_last_message(
         f"item-jax: stalled: {cause}; this is {self._name(self._me)}"
         f" {self._status}",
         sys.stderr,
       )
-      faulthandler.dump_traceback(all_threads=True)
     finally:  # whether or not that can be written
       if self._store is not None:
         self._status = self._status._replace(ended=_STALL + cause)

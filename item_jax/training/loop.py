@@ -212,7 +212,8 @@ class _Loop:
   def resume(self, step: int, checkpoints: Checkpoints) -> State:
     """Restores a step, and evaluates it where the run stopped before it had."""
     state = checkpoints.restore(step, self._setup.shapes)
-    logger.info(f"resumed at step {step}")
+    done = ", the last one" if step == self._setup.config.steps else ""
+    logger.info(f"resumed at step {step}{done}")
     if not self.evaluates_at(step):
       return state
     metrics = checkpoints.metrics(step)

@@ -69,10 +69,12 @@ def open_data(config: Config) -> tuple[Dataset, Tokenizer]:
     UserError: it lacks a split, or was prepared by another version.
   """
   store = open_dataset(config.data.path)
-  for split in (config.data.train_split, config.data.val_split):
+  for option in ("train_split", "val_split"):
+    split = getattr(config.data, option)
     if not store.sizes.get(split):
       raise UserError(
-        f"{store.path} has no rows in split {split!r}; it has {store.sizes}"
+        f"{store.path} has no rows in split {split!r}; it has {store.sizes}:"
+        f" --config.data.{option} names another"
       )
   if store.catalogue["preprocessing"] != images.PREPROCESSING:
     raise UserError(
