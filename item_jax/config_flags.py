@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from item_jax.config import Config, flatten
 from item_jax.config_group import RENAMED, present_name
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_path
 from item_jax.remote import check_local
 
 _TUPLES = [x.name for x in dataclasses.fields(Config) if x.type is tuple]
@@ -105,6 +105,7 @@ def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
   Raises:
     UserError: no such file or option, or a value of another type.
   """
+  check_path(file, "config")
   name, colon, variant = os.fspath(file).partition(":")
   if not name.endswith(".py") and not Path(name).exists():
     name = str(CONFIGS / f"{name}.py")

@@ -1,6 +1,7 @@
 """Errors for users: their messages explain what to change."""
 
 import operator
+import os
 from typing import Any
 
 # Raised for a path given by the user that is missing or of another kind.
@@ -23,6 +24,17 @@ class NotFoundError(UserError, FileNotFoundError):
 
 class AlreadyThereError(UserError, FileExistsError):
   """Something stands where the user wants something else written."""
+
+
+def check_path(value: Any, name: str = "path") -> None:
+  """Refuses what is no path, as None.
+
+  Raises:
+    UserError: it is none; the message says what kind of thing it is.
+  """
+  if not isinstance(value, (str, os.PathLike)):
+    came = value if value is None else f"<{type(value).__name__}>"
+    raise UserError(f"{name}={came}: expected a path")
 
 
 def check_whole(name: str, value: Any, *, at_least: int) -> None:

@@ -233,6 +233,35 @@ def test_a_path_that_leads_nowhere_is_a_users_error(
   assert not list(tmp_path.iterdir())
 
 
+NO_PATH = {
+  "workdir=None": lambda: item_jax.load(None),
+  "workdir=<Config>": lambda: item_jax.export(
+    item_jax.Config(), data="data", split="test", out="out"
+  ),
+  "data=None": lambda: item_jax.report(None, "test", {}),
+  "data=<dict>": lambda: item_jax.open_dataset({}),
+  "export=None": lambda: item_jax.open_export(None),
+  "train's workdir=None": lambda: item_jax.train(item_jax.Config(), None),
+  "out=None": lambda: item_jax.prepare([{"title": "mug"}], out=None),
+  "export's out=None": lambda: item_jax.export(
+    "run", data="data", split="test", out=None
+  ),
+  "tokenizer=<int>": lambda: item_jax.prepare(
+    [{"title": "mug"}], out="out", tokenizer=7
+  ),
+  "config=None": lambda: item_jax.load_config(None),
+}
+
+
+@pytest.mark.parametrize("says", NO_PATH)
+def test_what_is_no_path_is_a_users_error(says, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  argument = says.split()[-1]
+  with pytest.raises(item_jax.UserError, match=f"^{argument}: expected a path"):
+    NO_PATH[says]()
+  assert not list(tmp_path.iterdir())
+
+
 def test_what_stands_where_a_data_set_shall_be_is_a_users_error(tmp_path):
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "mine.txt").write_text("mine")

@@ -24,7 +24,7 @@ from item_jax.data.tokenizer import (
   train_wordpiece,
   wordpiece,
 )
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import NotFoundError, UserError, check_path
 from item_jax.files import MANIFEST, write_manifest
 from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.images.addresses import FetchedImages
@@ -179,6 +179,7 @@ def _check(images, out, max_rejected, workers) -> None:
     raise UserError(f"max_rejected={max_rejected}: expected 0 to 1")
   if workers is not None and workers < 0:
     raise UserError(f"workers={workers}: expected a number of processes")
+  check_path(out, "out")
   check_local(out)
   check_in_place(images)
   if not os.path.basename(os.path.abspath(out)):

@@ -71,7 +71,7 @@ def train(
     StoreError: the object store of the workdir failed; TakenOverError where
       another run was started on it.
   """
-  place = remote.locate(workdir)
+  place = remote.locate(workdir, "workdir")
   if isinstance(place, Address):
     mirror = Mirror(place)
     folder = mirror.folder
