@@ -26,6 +26,11 @@ class AlreadyThereError(UserError, FileExistsError):
   """Something stands where the user wants something else written."""
 
 
+def name_kind(value: Any) -> str:
+  """Names what kind of thing came, for errors: "<dict>", or "None"."""
+  return "None" if value is None else f"<{type(value).__name__}>"
+
+
 def check_path(value: Any, name: str = "path") -> None:
   """Refuses what is no path, as None.
 
@@ -33,8 +38,7 @@ def check_path(value: Any, name: str = "path") -> None:
     UserError: it is none; the message says what kind of thing it is.
   """
   if not isinstance(value, (str, os.PathLike)):
-    came = value if value is None else f"<{type(value).__name__}>"
-    raise UserError(f"{name}={came}: expected a path")
+    raise UserError(f"{name}={name_kind(value)}: expected a path")
 
 
 def check_whole(name: str, value: Any, *, at_least: int) -> None:

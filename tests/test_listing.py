@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from item_jax import UserError, cross_domain, modality, probe, robustness
+from item_jax import (
+  UserError,
+  cross_domain,
+  export,
+  modality,
+  probe,
+  robustness,
+)
 from item_jax.evaluation.items import open_items
 from item_jax.ingest.row import Reading
 from item_jax.listing import as_list
@@ -44,6 +51,11 @@ def test_a_word_for_a_missing_value_is_no_set_of_letters():
 def test_a_lone_string_is_named_whole(call, named):
   with pytest.raises(UserError, match=named):
     call()
+
+
+def test_nothing_is_no_list():
+  with pytest.raises(UserError, match="split=None: expected one, or a list"):
+    export("run", data="data", split=None, out="out")
 
 
 def test_a_lone_kind_of_classifier_is_that_kind():

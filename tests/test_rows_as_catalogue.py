@@ -89,7 +89,19 @@ def test_a_column_may_begin_after_the_first_rows(shop):
   assert [*Catalogue(rows).rows()][-1].category == "Home > Mugs"
 
 
-@pytest.mark.parametrize("rows", [[], [3, 4], iter(())])
-def test_no_rows_are_an_error(shop, rows):
-  with pytest.raises(UserError, match="the catalogue has no rows"):
+@pytest.mark.parametrize(
+  ("rows", "found"),
+  [
+    ([], "the catalogue has no rows"),
+    ([{}], "the catalogue has no rows"),
+    (iter(()), "the catalogue has no rows"),
+    ([3, 4], "the catalogue begins with <int>"),
+    ([("mug", "mug.jpg")], "the catalogue begins with <tuple>"),
+    ({"title": ["red mug"]}, "catalogue=<dict>"),
+    (None, "catalogue=None"),
+  ],
+)
+def test_what_has_no_rows_is_told_their_forms(shop, rows, found):
+  expected = f"{found}: expected files, .*rows: mappings of column names"
+  with pytest.raises(UserError, match=expected):
     prepare_rows(shop, rows)

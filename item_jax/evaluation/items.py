@@ -125,7 +125,7 @@ def read_listed(
   """
   found = read_columns(table, _NEEDED, _OPTIONAL)
   source = name_table(table)
-  missing = as_list(missing)
+  missing = as_list(missing, "missing")
   words: dict[str, Counter] = {}
   for name, column in zip(
     ("id", "product", "category", "role"), found, strict=True

@@ -150,7 +150,7 @@ def probe(
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   if is_source(test):
     train, val, test = _open(train, val, test, data=data, split=split)
-  kinds = as_list(kinds)
+  kinds = as_list(kinds, "kinds")
   if not kinds or not set(kinds) <= set(KINDS):
     raise ValueError(f"kinds {kinds}; expected some of {list(KINDS)}")
   train, test = make_rows(*train), make_rows(*test)
@@ -173,9 +173,13 @@ def probe(
   parts, known = (train, val, test), {"train_N": train_N, "val_M": val_M}
   best = {}
   if "knn" in kinds:
-    best["knn"] = nearest(*parts, choices=as_list(neighbours), **known)
+    best["knn"] = nearest(
+      *parts, choices=as_list(neighbours, "neighbours"), **known
+    )
   if "logistic" in kinds:
-    best["logistic"] = logistic(*parts, choices=as_list(strengths), **known)
+    best["logistic"] = logistic(
+      *parts, choices=as_list(strengths, "strengths"), **known
+    )
   predictions = {
     name: _name_classes(fitted.ranked_Q5, test, classes)
     for name, fitted in best.items()

@@ -200,7 +200,7 @@ def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
-  listed = as_list(names)
+  listed = as_list(names, what)
   if not listed or len(set(listed)) < len(listed):
     raise UserError(f"{what}={listed}: expected one name or more, each once")
   return listed

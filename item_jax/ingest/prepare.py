@@ -210,7 +210,7 @@ def _make_pipeline(runner, options, workers):
       f"--runner={runner} takes Apache Beam: pip install -e '.[beam]' in"
       " item-jax's clone"
     ) from error
-  options = beam.read_options(runner, as_list(options))
+  options = beam.read_options(runner, as_list(options, "runner_options"))
   return partial(beam.write, runner=runner, options=options)
 
 

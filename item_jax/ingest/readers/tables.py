@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import NotFoundError, UserError, name_kind
 from item_jax.ingest.readers import delimited
 from item_jax.ingest.readers.formats import (
   FORMATS,
+  FORMS,
   READERS,
   Table,
   open_rows,
@@ -35,9 +36,15 @@ def reusable(catalogue: Any) -> Any:
 
 
 def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
-  """Lists the paths of a catalogue; None where it consists of rows."""
+  """Lists the paths of a catalogue; None where it consists of rows.
+
+  Raises:
+    UserError: it consists of neither.
+  """
   if isinstance(catalogue, (str, os.PathLike)):
     return [catalogue]
+  if isinstance(catalogue, Mapping) or not isinstance(catalogue, Iterable):
+    raise UserError(f"catalogue={name_kind(catalogue)}: expected {FORMS}")
   first = next(iter(catalogue), None)
   return [*catalogue] if isinstance(first, (str, os.PathLike)) else None
 
