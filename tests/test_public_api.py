@@ -204,6 +204,33 @@ def test_what_a_config_has_not_is_named(file, options, message):
     item_jax.load_config(file, **options)
 
 
+@pytest.mark.parametrize(
+  ("options", "none"),
+  [
+    ({"data__path": None}, ", or give '' for none"),
+    ({"steps": 9, "start_from": None}, ", or give '' for none"),
+    ({"evaluators": None}, r", or give \(\) for none"),
+    ({"optim__lr": None}, ""),
+    ({"model__name": None}, ""),
+  ],
+)
+def test_none_is_no_value_of_an_option(options, none):
+  name = list(options)[-1]
+  message = f"^{name}=None: leave it away for the config file's value{none}$"
+  with pytest.raises(item_jax.UserError, match=message):
+    item_jax.load_config("item_tiny", **options)
+  if none:  # and what it says is taken
+    given = () if "(" in none else ""
+    item_jax.load_config("item_tiny", **options | {name: given})
+
+
+@pytest.mark.parametrize("config", [None, "item_tiny"])
+def test_a_config_is_no_name_of_one(config, tmp_path):
+  with pytest.raises(item_jax.UserError, match=r"config=.*as load_config\("):
+    item_jax.train(config, tmp_path / "run")
+  assert not list(tmp_path.iterdir())
+
+
 NOWHERE = {
   "data set": lambda path: item_jax.open_dataset(path),
   "catalogue": lambda path: item_jax.prepare(path, images=".", out="out"),
