@@ -65,5 +65,5 @@ def test_a_lone_kind_of_classifier_is_that_kind():
     rows, None, rows, kinds=("knn",), neighbours=(3,), bootstrap=0
   )
   assert one.summary == several.summary
-  with pytest.raises(ValueError, match=r"\['nkn'\]"):
+  with pytest.raises(UserError, match=r"\['nkn'\]"):
     probe(rows, None, rows, kinds="nkn")
