@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shop import FIELDS, make_shop, rejected
 
@@ -81,6 +82,26 @@ def test_rows_are_read_with_the_rules_of_a_table(shop):
     prepare_rows(shop, [{"product_id": 1e16, "title": "mug"}])
   with pytest.raises(TooManyRejected, match="4 of 4 rows"):
     prepare_rows(shop, [dict.fromkeys(FIELDS, "")] * 4)
+
+
+def test_an_array_in_a_cell_rejects_its_row(shop):
+  rows = [
+    *rows_of(shop),
+    {"listing_id": "a", "image": np.zeros((4, 4, 3), np.uint8)},
+    {"listing_id": "b", "title": np.zeros(2)},
+    {"product_id": np.zeros(2), "title": "mug"},
+  ]
+  dataset = prepare_rows(shop, rows, max_rejected=0.1)
+  assert [x["reason"] for x in rejected(dataset.path / "rejected.csv")] == [
+    f"{column} is no text: ndarray"
+    for column in ("image", "title", "product_id")
+  ]
+
+
+@pytest.mark.parametrize("fraction", ["1%", None, 1.5, float("nan")])
+def test_what_is_no_fraction_is_refused(shop, fraction):
+  with pytest.raises(UserError, match=r"max_rejected=.*: expected a fraction"):
+    prepare_rows(shop, rows_of(shop), max_rejected=fraction)
 
 
 def test_a_column_may_begin_after_the_first_rows(shop):

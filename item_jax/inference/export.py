@@ -183,6 +183,7 @@ def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
   """Opens the run and its data, and refuses what it cannot be asked for."""
   step, dtype, sizes, notify, rate, seed = how
   check_whole("batch_size", sizes[0], at_least=1)
+  check_whole("workers", sizes[1], at_least=0)
   for modality in modalities:
     if modality not in MODALITIES:
       raise UserError(
