@@ -4,7 +4,7 @@ import glob
 import os
 import unicodedata
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -167,16 +167,25 @@ def read_cells(
 
   Yields:
     {our column: cell} of each row, or the reason why it cannot be read.
+
+  Raises:
+    UserError: a reader of another package gave other cells than expected.
   """
   inside = {c: n for c, n in columns.items() if n not in table.beside}
   beside = {c: table.beside[n] for c, n in columns.items() if c not in inside}
-  for cells in table.open(list(inside.values())):
+  for row, cells in enumerate(table.open(list(inside.values())), start=1):
     if isinstance(cells, str):
       yield cells
-    elif beside:
-      yield dict(zip(inside, cells, strict=True)) | beside
-    else:
-      yield dict(zip(inside, cells, strict=True))
+      continue
+    try:
+      named = dict(zip(inside, cells, strict=True))
+    except (TypeError, ValueError) as error:
+      found = len(cells) if isinstance(cells, Sized) else name_kind(cells)
+      raise UserError(
+        f"{table.path}: its reader gave {found} as the cells of row {row}:"
+        f" expected {len(inside)}, of {_listed(inside.values())}"
+      ) from error
+    yield named | beside if beside else named
 
 
 def _check_alike(tables: Sequence[Table]) -> None:
