@@ -204,7 +204,14 @@ def to_image(value: Any) -> Any:
   Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Other bytes may be
   a path too, where a writer has no type for text: no image file is valid UTF-8
   without a NUL byte.
+
+  Raises:
+    ValueError: it holds pixels; the message continues the column's name.
   """
+  pixels = hasattr(value, "__array_interface__")  # numpy's numbers have it too
+  if pixels and getattr(value, "shape", None) != ():
+    kind = type(value).__name__
+    raise ValueError(f"is no path, and no bytes of an image file: {kind}")
   if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
     if data := value.get("bytes"):
       return data
