@@ -1,9 +1,11 @@
 """Checks a Config before anything is built; errors name both sides."""
 
+from typing import Any
+
 from item_jax.components import TASKS
 from item_jax.config import Config, resolve_mesh
 from item_jax.config_group import PATH, check_limits
-from item_jax.errors import UserError
+from item_jax.errors import UserError, name_kind
 
 ACCURACY = "category/accuracy"
 # What validation measures; a task may measure some of them only.
@@ -15,6 +17,19 @@ MEASURES = (
   ),
   ACCURACY,
 )
+
+
+def check_config(config: Any) -> None:
+  """Refuses what is no Config, as the name of one.
+
+  Raises:
+    UserError: it is none.
+  """
+  if not isinstance(config, Config):
+    raise UserError(
+      f"config={name_kind(config)}: expected a Config, as"
+      ' load_config("item_tiny") gives'
+    )
 
 
 def validate(config: Config, *, devices: int) -> None:

@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from item_jax.config import Config, flatten
 from item_jax.config_group import RENAMED, present_name
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_path
 from item_jax.remote import check_local
 
 _TUPLES = [x.name for x in dataclasses.fields(Config) if x.type is tuple]
@@ -103,8 +103,17 @@ def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
       `load_config("my.py", steps=100, optim__lr=1e-4)`.
 
   Raises:
-    UserError: no such file or option, or a value of another type.
+    UserError: no such file or option, or a value of another type, as None.
   """
+  check_path(file, "config")
+  defaults = flatten(Config())
+  for option in (name for name, value in overrides.items() if value is None):
+    default = defaults.get(option.replace("__", "."))
+    none = "''" if default == "" else "()" * isinstance(default, list)
+    raise UserError(
+      f"{option}=None: leave it away for the config file's value"
+      + f", or give {none} for none" * bool(none)
+    )
   name, colon, variant = os.fspath(file).partition(":")
   if not name.endswith(".py") and not Path(name).exists():
     name = str(CONFIGS / f"{name}.py")

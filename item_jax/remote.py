@@ -13,7 +13,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from item_jax.errors import WRONG_PATHS, NotFoundError, UserError
+from item_jax.errors import WRONG_PATHS, NotFoundError, UserError, check_path
 
 # Two letters at least: c:\ and c:/ are drives. Also with one slash, as Path()
 # writes it; with "::" fsspec chains stores.
@@ -51,11 +51,18 @@ class Address(str):
     return self.count("/") < 3
 
 
-def locate(path: str | os.PathLike) -> Path | Address:
+def locate(path: str | os.PathLike, name: str = "path") -> Path | Address:
   """Parses a local path or an address; `file:///x` is the path /x.
 
   An address with one slash, as pathlib writes it, gets two again.
+
+  Args:
+    name: of the argument, for errors.
+
+  Raises:
+    UserError: it is no path, or holds an address inside.
   """
+  check_path(path, name)
   text = os.fspath(path)
   found = _ADDRESS.match(text.strip()) if isinstance(text, str) else None
   if found is None:

@@ -135,12 +135,15 @@ def test_errors_name_the_evaluator(write):
     "def f(params, setup, should_stop): return {'a': 1}\n"
     "def twice(params, setup, should_stop): return {'a': 2}\n"
     "def text(params, setup, should_stop): return {'b': 'x'}\n"
+    "def nothing(params, setup, should_stop): pass\n"
     "def fails(params, setup, should_stop): return {'b': 1 / 0}\n",
   )
   with pytest.raises(UserError, match="'mine:f' and 'mine:twice' both measure"):
     call("mine:f", "mine:twice", best="a")
   with pytest.raises(UserError, match="'mine:text' gave b='x'"):
     call("mine:text", best="b")
+  with pytest.raises(UserError, match="'mine:nothing' gave None: expected"):
+    call("mine:nothing", best="b")
   with pytest.raises(ZeroDivisionError) as raised:
     call("mine:fails", best="b")
   assert raised.value.__notes__ == ["raised by the evaluator 'mine:fails'"]

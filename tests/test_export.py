@@ -344,6 +344,28 @@ def test_no_batch_is_a_batch(workdir, tiny_data, tmp_path):
     load(workdir).embed(titles=["red mug"], batch_size=-1)
 
 
+@pytest.mark.parametrize("workers", [-1, "1", None])
+def test_what_are_no_workers_is_refused_before_anything_is_written(
+  workers, workdir, tiny_data, tmp_path
+):
+  how = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
+  with pytest.raises(UserError, match=r"workers=.*: expected a whole number"):
+    export_lib.export(workdir, **how, workers=workers)
+  with pytest.raises(UserError, match=r"workers=.*: expected a whole number"):
+    load(workdir).embed_split(tiny_data, workers=workers)
+  assert not how["out"].exists()
+
+
+def test_a_step_is_a_whole_number_of_any_type(workdir, tiny_data, tmp_path):
+  for step in ("1", 1.5, -1):
+    with pytest.raises(UserError, match=f"step={step!r}: expected a whole"):
+      load(workdir, step=step)
+  how = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
+  how |= {"drop_rate": 0.5, "seed": np.int64(3), "batch_size": np.int32(8)}
+  meta = export_lib.export(workdir, **how, step=np.int64(1)).meta
+  assert (meta["step"], meta["drop"]) == (1, {"rate": 0.5, "seed": 3})
+
+
 def test_a_shard_of_another_export_is_none_of_this(tmp_path):
   """One that a process wrote that had outlived its call."""
   plan = make_plan()

@@ -275,7 +275,7 @@ def test_an_export_says_what_was_dropped(one, singly, workdir, tiny_data):
 @pytest.mark.parametrize(
   ("how", "says"),
   [
-    ({"drop_rate": 1.5}, "drop_rate 1.5: expected a fraction from 0 to 1"),
+    ({"drop_rate": 1.5}, "drop_rate=1.5: expected a fraction from 0 to 1"),
     (
       {"drop_rate": 0.5, "modality": ["both", "image"]},
       "drop_rate=0.5 of modality=both, image: a side is dropped of what shows",

@@ -104,6 +104,32 @@ def test_a_format_is_named_where_the_files_name_does_not_tell(folder):
   assert list(records_of(dataset)) == ["a"]
 
 
+def test_a_fault_of_a_reader_names_the_row(folder):
+  (folder / "packages" / "my_shop" / "faulty.py").write_text(
+    "import dataclasses\n"
+    "from item_jax.ingest.readers.formats import Table\n"
+    "from my_shop.source import SOURCE\n"
+    "def short(path, quoting):\n"
+    "  rows = [['a', 'mug'], ['b']]\n"
+    "  return Table(path, ['listing_id', 'title'], lambda names: iter(rows))\n"
+    "def none(path, quoting):\n"
+    "  return Table(path, ['title'], lambda names: iter([None]))\n"
+    "def read_row(row, cells, categories):\n"
+    "  yield from {'Red <b>mug</b>': ()}[cells.value('name')]\n"
+    "KEYS = dataclasses.replace(SOURCE, read_row=read_row)\n"
+  )
+  (folder / "c.csv").write_text(EXPORT)
+  for name, says in (
+    ("short", "gave 1 as the cells of row 2: expected 2, of listing_id, title"),
+    ("none", "gave None as the cells of row 1: expected 1, of title"),
+  ):
+    with pytest.raises(UserError, match=rf"c\.csv: its reader {says}"):
+      prepare_here(folder, "c.csv", file_format=f"my_shop.faulty:{name}")
+  with pytest.raises(KeyError) as raised:
+    prepare_here(folder, "c.csv", source="my_shop.faulty:KEYS")
+  assert raised.value.__notes__ == ["raised by the source 'my_shop' in row 2"]
+
+
 @pytest.mark.parametrize(
   ("reading", "message"),
   [

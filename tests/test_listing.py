@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from item_jax import UserError, cross_domain, modality, probe, robustness
+from item_jax import (
+  UserError,
+  cross_domain,
+  export,
+  modality,
+  probe,
+  robustness,
+)
 from item_jax.evaluation.items import open_items
 from item_jax.ingest.row import Reading
 from item_jax.listing import as_list
@@ -46,6 +53,11 @@ def test_a_lone_string_is_named_whole(call, named):
     call()
 
 
+def test_nothing_is_no_list():
+  with pytest.raises(UserError, match="split=None: expected one, or a list"):
+    export("run", data="data", split=None, out="out")
+
+
 def test_a_lone_kind_of_classifier_is_that_kind():
   rows = np.random.default_rng(0).normal(size=(40, 4)), list("ab" * 20)
   one = probe(rows, None, rows, kinds="knn", neighbours=3, bootstrap=0)
@@ -53,5 +65,5 @@ def test_a_lone_kind_of_classifier_is_that_kind():
     rows, None, rows, kinds=("knn",), neighbours=(3,), bootstrap=0
   )
   assert one.summary == several.summary
-  with pytest.raises(ValueError, match=r"\['nkn'\]"):
+  with pytest.raises(UserError, match=r"\['nkn'\]"):
     probe(rows, None, rows, kinds="nkn")

@@ -134,8 +134,21 @@ def test_only_the_classifier_that_was_asked_for(parts, probed):
   assert "knn" not in result
   assert result["rows"] == probed["rows"]
   assert "knn" not in str(result)
-  with pytest.raises(ValueError, match="expected some of"):
-    probe(*parts, kinds=("logistic", "tree"))
+  for kinds in ("svm", ("logistic", "tree")):
+    with pytest.raises(UserError, match="expected some of"):
+      probe(*parts, kinds=kinds)
+
+
+def test_what_are_no_rows_is_named(parts):
+  train, val, test = parts
+  for given, says in (
+    ((train, val, None), r"^test=None: expected \(vectors, categories\)"),
+    (("E_train", val, test), "^train=<str>: expected"),
+    ((train, val[0], test), "^val=<ndarray>: expected"),
+    ((train, val, (test[0], ["mug"])), "^test: 150 vectors, 1 categories"),
+  ):
+    with pytest.raises(UserError, match=says):
+      probe(*given)
 
 
 def test_validation_chooses(parts, probed):

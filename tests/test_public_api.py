@@ -204,6 +204,33 @@ def test_what_a_config_has_not_is_named(file, options, message):
     item_jax.load_config(file, **options)
 
 
+@pytest.mark.parametrize(
+  ("options", "none"),
+  [
+    ({"data__path": None}, ", or give '' for none"),
+    ({"steps": 9, "start_from": None}, ", or give '' for none"),
+    ({"evaluators": None}, r", or give \(\) for none"),
+    ({"optim__lr": None}, ""),
+    ({"model__name": None}, ""),
+  ],
+)
+def test_none_is_no_value_of_an_option(options, none):
+  name = list(options)[-1]
+  message = f"^{name}=None: leave it away for the config file's value{none}$"
+  with pytest.raises(item_jax.UserError, match=message):
+    item_jax.load_config("item_tiny", **options)
+  if none:  # and what it says is taken
+    given = () if "(" in none else ""
+    item_jax.load_config("item_tiny", **options | {name: given})
+
+
+@pytest.mark.parametrize("config", [None, "item_tiny"])
+def test_a_config_is_no_name_of_one(config, tmp_path):
+  with pytest.raises(item_jax.UserError, match=r"config=.*as load_config\("):
+    item_jax.train(config, tmp_path / "run")
+  assert not list(tmp_path.iterdir())
+
+
 NOWHERE = {
   "data set": lambda path: item_jax.open_dataset(path),
   "catalogue": lambda path: item_jax.prepare(path, images=".", out="out"),
@@ -230,6 +257,35 @@ def test_a_path_that_leads_nowhere_is_a_users_error(
   monkeypatch.chdir(tmp_path)
   with pytest.raises(item_jax.UserError, match="nowhere"):
     NOWHERE[what](tmp_path / "nowhere")
+  assert not list(tmp_path.iterdir())
+
+
+NO_PATH = {
+  "workdir=None": lambda: item_jax.load(None),
+  "workdir=<Config>": lambda: item_jax.export(
+    item_jax.Config(), data="data", split="test", out="out"
+  ),
+  "data=None": lambda: item_jax.report(None, "test", {}),
+  "data=<dict>": lambda: item_jax.open_dataset({}),
+  "export=None": lambda: item_jax.open_export(None),
+  "train's workdir=None": lambda: item_jax.train(item_jax.Config(), None),
+  "out=None": lambda: item_jax.prepare([{"title": "mug"}], out=None),
+  "export's out=None": lambda: item_jax.export(
+    "run", data="data", split="test", out=None
+  ),
+  "tokenizer=<int>": lambda: item_jax.prepare(
+    [{"title": "mug"}], out="out", tokenizer=7
+  ),
+  "config=None": lambda: item_jax.load_config(None),
+}
+
+
+@pytest.mark.parametrize("says", NO_PATH)
+def test_what_is_no_path_is_a_users_error(says, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  argument = says.split()[-1]
+  with pytest.raises(item_jax.UserError, match=f"^{argument}: expected a path"):
+    NO_PATH[says]()
   assert not list(tmp_path.iterdir())
 
 

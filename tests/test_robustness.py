@@ -197,7 +197,7 @@ def test_what_a_mixed_index_holds_is_drawn_by_id():
   part = Items(items.ids[::-3], items.products[::-3])
   again = mix(part.ids, complete[::-3], rate=0.4, seed=1)
   np.testing.assert_array_equal(again, left[::-3])
-  with pytest.raises(UserError, match=r"mixed rate 1\.5: expected a fraction"):
+  with pytest.raises(UserError, match=r"mixed_rate=1\.5: expected a fraction"):
     mix(items.ids, complete, rate=1.5)
 
 
@@ -285,7 +285,7 @@ def test_the_command_says_draws_and_writes_it(
 def test_what_cannot_be_measured_is_told(run, tiny_data, reader, tmp_path):
   for words, said in (
     (("--parts=roles,fog",), "parts fog: expected some of roles, lengths"),
-    (("--mixed_rate=2",), "mixed rate 2.0: expected a fraction from 0 to 1"),
+    (("--mixed_rate=2",), "mixed_rate=2.0: expected a fraction from 0 to 1"),
     (("--split=other",), "no split 'other'"),
     (("--limit=1",), "limit=1: expected 2 listings or more"),
   ):

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shop import FIELDS, make_shop, rejected
 
@@ -83,13 +84,46 @@ def test_rows_are_read_with_the_rules_of_a_table(shop):
     prepare_rows(shop, [dict.fromkeys(FIELDS, "")] * 4)
 
 
+def test_an_array_in_a_cell_rejects_its_row(shop):
+  rows = [
+    *rows_of(shop),
+    {"listing_id": "a", "image": np.zeros((4, 4, 3), np.uint8)},
+    {"listing_id": "b", "title": np.zeros(2)},
+    {"product_id": np.zeros(2), "title": "mug"},
+  ]
+  dataset = prepare_rows(shop, rows, max_rejected=0.1)
+  assert [x["reason"] for x in rejected(dataset.path / "rejected.csv")] == [
+    "image is no path, and no bytes of an image file: ndarray",
+    "title is no text: ndarray",
+    "product_id is no text: ndarray",
+  ]
+
+
+@pytest.mark.parametrize("fraction", ["1%", None, 1.5, float("nan")])
+def test_what_is_no_fraction_is_refused(shop, fraction):
+  with pytest.raises(UserError, match=r"max_rejected=.*: expected a fraction"):
+    prepare_rows(shop, rows_of(shop), max_rejected=fraction)
+
+
 def test_a_column_may_begin_after_the_first_rows(shop):
   rows = [{"title": f"mug {n}"} for n in range(200)]
   rows.append({"title": "mug", "category": "Home > Mugs"})
   assert [*Catalogue(rows).rows()][-1].category == "Home > Mugs"
 
 
-@pytest.mark.parametrize("rows", [[], [3, 4], iter(())])
-def test_no_rows_are_an_error(shop, rows):
-  with pytest.raises(UserError, match="the catalogue has no rows"):
+@pytest.mark.parametrize(
+  ("rows", "found"),
+  [
+    ([], "the catalogue has no rows"),
+    ([{}], "the catalogue has no rows"),
+    (iter(()), "the catalogue has no rows"),
+    ([3, 4], "the catalogue begins with <int>"),
+    ([("mug", "mug.jpg")], "the catalogue begins with <tuple>"),
+    ({"title": ["red mug"]}, "catalogue=<dict>"),
+    (None, "catalogue=None"),
+  ],
+)
+def test_what_has_no_rows_is_told_their_forms(shop, rows, found):
+  expected = f"{found}: expected files, .*rows: mappings of column names"
+  with pytest.raises(UserError, match=expected):
     prepare_rows(shop, rows)

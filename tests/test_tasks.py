@@ -372,6 +372,10 @@ def test_what_needs_the_whole_batch_refuses_parts_of_it(fields, words):
     ({"model.name": "json:make"}, ["model.name", "json has no make"]),
     ({"objectives": ["json.nothing:f"]}, ["objectives", "json.nothing"]),
     ({"task": "json:TASK"}, ["task=json:TASK", "json has no TASK"]),
+    (
+      {"objectives": ["builtins:list"]},
+      ["objective 'builtins:list' gave <list>", "expected an Objective"],
+    ),
   ],
 )
 def test_a_path_that_leads_nowhere_is_named(fields, words):

@@ -88,7 +88,7 @@ def open_dataset(path: "str | os.PathLike | Dataset") -> "Dataset":
   """
   if isinstance(path, Dataset):
     return path
-  path = locate(path)
+  path = locate(path, "data")
   if isinstance(path, Address):
     path = data_copy(path)
   if not path.is_dir():

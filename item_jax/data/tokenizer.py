@@ -18,7 +18,7 @@ from tokenizers import (
 
 from item_jax.data import scripts, vocabularies
 from item_jax.data.vocabularies import read_tokenizer
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_path
 
 SPECIAL = vocabularies.BERT  # ids 0 to 4
 # The names of the same five tokens in other families of tokenizers.
@@ -148,6 +148,7 @@ def load_tokenizer(path: str | os.PathLike) -> "Tokenizer":
     NotFoundError: there is no such file.
     UserError: it is none of these, or lacks one of the five special tokens.
   """
+  check_path(path, "tokenizer")
   path = Path(path)
   return Tokenizer(read_tokenizer(path), origin=str(path))
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from item_jax.data.summary import describe_missing
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import NotFoundError, UserError, check_path
 from item_jax.evaluation.columns import name_table, read_columns
 from item_jax.evaluation.mixed import SPARSE, open_mixed
 from item_jax.evaluation.ranking import check_ids
@@ -125,7 +125,7 @@ def read_listed(
   """
   found = read_columns(table, _NEEDED, _OPTIONAL)
   source = name_table(table)
-  missing = as_list(missing)
+  missing = as_list(missing, "missing")
   words: dict[str, Counter] = {}
   for name, column in zip(
     ("id", "product", "category", "role"), found, strict=True
@@ -173,6 +173,7 @@ class Export(Shown):
   """
 
   def __init__(self, path: str | os.PathLike):
+    check_path(path, "export")
     self.path = Path(path)
 
   @functools.cached_property

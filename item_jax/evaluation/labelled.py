@@ -1,11 +1,12 @@
 """Holds vectors with their categories and products, and selects from them."""
 
 import zlib
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from item_jax.errors import UserError, name_kind
 from item_jax.evaluation import labels
 
 
@@ -18,13 +19,22 @@ class Rows(NamedTuple):
   products: list[str]  # "" is a product of its own
 
 
-def make_rows(
-  vectors_ND: np.ndarray,
-  categories: Sequence[str],
-  ids: Sequence[str] | None = None,
-  products: Sequence[str] | None = None,
-) -> Rows:
-  """Makes Rows; ids and products that are not given are made up in order."""
+def make_rows(name: str, given: Any) -> Rows:
+  """Makes Rows; ids and products that are not given are made up in order.
+
+  Args:
+    name: of the argument, for errors.
+    given: (vectors float [N,D], categories), or more of the fields of Rows.
+
+  Raises:
+    UserError: it is none of these, or its parts differ in length.
+  """
+  if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 4:
+    raise UserError(
+      f"{name}={name_kind(given)}: expected (vectors, categories), or also ids"
+      " and products; or exports as train, val and test"
+    )
+  vectors_ND, categories, ids, products, *_ = *given, None, None
   size = len(categories)
   rows = Rows(
     vectors_ND,
@@ -33,9 +43,9 @@ def make_rows(
     [""] * size if products is None else list(products),
   )
   if {len(part) for part in rows} != {size}:
-    raise ValueError(
-      f"{len(vectors_ND)} vectors, {size} categories, {len(rows.ids)} ids and"
-      f" {len(rows.products)} products; expected as many of each"
+    raise UserError(
+      f"{name}: {len(vectors_ND)} vectors, {size} categories, {len(rows.ids)}"
+      f" ids and {len(rows.products)} products; expected as many of each"
     )
   return rows
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from item_jax.errors import UserError
 from item_jax.evaluation import confusion, labels, metrics
 from item_jax.evaluation.agreement import check_apart, check_one_system
 from item_jax.evaluation.classifiers import (
@@ -135,8 +136,7 @@ def probe(
     kinds: which classifiers, of `KINDS`.
     neighbours, strengths: values of k and of C to choose from; those of C are
       tried in ascending order until the accuracy on validation falls.
-    bootstrap: resamples for the intervals; 0: none.
-    seed: of the resamples.
+    bootstrap, seed: resamples for the intervals (0: none), and their seed.
     data: the prepared catalogue of "tfidf" and "thumbnail"; they are made of
       its splits "train" and "val", and of `split`.
 
@@ -144,16 +144,15 @@ def probe(
     labels.NothingToScore: fewer than two categories in training, no row to
       choose by or to score.
     UserError: a row without direction; exports of several models, or with a
-      listing in common.
-    ValueError: parts of different lengths, no known kind.
+      listing in common; parts of different lengths; no known kind.
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   if is_source(test):
     train, val, test = _open(train, val, test, data=data, split=split)
-  kinds = as_list(kinds)
+  kinds = as_list(kinds, "kinds")
   if not kinds or not set(kinds) <= set(KINDS):
-    raise ValueError(f"kinds {kinds}; expected some of {list(KINDS)}")
-  train, test = make_rows(*train), make_rows(*test)
+    raise UserError(f"kinds={kinds}: expected some of {list(KINDS)}")
+  test, train = make_rows("test", test), make_rows("train", train)
   train_categories, train = train.categories, of_category(train)
   if val is None:
     train, val = split_rows(train)
@@ -162,7 +161,7 @@ def probe(
     raise labels.NothingToScore(
       f"the training rows have {len(classes)} categories; expected two or more"
     )
-  val = of_category(make_rows(*val), set(classes))
+  val = of_category(make_rows("val", val), set(classes))
   if not len(val.categories):
     raise labels.NothingToScore(
       "no validation row is of a category of training"
@@ -173,9 +172,11 @@ def probe(
   parts, known = (train, val, test), {"train_N": train_N, "val_M": val_M}
   best = {}
   if "knn" in kinds:
-    best["knn"] = nearest(*parts, choices=as_list(neighbours), **known)
+    ks = as_list(neighbours, "neighbours")
+    best["knn"] = nearest(*parts, choices=ks, **known)
   if "logistic" in kinds:
-    best["logistic"] = logistic(*parts, choices=as_list(strengths), **known)
+    cs = as_list(strengths, "strengths")
+    best["logistic"] = logistic(*parts, choices=cs, **known)
   predictions = {
     name: _name_classes(fitted.ranked_Q5, test, classes)
     for name, fitted in best.items()

@@ -217,7 +217,7 @@ def report(
     UserError: an export's rows are not those of the split.
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
-  k = as_list(k)
+  k = as_list(k, "k")
   if not hasattr(exports, "items"):
     raise UserError(f"exports={exports!r}: expected {{name: export}}")
   taken = {"tfidf", "thumbnail"} & set(exports)

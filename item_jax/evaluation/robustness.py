@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from item_jax.errors import UserError
+from item_jax.errors import check_fraction
 from item_jax.evaluation.changed import MEASURES, score_changed
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Tables, with_interval
@@ -185,18 +185,13 @@ def mix(
   Raises:
     UserError: the rate is none.
   """
-  check_rate("mixed rate", rate)
+  check_fraction("mixed_rate", rate)
   left_N = np.zeros(len(ids), int)
   for row, name in enumerate(ids):
     lot = hashlib.sha256(f"{seed}\nmixed\n{name}".encode()).digest()
     if complete_N[row] and int.from_bytes(lot[:8]) < rate * 2**64:
       left_N[row] = 1 + lot[8] % 2
   return left_N
-
-
-def check_rate(what: str, rate: float) -> None:
-  if not 0 <= rate <= 1:
-    raise UserError(f"{what} {rate}: expected a fraction from 0 to 1")
 
 
 def score_roles(

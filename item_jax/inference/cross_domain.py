@@ -80,7 +80,7 @@ def _names(
   what: str, given: str | os.PathLike | Sequence[str | os.PathLike]
 ) -> dict[str, str | os.PathLike]:
   """{name: path}: the folder's name where no other one has it."""
-  paths = as_list(given)
+  paths = as_list(given, what)
   if not paths:
     raise UserError(f"no {what}: expected one or more")
   folders = [Path(path).absolute().name for path in paths]

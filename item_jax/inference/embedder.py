@@ -199,6 +199,7 @@ class Embedder(Shown):
       UserError: no such split, or a model that has not this modality.
     """
     check_whole("batch_size", batch_size, at_least=1)
+    check_whole("workers", workers, at_least=0)
     self.check_modality(modality)
     dataset = open_dataset(dataset)
     rows = len(dataset.source(split))
@@ -305,6 +306,8 @@ def load(
     UserError: no run, no such checkpoint, or a corrupt one; an export of
       another run.
   """
+  if step is not None:
+    step = check_whole("step", step, at_least=0)
   if dtype not in DTYPES:
     raise UserError(f"dtype={dtype!r}: known are {', '.join(DTYPES)}")
   space = None

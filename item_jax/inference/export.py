@@ -13,7 +13,7 @@ import jax
 from item_jax.data.records import Dataset, open_dataset
 from item_jax.distributed.barrier import Barrier
 from item_jax.distributed.progress import NullListener, ProgressListener
-from item_jax.errors import UserError, check_whole
+from item_jax.errors import UserError, check_path, check_whole
 from item_jax.evaluation.items import Export
 from item_jax.inference import export_shards, export_work
 from item_jax.inference import space as space_lib
@@ -140,12 +140,12 @@ def export(
     OSError: it could not be written; the same call goes on later.
     item_jax.distributed.barrier.OtherProcessError: another process failed.
   """
+  check_path(out, "out")
   out, one = Path(out), isinstance(split, str) and isinstance(modality, str)
   splits, modalities = _listed("split", split), _listed("modality", modality)
   notify = (progress or NullListener()).update
   with Barrier():
-    asked = Asked(pool, whiten, like)
-    sizes = batch_size, workers
+    asked, sizes = Asked(pool, whiten, like), (batch_size, workers)
     how = step, dtype, sizes, notify, drop_rate, seed
     work = _open(workdir, data, modalities, asked, *how)
     plans = {(s, m): _plan(work, s, m) for s in splits for m in modalities}
@@ -183,6 +183,7 @@ def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
   """Opens the run and its data, and refuses what it cannot be asked for."""
   step, dtype, sizes, notify, rate, seed = how
   check_whole("batch_size", sizes[0], at_least=1)
+  check_whole("workers", sizes[1], at_least=0)
   for modality in modalities:
     if modality not in MODALITIES:
       raise UserError(
@@ -200,7 +201,7 @@ def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
-  listed = as_list(names)
+  listed = as_list(names, what)
   if not listed or len(set(listed)) < len(listed):
     raise UserError(f"{what}={listed}: expected one name or more, each once")
   return listed

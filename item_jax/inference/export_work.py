@@ -11,9 +11,9 @@ import numpy as np
 
 from item_jax.data.records import Dataset
 from item_jax.data.unreadable import listed
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_fraction, check_whole
 from item_jax.evaluation.items import EXPORTED
-from item_jax.evaluation.robustness import check_rate, mix
+from item_jax.evaluation.robustness import mix
 from item_jax.files import sha256, write_checksummed
 from item_jax.inference import export_shards
 from item_jax.inference import space as space_lib
@@ -81,7 +81,7 @@ def check_drop(
   embedder: Embedder, modalities: Sequence[str], rate: float, seed: int
 ) -> dict[str, Any] | None:
   """Returns `drop` of a plan; refuses what cannot be dropped."""
-  check_rate("drop_rate", rate)
+  check_fraction("drop_rate", rate)
   if not rate:
     return None
   if list(modalities) != ["both"]:
@@ -91,6 +91,7 @@ def check_drop(
     )
   for modality in MODALITIES:
     embedder.check_modality(modality)
+  seed = check_whole("seed", seed, at_least=0)
   return {"rate": float(rate), "seed": seed}
 
 

@@ -69,7 +69,7 @@ def modality(
   check_draws(seed=seed, bootstrap=bootstrap)
   if largest < 0:
     raise UserError(f"largest={largest}: expected 0 or more")
-  asked = readable.read_labels(as_list(labels))
+  asked = readable.read_labels(as_list(labels, "labels"))
   embedder = load(workdir, step=step, like=like)
   _check_modalities(embedder)
   reader, rows = open_rows(

@@ -83,7 +83,7 @@ def robustness(
   """
   check_whole("batch_size", batch_size, at_least=1)
   check_draws(seed=seed, bootstrap=bootstrap)
-  parts = as_list(parts)
+  parts = as_list(parts, "parts")
   if unknown := [name for name in parts if name not in PARTS]:
     raise UserError(
       f"parts {', '.join(unknown)}: expected some of {', '.join(PARTS)}"

@@ -12,6 +12,7 @@ from item_jax.ingest import sources
 from item_jax.ingest.readers.cells import (
   LossyNumber,
   check_id,
+  is_absent,
   spaced,
   to_image,
   to_path,
@@ -206,7 +207,7 @@ class Catalogue:
         continue
       split: str = texts["split"].lower()
       split = _SPLIT_ALIASES.get(split, split)
-      yield texts["product_id"], split, bool(cells.get("title"))
+      yield texts["product_id"], split, not is_absent(cells.get("title"))
 
   def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yields each row's number and its cells, or why it cannot be read."""
@@ -242,7 +243,7 @@ class Catalogue:
     reason = None
     for column in columns:
       value = cells.get(column)
-      if value is None or value == "":
+      if is_absent(value):
         continue
       try:
         texts[column] = self._text(column, value)
@@ -271,15 +272,8 @@ class Catalogue:
       )
     if not title and not texts["image"]:
       return Rejected(number, listing, "neither title nor image")
-    return Row(
-      number,
-      listing,
-      product,
-      texts["image"],
-      title,
-      texts["category"],
-      split,
-    )
+    image, category = texts["image"], texts["category"]
+    return Row(number, listing, product, image, title, category, split)
 
   def _text(self, column: str, value: Any) -> str | bytes:
     """Converts a cell to what a row holds; "" where it is missing."""

@@ -24,7 +24,13 @@ from item_jax.data.tokenizer import (
   train_wordpiece,
   wordpiece,
 )
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import (
+  NotFoundError,
+  UserError,
+  check_fraction,
+  check_path,
+  check_whole,
+)
 from item_jax.files import MANIFEST, write_manifest
 from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.images.addresses import FetchedImages
@@ -175,10 +181,10 @@ def _find_images(catalogue) -> Path:
 
 def _check(images, out, max_rejected, workers) -> None:
   """Refuses impossible options before any work."""
-  if not 0 <= max_rejected <= 1:
-    raise UserError(f"max_rejected={max_rejected}: expected 0 to 1")
-  if workers is not None and workers < 0:
-    raise UserError(f"workers={workers}: expected a number of processes")
+  check_fraction("max_rejected", max_rejected)
+  if workers is not None:
+    check_whole("workers", workers, at_least=0)
+  check_path(out, "out")
   check_local(out)
   check_in_place(images)
   if not os.path.basename(os.path.abspath(out)):
@@ -209,7 +215,7 @@ def _make_pipeline(runner, options, workers):
       f"--runner={runner} takes Apache Beam: pip install -e '.[beam]' in"
       " item-jax's clone"
     ) from error
-  options = beam.read_options(runner, as_list(options))
+  options = beam.read_options(runner, as_list(options, "runner_options"))
   return partial(beam.write, runner=runner, options=options)
 
 

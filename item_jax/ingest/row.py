@@ -60,7 +60,7 @@ class Reading:
   trust_ids: bool = False
 
   def __post_init__(self) -> None:
-    object.__setattr__(self, "missing", tuple(as_list(self.missing)))
+    object.__setattr__(self, "missing", tuple(as_list(self.missing, "missing")))
 
 
 def name_row(number: int) -> str:

@@ -12,7 +12,7 @@ from item_jax.batch import Batch
 from item_jax.components import MODELS, OBJECTIVES, find_maker, find_task
 from item_jax.config import Config
 from item_jax.data.records import Dataset
-from item_jax.errors import UserError
+from item_jax.errors import UserError, name_kind
 from item_jax.models.base import (
   Network,
   Vocabulary,
@@ -86,7 +86,8 @@ def make_task(
     attention: the kernel, chosen beforehand; never "auto".
 
   Raises:
-    UserError: a name that leads nowhere; nothing to train; microbatches
+    UserError: a name that leads nowhere, or to what makes no Objective;
+      nothing to train; microbatches
       where an objective or the model needs the whole batch.
   """
   network = make_network(config, vocabulary, attention=attention)
@@ -97,6 +98,11 @@ def make_task(
     find_maker(name, {}, option="objectives") for name in config.objectives
   ]
   made = [make(context) for make in makers]
+  for name, one in zip((*names, *config.objectives), made, strict=True):
+    if not isinstance(one, Objective | None):
+      raise UserError(
+        f"the objective {name!r} gave {name_kind(one)}: expected an Objective"
+      )
   objectives = [one for one in made if one is not None]
   if not objectives and config.steps:
     raise UserError(

@@ -14,12 +14,12 @@ parts side by side their weights are chosen first (`part_weights`).
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from item_jax.config import Config
 from item_jax.config_check import ACCURACY
-from item_jax.errors import UserError
+from item_jax.errors import UserError, name_kind
 from item_jax.registry import look_up
 from item_jax.tasks import Task
 from item_jax.training.part_weights import part_widths, weigh_parts
@@ -103,7 +103,7 @@ class Evaluators:
       untrained: whether nothing but the seed and the sides' data made them.
 
     Raises:
-      UserError: one measured what is no number or what another one measured
+      UserError: one measured what is no number, or what another one measured
         too, or none measured `checkpoint.best`.
       Preempted: an evaluator stopped because `should_stop` said so.
     """
@@ -123,6 +123,11 @@ class Evaluators:
       except Exception as error:
         error.add_note(f"raised by the evaluator {name!r}")
         raise
+      if not isinstance(found, Mapping):
+        raise UserError(
+          f"the evaluator {name!r} gave {name_kind(found)}: expected"
+          " {name: value}"
+        )
       for metric, value in found.items():
         if metric in source:
           raise UserError(

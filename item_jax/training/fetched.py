@@ -46,7 +46,7 @@ def copied_run(
     path: a run's workdir; also a file or a flat folder of weights.
     step: of the checkpoint; None for the one that is used by default.
   """
-  address = remote.locate(path)
+  address = remote.locate(path, "workdir")
   wanted = everything
   if isinstance(address, Address) and not remote.is_file(address):
     wanted = _of_step(address, step)

@@ -14,6 +14,7 @@ import jax
 from item_jax import remote
 from item_jax.batch import Batch
 from item_jax.config import Config
+from item_jax.config_check import check_config
 from item_jax.data import pipeline
 from item_jax.data.order import training_order
 from item_jax.data.unreadable import TooManyBadRecordsError
@@ -72,7 +73,8 @@ def train(
     StoreError: the object store of the workdir failed; TakenOverError where
       another run was started on it.
   """
-  place = remote.locate(workdir)
+  check_config(config)
+  place = remote.locate(workdir, "workdir")
   if isinstance(place, Address):
     mirror = Mirror(place)
     folder = mirror.folder

@@ -130,7 +130,7 @@ def read_runs(
   """
   if workdirs is None:
     return {}
-  workdirs = as_list(workdirs)
+  workdirs = as_list(workdirs, "run")
   if len(workdirs) > len(LINES):
     raise UserError(
       f"{len(workdirs)} runs: lines of {len(LINES)} at most can be told apart"

@@ -53,6 +53,11 @@ class LossyNumber(UserError):  # noqa: N818 - data, not a fault
   """An id is a number that has lost digits; several may have become equal."""
 
 
+def is_absent(value: Any) -> bool:
+  """Whether a cell holds nothing; an array never does."""
+  return value is None or (isinstance(value, str) and not value)
+
+
 def to_text(value: Any) -> str:
   """Converts a cell to text; "" where it is missing.
 
@@ -63,7 +68,7 @@ def to_text(value: Any) -> str:
     ValueError: it has no text, or one that cannot be stored; the message
       continues the column's name ("is no text: dict").
   """
-  if not value and value in ("", None):
+  if is_absent(value):
     return ""
   text = value.strip() if isinstance(value, str) else _spell(value)
   if len(text) > MAX_CHARACTERS:
@@ -199,7 +204,14 @@ def to_image(value: Any) -> Any:
   Data sets of Hugging Face hold {"bytes": ..., "path": ...}. Other bytes may be
   a path too, where a writer has no type for text: no image file is valid UTF-8
   without a NUL byte.
+
+  Raises:
+    ValueError: it holds pixels; the message continues the column's name.
   """
+  pixels = hasattr(value, "__array_interface__")  # numpy's numbers have it too
+  if pixels and getattr(value, "shape", None) != ():
+    kind = type(value).__name__
+    raise ValueError(f"is no path, and no bytes of an image file: {kind}")
   if isinstance(value, dict) and value.keys() <= {"bytes", "path"}:
     if data := value.get("bytes"):
       return data

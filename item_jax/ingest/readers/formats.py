@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from item_jax.errors import UserError
+from item_jax.errors import UserError, name_kind
 from item_jax.ingest.readers import delimited, parquet
 from item_jax.ingest.readers.quoting import find_quoting
 
@@ -27,6 +27,11 @@ PUBLIC_SETS = (
   *("stanford_online_products", "webdataset"),
 )
 _COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
+# What a catalogue may be, for errors.
+FORMS = (
+  "files, a data frame, or rows: mappings of column names to cells, as"
+  " [{'title': 'red mug', 'image': 'mug.jpg'}]"
+)
 _PEEK = 100  # JSON lines that are read to find the columns
 # Raised for packed files that are cut short or corrupt.
 _PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError, ZstdError)
@@ -212,17 +217,17 @@ def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     rows: can be iterated several times.
 
   Raises:
-    UserError: none of the first ones is a mapping.
+    UserError: none of the first ones is a mapping with names.
   """
   names: dict[str, None] = {}
   for row in itertools.islice(rows, _PEEK):
     if isinstance(row, Mapping):
       names.update({n: None for n in row if isinstance(n, str)})
   if not names:
-    raise UserError(
-      "the catalogue has no rows: expected files, or mappings of column names"
-      " to cells"
-    )
+    first = next(iter(rows), None)
+    empty = first is None or isinstance(first, Mapping)
+    found = "has no rows" if empty else f"begins with {name_kind(first)}"
+    raise UserError(f"the catalogue {found}: expected {FORMS}")
 
   def read(columns):
     for row in rows:

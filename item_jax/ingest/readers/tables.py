@@ -4,14 +4,15 @@ import glob
 import os
 import unicodedata
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import NotFoundError, UserError, name_kind
 from item_jax.ingest.readers import delimited
 from item_jax.ingest.readers.formats import (
   FORMATS,
+  FORMS,
   READERS,
   Table,
   open_rows,
@@ -35,9 +36,15 @@ def reusable(catalogue: Any) -> Any:
 
 
 def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
-  """Lists the paths of a catalogue; None where it consists of rows."""
+  """Lists the paths of a catalogue; None where it consists of rows.
+
+  Raises:
+    UserError: it consists of neither.
+  """
   if isinstance(catalogue, (str, os.PathLike)):
     return [catalogue]
+  if isinstance(catalogue, Mapping) or not isinstance(catalogue, Iterable):
+    raise UserError(f"catalogue={name_kind(catalogue)}: expected {FORMS}")
   first = next(iter(catalogue), None)
   return [*catalogue] if isinstance(first, (str, os.PathLike)) else None
 
@@ -160,16 +167,25 @@ def read_cells(
 
   Yields:
     {our column: cell} of each row, or the reason why it cannot be read.
+
+  Raises:
+    UserError: a reader of another package gave other cells than expected.
   """
   inside = {c: n for c, n in columns.items() if n not in table.beside}
   beside = {c: table.beside[n] for c, n in columns.items() if c not in inside}
-  for cells in table.open(list(inside.values())):
+  for row, cells in enumerate(table.open(list(inside.values())), start=1):
     if isinstance(cells, str):
       yield cells
-    elif beside:
-      yield dict(zip(inside, cells, strict=True)) | beside
-    else:
-      yield dict(zip(inside, cells, strict=True))
+      continue
+    try:
+      named = dict(zip(inside, cells, strict=True))
+    except (TypeError, ValueError) as error:
+      found = len(cells) if isinstance(cells, Sized) else name_kind(cells)
+      raise UserError(
+        f"{table.path}: its reader gave {found} as the cells of row {row}:"
+        f" expected {len(inside)}, of {_listed(inside.values())}"
+      ) from error
+    yield named | beside if beside else named
 
 
 def _check_alike(tables: Sequence[Table]) -> None:

@@ -153,3 +153,6 @@ def _read_items(source, rows, columns, missing, categories):
       yield from source.read_row(number, cells, categories)
     except ValueError as error:
       yield Bad(number, str(error))
+    except Exception as error:
+      error.add_note(f"raised by the source {source.name!r} in row {number}")
+      raise
