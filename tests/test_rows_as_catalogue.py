@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from shop import FIELDS, make_shop, rejected
 
+import item_jax
 from item_jax.errors import UserError
 from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.prepare import TooManyRejected, prepare
@@ -127,3 +128,12 @@ def test_what_has_no_rows_is_told_their_forms(shop, rows, found):
   expected = f"{found}: expected files, .*rows: mappings of column names"
   with pytest.raises(UserError, match=expected):
     prepare_rows(shop, rows)
+
+
+def test_columns_that_no_row_has_are_named(
+  tmp_path,
+):
+  rows = [{"id": n, "product": "p", "title": "mug"} for n in range(3)]
+  found = str(item_jax.prepare(rows, out=tmp_path / "data", workers=1))
+  assert "warning     no column product_id: the table has id, product" in found
+  assert "no column title" not in found

@@ -95,6 +95,7 @@ class Catalogue:
   def _start_counting(self) -> None:
     self.missing: dict[str, Counter] = {c: Counter() for c in COLUMNS}
     self.notes: Counter = Counter()
+    self._given: set[str] = set()
     self._suspects = Suspects()
     self.merged: Counter = Counter()
 
@@ -152,14 +153,16 @@ class Catalogue:
 
   def _absent(self) -> list[str]:
     """Lists the missing columns of a plain table that its use suffers from."""
-    if self.source is not None or not self.tables[0].whole:
+    if self.source is not None:
       return []
+    # Rows may have more columns than the first: what counts is what they gave.
+    there = self._found[0] if self.tables[0].whole else self._given
     names = ", ".join(self.tables[0].names[:_SHOWN])
     return [
       f"no column {column}: the table has {names} (--column {column}=NAME"
       " reads another)"
       for column in ("product_id", "title", "image")
-      if column not in self._found[0]
+      if column not in there
     ]
 
   def rows(
@@ -260,6 +263,7 @@ class Catalogue:
     listing = texts["listing_id"] or name_row(number)
     if reason:
       return Rejected(number, listing, reason)
+    self._given |= {column for column in texts if texts[column]}
     product = texts["product_id"] or name_product(listing)
     split: str = texts["split"].lower() or split_of(product)
     split = _SPLIT_ALIASES.get(split, split)
