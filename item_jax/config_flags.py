@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from item_jax.config import Config, flatten
 from item_jax.config_group import RENAMED, present_name
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.remote import check_local
 
 _TUPLES = [x.name for x in dataclasses.fields(Config) if x.type is tuple]
@@ -33,7 +33,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   if not Path(file).is_file():
     theirs = CONFIGS / Path(file).name
     known = f"; there is {theirs}" if theirs.is_file() else ""
-    raise UserError(f"no config file {file}{known}")
+    raise NotFoundError(f"no config file {file}{known}")
   argv = ["item-jax", f"--config={config}", *map(_present, overrides)]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(

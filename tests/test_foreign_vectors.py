@@ -415,7 +415,7 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
      r"x\.npy without items: expected an export, FILE\.npy:ITEMS\.csv"),
     (lambda ours, theirs: item_jax.fuse(ours, (vectors(0, 4), listed("x"))),
      "row 0 is listing 'test00' in .* and 'x00' in vectors"),
-    (lambda ours, theirs: item_jax.fuse(ours), "1 part to fuse"),
+    (lambda ours, theirs: item_jax.fuse(ours), "parts to fuse: 1; expected two"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, 2, 3)),
      r"weights are \[1, 2, 3\]; expected 2"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, -1)),
