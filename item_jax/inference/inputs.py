@@ -103,7 +103,8 @@ def _rows(name: str, given: Any) -> Iterable:
   if _is_frame(given):
     raise UserError(
       f"{name} is a data frame; expected one column of it, such as"
-      f" frame['{name.removesuffix('s')}'], or the frame itself in place of images"
+      f" frame['{name.removesuffix('s')}'], or the frame itself in place of"
+      " images"
     )
   if isinstance(given, (Mapping, set, frozenset)):
     raise UserError(
