@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from item_jax.config import Config, flatten
 from item_jax.config_group import RENAMED, present_name
-from item_jax.errors import UserError, check_path
+from item_jax.errors import NotFoundError, UserError, check_path
 from item_jax.remote import check_local
 
 _TUPLES = [x.name for x in dataclasses.fields(Config) if x.type is tuple]
@@ -33,7 +33,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   if not Path(file).is_file():
     theirs = CONFIGS / Path(file).name
     known = f"; there is {theirs}" if theirs.is_file() else ""
-    raise UserError(f"no config file {file}{known}")
+    raise NotFoundError(f"no config file {file}{known}")
   argv = ["item-jax", f"--config={config}", *map(_present, overrides)]
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(
@@ -42,7 +42,8 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   try:
     left = values(argv)
   except KeyError as error:
-    raise UserError(_no_such_option(overrides, str(error.args[0]))) from error
+    reason = _no_such_option(config, overrides, str(error.args[0]))
+    raise UserError(reason) from error
   except flags.Error as error:
     if ":" in config and _takes_no_variant(error):
       file, _, variant = config.rpartition(":")
@@ -76,15 +77,20 @@ def _present(override: str) -> str:
   return override
 
 
-def _no_such_option(overrides: list[str], reason: str) -> str:
+def _no_such_option(config: str, overrides: list[str], reason: str) -> str:
   """Names the option that a Config has not, and those of its group."""
-  known = flatten(Config())
+  known = flatten(parse(config, []))
   for override in overrides:
     name = override.partition("=")[0].partition("config.")[2]
     name = RENAMED.get(name, name)
     group = name.rpartition(".")[0]
-    if name and name not in known and not group.startswith("extra"):
+    if name and name not in known:
       beside = [n for n in known if n.rpartition(".")[0] == group]
+      if group.startswith("extra"):
+        return (
+          f"no such option: {name}; a flag changes what the config file has set"
+          f" in {group}: {', '.join(beside) or 'nothing'}"
+        )
       return f"no such option: {name}; there are {', '.join(beside or known)}"
   return f"no such option: {reason}"
 

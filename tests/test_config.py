@@ -117,8 +117,9 @@ def test_options_of_other_packages_are_flags(file):
   )
   assert config.extra == {"colour": {"weight": 2.0}}
   assert config.objectives == ("a:b", "c:d")
-  with pytest.raises(UserError, match="no such option: wight"):
-    config_flags.parse(str(file), ["--config.extra.colour.wight=2"])
+  for name, held in (("colour.wight", r"extra\.colour\.weight"), ("x.y", "no")):
+    with pytest.raises(UserError, match=rf"{name}; .* set in .*: {held}"):
+      config_flags.parse(str(file), [f"--config.extra.{name}=2"])
 
 
 def test_a_run_of_version_0_1_has_the_defaults_of_later_options():

@@ -15,7 +15,7 @@ import tiny_run
 import item_jax
 from item_jax import config_flags
 from item_jax.__main__ import COMMANDS, _make_parser
-from item_jax.config import RENAMED, Config, flatten
+from item_jax.config import FREE_ON_RESUME, RENAMED, Config, flatten
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -183,6 +183,17 @@ def test_the_changelog_names_every_renamed_option():
   text = (ROOT / "CHANGELOG.md").read_text("utf-8")
   rows = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|$", text, re.MULTILINE)
   assert dict(rows).items() >= RENAMED.items()
+
+
+def test_the_docs_name_what_may_change_when_a_run_goes_on():
+  text = (DOCS / "training.md").read_text()
+  text = text.partition("What may change on the way:")[2].partition("All else")
+  named, group = set(), ""
+  for option in inline(text[0]):
+    if not option.startswith("."):
+      group = option.partition(".")[0]
+    named.add(f"{group}{option}" if option.startswith(".") else option)
+  assert named == FREE_ON_RESUME
 
 
 @pages

@@ -195,12 +195,16 @@ def test_three_parts_by_hand_and_in_any_order():
 
 
 @pytest.mark.parametrize("without", [0, 1, 2])
-def test_a_weight_of_zero_removes_a_part(without):
+def test_a_weight_of_zero_removes_a_part(without, tmp_path):
   parts = [vectors(0, 5), make_sparse(counts(1)), vectors(2, 9)]
   weights = [0.6, 0.6, 0.6]
   weights[without] = 0
   doors = [(one, listed()) for one in parts]
-  found = fusion.fuse(*doors, weights=weights)
+  out = tmp_path / "f"
+  found = fusion.fuse(*doors, weights=weights, out=out)
+  assert "share" not in open_export(out).meta  # it is of two parts
+  assert fusion.fuse(*doors, like=out).weights == found.weights
+  fusion.fuse(*doors, weights=weights, out=out, overwrite=True)
   del doors[without]
   fewer = fusion.fuse(*doors, weights=(1, 1))
   np.testing.assert_allclose(
@@ -415,7 +419,7 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
      r"x\.npy without items: expected an export, FILE\.npy:ITEMS\.csv"),
     (lambda ours, theirs: item_jax.fuse(ours, (vectors(0, 4), listed("x"))),
      "row 0 is listing 'test00' in .* and 'x00' in vectors"),
-    (lambda ours, theirs: item_jax.fuse(ours), "1 part to fuse"),
+    (lambda ours, theirs: item_jax.fuse(ours), "parts to fuse: 1;"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, 2, 3)),
      r"weights are \[1, 2, 3\]; expected 2"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, -1)),

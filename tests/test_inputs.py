@@ -279,7 +279,7 @@ class Lazy:
     (None, {1: "a"}, "titles is a dict"),
     ({"a.jpg"}, None, "images is a set"),
     (FRAME, ["a"], "images is a data frame"),
-    (None, FRAME[["title"]], "titles is a data frame"),
+    (None, FRAME[["title"]], r"titles is a data frame.*frame\['title'\]"),
     (FRAME.rename(columns={"title": "name"}), None, "columns are: image, name"),
     (pd.DataFrame(), None, "columns are: none"),
     (Lazy(), None, "columns of a Lazy cannot be read"),

@@ -373,6 +373,13 @@ def test_a_plan_takes_no_device(tmp_path):
   assert "it does not fit" in done.stdout
 
 
+def test_the_docs_show_the_table_that_is_printed(capsys):
+  assert not main(["plan", f"--config={CONFIGS}/item_base.py", "--table"])
+  said = capsys.readouterr().out.splitlines()
+  page = (CONFIGS.parent / "docs" / "training.md").read_text()
+  assert "\n".join(line for line in said if line.startswith("|")) in page
+
+
 def test_the_table_is_of_the_config_on_each_machine(capsys):
   name = f"{shell.CONFIG}:plain"
   options = [

@@ -94,6 +94,8 @@ def test_too_many_bad_rows_leave_no_data(shop):
   assert "1 of 41 rows (2.44%)" in str(raised.value)
   assert raised.value.file == aside
   assert str(aside) in str(raised.value)
+  sought = f"looked for: {shop / 'images' / 'gone.jpg'}\n"
+  assert sought in str(raised.value)
   run(shop, max_rejected=1 / 41)
   assert not aside.exists()
 
@@ -375,6 +377,12 @@ def test_when_all_are_bad_each_is_named_whatever_may_be(shop):
     run(shop, max_rejected=1.0)
   listed = rejected(shop / "data.rejected.csv")
   assert [row["id"] for row in listed] == ["0", "1", "2"]
+
+
+def test_a_catalogue_in_latin_1_is_to_be_converted(tmp_path):
+  (tmp_path / "c.csv").write_text("title\ncafé\ncafés\n", "latin-1")
+  with pytest.raises(TooManyRejected, match=r"2  title is .*\n.*iconv -f"):
+    prepare(tmp_path / "c.csv", out=tmp_path / "data")
 
 
 def test_a_disk_that_takes_no_more_leaves_nothing(shop):

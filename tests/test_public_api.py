@@ -10,6 +10,7 @@ import pytest
 from exports import write_export
 
 import item_jax
+from item_jax.inference import inputs
 
 TINY = Path(__file__).parent / "helpers" / "tiny_run.py"
 
@@ -247,6 +248,12 @@ NOWHERE = {
   "run's data": lambda path: item_jax.train(
     item_jax.load_config(TINY, data__path=path), "out"
   ),
+  "config": lambda path: item_jax.load_config(path.with_suffix(".py")),
+  "config's name": lambda path: item_jax.load_config(path.name),
+  "image": lambda path: [*inputs.listings([path], None)],
+  "tokenizer": lambda path: item_jax.prepare(
+    [{"title": "mug"}], tokenizer=path, out="out"
+  ),
 }
 
 
@@ -255,8 +262,9 @@ def test_a_path_that_leads_nowhere_is_a_users_error(
   what, tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(item_jax.UserError, match="nowhere"):
+  with pytest.raises(item_jax.UserError, match="nowhere") as raised:
     NOWHERE[what](tmp_path / "nowhere")
+  assert isinstance(raised.value, FileNotFoundError)
   assert not list(tmp_path.iterdir())
 
 

@@ -6,7 +6,7 @@ from item_jax.errors import UserError
 from item_jax.object_store.uploads import Layout
 
 _FUSED = (*places.EXPORTED, "sparse.npz", "words.txt", "transform-*.npz")
-_OUT = places.Out(Layout("meta.json", _FUSED, sign=b'"share":'))
+_OUT = places.Out(Layout("meta.json", _FUSED, sign=b'"parts":'))
 
 
 def add(command) -> None:

@@ -158,7 +158,7 @@ def fuse(
       models, or with a listing in common.
   """
   if len(parts) < 2:
-    raise UserError(f"{len(parts)} part to fuse; expected two or more")
+    raise UserError(f"parts to fuse: {len(parts)}; expected two or more")
   if fit_on and not tune_on:
     raise UserError(
       "transforms are chosen on validation: --fit (fit_on=) needs --tune"

@@ -28,7 +28,7 @@ _TRANSFORM = "transform-{}.npz"
 def is_fusion(folder: Path) -> bool:
   """Whether a folder was written by `write`."""
   path = folder / "meta.json"
-  return path.is_file() and "share" in read_checksummed(path)
+  return path.is_file() and "parts" in read_checksummed(path)
 
 
 def name_parts(
@@ -78,7 +78,6 @@ def write(
     "dims": dims,
     "dtype": "float32",
     "modality": "both",
-    "share": weights[0],
     "checkpoint": hashlib.sha256(json.dumps(system).encode()).hexdigest(),
     "data": metas[0].get("data"),
     "split": metas[0].get("split"),
@@ -87,6 +86,8 @@ def write(
       name: sha256(folder / name) for name in files if (folder / name).exists()
     },
   }
+  if len(parts) == 2:
+    meta["share"] = weights[0]
   if names != SIDES:
     meta["parts"] = [
       {"name": name, **part} for name, part in zip(names, kept, strict=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from item_jax.data import images as images_lib
 from item_jax.data.images import MAX_BYTES, BadImage
 from item_jax.data.unreadable import listed
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 
 _END = object()  # of the shorter of two columns
 _BYTES = (bytes, bytearray, memoryview)
@@ -103,7 +103,8 @@ def _rows(name: str, given: Any) -> Iterable:
   if _is_frame(given):
     raise UserError(
       f"{name} is a data frame; expected one column of it, such as"
-      " frame['image'], or the frame itself in place of images"
+      f" frame['{name.removesuffix('s')}'], or the frame itself in place of"
+      " images"
     )
   if isinstance(given, (Mapping, set, frozenset)):
     raise UserError(
@@ -169,7 +170,8 @@ def _jpeg(row: int, value: Any) -> bytes:
   try:
     return _stored(value)
   except BadImage as error:
-    raise UserError(
+    absent = isinstance(error.__cause__, FileNotFoundError)
+    raise (NotFoundError if absent else UserError)(
       f"row {row}: images holds {_shown(value)}: {error}"
     ) from error
 

@@ -38,7 +38,12 @@ from item_jax.ingest.images.load import load_images
 from item_jax.ingest.kept_splits import KeptSplits
 from item_jax.ingest.readers.tables import find_paths, reusable
 from item_jax.ingest.row import Reading, Rejected, Row
-from item_jax.ingest.rows import Rejections, make_record, reject_duplicate
+from item_jax.ingest.rows import (
+  Rejections,
+  hints,
+  make_record,
+  reject_duplicate,
+)
 from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
 from item_jax.ingest.writer import DatasetWriter
@@ -66,13 +71,19 @@ class TooManyRejected(UserError):  # noqa: N818 - a limit, not a fault
   """
 
   def __init__(
-    self, outcome: dict[str, Any], allowed: float, out: Path, advice: str
+    self,
+    outcome: dict[str, Any],
+    allowed: float,
+    out: Path,
+    advice: str,
+    images: str | os.PathLike,
   ):
     read, rejected = outcome["read"], outcome["rejected"]
     self.file = _rejected_beside(out)
     limit = f"--max_rejected allows {allowed:.2%}"
     super().__init__(
       f"{advice}{list_reasons(outcome['reasons'])}\n"
+      f"{hints(self.file, images)}"
       f"{rejected:,} of {read:,} rows ({rejected / read:.2%}) are bad,"
       f" {limit if rejected < read else 'all that there are'}: {out} was not"
       f" written.\nEach of them is named in {self.file}"
@@ -149,7 +160,7 @@ def prepare(
       too_many = outcome["rejected"] > max_rejected * outcome["read"]
       if too_many or not outcome["fingerprint"]:
         shutil.move(folder.path / records.REJECTED, _rejected_beside(out))
-        raise TooManyRejected(outcome, max_rejected, out, advice)
+        raise TooManyRejected(outcome, max_rejected, out, advice, images)
       if advice:
         logger.info("%s", advice.rstrip())
       ready = ready or _train(statistics, vocab_size)

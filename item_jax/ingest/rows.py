@@ -5,6 +5,8 @@ the workers of a Beam runner.
 """
 
 import csv
+import itertools
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from item_jax.data import records
 from item_jax.data.images import BadImage
 from item_jax.data.records import Record
 from item_jax.ingest.images.load import StoredImage
+from item_jax.ingest.images.names import MISSING
 from item_jax.ingest.row import Rejected, Row
 
 
@@ -27,6 +30,27 @@ def make_record(
   return Record(
     row.listing_id, row.product_id, row.title, row.category, image.jpeg
   )
+
+
+def hints(file: Path, images: str | os.PathLike) -> str:
+  """Says what may be wrong with many of the rows that a list names.
+
+  Args:
+    file: rejected.csv. images: the folder that was searched.
+  """
+  found: dict[str, str] = {}
+  with open(file, newline="", encoding="utf-8") as listed:
+    for _, _, reason in itertools.islice(csv.reader(listed), 1, None):
+      kind, _, name = reason.partition(": ")
+      if kind == MISSING and kind not in found:
+        path = os.path.join(images, name)
+        found[kind] = f"The first image that was looked for: {path}\n"
+      elif kind.endswith("is not valid UTF-8"):
+        found["encoding"] = (
+          "Is the catalogue in another encoding, such as Latin-1? It must be"
+          " UTF-8: iconv -f LATIN1 -t UTF-8 FILE\n"
+        )
+  return "".join(found.values())
 
 
 def reject_duplicate(number: int, listing_id: str) -> Rejected:

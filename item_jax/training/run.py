@@ -20,7 +20,7 @@ from item_jax.data import images
 from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
-from item_jax.errors import UserError
+from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.results import Shown
 from item_jax.files import (
   RUN_FILE,
@@ -142,11 +142,12 @@ def read_run(workdir: Path) -> RunRecord:
   """Reads the record of a run.
 
   Raises:
-    UserError: there is none, or its files don't fit together.
+    NotFoundError: there is none.
+    UserError: its files don't fit together.
   """
   path = Path(workdir) / RUN_FILE
   if not path.is_file():
-    raise UserError(f"{workdir} holds no run: {path} is missing")
+    raise NotFoundError(f"{workdir} holds no run: {path} is missing")
   saved = read_checksummed(path)
   tokenizer = load_tokenizer(Path(workdir) / TOKENIZER_FILE)
   if tokenizer.fingerprint != saved["tokenizer"]:

@@ -10,6 +10,7 @@ import unicodedata
 import urllib.parse
 from collections.abc import Iterator
 
+MISSING = "the image file is not there"
 _LONGEST = 200  # characters of a name in a message
 _LONGEST_PATH = 1024  # characters that are rewritten
 _FILE = re.compile("file:(?://(?:localhost)?(?=/))?", re.IGNORECASE)
@@ -57,7 +58,7 @@ def is_address(name: str) -> bool:
 def describe_missing(name: str) -> str:
   """Explains that a file is not there, and what in its name may be why."""
   signs = [sign for sign, shows in _SIGNS if shows(name)]
-  kind = "the image file is not there"
+  kind = MISSING
   if signs:
     kind += f", its name {' and '.join(signs)}"
   return f"{kind}: {shorten(name)}"
