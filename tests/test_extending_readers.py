@@ -116,7 +116,10 @@ def test_a_fault_of_a_reader_names_the_row(folder):
     "  return Table(path, ['title'], lambda names: iter([None]))\n"
     "def read_row(row, cells, categories):\n"
     "  yield from {'Red <b>mug</b>': ()}[cells.value('name')]\n"
+    "def texts(row, cells, categories):\n"
+    "  yield 'mug'\n"
     "KEYS = dataclasses.replace(SOURCE, read_row=read_row)\n"
+    "TEXTS = dataclasses.replace(SOURCE, read_row=texts)\n"
   )
   (folder / "c.csv").write_text(EXPORT)
   for name, says in (
@@ -128,6 +131,8 @@ def test_a_fault_of_a_reader_names_the_row(folder):
   with pytest.raises(KeyError) as raised:
     prepare_here(folder, "c.csv", source="my_shop.faulty:KEYS")
   assert raised.value.__notes__ == ["raised by the source 'my_shop' in row 2"]
+  with pytest.raises(TypeError, match="<str>: expected an Item or a Merged"):
+    prepare_here(folder, "c.csv", source="my_shop.faulty:TEXTS")
 
 
 @pytest.mark.parametrize(

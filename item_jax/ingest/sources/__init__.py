@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from item_jax.errors import UserError
+from item_jax.errors import UserError, name_kind
 from item_jax.ingest.sources import (
   google,
   magento,
@@ -150,7 +150,10 @@ def _read_items(source, rows, columns, missing, categories):
 
     cells = Cells(row, columns, missing, categories.notes)
     try:
-      yield from source.read_row(number, cells, categories)
+      for item in source.read_row(number, cells, categories):
+        if not isinstance(item, Item | Merged):
+          raise TypeError(f"{name_kind(item)}: expected an Item or a Merged")
+        yield item
     except ValueError as error:
       yield Bad(number, str(error))
     except Exception as error:
