@@ -268,8 +268,9 @@ def test_what_are_no_floats_is_refused(vectors, says):
 
 def test_rows_that_ids_alone_would_rank_are_not_scored():
   null_ND = np.full((3, 4), -0.5, np.float32)
+  items = {"id": ["a", "b", "c"], "product": ["p"] * 3}
   with pytest.raises(UserError, match="all 3 rows are one vector"):
-    retrieval.score(null_ND, {"id": ["a", "b", "c"], "product": ["p"] * 3})
+    retrieval.score((null_ND, items))
 
 
 def test_a_list_of_rows_is_an_array_or_refused():

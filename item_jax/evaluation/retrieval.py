@@ -171,14 +171,17 @@ def score(
   depths = _depths(k)
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   source = open_source(vectors, items, data=data, split=split, missing=missing)
-  vectors, items = source.vectors, source.items
+  vectors, given = source.vectors, items
+  items = source.items
   check_items(items)
-  if not isinstance(vectors, Mixed) and all_same(vectors):
+  dense = not isinstance(vectors, Mixed)
+  # Parts that a fusion or a space tries have items beside them: one is empty.
+  if given is None and dense and all_same(vectors):
     raise UserError(
       f"{source.name}: all {len(vectors):,} rows are one vector, as where no"
       " listing has the side that was embedded: only their ids would rank them"
     )
-  if not isinstance(vectors, Mixed) and vectors.dtype != np.float32:
+  if dense and vectors.dtype != np.float32:
     logger.info(f"embeddings are {vectors.dtype}; computed in float32")
   index = items.rows("index")
   found = search(
