@@ -6,7 +6,7 @@
 # and nearly half of those from -3 to 3 are not the nearest. The exact one is off
 # by 3%, and under jit, where steps are joined, by 0.6%. What is cast to float32
 # before and back after is the nearest everywhere.
-# With: jax 0.10.2, scipy 1.17.0, numpy 2.4.6, Python 3.11.7; seen 2026-12-02.
+# With: jax 0.10.2, numpy 2.4.6, scipy 1.17.0, Python 3.11.7; seen 2026-12-02.
 # Printed:
 #> approximate=False, as it is: off by 3.0% at most, 39% are not the nearest
 #> approximate=False, jit: off by 0.6% at most, 21% are not the nearest
