@@ -167,7 +167,7 @@ class _Loop:
     """Trains from step `start` on; raises Preempted where it ends early."""
     config, take_step = self._setup.config, self._setup.step
     batches = _batches(self._setup, start)
-    done, stopping, metrics = start, False, None
+    done, stopping, owed, metrics = start, False, False, None
     while done < config.steps and not stopping:
       self._progress.update("input", done)
       begin = time.perf_counter()
@@ -183,7 +183,7 @@ class _Loop:
 
       stopping = self._preemption.should_stop()
       evaluating = self.evaluates_at(done)
-      due = self._saver.due(done)
+      due = owed or self._saver.due(done)
       if not (due or stopping or evaluating or done == config.steps):
         continue
       self._monitor.flush()
@@ -194,6 +194,10 @@ class _Loop:
           self._report(done, metrics)
         except Preempted:
           stopping = True
+      # A run that diverges must not fill the folder with what it came to.
+      owed = self._monitor.skipping and not stopping and done < config.steps
+      if owed:
+        continue
       self._progress.update("checkpoint", done)
       self._saver.save(done, state, metrics)
     self._progress.update("checkpoint", done)

@@ -30,6 +30,7 @@ class TrainMonitor:
     self._log = log
     self._pending = None
     self._last_unreadable: list[str] = []
+    self.skipping = False  # the last step that was read
     self._idle: set[str] = set()  # objectives of which it was told
     self._stopwatch = Stopwatch()
     self._peak = cost.peak_flops(
@@ -58,7 +59,8 @@ class TrainMonitor:
     unreadable = np.flatnonzero(np.asarray(report.unreadable_B)).tolist()
     if unreadable:
       self._log_unreadable(step, report, unreadable)
-    if bool(report.skipped):
+    self.skipping = bool(report.skipped)
+    if self.skipping:
       self._log_skipped(step, report)
     if step % config.log_every == 0 or step == config.steps:
       self._log_step(step, report)
@@ -176,8 +178,8 @@ class TrainMonitor:
     if in_a_row >= config.max_skipped_steps:
       raise DivergedError(
         f"{in_a_row} steps in a row were skipped, the last at step {step}:"
-        f" {why}; checkpoints from before step {step - in_a_row + 1} are"
-        " intact, metrics.jsonl names the listings"
+        f" {why}; checkpoints from before step {step - in_a_row} are intact,"
+        " metrics.jsonl names the listings"
       )
 
 
