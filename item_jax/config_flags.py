@@ -114,12 +114,13 @@ def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
   check_path(file, "config")
   defaults = flatten(Config())
   for option in (name for name, value in overrides.items() if value is None):
+    advice = "leave it away for the config file's value"
     default = defaults.get(option.replace("__", "."))
-    none = "''" if default == "" else "()" * isinstance(default, list)
-    raise UserError(
-      f"{option}=None: leave it away for the config file's value"
-      + f", or give {none} for none" * bool(none)
-    )
+    if default == "":
+      advice += ", or give '' for none"
+    elif isinstance(default, list):
+      advice += ", or give () for none"
+    raise UserError(f"{option}=None: {advice}")
   name, colon, variant = os.fspath(file).partition(":")
   if not name.endswith(".py") and not Path(name).exists():
     name = str(CONFIGS / f"{name}.py")

@@ -16,7 +16,7 @@ from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.evaluators import (
   Evaluators,
   find_evaluator,
-  ranked,
+  with_best,
 )
 from item_jax.training.loop import train
 
@@ -120,10 +120,10 @@ def test_a_best_that_no_evaluator_measures_is_refused_as_soon_as_known(write):
   with pytest.raises(
     UserError, match=r"best='a'.* evaluators mine:g measure b"
   ):
-    ranked(config_of("mine:g", best="a"), TASK, new=True)
-  ranked(config_of("mine:g", "retrieval"), TASK, new=True)
-  ranked(config_of("mine:g", "mine:f", best="a"), TASK, new=True)  # it may
-  ranked(config_of(best="a"), TASK, new=True)  # nothing is ever ranked
+    with_best(config_of("mine:g", best="a"), TASK, new=True)
+  with_best(config_of("mine:g", "retrieval"), TASK, new=True)
+  with_best(config_of("mine:g", "mine:f", best="a"), TASK, new=True)  # it may
+  with_best(config_of(best="a"), TASK, new=True)  # nothing is ever ranked
   assert call("mine:f", "mine:g", best="a") == {"a": 1, "b": 1}
   with pytest.raises(UserError, match=r"best='c'.* mine:f, mine:g measured a"):
     call("mine:f", "mine:g", best="c")

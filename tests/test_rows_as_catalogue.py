@@ -130,9 +130,7 @@ def test_what_has_no_rows_is_told_their_forms(shop, rows, found):
     prepare_rows(shop, rows)
 
 
-def test_columns_that_no_row_has_are_named(
-  tmp_path,
-):
+def test_columns_that_no_row_has_are_named(tmp_path):
   rows = [{"id": n, "product": "p", "title": "mug"} for n in range(3)]
   found = str(item_jax.prepare(rows, out=tmp_path / "data", workers=1))
   assert "warning     no column product_id: the table has id, product" in found

@@ -19,7 +19,7 @@ from item_jax.inference import validation
 from item_jax.inference.embedder import embed_unit
 from item_jax.ingest.writer import DatasetWriter
 from item_jax.training.loop import train
-from item_jax.training.monitor import DivergedError
+from item_jax.training.monitor import DivergedError, TrainMonitor
 from item_jax.training.setup import set_up
 
 
@@ -135,12 +135,37 @@ def test_a_run_that_diverges_says_so_though_an_evaluation_sees_it_first(
   config.data.path, config.eval_every = str(tiny_data), 1
   with pytest.raises(DivergedError, match="from before step") as raised:
     train(config, tmp_path / "run")
-  intact = int(re.search(r"before step (\d+)", str(raised.value))[1])
+  doubtful = int(re.search(r"before step (\d+)", str(raised.value))[1])
   folder = tmp_path / "run" / "checkpoints"
   last = max(int(path.name) for path in folder.iterdir())
-  assert last <= intact  # none of the steps that were skipped
+  assert last <= doubtful  # none of the steps that were skipped
   with pytest.raises(UserError, match=rf"not finite.* step {last}"):
     item_jax.load(tmp_path / "run", step=last).embed(titles=["a red mug"])
+
+
+@pytest.mark.parametrize(
+  ("skipped", "saved"), [({3}, {4, 6, 8}), (range(9), {5, 8})]
+)
+def test_a_save_waits_for_a_step_that_is_taken_or_measured(
+  tiny_data, tmp_path, monkeypatch, skipped, saved
+):
+  config = tiny_run.get_config("short")
+  config.data.path, config.eval_every = str(tiny_data), 5
+  config.checkpoint.every = 3
+  if skipped == {3}:
+    config.evaluators = ()
+  flush = TrainMonitor.flush
+
+  def flush_skipped(monitor):
+    step = monitor._pending and monitor._pending[0]
+    flush(monitor)
+    if step:
+      monitor.skipping = step in skipped
+
+  monkeypatch.setattr(TrainMonitor, "flush", flush_skipped)
+  train(config, tmp_path / "run")
+  folder = tmp_path / "run" / "checkpoints"
+  assert {int(path.name) for path in folder.iterdir()} == saved
 
 
 def test_a_split_without_a_row_is_named_with_what_helps(tmp_path):

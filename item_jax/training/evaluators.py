@@ -42,8 +42,8 @@ def find_evaluator(name: str) -> Callable:
   return look_up(path, EVALUATORS, option="config.evaluators")
 
 
-def ranked(config: Config, task: Task, *, new: bool) -> Config:
-  """Returns the config with what checkpoints are ranked by.
+def with_best(config: Config, task: Task, *, new: bool) -> Config:
+  """Returns the config with the `checkpoint.best` that the run is to have.
 
   A new run that predicts categories is ranked by how well, unless
   `checkpoint.best` is given.

@@ -194,9 +194,10 @@ class _Loop:
           self._report(done, metrics)
         except Preempted:
           stopping = True
-      # A run that diverges must not fill the folder with what it came to.
-      owed = self._monitor.skipping and not stopping and done < config.steps
-      if owed:
+      # A run that diverges must not fill the folder with what it came to;
+      # what could be measured is no such state.
+      owed = self._monitor.skipping and not (metrics or stopping)
+      if owed and done < config.steps:
         continue
       self._progress.update("checkpoint", done)
       self._saver.save(done, state, metrics)

@@ -32,7 +32,7 @@ from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
 from item_jax.training import sharding
 from item_jax.training.compiled import compile_run
-from item_jax.training.evaluators import ranked
+from item_jax.training.evaluators import with_best
 from item_jax.training.first_params import FirstParams
 from item_jax.training.init_from import check_stem, follow_start
 from item_jax.training.optimizer import make_schedule
@@ -121,7 +121,7 @@ def set_up(
   )
   attention, why = _attention(config, run, make_task().attention_shapes)
   task = make_task(attention=attention)
-  config = ranked(config, task, new=run is None)
+  config = with_best(config, task, new=run is None)
   schedule = make_schedule(
     peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
   )
