@@ -369,7 +369,8 @@ def test_the_gaps_difference_is_paired_too():
     for side, hits in (("title", title), ("image", image)):
       values = {name: np.array(hits, float) for name in score.MEASURES}
       summary = {name: np.mean(hits) for name in score.MEASURES}
-      scored = Scores(summary, values, np.arange(4), np.ones(4), None, None)
+      found = [np.arange(4), np.ones(4), None, None]
+      scored = Scores(summary, values, *found, items)
       score.add_search(result, (side, None), scored, items)
     score.add_gap(result)
     return result

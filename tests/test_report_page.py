@@ -1,5 +1,6 @@
 """The page of a report shows what the arrays hold, and nothing else."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -235,7 +236,6 @@ def test_neighbours_are_those_of_the_search(report, vectors, page):
   items = report.compared.items
   found = examples.find_examples(
     report.scores["both"],
-    items,
     report.compared.vectors,
     measure="map@10",
     count=9,
@@ -265,7 +265,7 @@ def test_neighbours_are_rows_that_are_searched():
   items = Items([f"i{row:02}" for row in range(60)], products, None, roles)
   scores = item_jax.score(vectors_ND, items, k=10, bootstrap=0)
   found = examples.find_examples(
-    scores, items, {"x": vectors_ND}, measure="map@10", count=9
+    scores, {"x": vectors_ND}, measure="map@10", count=9
   )
   for one in found:
     (query,) = np.flatnonzero(scores.rows_Q == one.row)
@@ -314,14 +314,14 @@ def small_scores():
   items = Items([*"abcdefg"], ["x", "x", "y", "y", "z", "z", "z"])
   angle_N = np.radians([0, 1, 90, 180, 270, 271, 181])
   vectors_ND = np.stack([np.cos(angle_N), np.sin(angle_N)], 1)
-  return score(vectors_ND, items, k=1, bootstrap=0), items
+  return score(vectors_ND, items, k=1, bootstrap=0)
 
 
 def test_best_and_worst_are_chosen_as_by_hand():
-  scores, items = small_scores()
+  scores = small_scores()
   # The nearest of a is b, of c anything but d, of e is f, of g is d.
   assert scores.values["map@1"].tolist() == [1, 1, 0, 0, 0.5, 0.5, 0]
-  chosen = examples.choose(scores, items, measure="map@1", count=9, seed=3)
+  chosen = examples.choose(scores, measure="map@1", count=9, seed=3)
   groups = {
     name: [query for query, held in chosen.items() if name in held]
     for name in examples.GROUPS
@@ -335,11 +335,11 @@ def test_best_and_worst_are_chosen_as_by_hand():
 
 
 def test_more_examples_than_queries_show_each_once():
-  scores, items = small_scores()
-  chosen = examples.choose(scores, items, measure="map@1", count=300)
+  scores = small_scores()
+  chosen = examples.choose(scores, measure="map@1", count=300)
   assert sorted(chosen) == list(range(7))
   assert set(chosen.values()) == {examples.GROUPS}
-  assert len(examples.choose(scores, items, measure="map@1", count=1)) == 1
+  assert len(examples.choose(scores, measure="map@1", count=1)) == 1
 
 
 def test_a_hostile_title_is_text(report, page):
@@ -475,7 +475,7 @@ def test_the_tables_are_the_scores(report, page):
     low, high = one.summary["interval"]["recall@10"]
     shown = f"{one.summary['recall@10']:.4f} [{low:.4f}, {high:.4f}]"
     assert cells[cells.index(name) + 1] == shown
-  lines = tables.by_category(report.scores, report.compared.items, "recall@10")
+  lines = tables.by_category(report.scores, "recall@10")
   assert [(line.category, line.queries) for line in lines] == [
     ("home > <b>mugs</b>", 12),
     ("hats", 9),
@@ -497,15 +497,15 @@ def test_confused_categories_are_counted_as_by_hand():
     np.stack([np.cos(angle_N), np.sin(angle_N)], 1), items, k=1, bootstrap=0
   )
   # a -> b, b -> a, c -> b, d -> c; e and f, next to e, have one that has none.
-  given = tables.compare_nearest(scores, items)
+  given = tables.compare_nearest(scores)
   assert given is not None
   assert tables.most_confused(given) == [
     ("cup", "hat", 1, 1),
     ("hat", "mug", 1, 1),
   ]
   assert given.correct_Q.tolist() == [True, True, False, False]
-  nothing = items._replace(categories=None)
-  assert tables.compare_nearest(scores, nothing) is None
+  nothing = dataclasses.replace(scores, items=items._replace(categories=None))
+  assert tables.compare_nearest(nothing) is None
 
 
 def test_pictures_are_written_for_papers(data, run, tmp_path, capsys):

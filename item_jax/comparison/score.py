@@ -156,9 +156,7 @@ def add_search(
       result.cells[name] = scored.summary[measure]
       if name in COMPARED:
         result.values[name] = scored.values[measure]
-        result.values[f"{name}:product"] = np.array(
-          [items.products[row] for row in scored.rows_Q]
-        )
+        result.values[f"{name}:product"] = np.array(scored.products)
     if modality == "both":
       for name in ("queries", "left_out", "index", "share_over_k"):
         result.counts[name] = scored.summary[name]

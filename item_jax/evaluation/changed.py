@@ -159,12 +159,10 @@ def figures(
   if unchanged is not None:
     for name in MEASURES:
       values[f"{name} drop"] = unchanged.values[name] - values[name]
-  assert scores.items is not None  # `score_changed` knows them
-  products = [scores.items.products[row] for row in scores.rows_Q.tolist()]
   intervals = {}
   if bootstrap:
     intervals = metrics.intervals(
-      values, products, resamples=bootstrap, seed=seed
+      values, scores.products, resamples=bootstrap, seed=seed
     )
   return {
     name: {"value": value, "interval": intervals.get(name)}

@@ -65,12 +65,8 @@ def compare(
     raise UserError(
       f"scores against a {type(right).__name__}: expected scores of two systems"
     )
-  if (
-    left.items is None
-    or right.items is None
-    or [left.items.ids[row] for row in left.rows_Q]
-    != [right.items.ids[row] for row in right.rows_Q]
-  ):
+  asked = [[x.items.ids[row] for row in x.rows_Q] for x in (left, right)]
+  if asked[0] != asked[1]:
     raise UserError(
       f"{len(left.rows_Q)} queries against {len(right.rows_Q)}: expected"
       " scores of the same queries in the same order"
@@ -81,10 +77,13 @@ def compare(
       f"{', '.join(left.values)} against {', '.join(right.values)}: expected"
       " scores of the same measures"
     )
-  products = [left.items.products[row] for row in left.rows_Q]
   return Difference(
     metrics.compare(
-      left.values, right.values, products, resamples=bootstrap, seed=seed
+      left.values,
+      right.values,
+      left.products,
+      resamples=bootstrap,
+      seed=seed,
     )
   )
 

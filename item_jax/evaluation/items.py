@@ -50,6 +50,10 @@ class Items(NamedTuple):
       return np.arange(len(self.ids))
     return np.flatnonzero([own in (role, "both") for own in self.roles])
 
+  def category(self, row: int) -> str:
+    """The category of a row, or ""."""
+    return self.categories[row] if self.categories else ""
+
 
 def has_pairs(products: Sequence[str]) -> bool:
   """Whether any product has two listings; "" is none."""

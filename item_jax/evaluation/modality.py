@@ -259,7 +259,7 @@ class _Lines(NamedTuple):
 
 def _by_category(items: Items, rows_M, largest: int):
   """(name, which of the M listings) of the largest leaf categories."""
-  named = [items.categories[row] if items.categories else "" for row in rows_M]
+  named = [items.category(row) for row in rows_M]
   held = Counter(filter(None, named))
   for name, _ in sorted(held.items(), key=lambda x: (-x[1], x[0]))[:largest]:
     yield name, np.array([one == name for one in named])

@@ -50,8 +50,13 @@ class Scores(Result):
   relevant_Q: np.ndarray
   nearest_QK: np.ndarray
   cosine_QK: np.ndarray
-  items: Items | None = None
+  items: Items
   space: str = ""
+
+  @property
+  def products(self) -> list[str]:
+    """The product of each query."""
+    return [self.items.products[row] for row in self.rows_Q.tolist()]
 
   def to_dict(self) -> dict[str, Any]:
     """Returns `summary`."""
@@ -118,8 +123,6 @@ class Scores(Result):
   def write_per_query(self, path: str | Path) -> None:
     """Writes a CSV, a line for each query: its measures and nearest ids."""
     items = self.items
-    if items is None:
-      raise ValueError("these scores do not know their items")
     names = ["id", "product", "category", "relevant", *self.values]
     names += [f"top_{rank}" for rank in range(1, LISTED + 1)]
     with whole_file(path, text=True) as file:
@@ -127,9 +130,8 @@ class Scores(Result):
       writer.writerow(names)
       for query, row in enumerate(self.rows_Q.tolist()):
         near = self.nearest_QK[query, :LISTED].tolist()
-        category = items.categories[row] if items.categories else ""
         writer.writerow(
-          [items.ids[row], items.products[row], category]
+          [items.ids[row], items.products[row], items.category(row)]
           + [int(self.relevant_Q[query])]
           + [repr(float(value_Q[query])) for value_Q in self.values.values()]
           + [items.ids[other] if other >= 0 else "" for other in near]
@@ -280,9 +282,7 @@ def _numbers(names):
 
 def _by_category(values, items, rows_Q):
   """Means by leaf category over the queries that have one, or None."""
-  category_Q = [
-    items.categories[row] if items.categories else "" for row in rows_Q
-  ]
+  category_Q = [items.category(row) for row in rows_Q]
   known_Q = np.array([bool(category) for category in category_Q])
   if not known_Q.any():
     return None

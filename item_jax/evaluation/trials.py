@@ -91,7 +91,7 @@ def best_of(trials: Sequence[Trial]) -> int:
   bootstrap over products reaches zero, or where there are few products.
   """
   scores = [trial.scores for trial in trials]
-  products = _products(scores[0])
+  products = scores[0].products
   number_Q, sizes = metrics.number_groups(products)
   if len(sizes) < _FEWEST:
     return 0
@@ -119,7 +119,7 @@ def likeliest(trials: Sequence[Trial]) -> int:
   both halves of the products, each with the trial best on the other. The first
   stays where there are few products.
   """
-  number_Q, sizes = metrics.number_groups(_products(trials[0].scores))
+  number_Q, sizes = metrics.number_groups(trials[0].scores.products)
   if len(sizes) < FEWEST_UNPROVED:
     return 0
   measured_TMQ = np.stack([_measured(trial.scores) for trial in trials])
@@ -134,12 +134,6 @@ def likeliest(trials: Sequence[Trial]) -> int:
   )
   there = _worth(crossed_MQ) > _worth(measured_TMQ[0]) + ROUNDING
   return best(np.ones_like(odd_Q)) if there else 0
-
-
-def _products(scores: Scores) -> list[str]:
-  """The products of the queries."""
-  assert scores.items is not None  # `retrieval.score` was given them
-  return [scores.items.products[row] for row in scores.rows_Q.tolist()]
 
 
 def worth(scores: Scores) -> float:
@@ -166,7 +160,6 @@ def held_apart(scores: Scores) -> np.ndarray:
   The cosine of the product's furthest listing less that of the nearest listing
   of another. What is not among those listed counts as the last of them.
   """
-  assert scores.items is not None
   near_QK, cosine_QK = scores.nearest_QK, scores.cosine_QK.astype(np.float64)
   product_N = np.asarray(scores.items.products, object)
   own_QK = product_N[near_QK] == product_N[scores.rows_Q][:, None]

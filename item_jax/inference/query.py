@@ -134,7 +134,7 @@ class Query:
       "row": row,
       "id": items.ids[row],
       "product": items.products[row],
-      "category": items.categories[row] if items.categories else "",
+      "category": items.category(row),
       "title": title,
       "has_image": has_image,
     }

@@ -55,7 +55,7 @@ def card(report: "Report", one: Example) -> dict[str, Any]:
     "row": one.row,
     "id": ids[one.row],
     "title": titles[one.row],
-    "category": category(report, one.row),
+    "category": report.compared.items.category(one.row),
     "relevant": one.relevant,
     "value": one.value,
     "groups": one.groups,
@@ -66,12 +66,6 @@ def card(report: "Report", one: Example) -> dict[str, Any]:
     ),
     "near": near,
   }
-
-
-def category(report: "Report", row: int) -> str:
-  """The category of a row, or ""."""
-  categories = report.compared.items.categories
-  return categories[row] if categories else ""
 
 
 def thumbnails_of(report: "Report", found: Sequence[Example]) -> dict[int, str]:

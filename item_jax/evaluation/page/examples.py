@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from item_jax.evaluation.items import Items
 from item_jax.evaluation.retrieval import LISTED, Scores
 from item_jax.evaluation.search import search
 
@@ -52,7 +51,6 @@ class Example:
 
 def find_examples(
   scores: Scores,
-  items: Items,
   vectors: Mapping[str, Any],
   *,
   measure: str,
@@ -63,13 +61,12 @@ def find_examples(
 
   Args:
     scores: of the system that says which queries are best and worst.
-    items: the split's N rows.
     vectors: {system: float [N, D]}.
     measure: of `scores.values`, that queries are ordered by.
     count, seed: as of `choose`.
   """
-  chosen = choose(scores, items, measure=measure, count=count, seed=seed)
-  queries = list(chosen)
+  chosen = choose(scores, measure=measure, count=count, seed=seed)
+  items, queries = scores.items, list(chosen)
   rows_E, index = scores.rows_Q[queries], items.rows("index")
   # Exact, so it does not matter that only these are searched.
   found = {
@@ -107,7 +104,7 @@ def _near(products: Sequence[str], row: int, rows_K, scores_K) -> Near:
 
 
 def choose(
-  scores: Scores, items: Items, *, measure: str, count: int, seed: int = 0
+  scores: Scores, *, measure: str, count: int, seed: int = 0
 ) -> dict[int, tuple[str, ...]]:
   """Chooses a third of `count` queries each: the best, the worst, any.
 
@@ -126,11 +123,10 @@ def choose(
     {query, of 0..Q-1: its groups}; the best first, then the worst.
   """
   value_Q, relevant_Q = scores.values[measure], scores.relevant_Q
-  products = [items.products[row] for row in scores.rows_Q.tolist()]
   share = -(-count // len(GROUPS))
   orders: dict[str, Iterable[int]] = {
-    "best": _apart(np.lexsort((-relevant_Q, -value_Q)), products),
-    "worst": _apart(np.lexsort((-relevant_Q, value_Q)), products),
+    "best": _apart(np.lexsort((-relevant_Q, -value_Q)), scores.products),
+    "worst": _apart(np.lexsort((-relevant_Q, value_Q)), scores.products),
     "random": np.random.default_rng(seed).permutation(len(value_Q)).tolist(),
   }
   chosen: dict[int, tuple[str, ...]] = {}

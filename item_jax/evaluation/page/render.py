@@ -54,7 +54,6 @@ def render_page(
   measure = f"map@{max(report.k)}"
   found = find_examples(
     report.scores[lead],
-    report.compared.items,
     {name: report.compared.vectors[name] for name in shown},
     measure=measure,
     count=examples,
@@ -92,7 +91,7 @@ def render_page(
     groups=GROUPS,
     systems=shown,
     shown_categories=sorted(
-      {cards.category(report, one.row) for one in found} - {""}
+      {report.compared.items.category(one.row) for one in found} - {""}
     ),
     examples=[cards.card(report, one) for one in found],
   )
@@ -120,7 +119,7 @@ def draw_figures(
   """Yields the pictures that there is something for, with their names."""
   yield from draw_curves(runs).items()
   lead = lead_system(report)
-  given = tables.compare_nearest(report.scores[lead], report.compared.items)
+  given = tables.compare_nearest(report.scores[lead])
   if given is not None:
     title = f"Category of the nearest listing, by {lead}"
     yield (
@@ -200,7 +199,7 @@ def _differences(report: "Report") -> dict[str, Any]:
 
 def _by_category(report: "Report") -> dict[str, Any] | None:
   measure = f"recall@{max(report.k)}"
-  lines = tables.by_category(report.scores, report.compared.items, measure)
+  lines = tables.by_category(report.scores, measure)
   if not lines:
     return None
   return {
@@ -217,7 +216,7 @@ def _by_category(report: "Report") -> dict[str, Any] | None:
 
 
 def _confused(report: "Report", lead: str, figure) -> dict[str, Any] | None:
-  given = tables.compare_nearest(report.scores[lead], report.compared.items)
+  given = tables.compare_nearest(report.scores[lead])
   if given is None:
     return None
   lines = [list(line) for line in tables.most_confused(given)]

@@ -20,11 +20,11 @@ class CategoryLine(NamedTuple):
 
 
 def by_category(
-  scores: Mapping[str, Scores], items: Items, measure: str
+  scores: Mapping[str, Scores], measure: str
 ) -> list[CategoryLine]:
   """Means over the queries of each category, the most queries first."""
   first = next(iter(scores.values()))
-  names_Q = np.array(_categories(items, first.rows_Q), dtype=object)
+  names_Q = np.array(_categories(first.items, first.rows_Q), dtype=object)
   counted = Counter(name for name in names_Q.tolist() if name)
   lines = []
   for name, count in sorted(counted.items(), key=lambda x: (-x[1], x[0])):
@@ -37,14 +37,14 @@ def by_category(
   return lines
 
 
-def compare_nearest(scores: Scores, items: Items) -> Predictions | None:
+def compare_nearest(scores: Scores) -> Predictions | None:
   """Compares the category of each query with that of its nearest row.
 
   Queries that have no category, or whose nearest row has none, are left out;
   None where all are.
   """
-  true = _categories(items, scores.rows_Q)
-  nearest = _categories(items, scores.nearest_QK[:, 0])
+  true = _categories(scores.items, scores.rows_Q)
+  nearest = _categories(scores.items, scores.nearest_QK[:, 0])
   known = [(t, n) for t, n in zip(true, nearest, strict=True) if t and n]
   if not known:
     return None
@@ -67,5 +67,4 @@ def most_confused(
 
 
 def _categories(items: Items, rows) -> list[str]:
-  held = items.categories
-  return [held[row] if held and row >= 0 else "" for row in rows.tolist()]
+  return [items.category(row) if row >= 0 else "" for row in rows.tolist()]
