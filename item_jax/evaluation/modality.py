@@ -15,7 +15,6 @@ from item_jax.evaluation import metrics
 from item_jax.evaluation.changed import MEASURES, score_changed
 from item_jax.evaluation.items import Items, check_items
 from item_jax.evaluation.modality_table import VIEWS, Modality
-from item_jax.evaluation.retrieval import Scores
 
 SWAPS = {"title": "other_title", "image": "other_image"}
 # Mean movements whose sum is below this are the rounding of float32, squared.
@@ -67,21 +66,22 @@ def score_views(
   own_MD = np.asarray(embedded.both_ND)[rows_M]
   views = {"both": own_MD, **{v: embedded.views[v] for v in [*VIEWS][1:]}}
   moves = {name: _moves(own_MD, view) for name, view in views.items()}
-  draw = _Draw([items.products[row] for row in rows_M], bootstrap, seed)
-  scores = {name: _score(embedded, view_MD) for name, view_MD in views.items()}
-  values = {
-    name: None if one is None else _values(one, rows_M)
-    for name, one in scores.items()
-  }
-  lines = _Lines(moves, values, draw)
+  # A name for each listing's product, none of them empty.
+  products = [
+    items.products[row] or f"\n{m}" for m, row in enumerate(rows_M.tolist())
+  ]
+  held = Counter(filter(None, items.products))
+  values = {}
+  if any(held[name] > 1 for name in products):
+    values = {name: _score(embedded, view) for name, view in views.items()}
+  lines = _Lines(moves, values, products, bootstrap, seed)
   every_M = np.ones(len(rows_M), bool)
-  scored = scores["both"]
   return Modality(
     counts={
       "rows": len(items.ids),
       "listings": len(rows_M),
-      "queries": 0 if scored is None else len(scored.rows_Q),
-      "products": len(set(draw.names)),
+      "queries": int(lines.scored.sum()),
+      "products": len(set(products)),
       "seed": seed,
     },
     balance=lines.balance(every_M),
@@ -145,17 +145,12 @@ def _check_shapes(embedded: Embedded) -> None:
     )
 
 
-def _score(embedded: Embedded, view_MD) -> Scores | None:
-  """Scores a view's queries; None where none has another of its product."""
-  items, rows_M = embedded.items, np.asarray(embedded.rows_M)
-  held = Counter(filter(None, items.products))
-  if all(held[items.products[row]] < 2 for row in rows_M):
-    return None
-  return score_changed(view_MD, embedded.both_ND, items, rows_M=rows_M)
-
-
-def _values(scores: Scores, rows_M: np.ndarray) -> dict[str, np.ndarray]:
-  """Each measure of all M listings, nan of those that are no query."""
+def _score(embedded: Embedded, view_MD) -> dict[str, np.ndarray]:
+  """Each measure of a view's M listings, nan of those that are no query."""
+  rows_M = np.asarray(embedded.rows_M)
+  scores = score_changed(
+    view_MD, embedded.both_ND, embedded.items, rows_M=rows_M
+  )
   place = {row: m for m, row in enumerate(rows_M.tolist())}
   at_Q = [place[row] for row in scores.rows_Q.tolist()]
   found = {}
@@ -165,43 +160,39 @@ def _values(scores: Scores, rows_M: np.ndarray) -> dict[str, np.ndarray]:
   return found
 
 
-class _Draw(NamedTuple):
-  """Resamples of the products of M listings."""
-
-  products: list[str]
-  bootstrap: int
-  seed: int
-
-  @property
-  def names(self) -> list[str]:
-    """A name for each listing's product, none of them empty."""
-    return [p or f"\n{row}" for row, p in enumerate(self.products)]
-
-  def means(self, values: Mapping[Any, np.ndarray], within_M):
-    """Means in each resample, [resamples, len(values)]; None without any."""
-    names = [self.names[m] for m in np.flatnonzero(within_M)]
-    if not self.bootstrap or len(set(names)) < 2:
-      return None
-    return metrics.resample(
-      {name: value_M[within_M] for name, value_M in values.items()},
-      names,
-      resamples=self.bootstrap,
-      seed=self.seed,
-    )
-
-
 class _Lines(NamedTuple):
   """Makes the lines of the tables."""
 
   moves: dict[str, np.ndarray]  # of each view, one minus the cosine, [M]
-  values: dict[str, dict[str, np.ndarray] | None]
-  draw: _Draw
+  values: dict[str, dict[str, np.ndarray]]  # of each view; {} without queries
+  products: list[str]  # of the M listings, none of them empty
+  bootstrap: int
+  seed: int
+
+  @property
+  def scored(self) -> np.ndarray:
+    """Which listings are queries that have scores."""
+    if not self.values:
+      return np.zeros(len(self.products), bool)
+    return ~np.isnan(self.values["both"][MEASURES[0]])
+
+  def means(self, values: Mapping[Any, np.ndarray], within_M):
+    """Means in each resample, [resamples, len(values)]; None without any."""
+    products = [self.products[m] for m in np.flatnonzero(within_M)]
+    if not self.bootstrap or len(set(products)) < 2:
+      return None
+    return metrics.resample(
+      {name: value_M[within_M] for name, value_M in values.items()},
+      products,
+      resamples=self.bootstrap,
+      seed=self.seed,
+    )
 
   def balance(self, within_M) -> dict[str, Any]:
     """The balance score of some listings."""
     moves = {side: self.moves[view] for side, view in SWAPS.items()}
     title, image = (float(move_M[within_M].mean()) for move_M in moves.values())
-    means_RM = self.draw.means(moves, within_M)
+    means_RM = self.means(moves, within_M)
     interval = None
     if means_RM is not None:
       drawn = [balance(*line) for line in means_RM.tolist()]
@@ -216,20 +207,20 @@ class _Lines(NamedTuple):
 
   def views(self) -> dict[str, dict[str, Any]]:
     """Scores of each view, what they lose against both, and their cosines."""
-    every_M = np.ones(len(self.draw.products), bool)
+    every_M = np.ones(len(self.products), bool)
     parts = [({(v, "cosine"): 1 - x for v, x in self.moves.items()}, every_M)]
-    if both := self.values["both"]:
-      scored = {}
-      for view, own in self.values.items():
-        for measure in MEASURES:
-          assert own is not None  # what is searched is the same for all views
-          scored[view, measure] = own[measure]
-          if view != "both":
-            scored[view, f"{measure} drop"] = both[measure] - own[measure]
-      parts.append((scored, ~np.isnan(both[MEASURES[0]])))
+    scored = {}
+    for view, own in self.values.items():
+      for measure in MEASURES:
+        scored[view, measure] = own[measure]
+        if view != "both":
+          drop_M = self.values["both"][measure] - own[measure]
+          scored[view, f"{measure} drop"] = drop_M
+    if scored:
+      parts.append((scored, self.scored))
     lines = {view: {} for view in VIEWS}
     for figures, within_M in parts:
-      means_RM = self.draw.means(figures, within_M)
+      means_RM = self.means(figures, within_M)
       for m, ((view, name), value_M) in enumerate(figures.items()):
         lines[view][name] = {
           "value": float(value_M[within_M].mean()),
@@ -242,16 +233,13 @@ class _Lines(NamedTuple):
   def group(self, name: str, within_M) -> dict[str, Any]:
     """Recall of each view and the balance score of some listings."""
     line = {"group": name, "listings": int(within_M.sum())}
-    both = self.values["both"]
-    scored_M = np.zeros(len(within_M), bool)
-    if both is not None:
-      scored_M = within_M & ~np.isnan(both[MEASURES[0]])
+    scored_M = within_M & self.scored
     line["queries"] = int(scored_M.sum())
     for measure in MEASURES:
       line[measure] = {
         view: float(own[measure][scored_M].mean())
         for view, own in self.values.items()
-        if own is not None and scored_M.any()
+        if scored_M.any()
       }
     line["balance"] = self.balance(within_M)
     return line
