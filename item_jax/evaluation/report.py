@@ -53,13 +53,14 @@ class Report(Result):
   made: Mapping[str, str] = field(default_factory=dict)
 
   @property
-  def _measures(self) -> list[str]:
+  def measures(self) -> list[str]:
+    """The columns of the table."""
     return [f"{name}@{k}" for k in sorted(set(self.k)) for name in _SHOWN]
 
   def to_dict(self) -> dict[str, dict[str, float]]:
     """Returns {name: {"recall@k": ..., "map@k": ...}}."""
     return {
-      name: {measure: one.summary[measure] for measure in self._measures}
+      name: {measure: one.summary[measure] for measure in self.measures}
       for name, one in self.scores.items()
     }
 
@@ -146,19 +147,25 @@ class Report(Result):
     width = max(len(name) for name in self.scores) + 2
     lines = [
       f"{self.counted()}; in brackets the 95 % interval",
-      _line("", self._measures, width),
+      _line("", self.measures, width),
     ]
-    for name, one in self.scores.items():
-      cells = [
-        with_interval(one.summary[x], one.summary["interval"].get(x))
-        for x in self._measures
-      ]
-      lines.append(_line(name, cells, width))
+    lines += [_line(name, cells, width) for name, *cells in self.cells()]
     less, differences = self.differences()
     if differences:
       lines.append(less)
       lines += [_line(name, cells, width) for name, *cells in differences]
     return "\n".join(lines + self.notes())
+
+  def cells(self) -> list[list[str]]:
+    """Lines of a system's name and a cell, with its interval, a measure."""
+    return [
+      [name]
+      + [
+        with_interval(one.summary[x], one.summary["interval"].get(x))
+        for x in self.measures
+      ]
+      for name, one in self.scores.items()
+    ]
 
   def differences(self) -> tuple[str, list[list[str]]]:
     """What the first system finds more than each other one.
@@ -175,7 +182,7 @@ class Report(Result):
         [name]
         + [
           with_interval(found[x]["difference"], found[x]["interval"])
-          for x in self._measures
+          for x in self.measures
         ]
       )
     return f"{first} less the others, by the paired bootstrap", lines

@@ -5,6 +5,7 @@ from typing import Any
 
 from item_jax.evaluation.explanation import Explained, Explanation, MaskedToken
 from item_jax.evaluation.page.pictures import lit, to_address
+from item_jax.evaluation.page.section import Table
 from item_jax.evaluation.results import to_html as table_html
 
 _CAPTIONS = {
@@ -49,8 +50,8 @@ def to_html(explained: Explanation) -> str:
       text = f"{layer['layers']}: {layer['shares']}; {tokens}"
       parts.append(f"<p>{html.escape(text)}</p>")
     if masked := one["masked"]:
-      names = masked["columns"]
-      lines = [dict(zip(names, x, strict=True)) for x in masked["lines"]]
+      names = masked.columns
+      lines = [dict(zip(names, x, strict=True)) for x in masked.lines]
       parts.append(table_html(lines))
   return "".join(parts)
 
@@ -85,17 +86,17 @@ def _listing(one: Explained) -> dict[str, Any]:
   }
 
 
-def _table(masked: list[MaskedToken]) -> dict[str, Any]:
+def _table(masked: list[MaskedToken]) -> Table:
   names = list(masked[0].predictions)
-  return {
-    "caption": "Masked tokens, and the likeliest ones in their place",
-    "columns": ["stood there", "shown", *(name.upper() for name in names)],
-    "lines": [
+  return Table(
+    "Masked tokens, and the likeliest ones in their place",
+    ["stood there", "shown", *(name.upper() for name in names)],
+    [
       [f"{one.position + 1}. {one.token}", one.shown]
       + [_likeliest(one, name) for name in names]
       for one in masked
     ],
-  }
+  )
 
 
 def _likeliest(one: MaskedToken, name: str) -> str:

@@ -19,8 +19,7 @@ from item_jax.evaluation.page.curves import (
 )
 from item_jax.evaluation.page.examples import GROUPS, find_examples
 from item_jax.evaluation.page.pictures import inline_svg, write_pictures
-from item_jax.evaluation.page.section import Section
-from item_jax.evaluation.results import with_interval
+from item_jax.evaluation.page.section import Section, Table
 from item_jax.evaluation.sources import BASELINES
 
 if TYPE_CHECKING:
@@ -61,6 +60,9 @@ def render_page(
   )
   thumbnails = cards.thumbnails_of(report, found)
   drawn = dict(draw_figures(report, runs))
+  less, differences = report.differences()
+  columns = ["system", *report.measures]
+  intervals = "In brackets the 95 % interval, by bootstrap over products"
   figures = {
     name: markup(inline_svg(one, _LABELS[name])) for name, one in drawn.items()
   }
@@ -72,8 +74,8 @@ def render_page(
     all_json=markup(_script_json(cards.look_up(report, lead, thumbnails))),
     summary=f"Data set {report.compared.dataset.path.name}:"
     f" {report.counted()}.",
-    scores=_scores(report),
-    differences=_differences(report),
+    scores=Table(intervals, columns, report.cells()),
+    differences=Table(less, columns, differences),
     notes=report.notes(),
     run=_name_runs(runs),
     curves=[
@@ -174,57 +176,36 @@ def _shown(report: "Report") -> list[str]:
   return exports or list(report.scores)
 
 
-def _scores(report: "Report") -> dict[str, Any]:
-  measures = list(next(iter(report.to_dict().values())))
-  lines = [
-    [name]
-    + [
-      with_interval(one.summary[x], one.summary["interval"].get(x))
-      for x in measures
-    ]
-    for name, one in report.scores.items()
-  ]
-  return {
-    "caption": "In brackets the 95 % interval, by bootstrap over products",
-    "columns": ["system", *measures],
-    "lines": lines,
-  }
-
-
-def _differences(report: "Report") -> dict[str, Any]:
-  caption, lines = report.differences()
-  columns = ["system", *next(iter(report.to_dict().values()))]
-  return {"caption": caption, "columns": columns, "lines": lines}
-
-
-def _by_category(report: "Report") -> dict[str, Any] | None:
+def _by_category(report: "Report") -> Table | None:
   measure = f"recall@{max(report.k)}"
   lines = tables.by_category(report.scores, measure)
   if not lines:
     return None
-  return {
-    "caption": f"{measure} of {len(lines)} categories"
-    if len(lines) <= _CATEGORIES
-    else f"{measure} of the {_CATEGORIES} largest of {len(lines)} categories",
-    "columns": ["category", "queries", *report.scores],
-    "lines": [
+  which = ""
+  if len(lines) > _CATEGORIES:
+    which = f"the {_CATEGORIES} largest of "
+  return Table(
+    f"{measure} of {which}{len(lines)} categories",
+    ["category", "queries", *report.scores],
+    [
       [line.category, line.queries]
       + [f"{line.means[name]:.4f}" for name in report.scores]
       for line in lines[:_CATEGORIES]
     ],
-  }
+  )
 
 
 def _confused(report: "Report", lead: str, figure) -> dict[str, Any] | None:
   given = tables.compare_nearest(report.scores[lead])
   if given is None:
     return None
-  lines = [list(line) for line in tables.most_confused(given)]
   return {
     "summary": f"By {lead} the nearest listing is of the query's own category"
     f" for {int(given.correct_Q.sum()):,} of {len(given.rows_Q):,} queries.",
-    "caption": "Categories that are confused most often",
-    "columns": ["query's category", "nearest listing's", "queries", "of"],
-    "lines": lines,
+    "table": Table(
+      "Categories that are confused most often",
+      ["query's category", "nearest listing's", "queries", "of"],
+      tables.most_confused(given),
+    ),
     "figure": figure,
   }

@@ -1,4 +1,4 @@
-"""States what a page shows of a result that is not its own."""
+"""States what a page is made of: tables, and sections of other results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,10 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Section:
-  """A part of a page. figures: (label, matplotlib figure)."""
+  """What a page shows of a result that is not its own.
+
+  figures: (label, matplotlib figure).
+  """
 
   heading: str
   text: list[str]
