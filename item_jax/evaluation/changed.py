@@ -159,11 +159,9 @@ def figures(
   if unchanged is not None:
     for name in MEASURES:
       values[f"{name} drop"] = unchanged.values[name] - values[name]
-  intervals = {}
-  if bootstrap:
-    intervals = metrics.intervals(
-      values, scores.products, resamples=bootstrap, seed=seed
-    )
+  intervals = metrics.intervals(
+    values, scores.products, resamples=bootstrap, seed=seed
+  )
   return {
     name: {"value": value, "interval": intervals.get(name)}
     for name, value in metrics.mean(values).items()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from item_jax.errors import UserError
+from item_jax.evaluation import metrics
 
 
 def derange(products: Sequence[str], *, seed: int = 0) -> np.ndarray:
@@ -25,7 +26,7 @@ def derange(products: Sequence[str], *, seed: int = 0) -> np.ndarray:
     UserError: there is no such permutation: one product has more than half of
       the listings.
   """
-  names = [product or f"\n{row}" for row, product in enumerate(products)]
+  names = metrics.own_names(products)
   N = len(names)
   held = Counter(names)
   largest, most = held.most_common(1)[0] if held else ("", 0)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from item_jax.errors import UserError, name_kind
-from item_jax.evaluation import labels
+from item_jax.evaluation import labels, metrics
 
 
 class Rows(NamedTuple):
@@ -78,7 +78,7 @@ def split(train: Rows) -> tuple[Rows, Rows]:
   Products with a category that only the tenth would have stay in training:
   it would be no class any more, and nothing can be chosen by it.
   """
-  names = [product or f"\n{row}" for row, product in enumerate(train.products)]
+  names = metrics.own_names(train.products)
   kept = np.array([zlib.crc32(name.encode()) % 10 > 0 for name in names], bool)
   category_N = np.array(train.categories, object)
   lost = set(category_N[~kept]) - set(category_N[kept])

@@ -160,7 +160,8 @@ def intervals(
   Args:
     products: of all N rows; "" is a product of its own.
   """
-  product_Q = _products(given, products)
+  names = metrics.own_names(products)
+  product_Q = [names[row] for row in given.rows_Q.tolist()]
   found = metrics.intervals(
     _values(given), product_Q, resamples=resamples, seed=seed
   )
@@ -175,10 +176,6 @@ def _values(given: Predictions) -> dict[str, np.ndarray]:
   if given.top_Q is not None:
     values["top5"] = given.top_Q.astype(float)
   return values
-
-
-def _products(given: Predictions, products) -> list[str]:
-  return [products[row] or f"\n{row}" for row in given.rows_Q.tolist()]
 
 
 def _counts(given: Predictions):

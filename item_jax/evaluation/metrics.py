@@ -6,7 +6,7 @@ Recall is the fraction of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,8 +77,10 @@ def intervals(
   of one product are no independent observations.
 
   Returns:
-    {name: [low, high]}, the 2.5th and 97.5th percentiles.
+    {name: [low, high]}, the 2.5th and 97.5th percentiles; {} of no resamples.
   """
+  if not resamples:
+    return {}
   means_RM = resample(values, product_Q, resamples=resamples, seed=seed)
   return {name: interval(means_RM[:, m]) for m, name in enumerate(values)}
 
@@ -146,6 +148,11 @@ def describe_difference(difference: float, drawn_R: np.ndarray) -> dict:
     "interval": interval(drawn_R),
     "p": min(1.0, 2 * (1 + int(tail)) / (len(drawn_R) + 1)),
   }
+
+
+def own_names(products: Iterable[str]) -> list[str]:
+  """Names each row's product; "" is a product of its own."""
+  return [name or f"\n{row}" for row, name in enumerate(products)]
 
 
 def number_groups(group_Q: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

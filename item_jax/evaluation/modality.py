@@ -66,10 +66,7 @@ def score_views(
   own_MD = np.asarray(embedded.both_ND)[rows_M]
   views = {"both": own_MD, **{v: embedded.views[v] for v in [*VIEWS][1:]}}
   moves = {name: _moves(own_MD, view) for name, view in views.items()}
-  # A name for each listing's product, none of them empty.
-  products = [
-    items.products[row] or f"\n{m}" for m, row in enumerate(rows_M.tolist())
-  ]
+  products = metrics.own_names(items.products[row] for row in rows_M)
   held = Counter(filter(None, items.products))
   values = {}
   if any(held[name] > 1 for name in products):

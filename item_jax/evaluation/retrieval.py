@@ -238,9 +238,7 @@ def score_found(
     "by_product": metrics.mean_by(values, product_Q),
     "interval": metrics.intervals(
       values, product_Q, resamples=bootstrap, seed=seed
-    )
-    if bootstrap
-    else {},
+    ),
   }
   cosine_QK = found.scores_QK[scored_Q]
   return Scores(
