@@ -15,6 +15,7 @@ from item_jax.evaluation.items import Export, open_export
 from item_jax.evaluation.mixed import Mixed
 from item_jax.evaluation.page.pictures import read_small
 from item_jax.evaluation.search import search
+from item_jax.files import whole_file
 
 ATLAS_FILE = "atlas.parquet"
 # {option of embedding-atlas: column}.
@@ -86,12 +87,8 @@ def write_atlas(
     {_MADE_OF: export.meta["files"][_MADE_OF.decode()]}
   )
   path = export.path / ATLAS_FILE
-  part = path.with_name(path.name + ".part")
-  try:
-    pyarrow.parquet.write_table(table, part)
-    part.replace(path)
-  finally:
-    part.unlink(missing_ok=True)
+  with whole_file(path) as file:
+    pyarrow.parquet.write_table(table, file)
   return path
 
 

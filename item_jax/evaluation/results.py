@@ -22,7 +22,7 @@ class Shown:
     return f"<pre>{html.escape(str(self))}</pre>"
 
 
-class Result:
+class Result(Shown):
   """Base of the results; `result["name"]` is a value of `to_dict`.
 
   A subclass says what JSON holds (`to_dict`), the lines of its table as plain
@@ -54,9 +54,6 @@ class Result:
 
   def __contains__(self, name: str) -> bool:
     return name in self.to_dict()
-
-  def __repr__(self) -> str:
-    return str(self)
 
   def _repr_html_(self) -> str:
     return to_html(self.rows())
