@@ -151,7 +151,8 @@ def test_scores_rest_on_sums_that_no_order_can_change():
   vectors = gaussians(30, 768)
   rows = np.arange(30)
   scale = 1 / module.lengths(vectors, names(30))
-  grid, _ = module._on_grid(vectors, scale, rows)
+  problem = module.Problem(vectors, scale, rows, rows, rows)
+  grid, _ = module._on_grid(problem, rows)
   whole = [[int(value) for value in row] for row in grid]
   assert (grid == np.array(whole)).all()
   exact = [

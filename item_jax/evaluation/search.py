@@ -183,13 +183,10 @@ def part_of(problem: Problem, rows: slice) -> Problem:
 
 def _rank_exactly(problem: Problem, queries, *, k, tile):
   """Scores some of the queries exactly against the whole index."""
-  grid_QD, factor_Q = _on_grid(
-    problem.vectors_ND, problem.scale_N, problem.rows_Q[queries]
-  )
+  grid_QD, factor_Q = _on_grid(problem, problem.rows_Q[queries])
 
   def score(first, last):
-    rows = problem.index_I[first:last]
-    grid_ID, factor_I = _on_grid(problem.vectors_ND, problem.scale_N, rows)
+    grid_ID, factor_I = _on_grid(problem, problem.index_I[first:last])
     return rounded(grid_QD @ grid_ID.T, factor_Q[:, None], factor_I)
 
   return rank(
@@ -220,7 +217,7 @@ def _candidates(problem: Problem, *, kept: int, tile: int):
 
     def score(first, last):
       taken = rows_I[first:last]
-      item_ID = np.asarray(_take(problem.vectors_ND, taken), np.float32)
+      item_ID = _take(problem.vectors_ND, taken)
       shape = len(query_QD), len(taken)
       out_QI = held.scores[: shape[0] * shape[1]].reshape(shape)
       np.matmul(query_QD, item_ID.T, out=out_QI)
@@ -243,12 +240,7 @@ def _settle(
   Returns positions and scores [Q, k] as `rank` does, both exact where the third
   result, settled [Q], is True.
   """
-  vectors_ND, scale_N, rows = (
-    problem.vectors_ND,
-    problem.scale_N,
-    problem.rows_Q,
-  )
-  width = vectors_ND.shape[1]
+  width = problem.vectors_ND.shape[1]
   # Rounding of one float32 dot product of unit vectors: D products and sums;
   # the grid; at most 2^-24 each for the query's factor, its use and the last
   # step, and for the item's 2^-22 (`_UNIT`) or as much as for the query's.
@@ -257,12 +249,12 @@ def _settle(
   near_QC &= position_QC >= 0
   query_P, column_P = np.nonzero(near_QC)
   key_QC = np.full(position_QC.shape, EMPTY)
-  grid_QD, factor_Q = _on_grid(vectors_ND, scale_N, rows)
+  grid_QD, factor_Q = _on_grid(problem, problem.rows_Q)
   pairs = max(1, _PAIR_VALUES // width)
   for first in range(0, len(query_P), pairs):
     query, column = query_P[first : first + pairs], column_P[first:][:pairs]
     position = position_QC[query, column]
-    grid_PD, factor_P = _on_grid(vectors_ND, scale_N, problem.index_I[position])
+    grid_PD, factor_P = _on_grid(problem, problem.index_I[position])
     sum_P = np.vecdot(grid_PD, grid_QD[query])
     exact_P = rounded(sum_P, factor_Q[query], factor_P)
     key_QC[query, column] = pack(exact_P, position)
@@ -275,25 +267,25 @@ def _settle(
 
 def unit(problem: Problem, rows: np.ndarray) -> np.ndarray:
   """Rows at unit length, float32 [R, D]."""
-  taken_RD = np.asarray(_take(problem.vectors_ND, rows), np.float32)
-  return taken_RD * problem.scale_N[rows, None].astype(np.float32)
+  scale_R1 = problem.scale_N[rows, None].astype(np.float32)
+  return _take(problem.vectors_ND, rows) * scale_R1
 
 
-def _on_grid(vectors_ND, scale_N, rows):
+def _on_grid(problem: Problem, rows):
   """Rows in whole multiples of 2^-26 of their length, and 1 / new length.
 
   float64 [R, D] and [R].
   """
-  taken_RD = np.asarray(_take(vectors_ND, rows), np.float32)
-  grid_RD = np.multiply(taken_RD, (GRID * scale_N[rows])[:, None])
+  scale_R1 = GRID * problem.scale_N[rows, None]
+  grid_RD = np.multiply(_take(problem.vectors_ND, rows), scale_R1)
   np.rint(grid_RD, out=grid_RD)
   return grid_RD, 1 / np.sqrt(np.vecdot(grid_RD, grid_RD))
 
 
 def _take(vectors_ND, rows):
-  """Rows in the order asked for; a run of them without a gather."""
+  """Rows in the order asked for, float32; a run of them without a gather."""
   if len(rows) and np.array_equal(
     rows, np.arange(rows[0], rows[0] + len(rows))
   ):
-    return vectors_ND[rows[0] : rows[-1] + 1]
-  return vectors_ND[rows]
+    rows = slice(rows[0], rows[-1] + 1)
+  return np.asarray(vectors_ND[rows], np.float32)
