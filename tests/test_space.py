@@ -14,6 +14,7 @@ from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import transform as transform_lib
 from item_jax.evaluation.agreement import check_one_system
+from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.transform import WHITEN, fit
 from item_jax.files import CorruptError, read_checksummed
 from item_jax.inference import export_shards, fit_space
@@ -33,10 +34,6 @@ def chosen(workdir, tiny_data, tmp_path_factory) -> Path:
   how = {"pool": "auto", "whiten": "auto"}
   export(workdir, data=tiny_data, split="val", out=out, **how)
   return out
-
-
-def systems(*exports):
-  return [(str(export), meta(export)) for export in exports]
 
 
 def meta(folder: Path) -> dict:
@@ -128,7 +125,7 @@ def test_on_devices_it_is_what_numpy_computes(workdir, tiny_data, tmp_path):
   assert meta(white)["space"] == "pool cls, whitened to 32 dims, ridge 0.1"
   # Vectors of two spaces are those of two systems.
   with pytest.raises(UserError, match="different systems: checkpoint"):
-    check_one_system(systems(plain, white))
+    check_one_system(open_source(plain), open_source(white))
 
 
 def test_the_same_vectors_from_python(workdir, tiny_data, chosen):
@@ -152,7 +149,7 @@ def test_like_another_export_is_of_its_system(
   monkeypatch.setattr(fit_space, "fit_space", None)  # nothing is learnt anew
   out = tmp_path / "e"
   export(workdir, data=tiny_data, split="test", out=out, like=chosen)
-  check_one_system(systems(chosen, out))
+  check_one_system(open_source(chosen), open_source(out))
   assert meta(out)["space"] == meta(chosen)["space"]
   ours, theirs = (x / "transform.npz" for x in (out, chosen))
   assert ours.read_bytes() == theirs.read_bytes()

@@ -1,47 +1,47 @@
 """Refuses vectors that are put beside each other and do not belong together."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from item_jax.errors import UserError
 from item_jax.evaluation.items import Items
+from item_jax.evaluation.sources import Source
 
 
-def check_one_system(systems: Iterable[tuple[str, Mapping]]) -> None:
-  """Refuses vectors (name, system) of several weights, modalities or widths."""
-  names, held = zip(*systems, strict=True)
+def check_one_system(*sources: Source) -> None:
+  """Refuses vectors of several weights, modalities or widths."""
   for what in ("checkpoint", "modality", "dims"):
-    values = [str(system.get(what)) for system in held]
+    values = [str(source.system.get(what)) for source in sources]
     if len(set(values)) > 1:
+      names = ", ".join(source.name for source in sources)
       raise UserError(
-        f"{', '.join(names)} are exports of different systems: {what} is"
+        f"{names} are exports of different systems: {what} is"
         f" {', '.join(values)}"
       )
 
 
-def check_one_space(name: str, source: Any, other: str, theirs: Any) -> None:
+def check_one_space(source: Source, other: Source) -> None:
   """Refuses two sources whose cosines with each other say nothing.
 
   Of exports that is known: weights and transform must be the same. Of other
   vectors no more than their widths is.
   """
-  dims = [one.vectors.shape[1] for one in (source, theirs)]
+  dims = [one.vectors.shape[1] for one in (source, other)]
   if dims[0] != dims[1]:
     raise UserError(
-      f"{name} has {dims[0]} values a row, {other} has {dims[1]}: expected"
-      " vectors of one space"
+      f"{source.name} has {dims[0]} values a row, {other.name} has {dims[1]}:"
+      " expected vectors of one space"
     )
-  if source.export is None or theirs.export is None:
+  if source.export is None or other.export is None:
     return
   spaces = [
     (one.meta.get("checkpoint"), one.meta["files"].get("transform.npz"))
-    for one in (source.export, theirs.export)
+    for one in (source.export, other.export)
   ]
   if spaces[0] != spaces[1]:
     raise UserError(
-      f"{name} and {other} are exports of different weights or transforms, so"
-      " a cosine between them says nothing: `item-jax export --like` embeds in"
-      " the space of another export"
+      f"{source.name} and {other.name} are exports of different weights or"
+      " transforms, so a cosine between them says nothing: `item-jax export"
+      " --like` embeds in the space of another export"
     )
 
 
@@ -83,14 +83,14 @@ def check_same_rows(name: str, items: Items, other: str, theirs: Items) -> None:
         )
 
 
-def check_apart(opened: Iterable[tuple[str, Items]]) -> None:
-  """Refuses vectors (name, items) that have a listing in common."""
+def check_apart(*sources: Source) -> None:
+  """Refuses vectors that have a listing in common."""
   home: dict[str, str] = {}
-  for folder, items in opened:
-    for name in items.ids:
+  for source in sources:
+    for name in source.items.ids:
       if name in home:
         raise UserError(
-          f"listing {name!r} is in {home[name]} and in {folder}: what is"
+          f"listing {name!r} is in {home[name]} and in {source.name}: what is"
           " scored must not be learnt from, nor anything be chosen by it"
         )
-    home |= dict.fromkeys(items.ids, folder)
+    home |= dict.fromkeys(source.items.ids, source.name)

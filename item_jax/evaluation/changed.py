@@ -1,6 +1,7 @@
 """Scores queries that show something else than the index holds of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,22 +118,21 @@ def score_across(
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   how: dict[str, Any] = {"missing": missing, "data": data, "split": split}
   asked, held = open_source(queries, **how), open_source(index, **how)
-  names = f"queries {asked.name}", f"index {held.name}"
-  check_same_rows(names[0], asked.items, names[1], held.items)
-  roles = shared_roles(zip(names, (asked.items, held.items), strict=True))
+  asked = replace(asked, name=f"queries {asked.name}")
+  held = replace(held, name=f"index {held.name}")
+  check_same_rows(asked.name, asked.items, held.name, held.items)
+  roles = shared_roles((one.name, one.items) for one in (asked, held))
   items = held.items._replace(roles=roles)
-  check_items(items, names[1])
+  check_items(items, held.name)
   vectors_ND = []
-  for name, source, role in zip(
-    names, (asked, held), ("query", "index"), strict=True
-  ):
+  for source, role in ((asked, "query"), (held, "index")):
+    name, of_role_N = source.name, np.zeros(len(items.ids), bool)
     if isinstance(source.vectors, Mixed):
       raise UserError(f"{name} has a sparse part; expected dense vectors")
-    of_role_N = np.zeros(len(items.ids), bool)
     of_role_N[items.rows(role)] = True
     lengths(source.vectors, items.ids, source=name, has_N=of_role_N)
     vectors_ND.append(np.asarray(source.vectors))
-  check_one_space(names[0], asked, names[1], held)
+  check_one_space(asked, held)
   query_ND, index_ND = vectors_ND
   return score_changed(
     query_ND, index_ND, items, k=k, bootstrap=bootstrap, seed=seed

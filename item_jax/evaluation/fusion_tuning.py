@@ -90,8 +90,8 @@ def tune(
   _check_count(tune_on, opened, "--tune (tune_on=)")
   val = open_parts(tune_on, data=data, split="val")
   for part, of_val in zip(opened, val, strict=True):
-    _check_pair(part, of_val)
-  check_apart([(one.name, one.items) for one in (opened[0], val[0])])
+    check_one_system(part, of_val)
+  check_apart(opened[0], val[0])
   if not has_pairs(val[0].items.products):
     raise UserError(
       f"{val[0].name} has no product with two listings, so nothing can be"
@@ -116,9 +116,9 @@ def _choose_transform(
   (train,) = open_parts([fit_on], data=data, split="train")
   if isinstance(train.vectors, Mixed):
     raise UserError(f"{train.name} has a sparse part, {part.name} has none")
-  _check_pair(part, train)
-  check_apart([(one.name, one.items) for one in (part, train)])
-  check_apart([(one.name, one.items) for one in (val, train)])
+  check_one_system(part, train)
+  check_apart(part, train)
+  check_apart(val, train)
   trials = trials_lib.attempt(train.vectors, val.vectors, val.items)
   chosen = trials[trials_lib.best_of(trials)]
   found, plain = (t.scores.summary["map@10"] for t in (chosen, trials[0]))
@@ -137,10 +137,6 @@ def _check_count(
       f"{flag} names {len(given)} parts; expected the {len(opened)} that are"
       " fused"
     )
-
-
-def _check_pair(part: Source, other: Source) -> None:
-  check_one_system([(one.name, one.system) for one in (part, other)])
 
 
 def transformed(

@@ -227,8 +227,8 @@ def _open(*exports: Any, data: Any, split: str) -> list[Rows | None]:
     for what, name in zip(exports, ("train", "val", split), strict=True)
   ]
   given = [source for source in opened if source is not None]
-  check_one_system([(source.name, source.system) for source in given])
-  check_apart([(source.name, source.items) for source in given])
+  check_one_system(*given)
+  check_apart(*given)
   rows = iter(
     Rows(
       vectors_ND,
