@@ -214,18 +214,12 @@ class Export(Shown):
     """Returns items.csv as a pandas.DataFrame."""
     import pandas
 
-    columns = {
-      "id": self.items.ids,
-      "product": self.items.products,
-      "category": self.items.categories,
-    }
-    frame = pandas.read_csv(
-      self.path / "items.csv", keep_default_na=False, dtype={"title": object}
+    texts = ("id", "product", "category", "title")  # whatever they look like
+    return pandas.read_csv(
+      self.path / "items.csv",
+      keep_default_na=False,
+      dtype={name: object for name in texts},
     )
-    for name, cells in columns.items():  # text, whatever it looks like
-      if name in frame and cells is not None:
-        frame[name] = pandas.Series(cells, dtype=object)
-    return frame
 
   def __len__(self) -> int:
     return len(self.items.ids)
