@@ -84,14 +84,10 @@ def read_beside(path: str | os.PathLike) -> Section:
 def _comparison(path: Path) -> Section:
   held = read_json(path / COMPARISON_FILE)
   about, rows = held["about"], held["rows"]
-  tables = [
-    Table(one.caption, one.header, one.lines)
-    for one in score_tables(rows, about["base"])
-  ]
   return Section(
     f"Comparison {path.absolute().name}",
     [f"Split {about['split']!r} of its data.", about["headline"]],
-    tables,
+    score_tables(rows, about["base"]),
     [("recall@10 of each system", bars(rows))],
     about["notes"],
   )

@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
     import pandas
 
     table = number_table(self.rows)
-    frame = pandas.DataFrame(list(table.lines), columns=list(table.header))
+    frame = pandas.DataFrame(list(table.lines), columns=list(table.columns))
     return frame.set_index("system")
 
   def write(self, folder: Path) -> None:

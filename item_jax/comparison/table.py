@@ -3,9 +3,8 @@
 import csv
 import html
 import io
-from collections.abc import Sequence
-from typing import Any, NamedTuple
 
+from item_jax.evaluation.page import section
 from item_jax.evaluation.results import aligned
 
 ABSENT = "-"
@@ -15,12 +14,8 @@ class Bold(str):
   """A cell that is set in bold."""
 
 
-class Table(NamedTuple):
-  """Lines of cells below a header; the first column holds names."""
-
-  caption: str
-  header: Sequence[str]
-  lines: Sequence[Sequence[Any]]
+class Table(section.Table):
+  """A table of a page that is also Markdown, CSV and text."""
 
   def to_markdown(self) -> str:
     """The table without its caption; numbers to the right."""
@@ -28,10 +23,10 @@ class Table(NamedTuple):
     def cell(value) -> str:
       return f"**{value}**" if isinstance(value, Bold) else str(value)
 
-    marks = ["---", *["---:"] * (len(self.header) - 1)]
+    marks = ["---", *["---:"] * (len(self.columns) - 1)]
     return "\n".join(
       f"| {' | '.join(map(cell, line))} |"
-      for line in (self.header, marks, *self.lines)
+      for line in (self.columns, marks, *self.lines)
     )
 
   def to_html(self) -> str:
@@ -46,17 +41,17 @@ class Table(NamedTuple):
       return f"<tr>{inner}</tr>"
 
     body = "\n".join(line("td", cells) for cells in self.lines)
-    return f"<table>{line('th', self.header)}\n{body}\n</table>"
+    return f"<table>{line('th', self.columns)}\n{body}\n</table>"
 
   def to_csv(self) -> str:
     """Comma-separated values; None is an empty cell."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([self.header, *self.lines])
+    csv.writer(file, lineterminator="\n").writerows([self.columns, *self.lines])
     return file.getvalue()
 
   def to_text(self) -> str:
     """Columns aligned by spaces, for a terminal."""
-    return aligned([list(map(str, x)) for x in (self.header, *self.lines)])
+    return aligned([list(map(str, x)) for x in (self.columns, *self.lines)])
 
 
 def fraction(value: float, *, signed: bool = False) -> str:

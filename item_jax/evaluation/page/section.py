@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Table(NamedTuple):
-  """Lines of cells, texts or integers; the first column holds names."""
+  """Lines of cells, texts or numbers; the first column holds names."""
 
   caption: str
   columns: Sequence[str]
@@ -22,6 +22,6 @@ class Section:
 
   heading: str
   text: list[str]
-  tables: list[Table]
+  tables: Sequence[Table]
   figures: list[tuple[str, Any]] = field(default_factory=list)
   notes: list[str] = field(default_factory=list)
