@@ -59,7 +59,8 @@ def temporary() -> Iterator[Path]:
   home.mkdir(parents=True, exist_ok=True)
   prefix = f"{socket.gethostname()}-"
   for left in home.glob(f"{prefix}*"):
-    pid = left.name.removeprefix(prefix).partition("-")[0]
+    # All but what mkdtemp adds: of the host "gpu-7" it is "7-PID" to "gpu".
+    pid = left.name.removeprefix(prefix).rpartition("-")[0]
     if not pid.isdecimal() or int(pid) == os.getpid():
       continue
     if not alive(int(pid)):
