@@ -18,7 +18,7 @@ from pathlib import Path
 from item_jax import remote
 from item_jax.distributed.processes import alive
 from item_jax.errors import NotFoundError, UserError
-from item_jax.files import MANIFEST, check_manifest
+from item_jax.files import MANIFEST, check_manifest, files_below
 from item_jax.remote import Address, StoreError
 
 logger = logging.getLogger(__name__)
@@ -166,11 +166,7 @@ def send(
   Raises:
     StoreError: the store failed, or does not list what was uploaded.
   """
-  names = [
-    p.relative_to(folder).as_posix()
-    for p in sorted(folder.rglob("*"))
-    if p.is_file()
-  ]
+  names = files_below(folder)
   remote.write(address / UPLOADING, b"not complete while this is here\n")
   old = set(old) - {UPLOADING}
   if last in old:
