@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -250,12 +250,13 @@ def _write(
 ) -> dict[str, Any]:
   """Writes all records and rejected.csv; counts, and the fingerprints."""
   writer = DatasetWriter(folder)
+  wanted = ((row, row.image if isinstance(row, Row) else "") for row in rows)
   read = 0
   with (
     Rejections(folder) as rejections,
     show_bar(total=total, desc="preparing", smoothing=0.05) as bar,
   ):
-    for row, image in load_images(images, _with_images(rows), workers=workers):
+    for row, image in load_images(images, wanted, workers=workers):
       read += 1
       made = make_record(row, image)
       if isinstance(made, Record):
@@ -269,11 +270,6 @@ def _write(
         bar.set_postfix(rejected=rejections.total(), refresh=False)
       bar.update()
   return rejections.outcome(read, writer.close())
-
-
-def _with_images(rows) -> Iterator[tuple[Row | Rejected, str | bytes]]:
-  for row in rows:
-    yield row, row.image if isinstance(row, Row) else ""
 
 
 def _train(statistics: CatalogueStatistics, vocab_size: int) -> Tokenizer:
