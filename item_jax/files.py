@@ -187,11 +187,6 @@ def sha256(path: Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_files(folder: Path) -> dict[str, str]:
-  """Computes {path below the folder: SHA-256} of all files but the manifest."""
-  return {name: sha256(folder / name) for name in _names(folder)}
-
-
 def write_manifest(folder: Path, **beside: Any) -> None:
   """Writes a manifest: the SHA-256 and the size of every file of a folder.
 
@@ -199,8 +194,11 @@ def write_manifest(folder: Path, **beside: Any) -> None:
     beside: more fields of the manifest.
   """
   found = {
-    name: {"bytes": (folder / name).stat().st_size, "sha256": hashed}
-    for name, hashed in hash_files(folder).items()
+    name: {
+      "bytes": (folder / name).stat().st_size,
+      "sha256": sha256(folder / name),
+    }
+    for name in _without_manifest(folder)
   }
   write_checksummed(folder / MANIFEST, {"files": found, **beside})
 
@@ -235,7 +233,7 @@ def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
   except (KeyError, TypeError, AttributeError) as error:
     yield f"{path} is no manifest: {error!r}"
     return
-  present = set(_names(folder))
+  present = set(_without_manifest(folder))
   for name in sorted(expected.keys() | present):
     file = folder / name
     if name not in present:
@@ -255,11 +253,16 @@ def find_damage(folder: Path, *, largest: int | None = None) -> Iterator[str]:
       yield f"{file} cannot be read: {error.strerror}"
 
 
-def _names(folder: Path) -> list[str]:
-  """Lists the paths below the folder of all files but its manifest."""
-  paths = sorted(p for p in folder.rglob("*") if p.is_file())
-  names = [p.relative_to(folder).as_posix() for p in paths]
-  return [n for n in names if n not in (MANIFEST, MANIFEST + _PART)]
+def files_below(folder: Path, part: str = "") -> list[str]:
+  """Lists the paths below a folder of all files in it, or in a part of it."""
+  paths = sorted(p for p in (folder / part).rglob("*") if p.is_file())
+  return [p.relative_to(folder).as_posix() for p in paths]
+
+
+def _without_manifest(folder: Path) -> list[str]:
+  return [
+    n for n in files_below(folder) if n not in (MANIFEST, MANIFEST + _PART)
+  ]
 
 
 @contextlib.contextmanager

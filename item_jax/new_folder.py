@@ -22,11 +22,11 @@ def new_folder(
   *,
   overwrite: bool,
   replaceable: Callable[[Path], bool],
-) -> Iterator["AtomicDirectory"]:
-  """Opens a temporary folder beside `out` that `commit` renames to `out`.
+) -> Iterator[Path]:
+  """Opens a temporary folder beside `out`, which becomes `out` after the block.
 
-  It is deleted if the block ends without `commit`, also by an exception. What a
-  killed process left is deleted by the next one.
+  It is deleted if the block ends by an exception. What a killed process left is
+  deleted by the next one.
 
   Args:
     out: the folder to write; if it is a link, the folder that it leads to.
@@ -35,7 +35,8 @@ def new_folder(
       replaced.
 
   Raises:
-    AlreadyThereError: it exists and must not be replaced.
+    AlreadyThereError: it exists and must not be replaced, before the block or
+      after it, where another process was faster.
     UserError: it is on an object store, which cannot rename.
   """
   check_local(out)
@@ -45,10 +46,12 @@ def new_folder(
   out.parent.mkdir(parents=True, exist_ok=True)
   _clean(out)
   _check(out, overwrite, replaceable)
-  folder = AtomicDirectory(out, overwrite, replaceable)
-  folder.path.mkdir()
+  folder = out.with_name(f"{out.name}.preparing-{_process_name()}")
+  folder.mkdir()
   try:
     yield folder
+    _check(out, overwrite, replaceable)
+    _rename(folder, out)
   except UserError:
     raise  # what was given is not there: no fault of the disk
   except OSError as error:
@@ -57,38 +60,19 @@ def new_folder(
       raise OSError(why) from error
     raise
   finally:
-    if folder.path.exists():
-      shutil.rmtree(folder.path)
+    if folder.exists():
+      shutil.rmtree(folder)
 
 
-class AtomicDirectory:
-  """A folder under construction.
-
-  path: the temporary folder to fill.
-  """
-
-  def __init__(
-    self, out: Path, overwrite: bool, replaceable: Callable[[Path], bool]
-  ):
-    self._out = out
-    self._overwrite = overwrite
-    self._replaceable = replaceable
-    self.path = out.with_name(f"{out.name}.preparing-{_process_name()}")
-
-  def commit(self) -> None:
-    """Renames the folder to its final name, in place of an earlier one.
-
-    Raises:
-      FileExistsError: another process was faster.
-    """
-    _check(self._out, self._overwrite, self._replaceable)
-    if not self._out.exists() or not any(self._out.iterdir()):
-      self.path.rename(self._out)  # also onto an empty folder
-      return
-    old = self._out.with_name(f"{self._out.name}.replaced-{_process_name()}")
-    self._out.rename(old)
-    self.path.rename(self._out)
-    shutil.rmtree(old)
+def _rename(folder: Path, out: Path) -> None:
+  """Gives a complete folder its name, in place of an earlier one."""
+  if not out.exists() or not any(out.iterdir()):
+    folder.rename(out)  # also onto an empty folder
+    return
+  old = out.with_name(f"{out.name}.replaced-{_process_name()}")
+  out.rename(old)
+  folder.rename(out)
+  shutil.rmtree(old)
 
 
 def _check(out, overwrite, replaceable):

@@ -81,17 +81,12 @@ def locate(path: str | os.PathLike, name: str = "path") -> Path | Address:
   return Address(f"{scheme}:{slashes}{rest.rstrip('/')}")
 
 
-def is_remote(path: str | os.PathLike | None) -> bool:
-  """Whether a path is an address on an object store."""
-  return path is not None and isinstance(locate(path), Address)
-
-
 def check_local(*paths: str | os.PathLike | None) -> None:
   """Raises UserError where a path is an address: no folder `gs:` is made."""
   for path in paths:
-    if path is not None and is_remote(path):
+    if path is not None and isinstance(place := locate(path), Address):
       raise UserError(
-        f"{locate(path)} is on an object store: expected a path of this"
+        f"{place} is on an object store: expected a path of this"
         " machine here (docs/data/object_stores.md says what takes an address)"
       )
 

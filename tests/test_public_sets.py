@@ -128,6 +128,14 @@ def test_abo_needs_its_table_of_images(abo, tmp_path):
     read(abo, "abo")
 
 
+def test_a_cut_table_of_images_is_named_itself(abo, tmp_path):
+  """And not the listings, which are whole."""
+  file = tmp_path / "images" / "metadata" / "images.csv.gz"
+  file.write_bytes(file.read_bytes()[:-9])
+  with pytest.raises(UserError, match=r"images\.csv\.gz is broken or cut"):
+    read(abo, "abo")
+
+
 def test_amazon_reviews_list_items_of_the_meta_files(tmp_path):
   items = [
     {

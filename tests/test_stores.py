@@ -281,13 +281,17 @@ def test_an_object_that_is_lost_on_the_way_is_noticed(
 def test_what_killed_commands_left_is_removed(bucket, tmp_path):
   with copies.temporary() as one:
     home = one.parent
-    dead = (
-      home / f"{one.name.rpartition('-')[0].rpartition('-')[0]}-999999999-x"
-    )
+    host = one.name.rpartition("-")[0].rpartition("-")[0]
+    dead = home / f"{host}-999999999-x"
     dead.mkdir()
+    # The cache may be on a disk that several machines share.
+    theirs = home / f"{host}-999999999-123-x"
+    theirs.mkdir()
     with copies.temporary():
       assert one.is_dir()
       assert not dead.exists()
+      assert theirs.is_dir()
+    theirs.rmdir()
   assert list(home.iterdir()) == []
   shutil.rmtree(home)
 

@@ -7,62 +7,49 @@ happen in two threads at once: records are read by threads.
 
 from typing import Any, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import (
+  descriptor_pb2,
+  descriptor_pool,
+  message_factory,
+  text_format,
+)
 from google.protobuf.message import DecodeError
 
-_PACKAGE = "item_jax.example"
-_Field = descriptor_pb2.FieldDescriptorProto
-
-
-def _describe() -> descriptor_pb2.FileDescriptorProto:
-  """Describes the messages, with the field numbers of tf.train.Example.
-
-  See tensorflow/core/example/*.proto.
-  """
-  file = descriptor_pb2.FileDescriptorProto(
-    name="item_jax/example.proto", package=_PACKAGE, syntax="proto3"
-  )
-
-  def message(holder, name):
-    return holder.add(name=name)
-
-  def field(holder, name, number, kind, *, repeated=False, of=None):
-    holder.field.add(
-      name=name,
-      number=number,
-      type=kind,
-      label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
-      type_name=of and f".{_PACKAGE}.{of}",
-    )
-
-  bytes_list = message(file.message_type, "BytesList")
-  field(bytes_list, "value", 1, _Field.TYPE_BYTES, repeated=True)
-  feature = message(file.message_type, "Feature")
-  field(feature, "bytes_list", 1, _Field.TYPE_MESSAGE, of="BytesList")
-  features = message(file.message_type, "Features")
-  entry = message(features.nested_type, "FeatureEntry")
-  entry.options.map_entry = True
-  field(entry, "key", 1, _Field.TYPE_STRING)
-  field(entry, "value", 2, _Field.TYPE_MESSAGE, of="Feature")
-  field(
-    features,
-    "feature",
-    1,
-    _Field.TYPE_MESSAGE,
-    repeated=True,
-    of="Features.FeatureEntry",
-  )
-  example = message(file.message_type, "Example")
-  field(example, "features", 1, _Field.TYPE_MESSAGE, of="Features")
-  return file
-
-
+# The messages, with the field numbers of tensorflow/core/example/*.proto.
+_MESSAGES = """
+name: "item_jax/example.proto" package: "item_jax.example" syntax: "proto3"
+message_type {
+  name: "BytesList"
+  field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED }
+}
+message_type {
+  name: "Feature"
+  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".item_jax.example.BytesList" }
+}
+message_type {
+  name: "Features"
+  nested_type {
+    name: "FeatureEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+    field { name: "value" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+            type_name: ".item_jax.example.Feature" }
+  }
+  field { name: "feature" number: 1 type: TYPE_MESSAGE label: LABEL_REPEATED
+          type_name: ".item_jax.example.Features.FeatureEntry" }
+}
+message_type {
+  name: "Example"
+  field { name: "features" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".item_jax.example.Features" }
+}
+"""
 _pool = descriptor_pool.DescriptorPool()
-_pool.Add(_describe())
+_pool.Add(text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto()))
 
 # Its fields are known only to protobuf.
 Example: Any = message_factory.GetMessageClass(
-  _pool.FindMessageTypeByName(f"{_PACKAGE}.Example")
+  _pool.FindMessageTypeByName("item_jax.example.Example")
 )
 
 

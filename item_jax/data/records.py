@@ -213,22 +213,15 @@ class Source:
     """Takes the files and how many records each must have."""
     self._shards = shards
     self._ends = list(itertools.accumulate(length for _, length in shards))
-    self._open()
-
-  def _open(self):
     # Before threads read: two threads that import it can wait forever.
     import array_record.python.array_record_module  # noqa: F401
 
-    allow_open_files(len(self._shards) + _OTHER_FILES)
-    self._readers: list[Any] = [None] * len(self._shards)
+    allow_open_files(len(shards) + _OTHER_FILES)
+    self._readers: list[Any] = [None] * len(shards)
     self._lock = threading.Lock()
 
-  def __getstate__(self):
-    return {"_shards": self._shards, "_ends": self._ends}
-
-  def __setstate__(self, state):
-    self.__dict__.update(state)
-    self._open()
+  def __reduce__(self):
+    return Source, (self._shards,)
 
   def __len__(self) -> int:
     return self._ends[-1]

@@ -1,5 +1,6 @@
 """Trains WordPiece vocabularies on titles, and cuts titles into token ids."""
 
+import functools
 import hashlib
 import os
 from collections import Counter
@@ -165,10 +166,7 @@ class Tokenizer:
   def __init__(self, text: str, *, origin: str = "tokenizer"):
     self._text = text
     self._origin = origin
-    self._open()
-
-  def _open(self):
-    self._tokenizer = vocabularies.parse(self._text, self._origin)
+    self._tokenizer = vocabularies.parse(text, origin)
     self._tokenizer.no_truncation()
     self._tokenizer.no_padding()
     # "[MASK]" in a title must not become the special token.
@@ -184,7 +182,7 @@ class Tokenizer:
       " or ".join(names[:2]) for r, names in _ROLES.items() if r not in found
     ]
     if missing:
-      raise UserError(f"{self._origin} lacks the tokens {', '.join(missing)}")
+      raise UserError(f"{origin} lacks the tokens {', '.join(missing)}")
     self.pad, self.unk, self.cls, self.sep, self.mask = found.values()
     added = self._tokenizer.get_added_tokens_decoder()
     reserved = {i for i, token in added.items() if token.special}
@@ -195,17 +193,13 @@ class Tokenizer:
     self.size = max(vocabulary.values()) + 1
     if self.size > MAX_VOCAB_SIZE:
       raise UserError(
-        f"{self._origin} has a token with the id {self.size - 1:,}; expected"
+        f"{origin} has a token with the id {self.size - 1:,}; expected"
         f" less than {MAX_VOCAB_SIZE:,}, because a model keeps a row for each"
       )
-    self.fingerprint = hashlib.sha256(self._text.encode()).hexdigest()
+    self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
-  def __getstate__(self):
-    return {"_text": self._text, "_origin": self._origin}
-
-  def __setstate__(self, state):
-    self.__dict__.update(state)
-    self._open()
+  def __reduce__(self):
+    return functools.partial(Tokenizer, origin=self._origin), (self._text,)
 
   def encode(self, title: str, length: int) -> np.ndarray:
     """Encodes a title as int32 [length]: tokens (cut to fit), [SEP], padding.

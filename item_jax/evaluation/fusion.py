@@ -187,8 +187,7 @@ def fuse(
     fused = join(transformed(opened, transforms), chosen)
     names = fusion_folder.name_parts(opened, transforms)
     if folder is not None:
-      fusion_folder.write(folder.path, fused, opened, chosen, transforms)
-      folder.commit()
+      fusion_folder.write(folder, fused, opened, chosen, transforms)
   written = None if out is None else Path(out)
   return Fusion(
     fused, opened[0].items, names, chosen, tried, transforms, written

@@ -118,7 +118,7 @@ def build_index(
   measured = []
   with new_folder(out, overwrite=overwrite, replaceable=_is_index) as folder:
     for dtype in dtypes:
-      path = folder.path / f"{dtype}.{engine}"
+      path = folder / f"{dtype}.{engine}"
       index = how.build(module, unit, dtype)
       how.save(module, index, path)
       del index
@@ -129,7 +129,7 @@ def build_index(
         recall = recall_of(found_QK, asked, unit, exact.scores_QK)
       size = path.stat().st_size
       measured.append(Measured(dtype, k, recall, speed, size))
-    _write_ids(folder.path / IDS, ids)
+    _write_ids(folder / IDS, ids)
     record = {
       "engine": engine,
       "version": version,
@@ -140,10 +140,9 @@ def build_index(
       "queries": len(asked),
       "source": source,
       "measured": [one._asdict() for one in measured],
-      "files": {p.name: sha256(p) for p in sorted(folder.path.iterdir())},
+      "files": {p.name: sha256(p) for p in sorted(folder.iterdir())},
     }
-    write_checksummed(folder.path / RECORD, record)
-    folder.commit()
+    write_checksummed(folder / RECORD, record)
   return Built(Path(out), record, measured)
 
 

@@ -64,24 +64,19 @@ def package(
       "package takes flatbuffers: pip install -e '.[serve]' in item-jax's clone"
     ) from error
   embedder = load(workdir, step=step, like=like)
-  with new_folder(
-    out,
-    overwrite=overwrite,
-    replaceable=_is_package,
-  ) as folder:
+  with new_folder(out, overwrite=overwrite, replaceable=_is_package) as folder:
     program, weights = _export(embedder)
-    (folder.path / "embedder.stablehlo").write_bytes(program)
+    (folder / "embedder.stablehlo").write_bytes(program)
     # Opened by us: a full disk is then named.
-    with open(folder.path / "weights.npz", "wb") as file:
+    with open(folder / "weights.npz", "wb") as file:
       np.savez(file, **weights)  # pyright: ignore[reportArgumentType]
-    embedder.tokenizer.save(folder.path / "tokenizer.json")
+    embedder.tokenizer.save(folder / "tokenizer.json")
     text = json.dumps(_preprocessing(embedder), indent=2)
-    (folder.path / "preprocessing.json").write_text(f"{text}\n")
-    shutil.copy(served.__file__, folder.path / "embed.py")
+    (folder / "preprocessing.json").write_text(f"{text}\n")
+    shutil.copy(served.__file__, folder / "embed.py")
     values = sum(array.size for array in weights.values())
     card = model_card.write(Path(out).name, embedder, values, FILES)
-    (folder.path / "README.md").write_text(card, "utf-8")
-    folder.commit()
+    (folder / "README.md").write_text(card, "utf-8")
   return Path(out)
 
 

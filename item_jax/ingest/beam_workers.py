@@ -133,12 +133,10 @@ def read_image_notes(
 
 def dumps(values: Sequence) -> bytes:
   """Writes a line of JSON in which values may be bytes."""
-  text = json.dumps(values, default=lambda v: {_BYTES: _base64(v)})
+  text = json.dumps(
+    values, default=lambda v: {_BYTES: base64.b64encode(v).decode()}
+  )
   return text.encode() + b"\n"
-
-
-def _base64(data):
-  return base64.b64encode(data).decode()
 
 
 def _loads(line):

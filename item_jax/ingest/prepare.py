@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from item_jax.ingest.statistics import CatalogueStatistics, open_statistics
 from item_jax.ingest.survey import Survey, survey
 from item_jax.ingest.writer import DatasetWriter
 from item_jax.listing import as_list
-from item_jax.new_folder import AtomicDirectory, new_folder
+from item_jax.new_folder import new_folder
 from item_jax.remote import check_in_place, check_local
 
 logger = logging.getLogger(__name__)
@@ -147,10 +147,10 @@ def prepare(
   with new_folder(out, overwrite=overwrite, replaceable=_is_dataset) as folder:
     found = survey(opened, train=ready is None)
     write = write or partial(_write, workers=workers, total=found.rows)
-    with open_statistics(folder.path / _STATISTICS) as statistics:
+    with open_statistics(folder / _STATISTICS) as statistics:
       fetched = FetchedImages(images)
       rows = kept.replace(fetched.replace(opened.rows(found.split_of)))
-      outcome = write(folder.path, rows, images, statistics)
+      outcome = write(folder, rows, images, statistics)
       if outcome["read"] != found.rows:
         raise UserError(
           f"{opened.name} was changed while it was read: {found.rows:,} rows,"
@@ -159,12 +159,12 @@ def prepare(
       advice = _advise(fetched, opened, out)
       too_many = outcome["rejected"] > max_rejected * outcome["read"]
       if too_many or not outcome["fingerprint"]:
-        shutil.move(folder.path / records.REJECTED, _rejected_beside(out))
+        shutil.move(folder / records.REJECTED, _rejected_beside(out))
         raise TooManyRejected(outcome, max_rejected, out, advice, images)
       if advice:
         logger.info("%s", advice.rstrip())
       ready = ready or _train(statistics, vocab_size)
-      ready.save(folder.path / records.TOKENIZER)
+      ready.save(folder / records.TOKENIZER)
       described = _describe(opened, found, ready, outcome, statistics)
       described["reading"]["kept_split"] = kept.rows
     _finish(folder, described)
@@ -172,13 +172,12 @@ def prepare(
   return open_dataset(out)
 
 
-def _finish(folder: AtomicDirectory, described: dict[str, Any]) -> None:
-  """Writes what comes last, and gives the folder its name."""
-  (folder.path / _STATISTICS).unlink()
+def _finish(folder: Path, described: dict[str, Any]) -> None:
+  """Writes what comes last."""
+  (folder / _STATISTICS).unlink()
   text = json.dumps(described, indent=2, ensure_ascii=False)
-  (folder.path / records.CATALOGUE).write_text(f"{text}\n", "utf-8")
-  write_manifest(folder.path)
-  folder.commit()
+  (folder / records.CATALOGUE).write_text(f"{text}\n", "utf-8")
+  write_manifest(folder)
 
 
 def _find_images(catalogue) -> Path:
@@ -250,12 +249,13 @@ def _write(
 ) -> dict[str, Any]:
   """Writes all records and rejected.csv; counts, and the fingerprints."""
   writer = DatasetWriter(folder)
+  wanted = ((row, row.image if isinstance(row, Row) else "") for row in rows)
   read = 0
   with (
     Rejections(folder) as rejections,
     show_bar(total=total, desc="preparing", smoothing=0.05) as bar,
   ):
-    for row, image in load_images(images, _with_images(rows), workers=workers):
+    for row, image in load_images(images, wanted, workers=workers):
       read += 1
       made = make_record(row, image)
       if isinstance(made, Record):
@@ -269,11 +269,6 @@ def _write(
         bar.set_postfix(rejected=rejections.total(), refresh=False)
       bar.update()
   return rejections.outcome(read, writer.close())
-
-
-def _with_images(rows) -> Iterator[tuple[Row | Rejected, str | bytes]]:
-  for row in rows:
-    yield row, row.image if isinstance(row, Row) else ""
 
 
 def _train(statistics: CatalogueStatistics, vocab_size: int) -> Tokenizer:

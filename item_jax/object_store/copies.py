@@ -18,7 +18,7 @@ from pathlib import Path
 from item_jax import remote
 from item_jax.distributed.processes import alive
 from item_jax.errors import NotFoundError, UserError
-from item_jax.files import MANIFEST, check_manifest
+from item_jax.files import MANIFEST, check_manifest, files_below
 from item_jax.remote import Address, StoreError
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ def temporary() -> Iterator[Path]:
   home.mkdir(parents=True, exist_ok=True)
   prefix = f"{socket.gethostname()}-"
   for left in home.glob(f"{prefix}*"):
-    pid = left.name.removeprefix(prefix).partition("-")[0]
+    # All but what mkdtemp adds: of the host "gpu-7" it is "7-PID" to "gpu".
+    pid = left.name.removeprefix(prefix).rpartition("-")[0]
     if not pid.isdecimal() or int(pid) == os.getpid():
       continue
     if not alive(int(pid)):
@@ -165,11 +166,7 @@ def send(
   Raises:
     StoreError: the store failed, or does not list what was uploaded.
   """
-  names = [
-    p.relative_to(folder).as_posix()
-    for p in sorted(folder.rglob("*"))
-    if p.is_file()
-  ]
+  names = files_below(folder)
   remote.write(address / UPLOADING, b"not complete while this is here\n")
   old = set(old) - {UPLOADING}
   if last in old:

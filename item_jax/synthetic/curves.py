@@ -54,10 +54,9 @@ def smooth(*points: Point, rounds: int = 3, closed: bool = True) -> np.ndarray:
 def turned(*profile: Point) -> np.ndarray:
   """Outlines a body of revolution by (half width, height), top to bottom."""
   half = np.array(profile, float)
-  return np.concatenate([half * [-1, 1], (half * [1, 1])[::-1]])
+  return np.concatenate([half * [-1, 1], half[::-1]])
 
 
 def turned_smooth(*profile: Point) -> np.ndarray:
   """Does what `turned` does, with a smooth outline between sharp ends."""
-  half = smooth(*profile, closed=False)
-  return np.concatenate([half * [-1, 1], half[::-1]])
+  return turned(*smooth(*profile, closed=False))

@@ -62,9 +62,8 @@ def synthesize(
   _check("image_size", image_size, 32, 1024)
   _check("workers", workers, 1, 1024)
   with new_folder(out, overwrite=overwrite, replaceable=_is_ours) as folder:
-    (folder.path / "images").mkdir()
-    listings = _write(folder.path, products, seed, image_size, workers)
-    folder.commit()
+    (folder / "images").mkdir()
+    listings = _write(folder, products, seed, image_size, workers)
   logger.info(
     f"{out}: {products:,} products, {listings:,} listings (seed {seed})"
   )

@@ -15,13 +15,12 @@ import json
 import logging
 import threading
 import uuid
-from pathlib import Path
 
 import jax
 
 from item_jax import remote
 from item_jax.errors import UserError
-from item_jax.files import MANIFEST, write_bytes
+from item_jax.files import MANIFEST, files_below, write_bytes
 from item_jax.object_store import copies, uploads
 from item_jax.object_store.copies import UPLOADING
 from item_jax.remote import Address, StoreError
@@ -118,13 +117,13 @@ class Mirror:
           f"{self.address}: another run was started there and has it now"
         )
       found = remote.list_files(self.address)
-      kept = _whole_steps(_files(self.folder / _STEPS, self.folder))
+      kept = _whole_steps(files_below(self.folder, _STEPS))
       # The log too: a step that is there has its rows, wherever it goes on.
       for name in _HEAD:
         self._send_file(name)
       for step in sorted(kept):
         self._send_step(step, found)
-      for name in _files(self.folder / _BOARD, self.folder):
+      for name in files_below(self.folder, _BOARD):
         self._send_file(name)
       self._delete([n for n in found if _step_of(n) not in {None, *kept}])
 
@@ -177,12 +176,6 @@ def _same_files(one: bytes | None, other: bytes) -> bool:
     return json.loads(one or b"{}")["files"] == json.loads(other)["files"]
   except (ValueError, KeyError, TypeError):  # the store's may be corrupt
     return False
-
-
-def _files(folder: Path, root: Path) -> list[str]:
-  return [
-    p.relative_to(root).as_posix() for p in folder.rglob("*") if p.is_file()
-  ]
 
 
 def _step_of(name: str) -> int | None:

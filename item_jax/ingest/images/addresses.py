@@ -5,6 +5,7 @@ or any folder of fetched files.
 """
 
 import csv
+import functools
 import itertools
 import os
 import re
@@ -20,14 +21,7 @@ from item_jax.ingest.images.img2dataset import IMAGES, fetchable, open_index
 from item_jax.ingest.row import Rejected, Row
 
 _ADDRESS = re.compile(r"(?:https?:)?//\S", re.IGNORECASE)
-# The list is CSV, because img2dataset fails at commas in a plain text. Images
-# are kept as they are: encoded anew they lose their EXIF orientation.
 _COLUMN = "url"
-_COMMAND = (
-  f"img2dataset --url_list={{list}} --input_format=csv --url_col={_COLUMN}"
-  " --output_format=files --output_folder={folder} --resize_mode=no"
-  " --skip_reencode=True"
-)
 
 
 def is_web_address(image: str) -> bool:
@@ -43,8 +37,12 @@ def explain(count: int, example: str, addresses: str | os.PathLike) -> str:
     example: one of them.
     addresses: the file that `write_addresses` wrote them to.
   """
-  command = _COMMAND.format(
-    list=shlex.quote(os.fspath(addresses)), folder="photos"
+  # The list is CSV, because img2dataset fails at commas in a plain text. Images
+  # are kept as they are: encoded anew they lose their EXIF orientation.
+  command = (
+    f"img2dataset --url_list={shlex.quote(os.fspath(addresses))}"
+    f" --input_format=csv --url_col={_COLUMN} --output_format=files"
+    " --output_folder=photos --resize_mode=no --skip_reencode=True"
   )
   return (
     f"{count:,} images are addresses, as {example}, which are not fetched: they"
@@ -147,8 +145,11 @@ class FetchedImages:
 
   def __init__(self, folder: str | os.PathLike):
     self._folder = folder
-    self._fetched: Fetched | None = None  # opened at the first address
     self.missing = 0
+
+  @functools.cached_property
+  def _fetched(self) -> Fetched:
+    return Fetched(self._folder)  # opened at the first address
 
   def replace(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
     """Yields the rows in their order, with files in place of addresses."""
@@ -160,17 +161,12 @@ class FetchedImages:
       ):
         yield row
         continue
-      file, reason = self._find(row.image)
+      file, reason = self._fetched.find(row.image)
       if file:
         yield row._replace(image=file)
       else:
         self.missing += 1
         yield Rejected(row.number, row.listing_id, reason)
-
-  def _find(self, address: str) -> tuple[str, str]:
-    if self._fetched is None:
-      self._fetched = Fetched(self._folder)
-    return self._fetched.find(address)
 
   def explain(self, rows: Iterable[Row | Rejected], path: Path) -> str:
     """Lists the addresses without a file in a CSV; explains what to do with it.
@@ -185,7 +181,7 @@ class FetchedImages:
       if isinstance(row, Row)
       and isinstance(image := row.image, str)
       and is_web_address(image)
-      and not self._find(image)[0]
+      and not self._fetched.find(image)[0]
     )
     first = next(wanted)
     write_addresses(path, itertools.chain([first], wanted))

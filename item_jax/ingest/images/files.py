@@ -58,18 +58,15 @@ def read_image(root: str, name: str) -> tuple[bytes, str]:
 def _find(root: str, name: str) -> tuple[Path | epath.Path, int, str]:
   """Finds a file; returns its path, its size, and how it was found."""
   inside = _in_store if "://" in root else _in_folder
-  try:
-    path, size = inside(root, name)
-    return path, size, AS_WRITTEN
-  except (BadImage, OSError) as error:
-    reason = _reason(name, error)
-  for spelling, done in itertools.islice(other_spellings(name), _TRIES):
+  others = itertools.islice(other_spellings(name), _TRIES)
+  reasons = []
+  for spelling, done in itertools.chain([(name, AS_WRITTEN)], others):
     try:
       path, size = inside(root, spelling)
       return path, size, done
     except (BadImage, OSError) as error:
-      _reason(name, error)
-  raise reason
+      reasons.append(_reason(name, error))
+  raise reasons[0]
 
 
 def _reason(name, error):

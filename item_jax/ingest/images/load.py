@@ -1,5 +1,6 @@
 """Reads images and shrinks them to the stored size, in worker processes."""
 
+import itertools
 import multiprocessing
 import os
 from collections import deque
@@ -72,13 +73,8 @@ def load_images(
 
 
 def _chunks(wanted):
-  chunk = []
-  for pair in wanted:
-    chunk.append(pair)
-    if len(chunk) == _CHUNK:
-      yield chunk
-      chunk = []
-  if chunk:
+  wanted = iter(wanted)
+  while chunk := list(itertools.islice(wanted, _CHUNK)):
     yield chunk
 
 

@@ -67,9 +67,8 @@ def group_alike(
   values, means, counts = values[order], means[order], np.asarray(rows)[order]
   begins = np.searchsorted(means, means - _MEAN)
   ends = np.searchsorted(means, means + _MEAN, side="right")
-  with threadpoolctl.threadpool_limits(
-    1
-  ):  # more threads would wait for each other
+  # More threads would wait for each other.
+  with threadpoolctl.threadpool_limits(1):
     near = _count_near(values, counts, begins, ends)
   taken = np.zeros(len(values), bool)
   groups = []

@@ -60,8 +60,21 @@ class Table(NamedTuple):
   beside: Mapping[str, str] = {}
 
 
-def open_bytes(path: Path) -> io.BufferedReader:
-  """Opens a file, and unpacks it where its name ends with .gz, .zst, ..."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+  """Opens a file, and unpacks it where its name ends with .gz, .zst, ...
+
+  Raises:
+    UserError: it is cut short or corrupt, as reading it in the block tells.
+  """
+  try:
+    with _open(path) as file:
+      yield file
+  except _PACKED as error:
+    raise UserError(f"{path} is broken or cut short: {error}") from error
+
+
+def _open(path: Path) -> io.BufferedReader:
   file = path.open("rb")
   if path.suffix.lower() not in delimited.PACKED:
     return file
@@ -74,38 +87,39 @@ def open_bytes(path: Path) -> io.BufferedReader:
   return io.BufferedReader(unpack(file, mode="rb"))
 
 
-@contextlib.contextmanager
-def _unbroken(path: Path) -> Iterator[None]:
-  """Raises UserError where a packed file is cut short or corrupt."""
-  try:
-    yield
-  except _PACKED as error:
-    raise UserError(f"{path} is broken or cut short: {error}") from error
+def as_text(file: io.BufferedReader) -> io.TextIOWrapper:
+  """Decodes a file; what is no UTF-8 must cost its row, not the file."""
+  return io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+
+
+def _check_encoding(file: io.BufferedReader, path: Path) -> None:
+  if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+
+
+def _select(
+  rows: Iterable[Mapping | str], columns: Sequence[str]
+) -> Iterator[Sequence | str]:
+  """Yields the cells of each row; a text, the reason why it is none, as is."""
+  for row in rows:
+    yield row if isinstance(row, str) else [row.get(name) for name in columns]
 
 
 # ---- CSV and TSV ----
 
 
-def _open_text(path: Path) -> io.TextIOWrapper:
-  return io.TextIOWrapper(
-    open_bytes(path), "utf-8-sig", "surrogateescape", newline=""
-  )
-
-
 def _open_delimited(path, quoting):
-  with _unbroken(path), open_bytes(path) as file:
-    if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
-  with _unbroken(path), _open_text(path) as file:
-    lines = delimited.Lines(file)
+  with opened(path) as file:
+    _check_encoding(file, path)
+    lines = delimited.Lines(as_text(file))
     header = delimited.read_header(lines, path, quoting)
     found = quoting
     if quoting == "auto":
       found = find_quoting(lines, header, path)
 
   def read(columns):
-    with _unbroken(path), _open_text(path) as file:
-      lines = delimited.Lines(file)
+    with opened(path) as file:
+      lines = delimited.Lines(as_text(file))
       indices = [header.names.index(name) for name in columns]
       for row in delimited.read_rows(lines, header, found):
         yield row if isinstance(row, str) else [row[i] for i in indices]
@@ -119,9 +133,8 @@ def _open_delimited(path, quoting):
 def _open_json(path, quoting):
   del quoting
   names: dict[str, None] = {}
-  with _unbroken(path), open_bytes(path) as file:
-    if file.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-      raise UserError(f"{path} is UTF-16, expected UTF-8: save it as such")
+  with opened(path) as file:
+    _check_encoding(file, path)
     for _ in range(_PEEK):
       value = parse_object(file.readline(delimited.MAX_LINE))
       if isinstance(value, dict):
@@ -132,25 +145,24 @@ def _open_json(path, quoting):
     )
 
   def read(columns):
-    with _unbroken(path), open_bytes(path) as file:
-      while line := file.readline(delimited.MAX_LINE):
-        if len(line) == delimited.MAX_LINE:
-          while line and not line.endswith(b"\n"):
-            line = file.readline(delimited.MAX_LINE)
-          yield (
-            "not readable as JSON: a line of more than"
-            f" {delimited.MAX_LINE:,} bytes"
-          )
-          continue
-        if not line.strip():
-          continue
-        value = parse_object(line)
-        if isinstance(value, dict):
-          yield [value.get(name) for name in columns]
-        else:
-          yield f"not readable as JSON: {value}"
+    with opened(path) as file:
+      yield from _select(_read_objects(file), columns)
 
   return Table(path, list(names), read, whole=False)
+
+
+def _read_objects(file: io.BufferedReader) -> Iterator[dict[str, Any] | str]:
+  """Yields the object on each line, or the reason why there is none."""
+  while line := file.readline(delimited.MAX_LINE):
+    if len(line) == delimited.MAX_LINE:
+      while line and not line.endswith(b"\n"):
+        line = file.readline(delimited.MAX_LINE)
+      value = f"a line of more than {delimited.MAX_LINE:,} bytes"
+    elif line.strip():
+      value = parse_object(line)
+    else:
+      continue
+    yield f"not readable as JSON: {value}" if isinstance(value, str) else value
 
 
 def parse_object(line: bytes) -> dict[str, Any] | str:
@@ -176,17 +188,13 @@ def _open_whole(module, function):
     read = getattr(
       importlib.import_module(f"item_jax.ingest.sources.{module}"), function
     )
-    with _unbroken(path), open_bytes(path) as file:
+    with opened(path) as file:
       names, _ = read(file, os.fspath(path))
 
     def rows(columns):
-      with _unbroken(path), open_bytes(path) as file:
+      with opened(path) as file:
         _, found = read(file, os.fspath(path))
-        for row in found:
-          if isinstance(row, str):
-            yield row
-          else:
-            yield [row.get(name) for name in columns]
+        yield from _select(found, columns)
 
     return Table(path, names, rows, whole=False)
 
@@ -250,12 +258,11 @@ def _open_set(name):
     # It opens files as we do.
     from item_jax.ingest.readers.public_sets import SETS
 
-    def read(columns):
-      with _unbroken(path):
-        for row in SETS[name](path):
-          yield row if isinstance(row, str) else [row.get(c) for c in columns]
-
-    return Table(path, list(_COLUMNS), read)
+    return Table(
+      path,
+      list(_COLUMNS),
+      lambda columns: _select(SETS[name](path), columns),
+    )
 
   return open_set
 

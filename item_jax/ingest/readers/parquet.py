@@ -102,40 +102,27 @@ def _suits(column: str, kind) -> bool:
     levels = levels.value_type if _is_list(levels) else levels
     levels = _value_type(levels)
     return text or number or _is_text(levels) or t.is_integer(levels)
-  if column in ("listing_id", "product_id"):
-    return text or _is_bytes(kind) or number or identity
   if column == "split":
     return text or number or t.is_boolean(kind)
-  return text or _is_bytes(kind) or number or identity
+  return text or _is_bytes(kind) or number or identity  # an id or a title
 
 
 def _is_text(kind) -> bool:
-  import pyarrow as pa
-
-  t = pa.types
-  return t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind)
+  return str(kind) in ("string", "large_string", "string_view")
 
 
 def _is_bytes(kind) -> bool:
-  import pyarrow as pa
-
-  t = pa.types
-  return t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind)
+  return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 def _is_list(kind) -> bool:
-  import pyarrow as pa
-
-  t = pa.types
-  return t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind)
+  return str(kind).startswith(("list<", "large_list<", "fixed_size_list<"))
 
 
 def _is_image_struct(kind) -> bool:
-  import pyarrow as pa
-
-  if not pa.types.is_struct(kind):
+  if not str(kind).startswith("struct<"):
     return False
-  names = {kind.field(i).name for i in range(kind.num_fields)}
+  names = {field.name for field in kind}
   return bool(names & {"bytes", "path"}) and names <= {"bytes", "path"}
 
 

@@ -6,7 +6,6 @@ cannot be read is a text, the reason.
 
 import csv
 import functools
-import io
 import itertools
 import json
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from item_jax.errors import UserError
-from item_jax.ingest.readers.formats import open_bytes, parse_object
+from item_jax.ingest.readers.formats import as_text, opened, parse_object
 from item_jax.ingest.readers.parquet import open_parquet, read_parquet
 from item_jax.ingest.row import hash_split
 
@@ -27,20 +26,14 @@ _IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _UNREAD = (".gif", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jxl")
 
 
-def _text(path: Path) -> io.TextIOWrapper:
-  return io.TextIOWrapper(
-    open_bytes(path), "utf-8-sig", "surrogateescape", newline=""
-  )
-
-
 def _table(path: Path, *columns: str, delimiter: str = ",") -> Rows:
   """Reads a table with a header, which must have these columns.
 
   A row with other columns than the header is a text. A quote that is opened
   and never closed would hold the rest of the file: `strict` refuses it.
   """
-  with _text(path) as lines:
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+  with opened(path) as file:
+    rows = csv.reader(as_text(file), delimiter=delimiter, strict=True)
     try:
       names = next(rows, [])
       if not set(columns) <= set(names):
@@ -78,7 +71,7 @@ def _objects(path: Path, columns: Sequence[str]) -> Rows:
     for row in read_parquet(path, columns):
       yield dict(zip(columns, row, strict=True))
     return
-  with open_bytes(path) as file:
+  with opened(path) as file:
     for line in file:
       if not line.strip():
         continue
@@ -240,8 +233,8 @@ def read_fashion200k(path: Path) -> Rows:
 
   women/dresses/casual_dresses/PRODUCT/PRODUCT_0.jpeg
   """
-  with _text(path) as lines:
-    for line in lines:
+  with opened(path) as file:
+    for line in as_text(file):
       parts = line.rstrip("\r\n").split("\t")
       levels = parts[0].split("/")
       if len(parts) != 3 or len(levels) < 3:
@@ -264,10 +257,7 @@ def read_webdataset(path: Path) -> Rows:
   """One .tar: of each key an image, a .txt or a .json, in a row."""
   key, parts = ("", ""), {}  # of a link None: it is read as nothing
   try:
-    with (
-      open_bytes(path) as file,
-      tarfile.open(fileobj=file, mode="r|") as tar,
-    ):
+    with opened(path) as file, tarfile.open(fileobj=file, mode="r|") as tar:
       for member in tar:
         if member.isdir():
           continue
