@@ -111,23 +111,8 @@ def make_loss(
         num_patches=num_patches,
         rate=options.patch_drop,
       ).masked_BN
-    image_BHWC = views.crop(
-      key("crop"), batch.image_BHWC, min_area=options.crop
-    )
-    tokens_BT = views.drop_tokens(
-      key("tokens"),
-      batch.tokens_BT,
-      rate=options.token_drop,
-      special_ids=vocabulary.special,
-      pad=vocabulary.pad,
-    )
-    seen = views.drop_modalities(
-      key("modalities"), batch, rate=options.modality_drop
-    )
-    augmented = seen._replace(
-      image_BHWC=views.light(key("light"), image_BHWC, most=options.light),
-      tokens_BT=tokens_BT,
-    )
+    keys = [key(name) for name in ("crop", "light", "tokens", "modalities")]
+    augmented = views.augment(keys, batch, options, vocabulary)
     return View(batch, augmented, masked_BN)
 
   def counts(view: View) -> dict:
