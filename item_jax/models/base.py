@@ -162,6 +162,25 @@ def make_features(module, method: str = "embed", **options) -> Callable:
   return features
 
 
+def with_dropout(module, method: str) -> Callable:
+  """(params, *inputs, key, **options) -> what a method gives in training.
+
+  `key` is dropout's.
+  """
+
+  def run(params, *inputs, key, **options):
+    return module.apply(
+      {"params": params},
+      *inputs,
+      deterministic=False,
+      rngs={"dropout": key},
+      method=method,
+      **options,
+    )
+
+  return run
+
+
 def make_pool(module) -> Callable:
   """`Network.pool` of a linen module that has a method of this name."""
 

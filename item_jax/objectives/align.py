@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from item_jax.batch import Batch
 from item_jax.config import Align
-from item_jax.models import layers
+from item_jax.models import base, layers
 from item_jax.models.base import Vocabulary
 from item_jax.models.passes import Pass
 from item_jax.objectives import contrastive, samples, views
@@ -34,17 +34,11 @@ def make_objective(context: Context) -> Objective | None:
     return None
   model, options = network.module, config.align
   kinds = kinds_of(options)
+  encode = base.with_dropout(model, "encode")
 
   def embed(params, batch, *, modality, key):
     # [CLS] alone: the sides of an image and of a title have nothing in common.
-    return model.apply(
-      {"params": params},
-      batch,
-      modality=modality,
-      deterministic=False,
-      rngs={"dropout": key},
-      method="encode",
-    )[:, 0]
+    return encode(params, batch, key=key, modality=modality)[:, 0]
 
   def params_of(key) -> dict:
     return init_params(
