@@ -112,11 +112,6 @@ def padded_vocab_size(config: Config, vocabulary: Vocabulary) -> int:
   return -(-vocabulary.size // multiple) * multiple
 
 
-def num_patches(config: Config) -> int:
-  """How many patches an image is cut into."""
-  return (config.model.image_size // config.model.patch) ** 2
-
-
 def encoder_config(
   config: Config, attention: str, **changes
 ) -> TransformerConfig:
