@@ -11,18 +11,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import tiny_run
+import untrained
 from pictures import COLOURED, GREY, jpegs, png
 from PIL import Image
 
 from item_jax import tasks
 from item_jax.data.images import store_jpeg
 from item_jax.data.records import open_dataset
-from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.inference.embedder import Embedder
 from item_jax.inference.inputs import listings
 from item_jax.training.restore import restore
-from item_jax.training.run import write_run
 
 TITLES = ["red mug", "blue vase", "oak chair"]
 STACK = np.stack([COLOURED, COLOURED[::-1], COLOURED // 2])
@@ -43,20 +42,11 @@ def photo(tmp_path_factory):
 def embedder(tiny_data, tmp_path_factory):
   """Untrained, as only what it is given is looked at."""
   folder = tmp_path_factory.mktemp("inputs") / "run"
-  folder.mkdir()
   config = tiny_run.get_config("category")
   config.data.path = str(tiny_data)
-  tokenizer = load_tokenizer(tiny_data / "tokenizer.json")
   store = open_dataset(tiny_data)
-  write_run(
-    folder,
-    config,
-    store,
-    tokenizer,
-    attention="xla",
-    chance_levels={},
-    categories=tasks.find_categories(config, store, "train"),
-  )
+  categories = tasks.find_categories(config, store, "train")
+  untrained.write_record(folder, config, tiny_data, categories)
   found = restore(folder, step=0)
   # The head begins with zeros, and would tell nothing apart.
   draw = np.random.default_rng(0)

@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import tiny_run
+import untrained
 
 import item_jax
 from item_jax.__main__ import main
 from item_jax.data.copies import find_copies, sign
 from item_jax.data.images import encode
-from item_jax.data.tokenizer import load_tokenizer
-from item_jax.training.run import write_run
 
 
 def picture(number: int, side: int = 160) -> np.ndarray:
@@ -80,7 +79,7 @@ def rows(*listings):
 def trained(tmp_path_factory):
   """A run's record, and the data that it names."""
   folder = tmp_path_factory.mktemp("trained")
-  dataset = item_jax.prepare(
+  item_jax.prepare(
     rows(
       ("a1", "A", jpeg(picture(1)), "red mug", "train"),
       ("a2", "A", jpeg(picture(2)), "mug in red", "train"),
@@ -92,16 +91,7 @@ def trained(tmp_path_factory):
   )
   config = tiny_run.get_config()
   config.data.path = str(folder / "DATA")
-  (folder / "R").mkdir()
-  write_run(
-    folder / "R",
-    config,
-    dataset,
-    load_tokenizer(folder / "DATA"),
-    attention="xla",
-    chance_levels={},
-    categories=[],
-  )
+  untrained.write_record(folder / "R", config, folder / "DATA")
   return folder
 
 

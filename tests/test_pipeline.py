@@ -10,6 +10,7 @@ import pytest
 import tiny
 from batches import FORM, assert_same, read, read_by_hosts
 
+from item_jax.config import Config
 from item_jax.data import order, pipeline
 from item_jax.data.records import Record, open_dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer, train_wordpiece
@@ -17,6 +18,8 @@ from item_jax.training import sharding
 
 SIZE = 8
 RUN = {"size": SIZE, "seed": 3}
+CONFIG = Config(batch_size=SIZE, seed=3)
+CONFIG.model.image_size = 16
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +90,8 @@ def test_another_seed_another_order(store, alone):
 
 def test_every_pass_holds_each_row_once_in_another_order(store):
   size = store.sizes["train"]
-  steps = -(-2 * size // SIZE)
-  ids = []
-  for step in range(steps):
-    ids += order.listing_ids(
-      store,
-      "train",
-      image_size=16,
-      batch_size=SIZE,
-      order=order.Order(size, 3),
-      step=step,
-    )
+  steps = range(-(-2 * size // SIZE))
+  ids = [x for step in steps for x in order.listing_ids(CONFIG, store, step)]
   all_ids = sorted(record.listing_id for record in store.source("train"))
   first, second = ids[:size], ids[size : 2 * size]
   assert sorted(first) == all_ids
@@ -108,14 +102,7 @@ def test_every_pass_holds_each_row_once_in_another_order(store):
 def test_listing_ids_are_those_of_the_batch(store, alone):
   product = {r.listing_id: r.product_id for r in store.source("train")}
   for step in (0, 4):
-    ids = order.listing_ids(
-      store,
-      "train",
-      image_size=16,
-      batch_size=SIZE,
-      order=order.Order(store.sizes["train"], 3),
-      step=step,
-    )
+    ids = order.listing_ids(CONFIG, store, step)
     hashes = [zlib.crc32(product[i].encode()) for i in ids]
     assert hashes == alone[step].product_B.tolist()
 

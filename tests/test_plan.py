@@ -175,18 +175,11 @@ def test_remat_keeps_a_blocks_input_and_no_more():
 
 def test_a_block_by_hand():
   """BERT-base, 256 places, bfloat16: of a pair and a block."""
-  sizes = {
-    "positions": 256,
-    "width": 768,
-    "mlp": 3_072,
-    "heads": 12,
-    "itemsize": 2,
-    "dropout": True,
-  }
+  sizes = memory.Block(256, 768, 3_072, 12, itemsize=2, dropout=True)
   states, inside, squares = 256 * 768, 256 * 3_072, 12 * 256 * 256
 
   def block(*chip, **changes):
-    return memory.block_bytes(memory.Chip(*chip), **(sizes | changes))
+    return memory.block_bytes(memory.Chip(*chip), sizes._replace(**changes))
 
   cudnn = states * 16 + inside * 4
   sums = 4 * 12 * 256

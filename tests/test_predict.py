@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import shell
 import tiny_run
+import untrained
 from lost_records import lose
 
 import item_jax
 from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
-from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
 from item_jax.evaluation.labels import score_labels
 from item_jax.inference import predict
 from item_jax.training import loop
-from item_jax.training.run import write_run
 from item_jax.training.setup import set_up
 
 
@@ -207,15 +206,7 @@ def test_of_many_photos_the_bad_one_is_named(
 def test_a_model_without_categories_is_refused(tiny_data, tmp_path):
   config = tiny_run.get_config("plain")
   config.data.path = str(tiny_data)
-  write_run(
-    tmp_path,
-    config,
-    open_dataset(tiny_data),
-    load_tokenizer(tiny_data / "tokenizer.json"),
-    attention="xla",
-    chance_levels={},
-    categories=(),
-  )
+  untrained.write_record(tmp_path, config, tiny_data)
   with pytest.raises(UserError, match="task='item', which predicts no categ"):
     predict.predict_listings(tmp_path, titles=["a"], step=0)
 

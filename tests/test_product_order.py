@@ -120,9 +120,12 @@ def store(tiny_data):
   return open_dataset(tiny_data)
 
 
-def run_order(store, seed=3):
-  config = Config(task="products", batch_size=8, seed=seed)
-  return order_lib.training_order(config, store)
+CONFIG = Config(task="products", batch_size=8, seed=3)
+CONFIG.model.image_size = 16
+
+
+def run_order(store):
+  return order_lib.training_order(CONFIG, store)
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +148,7 @@ def test_the_same_for_workers_hosts_and_restarts(store, alone):
 
 def test_ids_for_the_log_are_those_of_the_batch(store, alone):
   product = {r.listing_id: r.product_id for r in store.source("train")}
-  ids = order_lib.listing_ids(
-    store,
-    "train",
-    image_size=16,
-    batch_size=8,
-    order=run_order(store),
-    step=5,
-  )
+  ids = order_lib.listing_ids(CONFIG, store, 5)
   hashes = alone[5].product_B
   assert len({product[i] for i in ids}) == len(set(hashes.tolist()))
   assert [product[i] for i in ids[::2]] == [product[i] for i in ids[1::2]]

@@ -151,7 +151,7 @@ def test_finite_where_nobody_has_a_partner():
     has_title_B=np.arange(ROWS) < 1,
   )
   objective = products.make_loss(
-    lambda params, *_: params * jnp.nan,
+    lambda params, *_, key: params * jnp.nan,
     Products(),
     tiny.Vocabulary(),
     num_patches=tiny.N,

@@ -138,6 +138,16 @@ def test_a_pooling_that_is_not_known_is_refused(tmp_path, on, says):
   assert followed(path, "item")["model.layers"] == 2  # has no such pool
 
 
+@pytest.mark.parametrize(
+  ("text", "says"), [("[]", "is no JSON object"), ("{", "is no JSON: ")]
+)
+def test_a_pooling_file_that_is_no_object_is_refused(tmp_path, text, says):
+  path = bert(tmp_path, pooling={})
+  (path / "1_Pooling" / "config.json").write_text(text)
+  with pytest.raises(UserError, match=says):
+    followed(path, "roberta")
+
+
 FILE = """
 from item_jax.config import Config
 def get_config():

@@ -10,36 +10,25 @@ import numpy as np
 import pytest
 import shell
 import tiny_run
+import untrained
 from exports import write_export
 
 from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
-from item_jax.data.tokenizer import load_tokenizer
 from item_jax.diagnostics.verify import verify
 from item_jax.errors import UserError
 from item_jax.evaluation.fusion import fuse
 from item_jax.evaluation.items import open_export
 from item_jax.files import CorruptError
 from item_jax.training.checkpoints import Checkpoints
-from item_jax.training.run import read_run, write_run
+from item_jax.training.run import read_run
 
 STATE = {"params": {"kernel": jnp.ones((7, 5))}, "step": jnp.zeros((), int)}
 
 
 def make_run(data: Path, folder: Path) -> Path:
   """A workdir of two checkpoints that no training is needed for."""
-  folder.mkdir()
-  store = open_dataset(data)
-  tokenizer = load_tokenizer(data)
-  write_run(
-    folder,
-    tiny_run.get_config(),
-    store,
-    tokenizer,
-    attention="xla",
-    chance_levels={},
-    categories=["a", "b"],
-  )
+  untrained.write_record(folder, tiny_run.get_config(), data, ["a", "b"])
   checkpoints = Checkpoints(folder)
   for step, metrics in ((10, {"both/map@10": 0.5}), (20, None)):
     checkpoints.save(step, STATE, metrics=metrics)

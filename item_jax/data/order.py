@@ -51,45 +51,34 @@ class InOrder:
     return self._rows[min(position, len(self._rows) - 1)]
 
 
-def listing_ids(
-  dataset: Dataset,
-  split: str,
-  *,
-  image_size: int,
-  batch_size: int,
-  order: RowOrder,
-  step: int,
-) -> list[str]:
+def listing_ids(config: Config, dataset: Dataset, step: int) -> list[str]:
   """Lists the listings of batch `step`, for a log of what went wrong there."""
-  source = dataset.source(split)
+  source = dataset.source(config.data.train_split)
+  order = training_order(config, dataset)
 
   def read(number: int) -> str:
     record = source[number]
-    if record.image:
-      images.load_square(record.image, image_size)  # else it was skipped
+    if record.image:  # where it cannot be read the row was skipped
+      images.load_square(record.image, config.model.image_size)
     return record.listing_id
 
-  first = step * batch_size
-  return [first_good(read, order, first + row)[1] for row in range(batch_size)]
+  first = step * config.batch_size
+  places = range(first, first + config.batch_size)
+  return [first_good(read, order, place)[1] for place in places]
 
 
 def bad_ids(
-  dataset: Dataset,
-  split: str,
-  rows: Sequence[int],
-  *,
-  batch_size: int,
-  order: RowOrder,
-  step: int,
+  config: Config, dataset: Dataset, step: int, rows: Sequence[int]
 ) -> list[str]:
   """Lists the unreadable listings that belong in these rows of batch `step`.
 
   A row of which not even the listing id can be read is called "train[1234]".
   """
-  source = dataset.source(split)
+  split = config.data.train_split
+  source, order = dataset.source(split), training_order(config, dataset)
   ids = []
   for row in rows:
-    number = order[step * batch_size + row]
+    number = order[step * config.batch_size + row]
     try:
       ids.append(source[number].listing_id)
     except BadRecord:

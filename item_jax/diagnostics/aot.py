@@ -188,17 +188,15 @@ def _lower(config: Config, devices: list, sizes: tuple[int, int]):
   """Returns (attention's kernel, the step as it is handed to XLA)."""
   from item_jax.training import attention_backend, sharding
   from item_jax.training.compiled import make_program
-  from item_jax.training.optimizer import make_schedule
 
-  m, o = config.model, config.optim
+  m = config.model
   shapes = make_task(config, *sizes).attention_shapes
   kernel, _ = attention_backend.choose(
     m.attention, shapes=shapes, dtype=m.dtype, device=devices[0]
   )
-  schedule = make_schedule(peak=o.lr, warmup=o.warmup, steps=config.steps)
   mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
   task = make_task(config, *sizes, attention=kernel)
-  made = make_program(config, task, mesh, schedule, taken=_taken(config, task))
+  made = make_program(config, task, mesh, taken=_taken(config, task))
   return kernel, made.lower()
 
 

@@ -112,11 +112,6 @@ def padded_vocab_size(config: Config, vocabulary: Vocabulary) -> int:
   return -(-vocabulary.size // multiple) * multiple
 
 
-def num_patches(config: Config) -> int:
-  """How many patches an image is cut into."""
-  return (config.model.image_size // config.model.patch) ** 2
-
-
 def encoder_config(
   config: Config, attention: str, **changes
 ) -> TransformerConfig:
@@ -160,6 +155,25 @@ def make_features(module, method: str = "embed", **options) -> Callable:
     return embedding_BD, {}
 
   return features
+
+
+def with_dropout(module, method: str) -> Callable:
+  """(params, *inputs, key, **options) -> what a method gives in training.
+
+  `key` is dropout's.
+  """
+
+  def run(params, *inputs, key, **options):
+    return module.apply(
+      {"params": params},
+      *inputs,
+      deterministic=False,
+      rngs={"dropout": key},
+      method=method,
+      **options,
+    )
+
+  return run
 
 
 def make_pool(module) -> Callable:

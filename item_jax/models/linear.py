@@ -8,28 +8,18 @@ before the compiler adds the parts up (`config.Mesh.reduce_dtype`).
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-
-class Sizes(Protocol):
-  """What is read of a `TransformerConfig`."""
-
-  @property
-  def init_std(self) -> float: ...
-  @property
-  def dtype(self) -> Any: ...
-  @property
-  def devices(self) -> int: ...
-  @property
-  def reduce_dtype(self) -> str: ...
+if TYPE_CHECKING:  # `layers` is built of these
+  from item_jax.models.layers import TransformerConfig
 
 
 def dense(
-  config: Sizes,
+  config: "TransformerConfig",
   features: int | Sequence[int],
   *,
   name: str | None = None,
@@ -72,7 +62,7 @@ def dense(
   )
 
 
-def sums_float32(config: Sizes) -> bool:
+def sums_float32(config: "TransformerConfig") -> bool:
   """Whether gradients would otherwise be handed on in a smaller type."""
   smaller = jnp.dtype(config.dtype).itemsize < 4
   return config.devices > 1 and config.reduce_dtype == "float32" and smaller
@@ -193,7 +183,7 @@ _product_on_one_device.defvjp(
 )
 
 
-def spread(config: Sizes, vector, shape: tuple[int, ...]):
+def spread(config: "TransformerConfig", vector, shape: tuple[int, ...]):
   """A vector in the type of the computation, to stand at every position.
 
   It has this shape already where its gradient is a sum of float32.
@@ -208,7 +198,7 @@ def _spread(vector, shape: tuple[int, ...], dtype):
   return jnp.broadcast_to(vector, shape).astype(dtype)
 
 
-def look_up(config: Sizes, table_VD, ids_BT) -> Any:
+def look_up(config: "TransformerConfig", table_VD, ids_BT) -> Any:
   """Rows of a table, whose gradient many devices add up once."""
   if config.devices == 1 or len(ids_BT) % config.devices:
     return table_VD[ids_BT]

@@ -29,22 +29,20 @@ class Kept(NamedTuple):
   alone: int = 0
 
 
-def block_bytes(
-  chip: Chip,
-  *,
-  positions: int,
-  width: int,
-  mlp: int,
-  heads: int,
-  itemsize: int,
-  dropout: bool,
-) -> tuple[int, int]:
-  """What one block keeps of one sequence: (until its gradients, after them).
+class Block(NamedTuple):
+  """Sizes of a transformer's block and of the sequence that it reads."""
 
-  Args:
-    itemsize: bytes of a number of the computation, 2 or 4.
-  """
-  S, D, F, H, c = positions, width, mlp, heads, itemsize
+  positions: int
+  width: int
+  mlp: int
+  heads: int
+  itemsize: int  # bytes of a number of the computation, 2 or 4
+  dropout: bool
+
+
+def block_bytes(chip: Chip, block: Block) -> tuple[int, int]:
+  """What one block keeps of one sequence: (until its gradients, after them)."""
+  S, D, F, H, c, dropout = block
   kept = {
     "what the MLP's nonlinearity reads and gives": 2 * S * F * c,
     "queries, keys and values": 3 * S * D * c,
@@ -68,7 +66,7 @@ def block_bytes(
 
 
 def encoder_bytes(
-  layers: int, chip: Chip, *, remat: bool, read: int, **block
+  layers: int, chip: Chip, block: Block, *, remat: bool, read: int
 ) -> Kept:
   """What a transformer keeps of one sequence.
 
@@ -78,26 +76,26 @@ def encoder_bytes(
   Args:
     read: numbers of patches.
   """
-  S, D, F, c = (block[k] for k in ("positions", "width", "mlp", "itemsize"))
+  S, D, F, H, c, dropout = block
   before = {
     "patches, as the first product reads them": read * c,
     "embeddings, float32": S * D * 4,
     "the same in their order, and what the first block reads": 2 * S * D * c,
-    "whether dropout drops it": S * D * block["dropout"],
+    "whether dropout drops it": S * D * dropout,
   }
   # On GPUs the second of the MLP is written where its nonlinearity's result
   # was. Those of the softmax come after, and what is inside the MLP is gone.
   working = (2 if chip.tpu else 1) * S * F * c
   if chip.attention == "xla":
-    working = max(working, 2 * block["heads"] * S * S * c)
-  one, after = block_bytes(chip, **block)
+    working = max(working, 2 * H * S * S * c)
+  one, after = block_bytes(chip, block)
   embedded = sum(before.values())
   if remat:
     # A block is computed again. What goes into the first one is among the
     # embeddings, and what a last norm gives is not needed.
     again = one - S * D * c
     if not chip.tpu:
-      again -= S * D * (c + block["dropout"])
+      again -= S * D * (c + dropout)
       # The last block comes when every block's input is still kept, and writes
       # its gradients in place; when the first comes, only its own is kept.
       working = max(0, working - (layers - 1) * S * D * c)

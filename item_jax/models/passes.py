@@ -54,19 +54,16 @@ class EncoderPass(NamedTuple):
 
   def activation_bytes(self, chip: memory.Chip) -> memory.Kept:
     e = self.encoder
-    itemsize = jnp.dtype(e.dtype).itemsize
-    return memory.encoder_bytes(
-      e.layers,
-      chip,
-      positions=self.positions,
-      width=e.width,
-      mlp=e.mlp,
-      heads=e.heads,
-      itemsize=itemsize,
+    block = memory.Block(
+      self.positions,
+      e.width,
+      e.mlp,
+      e.heads,
+      itemsize=jnp.dtype(e.dtype).itemsize,
       dropout=e.dropout > 0,
-      remat=e.remat,
-      read=self.num_patches * self.patch_pixels,
     )
+    read = self.num_patches * self.patch_pixels
+    return memory.encoder_bytes(e.layers, chip, block, remat=e.remat, read=read)
 
 
 class FrozenPass(NamedTuple):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from item_jax.batch import Batch
 from item_jax.config import Align
-from item_jax.models import layers
+from item_jax.models import base, layers
 from item_jax.models.base import Vocabulary
 from item_jax.models.passes import Pass
 from item_jax.objectives import contrastive, samples, views
@@ -34,17 +34,11 @@ def make_objective(context: Context) -> Objective | None:
     return None
   model, options = network.module, config.align
   kinds = kinds_of(options)
+  encode = base.with_dropout(model, "encode")
 
   def embed(params, batch, *, modality, key):
     # [CLS] alone: the sides of an image and of a title have nothing in common.
-    return model.apply(
-      {"params": params},
-      batch,
-      modality=modality,
-      deterministic=False,
-      rngs={"dropout": key},
-      method="encode",
-    )[:, 0]
+    return encode(params, batch, key=key, modality=modality)[:, 0]
 
   def params_of(key) -> dict:
     return init_params(
@@ -121,7 +115,8 @@ def make_loss(
 
     def augment(number):
       key = key_for(root, step, f"align/twin/{number}")
-      return _augment(key, batch, options, vocabulary)
+      keys = jax.random.split(key, 4)
+      return views.augment(keys, batch, options, vocabulary)
 
     second = batch if options.changed == 1 else augment(1)
     return View(batch, (augment(0), second))
@@ -176,26 +171,6 @@ def make_loss(
     totals,
     {"align": weight},
     whole_batch=f"loss.align={weight}",
-  )
-
-
-def _augment(
-  key, batch: Batch, options: Align, vocabulary: Vocabulary
-) -> Batch:
-  """Crops, lightens and drops tokens and modalities of a batch."""
-  keys = jax.random.split(key, 4)
-  image_BHWC = views.crop(keys[0], batch.image_BHWC, min_area=options.crop)
-  tokens_BT = views.drop_tokens(
-    keys[2],
-    batch.tokens_BT,
-    rate=options.token_drop,
-    special_ids=vocabulary.special,
-    pad=vocabulary.pad,
-  )
-  batch = views.drop_modalities(keys[3], batch, rate=options.modality_drop)
-  return batch._replace(
-    image_BHWC=views.light(keys[1], image_BHWC, most=options.light),
-    tokens_BT=tokens_BT,
   )
 
 

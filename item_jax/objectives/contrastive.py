@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
-from item_jax.models import layers
+from item_jax.models import base, layers
 from item_jax.objectives import samples
 from item_jax.objectives.base import Context, Objective
 from item_jax.objectives.keys import key_for
@@ -22,18 +22,6 @@ def make_objective(context: Context) -> Objective:
   """Image against title, for a network with the methods `image` and `title`."""
   config, network, *_ = context
 
-  def tower(method):
-    def run(params, batch, key):
-      return network.module.apply(
-        {"params": params},
-        batch,
-        deterministic=False,
-        rngs={"dropout": key},
-        method=method,
-      )
-
-    return run
-
   def chance_levels(store, split, tokenizer) -> dict:
     return {
       "contrastive": samples.rival_chance(
@@ -41,7 +29,8 @@ def make_objective(context: Context) -> Objective:
       )
     }
 
-  return make_loss(tower("image"), tower("title"))._replace(
+  towers = (base.with_dropout(network.module, x) for x in ("image", "title"))
+  return make_loss(*towers)._replace(
     chance_levels=chance_levels,
     train_flops=network.train_flops,
     passes=network.passes,
@@ -60,8 +49,8 @@ def make_loss(image: Callable, title: Callable) -> Objective:
   """Image against title, for a model of two towers (CLIP, 2.3).
 
   Args:
-    image, title: (params, batch, key) -> [B,P], not normalised; params holds
-      the scalar "log_scale".
+    image, title: (params, batch, *, key) -> [B,P], not normalised; params
+      holds the scalar "log_scale".
   """
 
   def corrupt(root, step, batch: Batch) -> Batch:
@@ -74,8 +63,8 @@ def make_loss(image: Callable, title: Callable) -> Objective:
 
   def totals(params, batch: Batch, key) -> tuple[dict, dict]:
     similar = similar_nll(
-      layers.unit(image(params, batch, key_for(key, 0, "image"))),
-      layers.unit(title(params, batch, key_for(key, 0, "title"))),
+      layers.unit(image(params, batch, key=key_for(key, 0, "image"))),
+      layers.unit(title(params, batch, key=key_for(key, 0, "title"))),
       params["log_scale"],
       same_item_mask_BB=same_item_mask(batch),
       valid_B=_complete(batch),

@@ -20,15 +20,6 @@ def make_objective(context: Context) -> Objective:
   rows = base.padded_vocab_size(config, vocabulary)
   slots = masking.max_masked_tokens(m.max_title_tokens, config.mask.title_rate)
 
-  def encode(params, batch, key):
-    return model.apply(
-      {"params": params},
-      batch,
-      deterministic=False,
-      rngs={"dropout": key},
-      method="encode",
-    )
-
   def predict(params, states_BSD, positions_BK):
     return model.apply(
       {"params": params}, states_BSD, positions_BK, method="predict"
@@ -44,6 +35,7 @@ def make_objective(context: Context) -> Objective:
     return {"mlm": chance.token_chance(titles, tokenizer.special)}
 
   head = cost.token_head_flops(slots, width=m.width, vocab_size=rows)
+  encode = base.with_dropout(model, "encode")
   return make_loss(encode, predict, config.mask, vocabulary)._replace(
     init_params=init_params,
     chance_levels=chance_levels,
@@ -72,7 +64,7 @@ def make_loss(
   """MLM for a text encoder.
 
   Args:
-    encode: (params, batch, key) -> states [B,S,D]; `key` is dropout's.
+    encode: (params, batch, *, key) -> states [B,S,D]; `key` is dropout's.
     predict: (params, states_BSD, positions_BK) -> logits [B,K,V], positions
       within the title.
   """
@@ -87,7 +79,7 @@ def make_loss(
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
     masked = view.masked_tokens
-    states_BSD = encode(params, view.batch, key)
+    states_BSD = encode(params, view.batch, key=key)
     logits_BKV = predict(params, states_BSD, masked.positions_BK)
     weights_BK = masked.valid_BK.astype(jnp.float32)
     return {

@@ -15,7 +15,7 @@ from item_jax.batch import Batch
 from item_jax.config_products import Products
 from item_jax.data import pipeline
 from item_jax.data.order import training_order
-from item_jax.models import layers
+from item_jax.models import base, layers
 from item_jax.models.base import Vocabulary
 from item_jax.objectives import contrastive, masking, views
 from item_jax.objectives.base import Context, Objective
@@ -32,16 +32,6 @@ def make_objective(context: Context) -> Objective:
   """
   config, network, vocabulary, _ = context
   model = network.module
-
-  def embed(params, batch, masked_BN, key):
-    return model.apply(
-      {"params": params},
-      batch,
-      masked_BN,
-      deterministic=False,
-      rngs={"dropout": key},
-      method="embed",
-    )
 
   def chance_levels(store, split, tokenizer) -> dict:
     batches = pipeline.training_batches(
@@ -62,7 +52,7 @@ def make_objective(context: Context) -> Objective:
     return {"products": float(sum(nll for nll, _ in found) / max(rows, 1))}
 
   loss = make_loss(
-    embed,
+    base.with_dropout(model, "embed"),
     config.products,
     vocabulary,
     num_patches=model.num_patches,
@@ -92,7 +82,7 @@ def make_loss(
   """One view of each row against those of the other rows of the batch.
 
   Args:
-    embed: (params, batch, masked_BN, key) -> [B,D]; `key` is dropout's.
+    embed: (params, batch, masked_BN, *, key) -> [B,D]; `key` is dropout's.
     num_patches: N.
     width: of [CLS], which comes first in a vector that has more. There the
       loss is the mean of that of the vectors and that of [CLS], which the
@@ -111,23 +101,8 @@ def make_loss(
         num_patches=num_patches,
         rate=options.patch_drop,
       ).masked_BN
-    image_BHWC = views.crop(
-      key("crop"), batch.image_BHWC, min_area=options.crop
-    )
-    tokens_BT = views.drop_tokens(
-      key("tokens"),
-      batch.tokens_BT,
-      rate=options.token_drop,
-      special_ids=vocabulary.special,
-      pad=vocabulary.pad,
-    )
-    seen = views.drop_modalities(
-      key("modalities"), batch, rate=options.modality_drop
-    )
-    augmented = seen._replace(
-      image_BHWC=views.light(key("light"), image_BHWC, most=options.light),
-      tokens_BT=tokens_BT,
-    )
+    keys = [key(name) for name in ("crop", "light", "tokens", "modalities")]
+    augmented = views.augment(keys, batch, options, vocabulary)
     return View(batch, augmented, masked_BN)
 
   def counts(view: View) -> dict:
@@ -136,7 +111,7 @@ def make_loss(
     return {"products": rows, "products_accuracy": rows}
 
   def totals(params, view: View, key) -> tuple[dict, dict]:
-    g_BD = embed(params, view.augmented, view.masked_BN, key)
+    g_BD = embed(params, view.augmented, view.masked_BN, key=key)
     vectors = [g_BD]
     if width and width < g_BD.shape[1]:
       vectors.append(g_BD[:, :width])

@@ -10,9 +10,36 @@ import jax
 import jax.numpy as jnp
 
 from item_jax.batch import Batch
+from item_jax.config import Align
+from item_jax.config_products import Products
+from item_jax.models.base import Vocabulary
 
 WHITE = 255  # what images are padded with
 _ASPECT = math.log(4 / 3)  # most that a crop is stretched either way
+
+
+def augment(
+  keys, batch: Batch, options: Align | Products, vocabulary: Vocabulary
+) -> Batch:
+  """Crops, lightens and drops tokens and modalities of a batch.
+
+  Args:
+    keys: four: of the crop, of light, of tokens and of modalities.
+  """
+  crop_key, light_key, token_key, modality_key = keys
+  image_BHWC = crop(crop_key, batch.image_BHWC, min_area=options.crop)
+  tokens_BT = drop_tokens(
+    token_key,
+    batch.tokens_BT,
+    rate=options.token_drop,
+    special_ids=vocabulary.special,
+    pad=vocabulary.pad,
+  )
+  seen = drop_modalities(modality_key, batch, rate=options.modality_drop)
+  return seen._replace(
+    image_BHWC=light(light_key, image_BHWC, most=options.light),
+    tokens_BT=tokens_BT,
+  )
 
 
 def crop(key, image_BHWC, *, min_area: float):

@@ -189,8 +189,7 @@ def _check_tokens(tensors, table, tokenizer):
       " prepare the data with the tokenizer of the weights, or name it by"
       " --config.data.tokenizer"
     )
-  folder = tensors.path if tensors.path.is_dir() else tensors.path.parent
-  file = find_tokenizer(folder)
+  file = find_tokenizer(tensors.folder)
   if file is None:
     return
   theirs = load_tokenizer(file)

@@ -28,9 +28,9 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 class Tensors:
   """What a file or a folder holds, read one tensor at a time.
 
-  path: as given. shapes: name -> shape of each tensor. config, preprocessor:
-  what `config.json` and `preprocessor_config.json` beside the weights hold;
-  empty where there is none.
+  path: as given. folder: that the weights are in. shapes: name -> shape of each
+  tensor. config, preprocessor: what `config.json` and
+  `preprocessor_config.json` beside the weights hold; empty where there is none.
   """
 
   def __init__(
@@ -42,9 +42,9 @@ class Tensors:
     self.path = path
     self.shapes = dict(shapes)
     self._files = dict(files)
-    folder = path if path.is_dir() else path.parent
-    self.config = _read_object(folder / CONFIG)
-    self.preprocessor = _read_object(folder / PREPROCESSOR)
+    self.folder = path if path.is_dir() else path.parent
+    self.config = read_object(self.folder / CONFIG)
+    self.preprocessor = read_object(self.folder / PREPROCESSOR)
 
   def read(self, name: str) -> np.ndarray:
     """One tensor as float32, whatever float it is kept in.
@@ -141,7 +141,7 @@ def _read_shapes(file):
 
 def _open_index(index):
   """Tensors of several files; index and files must name the same ones."""
-  listed = _read_object(index).get("weight_map")
+  listed = read_object(index).get("weight_map")
   if not isinstance(listed, dict) or not all(
     isinstance(name, str) for name in listed.values()
   ):
@@ -172,8 +172,12 @@ def _open_index(index):
   return files, shapes
 
 
-def _read_object(path) -> dict[str, Any]:
-  """The JSON object in a file; empty where there is no file."""
+def read_object(path: Path) -> dict[str, Any]:
+  """The JSON object in a file; empty where there is no file.
+
+  Raises:
+    UserError: it is no JSON, or no object.
+  """
   if not path.is_file():
     return {}
   try:

@@ -55,7 +55,7 @@ _LEAF = re.compile(
 
 def _block_of(conv: str) -> tuple[str, ...]:
   """(stage, block, convolution) of "stage_2_block_0/conv1"."""
-  found = re.fullmatch(r"stage_(\d+)_block_(\d+)/(.*)", conv)
+  found = re.fullmatch(_BLOCK, conv)
   if found is None:
     raise ValueError(f"{conv} is no convolution of a ResNet")
   return found.groups()

@@ -9,9 +9,8 @@ from typing import Any
 
 from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.files import CorruptError, read_json
 from item_jax.pretrained import families, mappings
-from item_jax.pretrained.files import Tensors, open_tensors
+from item_jax.pretrained.files import Tensors, open_tensors, read_object
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def follow(config: Config, path: Path) -> Config:
   wanted = read(tensors, family, config.model.name)
   # A free choice: it changes no state of the network.
   if config.model.name == "roberta" and not is_given(config, "model.pool"):
-    wanted |= _read_pool(tensors.path)
+    wanted |= _read_pool(tensors.folder)
   wrong = [
     f"--config.{name}={value} (the run: {attrgetter(name)(config)})"
     for name, value in wanted.items()
@@ -126,15 +125,12 @@ def read(tensors: Tensors, family: str, model: str) -> dict[str, Any]:
   return found
 
 
-def _read_pool(path: Path) -> dict[str, str]:
+def _read_pool(folder: Path) -> dict[str, str]:
   """What sentence-transformers' 1_Pooling says; nothing where there is none."""
-  file = (path if path.is_dir() else path.parent) / "1_Pooling" / "config.json"
+  file = folder / "1_Pooling" / "config.json"
   if not file.is_file():
     return {}
-  try:
-    modes = read_json(file)
-  except CorruptError as error:
-    raise UserError(f"{file} is no JSON: {error}") from error
+  modes = read_object(file)
   on = [
     m for m, v in modes.items() if m.startswith("pooling_mode") and v is True
   ]

@@ -68,6 +68,11 @@ class Steps:
         ranks[step] = (score, self._of_sides(metrics), step)
     return max(ranks, key=lambda step: ranks[step]) if ranks else None
 
+  def default_step(self) -> int | None:
+    """The best step, the newest where none was evaluated; None without any."""
+    best = self.best_step()
+    return max(self.steps(), default=None) if best is None else best
+
   def _of_sides(self, metrics: dict[str, float]) -> float:
     """What `best` names, added up of all that it was measured of."""
     name = f"/{self._best.rpartition('/')[2]}"

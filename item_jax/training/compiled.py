@@ -13,7 +13,7 @@ from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.first_params import FirstParams
-from item_jax.training.optimizer import run_optimizer
+from item_jax.training.optimizer import run_optimizer, run_schedule
 
 
 class Program(NamedTuple):
@@ -33,7 +33,6 @@ def compile_run(
   config: Config,
   task: Task,
   mesh: Mesh,
-  schedule,
   first: FirstParams,
   *,
   pool: ThreadPoolExecutor,
@@ -45,7 +44,7 @@ def compile_run(
     pool: its threads compile.
     new: whether what makes the first State is compiled there too, ahead.
   """
-  made = make_program(config, task, mesh, schedule, taken=first.taken)
+  made = make_program(config, task, mesh, taken=first.taken)
   ahead = pool.submit(made.initial.lower().compile) if new else None
   compiled = pool.submit(made.lower().compile) if config.steps else None
   params_placed = jax.tree.map(lambda s: s.sharding, made.shapes.params)
@@ -67,7 +66,6 @@ def make_program(
   config: Config,
   task: Task,
   mesh: Mesh,
-  schedule,
   *,
   taken: Collection[str] = (),
 ) -> Program:
@@ -80,7 +78,7 @@ def make_program(
   o = config.optim
   optimizer = run_optimizer(
     jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
-    schedule,
+    run_schedule(config),
     o,
     taken=frozenset(taken),
     core=tasks.core_names(task),

@@ -63,9 +63,7 @@ def _of_step(address: Address, step: int | None) -> Callable[[str], bool]:
     with temporary() as home:
       for name in manifests:
         remote.download(address / name, home / name)
-      steps = Steps(home, keep=1, best=best)
-      step = steps.best_step()
-      step = max(steps.steps()) if step is None else step
+      step = Steps(home, keep=1, best=best).default_step()
   return lambda name: (
     "/" not in name
     or _is_manifest(name)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from item_jax import tasks
 from item_jax.config import Config, flatten
@@ -184,7 +185,9 @@ def _check_meaning(path, source: Restored, config: Config, tokenizer) -> None:
 
 def _take(path, source: Restored, core, categories, params) -> Start:
   """Returns params with the source's leaves."""
-  ours, theirs = _flat(params), _flat(source.params)
+  found = jax.tree.map(np.asarray, source.params)
+  ours: dict[str, Any] = flatten_dict(params, sep="/")
+  theirs: dict[str, Any] = flatten_dict(found, sep="/")
   usable = dict(theirs)
   if source.run.categories != tuple(categories):
     # A head for as many other categories would have the right shape.
@@ -214,11 +217,11 @@ def _take(path, source: Restored, core, categories, params) -> Start:
     f"started from {path}, step {source.step}: {len(taken)} parameters taken;"
     f" made new: {_names(new)}; not used: {_names(unused)}"
   )
-  structure = jax.tree.structure(params)
-  leaves = [
-    np.asarray(taken.get(name, leaf), leaf.dtype) for name, leaf in ours.items()
-  ]
-  return Start(jax.tree.unflatten(structure, leaves), tuple(taken), summary)
+  made = {
+    name: np.asarray(taken.get(name, leaf), leaf.dtype)
+    for name, leaf in ours.items()
+  }
+  return Start(unflatten_dict(made, sep="/"), tuple(taken), summary)
 
 
 def _top(name: str) -> str:
@@ -227,11 +230,3 @@ def _top(name: str) -> str:
 
 def _names(names) -> str:
   return ", ".join(sorted(names)) or "none"
-
-
-def _flat(params) -> dict[str, np.ndarray]:
-  """{"encoder/layer_0/norm1/scale": array}, in the order of the leaves."""
-  return {
-    "/".join(key.key for key in path): np.asarray(leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-  }

@@ -129,14 +129,7 @@ class TrainMonitor:
     """Names the records, and ends the run where there are too many."""
     config = self._setup.config
     if jax.process_index() == 0:
-      ids = order.bad_ids(
-        self._setup.store,
-        config.data.train_split,
-        rows,
-        batch_size=config.batch_size,
-        order=order.training_order(config, self._setup.store),
-        step=step - 1,
-      )
+      ids = order.bad_ids(config, self._setup.store, step - 1, rows)
       self._log.write(step, "bad_record", {"listing_ids": ids})
       self._last_unreadable = [*self._last_unreadable, *ids][-_NAMED:]
       logger.info(f"step {step}: cannot be read: {listed(ids, _NAMED)}")
@@ -163,14 +156,8 @@ class TrainMonitor:
       row |= {"gradient_norm": norm, "threshold": limit}
       kind, why = "spike", f"gradient norm {norm:.4g} is above {limit:.4g}"
     if jax.process_index() == 0:
-      row["listing_ids"] = order.listing_ids(
-        self._setup.store,
-        config.data.train_split,
-        image_size=config.model.image_size,
-        batch_size=config.batch_size,
-        order=order.training_order(config, self._setup.store),
-        step=step - 1,
-      )
+      ids = order.listing_ids(config, self._setup.store, step - 1)
+      row["listing_ids"] = ids
       self._log.write(step, kind, row)
       logger.info(
         f"step {step}: {why}; the update is skipped ({in_a_row} in a row)"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from item_jax.config import Optim
+from item_jax.config import Config, Optim
 from item_jax.models.base import SIDES, STEM
 
 
@@ -28,6 +28,12 @@ def make_schedule(*, peak: float, warmup: int, steps: int) -> optax.Schedule:
     ],
     [warmup],
   )
+
+
+def run_schedule(config: Config) -> optax.Schedule:
+  """Returns the learning rate of a run at each of its steps."""
+  o = config.optim
+  return make_schedule(peak=o.lr, warmup=o.warmup, steps=config.steps)
 
 
 def decays(params: Any) -> Any:

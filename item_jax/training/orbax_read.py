@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.tree_util import keystr
 
 from item_jax.errors import UserError
 
@@ -102,17 +103,10 @@ def _check_fits(folder: Path, held, like) -> None:
 
 def _signature(tree) -> dict[str, tuple]:
   """{path: (shape, dtype)}, the path spelled alike for every container."""
-
-  def spell(key) -> str:
-    for name in ("key", "name", "idx"):
-      if hasattr(key, name):
-        return str(getattr(key, name))
-    return str(key)
-
   leaves = jax.tree_util.tree_leaves_with_path(
     tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype")
   )
   return {
-    "/".join(spell(k) for k in path): (tuple(x.shape), str(x.dtype))
+    keystr(path, simple=True, separator="/"): (tuple(x.shape), str(x.dtype))
     for path, x in leaves
   }

@@ -63,10 +63,7 @@ def _restore(workdir: Path, step: int | None) -> Restored:
     steps = checkpoints.steps()
     if not steps:
       raise UserError(f"{workdir} has no checkpoint yet")
-    if step is None:
-      step = checkpoints.best_step()
-    if step is None:
-      step = steps[-1]
+    step = checkpoints.default_step() if step is None else step
     if step not in steps:
       raise UserError(f"{workdir} has no checkpoint {step}; it has {steps}")
     params = checkpoints.restore_params(step, jax.eval_shape(initial))

@@ -35,7 +35,7 @@ from item_jax.training.compiled import compile_run
 from item_jax.training.evaluators import with_best
 from item_jax.training.first_params import FirstParams
 from item_jax.training.init_from import check_stem, follow_start
-from item_jax.training.optimizer import make_schedule
+from item_jax.training.optimizer import run_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -122,16 +122,13 @@ def set_up(
   attention, why = _attention(config, run, make_task().attention_shapes)
   task = make_task(attention=attention)
   config = with_best(config, task, new=run is None)
-  schedule = make_schedule(
-    peak=config.optim.lr, warmup=config.optim.warmup, steps=config.steps
-  )
   first = FirstParams(config, task, store, tokenizer, categories, run, progress)
   begin = time.perf_counter()
   # XLA leaves Python's lock to what else a start needs.
   with ThreadPoolExecutor(2, thread_name_prefix="compile") as pool:
     new = folder is not None and run is None
     shapes, initialise, compiled = compile_run(
-      config, task, mesh, schedule, first, pool=pool, new=new
+      config, task, mesh, first, pool=pool, new=new
     )
     if jax.process_index() == 0:
       _describe(config, task, mesh, shapes)
@@ -161,7 +158,7 @@ def set_up(
       _describe_memory(step)
     logger.info(f"attention: {attention} ({why}); ready in {seconds:.1f} s")
   return Setup(
-    *(config, store, tokenizer, task, mesh, schedule, shapes),
+    *(config, store, tokenizer, task, mesh, run_schedule(config), shapes),
     *(initialise, step, chance_levels, categories, first.grids),
     device=jax.devices()[0].device_kind,
   )

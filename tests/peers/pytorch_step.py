@@ -90,15 +90,12 @@ def ours(flat: dict, vocab_size: int):
   from item_jax.diagnostics.plan import make_task
   from item_jax.training import heap, sharding
   from item_jax.training.compiled import make_program
-  from item_jax.training.optimizer import make_schedule
 
   heap.keep_freed()
   config = on_devices(from_flat(flat), 1)
-  o = config.optim
-  schedule = make_schedule(peak=o.lr, warmup=o.warmup, steps=config.steps)
   mesh = sharding.make_mesh(1, 1)
   task = make_task(config, vocab_size)
-  program = make_program(config, task, mesh, schedule)
+  program = make_program(config, task, mesh)
   step, state = program.lower().compile(), program.initial()
   batch = random_batch(config, vocab_size)
   batch = sharding.to_devices(mesh, config.batch_size, batch)
