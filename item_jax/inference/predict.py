@@ -33,6 +33,8 @@ def predict_split(
 ) -> SplitPredictions:
   """Predicts the categories of a split of a prepared catalogue.
 
+  Of every listing that can be read, in their order.
+
   Args:
     workdir: of a run with task="category".
     data: a prepared catalogue.
@@ -51,26 +53,6 @@ def predict_split(
   embedder = _load(workdir, step, top)
   dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)
-  return predict(
-    embedder,
-    dataset,
-    split,
-    top=top,
-    batch_size=batch_size,
-    bootstrap=bootstrap,
-  )
-
-
-def predict(
-  embedder: Embedder,
-  dataset: Dataset,
-  split: str,
-  *,
-  top: int = 5,
-  batch_size: int = 256,
-  bootstrap: int = 1000,
-) -> SplitPredictions:
-  """Predicts every listing of a split that can be read, in their order."""
   source = dataset.source(split)
   items = [
     export_shards.read_item(source, split, n) for n in range(len(source))
