@@ -11,11 +11,7 @@ from item_jax.errors import UserError, check_whole
 from item_jax.evaluation import labels
 from item_jax.evaluation.metrics import check_draws
 from item_jax.inference import export_shards
-from item_jax.inference.embedder import (
-  Embedder,
-  load,
-  read_split,
-)
+from item_jax.inference.embedder import Embedder, load, read_split
 from item_jax.inference.predictions import ListingPredictions, SplitPredictions
 from item_jax.ingest.readers.cells import spaced
 from item_jax.training.run import check_data, read_run
