@@ -38,3 +38,8 @@ class Batch(NamedTuple):
   def has_pixels(self) -> bool:
     """Whether images are pixels, and not features of a stem."""
     return self.image_BHWC.dtype == "uint8"
+
+  @property
+  def is_complete(self) -> Array:
+    """bool [B], rows with image and title; a lost record has neither."""
+    return self.has_image_B & self.has_title_B

@@ -281,11 +281,11 @@ def test_step_zero_is_the_untrained_network(workdir, tiny_data, tmp_path):
   import jax
 
   params = jax.jit(lambda: tasks.initial_params(task, run.config.seed))()
-  ours = item_jax.load(workdir, step=0)._params
+  ours = item_jax.load(workdir, step=0).params
   for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(ours), strict=True):
     np.testing.assert_array_equal(a, b)
   untrained = export(workdir, tiny_data, tmp_path / "e", step=0)
-  trained = item_jax.load(workdir)._params
+  trained = item_jax.load(workdir).params
   assert any(
     (np.asarray(a) != np.asarray(b)).any()
     for a, b in zip(

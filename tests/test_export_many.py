@@ -103,9 +103,9 @@ def test_a_space_is_made_once_for_all_splits_and_is_each_modalitys_own(
 ):
   fit, asked = fit_space.fit_space, []
 
-  def fit_and_note(embedder, dataset, wanted, modality, **how):
+  def fit_and_note(work, wanted, modality):
     asked.append(modality)
-    return fit(embedder, dataset, wanted, modality, **how)
+    return fit(work, wanted, modality)
 
   monkeypatch.setattr(fit_space, "fit_space", fit_and_note)
   how = {"data": tiny_data, "whiten": "whiten"}

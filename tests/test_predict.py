@@ -130,9 +130,9 @@ def test_what_predicts_is_ranked_by_that_unless_told_otherwise(
   assert best("category", tmp_path) == "both/map@10"
 
 
-def test_it_learnt_something(embedder, tiny_data):
+def test_it_learnt_something(workdir, embedder, tiny_data):
   """Of what it was trained on, it knows more than the largest category."""
-  found = predict.predict(embedder, open_dataset(tiny_data), "train", top=99)
+  found = predict.predict_split(workdir, data=tiny_data, split="train", top=99)
   largest = max(map(found.true.count, set(found.true)))
   assert found.scored.correct_Q.sum() > largest
   np.testing.assert_allclose(found.probability_NK.sum(axis=1), 1, atol=1e-5)

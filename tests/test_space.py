@@ -18,6 +18,7 @@ from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.transform import WHITEN, fit
 from item_jax.files import CorruptError, read_checksummed
 from item_jax.inference import export_shards, fit_space
+from item_jax.inference.embed_parts import Work
 from item_jax.inference.export import export
 from item_jax.inference.unit import embed_unit
 from item_jax.models import pooling
@@ -272,12 +273,9 @@ def test_without_a_proof_weights_are_chosen_but_no_pool(
   monkeypatch.setattr(fit_space.trials_lib, "best_of", lambda trials: 0)
   monkeypatch.setattr(fit_space.trials_lib, "likeliest", last)
   found = fit_space.fit_space(
-    item_jax.load(workdir),
-    open_dataset(tiny_data),
+    Work(item_jax.load(workdir), open_dataset(tiny_data), batch_size=16),
     fit_space.Asked(pool=pool, whiten="auto"),
     "both",
-    batch_size=16,
-    workers=0,
   )
   kinds = [trial.transform.kind for trial in asked_of]
   if pool == "auto":  # as trained it is [CLS], which has no parts
@@ -304,11 +302,10 @@ def test_a_split_without_pairs_chooses_nothing(
 
 def test_rows_without_a_side_are_not_learnt_from(workdir, tiny_data):
   """Title rows of the train split that the image's network sees nothing of."""
-  embedder = item_jax.load(workdir)
   dataset = open_dataset(tiny_data)
-  asked = fit_space.Asked(whiten="whiten")
-  how = {"batch_size": 16, "workers": 0}
-  whole = fit_space.fit_space(embedder, dataset, asked, "both", **how)
+  work = Work(item_jax.load(workdir), dataset, batch_size=16)
+  given = work, fit_space.Asked(whiten="whiten"), "both"
+  whole = fit_space.fit_space(*given)
 
   real = fit_space.embed_parts
 
@@ -322,10 +319,10 @@ def test_rows_without_a_side_are_not_learnt_from(workdir, tiny_data):
   kept = [r for r in range(dataset.sizes["train"]) if r % 3]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(fit_space, "embed_parts", with_holes)
-    holed = fit_space.fit_space(embedder, dataset, asked, "both", **how)
+    holed = fit_space.fit_space(*given)
     patch.setattr(fit_space, "embed_parts", real)
     patch.setattr(fit_space, "_sample", lambda count, most: kept)
-    want = fit_space.fit_space(embedder, dataset, asked, "both", **how)
+    want = fit_space.fit_space(*given)
   got_D, want_D = holed.transform.mean_D, want.transform.mean_D
   np.testing.assert_allclose(got_D, want_D, atol=1e-6)
   assert np.abs(got_D - whole.transform.mean_D).max() > 1e-5

@@ -1,6 +1,7 @@
 """Embeds ranges of a split's rows, one range after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,16 +13,29 @@ from item_jax.inference import export_shards
 from item_jax.inference.embedder import MODALITIES, Embedder, read_split
 
 
+class Work(NamedTuple):
+  """A model that embeds rows of a data set, and how it does.
+
+  batch_size: rows that a device embeds at a time. workers: processes that
+  decode. notify: is called with ("step", the row that is to be embedded next),
+  for example.
+  """
+
+  embedder: Embedder
+  dataset: Dataset
+  batch_size: int
+  workers: int = 0
+  notify: Callable[[str, int], None] = lambda what, number: None
+
+
 def embed_parts(
-  embedder: Embedder,
-  dataset: Dataset,
+  work: Work,
   split: str,
   parts: Sequence[Sequence[int]],
   *,
   modality: str,
   device_rows: int,
-  workers: int = 0,
-  notify: Callable[[int], None] = lambda row: None,
+  stage: str,
   embed: Callable[..., np.ndarray] | None = None,
   left: Callable[[Sequence[export_shards.Item]], np.ndarray] | None = None,
 ) -> Iterator[tuple[np.ndarray, list[export_shards.Item]]]:
@@ -33,19 +47,19 @@ def embed_parts(
   the null embedding.
 
   Args:
-    workers: processes that decode.
-    notify: is called with the row that is to be embedded next.
+    stage: what `work.notify` is told of the rows.
     embed: of a batch and modality; the embedder's `embed_batch` by default.
     left: numbers of `MODALITIES`, what is left of each row of a part, where
       both sides are asked for; a row of one is that of `modality=` that one,
       to the bit. None: all.
   """
+  embedder, dataset = work.embedder, work.dataset
   size = device_rows * jax.local_device_count()
   rows = []
   for part in parts:
     rows += part
     rows += [part[-1]] * (-len(rows) % size)  # fills its last batch
-  how = {"chosen": rows, "workers": workers}
+  how = {"chosen": rows, "workers": work.workers}
   batches = read_split(embedder, dataset, split, size, **how)
   source, embed = dataset.source(split), embed or embedder.embed_batch
   with show_bar(total=sum(map(len, parts)), desc=modality) as bar:
@@ -54,7 +68,7 @@ def embed_parts(
       left_N = None if left is None else left(items)
       held, bad = [], []
       for first in range(0, len(part), size):
-        notify(part[first])
+        work.notify(stage, part[first])
         batch = next(batches)
         if left_N is None:
           held.append(embed(batch, modality=modality))

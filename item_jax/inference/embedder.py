@@ -77,7 +77,8 @@ class Embedder(Shown):
       config, run.tokenizer, categories=run.categories, attention=kernel
     )
     self.task, self.categories = task, run.categories
-    self._params = jax.device_put(params, sharding.replicated(self.mesh))
+    # On each of `mesh`'s devices.
+    self.params = jax.device_put(params, sharding.replicated(self.mesh))
 
     @functools.partial(jax.jit, static_argnames=("modality", "pool"))
     def run_batch(params, batch, modality, pool, change):
@@ -98,11 +99,6 @@ class Embedder(Shown):
     name = self.config.model.name
     return f"{name}, step {self.step:,}: vectors of {self.dims} values"
 
-  @property
-  def params(self) -> Any:
-    """The parameters, on each of `mesh`'s devices."""
-    return self._params
-
   def enter(self, space: Space | None) -> None:
     """Embeds from here on in this space; UserError where the model cannot."""
     self.space, self.dims = space, self.task.dims
@@ -121,7 +117,7 @@ class Embedder(Shown):
   def pool_dims(self) -> dict[str, int]:
     """How many values each of `task.pools` gives."""
     shapes = jax.eval_shape(
-      self.task.pool, self._params, tasks.example_batch(self.config)
+      self.task.pool, self.params, tasks.example_batch(self.config)
     )
     return {name: shapes[name].shape[1] for name in self.task.pools}
 
@@ -143,7 +139,7 @@ class Embedder(Shown):
     # A GPU's float32 product is TF32 unless this is set.
     precision = "highest" if self.dtype == "float32" else None
     with jax.default_matmul_precision(precision):
-      return fetch(run(self._params, placed, *options), step=self.step)
+      return fetch(run(self.params, placed, *options), step=self.step)
 
   def embed(
     self, images: Any = None, titles: Any = None, *, batch_size: int = 64

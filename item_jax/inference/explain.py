@@ -109,8 +109,7 @@ def _draw(
   rows, parts, size = [], [], reader.batch_size
   for number, batch in enumerate(reader.batches(order.tolist())):
     own = order[number * size : (number + 1) * size]
-    whole_B = batch.has_image_B & batch.has_title_B & ~batch.bad_B
-    chosen = np.flatnonzero(whole_B[: len(own)])[: count - len(rows)]
+    chosen = np.flatnonzero(batch.is_complete[: len(own)])[: count - len(rows)]
     rows += own[chosen].tolist()
     parts.append(Batch(*(x[chosen] for x in batch)))
     if len(rows) == count:

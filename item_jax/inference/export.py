@@ -1,10 +1,11 @@
 """Writes the embeddings of splits, in shards that survive a kill."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -17,11 +18,8 @@ from item_jax.errors import UserError, check_path, check_whole
 from item_jax.evaluation.items import Export
 from item_jax.inference import export_shards, export_work
 from item_jax.inference import space as space_lib
-from item_jax.inference.embedder import (
-  MODALITIES,
-  Embedder,
-  load,
-)
+from item_jax.inference.embed_parts import Work
+from item_jax.inference.embedder import MODALITIES, load
 from item_jax.inference.fit_space import Asked, settle
 from item_jax.inference.space import Space, checkpoint_id, describe
 from item_jax.listing import as_list
@@ -145,32 +143,29 @@ def export(
   splits, modalities = _listed("split", split), _listed("modality", modality)
   notify = (progress or NullListener()).update
   with Barrier():
-    asked, sizes = Asked(pool, whiten, like), (batch_size, workers)
-    how = step, dtype, sizes, notify, drop_rate, seed
-    work = _open(workdir, data, modalities, asked, *how)
-    plans = {(s, m): _plan(work, s, m) for s in splits for m in modalities}
-    checked = jax.process_index() == 0 and work.is_plain and not overwrite
+    asked = Asked(pool, whiten, like)
+    how = step, dtype, batch_size, workers, notify, drop_rate, seed
+    run = _open(workdir, data, modalities, asked, *how)
+    plans = {(s, m): _plan(run, s, m) for s in splits for m in modalities}
+    checked = jax.process_index() == 0 and run.is_plain and not overwrite
     folders = export_work.find_folders(out, plans, one=one, checked=checked)
   found = {
     key: _export(
-      work, plan, folders[key], [folders[s, key[1]] for s in splits], overwrite
+      run, plan, folders[key], [folders[s, key[1]] for s in splits], overwrite
     )
     for key, plan in plans.items()
   }
   return next(iter(found.values())) if one else found
 
 
-class _Work(NamedTuple):
+class _Run(NamedTuple):
   """What exports of one run have in common; fields as of `export`."""
 
   workdir: Path
   checkpoint: str  # its fingerprint
-  embedder: Embedder
+  work: Work
   space: Space | None  # the embedder's, before one is made for an export
-  dataset: Dataset
   asked: Asked
-  sizes: tuple[int, int]  # batch_size, workers
-  notify: Callable[[str, int], None]
   drop: dict[str, Any] | None = None  # as of `export_shards.Plan`
 
   @property
@@ -179,11 +174,11 @@ class _Work(NamedTuple):
     return self.space is None and self.asked[:2] == Asked()[:2]
 
 
-def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
+def _open(workdir, data, modalities, asked: Asked, *how) -> _Run:
   """Opens the run and its data, and refuses what it cannot be asked for."""
-  step, dtype, sizes, notify, rate, seed = how
-  check_whole("batch_size", sizes[0], at_least=1)
-  check_whole("workers", sizes[1], at_least=0)
+  step, dtype, batch_size, workers, notify, rate, seed = how
+  check_whole("batch_size", batch_size, at_least=1)
+  check_whole("workers", workers, at_least=0)
   for modality in modalities:
     if modality not in MODALITIES:
       raise UserError(
@@ -196,8 +191,8 @@ def _open(workdir, data, modalities, asked: Asked, *how) -> _Work:
   check_data(embedder.run, dataset, workdir)
   with copied_run(workdir, step=embedder.step) as copy:
     checkpoint = checkpoint_id(copy, embedder.step)
-  opened = embedder, embedder.space, dataset
-  return _Work(Path(workdir), checkpoint, *opened, asked, sizes, notify, drop)
+  work = Work(embedder, dataset, batch_size, workers, notify)
+  return _Run(Path(workdir), checkpoint, work, embedder.space, asked, drop)
 
 
 def _listed(what: str, names: str | Sequence[str]) -> list[str]:
@@ -207,14 +202,14 @@ def _listed(what: str, names: str | Sequence[str]) -> list[str]:
   return listed
 
 
-def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
-  embedder, dataset = work.embedder, work.dataset
+def _plan(run: _Run, split: str, modality: str) -> export_shards.Plan:
+  embedder, dataset = run.work.embedder, run.work.dataset
   rows = len(dataset.source(split))
   embedder.check_modality(modality)
   return export_shards.Plan(
     format=EXPORT_FORMAT,
     step=embedder.step,
-    checkpoint=work.checkpoint,
+    checkpoint=run.checkpoint,
     tokenizer=embedder.run.tokenizer.fingerprint,
     preprocessing=embedder.run.preprocessing,
     data=dataset.fingerprints[split],
@@ -224,54 +219,54 @@ def _plan(work: _Work, split: str, modality: str) -> export_shards.Plan:
     rows=rows,
     dims=embedder.task.dims,
     shard_rows=SHARD_ROWS,
-    drop=work.drop,
+    drop=run.drop,
   )
 
 
 def _export(
-  work: _Work,
+  run: _Run,
   plan: export_shards.Plan,
   out: Path,
   beside: list[Path],
   overwrite: bool,
 ) -> Export:
   """Writes one export; in the folders `beside` its space may be known."""
-  embedder, dataset, notify = work.embedder, work.dataset, work.notify
-  sizes = work.sizes
+  work, embedder = run.work, run.work.embedder
   first = jax.process_index() == 0
   with Barrier() as barrier, contextlib.ExitStack() as stack:
-    embedder.enter(work.space)
+    embedder.enter(run.space)
     barrier.wait()
     missing = made = None
     if first:
       stack.enter_context(export_shards.exclusive_folder(out))
-      how = {"overwrite": overwrite, "notify": lambda n: notify("set up", n)}
       made = settle(
-        out, plan, work.asked, embedder, dataset, *sizes, beside=beside, **how
+        out, plan, run.asked, work, overwrite=overwrite, beside=beside
       )
-      missing = _acquire(out, _in_space(plan, made), **how)
+      missing = export_shards.acquire(
+        out,
+        _in_space(plan, made),
+        overwrite=overwrite,
+        notify=functools.partial(work.notify, "set up"),
+      )
     missing, made = barrier.broadcast([missing, made])
     if missing is None:
+      if first:
+        logger.info(
+          f"{out} is finished already: {plan.rows} rows, nothing to do"
+        )
       return Export(out)
-    plan = _enter(out, plan, embedder, made)
+    # All of them take the space that process 0 has found.
+    plan = _in_space(plan, made)
+    export_shards.check_seen(out, plan)
+    embedder.enter(made and space_lib.read(out, made))
     barrier.wait()
-    export_work.write_shards(
-      out, plan, missing, embedder, dataset, *sizes, notify
-    )
-    notify("join", plan.rows)
+    export_work.write_shards(out, plan, missing, work)
+    work.notify("join", plan.rows)
     barrier.wait()
     if first:
-      export_work.finish(out, plan, work.workdir, embedder, notify)
+      export_work.finish(out, plan, run.workdir, work)
     barrier.wait()
   return Export(out)
-
-
-def _acquire(out: Path, plan: export_shards.Plan, **how) -> list[int] | None:
-  """Takes the folder, as `export_shards.acquire`; logs where all is done."""
-  missing = export_shards.acquire(out, plan, **how)
-  if missing is None:
-    logger.info(f"{out} is finished already: {plan.rows} rows, nothing to do")
-  return missing
 
 
 def _in_space(plan: export_shards.Plan, made) -> export_shards.Plan:
@@ -288,11 +283,3 @@ def _in_space(plan: export_shards.Plan, made) -> export_shards.Plan:
     dims=made["dims"],
     space=describe(made),
   )
-
-
-def _enter(out: Path, plan: export_shards.Plan, embedder: Embedder, made):
-  """Takes the space that process 0 has found; returns the plan in it."""
-  plan = _in_space(plan, made)
-  export_shards.check_seen(out, plan)
-  embedder.enter(made and space_lib.read(out, made))
-  return plan

@@ -140,29 +140,26 @@ def acquire(
   Raises:
     UserError: the folder holds another export, or a damaged one.
   """
-  for name in ("meta.json", "plan.json"):
-    if not (out / name).exists():
-      continue
-    odd = _differences(out / name, plan)
-    if not odd and name == "meta.json":
-      odd = next(find_export_damage(out), "")
-    if not odd and name == "plan.json":
-      if read_checksummed(out / name).get("shard_rows") != plan.shard_rows:
-        break  # another version's shards: they are written anew
-      return [
-        n for n in range(count(plan)) if not _is_good(out, plan, n, notify)
-      ]
+  finished, begun, odd = out / "meta.json", out / "plan.json", ""
+  if finished.exists():
+    odd = _differences(finished, plan) or next(find_export_damage(out), "")
     if not odd:
       tidy(out)  # in case the call that finished was killed before it could
       return None
-    if not overwrite:
-      raise UserError(f"{odd}; give --overwrite or another --out")
-    break
+  elif begun.exists():
+    odd = _differences(begun, plan)
+    # Of another version's size shards are written anew.
+    if not odd and read_checksummed(begun).get("shard_rows") == plan.shard_rows:
+      return [
+        n for n in range(count(plan)) if not _is_good(out, plan, n, notify)
+      ]
+  if odd and not overwrite:
+    raise UserError(f"{odd}; give --overwrite or another --out")
   # In this order, wherever it is cut off: the folder names its export, no
   # shard is of another plan, and nothing half replaced looks finished.
   _remove_parts(out)
-  write_checksummed(out / "plan.json", plan.to_dict())
-  (out / "meta.json").unlink(missing_ok=True)
+  write_checksummed(begun, plan.to_dict())
+  finished.unlink(missing_ok=True)
   return list(range(count(plan)))
 
 

@@ -2,14 +2,13 @@
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from item_jax.data.records import Dataset
 from item_jax.data.unreadable import listed
 from item_jax.errors import UserError, check_fraction, check_whole
 from item_jax.evaluation.items import EXPORTED
@@ -17,7 +16,7 @@ from item_jax.evaluation.robustness import mix
 from item_jax.files import sha256, write_checksummed
 from item_jax.inference import export_shards
 from item_jax.inference import space as space_lib
-from item_jax.inference.embed_parts import embed_parts
+from item_jax.inference.embed_parts import Work, embed_parts
 from item_jax.inference.embedder import MODALITIES, Embedder
 
 logger = logging.getLogger(__name__)
@@ -54,23 +53,17 @@ def write_shards(
   out: Path,
   plan: export_shards.Plan,
   missing: list[int],
-  embedder: Embedder,
-  dataset: Dataset,
-  batch_size: int,
-  workers: int,
-  notify: Callable[[str, int], None],
+  work: Work,
 ) -> None:
   """Embeds and writes this process's part of the missing shards."""
   mine = missing[jax.process_index() :: jax.process_count()]
   parts = embed_parts(
-    embedder,
-    dataset,
+    work,
     plan.split,
     [export_shards.rows_of(plan, number) for number in mine],
     modality=plan.modality,
-    device_rows=min(batch_size, plan.rows),
-    workers=workers,
-    notify=lambda row: notify("step", row),
+    device_rows=min(work.batch_size, plan.rows),
+    stage="step",
     left=functools.partial(_left, plan.drop) if plan.drop else None,
   )
   for number, part in zip(mine, parts, strict=True):
@@ -106,15 +99,15 @@ def _left(
 def finish(
   out: Path,
   plan: export_shards.Plan,
-  workdir,
-  embedder: Embedder,
-  notify: Callable[[str, int], None],
+  workdir: Path,
+  work: Work,
 ) -> None:
   """Joins the shards, and writes, last, the meta data."""
 
   def joins(shard: int) -> None:  # it counts as a step after the last row
-    notify("join", plan.rows + shard)
+    work.notify("join", plan.rows + shard)
 
+  embedder = work.embedder
   sees = embedder.task.modality  # where the model sees one side alone
   side, lacking, unreadable = sees or plan.modality, 0, []
   for row, item in enumerate(export_shards.join(out, plan, joins)):
@@ -130,7 +123,7 @@ def finish(
       "files": {name: sha256(out / name) for name in names},
       "rows_without_this_side": lacking,
       "unreadable": unreadable,
-      "workdir": Path(workdir).name,
+      "workdir": workdir.name,
       **({"sees": sees} if sees else {}),
       **({"made": embedder.space.made} if embedder.space else {}),
     },

@@ -1,14 +1,13 @@
 """Chooses, on validation, how the vectors of a run are pooled and whitened."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from item_jax.data.records import Dataset
 from item_jax.errors import UserError
 from item_jax.evaluation import transform as transform_lib
 from item_jax.evaluation import trials as trials_lib
@@ -17,7 +16,7 @@ from item_jax.evaluation.transform import Transform
 from item_jax.evaluation.weighting import attempt_weights
 from item_jax.inference import export_shards
 from item_jax.inference import space as space_lib
-from item_jax.inference.embed_parts import embed_parts
+from item_jax.inference.embed_parts import Work, embed_parts
 from item_jax.inference.embedder import Embedder
 from item_jax.inference.space import Space
 from item_jax.inference.validation import scored_rows
@@ -73,21 +72,16 @@ def settle(
   out: Path,
   plan: export_shards.Plan,
   asked: Asked,
-  embedder: Embedder,
-  dataset: Dataset,
-  batch_size: int,
-  workers: int,
+  work: Work,
   *,
   overwrite: bool,
-  notify: Callable[[int], None],
   beside: Sequence[Path] = (),
 ) -> dict[str, Any] | None:
   """Finds or makes the space of an export, and writes it into its folder.
 
   Args:
+    work: its embedder is in the space of `asked.like`, where there is one.
     beside: folders of other exports, where the same space may be known.
-    embedder: in the space of `asked.like`, where there is one.
-    batch_size, workers, notify: as of `fit_space`.
     overwrite: whether another export in the folder may be replaced.
 
   Returns:
@@ -96,6 +90,7 @@ def settle(
   Raises:
     UserError: the folder holds another export; as `fit_space`.
   """
+  embedder, fingerprints = work.embedder, work.dataset.fingerprints
   given, names = embedder.space, embedder.config.data
   if given is not None:
     request = {"like": [given.made["pool"], given.made["sha256"]]}
@@ -108,100 +103,49 @@ def settle(
       **{"pool": asked.pool, "whiten": asked.whiten},
       **{"checkpoint": plan.checkpoint, "dtype": plan.dtype},
       "modality": plan.modality,
-      "train": dataset.fingerprints.get(names.train_split),
-      "val": dataset.fingerprints.get(names.val_split),
+      "train": fingerprints.get(names.train_split),
+      "val": fingerprints.get(names.val_split),
     }
   known = (space_lib.find(folder, request) for folder in (out, *beside))
   space = next(filter(None, known), None)
   if space is None:
     if not overwrite:  # refused now, not after the work
       export_shards.check_free(out, plan._replace(space=str(request)))
-    how = {"batch_size": batch_size, "workers": workers, "notify": notify}
-    space = given or fit_space(embedder, dataset, asked, plan.modality, **how)
+    space = given or fit_space(work, asked, plan.modality)
     made = {"request": request, "checkpoint": plan.checkpoint}
     space = space._replace(made=space.made | made)
   return space_lib.save(out, space)
 
 
-class _Rows(NamedTuple):
-  """Embeds rows of a data set; fields as of `embed_parts`."""
-
-  embedder: Embedder
-  dataset: Dataset
-  batch_size: int
-  workers: int
-  notify: Callable[[int], None]
-
-  def embed(
-    self, split: str, rows: list[int], modality: str
-  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Embeds in all pools; [N], what each row shows the model: `_shown`."""
-    embedder = self.embedder
-    ((pooled_NE, items),) = embed_parts(
-      embedder,
-      self.dataset,
-      split,
-      [rows],
-      modality=modality,
-      device_rows=min(self.batch_size, len(rows)),
-      workers=self.workers,
-      notify=self.notify,
-      embed=embedder.pool_batch,
-    )
-    side = embedder.task.modality or modality
-    ends = np.cumsum(list(embedder.pool_dims.values()))[:-1]
-    parts = np.split(pooled_NE, ends, axis=1)
-    found = dict(zip(embedder.pool_dims, parts, strict=True))
-    return found, np.array([_shown(item, side) for item in items])
-
-  def training(self, most: int, modality: str):
-    """Embeds a sample of the training split, as `embed`."""
-    split = self.embedder.config.data.train_split
-    rows = _sample(len(self.dataset.source(split)), most)
-    return self.embed(split, rows, modality)
-
-
-def fit_space(
-  embedder: Embedder,
-  dataset: Dataset,
-  asked: Asked,
-  modality: str,
-  *,
-  batch_size: int,
-  workers: int = 0,
-  notify: Callable[[int], None] = lambda row: None,
-) -> Space:
+def fit_space(work: Work, asked: Asked, modality: str) -> Space:
   """Finds the pool and the transform of a model's vectors.
 
   Learns from a sample of the run's training split, and where there is a choice
   takes what finds most on its validation split, both of the data given.
 
   Args:
-    embedder: of vectors as they were trained.
+    work: its embedder gives vectors as they were trained.
     modality: what the model is shown.
-    batch_size: rows that a device embeds at a time.
-    workers: processes that decode.
-    notify: is called with rows as they are embedded.
 
   Raises:
     UserError: a split is missing, or nothing in it tells what is better.
   """
-  rows = _Rows(embedder, dataset, batch_size, workers, notify)
+  embedder = work.embedder
   pools, recipes = embedder.task.pools, RECIPES[asked.whiten]
   pools = pools if asked.pool == AUTO else (asked.pool or pools[0],)
   pool, transform, score, tried = pools[0], Transform(), None, []
   means: dict[str, dict] = {name: {} for name in pools}
   if len(pools) * len(recipes) > 1 or asked.whiten != "none":
-    train, shown_N = rows.training(TRAIN_ROWS, modality)
+    train, shown_N = _embed_training(work, TRAIN_ROWS, modality)
     for pooled_ND in train.values():
       pooled_ND[shown_N == ""] = 0  # is not learnt from
     if asked.whiten != "none":
-      means = _means(rows, train, shown_N, modality)
+      means = _means(work, train, shown_N, modality)
     if len(pools) * len(recipes) == 1:
       transform = transform_lib.fit(train[pool], recipes[0])
     else:
       pool, transform, score, tried = _choose(
-        rows, train, pools, recipes, means, modality
+        work, train, pools, recipes, means, modality
       )
   if transform.mean_D is not None:
     transform = replace(transform, sides=means[pool])
@@ -221,6 +165,34 @@ def fit_space(
   return Space(transform, made)
 
 
+def _embed_training(work: Work, most: int, modality: str):
+  """Embeds a sample of the training split, as `_embed`."""
+  split = work.embedder.config.data.train_split
+  rows = _sample(len(work.dataset.source(split)), most)
+  return _embed(work, split, rows, modality)
+
+
+def _embed(
+  work: Work, split: str, rows: list[int], modality: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+  """Embeds in all pools; [N], what each row shows the model: `_shown`."""
+  embedder = work.embedder
+  ((pooled_NE, items),) = embed_parts(
+    work,
+    split,
+    [rows],
+    modality=modality,
+    device_rows=min(work.batch_size, len(rows)),
+    stage="set up",
+    embed=embedder.pool_batch,
+  )
+  side = embedder.task.modality or modality
+  ends = np.cumsum(list(embedder.pool_dims.values()))[:-1]
+  parts = np.split(pooled_NE, ends, axis=1)
+  found = dict(zip(embedder.pool_dims, parts, strict=True))
+  return found, np.array([_shown(item, side) for item in items])
+
+
 def _said(transform: Transform, parts: Iterable[str]) -> str:
   """A transform in words, of weights those that were chosen, by name."""
   if transform.shares is None:
@@ -230,26 +202,26 @@ def _said(transform: Transform, parts: Iterable[str]) -> str:
 
 
 def _choose(
-  rows: _Rows, train: dict, pools, recipes, means: dict, modality: str
+  work: Work, train: dict, pools, recipes, means: dict, modality: str
 ) -> tuple[str, Transform, float, list[dict[str, Any]]]:
   """Takes a pool and a transform by validation, as `trials.best_of`.
 
   Returns:
     These, their MAP@10, and all that was tried.
   """
-  split = rows.embedder.config.data.val_split
-  numbers, ids, products, _ = scored_rows(
-    rows.dataset.source(split), split, most=VAL_ROWS, alone=True
+  split = work.embedder.config.data.val_split
+  rows, ids, products, _ = scored_rows(
+    work.dataset.source(split), split, most=VAL_ROWS, alone=True
   )
   if not has_pairs(products):
     raise UserError(
-      f"split {split!r} of {rows.dataset.path} has no product with two"
+      f"split {split!r} of {work.dataset.path} has no product with two"
       " listings, so nothing can be chosen by it: give one pool, and for whiten"
       " none, centre or whiten"
     )
-  val, kind_N = rows.embed(split, numbers, modality)
+  val, kind_N = _embed(work, split, rows, modality)
   items, of, trials = Items(ids, products), [], []
-  task = rows.embedder.task
+  task = work.embedder.task
   for pool in pools:
     made = trials_lib.attempt(
       *(train[pool], val[pool], items),
@@ -287,7 +259,7 @@ def _shown(item: export_shards.Item, modality: str) -> str:
 
 
 def _means(
-  rows: _Rows, train: dict, shown_N: np.ndarray, modality: str
+  work: Work, train: dict, shown_N: np.ndarray, modality: str
 ) -> dict[str, dict[str, np.ndarray]]:
   """{pool: {what rows show: the mean of their unit vectors}}.
 
@@ -297,10 +269,10 @@ def _means(
     train: of a sample in each pool; shown_N: what its rows show.
   """
   means: dict[str, dict[str, np.ndarray]] = {pool: {} for pool in train}
-  for side in rows.embedder.task.modalities:
+  for side in work.embedder.task.modalities:
     found, kind_N = train, shown_N
     if side != modality:
-      found, kind_N = rows.training(SIDE_ROWS, side)
+      found, kind_N = _embed_training(work, SIDE_ROWS, side)
     elif {*shown_N.tolist()} <= {side, ""}:
       continue
     if (of_N := kind_N == side).any():

@@ -1,12 +1,10 @@
 """Tells of a trained model which modality dominates: the image or the title."""
 
-import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Sequence
 
 import jax
-import numpy as np
 
 from item_jax.batch import Batch
 from item_jax.data.records import Dataset
@@ -78,22 +76,21 @@ def modality(
   learning = readable.check(asked, embedder, reader, rows) if asked else []
   embedded, same = embed_views(embedder.embed_batch, reader, rows, seed=seed)
   found = score_views(embedded, largest=largest, bootstrap=bootstrap, seed=seed)
-  counts = found.counts | {"split": split, "step": embedder.step}
-  notes = []
+  found.counts.update(split=split, step=embedder.step)
   if same:
-    notes.append(
+    found.notes.append(
       f"{same:,} of {len(embedded.rows_M):,} listings were given another"
       " product's title that has the same tokens as theirs"
     )
-  found = dataclasses.replace(found, counts=counts, notes=notes)
-  found = _follow(found, embedder, reader, rows, embedded, seed)
+  _follow(found, embedder, reader, [rows[n] for n in _first_products(embedded)])
   if asked:
-    lines = readable.read(
-      *(embedder, reader, embedded, asked, learning),
-      bootstrap=bootstrap,
-      seed=seed,
+    found.readable.extend(
+      readable.read(
+        *(embedder, reader, embedded, asked, learning),
+        bootstrap=bootstrap,
+        seed=seed,
+      )
     )
-    found = dataclasses.replace(found, readable=lines)
   return found
 
 
@@ -107,48 +104,39 @@ def _check_modalities(embedder: Embedder) -> None:
 
 
 def _follow(
-  found: Modality,
-  embedder: Embedder,
-  reader: Reader,
-  rows: Sequence[int],
-  embedded: Embedded,
-  seed: int,
-) -> Modality:
-  """Adds attention and gradients, of a network that has them."""
+  found: Modality, embedder: Embedder, reader: Reader, rows: Sequence[int]
+) -> None:
+  """Adds attention and gradients of rows, of a network that has them."""
   task, params = embedder.task, embedder.params
   if not information.is_followed(task):
     name = embedder.config.model.name
-    note = (
+    found.notes.append(
       "attention and gradients do not apply: in the network"
       f" model.name={name!r} no [CLS] reads image and title together"
     )
-    return dataclasses.replace(found, notes=[*found.notes, note])
+    return
   devices = jax.local_device_count()
   reader = reader._replace(batch_size=-(-_AT_ONCE // devices) * devices)
-  chosen = [rows[row] for row in _first_products(embedded)]
 
   def batches() -> Iterator[tuple[Batch, int]]:
-    size, left = reader.batch_size, len(chosen)
-    for batch in reader.batches(chosen):
+    size, left = reader.batch_size, len(rows)
+    for batch in reader.batches(rows):
       yield sharding.to_devices(embedder.mesh, size, batch), min(size, left)
       left -= size
 
-  notes = list(found.notes)
   with jax.default_matmul_precision("highest"):
-    attention = information.attention_lines(task, params, batches())
-    gradients = information.gradient_lines(task, params, batches(), seed=seed)
+    found.attention.extend(information.attention_lines(task, params, batches()))
+    found.gradients.extend(
+      information.gradient_lines(
+        task, params, batches(), seed=found.counts["seed"]
+      )
+    )
+  found.cosine_shares.update(cosine_shares(embedder))
   if task.network.module.sides_width:
-    notes.append(
+    found.notes.append(
       "attention and gradients are of the transformer: what the sides add to"
       " an embedding passes it by"
     )
-  return dataclasses.replace(
-    found,
-    attention=attention,
-    gradients=gradients,
-    cosine_shares=cosine_shares(embedder),
-    notes=notes,
-  )
 
 
 def cosine_shares(embedder: Embedder) -> dict[str, float]:
@@ -167,7 +155,7 @@ def cosine_shares(embedder: Embedder) -> dict[str, float]:
   return information.cosine_shares(task.network.module, embedder.params, chosen)
 
 
-def _first_products(embedded: Embedded) -> np.ndarray:
+def _first_products(embedded: Embedded) -> list[int]:
   """Rows of `_FOLLOWED` listings, whole products, in the order of hashes.
 
   So that a loss that compares listings of one product finds some.
@@ -177,4 +165,4 @@ def _first_products(embedded: Embedded) -> np.ndarray:
   def lot(row: int) -> bytes:
     return product_hash(items.products[row], items.ids[row])
 
-  return np.array(sorted(embedded.rows_M.tolist(), key=lot)[:_FOLLOWED])
+  return sorted(embedded.rows_M.tolist(), key=lot)[:_FOLLOWED]

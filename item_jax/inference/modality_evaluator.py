@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from item_jax.batch import Batch
 from item_jax.errors import UserError
 from item_jax.evaluation.derange import derange
 from item_jax.evaluation.modality import SWAPS, balance
@@ -66,8 +65,7 @@ class ModalityEvaluator:
 
     def run_batch(params, batch, donor):
       own_BD = embed_unit(task, params, batch, modality="both")
-      # Unreadable rows have neither side.
-      found = {"kept": _whole(batch) & _whole(donor)}
+      found = {"kept": batch.is_complete & donor.is_complete}
       for view in SWAPS.values():
         other = disturb(batch, donor, view, setup.tokenizer)
         other_BD = embed_unit(task, params, other, modality="both")
@@ -105,7 +103,3 @@ class ModalityEvaluator:
     score = balance(*(moves[SWAPS[side]] for side in ("title", "image")))
     found = {f"modality/{view}": 1 - move for view, move in moves.items()}
     return found if score is None else found | {"modality/balance": score}
-
-
-def _whole(batch: Batch) -> jax.Array:
-  return batch.has_image_B & batch.has_title_B & ~batch.bad_B

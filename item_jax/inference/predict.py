@@ -11,11 +11,7 @@ from item_jax.errors import UserError, check_whole
 from item_jax.evaluation import labels
 from item_jax.evaluation.metrics import check_draws
 from item_jax.inference import export_shards
-from item_jax.inference.embedder import (
-  Embedder,
-  load,
-  read_split,
-)
+from item_jax.inference.embedder import Embedder, load, read_split
 from item_jax.inference.predictions import ListingPredictions, SplitPredictions
 from item_jax.ingest.readers.cells import spaced
 from item_jax.training.run import check_data, read_run
@@ -32,6 +28,8 @@ def predict_split(
   bootstrap: int = 1000,
 ) -> SplitPredictions:
   """Predicts the categories of a split of a prepared catalogue.
+
+  Of every listing that can be read, in their order.
 
   Args:
     workdir: of a run with task="category".
@@ -51,26 +49,6 @@ def predict_split(
   embedder = _load(workdir, step, top)
   dataset = open_dataset(data)
   check_data(embedder.run, dataset, workdir)
-  return predict(
-    embedder,
-    dataset,
-    split,
-    top=top,
-    batch_size=batch_size,
-    bootstrap=bootstrap,
-  )
-
-
-def predict(
-  embedder: Embedder,
-  dataset: Dataset,
-  split: str,
-  *,
-  top: int = 5,
-  batch_size: int = 256,
-  bootstrap: int = 1000,
-) -> SplitPredictions:
-  """Predicts every listing of a split that can be read, in their order."""
   source = dataset.source(split)
   items = [
     export_shards.read_item(source, split, n) for n in range(len(source))

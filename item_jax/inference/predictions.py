@@ -52,31 +52,31 @@ class SplitPredictions(Result):
 
   def rows(self) -> list[dict[str, Any]]:
     """Returns a line for each listing, as `write_csv` writes it."""
-    lines = []
-    for row, (first, *others) in enumerate(self.predicted):
-      probability, *less = self.probability_NK[row].tolist()
-      line = {
-        "id": self.ids[row],
-        "true": self.true[row],
-        "predicted": first,
-        "leaf": _leaf(first),
-        "probability": probability,
-      }
-      for rank, (label, value) in enumerate(
-        zip(others, less, strict=True), start=2
-      ):
-        line |= {f"top_{rank}": label, f"probability_{rank}": value}
-      lines.append(line)
+    columns, lines = self._columns(), []
+    for listing, true, (first, *others), (probability, *less) in zip(
+      self.ids,
+      self.true,
+      self.predicted,
+      self.probability_NK.tolist(),
+      strict=True,
+    ):
+      line = [listing, true, first, _leaf(first), probability]
+      for pair in zip(others, less, strict=True):
+        line += pair
+      lines.append(dict(zip(columns, line, strict=True)))
     return lines
+
+  def _columns(self) -> list[str]:
+    columns = ["id", "true", "predicted", "leaf", "probability"]
+    for rank in range(2, self.probability_NK.shape[1] + 1):
+      columns += [f"top_{rank}", f"probability_{rank}"]
+    return columns
 
   def write_csv(self, path: str | os.PathLike) -> None:
     """Writes a line a listing, all of them or nothing."""
-    header = ["id", "true", "predicted", "leaf", "probability"]
-    for rank in range(2, self.probability_NK.shape[1] + 1):
-      header += [f"top_{rank}", f"probability_{rank}"]
     with whole_file(path, text=True) as file:
       writer = csv.writer(file, lineterminator="\n")
-      writer.writerow(header)
+      writer.writerow(self._columns())
       for line in self.rows():
         writer.writerow(
           f"{value:.6f}" if isinstance(value, float) else value

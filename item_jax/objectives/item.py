@@ -122,7 +122,7 @@ def make_losses(
   """
 
   def corrupt(root, step, batch: Batch) -> View:
-    complete_B = batch.has_image_B & batch.has_title_B
+    complete_B = batch.is_complete
     batch, is_match_B = masking.draw_negatives(
       key_for(root, step, "swap/titles"), batch, rate=loss.negative_rate
     )
