@@ -59,6 +59,14 @@ def test_a_head_of_other_categories_is_made_new(there, taken):
   np.testing.assert_array_equal(params["category_head"]["kernel"], taken)
 
 
+def test_sides_are_taken_whatever_categories_are_predicted():
+  theirs = {"body": ones(3), "sides": {"shares": ones(3)}}
+  ours = {"body": zeros(3), "sides": {"shares": zeros(3)}, "head": zeros(2)}
+  params, taken, _ = take(theirs, ours, categories=((), ("mugs", "hats")))
+  np.testing.assert_array_equal(params["sides"]["shares"], 1)
+  assert taken == ("body", "sides/shares")
+
+
 def test_a_head_is_taken_whole_or_not_at_all():
   theirs = {"body": ones(3), "head": {"first": ones(2), "second": ones(2)}}
   ours = {"body": zeros(3), "head": {"other": zeros(2), "second": zeros(2)}}

@@ -122,6 +122,16 @@ def test_masks_are_a_function_of_seed_step_and_purpose():
   assert (first != at(jax.random.key(4), 5, "mask/words")).any()
 
 
+def test_a_single_patch_is_masked_in_its_share_of_the_images():
+  out = masking.mask_patches(
+    jax.random.key(0), np.arange(4_000) % 2 == 0, num_patches=1, rate=0.15
+  )
+  masked_BN = np.asarray(out.masked_BN)
+  assert not masked_BN[1::2].any()
+  assert masked_BN[::2].mean() == pytest.approx(0.15, abs=0.03)
+  np.testing.assert_array_equal(out.valid_BK, masked_BN)
+
+
 def test_half_of_the_pairs_get_a_title_of_another_product():
   batch = tiny.make_batch(8)
   for seed in range(10):

@@ -99,8 +99,14 @@ def mask_tokens(
 def mask_patches(
   key, has_image_B, *, num_patches: int, rate: float
 ) -> MaskedPatches:
-  """Masks round(rate * N) patches of each image, at least one; uniform."""
+  """Masks round(rate * N) patches of each image, at least one; uniform.
+
+  Where an image is a single patch, it masks that of `rate` of the images: a
+  model would else never see one.
+  """
   B = has_image_B.shape[0]
+  if num_patches == 1:
+    has_image_B = has_image_B & (jax.random.uniform(key, (B,)) < rate)
   K = num_masked_patches(num_patches, rate)
   candidates_BN = jnp.broadcast_to(has_image_B[:, None], (B, num_patches))
   positions_BK = _first_by_score(key, candidates_BN, K)

@@ -191,7 +191,7 @@ def _take(path, source: Restored, core, categories, params) -> Start:
   usable = dict(theirs)
   if source.run.categories != tuple(categories):
     # A head for as many other categories would have the right shape.
-    usable = {n: x for n, x in theirs.items() if _top(n) in core}
+    usable = {n: x for n, x in theirs.items() if _top(n) in {*core, SIDES}}
   taken = {
     name: transforms.stretched(name, usable[name], leaf)
     for name, leaf in ours.items()
