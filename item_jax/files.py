@@ -37,7 +37,8 @@ def whole_file(path: str | os.PathLike, *, text: bool = False) -> Iterator[Any]:
   """Opens a file that gets its name when it is complete and on the disk.
 
   If the block ends by an exception, whatever had the name before still has it.
-  A link leads to what is replaced; a device or a pipe is written to as it is.
+  Who writes the same file meanwhile waits, and the last one's is what stays. A
+  link leads to what is replaced; a device or a pipe is written to as it is.
 
   Args:
     text: whether text is written, in UTF-8, with line ends as they are given.
@@ -54,17 +55,44 @@ def whole_file(path: str | os.PathLike, *, text: bool = False) -> Iterator[Any]:
     return
   part = out.with_name(out.name + _PART)
   try:
-    with part.open(mode, **how) as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    part.replace(out)
-  except BaseException as error:
-    with contextlib.suppress(OSError):
-      part.unlink()
-    if isinstance(error, OSError) and error.filename is None and error.errno:
+    with _open_alone(part, mode, **how) as file:
+      try:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        part.replace(out)
+      except BaseException:
+        with contextlib.suppress(OSError):
+          part.unlink()
+        raise
+  except OSError as error:
+    if error.filename is None and error.errno:
       raise type(error)(error.errno, error.strerror, str(path)) from error
     raise
+
+
+@contextlib.contextmanager
+def _open_alone(path: Path, mode: str, **how: Any) -> Iterator[Any]:
+  """Opens a file to write from its start, while nobody else has it open so."""
+
+  def as_it_is(name, flags):  # what another one writes is not emptied
+    return os.open(name, flags & ~os.O_TRUNC, 0o666)
+
+  while True:
+    with open(path, mode, opener=as_it_is, **how) as file:
+      if _is_alone(file, path):
+        file.truncate(0)
+        yield file
+        return
+
+
+def _is_alone(file: Any, path: Path) -> bool:
+  """Waits for others; False where the file has got another name meanwhile."""
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
+  except OSError as error:  # of others: a file system without locks
+    return not isinstance(error, FileNotFoundError)
 
 
 def write_json(path: Path, value: Any) -> None:

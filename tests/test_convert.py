@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import lance
 import numpy as np
@@ -184,11 +185,23 @@ def test_without_a_library_the_extra_is_named(
     convert(export, format=format, out=tmp_path / "x")
 
 
-def test_a_killed_process_leaves_nothing_in_the_way(export, tmp_path):
-  convert(export, format="lance", out=tmp_path / "x.part")
-  convert(export, format="lance", out=tmp_path / "x")
-  assert lance.dataset(tmp_path / "x").count_rows() == len(ROWS)
-  assert not (tmp_path / "x.part").exists()
+def test_what_stands_beside_a_dataset_stays(export, tmp_path):
+  for name in ("y.part", "y"):
+    convert(export, format="lance", out=tmp_path / name)
+  for name in ("y", "y.part"):
+    assert lance.dataset(tmp_path / name).count_rows() == len(ROWS)
+
+
+def test_several_may_write_one_file(export, tmp_path):
+  out = tmp_path / "E.parquet"
+
+  def write(_):
+    return convert(export, format="parquet", out=out, overwrite=True)
+
+  with ThreadPoolExecutor(4) as pool:
+    assert set(pool.map(write, range(40))) == {out}
+  assert parquet.read_table(out).num_rows == len(ROWS)
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["E", "E.parquet"]
 
 
 @pytest.mark.parametrize("format", single_file.FORMATS)

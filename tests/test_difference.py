@@ -53,6 +53,21 @@ def test_other_queries_and_other_measures_are_refused():
     one.compare(scores(1.0, k=(3,)))
 
 
+def test_queries_of_other_products_are_refused():
+  """Also those that are not searched, of which no index holds the product."""
+  roles = {"role": ["query", "index", "both"] * (N // 3)}
+  moved = TABLE["product"].copy()
+  moved[0] = "P7"
+  one, other = scores(1.0, TABLE | roles), TABLE | roles | {"product": moved}
+  with pytest.raises(UserError, match="are of other products: expected"):
+    one.compare(scores(1.0, other))
+
+
+def test_a_difference_takes_resamples():
+  with pytest.raises(UserError, match="bootstrap=0: expected a whole number"):
+    scores(0.5).compare(scores(1.5), bootstrap=0)
+
+
 def test_its_table_has_a_line_for_each_measure():
   found = scores(0.5, k=(10,)).compare(scores(1.5, k=(10,)))
   assert [row["measure"] for row in found.rows()] == list(found.to_dict())

@@ -4,8 +4,10 @@ import logging
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
+from item_jax.errors import UserError
 from item_jax.evaluation.items import read_items, read_listed
 from item_jax.evaluation.retrieval import score
 
@@ -122,3 +124,29 @@ def test_arrays_are_columns(dtype):
   items, _ = read_listed({"id": names, "product": names[::-1]})
   assert items.ids == [str(n) for n in range(COUNT)]
   assert items.products == items.ids[::-1]
+
+
+def test_values_that_libraries_have_for_nothing_are_empty_cells():
+  """In columns and rows as in a data frame; so does `embed` take them."""
+  vectors = np.eye(6)[[0, 0, 1, 1, 2, 2]]
+  for nothing in (None, np.nan, pd.NA, pd.NaT, np.ma.masked):
+    products = ["A", "A", "B", "B", "C", nothing]
+    table = {"id": list("abcdef"), "product": products}
+    rows = [
+      dict(zip(table, row, strict=True))
+      for row in zip(*table.values(), strict=True)
+    ]
+    for given in (table, rows):
+      listed, words = read_listed(given, ())
+      assert listed.products == ["A", "A", "B", "B", "C", ""]
+      assert not words
+      assert score(vectors, given, bootstrap=0)["queries"] == 4
+
+
+def test_a_column_is_a_value_for_each_row():
+  ids = list("abcdef")
+  for column in ("AABBCC", 1, None):
+    with pytest.raises(UserError, match="a value for each row"):
+      score(np.eye(6), {"id": ids, "product": column})
+  table = {"id": pyarrow.array(ids), "product": pyarrow.array(ids)}
+  assert read_listed(table)[0].products == ids

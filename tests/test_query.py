@@ -4,7 +4,9 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -175,6 +177,32 @@ def test_what_cannot_be_answered_says_why(server, listing):
   for path in ("/image/999999", "/image/-1", "/../setup.py", "/x"):
     assert ask(server, "GET", path)[0] == 404
   assert ask(server, "POST", "/x", b"")[0] == 404
+  with socket.create_connection(server.server_address) as line:
+    line.sendall(b"GET http://[x/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert line.recv(12) == b"HTTP/1.0 400"
+
+
+def test_who_does_not_wait_for_the_answer_is_no_error(
+  server, capfd, monkeypatch
+):
+  """The page takes back what it asked when there is a newer question."""
+  ended, shut = threading.Event(), server.shutdown_request
+  monkeypatch.setattr(
+    server, "shutdown_request", lambda sent: (shut(sent), ended.set())
+  )
+  line = socket.create_connection(server.server_address)
+  with server.query._lock:  # no answer before the line is closed
+    head = b"POST /nearest?title=mug HTTP/1.1\r\nHost: localhost"
+    line.sendall(head + b"\r\nContent-Length: 0\r\n\r\n")
+    line.close()
+  assert ended.wait(60)
+  assert capfd.readouterr().err == ""
+
+
+def test_twenty_at_once_wait_for_their_turn(server):
+  with open_server(server.query, port=0) as busy, ExitStack() as lines:
+    for _ in range(20):
+      lines.enter_context(socket.create_connection(busy.server_address, 5))
 
 
 def test_a_body_that_is_too_large_is_not_read(server):

@@ -18,6 +18,7 @@ from item_jax.errors import UserError
 from item_jax.evaluation import baselines
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.report import report
+from item_jax.evaluation.results import with_interval
 
 COUNT = 24  # eight products of three listings; the first has lost its photo
 
@@ -92,6 +93,21 @@ def test_all_systems_in_one_table(data, tmp_path):
   line = next(line for line in printed[7:] if line.startswith("tfidf "))
   low, high = apart["interval"]
   assert f"{apart['difference']:.4f} [{low:.4f}, {high:.4f}]" in line
+
+
+def test_differences_are_of_the_reports_own_resamples(data, tmp_path):
+  noisy = {"mine": export(tmp_path / "mine", noise=1.0)}
+  draws = {"bootstrap": 30, "seed": 5}
+  found = report(data, "test", noisy, **draws)
+  _, lines = found.differences()
+  for name, *cells in lines:
+    one = found.scores["mine"].compare(found.scores[name], **draws)
+    apart = [one[x] for x in found.measures]
+    assert cells == [
+      with_interval(x["difference"], x["interval"]) for x in apart
+    ]
+    other = found.scores["mine"].compare(found.scores[name])
+    assert [other[x] for x in found.measures] != apart
 
 
 def test_roles_count_for_all_and_two_that_differ_are_refused(data):

@@ -243,6 +243,8 @@ def test_what_names_no_rows_is_refused(rows):
   [
     (["a", "b", "a"], r"ids: duplicate id 'a' in rows 0 and 2; .* each once"),
     ([["a"], ["b"], ["c"]], r"ids: row 0 is \['a'\], a list; expected a text"),
+    ({"a": 1, "b": 2, "c": 3}, "ids={'a': 1, 'b': 2, 'c': 3}: expected a list"),
+    (dict.fromkeys("abc").keys(), "expected a list, an id of each row"),
   ],
 )
 def test_ids_that_name_no_row_are_refused(ids, says):

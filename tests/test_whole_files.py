@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -89,6 +91,30 @@ def test_a_block_that_fails_leaves_nothing(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     write_half()
   assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_write_one_file_both_are_whole(tmp_path):
+  """Threads here, as processes would: each has opened the file by itself."""
+  begun, seen = threading.Barrier(2), []
+  path = tmp_path / "scores"
+
+  def write(sign: str, size: int) -> None:
+    begun.wait()
+    for _ in range(100):
+      with whole_file(path, text=True) as file:
+        file.write(sign * size)
+        file.flush()
+        file.write(sign * size)
+      seen.append(path.read_text())
+
+  with ThreadPoolExecutor() as pool:
+    list(pool.map(write, "ab", (10_000, 3)))
+  assert {(text[0], len(text)) for text in seen} == {
+    ("a", 20_000),
+    ("b", 6),
+  }
+  assert all(len(set(text)) == 1 for text in seen)
+  assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_leads_to_what_is_written(tmp_path):

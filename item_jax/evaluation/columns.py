@@ -72,6 +72,16 @@ def _to_rows(table: Any) -> list[Mapping[str, Any]]:
   if hasattr(table, "to_pylist"):  # of pyarrow
     return table.to_pylist()
   if isinstance(table, Mapping):
+    # A column of pyarrow gives scalars of its own.
+    table = {
+      name: values.to_pylist() if hasattr(values, "to_pylist") else values
+      for name, values in table.items()
+    }
+    for name, values in table.items():
+      if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise UserError(
+          f"items: column {name!r} is {values!r}: expected a value for each row"
+        )
     sizes = {name: len(values) for name, values in table.items()}
     if len(set(sizes.values())) > 1:
       raise UserError(f"items: columns of different lengths: {sizes}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation import metrics
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Result, aligned
@@ -59,8 +59,9 @@ def compare(
 
   Raises:
     UserError: they measured other things, other queries, or searched other
-      listings.
+      listings, or there is no resample.
   """
+  check_whole("bootstrap", bootstrap, at_least=1)
   if type(left) is not type(right):
     raise UserError(
       f"scores against a {type(right).__name__}: expected scores of two systems"
@@ -72,6 +73,11 @@ def compare(
       " scores of the same queries in the same order"
     )
   _check_same_index(left.items, right.items)
+  if left.products != right.products:  # of queries that no index holds
+    raise UserError(
+      "the queries are of other products: expected scores of the same queries"
+      " of the same products"
+    )
   if left.values.keys() != right.values.keys():
     raise UserError(
       f"{', '.join(left.values)} against {', '.join(right.values)}: expected"

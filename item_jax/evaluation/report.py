@@ -45,12 +45,15 @@ class Report(Result):
       a title or an image. k: the depths.
   compared: the rows and their vectors. made: {name: run and checkpoint} of
       exports.
+  bootstrap, seed: of the intervals.
   """
 
   scores: dict[str, Scores]
   k: Sequence[int]
   compared: Rows
   made: Mapping[str, str] = field(default_factory=dict)
+  bootstrap: int = 1000
+  seed: int = 0
 
   @property
   def measures(self) -> list[str]:
@@ -177,7 +180,8 @@ class Report(Result):
     (first, one), *others = self.scores.items()
     lines = []
     for name, other in others if one.summary["interval"] else ():
-      found = one.compare(other).measured
+      draws = {"bootstrap": self.bootstrap, "seed": self.seed}
+      found = one.compare(other, **draws).measured
       lines.append(
         [name]
         + [
@@ -268,4 +272,5 @@ def report(
     for name, source in opened.items()
     if source.export and "workdir" in (meta := source.export.meta)
   }
-  return Report(scores, k, Rows(dataset, split, items, titles, vectors), made)
+  compared = Rows(dataset, split, items, titles, vectors)
+  return Report(scores, k, compared, made, bootstrap, seed)

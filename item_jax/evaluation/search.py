@@ -94,14 +94,15 @@ def search(
     UserError: a row is not finite or has no direction; the message names it;
       there are not as many ids as rows, an id twice, or no such rows.
   """
-  if isinstance(ids, (str, set, frozenset)) or not hasattr(ids, "__len__"):
+  # By place: a column of a data frame that was sorted or filtered gives its
+  # values by label.
+  ids_N = np.asarray(ids, object)
+  if not ids_N.ndim:
     raise UserError(f"ids={ids!r}: expected a list, an id of each row")
+  ids = ids_N.tolist()
   vectors_ND = as_vectors(vectors_ND, ids)
   mixed = isinstance(vectors_ND, Mixed)
   check_whole("k", k, at_least=1)
-  # By place: a column of a data frame that was sorted or filtered gives its
-  # values by label.
-  ids = np.asarray(ids, object).tolist()
   check_ids(ids)
   queries = _row_numbers("queries", queries, len(ids))
   index = _row_numbers("index", index, len(ids))

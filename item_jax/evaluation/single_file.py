@@ -6,17 +6,17 @@ import importlib
 import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from item_jax.errors import UserError
 from item_jax.evaluation.items import Export, open_export
 from item_jax.evaluation.vectors import Mixed
-from item_jax.files import CorruptError, check_folders
+from item_jax.files import CorruptError, check_folders, whole_file
+from item_jax.new_folder import new_folder
 
 FORMATS = ("parquet", "safetensors", "lance")
 _ROWS = 4096  # written at a time: 12 MB of 768 values
@@ -77,26 +77,15 @@ def convert(
       f"{path} has a sparse part (sparse.npz), which a {format} file of vectors"
       " has no place for: expected an export or a fusion of dense parts"
     )
-  write: Callable = {
-    "parquet": _write_parquet,
-    "safetensors": _write_safetensors,
-    "lance": _write_lance,
-  }[format]
-  part = out.with_name(out.name + ".part")
-  try:
-    write(opened, vectors_ND, part)
-    if part.is_file():
-      with part.open("rb") as file:
-        os.fsync(file.fileno())
-    elif out.is_file():  # a folder doesn't replace it
-      raise UserError(
-        f"{out} is a file already; a {format} dataset is a folder"
-      )
-    part.replace(out)
-  finally:
-    if part.is_dir():
-      shutil.rmtree(part)
-    part.unlink(missing_ok=True)
+  if format == "lance":
+    with new_folder(
+      out, overwrite=False, replaceable=lambda folder: False
+    ) as folder:
+      _write_lance(opened, vectors_ND, folder)
+    return out
+  write = _write_parquet if format == "parquet" else _write_safetensors
+  with whole_file(out) as file:
+    write(opened, vectors_ND, file)
   return out
 
 
@@ -106,7 +95,7 @@ def _blocks(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
     yield np.ascontiguousarray(vectors_ND[first : first + _ROWS], "<f4")
 
 
-def _write_safetensors(export: Export, vectors_ND, path: Path) -> None:
+def _write_safetensors(export: Export, vectors_ND, file: IO[bytes]) -> None:
   """Writes the format by hand: its own library takes whole tensors only.
 
   Eight bytes with the header's length, the header in JSON, the values.
@@ -133,34 +122,31 @@ def _write_safetensors(export: Export, vectors_ND, path: Path) -> None:
       f" {len(encoded):,} bytes of a safetensors header, which may have"
       f" {_MOST_HEADER:,}: take --format=parquet"
     )
-  with path.open("wb") as file:
-    file.write(len(encoded).to_bytes(8, "little"))
-    file.write(encoded)
-    for block_BD in _blocks(vectors_ND):
-      file.write(block_BD.data)
+  file.write(len(encoded).to_bytes(8, "little"))
+  file.write(encoded)
+  for block_BD in _blocks(vectors_ND):
+    file.write(block_BD.data)
 
 
 def _text(value) -> str:
   return json.dumps(value, ensure_ascii=False)
 
 
-def _write_parquet(export: Export, vectors_ND, path: Path) -> None:
+def _write_parquet(export: Export, vectors_ND, file: IO[bytes]) -> None:
   pa = _import("pyarrow", "parquet")
   pq = _import("pyarrow.parquet", "parquet")
   with _open_rows(pa, export, vectors_ND) as (schema, batches):
     # Vectors have no value twice: a dictionary of them would only take time.
     texts = [field.name for field in schema if field.type == pa.string()]
-    with pq.ParquetWriter(path, schema, use_dictionary=texts) as writer:
+    with pq.ParquetWriter(file, schema, use_dictionary=texts) as writer:
       for batch in batches:
         writer.write_batch(batch)
 
 
-def _write_lance(export: Export, vectors_ND, path: Path) -> None:
+def _write_lance(export: Export, vectors_ND, folder: Path) -> None:
   pa, lance = _import("pyarrow", "lance"), _import("lance", "lance")
-  if path.exists():  # of a process that was killed
-    shutil.rmtree(path)
   with _open_rows(pa, export, vectors_ND) as (schema, batches):
-    lance.write_dataset(batches, path, schema=schema)
+    lance.write_dataset(batches, folder, schema=schema)
 
 
 def _import(module: str, extra: str) -> Any:

@@ -14,10 +14,10 @@ from item_jax.data import images as images_lib
 from item_jax.data.images import MAX_BYTES, BadImage
 from item_jax.data.unreadable import listed
 from item_jax.errors import NotFoundError, UserError
+from item_jax.ingest.readers.cells import NO_VALUE
 
 _END = object()  # of the shorter of two columns
 _BYTES = (bytes, bytearray, memoryview)
-_NO_VALUE = ("NAType", "NaTType", "MaskedConstant")  # of pandas and numpy
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 200  # characters: most paths, no file's content
 
@@ -139,7 +139,7 @@ def _plain(value: Any) -> Any:
 
 
 def _missing(value: Any) -> bool:
-  if value is None or type(value).__name__ in _NO_VALUE:
+  if value is None or type(value).__name__ in NO_VALUE:
     return True
   if isinstance(value, str):
     return not value.strip()

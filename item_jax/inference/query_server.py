@@ -4,10 +4,11 @@ import errno
 import json
 import logging
 import re
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from item_jax.data.images import MAX_BYTES
 from item_jax.errors import UserError
@@ -34,6 +35,7 @@ class QueryServer(ThreadingHTTPServer):
   """A server at 127.0.0.1; `serve_forever` answers until `shutdown`."""
 
   daemon_threads = True
+  request_queue_size = 128  # of 5 the next at the same time would be reset
 
   def __init__(self, query: Query, port: int):
     self.query = query
@@ -42,6 +44,12 @@ class QueryServer(ThreadingHTTPServer):
   @property
   def address(self) -> str:
     return f"http://127.0.0.1:{self.server_port}"
+
+  def handle_error(self, request, client_address) -> None:
+    """Prints what failed, but not that nobody waits for the answer any more."""
+    # The page takes a question back as soon as there is a newer one.
+    if not isinstance(sys.exc_info()[1], ConnectionError):
+      super().handle_error(request, client_address)
 
 
 def open_server(query: Query, *, port: int) -> QueryServer:
@@ -84,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
   def _answer(self, work) -> None:
     try:
       self._check_local()
-      kind, body = work(urlsplit(self.path))
+      kind, body = work(self._url())
     except _RefusedError as refused:
       self._send(refused.status, *_json({"error": str(refused)}))
     except UserError as error:
@@ -97,6 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
     origin = self.headers.get("Origin", f"http://{host}")
     if not _LOCAL.fullmatch(host) or origin != f"http://{host}":
       raise _RefusedError(403, f"host {host!r}, origin {origin!r}: not of here")
+
+  def _url(self) -> SplitResult:
+    try:
+      return urlsplit(self.path)
+    except ValueError as error:
+      raise _RefusedError(400, f"{self.path}: {error}") from error
 
   def _get(self, url) -> tuple[str, bytes]:
     if url.path == "/":

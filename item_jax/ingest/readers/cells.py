@@ -27,6 +27,7 @@ MISSING = (
   *("#ref!", "#value!", "#name?", "#null!", "#div/0!"),
   *("-", "\u2013", "\u2014"),
 )
+NO_VALUE = ("NAType", "NaTType", "MaskedConstant")  # of pandas and numpy
 # A longer one is written with an exponent; 007.0 is not the text of a number.
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0+")
 # As spreadsheets show a long number (8.9E+12, 8,9E+12) and pandas writes a
@@ -55,7 +56,9 @@ class LossyNumber(UserError):  # noqa: N818 - data, not a fault
 
 def is_absent(value: Any) -> bool:
   """Whether a cell holds nothing; an array never does."""
-  return value is None or (isinstance(value, str) and not value)
+  if isinstance(value, str):
+    return not value
+  return value is None or type(value).__name__ in NO_VALUE
 
 
 def to_text(value: Any) -> str:
