@@ -282,4 +282,5 @@ def test_the_chance_level_of_rivals_by_hand():
 def test_the_chance_level_of_matching_is_an_entropy():
   assert chance.match_chance(0.25) == pytest.approx(0.5623, abs=1e-4)
   assert chance.match_chance(0.5) == pytest.approx(math.log(2))
-  assert chance.match_chance(0.0) == 0
+  for rate in (0.0, 1.0):  # a curve that says -0.000 looks like a fault
+    assert str(chance.match_chance(rate)) == "0.0"

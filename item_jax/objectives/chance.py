@@ -77,4 +77,4 @@ def category_chance(times_C) -> float:
   """Entropy in nats of a row's class, given how often each class occurs."""
   times_C = np.asarray(times_C, np.float64)
   p_C = times_C[times_C > 0] / max(times_C.sum(), 1)
-  return float(-(p_C * np.log(p_C)).sum())
+  return float(0 - (p_C * np.log(p_C)).sum())  # of one class 0, and not -0
