@@ -150,3 +150,21 @@ def test_a_column_is_a_value_for_each_row():
       score(np.eye(6), {"id": ids, "product": column})
   table = {"id": pyarrow.array(ids), "product": pyarrow.array(ids)}
   assert read_listed(table)[0].products == ids
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_id_with_a_line_end_is_the_same_in_every_form(end, tmp_path):
+  """And in what we write of it: a bare carriage return would end a row."""
+  ids = [f"a{end}{row}" for row in range(6)]
+  table = pd.DataFrame(
+    {"id": ids, "product": [f"P{end}{n // 2}" for n in range(6)]}
+  )
+  table.to_csv(tmp_path / "items.csv", index=False, quoting=1)  # all
+  table.to_json(tmp_path / "items.jsonl", orient="records", lines=True)
+  for given in (table, tmp_path / "items.csv", tmp_path / "items.jsonl"):
+    listed, _ = read_listed(given)
+    assert listed.ids == [f"a\n{row}" for row in range(6)]
+    assert listed.products[5] == "P\n2"
+  found = score(np.eye(6), table, bootstrap=0)
+  found.write_per_query(tmp_path / "queries.csv")
+  assert read_items(tmp_path / "queries.csv").ids == listed.ids

@@ -65,7 +65,8 @@ def to_text(value: Any) -> str:
   """Converts a cell to text; "" where it is missing.
 
   Whole floats lose their ".0" and midnight becomes a date, also in texts:
-  another file of the same table may hold the number or the time itself.
+  another file of the same table may hold the number or the time itself. So
+  does a line end within it become "\\n", as a CSV is read.
 
   Raises:
     ValueError: it has no text, or one that cannot be stored; the message
@@ -85,6 +86,8 @@ def to_text(value: Any) -> str:
       raise ValueError("is not valid UTF-8") from None
   if "\0" in text:
     raise ValueError("holds a NUL byte")
+  if "\r" in text:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
   # Cheap checks first: this is done for every cell of a catalogue.
   if text[-1:] == "0" and "." in text and _WHOLE.fullmatch(text):
     return str(int(text.partition(".")[0]))
