@@ -489,6 +489,17 @@ def test_an_unfinished_export_is_refused(tmp_path):
     evaluate_export(tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+  ("file", "told"),
+  [("run.json", "--workdir={} --data=DATA"), ("catalogue.json", "--data={} ")],
+)
+def test_what_exports_are_made_of_is_told_how(file, told, tmp_path):
+  (tmp_path / file).write_text("{}")
+  with pytest.raises(UserError, match="has no vectors") as raised:
+    evaluate_export(tmp_path)
+  assert told.format(tmp_path) in str(raised.value)
+
+
 def test_an_export_changed_afterwards_is_refused(tmp_path):
   folder = export(tmp_path / "e", *golden_b())
   data = bytearray((folder / "embeddings.npy").read_bytes())

@@ -21,12 +21,18 @@ from item_jax.evaluation.mixed import SPARSE, open_mixed
 from item_jax.evaluation.ranking import check_ids
 from item_jax.evaluation.results import Shown
 from item_jax.evaluation.vectors import Mixed, open_embeddings
-from item_jax.files import CorruptError, read_checksummed, sha256
+from item_jax.files import RUN_FILE, CorruptError, read_checksummed, sha256
 from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
 from item_jax.listing import as_list
 
 logger = logging.getLogger(__name__)
+
+# {a file of a folder: what the folder is, and how vectors are made of it}.
+_MAKE_EXPORTS = {
+  "catalogue.json": ("a data set", "--workdir=RUN --data={}"),
+  RUN_FILE: ("a run", "--workdir={} --data=DATA"),
+}
 
 # The store's own spelling is accepted beside the export's.
 _ID = ("id", "listing_id")
@@ -250,11 +256,6 @@ def open_export(folder: str | os.PathLike) -> Export:
   export = Export(folder)
   if not export.path.is_dir():
     raise NotFoundError(f"{folder}: no such export folder")
-  if (export.path / "catalogue.json").is_file():
-    raise UserError(
-      f"{folder} is a data set, and has no vectors: item-jax export"
-      f" --workdir=RUN --data={folder} --split=test --out=E writes some"
-    )
   if not is_export(folder):
     within = sorted(meta.parent for meta in export.path.glob("*/meta.json"))
     if within:
@@ -262,6 +263,12 @@ def open_export(folder: str | os.PathLike) -> Export:
         f"{folder} is no export, and holds {len(within)}: expected one of"
         f" {', '.join(map(str, within[:9]))}" + ", ..." * (len(within) > 9)
       )
+    for name, (what, given) in _MAKE_EXPORTS.items():
+      if (export.path / name).is_file():
+        raise UserError(
+          f"{folder} is {what}, and has no vectors: item-jax export"
+          f" {given.format(folder)} --split=test --out=E writes some"
+        )
     raise UserError(
       f"{folder} is unfinished: it has no meta.json, which an export writes"
       " last; run the export again, it goes on where it stopped"
