@@ -71,6 +71,18 @@ def test_a_damaged_row_costs_no_other(tmp_path):
   assert path.read_text().splitlines() == before[:2]
 
 
+@pytest.mark.parametrize("line", ["[]", "7", '{"a": 1}', '{"step": "x"}'])
+def test_a_line_that_is_no_row_ends_no_run(line, tmp_path):
+  log = Log(tmp_path, start=0)
+  log.write(10, "train", {"loss": 1.0})
+  log.close()
+  path = tmp_path / METRICS_FILE
+  before = path.read_text()
+  path.write_text(f"{before}{line}\n")
+  assert not Log(tmp_path, start=20).has(20, "eval")
+  assert path.read_text() == before
+
+
 def test_rows_wait_while_the_disk_takes_none(tmp_path, caplog):
   """A limit that the kernel enforces cuts a row in half, as a full disk."""
   log = Log(tmp_path, start=0)
