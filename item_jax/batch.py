@@ -40,6 +40,6 @@ class Batch(NamedTuple):
     return self.image_BHWC.dtype == "uint8"
 
   @property
-  def is_complete(self) -> Array:
+  def complete_rows(self) -> Array:
     """bool [B], rows with image and title; a lost record has neither."""
     return self.has_image_B & self.has_title_B

@@ -55,16 +55,16 @@ def whole_file(path: str | os.PathLike, *, text: bool = False) -> Iterator[Any]:
     return
   part = out.with_name(out.name + _PART)
   try:
-    with _open_alone(part, mode, **how) as file:
-      try:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        part.replace(out)
-      except BaseException:
-        with contextlib.suppress(OSError):
-          part.unlink()
-        raise
+    with (
+      _open_alone(part, mode, **how) as file,
+      contextlib.ExitStack() as undo,
+    ):
+      undo.callback(part.unlink, missing_ok=True)
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+      part.replace(out)
+      undo.pop_all()
   except OSError as error:
     if error.filename is None and error.errno:
       raise type(error)(error.errno, error.strerror, str(path)) from error

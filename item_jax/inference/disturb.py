@@ -182,7 +182,7 @@ def embed_views(
   own, whole = [], []
   for batch in _shown(reader.batches(rows), len(rows), reader, "both"):
     own.append(embed(batch))
-    whole.append(batch.is_complete)
+    whole.append(batch.complete_rows)
   rows_M = np.flatnonzero(np.concatenate(whole)[: len(rows)])
   donors_M = rows_M[derange([items[row].product for row in rows_M], seed=seed)]
   views = {view: [] for view in VIEWS if view != "both"}

@@ -109,7 +109,9 @@ def _draw(
   rows, parts, size = [], [], reader.batch_size
   for number, batch in enumerate(reader.batches(order.tolist())):
     own = order[number * size : (number + 1) * size]
-    chosen = np.flatnonzero(batch.is_complete[: len(own)])[: count - len(rows)]
+    chosen = np.flatnonzero(batch.complete_rows[: len(own)])[
+      : count - len(rows)
+    ]
     rows += own[chosen].tolist()
     parts.append(Batch(*(x[chosen] for x in batch)))
     if len(rows) == count:

@@ -65,7 +65,7 @@ class ModalityEvaluator:
 
     def run_batch(params, batch, donor):
       own_BD = embed_unit(task, params, batch, modality="both")
-      found = {"kept": batch.is_complete & donor.is_complete}
+      found = {"kept": batch.complete_rows & donor.complete_rows}
       for view in SWAPS.values():
         other = disturb(batch, donor, view, setup.tokenizer)
         other_BD = embed_unit(task, params, other, modality="both")

@@ -210,7 +210,7 @@ def _embed_training(
   views = {view: [] for view in _VIEWS}
   good = []
   for batch in reader.batches([row for row, *_ in kept]):
-    good.append(batch.is_complete)
+    good.append(batch.complete_rows)
     for view, parts in views.items():
       parts.append(embedder.embed_batch(keep_modality(batch, view)))
   good_N = np.flatnonzero(np.concatenate(good)[: len(kept)])

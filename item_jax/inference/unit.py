@@ -87,7 +87,7 @@ def _means(batch: Batch, change: dict[str, jax.Array]) -> jax.Array:
   """The mean of vectors that show what a row does, [B,D], or of all [D]."""
   mean_BD = change["mean_D"]
   for side, shown_B in (
-    ("both", batch.is_complete),
+    ("both", batch.complete_rows),
     ("image", batch.has_image_B & ~batch.has_title_B),
     ("title", ~batch.has_image_B & batch.has_title_B),
   ):

@@ -57,7 +57,7 @@ def make_loss(image: Callable, title: Callable) -> Objective:
     return batch
 
   def counts(batch: Batch) -> dict:
-    rows = batch.is_complete.astype(jnp.float32).sum()
+    rows = batch.complete_rows.astype(jnp.float32).sum()
     names = ("contrastive", "image_to_title", "title_to_image")
     return dict.fromkeys(names, rows)
 
@@ -67,7 +67,7 @@ def make_loss(image: Callable, title: Callable) -> Objective:
       layers.unit(title(params, batch, key=key_for(key, 0, "title"))),
       params["log_scale"],
       same_item_mask_BB=same_item_mask(batch),
-      valid_B=batch.is_complete,
+      valid_B=batch.complete_rows,
     )
     return {
       "contrastive": similar.nll,

@@ -122,7 +122,7 @@ def make_losses(
   """
 
   def corrupt(root, step, batch: Batch) -> View:
-    complete_B = batch.is_complete
+    complete_B = batch.complete_rows
     batch, is_match_B = masking.draw_negatives(
       key_for(root, step, "swap/titles"), batch, rate=loss.negative_rate
     )

@@ -130,7 +130,7 @@ def draw_negatives(key, batch: Batch, *, rate: float) -> tuple[Batch, Any]:
   """
   batch = Batch(*(jnp.asarray(x) for x in batch))
   B = batch.tokens_BT.shape[0]
-  complete_B = batch.is_complete
+  complete_B = batch.complete_rows
   which_key, donor_key = jax.random.split(key)
   score_B = jnp.where(complete_B, jax.random.uniform(which_key, (B,)), 2.0)
   rank_B = jnp.argsort(jnp.argsort(score_B))

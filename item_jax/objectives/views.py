@@ -146,7 +146,7 @@ def drop_tokens(
 
 def drop_modalities(key, batch: Batch, *, rate: float) -> Batch:
   """Takes image or title, each as likely, from `rate` of complete rows."""
-  complete_B = batch.is_complete
+  complete_B = batch.complete_rows
   which_key, modality_key = jax.random.split(key)
   shape = complete_B.shape
   score_B = jnp.where(complete_B, jax.random.uniform(which_key, shape), 2.0)
