@@ -37,7 +37,7 @@ def keep_programs() -> None:
   """
   if _FOLDER in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
     return
-  folder = cache_folder() / "programs" / _machine()
+  folder = _folder()
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError:
@@ -49,6 +49,17 @@ def keep_programs() -> None:
   os.environ.setdefault(
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(_LEAST)
   )
+
+
+def run_programs() -> Path | None:
+  """The folder where a run's programs are kept; None where jax's are not kept
+  in ours."""
+  ours = _folder()
+  return ours / "runs" if os.environ.get(_FOLDER) == str(ours) else None
+
+
+def _folder() -> Path:
+  return cache_folder() / "programs" / _machine()
 
 
 def _machine() -> str:

@@ -3,7 +3,7 @@
 import sys
 
 from item_jax import config as config_lib
-from item_jax.cli import places
+from item_jax.cli import places, programs
 from item_jax.cli.flags import add_config
 from item_jax.cli.output import forgiving
 from item_jax.distributed import cluster
@@ -55,7 +55,12 @@ def _run(args, rest) -> int:
   try:
     with Watchdog(args.stall_seconds) as watchdog:
       try:
-        train(config, args.workdir, progress=watchdog)
+        train(
+          config,
+          args.workdir,
+          progress=watchdog,
+          programs=programs.run_programs(),
+        )
       except Preempted as stop:
         print(stop, flush=True)
         return EXIT_START_AGAIN

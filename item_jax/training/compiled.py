@@ -13,7 +13,10 @@ from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.first_params import FirstParams
+from item_jax.training.kept_programs import KeptPrograms
 from item_jax.training.optimizer import run_optimizer, run_schedule
+
+INITIAL, STEP = "initial", "step"  # names of a run's programs
 
 
 class Program(NamedTuple):
@@ -35,18 +38,22 @@ def compile_run(
   mesh: Mesh,
   first: FirstParams,
   *,
+  kept: KeptPrograms,
   pool: ThreadPoolExecutor,
   new: bool,
 ) -> tuple[Any, Callable, Future | None]:
   """Returns (shapes of the State, () -> State, the step that is compiled).
 
   Args:
+    kept: compiled programs of former starts.
     pool: its threads compile.
     new: whether what makes the first State is compiled there too, ahead.
   """
+  wanted = {INITIAL: new, STEP: bool(config.steps)}
+  kept.begin((name for name, needed in wanted.items() if needed), pool)
   made = make_program(config, task, mesh, taken=first.taken)
-  ahead = pool.submit(made.initial.lower().compile) if new else None
-  compiled = pool.submit(made.lower().compile) if config.steps else None
+  ahead = kept.compile(INITIAL, made.initial.lower, pool) if new else None
+  compiled = kept.compile(STEP, made.lower, pool) if config.steps else None
   params_placed = jax.tree.map(lambda s: s.sharding, made.shapes.params)
 
   def initialise():

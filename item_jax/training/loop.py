@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 
@@ -45,6 +46,7 @@ def train(
   workdir: str | os.PathLike,
   *,
   progress: ProgressListener | None = None,
+  programs: Path | None = None,
 ) -> Run:
   """Trains to `config.steps`, from the newest good checkpoint if there is one.
 
@@ -58,6 +60,8 @@ def train(
       made on this machine and copied there.
     progress: is informed that the run enters a stage: "set up", "input",
       "step", "evaluation" or "checkpoint".
+    programs: a folder where compiled programs are kept for later starts; they
+      are unpickled and run, so only who may run what they like writes there.
 
   Returns:
     The finished run: its workdir, last step, metrics and best checkpoint.
@@ -86,7 +90,7 @@ def train(
   with PreemptionHandler() as preemption, exclusive_run(folder):
     if mirror:
       mirror.begin()
-    setup = set_up(config, folder, progress)
+    setup = set_up(config, folder, progress, programs=programs)
     config = setup.config
     if mirror:
       mirror.acquire()
@@ -97,11 +101,7 @@ def train(
     start = checkpoints.newest_good()
     log = Log(folder, start=start or 0, active=jax.process_index() == 0)
     saver = Saver(
-      checkpoints,
-      log,
-      kept,
-      log_every=config.log_every,
-      saved=start,
+      checkpoints, log, kept, log_every=config.log_every, saved=start
     )
     try:
       loop = _Loop(setup, log, saver, preemption, progress)

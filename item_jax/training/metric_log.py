@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,8 @@ class Log:
 class _Board:
   """TensorBoard's event files, which may have gaps.
 
-  Written from this thread: tensorboardX's own writer hands events to a thread
-  that a full disk kills, after which the next ones wait forever.
+  Written by a thread that a full disk does not end, as it ends that of
+  tensorboardX's own writer. No more than one row waits for it.
   """
 
   def __init__(self, folder: Path, start: int):
@@ -110,24 +111,32 @@ class _Board:
     self._start = start
     self._files = 0
     self._writer: EventsWriter | None = None
+    self._thread = ThreadPoolExecutor(1, thread_name_prefix="tensorboard")
+    self._last: Future | None = None
 
   def write(self, step: int, kind: str, values: dict) -> None:
-    # Imported now, not before the first step: where PyTorch is installed,
-    # tensorboardX imports all of it.
-    from tensorboardX import summary
-
+    """Writes the numbers of a row while the caller goes on; waits for those
+    of the row before."""
+    if self._last:
+      self._last.result()
     numbers = {
       f"{kind}/{name}": value
       for name, value in values.items()
       if isinstance(value, (int, float))
     }
+    self._last = self._thread.submit(self._write, step, numbers)
+
+  def _write(self, step: int, numbers: dict) -> None:
+    # Where PyTorch is installed, tensorboardX imports all of it.
+    from tensorboardX import summary
+
     try:
       writer = self._writer or self._open()
       for name, value in numbers.items():
         _add(writer, step, summary=summary.scalar(name, value))
       writer.flush()
     except OSError:  # that of metrics.jsonl is reported if it lasts
-      self.close()
+      self._close()
 
   def _open(self) -> "EventsWriter":
     from tensorboardX.event_file_writer import EventsWriter
@@ -145,6 +154,10 @@ class _Board:
     return writer
 
   def close(self) -> None:
+    self._thread.shutdown()
+    self._close()
+
+  def _close(self) -> None:
     if self._writer is not None:
       with contextlib.suppress(OSError):
         self._writer.close()

@@ -31,10 +31,11 @@ from item_jax.tasks import Task
 from item_jax.training import attention_backend as attention_lib
 from item_jax.training import run as workdir
 from item_jax.training import sharding
-from item_jax.training.compiled import compile_run
+from item_jax.training.compiled import STEP, compile_run
 from item_jax.training.evaluators import with_best
 from item_jax.training.first_params import FirstParams
 from item_jax.training.init_from import check_stem, follow_start
+from item_jax.training.kept_programs import KeptPrograms
 from item_jax.training.optimizer import run_schedule
 
 logger = logging.getLogger(__name__)
@@ -89,12 +90,13 @@ def set_up(
   config: Config,
   folder: Path | None,
   progress: ProgressListener | None = None,
+  programs: Path | None = None,
 ) -> Setup:
   """Checks, builds and compiles a run, and logs what it is.
 
   Args:
     folder: the workdir; None to build without one (benchmarks).
-    progress: is informed while what takes long is computed.
+    progress, programs: as of `train`.
 
   Raises:
     UserError: the configuration, the data or the run in the workdir don't fit
@@ -124,16 +126,18 @@ def set_up(
   config = with_best(config, task, new=run is None)
   first = FirstParams(config, task, store, tokenizer, categories, run, progress)
   begin = time.perf_counter()
+  others = categories, attention, sorted(first.taken)
+  kept = KeptPrograms(programs, placed, tokenizer, mesh, others)
   # XLA leaves Python's lock to what else a start needs.
+  new = folder is not None and run is None
   with ThreadPoolExecutor(2, thread_name_prefix="compile") as pool:
-    new = folder is not None and run is None
     shapes, initialise, compiled = compile_run(
-      config, task, mesh, first, pool=pool, new=new
+      config, task, mesh, first, kept=kept, pool=pool, new=new
     )
     if jax.process_index() == 0:
       _describe(config, task, mesh, shapes)
-      logger.info(_describe_titles(config, store, tokenizer))
-      if compiled:
+      _describe_titles(config, store, tokenizer)
+      if compiled and not kept.has(STEP):
         logger.info("compiling the step")
     chance_levels = _chance_levels(config, store, tokenizer, task, first, run)
     step = compiled.result() if compiled else None
@@ -218,11 +222,12 @@ def _describe_memory(step) -> None:
 
 def _describe_titles(
   config: Config, store: Dataset, tokenizer: Tokenizer
-) -> str:
+) -> None:
   source = store.source(config.data.train_split)
   sample = readable(source, range(min(len(source), _SAMPLE)))
   titles = [record.title for record in sample]
-  return describe_cut(tokenizer.counts(titles), config.model.max_title_tokens)
+  counts = tokenizer.counts(titles)
+  logger.info(describe_cut(counts, config.model.max_title_tokens))
 
 
 def describe_cut(counts: Sequence[int], limit: int) -> str:

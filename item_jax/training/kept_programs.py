@@ -1,0 +1,228 @@
+"""Keeps what a run has compiled, so that its next start traces nothing.
+
+jax's persistent cache knows a program by its text, which has to be traced and
+lowered first. Here it is also known by all that the text is made of: sources,
+versions, the config, the tokenizer, the devices and jax's own options.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import serialize_executable
+from jax.sharding import Mesh
+
+import item_jax
+from item_jax.config import Config, flatten
+from item_jax.data.tokenizer import Tokenizer
+from item_jax.files import write_bytes
+
+logger = logging.getLogger(__name__)
+
+_LIMIT = 1 << 30  # bytes; beyond it the least recently used programs go
+_PROGRAM, _NAME = ".program", ".name"  # endings: a program, which one is meant
+_CHECKSUM = 32  # bytes of SHA-256 before the rest of a program
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "clu", "numpy")
+_OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # of compilers, read by them
+_NOT_TRACED = ("data.path", "checkpoint.")  # options of no program
+_HIT = "/jax/compilation_cache/cache_hits"  # jax's event, where it compiles
+
+
+class KeptPrograms:
+  """Compiled programs of one run in a folder of many runs' programs."""
+
+  def __init__(
+    self,
+    folder: Path | None,
+    config: Config,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    others: Any,
+  ):
+    """Takes what the programs are made of; the sources are read anew.
+
+    Nothing is kept without a folder, where several processes run one program,
+    and of objectives and models of other packages, whose sources may be
+    anywhere.
+
+    Args:
+      folder: its files are unpickled and run: one that only its owner writes.
+      others: as JSON takes them.
+    """
+    names = (config.model.name, config.task, *config.objectives)
+    if jax.process_count() > 1 or any(":" in name for name in names):
+      folder = None
+    self._folder = folder
+    self._loading: dict[str, Future] = {}
+    if folder is None:
+      return
+    fields = {
+      name: value
+      for name, value in flatten(config).items()
+      if not name.startswith(_NOT_TRACED)
+    }
+    devices = mesh.devices.flat
+    self._compiler = _hash(
+      *(sys.version, {name: metadata.version(name) for name in _LIBRARIES}),
+      *({name: os.environ.get(name) for name in _OPTIONS}, os.cpu_count()),
+      {name: repr(value) for name, value in jax.config.values.items()},
+      *(devices[0].client.platform_version, dict(mesh.shape)),
+      [repr(device) for device in devices],
+    )
+    self._run = _hash(
+      *(self._compiler, _hash_sources(), fields, tokenizer.fingerprint, others)
+    )
+
+  def begin(self, names: Iterable[str], pool: ThreadPoolExecutor) -> None:
+    """Begins to load what is kept under these names, in a pool's threads."""
+    for name in names if self._folder else ():
+      if self._name(name).is_file():
+        self._loading[name] = pool.submit(_load, self._name(name))
+
+  def has(self, name: str) -> bool:
+    """Whether `begin` has found one under this name."""
+    return name in self._loading
+
+  def compile(
+    self,
+    name: str,
+    lower: Callable[[], jax.stages.Lowered],
+    pool: ThreadPoolExecutor,
+  ) -> Future:
+    """Compiles a program in a pool's thread, or takes what `begin` loads."""
+    loading = self._loading.get(name)
+    if loading is None:
+      return pool.submit(self._compile, name, lower())
+    return pool.submit(lambda: loading.result() or self._compile(name, lower()))
+
+  def _compile(self, name: str, lowered: jax.stages.Lowered):
+    if self._folder is None:
+      return lowered.compile()
+    text = _hash(
+      *(self._compiler, lowered.as_text()),
+      *(repr(lowered.in_tree), repr(lowered.out_tree)),
+    )
+    path = self._folder / (text + _PROGRAM)
+    program = _load(path)
+    if program is not None:  # other sources, the same program
+      _write(self._name(name), text.encode())
+      return program
+    hits = _hits.found = []
+    program = lowered.compile()
+    # On a CPU a program from jax's cache is written without some of its
+    # functions, and one that has run may not be written any more
+    # (findings/jax_program_written_twice.sh).
+    content = None if hits else _to_bytes(program)
+    if content:
+      threading.Thread(
+        target=_save,
+        args=(path, content, self._name(name)),
+        name="keep-program",
+      ).start()
+    return program
+
+  def _name(self, name: str) -> Path:
+    assert self._folder is not None
+    return self._folder / f"{self._run}-{name}{_NAME}"
+
+
+def _named(name: Path) -> Path:
+  """The program that a name is of; OSError where the name is gone."""
+  letters = filter(str.isalnum, name.read_text(errors="replace"))
+  return name.with_name("".join(letters) + _PROGRAM)
+
+
+_hits = threading.local()  # .found: jax's events of this thread
+
+
+def _note_hit(event: str, **_) -> None:
+  if event == _HIT and hasattr(_hits, "found"):
+    _hits.found.append(event)
+
+
+jax.monitoring.register_event_listener(_note_hit)
+
+
+def _load(path: Path) -> jax.stages.Compiled | None:
+  """Loads a program or what a name is of; None where that cannot be loaded."""
+  try:
+    path = _named(path) if path.suffix == _NAME else path
+    content = path.read_bytes()
+    os.utime(path)  # for _forget_old
+  except OSError:
+    return None
+  checksum, content = content[:_CHECKSUM], content[_CHECKSUM:]
+  if hashlib.sha256(content).digest() != checksum:
+    logger.warning(f"{path} was altered: its program is compiled anew")
+    return None
+  try:
+    return serialize_executable.deserialize_and_load(*pickle.loads(content))
+  except Exception as error:  # each compiler has its own
+    logger.warning(f"{path} cannot be loaded, compiled anew: {error!r}")
+    return None
+
+
+def _to_bytes(program: jax.stages.Compiled) -> bytes | None:
+  """Returns what _load reads; None of a program that cannot be written."""
+  try:
+    content = pickle.dumps(serialize_executable.serialize(program))
+  except Exception as error:  # each compiler has its own
+    logger.debug(f"a program is not kept: {error!r}")
+    return None
+  return hashlib.sha256(content).digest() + content
+
+
+def _save(path: Path, content: bytes, name: Path) -> None:
+  """Writes a program and its name; without them it is compiled next time."""
+  _write(path, content)
+  _write(name, path.stem.encode())
+  _forget_old(path.parent)
+
+
+def _write(path: Path, content: bytes) -> None:
+  try:
+    write_bytes(path, content)
+  except OSError as error:
+    logger.debug(f"{path} is not kept: {error}")
+
+
+def _hash(*values: Any) -> str:
+  text = json.dumps(values, sort_keys=True, default=repr)
+  return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _hash_sources() -> str:
+  """Hashes the package's modules, their names and contents."""
+  folder = Path(item_jax.__file__).parent
+  return _hash(
+    *(
+      (str(path.relative_to(folder)), path.read_text())
+      for path in sorted(folder.rglob("*.py"))
+    )
+  )
+
+
+def _forget_old(folder: Path) -> None:
+  """Deletes the least recently used programs beyond _LIMIT bytes, and their
+  names."""
+  found = [(path, path.stat()) for path in folder.glob(f"*{_PROGRAM}")]
+  left = _LIMIT
+  for path, stat in sorted(found, key=lambda one: -one[1].st_mtime):
+    left -= stat.st_size
+    if left < 0:
+      path.unlink(missing_ok=True)
+  for name in folder.glob(f"*{_NAME}"):
+    with contextlib.suppress(FileNotFoundError):
+      if not _named(name).exists():
+        name.unlink()

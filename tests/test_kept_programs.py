@@ -1,0 +1,201 @@
+"""A run's programs are kept by what they are made of, and never mistaken."""
+
+import json
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+from jax.experimental.compilation_cache import compilation_cache
+
+from item_jax.config import Config, flatten, from_flat
+from item_jax.training import kept_programs, sharding
+from item_jax.training.kept_programs import KeptPrograms
+from item_jax.training.loop import train
+
+TOKENIZER = types.SimpleNamespace(fingerprint="abc")
+X = np.arange(64, dtype=np.float32).reshape(8, 8)
+
+
+def changed(name, value, config=None) -> Config:
+  return from_flat(flatten(config or Config()) | {name: value})
+
+
+def work(x):
+  return jnp.sort(jnp.sin(x) @ x, axis=0) + jnp.cos(x)
+
+
+@pytest.fixture
+def jaxs_cache(request, tmp_path):
+  """jax's own cache: an empty one, or none."""
+  before = jax.config.values["jax_compilation_cache_dir"]
+  least = "jax_persistent_cache_min_compile_time_secs"
+  seconds = jax.config.values[least]
+
+  def point_to(folder, seconds):
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update(least, seconds)
+    compilation_cache.reset_cache()
+
+  point_to(str(tmp_path / "jax") if request.param else None, 0)
+  yield
+  point_to(before, seconds)
+
+
+without_jaxs = pytest.mark.parametrize("jaxs_cache", [False], indirect=True)
+with_jaxs = pytest.mark.parametrize("jaxs_cache", [True], indirect=True)
+pytestmark = pytest.mark.usefixtures("jaxs_cache")
+
+
+def wait_until_kept() -> None:
+  for thread in threading.enumerate():
+    if thread.name == "keep-program":
+      thread.join()
+
+
+class Start:
+  """What one start of a command does with a program."""
+
+  def __init__(self, folder, config=None, function=work, others=()):
+    mesh = sharding.make_mesh(jax.device_count(), 1)
+    # A function of its own: what another start has compiled is not at hand.
+    jitted = jax.jit(
+      lambda x: function(x), out_shardings=sharding.replicated(mesh)
+    )
+    self.lowered = 0
+
+    def lower():
+      self.lowered += 1
+      return jitted.lower(X)
+
+    kept = KeptPrograms(folder, config or Config(), TOKENIZER, mesh, others)
+    with ThreadPoolExecutor(2) as pool:
+      kept.begin(["step"], pool)
+      self.found = kept.has("step")
+      self.program = kept.compile("step", lower, pool).result()
+    wait_until_kept()
+    np.testing.assert_array_equal(self.program(X), jitted(X))
+
+
+def files(folder, ending):
+  return sorted(folder.glob(f"*{ending}"))
+
+
+@without_jaxs
+def test_a_second_start_lowers_nothing(tmp_path):
+  first, second = Start(tmp_path), Start(tmp_path)
+  assert (first.found, first.lowered) == (False, 1)
+  assert (second.found, second.lowered) == (True, 0)
+  assert second.program.memory_analysis() is not None
+
+
+@without_jaxs
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"config": changed("seed", 1)},
+    {"config": changed("optim.lr", 0.5)},
+    {"others": [("a/b", "c")]},
+  ],
+)
+def test_another_run_takes_no_program_of_this_one(change, tmp_path):
+  Start(tmp_path)
+  assert not Start(tmp_path, **change).found
+
+
+@without_jaxs
+def test_where_the_data_lie_is_in_no_program(tmp_path):
+  Start(tmp_path)
+  assert Start(tmp_path, changed("data.path", "elsewhere")).found
+
+
+@without_jaxs
+def test_other_sources_with_another_program_compile_anew(tmp_path, monkeypatch):
+  Start(tmp_path)
+  monkeypatch.setattr(kept_programs, "_hash_sources", lambda: "others")
+  # Start compares with what the function gives.
+  other = Start(tmp_path, function=lambda x: work(x) * 2)
+  assert (other.found, other.lowered) == (False, 1)
+  assert len(files(tmp_path, ".program")) == 2
+
+
+@without_jaxs
+def test_other_sources_of_the_same_program_compile_nothing(
+  tmp_path, monkeypatch
+):
+  Start(tmp_path)
+  monkeypatch.setattr(kept_programs, "_hash_sources", lambda: "others")
+  monkeypatch.setattr(jax.stages.Lowered, "compile", None)
+  assert Start(tmp_path).lowered == 1
+  assert Start(tmp_path).lowered == 0
+  assert len(files(tmp_path, ".program")) == 1
+
+
+@without_jaxs
+@pytest.mark.parametrize("ending", [".program", ".name"])
+@pytest.mark.parametrize("content", [b"", b"\0/../x", b"\xff" * 500])
+def test_what_was_altered_is_compiled_anew(ending, content, tmp_path):
+  Start(tmp_path)
+  (path,) = files(tmp_path, ending)
+  path.write_bytes(content)
+  assert Start(tmp_path).lowered == 1
+  assert Start(tmp_path).lowered == 0
+
+
+@without_jaxs
+def test_a_program_that_no_longer_loads_is_compiled_anew(tmp_path, monkeypatch):
+  Start(tmp_path)
+  with monkeypatch.context() as patch:
+    patch.setattr(kept_programs.serialize_executable, "deserialize_and_load", 0)
+    assert Start(tmp_path).lowered == 1
+  assert Start(tmp_path).lowered == 0
+
+
+@with_jaxs
+def test_what_jax_had_compiled_is_not_kept(tmp_path):
+  """It could be written and read, and would fail at the first step."""
+  Start(tmp_path / "a")
+  Start(tmp_path / "b")
+  assert not (tmp_path / "b").exists()
+  assert Start(tmp_path / "b").lowered == 1
+
+
+@without_jaxs
+def test_the_least_recently_used_go(tmp_path, monkeypatch):
+  Start(tmp_path)
+  (old,) = files(tmp_path, ".program")
+  monkeypatch.setattr(kept_programs, "_LIMIT", old.stat().st_size * 1.5)
+  Start(tmp_path, function=lambda x: work(x) + 1, others=[1])
+  (new,) = files(tmp_path, ".program")
+  assert new != old
+  (name,) = files(tmp_path, ".name")
+  assert name.read_text() == new.stem
+
+
+@without_jaxs
+@pytest.mark.parametrize(
+  "field", ["model.name=a:B", "task=a:B", "objectives=a:B"]
+)
+def test_nothing_is_kept_of_other_packages(field, tmp_path):
+  name, value = field.split("=")
+  value = (value,) if name == "objectives" else value
+  Start(tmp_path / "kept", changed(name, value))
+  assert not (tmp_path / "kept").exists()
+
+
+@without_jaxs
+def test_a_run_of_kept_programs_is_the_same_run(tiny_data, tmp_path):
+  config = tiny_run.get_config("roberta")
+  config.data.path = str(tiny_data)
+  losses = []
+  for name in ("first", "second"):
+    train(config, tmp_path / name, programs=tmp_path / "programs")
+    wait_until_kept()
+    rows = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+    losses.append([json.loads(row).get("loss") for row in rows])
+  assert losses[0] == losses[1]
+  assert len(files(tmp_path / "programs", ".name")) == 2
