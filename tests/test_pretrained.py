@@ -356,16 +356,19 @@ def test_a_title_of_another_length():
   np.testing.assert_array_equal(longer, [[0, 8], [2, 4], [4, 2], [6, 0]])
 
 
-def test_roberta_counts_its_positions_from_two(tmp_path, tokenizer):
+@pytest.mark.parametrize(("said", "first"), [({}, 2), ({"pad_token_id": 0}, 1)])
+def test_roberta_counts_its_positions_from_its_padding(
+  tmp_path, tokenizer, said, first
+):
   listed = listings.roberta(words=tokenizer.size, **BERT)
   tensors = tensors_of(listed)
   tree = roberta_tree(tokenizer)
-  path = write(tmp_path, tensors)
+  path = write(tmp_path, tensors, **said)
   done = fill(tree, path, ROBERTA_CONFIG, tokenizer).params
   place = tensors["roberta.embeddings.position_embeddings.weight"]
   kind = tensors["roberta.embeddings.token_type_embeddings.weight"]
   np.testing.assert_array_equal(
-    done["position"], place[2 : 3 + PLACES] + kind[0]
+    done["position"], place[first : first + 1 + PLACES] + kind[0]
   )
 
 

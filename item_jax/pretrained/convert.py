@@ -94,7 +94,10 @@ def fill(
   leaves = flatten_dict(params, sep="/")
   names = families.plain_names(family, tensors.shapes)
   about = About(
-    tokenizer.cls, families.pixels_of(family, tensors), ours=families.HALF
+    tokenizer.cls,
+    families.pixels_of(family, tensors),
+    ours=families.HALF,
+    pad=tensors.config.get("pad_token_id", 1),
   )
   table = TABLES[family, model](leaves, about)
   # Before the names are compared: another norm is another tree, and the option
