@@ -21,7 +21,7 @@ from item_jax.models import efficientnet, patches
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
-from item_jax.pretrained import transforms
+from item_jax.pretrained import families, transforms
 from item_jax.pretrained.convert import fill
 from item_jax.pretrained.files import open_tensors
 
@@ -329,6 +329,27 @@ def test_the_pixels_of_the_weights_are_folded_in(tokenizer, tmp_path, pixels):
   ) + tensors[f"{at}.bias"].reshape(1, -1, 1, 1)
   theirs = theirs.reshape(2, 24, -1).transpose(0, 2, 1)
   np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("said", "mean", "std"),
+  [
+    ({"do_rescale": False, "image_mean": [127.5] * 3}, 0.5, 0.5),
+    ({"rescale_factor": 1 / 127.5, "image_mean": [1] * 3}, 0.5, 0.5),
+    ({"rescale_factor": 0.00392157, "image_mean": [0.5] * 3}, 0.5, 0.5),
+    ({"do_rescale": False, "do_normalize": False}, 0, 1 / 255),
+  ],
+)
+def test_pixels_may_have_another_range_before_they_are_normalised(
+  tmp_path, said, mean, std
+):
+  path = write(tmp_path, tensors_of(listings.vit(IMAGE, PATCH, **SIZES)))
+  if "image_mean" in said:
+    said["image_std"] = said["image_mean"]
+  (path / "preprocessor_config.json").write_text(json.dumps(said))
+  found = families.pixels_of("vit", open_tensors(path))
+  np.testing.assert_allclose(found.mean, [mean] * 3, rtol=1e-5)
+  np.testing.assert_allclose(found.std, [std] * 3, rtol=1e-5)
 
 
 def test_a_grid_of_another_size_is_bicubic():

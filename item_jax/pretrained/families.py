@@ -107,12 +107,16 @@ def plain_names(family: str, names: Iterable[str]) -> dict[str, str]:
 def pixels_of(family: str, tensors: Tensors) -> Pixels:
   """How the weights' images were normalised."""
   settings = tensors.preprocessor
-  if not settings.get("do_normalize", True):
-    return Pixels((0.0,) * 3, (1.0,) * 3)
+  found = _PIXELS[FAMILIES[family].pixels]
   mean, std = settings.get("image_mean"), settings.get("image_std")
-  if mean is None or std is None:
-    return _PIXELS[FAMILIES[family].pixels]
-  return Pixels(tuple(map(float, mean)), tuple(map(float, std)))
+  if not settings.get("do_normalize", True):
+    found = Pixels((0.0,) * 3, (1.0,) * 3)
+  elif mean is not None and std is not None:
+    found = Pixels(tuple(map(float, mean)), tuple(map(float, std)))
+  factor = settings.get("rescale_factor") or 1 / 255
+  # What white is before it is normalised: 1, as it is to us, or 255, or 2.
+  white = round(255 * (factor if settings.get("do_rescale", True) else 1), 6)
+  return Pixels(*(tuple(x / white for x in values) for values in found))
 
 
 def required_options(
