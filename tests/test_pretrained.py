@@ -664,6 +664,22 @@ def test_options_that_the_weights_want(bert, tokenizer, tmp_path):
   refused("heads of encoder=0", tree, path, BERT_CONFIG, tokenizer)
 
 
+@pytest.mark.parametrize(
+  "said",
+  [
+    {"downsample_in_bottleneck": True},
+    {"downsample_in_first_stage": True},
+    {"hidden_act": "gelu"},
+  ],
+)
+def test_a_resnet_of_another_kind_is_refused(tokenizer, tmp_path, said):
+  """No tensor's name or shape tells these apart."""
+  shapes = {"embedder.embedder.convolution.weight": (4, 3, 7, 7)}
+  path = write(tmp_path, tensors_of(shapes), model_type="resnet", **said)
+  (name,) = said
+  refused(f"has {name}=", resnet_tree(), path, RESNET_CONFIG, tokenizer)
+
+
 def test_a_model_and_a_family_that_do_not_meet(bert, tokenizer, tmp_path):
   path = write(tmp_path, bert)
   refused(

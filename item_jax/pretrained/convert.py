@@ -90,7 +90,7 @@ def fill(
       f"{tensors.path}: weights of {family} don't fill model.name={model};"
       f" known are {', '.join(known)}"
     )
-  families.check_kind(tensors)
+  families.check_kind(family, tensors)
   leaves = flatten_dict(params, sep="/")
   names = families.plain_names(family, tensors.shapes)
   about = About(

@@ -168,13 +168,16 @@ def required_options(
   return options
 
 
-def check_kind(tensors: Tensors) -> None:
+def check_kind(family: str, tensors: Tensors) -> None:
   """Kinds of a family that differ where no tensor's name or shape does."""
   kinds = {
     "position_embedding_type": "absolute",
     "downsample_in_bottleneck": False,
+    "downsample_in_first_stage": False,
     "is_decoder": False,
   }
+  if family == "resnet":
+    kinds["hidden_act"] = "relu"
   for name, expected in kinds.items():
     if (value := tensors.config.get(name, expected)) != expected:
       raise UserError(
