@@ -13,7 +13,7 @@ from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Record
 from item_jax.data.tokenizer import load_tokenizer
-from item_jax.objectives import chance, contrastive
+from item_jax.objectives import chance, contrastive, masking
 from item_jax.training import sharding
 
 # Similarities of four rows: a_i is the i-th axis, so a_i . b_j = S[i, j].
@@ -279,8 +279,52 @@ def test_the_chance_level_of_rivals_by_hand():
   assert chance.rival_chance([], fraction=0.0, batch_size=9) == 0
 
 
+def _match_chance(rows, rate, batch_size=512):
+  return chance.match_chance(rows, negative_rate=rate, batch_size=batch_size)
+
+
 def test_the_chance_level_of_matching_is_an_entropy():
-  assert chance.match_chance(0.25) == pytest.approx(0.5623, abs=1e-4)
-  assert chance.match_chance(0.5) == pytest.approx(math.log(2))
+  rows = [(n, n, True) for n in range(1_000)]
+  assert _match_chance(rows, 0.25) == pytest.approx(0.5623, abs=1e-4)
+  assert _match_chance(rows, 0.5) == pytest.approx(math.log(2))
   for rate in (0.0, 1.0):  # a curve that says -0.000 looks like a fault
-    assert str(chance.match_chance(rate)) == "0.0"
+    assert str(_match_chance(rows, rate)) == "0.0"
+
+
+def test_without_negatives_matching_is_no_question():
+  rows = [(n, n, True) for n in range(100)]
+  assert _match_chance(rows, 0.5, batch_size=1) == 0
+  assert _match_chance(rows, 0.1, batch_size=4) == 0  # .4 pairs are none
+  assert _match_chance([(0, n, True) for n in range(100)], 0.5) == 0
+  assert _match_chance([(n, 0, True) for n in range(100)], 0.5) == 0
+  assert _match_chance([(n, n, False) for n in range(100)], 0.5) == 0
+  assert _match_chance(rows[:1], 0.5) == 0
+
+
+@pytest.mark.parametrize(("size", "rate"), [(3, 0.5), (6, 0.5), (8, 0.3)])
+def test_the_chance_level_of_matching_is_that_of_what_batches_hold(size, rate):
+  rng = np.random.default_rng(0)
+  product, title = rng.integers(0, 3, 200), rng.integers(0, 4, 200)
+  image_N, title_N = rng.random(200) < 0.8, rng.random(200) < 0.7
+  negatives = pairs = 0
+  for seed in range(300):
+    some = rng.permutation(200)[:size]
+    batch = tiny.make_batch(size)._replace(
+      product_B=product[some],
+      title_B=title[some],
+      has_image_B=image_N[some],
+      has_title_B=title_N[some],
+    )
+    _, is_match_B = masking.draw_negatives(
+      jax.random.key(seed), batch, rate=rate
+    )
+    negatives += int((~is_match_B).sum())
+    pairs += int(batch.complete_rows.sum())
+  rows = [
+    (p, t if has else None, bool(image))
+    for p, t, has, image in zip(product, title, title_N, image_N, strict=True)
+  ]
+  share = negatives / pairs
+  expected = chance.category_chance([share, 1 - share])
+  found = _match_chance(rows, rate, batch_size=size)
+  assert found == pytest.approx(expected, abs=0.02)

@@ -21,7 +21,7 @@ from item_jax.models import efficientnet, patches
 from item_jax.models.item import Item
 from item_jax.models.resnet import ResNet
 from item_jax.models.roberta import Roberta
-from item_jax.pretrained import transforms
+from item_jax.pretrained import families, transforms
 from item_jax.pretrained.convert import fill
 from item_jax.pretrained.files import open_tensors
 
@@ -331,6 +331,27 @@ def test_the_pixels_of_the_weights_are_folded_in(tokenizer, tmp_path, pixels):
   np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+  ("said", "mean", "std"),
+  [
+    ({"do_rescale": False, "image_mean": [127.5] * 3}, 0.5, 0.5),
+    ({"rescale_factor": 1 / 127.5, "image_mean": [1] * 3}, 0.5, 0.5),
+    ({"rescale_factor": 0.00392157, "image_mean": [0.5] * 3}, 0.5, 0.5),
+    ({"do_rescale": False, "do_normalize": False}, 0, 1 / 255),
+  ],
+)
+def test_pixels_may_have_another_range_before_they_are_normalised(
+  tmp_path, said, mean, std
+):
+  path = write(tmp_path, tensors_of(listings.vit(IMAGE, PATCH, **SIZES)))
+  if "image_mean" in said:
+    said["image_std"] = said["image_mean"]
+  (path / "preprocessor_config.json").write_text(json.dumps(said))
+  found = families.pixels_of("vit", open_tensors(path))
+  np.testing.assert_allclose(found.mean, [mean] * 3, rtol=1e-5)
+  np.testing.assert_allclose(found.std, [std] * 3, rtol=1e-5)
+
+
 def test_a_grid_of_another_size_is_bicubic():
   rows = np.random.default_rng(0).normal(size=(14 * 14, 5)).astype(np.float32)
   for side in (4, 7, 14, 20):
@@ -356,16 +377,19 @@ def test_a_title_of_another_length():
   np.testing.assert_array_equal(longer, [[0, 8], [2, 4], [4, 2], [6, 0]])
 
 
-def test_roberta_counts_its_positions_from_two(tmp_path, tokenizer):
+@pytest.mark.parametrize(("said", "first"), [({}, 2), ({"pad_token_id": 0}, 1)])
+def test_roberta_counts_its_positions_from_its_padding(
+  tmp_path, tokenizer, said, first
+):
   listed = listings.roberta(words=tokenizer.size, **BERT)
   tensors = tensors_of(listed)
   tree = roberta_tree(tokenizer)
-  path = write(tmp_path, tensors)
+  path = write(tmp_path, tensors, **said)
   done = fill(tree, path, ROBERTA_CONFIG, tokenizer).params
   place = tensors["roberta.embeddings.position_embeddings.weight"]
   kind = tensors["roberta.embeddings.token_type_embeddings.weight"]
   np.testing.assert_array_equal(
-    done["position"], place[2 : 3 + PLACES] + kind[0]
+    done["position"], place[first : first + 1 + PLACES] + kind[0]
   )
 
 
@@ -638,6 +662,22 @@ def test_options_that_the_weights_want(bert, tokenizer, tmp_path):
   # Without one, heads are as wide as in all published models.
   (path / "config.json").unlink()
   refused("heads of encoder=0", tree, path, BERT_CONFIG, tokenizer)
+
+
+@pytest.mark.parametrize(
+  "said",
+  [
+    {"downsample_in_bottleneck": True},
+    {"downsample_in_first_stage": True},
+    {"hidden_act": "gelu"},
+  ],
+)
+def test_a_resnet_of_another_kind_is_refused(tokenizer, tmp_path, said):
+  """No tensor's name or shape tells these apart."""
+  shapes = {"embedder.embedder.convolution.weight": (4, 3, 7, 7)}
+  path = write(tmp_path, tensors_of(shapes), model_type="resnet", **said)
+  (name,) = said
+  refused(f"has {name}=", resnet_tree(), path, RESNET_CONFIG, tokenizer)
 
 
 def test_a_model_and_a_family_that_do_not_meet(bert, tokenizer, tmp_path):

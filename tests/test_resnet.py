@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
+from item_jax.config import Config
 from item_jax.errors import UserError
-from item_jax.models.resnet import ResNet
+from item_jax.models.resnet import ResNet, make_network
 from item_jax.training import sharding
 
 STAGES, WIDTH = (1, 2), 8
@@ -267,3 +268,20 @@ def test_bfloat16_keeps_parameters_statistics_and_pool_in_float32(batch_net):
   assert {x.dtype.name for x in jax.tree.leaves(kinds)} == {"float32"}
   near = np.asarray(pool(model, variables, make_batch()))
   assert 0 < np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_weights_that_stay_keep_their_statistics(rate):
+  config = Config()
+  config.model.name, config.model.image_size = "resnet50", 16
+  config.resnet.width, config.resnet.norm = 8, "batch"
+  config.optim.start_rate = rate
+  network = make_network(config, tiny.Vocabulary(), attention="xla")
+  assert bool(network.whole_batch) == bool(rate)
+  image_BHWC = np.zeros((4, 16, 16, 3), np.uint8)
+  batch = tiny.make_batch(4)._replace(image_BHWC=image_BHWC)
+
+  def changed(key):
+    return network.features(network.init(key), batch, train=True)[1]
+
+  assert bool(jax.eval_shape(changed, jax.random.key(0))) == bool(rate)

@@ -115,6 +115,17 @@ def test_an_objective_that_finds_nothing_to_learn_is_named(
   assert caplog.text.count("nothing to learn for contrastive") == 1
 
 
+def test_a_loss_with_nothing_to_tell_apart_is_named(tiny_data, caplog):
+  config = tiny_run.get_config("short")
+  config.data.path, config.batch_size = str(tiny_data), 4
+  config.evaluators, config.loss.negative_rate = (), 0.1  # .4 pairs are none
+  with caplog.at_level("INFO"):
+    setup = set_up(config, None)
+  assert setup.chance_levels["itm"] == 0
+  assert setup.chance_levels["mlm"] > 0
+  assert "chance level 0 of itm: in batches of 4 of" in caplog.text
+
+
 def test_a_side_that_no_row_has_is_not_measured(titles_alone):
   setup, params = start(titles_alone)
   found = validation.RetrievalEvaluator(setup)(params, setup)

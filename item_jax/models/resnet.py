@@ -34,9 +34,12 @@ def make_network(
   r, m = config.resnet, config.model
   module = _make_module(config)
   stem = make_stem(config)
+  # Weights that stay as they are keep the statistics that they were given.
+  moves = config.optim.start_rate > 0
 
   def features(params, batch, *, train, key=None):
     del key
+    train = train and moves
     variables = {"params": params}
     if BATCH_STATS not in params:
       return module.apply(variables, batch, train=train), {}
@@ -56,7 +59,7 @@ def make_network(
     sequence=f"an image of {m.image_size} pixels",
     passes=(stem.cost,),
     modality="image",
-    whole_batch="resnet.norm='batch'" if r.norm == "batch" else "",
+    whole_batch="resnet.norm='batch'" if r.norm == "batch" and moves else "",
   )
 
 

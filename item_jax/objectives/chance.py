@@ -10,9 +10,37 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 
-def match_chance(negative_rate: float) -> float:
-  """Entropy in nats of whether a pair matches, given how many do not."""
-  return category_chance([negative_rate, 1 - negative_rate])
+def match_chance(
+  rows: Sequence[tuple[Hashable, Hashable, bool]],
+  *,
+  negative_rate: float,
+  batch_size: int,
+) -> float:
+  """Entropy in nats of whether a pair matches, given how many do not.
+
+  A batch has a whole number of negatives, and a pair to which no other row of
+  it can give a title stays a match.
+
+  Args:
+    rows: (product, title, whether there is an image) of a sample of all rows;
+      title None where there is none.
+  """
+  titled = [(product, title) for product, title, _ in rows if title is not None]
+  pairs = [row[:2] for row in rows if row[1] is not None and row[2]]
+  if not pairs:
+    return 0.0
+  products, titles = (Counter(keys) for keys in zip(*titled, strict=True))
+  both = Counter(titled)
+  donors_N = [
+    len(titled) - products[pair[0]] - titles[pair[1]] + both[pair]
+    for pair in pairs
+  ]
+  none_N = (1 - np.array(donors_N) / max(len(rows) - 1, 1)) ** (batch_size - 1)
+  fraction = len(pairs) / len(rows)
+  pairs_M = np.random.default_rng(0).binomial(batch_size, fraction, 4_096)
+  chosen_M = np.round(pairs_M.astype(np.float32) * np.float32(negative_rate))
+  rate = chosen_M.sum() / max(pairs_M.sum(), 1) * (1 - none_N.mean())
+  return category_chance([rate, 1 - rate])
 
 
 def rival_chance(

@@ -242,12 +242,14 @@ def _chance_levels(
   config: Config, patch: int, store, split: str, tokenizer
 ) -> dict:
   m = config.model
-  token = chance.token_chance(
-    samples.titles(store, split, tokenizer, m.max_title_tokens),
-    tokenizer.special,
-  )
+  seen = samples.listings(store, split, tokenizer, m.max_title_tokens)
+  token = chance.token_chance(seen.tokens_NT, tokenizer.special)
   levels = {
-    "itm": chance.match_chance(config.loss.negative_rate),
+    "itm": chance.match_chance(
+      seen.rows,
+      negative_rate=config.loss.negative_rate,
+      batch_size=config.batch_size,
+    ),
     "mlm": token,
     "gmlm": token,
   }

@@ -1,6 +1,7 @@
 """Samples the rows that chance-level losses are estimated from."""
 
 import contextlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,12 +20,28 @@ def titles(
   store: Dataset, split: str, tokenizer: Tokenizer, max_title_tokens: int
 ) -> np.ndarray:
   """int32 [rows, max_title_tokens], evenly spread over the split."""
+  return listings(store, split, tokenizer, max_title_tokens).tokens_NT
+
+
+class Listings(NamedTuple):
+  """rows: (product, title, whether there is an image); title None without."""
+
+  tokens_NT: np.ndarray
+  rows: list[tuple[str, bytes | None, bool]]
+
+
+def listings(
+  store: Dataset, split: str, tokenizer: Tokenizer, max_title_tokens: int
+) -> Listings:
+  """Titles and what tells rows apart, evenly spread over the split."""
   source = store.source(split)
-  records = readable(source, _spread(len(source), _TITLES))
-  rows = [
-    tokenizer.encode(record.title, max_title_tokens) for record in records
-  ]
-  return np.stack(rows)
+  tokens, rows = [], []
+  for record in readable(source, _spread(len(source), _TITLES)):
+    tokens_T = tokenizer.encode(record.title, max_title_tokens)
+    title = tokens_T.tobytes() if tokens_T[0] != tokenizer.pad else None
+    tokens.append(tokens_T)
+    rows.append((record.product_id, title, bool(record.image)))
+  return Listings(np.stack(tokens), rows)
 
 
 def rival_chance(
@@ -36,17 +53,15 @@ def rival_chance(
   complete: bool,
 ) -> float:
   """`chance.rival_chance` of rows with both modalities, or else with any."""
-  source = store.source(split)
-  rows, seen = [], 0
-  for record in readable(source, _spread(len(source), _TITLES)):
-    seen += 1
-    tokens_T = tokenizer.encode(record.title, config.model.max_title_tokens)
-    title = tokens_T.tobytes() if tokens_T[0] != tokenizer.pad else None
-    has = (bool(record.image), title is not None)
-    if all(has) if complete else any(has):
-      rows.append((record.product_id, title))
+  _, seen = listings(store, split, tokenizer, config.model.max_title_tokens)
+  needed = all if complete else any
+  rows = [
+    (product, title)
+    for product, title, has_image in seen
+    if needed((has_image, title is not None))
+  ]
   return chance.rival_chance(
-    rows, fraction=len(rows) / seen, batch_size=config.batch_size
+    rows, fraction=len(rows) / len(seen), batch_size=config.batch_size
   )
 
 

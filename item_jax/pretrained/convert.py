@@ -90,11 +90,14 @@ def fill(
       f"{tensors.path}: weights of {family} don't fill model.name={model};"
       f" known are {', '.join(known)}"
     )
-  families.check_kind(tensors)
+  families.check_kind(family, tensors)
   leaves = flatten_dict(params, sep="/")
   names = families.plain_names(family, tensors.shapes)
   about = About(
-    tokenizer.cls, families.pixels_of(family, tensors), ours=families.HALF
+    tokenizer.cls,
+    families.pixels_of(family, tensors),
+    ours=families.HALF,
+    pad=tensors.config.get("pad_token_id", 1),
   )
   table = TABLES[family, model](leaves, about)
   # Before the names are compared: another norm is another tree, and the option

@@ -107,12 +107,16 @@ def plain_names(family: str, names: Iterable[str]) -> dict[str, str]:
 def pixels_of(family: str, tensors: Tensors) -> Pixels:
   """How the weights' images were normalised."""
   settings = tensors.preprocessor
-  if not settings.get("do_normalize", True):
-    return Pixels((0.0,) * 3, (1.0,) * 3)
+  found = _PIXELS[FAMILIES[family].pixels]
   mean, std = settings.get("image_mean"), settings.get("image_std")
-  if mean is None or std is None:
-    return _PIXELS[FAMILIES[family].pixels]
-  return Pixels(tuple(map(float, mean)), tuple(map(float, std)))
+  if not settings.get("do_normalize", True):
+    found = Pixels((0.0,) * 3, (1.0,) * 3)
+  elif mean is not None and std is not None:
+    found = Pixels(tuple(map(float, mean)), tuple(map(float, std)))
+  factor = settings.get("rescale_factor") or 1 / 255
+  # What white is before it is normalised: 1, as it is to us, or 255, or 2.
+  white = round(255 * (factor if settings.get("do_rescale", True) else 1), 6)
+  return Pixels(*(tuple(x / white for x in values) for values in found))
 
 
 def required_options(
@@ -164,13 +168,16 @@ def required_options(
   return options
 
 
-def check_kind(tensors: Tensors) -> None:
+def check_kind(family: str, tensors: Tensors) -> None:
   """Kinds of a family that differ where no tensor's name or shape does."""
   kinds = {
     "position_embedding_type": "absolute",
     "downsample_in_bottleneck": False,
+    "downsample_in_first_stage": False,
     "is_decoder": False,
   }
+  if family == "resnet":
+    kinds["hidden_act"] = "relu"
   for name, expected in kinds.items():
     if (value := tensors.config.get(name, expected)) != expected:
       raise UserError(

@@ -127,11 +127,12 @@ def bert_to_roberta(leaves, about: About) -> Table:
 
 
 def roberta_to_roberta(leaves, about: About) -> Table:
-  """Positions count from the padding's id plus one: row 2 is the first's."""
+  """Positions count from the padding's id plus one."""
+  first = transforms.sequence_from(about.pad + 1)
   return Table(
     sources={
       **_bert_body(leaves),
-      "position": Source((_POSITIONS, _SEGMENTS), transforms.sequence_from(2)),
+      "position": Source((_POSITIONS, _SEGMENTS), first),
       **parts.dense("word_head/dense", "lm_head.dense"),
       **parts.norm("word_head/norm", "lm_head.layer_norm"),
       "word_decoder/bias": Source(("lm_head.bias",), transforms.first_rows),

@@ -22,12 +22,14 @@ class About(NamedTuple):
   """What a table may have to know beyond the tree.
 
   cls: id of the token that opens every title. theirs: how the images were
-  normalised that the weights have seen. ours: how the network's are.
+  normalised that the weights have seen. ours: how the network's are. pad: id
+  of the weights' padding, as their config.json has it, or RoBERTa's.
   """
 
   cls: int
   theirs: Pixels
   ours: Pixels
+  pad: int = 1
 
 
 class Table(NamedTuple):

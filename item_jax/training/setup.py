@@ -140,6 +140,7 @@ def set_up(
       if compiled and not kept.has(STEP):
         logger.info("compiling the step")
     chance_levels = _chance_levels(config, store, tokenizer, task, first, run)
+    _tell_empty(config, task, chance_levels)
     step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
   # No process may still be looking for a run when process 0 writes it.
@@ -176,6 +177,18 @@ def _chance_levels(config: Config, store, tokenizer, task: Task, first, run):
   if of_params is None:
     return levels
   return levels | of_params(first.start.params, first.sample)
+
+
+def _tell_empty(config: Config, task: Task, levels: dict) -> None:
+  """Names losses whose chance level is 0: nothing is learnt by them."""
+  weights = task.objective.weights
+  empty = [n for n, x in levels.items() if x < 1e-6 and weights.get(n)]
+  if empty and config.steps and jax.process_index() == 0:
+    logger.info(
+      f"chance level 0 of {', '.join(empty)}: in batches of"
+      f" {config.batch_size} of split {config.data.train_split!r} there is"
+      " nothing to tell apart"
+    )
 
 
 def _attention(config: Config, run, shapes) -> tuple[str, str]:
