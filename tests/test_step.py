@@ -96,6 +96,36 @@ def test_fsdp_splits_what_is_large():
   assert placed["odd"].is_fully_replicated
 
 
+def test_what_stays_has_no_gradient_and_costs_none(parts):
+  """Plain descent: a first step is its gradient."""
+  _, objective, optimizer, params = parts
+  moves = {name: name != "encoder" for name in params}
+  trained = {n: jax.tree.map(lambda _, n=n: moves[n], params[n]) for n in moves}
+  before, batch = begin(parts), tiny.make_batch(ROWS)
+  after, norms, flops = [], [], []
+  for leaves in (None, trained):
+    step = jax.jit(
+      make_train_step(
+        *(objective, optimizer),
+        **{"seed": 7, "accumulate": 1, "log_every": 10, "trained": leaves},
+      )
+    )
+    compiled = step.lower(before, batch).compile()
+    flops.append(compiled.cost_analysis()["flops"])
+    state, report = compiled(before, batch)
+    after.append(state.params)
+    norms.append(float(report.sums["gradient_norm"].total))
+  jax.tree.map(
+    np.testing.assert_array_equal, after[1]["encoder"], params["encoder"]
+  )
+  others = [{n: x[n] for n in moves if moves[n]} for x in (*after, params)]
+  close(others[0], others[1])
+  moved = jax.tree.map(lambda a, b: (a - b) / 1e-2, others[1], others[2])
+  assert norms[1] == pytest.approx(float(optax.tree.norm(moved)), rel=1e-3)
+  assert norms[1] < 0.99 * norms[0]
+  assert flops[1] < 0.9 * flops[0]
+
+
 def test_a_bad_step_leaves_everything_but_the_counters(parts):
   _, objective, optimizer, _ = parts
 

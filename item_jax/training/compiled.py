@@ -14,7 +14,11 @@ from item_jax.training import sharding
 from item_jax.training import step as step_lib
 from item_jax.training.first_params import FirstParams
 from item_jax.training.kept_programs import KeptPrograms
-from item_jax.training.optimizer import run_optimizer, run_schedule
+from item_jax.training.optimizer import (
+  run_optimizer,
+  run_schedule,
+  trained_leaves,
+)
 
 INITIAL, STEP = "initial", "step"  # names of a run's programs
 
@@ -83,13 +87,9 @@ def make_program(
     taken: as of `run_optimizer`.
   """
   o = config.optim
-  optimizer = run_optimizer(
-    jax.eval_shape(lambda: tasks.initial_params(task, config.seed)),
-    run_schedule(config),
-    o,
-    taken=frozenset(taken),
-    core=tasks.core_names(task),
-  )
+  params = jax.eval_shape(lambda: tasks.initial_params(task, config.seed))
+  rates = {"taken": frozenset(taken), "core": tasks.core_names(task)}
+  optimizer = run_optimizer(params, run_schedule(config), o, **rates)
   example = tasks.step_batch(config, config.batch_size)
   root = jax.random.key(config.seed)
   view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
@@ -121,6 +121,7 @@ def make_program(
     dropout_bits=config.model.dropout_bits,
     spike=o.spike,
     gather=sharding.make_gather(mesh, placed.params),
+    trained=trained_leaves(params, o, **rates),
   )
   step = jax.jit(
     train_step,

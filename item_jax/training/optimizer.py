@@ -150,6 +150,15 @@ def rate_factors(
   return _map_named(factor, params)
 
 
+def trained_leaves(
+  params: Any, optim: Optim, *, taken: Collection[str], core: Collection[str]
+) -> Any:
+  """Returns a tree of bools, what ever moves; None where all does."""
+  rates = rate_factors(params, optim, taken=taken, core=core)
+  moves = jax.tree.map(bool, rates)
+  return None if all(jax.tree.leaves(moves)) else moves
+
+
 def _layers_above(name: str, depths: dict[str, int], core) -> int:
   """How many layers lie between a leaf and the top of its encoder."""
   for above, layers in depths.items():

@@ -85,6 +85,7 @@ def make_train_step(
   dropout_bits: str = "threefry2x32",
   spike: float = 0.0,
   gather: Callable | None = None,
+  trained: Any = None,
 ) -> Callable:
   """Returns a pure function (state, batch) -> (state, report), to be jitted.
 
@@ -102,6 +103,7 @@ def make_train_step(
       `spikes`); 0: none is, and nothing is computed for it.
     gather: makes the parameters whole where the state holds parts of them, as
       `sharding.make_gather` does.
+    trained: a tree of bools: what has a gradient, in norms too; None: all.
   """
   root = jax.random.key(seed)
   dropout_root = jax.random.key(seed, impl=dropout_bits)
@@ -117,6 +119,7 @@ def make_train_step(
       key_for(dropout_root, state.step, "dropout"),
       parts=accumulate,
       gather=gather,
+      trained=trained,
     )
     loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
@@ -169,12 +172,16 @@ def _update(optimizer, state: State, grads, batch_stats, good):
   )
 
 
-def _gradients(objective, params, view, counts, key, *, parts: int, gather):
+def _gradients(
+  objective, params, view, counts, key, *, parts: int, gather, trained
+):
   """Returns (gradients, ({name: total}, batch_stats)) of all microbatches."""
 
   def of(params, view, key):
     def loss_fn(params):
       params = gather(params) if gather else params
+      if trained is not None:
+        params = jax.tree.map(_held, params, trained)
       totals, batch_stats = objective.totals(params, view, key)
       return _weighted(objective, totals, counts), (totals, batch_stats)
 
@@ -196,6 +203,10 @@ def _gradients(objective, params, view, counts, key, *, parts: int, gather):
     add, zeros, (jnp.arange(parts), micros)
   )
   return grads, (totals, jax.tree.map(lambda x: x / parts, batch_stats))
+
+
+def _held(x, moves: bool):
+  return x if moves else jax.lax.stop_gradient(x)
 
 
 def _weighted(objective, totals, counts):
