@@ -20,7 +20,7 @@ from typing import Any
 from item_jax.data.example import Record, field_bytes, parse
 from item_jax.data.summary import summarize
 from item_jax.distributed.processes import allow_open_files
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import NotFoundError, UserError, check_utf8
 from item_jax.files import MANIFEST, CorruptError, check_manifest, read_json
 from item_jax.object_store.copies import data_copy
 from item_jax.remote import Address, locate
@@ -91,6 +91,7 @@ def open_dataset(path: "str | os.PathLike | Dataset") -> "Dataset":
   path = locate(path, "data")
   if isinstance(path, Address):
     path = data_copy(path)
+  check_utf8(path)
   if not path.is_dir():
     raise NotFoundError(f"no prepared data {path}: there is no such folder")
   file = path / CATALOGUE
