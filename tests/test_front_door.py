@@ -12,6 +12,8 @@ import shell
 import tensorflow_datasets as tfds
 import warm
 
+from item_jax.__main__ import main
+
 ROOT = Path(__file__).parents[1]
 
 
