@@ -121,9 +121,13 @@ def build_index(
     for dtype in dtypes:
       path = folder / f"{dtype}.{engine}"
       index = how.build(module, unit, dtype)
-      how.save(module, index, path)
-      del index
-      index = how.load(module, path, unit.shape, dtype)
+      try:
+        how.save(module, index, path)
+        del index
+        index = how.load(module, path, unit.shape, dtype)
+      except RuntimeError as error:  # all that engines know of a full disk
+        reason = str(error).strip().splitlines()[-1]
+        raise OSError(f"{path} could not be kept: {reason}") from error
       found_QK, speed = _ask(how, module, index, unit.take(asked), k + 1)
       recall = None
       if exact is not None:
