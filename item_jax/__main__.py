@@ -55,6 +55,7 @@ _WITHOUT_A_MODEL = (
 )
 # With these a command has said on stdout what it found.
 _SAID_ON_STDOUT = (0, 1, 3)
+_UTF8 = "PYTHONUTF8"
 
 
 _FIELDS = (
@@ -81,7 +82,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 def main(argv: list[str] | None = None) -> int:
   """Runs one command and returns its exit code."""
-  argv = sys.argv[1:] if argv is None else argv
+  if argv is None:
+    _take_utf8()
+    argv = sys.argv[1:]
   # Imports and tracing make objects by the hundred thousand, of which hardly
   # any is garbage: looking at them often takes a sixth of both.
   gc.set_threshold(200_000, 50, 50)
@@ -116,6 +119,14 @@ def main(argv: list[str] | None = None) -> int:
       os.dup2(nothing, sys.stdout.fileno())
       os.dup2(nothing, sys.stderr.fileno())
       return cluster.end(EXIT_NO_READER)
+
+
+def _take_utf8() -> None:
+  """Begins anew with names of files in UTF-8 where the locale has others."""
+  if sys.getfilesystemencoding() == "utf-8" or os.environ.get(_UTF8) == "1":
+    return
+  os.environ[_UTF8] = "1"  # for what we start, too
+  os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _no_reader() -> bool:

@@ -2,6 +2,7 @@
 
 import operator
 import os
+import sys
 from typing import Any
 
 # Raised for a path given by the user that is missing or of another kind.
@@ -43,6 +44,25 @@ def check_path(value: Any, name: str = "path") -> None:
   """
   if not isinstance(value, (str, os.PathLike)):
     raise UserError(f"{name}={name_kind(value)}: expected a path")
+
+
+def check_utf8(path: str | os.PathLike) -> None:
+  """Refuses a path that what is written in C++ does not find.
+
+  array_record, orbax and others take each path as UTF-8, in any locale.
+
+  Raises:
+    UserError: the path's bytes on the disk are not its UTF-8.
+  """
+  path, why = os.path.abspath(path), "rename that folder"
+  try:
+    if os.fsencode(path) == path.encode():
+      return
+  except UnicodeEncodeError:
+    pass
+  if (encoding := sys.getfilesystemencoding()) != "utf-8":
+    why = f"names are {encoding} in this locale: set PYTHONUTF8=1"
+  raise UserError(f"{path!r}: expected a path in UTF-8; {why}")
 
 
 def check_whole(name: str, value: Any, *, at_least: int) -> int:

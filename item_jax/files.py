@@ -174,7 +174,7 @@ def read_json(path: Path) -> Any:
 def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
   """Yields each whole row with the byte at which it ends.
 
-  Steps never decrease from one row to the next.
+  Steps never decrease from row to row. What has no step or kind is no row.
   """
   end = 0
   with path.open("rb") as file:
@@ -182,9 +182,10 @@ def whole_rows(path: Path) -> Iterator[tuple[dict, int]]:
       end += len(line)
       try:
         row = json.loads(line)
-      except (ValueError, RecursionError):
+        is_row = row["step"] >= 0 and bool(row["kind"])
+      except (ValueError, RecursionError, TypeError, LookupError):
         continue  # being written when the run was killed, or corrupt since
-      if line.endswith(b"\n"):
+      if is_row and line.endswith(b"\n"):
         yield row, end
 
 
@@ -199,8 +200,7 @@ def _read(path: Path) -> bytes:
 def _parse(content: bytes, path: Path) -> Any:
   try:
     return json.loads(content)
-  # Deep nesting raises a RecursionError.
-  except (ValueError, RecursionError) as error:
+  except (ValueError, RecursionError) as error:  # the latter: deep nesting
     raise CorruptError(f"{path} was altered: {error!r}") from error
 
 

@@ -745,6 +745,20 @@ def test_half_a_row_of_a_log_costs_no_table(tiny_data, tmp_path):
   assert [row["system"] for row in numbers(out)] == ["item", "tfidf"]
 
 
+@pytest.mark.parametrize("line", ["[7]", '{"step": 9}', '{"kind": "eval"}'])
+def test_a_line_that_is_no_row_of_a_run_costs_no_table(
+  line, tiny_data, tmp_path
+):
+  class Marked(Fake):
+    def _train(self, given, system):
+      super()._train(given, system)
+      with (Path(given["workdir"]) / "metrics.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+
+  how = {"systems": "item", "seeds": 1}
+  assert run_compare(tiny_data, tmp_path / "c", Marked(), **how) == 0
+
+
 def test_a_damaged_export_is_made_again(tiny_data, tmp_path):
   out, how = tmp_path / "c", {"systems": "item", "seeds": 1, "rates": "1"}
   assert run_compare(tiny_data, out, Fake(), **how) == 0

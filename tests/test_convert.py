@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -202,6 +203,28 @@ def test_several_may_write_one_file(export, tmp_path):
     assert set(pool.map(write, range(40))) == {out}
   assert parquet.read_table(out).num_rows == len(ROWS)
   assert sorted(p.name for p in tmp_path.iterdir()) == ["E", "E.parquet"]
+
+
+@pytest.mark.parametrize("format", ["parquet", "safetensors"])
+def test_of_two_at_the_same_moment_one_is_refused(
+  format, export, tmp_path, monkeypatch
+):
+  opened, both = open_export(export), threading.Barrier(2)
+
+  def open_both(path):
+    both.wait(60)
+    return opened
+
+  monkeypatch.setattr(single_file, "open_export", open_both)
+  with ThreadPoolExecutor(2) as pool:
+    made = [
+      pool.submit(convert, export, format=format, out=tmp_path / "x")
+      for _ in range(2)
+    ]
+    refused = [one.exception() for one in made]
+  assert sum(error is None for error in refused) == 1
+  assert any("already" in str(error) for error in refused)
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["E", "x"]
 
 
 @pytest.mark.parametrize("format", single_file.FORMATS)

@@ -4,6 +4,7 @@ import csv
 import logging
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,12 @@ def test_on_a_full_disk_it_says_so_and_goes_on(words, expected, tmp_path):
   said = [x for x in output.splitlines() if "No space left on device" in x]
   assert len(said) == 2
   assert all(x.endswith("; the same command goes on") for x in said)
+
+
+def test_what_nobody_reads_is_whole_and_ends_quietly(words, expected, tmp_path):
+  done = shell.unread(*words, f"--out={tmp_path / 'E'}")
+  assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+  assert content(tmp_path / "E").keys() == content(expected).keys()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import shell
 import tensorflow_datasets as tfds
 import warm
 
+from item_jax.__main__ import main
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -143,6 +145,13 @@ def test_bench(place, what, tmp_path):
     assert result["limit"] == slowest
     assert f"{slowest}" in output
     assert result["images_per_second"] > 0
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_no_time_measures_no_input(seconds, capsys):
+  words = ["bench", "input", f"--config={shell.CONFIG}:plain"]
+  assert main([*words, f"--seconds={seconds}"]) == 2
+  assert "must be above 0, and finite" in capsys.readouterr().err
 
 
 def test_bench_search(tmp_path):

@@ -402,3 +402,13 @@ def test_the_command_offers_what_there_is(capsys):
   with pytest.raises(SystemExit):
     main(["index", "--help"])
   assert f"{{{','.join(ENGINES)}}}" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(stand_in, tmp_path):
+  def cut(module, path, shape, dtype):
+    raise RuntimeError("Error in read:\n read error: 979 != 1664\n")
+
+  stand_in(load=cut)
+  with pytest.raises(OSError, match=r"float32\.mine could not be kept: .*979"):
+    build_index(named(rows()), engine="mine", out=tmp_path / "I")
+  assert not list(tmp_path.iterdir())

@@ -316,7 +316,7 @@ def test_machines_that_cannot_be(change):
     plan(tiny_run.get_config(), MACHINE._replace(**change), vocab_size=300)
 
 
-@pytest.mark.parametrize("count", [-7, 0, 5])
+@pytest.mark.parametrize("count", [-7, 0, 5, 2**31])
 def test_vocabularies_that_cannot_be(count):
   with pytest.raises(UserError, match=f"vocab_size={count}"):
     plan(tiny_run.get_config(), MACHINE, vocab_size=count)
@@ -414,3 +414,10 @@ def test_the_table_takes_no_machine(option, capsys):
   words = ["plan", f"--config={shell.CONFIG}:plain", "--table", option]
   assert main(words) == 2
   assert f"not {option.partition('=')[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--memory=-80", "--peak=nan", "--link=0"])
+def test_a_machine_that_cannot_be_is_named_as_it_was_given(option, capsys):
+  words = ["plan", f"--config={shell.CONFIG}:plain", "--chips=1"]
+  assert main([*words, "--memory=80", "--peak=900", option]) == 2
+  assert f"{option}: must be above 0" in capsys.readouterr().err

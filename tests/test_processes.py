@@ -88,25 +88,8 @@ def test_a_signal_while_it_waits_for_the_others_says_start_again(
   ends_with(process, 75)
 
 
-def unread(*words) -> subprocess.CompletedProcess:
-  """A command whose output goes into a pipe that nobody reads."""
-  read, write = os.pipe()
-  os.close(read)
-  try:
-    return warm.run(
-      [sys.executable, "-m", "item_jax", *map(str, words)],
-      env=shell.environment(),
-      stdout=write,
-      stderr=subprocess.PIPE,
-      text=True,
-      timeout=300,
-    )
-  finally:
-    os.close(write)
-
-
 def test_what_nobody_reads_ends_quietly(tiny_data):
-  done = unread("verify", tiny_data)
+  done = shell.unread("verify", tiny_data)
   assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
@@ -114,7 +97,7 @@ def test_what_nobody_reads_is_written_all_the_same(tmp_path):
   np.save(tmp_path / "V.npy", np.eye(4, dtype=np.float32))
   (tmp_path / "I.csv").write_text("id,product\n1,a\n2,a\n3,b\n4,b\n")
   files = [tmp_path / name for name in ("scores.json", "queries.csv")]
-  done = unread(
+  done = shell.unread(
     *("evaluate", f"{tmp_path / 'V.npy'}:{tmp_path / 'I.csv'}"),
     *(f"--json={files[0]}", f"--per_query={files[1]}"),
   )
@@ -125,7 +108,7 @@ def test_what_nobody_reads_is_written_all_the_same(tmp_path):
 @pytest.mark.slow
 def test_a_run_that_nobody_reads_ends_quietly(tiny_data, tmp_path):
   words = shell.train_words(tiny_data, tmp_path / "run", variant="short")
-  done = unread(*words)
+  done = shell.unread(*words)
   assert done.returncode == 128 + signal.SIGPIPE
   assert "Traceback" not in done.stderr
   assert "Exception ignored" not in done.stderr

@@ -408,3 +408,17 @@ def test_a_shard_of_other_length_has_no_records(tmp_path, splits):
   write_manifest(store.path)
   with pytest.raises(BadRecord, match="has 40 records, not 39"):
     open_dataset(store.path).source("train")[0]
+
+
+def test_of_data_made_anew_under_its_name_no_record_is_read(tmp_path, splits):
+  """The same numbers of records: rows of two data sets would be mixed."""
+  store = write(tmp_path / "data", splits)
+  begun, copied = store.source("train"), deepcopy(store.source("train"))
+  assert begun[0] == splits["train"][0]
+  (tmp_path / "data").rename(tmp_path / "old")
+  others = {"test": some_records(7, 3), "train": some_records(40, 4)}
+  write(tmp_path / "data", others | {"other": splits["other"]})
+  for source in (store.source("test"), store.source("train"), copied):
+    with pytest.raises(records.ReplacedError, match="made anew, or removed"):
+      source[1]
+  assert begun[1] == splits["train"][1]  # its file is open

@@ -564,10 +564,16 @@ def test_bad_input_says_what_was_expected(flags, says, data, tmp_path, capsys):
   assert not list(tmp_path.rglob("*.html"))
 
 
-def test_a_row_that_is_none_of_a_run_is_refused(tmp_path):
+def test_rows_of_something_else_are_refused(tmp_path):
   (tmp_path / METRICS_FILE).write_text('{"step": 1}\n')
-  with pytest.raises(UserError, match="no row of a run: expected an object"):
+  with pytest.raises(UserError, match="no row of a run: expected objects"):
     curves.read_curves(tmp_path)
+
+
+def test_a_row_that_is_none_of_the_run_is_passed_over(run, tmp_path):
+  text = (run / METRICS_FILE).read_text()
+  (tmp_path / METRICS_FILE).write_text('[7]\n{"step": 1}\n' + text)
+  assert curves.read_curves(tmp_path) == curves.read_curves(run)
 
 
 def test_one_row_has_nothing_to_find(tmp_path):

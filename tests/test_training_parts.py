@@ -71,7 +71,9 @@ def test_a_damaged_row_costs_no_other(tmp_path):
   assert path.read_text().splitlines() == before[:2]
 
 
-@pytest.mark.parametrize("line", ["[]", "7", '{"a": 1}', '{"step": "x"}'])
+@pytest.mark.parametrize(
+  "line", ["[]", '{"a": 1}', '{"step": "x"}', '{"step": 9}']
+)
 def test_a_line_that_is_no_row_ends_no_run(line, tmp_path):
   log = Log(tmp_path, start=0)
   log.write(10, "train", {"loss": 1.0})

@@ -110,7 +110,7 @@ def run(args, rest) -> int:
       )
     if args.atlas:
       _write_atlas(made, dataset)
-  except WRONG_PATHS:
+  except (*WRONG_PATHS, BrokenPipeError):
     raise
   except (OSError, OtherProcessError) as error:
     print(

@@ -1,5 +1,7 @@
 """Runs `item-jax plan`: computes memory, time and input rate of a run."""
 
+import math
+
 from item_jax.cli import places
 from item_jax.cli.flags import add_config
 from item_jax.files import write_json
@@ -139,6 +141,9 @@ def _check_flags(args) -> None:
         raise UserError(f"--{alone} is of machines of its own: not --{name}")
   if args.hlo is not None and not args.compile:
     raise UserError("--hlo keeps what --compile compiles: --compile is needed")
+  for name in (*machine, *rates):  # as they are given: GB and TFLOPS
+    if (value := getattr(args, name)) is not None and not 0 < value < math.inf:
+      raise UserError(f"--{name}={value:g}: must be above 0, and finite")
   if not (args.table or args.compile) and None in (
     getattr(args, name) for name in machine
   ):

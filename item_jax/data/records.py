@@ -20,8 +20,14 @@ from typing import Any
 from item_jax.data.example import Record, field_bytes, parse
 from item_jax.data.summary import summarize
 from item_jax.distributed.processes import allow_open_files
-from item_jax.errors import NotFoundError, UserError
-from item_jax.files import MANIFEST, CorruptError, check_manifest, read_json
+from item_jax.errors import NotFoundError, UserError, check_utf8
+from item_jax.files import (
+  MANIFEST,
+  CorruptError,
+  check_manifest,
+  read_json,
+  sha256,
+)
 from item_jax.object_store.copies import data_copy
 from item_jax.remote import Address, locate
 
@@ -45,6 +51,10 @@ def in_order(splits: Iterable[str]) -> list[str]:
 
 class BadRecord(UserError):  # noqa: N818 - data, not a fault
   """A record is corrupt; the message names it and its shard."""
+
+
+class ReplacedError(UserError):
+  """Another data set has the name of the one that was opened."""
 
 
 class Fingerprint:
@@ -91,6 +101,7 @@ def open_dataset(path: "str | os.PathLike | Dataset") -> "Dataset":
   path = locate(path, "data")
   if isinstance(path, Address):
     path = data_copy(path)
+  check_utf8(path)
   if not path.is_dir():
     raise NotFoundError(f"no prepared data {path}: there is no such folder")
   file = path / CATALOGUE
@@ -130,6 +141,7 @@ class Dataset:
     """
     self.path = path
     self.catalogue = catalogue
+    self._manifest = _manifest_of(path)
     info = read_json(path / _INFO)
     try:
       self.fingerprints: dict[str, str] = dict(catalogue["fingerprint"])
@@ -195,7 +207,7 @@ class Dataset:
         f"{self.path} has no split {split!r}, it has"
         f" {', '.join(in_order(self._shards)) or 'none'}"
       )
-    return Source(self._files(split))
+    return Source(self._files(split), self._manifest)
 
   def _files(self, split: str) -> list[tuple[Path, int]]:
     """Lists the shards of a split, and how many records each must have."""
@@ -209,9 +221,12 @@ class Dataset:
 class Source:
   """Reads record i of a split: source[i]. Thread-safe; can be pickled."""
 
-  def __init__(self, shards: list[tuple[Path, int]]):
-    """Takes the files and how many records each must have."""
+  def __init__(
+    self, shards: list[tuple[Path, int]], manifest: str | None = None
+  ):
+    """Takes the files, how many records each must have, and `_manifest_of`."""
     self._shards = shards
+    self._manifest = manifest
     self._ends = list(itertools.accumulate(length for _, length in shards))
     # Before threads read: two threads that import it can wait forever.
     import array_record.python.array_record_module  # noqa: F401
@@ -221,7 +236,7 @@ class Source:
     self._lock = threading.Lock()
 
   def __reduce__(self):
-    return Source, (self._shards,)
+    return Source, (self._shards, self._manifest)
 
   def __len__(self) -> int:
     return self._ends[-1]
@@ -231,6 +246,7 @@ class Source:
 
     Raises:
       BadRecord: it is corrupt.
+      ReplacedError: another data set has the folder's name by now.
     """
     if not -len(self) <= number < len(self):
       raise IndexError(f"record {number} of {len(self)}")
@@ -243,6 +259,8 @@ class Source:
       return parse(self._reader(shard).read(position, position + 1)[0])
     # array_record raises no narrower errors.
     except (RuntimeError, ValueError, IndexError) as error:
+      if isinstance(error, ReplacedError):
+        raise
       raise BadRecord(
         f"{path}: record {position} (of the split: {number}) cannot be read:"
         f" {error}"
@@ -252,11 +270,22 @@ class Source:
     if self._readers[shard] is None:
       with self._lock:
         if self._readers[shard] is None:
-          self._readers[shard] = _open_shard(*self._shards[shard])
+          path, length = self._shards[shard]
+          if self._manifest not in (None, _manifest_of(path.parent)):
+            raise ReplacedError(
+              f"{path.parent} was made anew, or removed, while it was in use"
+            )
+          self._readers[shard] = _open_shard(path, length)
     return self._readers[shard]
 
   def __iter__(self) -> Iterator[Record]:
     return (self[number] for number in range(len(self)))
+
+
+def _manifest_of(folder: Path) -> str:
+  """The SHA-256 of the manifest, which has that of every file; "" for none."""
+  path = folder / MANIFEST
+  return sha256(path) if path.is_file() else ""
 
 
 def _open_shard(path: Path, length: int):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -158,7 +159,13 @@ def bench_step(
 
 
 def bench_input(config: Config, *, seconds: float = 20.0) -> InputRates:
-  """Times the input as a run uses it, and each of its stages by itself."""
+  """Times the input as a run uses it, and each of its stages by itself.
+
+  Raises:
+    UserError: the config could not run, or there is no time to measure in.
+  """
+  if not 0 < seconds < math.inf:
+    raise UserError(f"seconds={seconds}: must be above 0, and finite")
   validate(config, devices=jax.device_count())
   if config.data.features:
     raise UserError(

@@ -121,10 +121,9 @@ def plan(
       raise UserError(f"{name}={value}: must be above 0, and finite")
   if machine.mfu > 1:
     raise UserError(f"mfu={machine.mfu}: a fraction, at most 1")
-  if vocab_size <= len(Vocabulary(vocab_size).special):
-    raise UserError(
-      f"vocab_size={vocab_size}: more than the special tokens are needed"
-    )
+  least = len(Vocabulary(vocab_size).special) + 1
+  if not least <= vocab_size < 2**31:  # an int32 numbers them
+    raise UserError(f"vocab_size={vocab_size}: must be {least} to {2**31 - 1}")
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from item_jax.errors import UserError, check_whole
+from item_jax.errors import UserError, check_utf8, check_whole
 from item_jax.evaluation.engines import ENGINES, Engine, UnitRows, open_engine
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
@@ -110,6 +110,7 @@ def build_index(
   if not dtypes or len(set(dtypes)) < len(dtypes):
     raise UserError(f"dtypes={dtypes}: expected one or more, each once")
   check_whole("queries", queries, at_least=1)
+  check_utf8(os.path.realpath(out))
   how, module, version = open_engine(engine, dtypes)
   unit, ids, left_out, source = _open(what, data, split)
   asked = _draw(len(ids), queries)
@@ -120,9 +121,13 @@ def build_index(
     for dtype in dtypes:
       path = folder / f"{dtype}.{engine}"
       index = how.build(module, unit, dtype)
-      how.save(module, index, path)
-      del index
-      index = how.load(module, path, unit.shape, dtype)
+      try:
+        how.save(module, index, path)
+        del index
+        index = how.load(module, path, unit.shape, dtype)
+      except RuntimeError as error:  # all that engines know of a full disk
+        reason = str(error).strip().splitlines()[-1]
+        raise OSError(f"{path} could not be kept: {reason}") from error
       found_QK, speed = _ask(how, module, index, unit.take(asked), k + 1)
       recall = None
       if exact is not None:

@@ -65,8 +65,7 @@ def convert(
     raise UserError(f"format={format!r}: known are {', '.join(FORMATS)}")
   out = Path(out)
   check_folders(out)
-  if out.exists() and not overwrite:
-    raise UserError(f"{out} is a file already; --overwrite replaces it")
+  _check_room(out, overwrite)
   path = export.path if isinstance(export, Export) else export
   if out.parent.resolve() == Path(path).resolve():
     raise UserError(f"{out} is in the export itself: expected another folder")
@@ -85,8 +84,14 @@ def convert(
     return out
   write = _write_parquet if format == "parquet" else _write_safetensors
   with whole_file(out) as file:
+    _check_room(out, overwrite)  # now that nobody else writes it
     write(opened, vectors_ND, file)
   return out
+
+
+def _check_room(out: Path, overwrite: bool) -> None:
+  if out.exists() and not overwrite:
+    raise UserError(f"{out} is a file already; --overwrite replaces it")
 
 
 def _blocks(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:

@@ -29,6 +29,7 @@ from item_jax.errors import (
   UserError,
   check_fraction,
   check_path,
+  check_utf8,
   check_whole,
 )
 from item_jax.files import MANIFEST, write_manifest
@@ -196,6 +197,7 @@ def _check(images, out, max_rejected, workers) -> None:
     check_whole("workers", workers, at_least=0)
   check_path(out, "out")
   check_local(out)
+  check_utf8(os.path.realpath(out))
   check_in_place(images)
   if not os.path.basename(os.path.abspath(out)):
     raise UserError(f"{out} has no name, expected a folder to be made")

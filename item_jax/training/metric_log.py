@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +72,8 @@ class Log:
     """Whether the file has a row of a kind for a step."""
     if not self._active or not self._path.exists():
       return False
-    rows = (row for row, _ in _rows(self._path))
-    return any(row["step"] == step and row.get("kind") == kind for row in rows)
+    rows = (row for row, _ in whole_rows(self._path))
+    return any(row["step"] == step and row["kind"] == kind for row in rows)
 
   def _append(self, lines: bytes) -> None:
     with self._path.open("ab") as file:
@@ -183,17 +182,10 @@ def drop_rows_after(path: Path, step: int) -> None:
   """
   if not path.exists():
     return
-  ends = [end for row, end in _rows(path) if row["step"] <= step]
+  ends = [end for row, end in whole_rows(path) if row["step"] <= step]
   with path.open("r+b") as file:
     file.truncate(max(ends, default=0))
     os.fsync(file.fileno())
-
-
-def _rows(path: Path) -> Iterator[tuple[dict, int]]:
-  """Yields what has a step; what else was put into the file ends no run."""
-  for row, end in whole_rows(path):
-    if isinstance(row, dict) and isinstance(row.get("step"), int):
-      yield row, end
 
 
 class Stopwatch:

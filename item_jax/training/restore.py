@@ -9,7 +9,7 @@ import jax
 
 from item_jax import tasks
 from item_jax.data import images
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_utf8
 from item_jax.tasks import Task
 from item_jax.training.checkpoints import Checkpoints
 from item_jax.training.fetched import copied_run
@@ -46,6 +46,7 @@ def restore(workdir: str | os.PathLike, *, step: int | None = None) -> Restored:
 
 
 def _restore(workdir: Path, step: int | None) -> Restored:
+  check_utf8(workdir)
   run = read_run(workdir)
   if run.preprocessing != images.PREPROCESSING:
     raise UserError(

@@ -20,7 +20,7 @@ from item_jax.data import images
 from item_jax.data.records import Dataset
 from item_jax.data.tokenizer import Tokenizer, load_tokenizer
 from item_jax.distributed.collectives import as_first
-from item_jax.errors import NotFoundError, UserError
+from item_jax.errors import NotFoundError, UserError, check_utf8
 from item_jax.evaluation.results import Shown
 from item_jax.files import (
   RUN_FILE,
@@ -96,6 +96,7 @@ def exclusive_run(workdir: Path) -> Iterator[None]:
   with contextlib.ExitStack() as held:
     if jax.process_index() == 0:
       try:
+        check_utf8(workdir)
         _check_workdir(workdir)
         held.enter_context(exclusive_lock(workdir, what="run"))
       except UserError as error:

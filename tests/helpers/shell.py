@@ -98,6 +98,23 @@ def run(*words, code: int = 0, **options) -> str:
   return output
 
 
+def unread(*words) -> subprocess.CompletedProcess:
+  """A command whose output goes into a pipe that nobody reads."""
+  read, write = os.pipe()
+  os.close(read)
+  try:
+    return warm.run(
+      [sys.executable, "-m", "item_jax", *map(str, words)],
+      env=environment(),
+      stdout=write,
+      stderr=subprocess.PIPE,
+      text=True,
+      timeout=300,
+    )
+  finally:
+    os.close(write)
+
+
 def children(pid: int) -> dict[int, str]:
   """{process id: command line} of all that descend from `pid`, itself too."""
   found, commands = {}, {}

@@ -68,7 +68,7 @@ def read_curves(workdir: str | os.PathLike) -> Curves:
 
   Raises:
     NotFoundError: there is no such folder, or no such file in it.
-    UserError: a row is none of a run's.
+    UserError: it has no row of a run.
   """
   path = Path(workdir) / METRICS_FILE
   if not Path(workdir).is_dir():
@@ -79,12 +79,12 @@ def read_curves(workdir: str | os.PathLike) -> Curves:
       " training writes it"
     )
   curves = Curves(losses={"loss": Series([], [])})
-  for row, _ in whole_rows(path):
-    if not isinstance(row, dict) or not {"step", "kind"} <= row.keys():
-      raise UserError(
-        f"{path}: {str(row)[:80]} is no row of a run: expected an object with"
-        " step and kind"
-      )
+  rows = [row for row, _ in whole_rows(path)]
+  if not rows and path.stat().st_size:
+    raise UserError(
+      f"{path} has no row of a run: expected objects with step and kind"
+    )
+  for row in rows:
     if row["kind"] == "train":
       _add_losses(curves, row)
     elif row["kind"] == "eval":
