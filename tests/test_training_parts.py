@@ -4,13 +4,16 @@ import gzip
 import json
 import resource
 import struct
+import time
 import types
 
 import jax
 import numpy as np
 import pytest
+from clu.metrics import Average
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from item_jax.config import Config
 from item_jax.diagnostics.trace import largest_costs
 from item_jax.errors import UserError
 from item_jax.training import attention_backend, sharding
@@ -21,7 +24,9 @@ from item_jax.training.metric_log import (
   drop_rows_after,
   progress_line,
 )
+from item_jax.training.monitor import TrainMonitor
 from item_jax.training.setup import describe_cut
+from item_jax.training.step import Report
 
 
 def rows(folder) -> list[dict]:
@@ -166,10 +171,36 @@ def test_only_one_process_writes(tmp_path):
 
 def test_the_stopwatch_begins_anew_with_each_look():
   watch = Stopwatch()
-  watch.add(samples=8, waited=0.0)
+  watch.count(8)
   first = watch.read()
   assert first["samples_per_second"] > 0
   assert watch.read()["samples_per_second"] == 0
+
+
+def test_no_row_says_that_more_was_waited_than_it_took(tmp_path):
+  """A row is written when the next step's batch has come, and has its wait."""
+  log = Log(tmp_path, start=0)
+  config = Config()
+  config.log_every = 1
+  setup = types.SimpleNamespace(
+    config=config,
+    schedule=lambda step: 0.0,
+    task=types.SimpleNamespace(train_flops=1),
+    chance_levels={},
+  )
+  setup.task.objective = types.SimpleNamespace(weights={})
+  monitor = TrainMonitor(setup, log)
+  zero = np.zeros((), np.int32)
+  loss = Average(total=np.float32(1), count=np.float32(1))
+  report = Report(*[zero] * 5, np.zeros(1, bool), zero, sums={"loss": loss})
+  for step, seconds in ((1, 0.001), (2, 0.05), (3, 0.001)):
+    begin = time.perf_counter()
+    time.sleep(seconds)
+    monitor.on_step(step, report, time.perf_counter() - begin)
+  log.close()
+  waits = [row["input_wait"] for row in rows(tmp_path)]
+  assert len(waits) == 2
+  assert all(0.2 < wait <= 1 for wait in waits)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ class _Board:
   def _open(self) -> "EventsWriter":
     from tensorboardX.event_file_writer import EventsWriter
 
-    self._folder.mkdir(parents=True, exist_ok=True)
+    self._folder.mkdir(exist_ok=True)  # a workdir that is gone stays gone
     # Files are named by the second: a quick restart must not take the name.
     suffix = f".{self._start}.{self._files}"
     self._files += 1
@@ -196,10 +196,12 @@ class Stopwatch:
     self._waited = 0.0
     self._samples = 0
 
-  def add(self, *, samples: int, waited: float) -> None:
-    """Counts samples, and the seconds that they were waited for."""
+  def count(self, samples: int) -> None:
     self._samples += samples
-    self._waited += waited
+
+  def wait(self, seconds: float) -> None:
+    """Counts seconds until now that passed in waiting for input."""
+    self._waited += seconds
 
   def read(self) -> dict[str, float]:
     """Returns the rates since the last read."""

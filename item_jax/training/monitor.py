@@ -46,8 +46,9 @@ class TrainMonitor:
     Raises:
       DivergedError, TooManyBadRecordsError: the run cannot go on.
     """
+    self._stopwatch.wait(waited)  # before the row that has this time
     self.flush()
-    self._stopwatch.add(samples=self._setup.config.batch_size, waited=waited)
+    self._stopwatch.count(self._setup.config.batch_size)
     self._pending = (step, report)
 
   def flush(self) -> None:
