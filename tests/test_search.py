@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import uuid
 
 import numpy as np
@@ -267,6 +268,25 @@ def test_what_are_no_floats_is_refused(vectors, says):
     search(vectors, ["a", "b", "c"], k=1)
   with pytest.raises(UserError, match=says):
     retrieval.score(vectors, {"id": ["a", "b", "c"], "product": ["p"] * 3})
+
+
+class Foreign:
+  """What numpy cannot read, as torch's tensors that have a gradient."""
+
+  def __array__(self, *args, **options):
+    raise RuntimeError("Can't call numpy() on it. Use tensor.detach().numpy()")
+
+
+def test_what_is_no_array_is_refused_by_what_it_is(tmp_path):
+  has_vectors = types.SimpleNamespace(vectors=np.eye(3))
+  for vectors, says in (
+    (Foreign(), r"are a Foreign that numpy cannot read \(.*tensor.detach"),
+    (has_vectors, "are a SimpleNamespace; .* as its .vectors are"),
+    ((x for x in np.eye(3)), r"are a generator; expected an array \[N, D\]$"),
+    (tmp_path, "is a folder; expected an .npy file"),
+  ):
+    with pytest.raises(UserError, match=says):
+      search(vectors, ["a", "b", "c"], k=1)
 
 
 def test_rows_that_ids_alone_would_rank_are_not_scored():
