@@ -289,6 +289,30 @@ def test_what_is_no_array_is_refused_by_what_it_is(tmp_path):
       search(vectors, ["a", "b", "c"], k=1)
 
 
+@pytest.mark.parametrize("tile", [0, -3, 2.5])
+def test_a_tile_of_no_queries_is_refused(tile):
+  with pytest.raises(UserError, match=f"tile={tile}: expected a whole number"):
+    search(np.eye(3), ["a", "b", "c"], k=1, tile=tile)
+
+
+def test_more_than_the_index_holds_costs_no_work():
+  asked = []
+  find = module._candidates
+
+  def candidates(problem, *, kept, tile):
+    asked.append(kept)
+    return find(problem, kept=kept, tile=tile)
+
+  vectors_ND = gaussians(9, 4)
+  found = search(vectors_ND, names(9), k=9_999, candidates=candidates)
+  assert max(asked) < 100
+  assert found.rows_QK.shape == (9, 9_999)
+  exact = search(vectors_ND, names(9), k=8)
+  np.testing.assert_array_equal(found.rows_QK[:, :8], exact.rows_QK)
+  np.testing.assert_array_equal(found.scores_QK[:, :8], exact.scores_QK)
+  assert (found.rows_QK[:, 8:] == -1).all()
+
+
 def test_rows_that_ids_alone_would_rank_are_not_scored():
   null_ND = np.full((3, 4), -0.5, np.float32)
   items = {"id": ["a", "b", "c"], "product": ["p"] * 3}
