@@ -121,6 +121,9 @@ def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
     elif isinstance(default, list):
       advice += ", or give () for none"
     raise UserError(f"{option}=None: {advice}")
+  for option in (name.replace(".", "__") for name in ADDRESSES):
+    if option in overrides:  # a run's or a data set's text is no path
+      check_path(overrides[option], option)
   name, colon, variant = os.fspath(file).partition(":")
   if not name.endswith(".py") and not Path(name).exists():
     name = str(CONFIGS / f"{name}.py")

@@ -321,6 +321,21 @@ def test_nothing_of_a_fusion_that_is_replaced_is_read(
   np.testing.assert_array_equal(made.vectors, plain.vectors)
 
 
+def test_an_export_made_in_the_place_of_another_is_not_taken_for_it(
+  workdir, tiny_data, tmp_path
+):
+  """Two results of one folder, as of a loop in a notebook."""
+  how = {"data": tiny_data, "split": "test", "out": tmp_path / "e"}
+  both = export_lib.export(workdir, **how)
+  again = export_lib.export(workdir, **how, overwrite=True)
+  assert len(both.vectors) == len(both)  # it is the same one again
+  image = export_lib.export(workdir, **how, modality="image", overwrite=True)
+  assert image.to_frame()["id"].tolist() == image.items.ids
+  for read in (lambda: again.items, lambda: again.vectors, both.to_frame):
+    with pytest.raises(UserError, match="e was made anew since: open it again"):
+      read()
+
+
 def test_a_run_on_a_store_is_exported_from_python_too(
   workdir, tiny_data, tmp_path, monkeypatch
 ):

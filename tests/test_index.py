@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,26 @@ def test_an_index_that_was_altered_is_seen(stand_in, tmp_path):
   (found,) = verify(tmp_path / "I")
   assert found.state == "damaged"
   assert "index.json is missing" in found.text
+
+
+def test_an_export_that_was_made_anew_below_its_index_is_seen(
+  stand_in, tmp_path, capsys
+):
+  made, index = tmp_path / "E", tmp_path / "I"
+  write_export(made, rows(3), [{}] * 3)
+  build_index(str(made), engine="mine", out=index)
+  assert [found.state for found in verify(index)] == ["whole"]
+  shutil.rmtree(made)
+  assert [found.state for found in verify(index)] == ["whole"]  # elsewhere
+  write_export(made, rows(4), [{}] * 4)
+  assert main(["verify", str(index)]) == 1
+  said = f"outdated: {index}: {made} was made anew since: index it again"
+  assert said in capsys.readouterr().out
+  (made / "meta.json").write_text("{}")
+  assert [found.state for found in verify(index)] == ["whole"]
+  shutil.rmtree(made)
+  write_export(made, rows(3), [{}] * 3)
+  assert [found.state for found in verify(index)] == ["whole"]
 
 
 def test_what_fails_leaves_nothing(stand_in, tmp_path):

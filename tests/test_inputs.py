@@ -198,9 +198,19 @@ NOISE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
 CUT = png(NOISE)[:-300]
 
 
+class Foreign:
+  """What numpy cannot read, as torch's tensors that have a gradient."""
+
+  shape, ndim, dtype = (4, 4, 3), 3, "foreign"
+
+  def __array__(self, *args, **options):
+    raise RuntimeError("Can't call numpy() on it. Use tensor.detach().numpy()")
+
+
 @pytest.mark.parametrize(
   ("image", "says"),
   [
+    (Foreign(), r"an array foreign \[4, 4, 3\]: numpy cannot .*detach"),
     (7, r"7 \(int\): expected a path"),
     (np.int64(7), r"\(int64\): expected a path"),
     (True, r"True \(bool\): expected a path"),

@@ -225,6 +225,17 @@ def test_none_is_no_value_of_an_option(options, none):
     item_jax.load_config("item_tiny", **options | {name: given})
 
 
+@pytest.mark.parametrize("name", ["data__path", "start_from"])
+def test_a_result_is_no_path_of_a_config(name, tiny_data):
+  result = item_jax.open_dataset(tiny_data)
+  with pytest.raises(
+    item_jax.UserError, match=f"^{name}=<Dataset>: expected a path$"
+  ):
+    item_jax.load_config("item_tiny", **{name: result})
+  config = item_jax.load_config("item_tiny", **{name: tiny_data})
+  assert str(tiny_data) in (config.data.path, config.start_from)
+
+
 @pytest.mark.parametrize("config", [None, "item_tiny"])
 def test_a_config_is_no_name_of_one(config, tmp_path):
   with pytest.raises(item_jax.UserError, match=r"config=.*as load_config\("):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import uuid
 
 import numpy as np
@@ -267,6 +268,49 @@ def test_what_are_no_floats_is_refused(vectors, says):
     search(vectors, ["a", "b", "c"], k=1)
   with pytest.raises(UserError, match=says):
     retrieval.score(vectors, {"id": ["a", "b", "c"], "product": ["p"] * 3})
+
+
+class Foreign:
+  """What numpy cannot read, as torch's tensors that have a gradient."""
+
+  def __array__(self, *args, **options):
+    raise RuntimeError("Can't call numpy() on it. Use tensor.detach().numpy()")
+
+
+def test_what_is_no_array_is_refused_by_what_it_is(tmp_path):
+  has_vectors = types.SimpleNamespace(vectors=np.eye(3))
+  for vectors, says in (
+    (Foreign(), r"are a Foreign that numpy cannot read \(.*tensor.detach"),
+    (has_vectors, "are a SimpleNamespace; .* as its .vectors are"),
+    ((x for x in np.eye(3)), r"are a generator; expected an array \[N, D\]$"),
+    (tmp_path, "is a folder; expected an .npy file"),
+  ):
+    with pytest.raises(UserError, match=says):
+      search(vectors, ["a", "b", "c"], k=1)
+
+
+@pytest.mark.parametrize("tile", [0, -3, 2.5])
+def test_a_tile_of_no_queries_is_refused(tile):
+  with pytest.raises(UserError, match=f"tile={tile}: expected a whole number"):
+    search(np.eye(3), ["a", "b", "c"], k=1, tile=tile)
+
+
+def test_more_than_the_index_holds_costs_no_work():
+  asked = []
+  find = module._candidates
+
+  def candidates(problem, *, kept, tile):
+    asked.append(kept)
+    return find(problem, kept=kept, tile=tile)
+
+  vectors_ND = gaussians(9, 4)
+  found = search(vectors_ND, names(9), k=9_999, candidates=candidates)
+  assert max(asked) < 100
+  assert found.rows_QK.shape == (9, 9_999)
+  exact = search(vectors_ND, names(9), k=8)
+  np.testing.assert_array_equal(found.rows_QK[:, :8], exact.rows_QK)
+  np.testing.assert_array_equal(found.scores_QK[:, :8], exact.scores_QK)
+  assert (found.rows_QK[:, 8:] == -1).all()
 
 
 def test_rows_that_ids_alone_would_rank_are_not_scored():

@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 from collections import Counter
 
 import jax
@@ -10,11 +11,13 @@ import pytest
 import tiny_run
 
 import item_jax
+from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Record, open_dataset
 from item_jax.errors import NotFiniteError, UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
+from item_jax.files import write_manifest
 from item_jax.inference import validation
 from item_jax.inference.embedder import embed_unit
 from item_jax.ingest.writer import DatasetWriter
@@ -84,6 +87,43 @@ def test_scores_are_of_the_rows_chosen(tiny_data, monkeypatch):
   )
   for name in ("recall@10", "map@10"):
     np.testing.assert_allclose(found[f"both/{name}"], scored.summary[name])
+
+
+def test_accuracy_is_of_the_listings_that_can_be_read(tiny_data, tmp_path):
+  """As `predict_split` counts: nothing was predicted for the others."""
+  data = shutil.copytree(tiny_data, tmp_path / "data")
+  records = list(open_dataset(tiny_data).source("val"))
+  writer = DatasetWriter(data)
+  for split in open_dataset(tiny_data).sizes:
+    for row, record in enumerate(open_dataset(tiny_data).source(split)):
+      if split == "val" and row % 2:
+        record = record._replace(image=record.image[:-200])
+      writer.add(split, record)
+  writer.close()
+  write_manifest(data)
+  config = tiny_run.get_config("category")
+  config.data.path, config.steps = str(data), 0
+  setup = set_up(config, None)
+  params = setup.initialise().params
+  made = [
+    pipeline.make_row(
+      record,
+      tokenizer=setup.tokenizer,
+      image_size=config.model.image_size,
+      max_title_tokens=config.model.max_title_tokens,
+    )
+    for record in records[::2]
+  ]
+  batch = Batch(*(np.stack(column) for column in zip(*made, strict=True)))
+  best_B = np.asarray(setup.task.predict(params, batch).argmax(-1))
+  known = [
+    (setup.categories[best], record.category)
+    for best, record in zip(best_B.tolist(), records[::2], strict=True)
+    if record.category in setup.categories
+  ]
+  found = validation.RetrievalEvaluator(setup)(params, setup)
+  right = np.mean([best == true for best, true in known])
+  assert found["category/accuracy"] == pytest.approx(right)
 
 
 def start(data):

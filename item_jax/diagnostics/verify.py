@@ -18,6 +18,7 @@ from item_jax.errors import NotFoundError, UserError
 from item_jax.evaluation.engines import DTYPES
 from item_jax.evaluation.index import IDS as INDEX_IDS
 from item_jax.evaluation.index import RECORD as INDEX_RECORD
+from item_jax.evaluation.index import made_anew
 from item_jax.evaluation.items import (
   EXPORTED,
   find_export_damage,
@@ -31,6 +32,7 @@ from item_jax.training.trained_on import open_training
 WHOLE = "whole"
 CORRUPT = "damaged"  # it was complete, and has changed since
 UNFINISHED = "unfinished"  # never complete, or what says so was deleted
+OUTDATED = "outdated"  # an index whose export was made anew since
 SEEN = "seen"  # a listing that a run was trained on
 
 _CHECKPOINTS = "checkpoints"
@@ -40,7 +42,7 @@ _META = "meta.json"
 class Finding(NamedTuple):
   """What was found of one thing; there may be several of a corrupt one."""
 
-  state: str  # WHOLE, CORRUPT, UNFINISHED or SEEN
+  state: str  # WHOLE, CORRUPT, UNFINISHED, OUTDATED or SEEN
   text: str  # begins with the path
 
 
@@ -264,7 +266,11 @@ def _verify_index(path: Path) -> Iterator[Finding]:
     yield Finding(CORRUPT, f"{record} is missing: index the export again")
     return
   found = find_listed_damage(record, needed=(INDEX_IDS,), writer="index")
-  yield from _state_of(path, found)
+  found = [*_state_of(path, found)]
+  if found[0].state == WHOLE and (export := made_anew(path)):
+    text = f"{path}: {export} was made anew since: index it again"
+    found = [Finding(OUTDATED, text)]
+  yield from found
 
 
 def _verify_comparison(path: Path) -> Iterator[Finding]:

@@ -15,10 +15,16 @@ import numpy as np
 
 from item_jax.errors import UserError, check_utf8, check_whole
 from item_jax.evaluation.engines import ENGINES, Engine, UnitRows, open_engine
+from item_jax.evaluation.items import Export, is_export
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
 from item_jax.evaluation.vectors import Mixed, lengths
-from item_jax.files import sha256, write_checksummed
+from item_jax.files import (
+  CorruptError,
+  read_checksummed,
+  sha256,
+  write_checksummed,
+)
 from item_jax.new_folder import new_folder
 
 RECORD, IDS = "index.json", "ids.csv"
@@ -151,6 +157,18 @@ def build_index(
   return Built(Path(out), record, measured)
 
 
+def made_anew(folder: Path) -> Path | None:
+  """Returns the export that an index was made of, if it holds others now."""
+  made = read_checksummed(folder / RECORD).get("source", {}).get("export")
+  if not made or not is_export(made["path"]):
+    return None  # of no export, or of one that was moved
+  try:
+    export = Export(made["path"])
+    return None if export.meta["files"] == made["files"] else export.path
+  except CorruptError:  # what `verify` says of the export
+    return None
+
+
 def _open(what, data, split) -> tuple[UnitRows, list[str], int, dict[str, Any]]:
   """Rows that can be found, their ids, how many cannot; the system's name."""
   source = open_source(what, data=data, split=split)
@@ -170,7 +188,11 @@ def _open(what, data, split) -> tuple[UnitRows, list[str], int, dict[str, Any]]:
   if left_out:
     vectors_ND, length_N = vectors_ND[held_N], length_N[held_N]
     ids = [name for name, held in zip(ids, held_N, strict=True) if held]
-  return UnitRows(vectors_ND, 1 / length_N), ids, left_out, dict(source.system)
+  system = dict(source.system)
+  if source.export is not None:  # `verify` sees whether it was made anew
+    path, files = source.export.path.resolve(), source.export.meta["files"]
+    system["export"] = {"path": str(path), "files": files}
+  return UnitRows(vectors_ND, 1 / length_N), ids, left_out, system
 
 
 def _draw(rows: int, queries: int) -> np.ndarray:

@@ -179,7 +179,8 @@ def check_items(items: Items, source: Path | str = "items") -> None:
 class Export(Shown):
   """A finished export: embeddings of a split, and the listings they are of.
 
-  path: its folder. Files are read when they are needed.
+  path: its folder. Files are read when they are needed, and refused where
+  another export has taken their place since.
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -199,7 +200,7 @@ class Export(Shown):
   @functools.cached_property
   def items(self) -> Items:
     """The rows' ids, products and categories."""
-    return read_items(self.path / "items.csv")
+    return read_items(self._file("items.csv"))
 
   @functools.cached_property
   def vectors(self) -> np.ndarray | Mixed:
@@ -209,8 +210,14 @@ class Export(Shown):
     """
     # Not whether it is there: it may be of a fusion that was replaced.
     if SPARSE in self.meta["files"]:
-      return open_mixed(self.path, self.items.ids)
-    return open_embeddings(self.path / "embeddings.npy", self.items.ids)
+      return open_mixed(self._file(""), self.items.ids)
+    return open_embeddings(self._file("embeddings.npy"), self.items.ids)
+
+  def _file(self, name: str) -> Path:
+    """A file's path; refuses that of another export made since in its place."""
+    if read_checksummed(self.path / "meta.json") != self.meta:
+      raise UserError(f"{self.path} was made anew since: open it again")
+    return self.path / name
 
   def to_dict(self) -> dict[str, Any]:
     """Returns `meta`."""
@@ -221,11 +228,9 @@ class Export(Shown):
     import pandas
 
     texts = ("id", "product", "category", "title")  # whatever they look like
-    return pandas.read_csv(
-      self.path / "items.csv",
-      keep_default_na=False,
-      dtype={name: object for name in texts},
-    )
+    dtype: Any = dict.fromkeys(texts, object)
+    path = self._file("items.csv")
+    return pandas.read_csv(path, keep_default_na=False, dtype=dtype)
 
   def __len__(self) -> int:
     return len(self.items.ids)

@@ -187,11 +187,17 @@ def rounded(
 def neighbours(
   found: list[tuple[np.ndarray, np.ndarray]], index: np.ndarray, k: int
 ) -> Neighbours:
-  """Joins tiles of (positions, scores) and turns positions into row numbers."""
+  """Joins tiles of (positions, scores) and turns positions into row numbers.
+
+  Tiles may be narrower than k.
+  """
   if not found:
     return Neighbours(np.empty((0, k), int), np.empty((0, k), np.float32))
   position_QK = np.concatenate([positions for positions, _ in found])
   scores_QK = np.concatenate([scores for _, scores in found])
+  empty = ((0, 0), (0, k - position_QK.shape[1]))
+  position_QK = np.pad(position_QK, empty, constant_values=-1)
+  scores_QK = np.pad(scores_QK, empty, constant_values=-np.inf)
   rows_QK = np.append(index, -1)[position_QK]  # of position -1 the last
   return Neighbours(rows_QK, scores_QK)
 

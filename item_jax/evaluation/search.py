@@ -103,12 +103,14 @@ def search(
   vectors_ND = as_vectors(vectors_ND, ids)
   mixed = isinstance(vectors_ND, Mixed)
   check_whole("k", k, at_least=1)
+  check_whole("tile", tile, at_least=1)
   check_ids(ids)
   queries = _row_numbers("queries", queries, len(ids))
   index = _row_numbers("index", index, len(ids))
   if len(np.unique(index)) < len(index):
     raise UserError("index has a row twice; expected each once")
   index, position_N = in_id_order(ids, index)
+  held = min(k, max(1, len(index)))  # beyond it there is nothing to find
   if mixed:
     if candidates is not None:
       raise UserError(
@@ -116,13 +118,13 @@ def search(
         " --devices away"
       )
     search_part = rank_mixed(
-      vectors_ND, queries, index, position_N[queries], k=k, tile=tile
+      vectors_ND, queries, index, position_N[queries], k=held, tile=tile
     )
   else:
     scale_N = 1 / lengths(vectors_ND, ids)
     problem = Problem(vectors_ND, scale_N, queries, index, position_N[queries])
     search_part = _rank_dense(
-      problem, candidates or _candidates, k=k, tile=tile, steps=steps
+      problem, candidates or _candidates, k=held, tile=tile, steps=steps
     )
   threads = min(_MAX_THREADS, count_cores())
   size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))

@@ -85,13 +85,22 @@ def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray | Mixed:
       "embeddings are an array of which values are masked; expected all of"
       " them, as x.filled(0) has"
     )
+  kind = type(vectors).__name__
   try:
     vectors_ND = np.asarray(vectors)
   except ValueError as error:
     raise UserError(
-      f"embeddings are a {type(vectors).__name__} of rows of several lengths"
-      f" ({error}); expected an array [N, D]"
+      f"embeddings are a {kind} of rows of several lengths ({error}); expected"
+      " an array [N, D]"
     ) from error
+  except (TypeError, RuntimeError) as error:  # of torch: with a gradient, ...
+    raise UserError(
+      f"embeddings are a {kind} that numpy cannot read ({error}); expected an"
+      " array [N, D]"
+    ) from error
+  if vectors_ND.dtype == object and not vectors_ND.ndim:
+    own = ", as its .vectors are" if hasattr(vectors, "vectors") else ""
+    raise UserError(f"embeddings are a {kind}; expected an array [N, D]{own}")
   if not hasattr(vectors, "dtype") and vectors_ND.dtype.kind in "iu":
     vectors_ND = vectors_ND.astype(np.float64)  # a list of whole numbers
   check_embeddings(vectors_ND, ids)
@@ -137,6 +146,11 @@ def open_embeddings(path: Path, ids: Sequence[str]) -> np.ndarray:
     vectors_ND = np.load(path, mmap_mode="r", allow_pickle=False)
   except FileNotFoundError as error:
     raise NotFoundError(f"{path}: there is no such file") from error
+  except IsADirectoryError as error:
+    raise UserError(
+      f"{path} is a folder; expected an .npy file, as an export's"
+      " embeddings.npy is"
+    ) from error
   except (ValueError, EOFError, OverflowError) as error:
     raise UserError(f"{path} is not a plain .npy array: {error}") from error
   if not isinstance(vectors_ND, np.ndarray):

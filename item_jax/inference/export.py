@@ -254,7 +254,7 @@ def _export(
         logger.info(
           f"{out} is finished already: {plan.rows} rows, nothing to do"
         )
-      return Export(out)
+      return _opened(out)
     # All of them take the space that process 0 has found.
     plan = _in_space(plan, made)
     export_shards.check_seen(out, plan)
@@ -266,7 +266,14 @@ def _export(
     if first:
       export_work.finish(out, plan, run.workdir, work)
     barrier.wait()
-  return Export(out)
+  return _opened(out)
+
+
+def _opened(out: Path) -> Export:
+  """An export whose meta is read, before another may take its place."""
+  made = Export(out)
+  len(made.meta)
+  return made
 
 
 def _in_space(plan: export_shards.Plan, made) -> export_shards.Plan:

@@ -216,7 +216,10 @@ def _read(file: Any) -> bytes:
 
 def _pixels(value: Any) -> np.ndarray:
   """An array as Pillow takes it: uint8 [H,W] or [H,W,C], C from 2 to 4."""
-  array = np.asarray(value)
+  try:
+    array = np.asarray(value)
+  except (TypeError, RuntimeError) as error:  # of torch: with a gradient, ...
+    raise BadImage(f"numpy cannot read it ({error})") from error
   _check_array(array)
   pixels = images_lib.to_8_bits(array)
   return pixels[..., 0] if pixels.shape[2:] == (1,) else pixels

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from item_jax.batch import Batch
@@ -75,7 +76,9 @@ class RetrievalEvaluator:
         for modality in self._modalities
       }
       if task.predict is not None:
-        out[_PREDICTED] = task.predict(params, batch).argmax(-1)
+        best_B = task.predict(params, batch).argmax(-1)
+        # None of a row that cannot be read, as `predict_split` has it.
+        out[_PREDICTED] = jnp.where(batch.bad_B, -1, best_B)
       return out
 
     self._run_batch = jax.jit(
@@ -117,10 +120,11 @@ class RetrievalEvaluator:
       )
       for name in ("recall@10", "map@10"):
         scores[f"{modality}/{name}"] = scored.summary[name]
-    known_N = self._class_N >= 0
-    if _PREDICTED in found and known_N.any():
+    if _PREDICTED in found:
+      known_N = (self._class_N >= 0) & (found[_PREDICTED] >= 0)
       right_N = found[_PREDICTED] == self._class_N
-      scores[ACCURACY] = float(right_N[known_N].mean())
+      if known_N.any():
+        scores[ACCURACY] = float(right_N[known_N].mean())
     return scores
 
 
