@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from item_jax.objectives.base import Objective
+from item_jax.training import compiled as compiled_lib
 from item_jax.training import sharding
 from item_jax.training.optimizer import decays, make_schedule
 from item_jax.training.step import init_state, make_train_step, metric_names
@@ -104,10 +105,11 @@ def test_what_stays_has_no_gradient_and_costs_none(parts):
   before, batch = begin(parts), tiny.make_batch(ROWS)
   after, norms, flops = [], [], []
   for leaves in (None, trained):
+    gather = compiled_lib.hold(leaves, None)
     step = jax.jit(
       make_train_step(
         *(objective, optimizer),
-        **{"seed": 7, "accumulate": 1, "log_every": 10, "trained": leaves},
+        **{"seed": 7, "accumulate": 1, "log_every": 10, "gather": gather},
       )
     )
     compiled = step.lower(before, batch).compile()

@@ -120,8 +120,10 @@ def make_program(
     log_every=config.log_every,
     dropout_bits=config.model.dropout_bits,
     spike=o.spike,
-    gather=sharding.make_gather(mesh, placed.params),
-    trained=trained_leaves(params, o, **rates),
+    gather=hold(
+      trained_leaves(params, o, **rates),
+      sharding.make_gather(mesh, placed.params),
+    ),
   )
   step = jax.jit(
     train_step,
@@ -130,3 +132,18 @@ def make_program(
   )
   initial = jax.jit(initial_state, out_shardings=placed)
   return Program(shapes, batch, initial, step)
+
+
+def hold(trained: Any, gather: Callable | None) -> Callable | None:
+  """Returns `gather`, after which what is not trained has no gradient."""
+  if trained is None:
+    return gather
+
+  def held(params):
+    return jax.tree.map(
+      lambda x, moves: x if moves else jax.lax.stop_gradient(x),
+      gather(params) if gather else params,
+      trained,
+    )
+
+  return held

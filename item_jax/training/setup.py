@@ -140,7 +140,6 @@ def set_up(
       if compiled and not kept.has(STEP):
         logger.info("compiling the step")
     chance_levels = _chance_levels(config, store, tokenizer, task, first, run)
-    _tell_empty(config, task, chance_levels)
     step = compiled.result() if compiled else None
   seconds = time.perf_counter() - begin
   # No process may still be looking for a run when process 0 writes it.
@@ -174,9 +173,10 @@ def _chance_levels(config: Config, store, tokenizer, task: Task, first, run):
     return run.chance_levels
   levels = task.chance_levels(store, config.data.train_split, tokenizer)
   of_params = task.objective.chance_of_params
-  if of_params is None:
-    return levels
-  return levels | of_params(first.start.params, first.sample)
+  if of_params is not None:
+    levels |= of_params(first.start.params, first.sample)
+  _tell_empty(config, task, levels)
+  return levels
 
 
 def _tell_empty(config: Config, task: Task, levels: dict) -> None:

@@ -85,7 +85,6 @@ def make_train_step(
   dropout_bits: str = "threefry2x32",
   spike: float = 0.0,
   gather: Callable | None = None,
-  trained: Any = None,
 ) -> Callable:
   """Returns a pure function (state, batch) -> (state, report), to be jitted.
 
@@ -101,9 +100,8 @@ def make_train_step(
     dropout_bits: the generator of dropout's bits, as of `jax.random.key`.
     spike: robust deviations from which on a gradient norm is a spike (see
       `spikes`); 0: none is, and nothing is computed for it.
-    gather: makes the parameters whole where the state holds parts of them, as
-      `sharding.make_gather` does.
-    trained: a tree of bools: what has a gradient, in norms too; None: all.
+    gather: gives the parameters as losses read them: whole where the state
+      holds parts, as `sharding.make_gather` does; None: as the state has them.
   """
   root = jax.random.key(seed)
   dropout_root = jax.random.key(seed, impl=dropout_bits)
@@ -119,7 +117,6 @@ def make_train_step(
       key_for(dropout_root, state.step, "dropout"),
       parts=accumulate,
       gather=gather,
-      trained=trained,
     )
     loss = _weighted(objective, totals, counts)
     norm = optax.tree.norm(grads)
@@ -172,16 +169,12 @@ def _update(optimizer, state: State, grads, batch_stats, good):
   )
 
 
-def _gradients(
-  objective, params, view, counts, key, *, parts: int, gather, trained
-):
+def _gradients(objective, params, view, counts, key, *, parts: int, gather):
   """Returns (gradients, ({name: total}, batch_stats)) of all microbatches."""
 
   def of(params, view, key):
     def loss_fn(params):
       params = gather(params) if gather else params
-      if trained is not None:
-        params = jax.tree.map(_held, params, trained)
       totals, batch_stats = objective.totals(params, view, key)
       return _weighted(objective, totals, counts), (totals, batch_stats)
 
@@ -203,10 +196,6 @@ def _gradients(
     add, zeros, (jnp.arange(parts), micros)
   )
   return grads, (totals, jax.tree.map(lambda x: x / parts, batch_stats))
-
-
-def _held(x, moves: bool):
-  return x if moves else jax.lax.stop_gradient(x)
 
 
 def _weighted(objective, totals, counts):
