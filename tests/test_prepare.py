@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import shell
 from shop import (
   contents,
   make_corpus,
@@ -27,6 +28,7 @@ from item_jax.data.records import Record, open_dataset
 from item_jax.data.summary import summarize
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
+from item_jax.files import check_manifest
 from item_jax.ingest.images import load
 from item_jax.ingest.prepare import TooManyRejected, prepare
 from item_jax.ingest.row import Reading
@@ -132,6 +134,33 @@ def test_workers_that_all_die_are_an_error(shop, monkeypatch):
   wanted = [(n, f"{n}.jpg") for n in range(3)]
   with pytest.raises(RuntimeError, match="die whatever they read"):
     list(load.load_images(shop / "images", wanted, workers=2))
+
+
+@pytest.mark.parametrize("by", ["file", "stdin", "module"])
+def test_a_script_needs_no_guard(by, shop, tmp_path):
+  """Workers do not run it once more: its only line is printed once."""
+  script = tmp_path / "script.py"
+  script.write_text(
+    "import item_jax\n"
+    f"item_jax.prepare({str(shop / 'c.csv')!r}, out='out', workers=2,"
+    f" images={str(shop / 'images')!r})\n"
+    "print('once', __spec__ and __spec__.name, globals().get('__file__'))\n"
+  )
+  words = {"file": [script], "stdin": ["-"], "module": ["-m", "script"]}[by]
+  done = subprocess.run(
+    [sys.executable, *words],
+    stdin=script.open(),
+    env=shell.environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  name, file = done.stdout.split()[1:]
+  assert done.stdout.count("once") == 1
+  assert name == ("script" if by == "module" else "None")
+  assert file == {"stdin": "<stdin>"}.get(by, str(script))
+  check_manifest(tmp_path / "out")
 
 
 def test_a_killed_worker_blames_no_image_that_is_missing(shop, monkeypatch):

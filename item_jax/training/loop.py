@@ -291,7 +291,8 @@ def _batches(setup: Setup, start: int) -> Iterator[Batch]:
         raise ReadError(
           f"step {step}: reading failed twice: {error} (a reader that was"
           " killed may have been out of memory: fewer data.workers, or less"
-          " data.prefetch)"
+          " data.prefetch; a script with data.workers calls train() below"
+          ' `if __name__ == "__main__":`)'
         ) from error
       logger.info(f"step {step}: reading starts anew: {error}")
       failed_at = step

@@ -131,8 +131,7 @@ class _Pool:
     lone.shutdown()
     if deadly == len(chunk) > 1:
       raise RuntimeError(
-        "worker processes die whatever they read: out of memory, or the"
-        " calling script has no `if __name__ == '__main__':`"
+        "worker processes die whatever they read: out of memory, as a rule"
       )
     self._pool = self._start(self._workers)
     return stored
