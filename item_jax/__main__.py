@@ -1,7 +1,6 @@
 """Flags in, one call out: every command of `item-jax`."""
 
 import argparse
-import contextlib
 import gc
 import importlib
 import os
@@ -18,6 +17,7 @@ from item_jax.errors import WRONG_PATHS, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_TERMINATED = 128 + signal.SIGTERM
 EXIT_NO_READER = 128 + signal.SIGPIPE  # as a shell says of it
 # A module of `item_jax.cli` each: `add` says what it takes, `run` does it.
 COMMANDS = (
@@ -67,7 +67,7 @@ _EXIT_CODES = (
   "Exit codes: 0 done; 1 found something wrong (verify, doctor); 2 cannot work"
   " as asked; 3 too many rows were rejected (prepare); 4 failed on the way; 6 a"
   " process stood still; 75 stopped and saved, the same command goes on; 130"
-  " interrupted by Ctrl-C."
+  " interrupted by Ctrl-C; 143 by SIGTERM."
 )
 
 
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
   for name in ("stdout", "stderr"):
     if getattr(sys, name) is None:  # started with it closed
       setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-  ended = contextlib.nullcontext()
+  ended = processes.interrupted_by_sigterm()
   if argv and argv[0] in _GO_ON:
     ended = processes.ended_by_signals(processes.EXIT_START_AGAIN)
   with ended:
@@ -138,6 +138,17 @@ def _no_reader() -> bool:
 
 
 def _run(argv: list[str]) -> int:
+  try:
+    return _call(argv)
+  except processes.Terminated:
+    print("item-jax: interrupted by SIGTERM", file=sys.stderr)
+    return EXIT_TERMINATED
+  except KeyboardInterrupt:
+    print("item-jax: interrupted", file=sys.stderr)
+    return EXIT_INTERRUPTED
+
+
+def _call(argv: list[str]) -> int:
   parser = _make_parser(argv)
   args, rest = parser.parse_known_args(argv)
   if rest and not any(word.startswith("-") for word in rest):
@@ -154,9 +165,6 @@ def _run(argv: list[str]) -> int:
   except (UserError, *WRONG_PATHS) as error:
     print(f"item-jax: error: {error}", file=sys.stderr)
     return EXIT_USER_ERROR
-  except KeyboardInterrupt:
-    print("item-jax: interrupted", file=sys.stderr)
-    return EXIT_INTERRUPTED
   except BrokenPipeError:
     raise
   except OSError as error:  # a full disk, as a rule

@@ -615,6 +615,22 @@ def test_a_command_gives_its_code_and_its_output(tmp_path):
   assert "invalid choice: 'paint'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+  ("code", "how"),
+  [
+    (-9, "train was killed by SIGKILL (out of memory, as a rule: see dmesg);"),
+    (-11, "train was killed by SIGSEGV;"),
+    (-40, "train was killed by 40;"),
+    (4, "train ended with 4;"),
+  ],
+)
+def test_a_command_that_was_killed_is_told_by_the_signals_name(
+  code, how, tmp_path
+):
+  told = subprocesses.describe_failure("train", code, tmp_path / "log.txt")
+  assert told.startswith(how)
+
+
 def test_a_commands_log_has_what_scoring_logs(tmp_path, monkeypatch, capsys):
   def score_baseline(*args):
     logging.getLogger("item_jax.evaluation").info("3 images cannot be read")

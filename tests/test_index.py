@@ -3,6 +3,9 @@
 import csv
 import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -368,6 +371,28 @@ def test_an_engines_own_file_finds_what_we_find(engine, dtype, tmp_path):
     for row, found in enumerate(found_QK)
   ]
   assert np.sum(shared) / 5_000 >= lowest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_usearch_builds_is_no_fault(number, tmp_path, capsys):
+  pytest.importorskip("usearch", reason="not installed: .[index]")
+  np.save(tmp_path / "many.npy", rows(8_000, 256))
+  lines = "".join(f"{n},{n}\n" for n in range(8_000))
+  (tmp_path / "many.csv").write_text(f"listing_id,product_id\n{lines}")
+  source = f"{tmp_path / 'many.npy'}:{tmp_path / 'many.csv'}"
+  out = tmp_path / "made" / "I"
+
+  def interrupt():
+    while not out.parent.is_dir() or not os.listdir(out.parent):
+      time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(os.getpid(), number)
+
+  threading.Thread(target=interrupt, daemon=True).start()
+  code = main(["index", source, "--engine=usearch", f"--out={out}"])
+  assert code in (130, 143)
+  assert "item-jax: interrupted" in capsys.readouterr().err
+  assert os.listdir(out.parent) == []
 
 
 def read_alone(engine: str, path: Path, vectors_ND) -> np.ndarray:

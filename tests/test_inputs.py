@@ -320,3 +320,24 @@ def test_embed_and_predict(embedder, photo):
     assert run(frame[:0]).shape == (0, width)
     with pytest.raises(UserError, match="row 70: titles holds 7"):
       run(titles=["mug"] * 70 + [7])
+
+
+def test_a_batch_is_hardly_larger_than_what_there_is(embedder, monkeypatch):
+  seen, run = [], Embedder.embed_batch
+
+  def counted(self, batch, **options):
+    seen.append(len(batch.tokens_BT))
+    return run(self, batch, **options)
+
+  monkeypatch.setattr(Embedder, "embed_batch", counted)
+  once = embedder.embed(titles=TITLES)
+  np.testing.assert_array_equal(
+    once, embedder.embed(titles=TITLES, batch_size=100_000)
+  )
+  assert seen == [64, 64]
+  embedder.embed(titles=["mug"] * 70, batch_size=100_000)
+  assert seen[2:] == [128]
+  dataset = open_dataset(embedder.config.data.path)
+  rows = len(dataset.source("test"))
+  found = embedder.embed_split(dataset, "test", batch_size=100_000)
+  assert len(found) == rows <= seen[-1] < rows + 64

@@ -162,14 +162,25 @@ def test_killed_at_work(shop, undisturbed, tmp_path):
   assert again(shop, out) == undisturbed
 
 
-def test_ctrl_c_ends_all_and_leaves_nothing(shop, tmp_path):
+@pytest.mark.parametrize(
+  ("number", "to_all", "code", "told"),
+  [
+    (signal.SIGINT, True, 130, "item-jax: interrupted"),
+    (signal.SIGTERM, True, 143, "item-jax: interrupted by SIGTERM"),
+    (signal.SIGTERM, False, 143, "item-jax: interrupted by SIGTERM"),
+  ],
+)
+def test_a_signal_ends_all_and_leaves_nothing(
+  shop, tmp_path, number, to_all, code, told
+):
   before = shared_memory()
   with open(tmp_path / "stderr", "wb") as file:
     process = at_work(shop, tmp_path / "made" / "data", stderr=file)
-  os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-  assert process.wait(timeout=20) == 130
+  # A terminal sends Ctrl-C to all, a scheduler SIGTERM to all or to the first.
+  (os.killpg if to_all else os.kill)(process.pid, number)
+  assert process.wait(timeout=20) == code
   *_, last = (tmp_path / "stderr").read_text().splitlines()
-  assert last.endswith("item-jax: interrupted")
+  assert last.endswith(told)
   assert "Traceback" not in (tmp_path / "stderr").read_text()
   assert_gone(process, before)
   assert list((tmp_path / "made").iterdir()) == []

@@ -421,3 +421,13 @@ def test_a_machine_that_cannot_be_is_named_as_it_was_given(option, capsys):
   words = ["plan", f"--config={shell.CONFIG}:plain", "--chips=1"]
   assert main([*words, "--memory=80", "--peak=900", option]) == 2
   assert f"{option}: must be above 0" in capsys.readouterr().err
+
+
+def test_a_vocabulary_is_as_large_as_an_int32_numbers(capsys):
+  """Its table is padded: 2**31 - 1 tokens have 2**31 rows."""
+  words = ["plan", f"--config={shell.CONFIG}:plain", "--chips=1"]
+  words += ["--memory=80", "--peak=900"]
+  assert main([*words, f"--words={2**31 - 1}"]) == 2
+  most = (2**31 - 1) // 128 * 128
+  assert f"to {most}" in capsys.readouterr().err
+  assert main([*words, f"--words={most}"]) == 0

@@ -83,6 +83,15 @@ def test_every_bad_row_is_named_and_every_good_one_stored(shop):
   assert f"5  {leaves}" in str(store)
 
 
+@pytest.mark.parametrize("name", ["shop [1]", "what?", "a*b"])
+def test_images_lie_in_the_catalogues_folder_whatever_its_name(shop, name):
+  folder = shop / name
+  (shop / "images").rename(folder)
+  (shop / "c.csv").rename(folder / "c.csv")
+  store = prepare(folder / "c.csv", out=shop / "data", workers=1)
+  assert sum(store.sizes.values()) == 40
+
+
 def test_too_many_bad_rows_leave_no_data(shop):
   with open(shop / "c.csv", "a") as file:
     file.write("bad1,,gone.jpg,title,,train\n")

@@ -183,4 +183,10 @@ def describe_failure(name: str, code: int, log: Path) -> str:
   lines = []
   if log.is_file():
     lines = log.read_text("utf-8", "replace").splitlines()[-_LINES:]
-  return f"{name} ended with {code}; {log} says last:\n  " + "\n  ".join(lines)
+  how = f"ended with {code}"
+  if code < 0:
+    known = -code in {*signal.Signals}
+    how = f"was killed by {signal.Signals(-code).name if known else -code}"
+    if -code == signal.SIGKILL:
+      how += " (out of memory, as a rule: see dmesg)"
+  return f"{name} {how}; {log} says last:\n  " + "\n  ".join(lines)

@@ -122,8 +122,11 @@ def plan(
   if machine.mfu > 1:
     raise UserError(f"mfu={machine.mfu}: a fraction, at most 1")
   least = len(Vocabulary(vocab_size).special) + 1
-  if not least <= vocab_size < 2**31:  # an int32 numbers them
-    raise UserError(f"vocab_size={vocab_size}: must be {least} to {2**31 - 1}")
+  # An int32 numbers the rows of the token table, which are padded.
+  most = 2**31 - 1
+  most -= most % config.model.vocab_pad_multiple
+  if not least <= vocab_size <= most:
+    raise UserError(f"vocab_size={vocab_size}: must be {least} to {most}")
   config = copy.deepcopy(config)
   config.data.path = config.data.path or "any"
   validate(config, devices=machine.chips)

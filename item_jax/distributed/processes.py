@@ -109,6 +109,28 @@ def ends_on_signals() -> bool:
   return _ends_on_signals
 
 
+class Terminated(KeyboardInterrupt):
+  """SIGTERM came: what is half done is cleaned up, as after Ctrl-C."""
+
+
+@contextlib.contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+  """SIGTERM raises Terminated in the main thread; a second one kills."""
+
+  def interrupt(number: int, frame=None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
+
+  if threading.current_thread() is not threading.main_thread():
+    yield  # Python allows handlers only there
+    return
+  before = signal.signal(signal.SIGTERM, interrupt)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
 def before_end(call: Callable[[], None] | None) -> None:
   """Sets what `ended_by_signals` calls before it ends the process, if any."""
   global _before_end

@@ -4,6 +4,7 @@ An engine is a record of functions, which get the engine's module first. Rows
 have the keys 0, 1, ... in the order in which they were added.
 """
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -127,6 +128,18 @@ def _new_usearch(usearch, dims: int, dtype: str):
   )
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+  """Raises KeyboardInterrupt where usearch tells it as an error of its own."""
+  try:
+    yield
+  except RuntimeError as error:
+    if "has been terminated" in str(error):
+      raise KeyboardInterrupt from error
+    raise
+
+
+@_interruptible()
 def _build_usearch(usearch, unit: UnitRows, dtype: str):
   index = _new_usearch(usearch, unit.shape[1], dtype)
   for keys_B, block_BD in unit.blocks():
@@ -140,6 +153,7 @@ def _load_usearch(usearch, path: Path, shape, dtype: str):
   return index
 
 
+@_interruptible()
 def _search_usearch(usearch, index, queries_QD, k: int) -> np.ndarray:
   hits = index.search(queries_QD, k)
   # One query is answered without the axis of queries; where there are fewer

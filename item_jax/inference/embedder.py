@@ -237,8 +237,6 @@ class Embedder(Shown):
   def _in_batches(self, run, images, titles, batch_size: int) -> list:
     """Runs `run` on images and titles, batch by batch."""
     check_whole("batch_size", batch_size, at_least=1)
-    devices = jax.local_device_count()
-    batch_size = -(-batch_size // devices) * devices
     listings = inputs.listings(images, titles)
     parts = []
     while rows := [
@@ -246,6 +244,8 @@ class Embedder(Shown):
       for jpeg, title in itertools.islice(listings, batch_size)
     ]:
       real = len(rows)
+      if not parts:  # later ones have the shape that was compiled
+        batch_size = inputs.batch_rows(batch_size, real)
       rows += [rows[-1]] * (batch_size - real)
       batch = Batch(*(np.stack(column) for column in zip(*rows, strict=True)))
       parts.append(run(batch)[:real])
@@ -267,14 +267,15 @@ def read_split(
 
   Options as of `pipeline.ordered_batches`.
   """
-  m, devices = embedder.config.model, jax.local_device_count()
+  m, chosen = embedder.config.model, options.get("chosen")
+  rows = dataset.sizes[split] if chosen is None else len(chosen)
   return pipeline.ordered_batches(
     dataset,
     split,
     embedder.tokenizer,
     image_size=m.image_size,
     max_title_tokens=m.max_title_tokens,
-    batch_size=-(-batch_size // devices) * devices,
+    batch_size=inputs.batch_rows(batch_size, rows),
     **options,
   )
 

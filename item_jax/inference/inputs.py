@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -258,3 +259,10 @@ def _shown(value: Any) -> str:
     return _SHORT.repr(os.fspath(value))
   text = " ".join(_SHORT.repr(value).split())  # some have many lines
   return f"{text} ({type(value).__name__})"
+
+
+def batch_rows(asked: int, rows: int) -> int:
+  """Rows of a batch, as many on each device: hardly more than there are."""
+  devices = jax.local_device_count()
+  size = min(asked, -(-max(rows, 1) // 64) * 64)
+  return -(-size // devices) * devices

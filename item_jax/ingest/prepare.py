@@ -185,7 +185,7 @@ def _find_images(catalogue) -> Path:
   """The folder of a catalogue's first file; for rows, the current one."""
   paths = find_paths(catalogue)
   folder = Path(paths[0]).parent if paths else Path()
-  while any(sign in folder.name for sign in "*?["):
+  while any(sign in folder.name for sign in "*?[") and not folder.is_dir():
     folder = folder.parent
   return folder
 

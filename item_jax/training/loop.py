@@ -29,6 +29,7 @@ from item_jax.training.evaluators import Evaluators
 from item_jax.training.metric_log import Log
 from item_jax.training.mirror import Mirror
 from item_jax.training.monitor import TrainMonitor
+from item_jax.training.orbax_logs import quiet_saves
 from item_jax.training.run import Run, exclusive_run
 from item_jax.training.saver import Saver
 from item_jax.training.setup import Setup, set_up
@@ -87,7 +88,7 @@ def train(
   progress = progress or NullListener()
   progress.update("set up", 0)
   heap.keep_freed()
-  with PreemptionHandler() as preemption, exclusive_run(folder):
+  with PreemptionHandler() as preemption, exclusive_run(folder), quiet_saves():
     if mirror:
       mirror.begin()
     setup = set_up(config, folder, progress, programs=programs)

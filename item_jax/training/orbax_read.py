@@ -5,7 +5,6 @@ A State's fields have the names of version 0.1 on disk: `to_saved` and
 """
 
 import dataclasses
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,7 @@ import orbax.checkpoint as ocp
 from jax.tree_util import keystr
 
 from item_jax.errors import UserError
-
-# Checkpoints have no metadata of orbax's own, on purpose: it warns at each.
-logging.getLogger("absl").addFilter(
-  lambda record: "Metadata file does not exist" not in record.getMessage()
-)
+from item_jax.training import orbax_logs  # noqa: F401 - from its import on
 
 # {field of training.step.State: its name in a checkpoint} where they differ.
 SAVED_NAMES = {

@@ -89,9 +89,9 @@ class Saver:
         self.save(step, state, metrics)
         self._settle(step)
     if self._saved != step or not as_first(self._log.flush()):
+      kept = "none" if self._saved is None else f"step {self._saved}"
       raise SaveError(
-        f"the last state, of step {step}, is not on disk; what is: step"
-        f" {self._saved}"
+        f"the last state, of step {step}, is not on disk; what is: {kept}"
       )
 
   def _settle(self, step: int) -> None:
