@@ -161,6 +161,14 @@ def test_rows_with_nothing_are_left_out_and_the_keys_close_up(
   assert "2 left out that have nothing to compare" in str(built)
 
 
+def test_what_is_a_query_alone_is_not_found(stand_in, tmp_path):
+  vectors_ND, items = named(rows(4))
+  items = items._replace(roles=["query", "index", "both", "query"])
+  build_index((vectors_ND, items), engine="mine", out=tmp_path / "I")
+  assert read_ids(tmp_path / "I") == items.ids[1:3]
+  assert len(np.load(tmp_path / "I" / "float32.mine")) == 2
+
+
 def test_an_export_of_one_modality_says_which_rows_have_it(stand_in, tmp_path):
   write_export(
     tmp_path / "E", rows(3), [{}, {"has_image": 0}, {}], modality="image"

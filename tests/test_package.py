@@ -19,6 +19,7 @@ import item_jax
 from item_jax.__main__ import main
 from item_jax.cli.package import LAYOUT
 from item_jax.config import Config, flatten
+from item_jax.data.images import store_jpeg
 from item_jax.errors import UserError
 from item_jax.inference import model_card
 from item_jax.inference.package import FILES, package
@@ -274,6 +275,16 @@ def test_a_side_that_all_lack_may_be_left_out(packaged):
   assert model.embed([], []).shape == (0, both.shape[1])
   with pytest.raises(ValueError, match="1 images and 2 titles"):
     model.embed([None], ["red mug", "vase"])
+
+
+def test_images_of_all_sizes_are_stored_as_in_a_data_set(packaged):
+  """At a reduced size a JPEG's shape is a little another, and counts."""
+  model, picture = Model(packaged), Image.open(io.BytesIO(pictures()[0]))
+  for size in ((1501, 1207), (1207, 1501), (521, 519), (4200, 301), (2049, 9)):
+    file = io.BytesIO()
+    picture.resize(size).save(file, "JPEG")
+    stored = store_jpeg(file.getvalue())
+    assert model.store(file.getvalue()) == stored, size
 
 
 def test_an_image_that_cannot_be_read_is_named_by_its_row(packaged, tmp_path):

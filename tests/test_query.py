@@ -8,6 +8,7 @@ import socket
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ import item_jax
 from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
+from item_jax.evaluation.items import Items
 from item_jax.inference import query as query_lib
 from item_jax.inference.export import export
 from item_jax.inference.query_server import open_server
@@ -77,7 +79,9 @@ def cosines(workdir, exported, listing):
     "image": model.embed(images=[listing.image]),
     "title": model.embed(titles=[listing.title]),
   }
-  return {side: exported.vectors @ one[0] for side, one in sides.items()}
+  return {
+    side: np.vecdot(exported.vectors, one[0]) for side, one in sides.items()
+  }
 
 
 @pytest.mark.parametrize(
@@ -140,6 +144,25 @@ def test_equal_scores_go_by_id_and_only_the_best_are_kept():
   ids = ["d", "x", "b", "c", "a"]
   assert query_lib.best(score_N, ids, 3) == [1, 2, 3]
   assert query_lib.best(score_N, ids, 9) == [1, 2, 3, 0, 4]
+
+
+def test_equal_vectors_score_the_same_wherever_they_stand():
+  """The last bits of a matrix product differ from row to row."""
+  query_D, row_D = np.random.default_rng(0).normal(size=(2, 100))
+  embedded = {"": 0 * query_D, "mug": query_D}
+  for count in range(2, 40):
+    items = Items([*map(str, range(count, 0, -1))], [""] * count)
+    query = query_lib.Query(
+      SimpleNamespace(
+        vectors=np.tile(np.float32(row_D), (count, 1)), items=items
+      ),
+      SimpleNamespace(embed=lambda titles: np.float32([embedded[titles[0]]])),
+      dataset=None,
+      shown=[("", False)] * count,
+    )
+    found = query.find(title="mug", k=count)
+    assert len({one["score"] for one in found}) == 1
+    assert [one["id"] for one in found] == sorted(items.ids)
 
 
 @pytest.mark.parametrize(

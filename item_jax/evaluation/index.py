@@ -66,8 +66,8 @@ class Built(NamedTuple):
     how = "every row" if r["exact"] else "a graph, approximate"
     lines = [
       f"{self.out}: {r['engine']} {r['version']} ({how}), {r['rows']:,} rows of"
-      f" {r['dims']}, {r['left_out']:,} left out that have nothing to compare;"
-      f" {r['queries']:,} queries",
+      f" {r['dims']}, {r['left_out']:,} left out that have nothing to compare"
+      f" or are queries alone; {r['queries']:,} queries",
       f"{'values':8}  {f'recall@{K}':>9}  {'lost':>6}  {'queries/s':>9}"
       f"  {'bytes':>13}",
     ]
@@ -95,9 +95,10 @@ def build_index(
 ) -> Built:
   """Makes an index of vectors, reads it back and measures it.
 
-  Rows that have nothing to compare (zeros, the null embedding) are left out and
-  counted; the others are brought to unit length. A variant is measured as it
-  was read from its file: against the exact search of the same rows in float32.
+  Rows that have nothing to compare (zeros, the null embedding), or whose role
+  is "query" alone, are left out and counted; the others are brought to unit
+  length. A variant is measured as it was read from its file: against the exact
+  search of the same rows in float32.
 
   Args:
     what, data, split: as of `sources.open_source`; dense vectors.
@@ -178,11 +179,14 @@ def _open(what, data, split) -> tuple[UnitRows, list[str], int, dict[str, Any]]:
       f"{source.name} has a sparse part, which these engines do not hold:"
       " expected dense vectors"
     )
-  held_N = source.held()
+  searched_N = np.zeros(len(ids), bool)  # as `evaluate` searches them
+  searched_N[source.items.rows("index")] = True
+  held_N = source.held() & searched_N
   length_N = lengths(vectors_ND, ids, source=source.name, has_N=held_N)
   if not held_N.any():
     raise UserError(
-      f"{source.name}: none of {len(ids)} rows has anything to compare"
+      f"{source.name}: none of {int(searched_N.sum())} rows has anything to"
+      " compare"
     )
   left_out = int((~held_N).sum())
   if left_out:

@@ -89,7 +89,9 @@ class Query:
         side: self._embed(side, value) for side, value in sides.items()
       }
       cosines = {
-        side: self.export.vectors @ q_D for side, q_D in queries.items()
+        # Row by row: a matrix product's last bits depend on a row's place.
+        side: np.vecdot(np.asarray(self.export.vectors), q_D)
+        for side, q_D in queries.items()
       }
     score_N = np.zeros(len(self.shown), np.float32)
     for side, cosine_N in cosines.items():

@@ -88,24 +88,19 @@ class Model:
     data = image if isinstance(image, bytes) else Path(image).read_bytes()
     if not data:
       raise ValueError("the file is empty")
-    opened, s = Image.open(io.BytesIO(data)), self.settings
+    opened, pixels = Image.open(io.BytesIO(data)), None
     width, height = opened.size
-    scale = min(
-      1,
-      s["short_side"] / min(width, height),
-      s["long_side"] / max(width, height),
-    )
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    pixels = None
     if opened.format in ("JPEG", "MPO") and opened.mode in ("RGB", "L"):
       try:
-        shrink = min(height / size[0], width / size[1])
+        high, wide = self.stored_size(height, width)
+        shrink = min(height / high, width / wide)
         pixels = decode(data, height, width, shrink)
       except ValueError:
         pass  # of small faults, which Pillow rightly ignores
     if pixels is None:
       pixels = rgb(opened)
-    pixels = resize(pixels, size)
+    # Of what was decoded: at a reduced size its shape is a little another.
+    pixels = resize(pixels, self.stored_size(*pixels.shape[:2]))
     turned = opened.getexif().get(0x0112, 1)  # which way up
     if turned in (5, 6, 7, 8):
       pixels = pixels.transpose(1, 0, 2)
@@ -115,9 +110,15 @@ class Model:
       pixels = pixels[:, ::-1]
     return simplejpeg.encode_jpeg(
       np.ascontiguousarray(pixels),
-      quality=s["jpeg_quality"],
+      quality=self.settings["jpeg_quality"],
       colorsubsampling="420",
     )
+
+  def stored_size(self, height, width):
+    s = self.settings
+    short, long = sorted((height, width))
+    scale = min(1, s["short_side"] / short, s["long_side"] / long)
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
   def square(self, jpeg):
     """Decodes a JPEG into a white square, its long side that of the square."""
