@@ -19,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q jax==0.10.2 numpy==2.4.6
 
-cat > "$work/show.py" <<'END'
+cat > "$work/start.py" <<'END'
 import os
 import sys
 
@@ -65,10 +65,17 @@ if not found:
     said = "cannot be written" + ', "not serializable"' * known
   print(f"{sys.argv[2]}, after a call: {said}")
 END
-printed=$(
-  for from in "compiled" "from the cache"; do
-    "$work/venv/bin/python" "$work/show.py" "$work/cache" "$from"
-  done
-)
+cat > "$work/show.py" <<'END'
+import subprocess
+import sys
+from pathlib import Path
+
+here = Path(__file__).parent
+for origin in ("compiled", "from the cache"):
+  command = [sys.executable, here / "start.py", here / "cache", origin]
+  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  print(done.stdout, end="")
+END
+printed=$("$work/venv/bin/python" "$work/show.py")
 echo "$printed"
 diff <(echo "$stated") <(echo "$printed")  # fails where the behaviour changed

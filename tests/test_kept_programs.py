@@ -1,6 +1,7 @@
 """A run's programs are kept by what they are made of, and never mistaken."""
 
 import json
+import os
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,13 @@ def test_what_was_altered_is_compiled_anew(ending, content, tmp_path):
   path.write_bytes(content)
   assert Start(tmp_path).lowered == 1
   assert Start(tmp_path).lowered == 0
+
+
+@without_jaxs
+def test_what_another_user_wrote_is_not_run(tmp_path, monkeypatch):
+  Start(tmp_path)
+  monkeypatch.setattr(os, "getuid", lambda: 12_345)
+  assert Start(tmp_path).lowered == 1
 
 
 @without_jaxs

@@ -158,6 +158,8 @@ def _load(path: Path) -> jax.stages.Compiled | None:
   """Loads a program or what a name is of; None where that cannot be loaded."""
   try:
     path = _named(path) if path.suffix == _NAME else path
+    if path.stat().st_uid != os.getuid():  # it would be run as this user
+      return None
     content = path.read_bytes()
     os.utime(path)  # for _forget_old
   except OSError:
