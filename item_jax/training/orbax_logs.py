@@ -8,8 +8,10 @@ prints a traceback; `saver` says why it failed, in one line.
 import contextlib
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 _DRAFT = ".orbax-checkpoint-tmp"  # ends the names of what it is writing
 
@@ -21,7 +23,12 @@ def _from_orbax(record: logging.LogRecord) -> bool:
 
 
 def _from_asyncio(record: logging.LogRecord) -> bool:
-  return _DRAFT not in record.getMessage()
+  """Whether what nobody retrieved is no write of orbax's."""
+  frames = traceback.walk_tb(record.exc_info[2] if record.exc_info else None)
+  files = (Path(frame.f_code.co_filename) for frame, _ in frames)
+  return _DRAFT not in record.getMessage() and not any(
+    "orbax" in file.parts for file in files
+  )
 
 
 # For good: what nobody retrieved is told when it is collected as garbage.
