@@ -145,8 +145,8 @@ def test_what_cannot_be_is_refused(export, tmp_path):
     with pytest.raises(UserError, match="is a folder already"):
       convert(export, format=format, out=tmp_path)
   (tmp_path / "file").write_text("mine")
-  with pytest.raises(UserError, match="is a file already"):
-    convert(export, format="lance", out=tmp_path / "file")
+  with pytest.raises(UserError, match="file is a file already; no folder"):
+    convert(export, format="lance", out=tmp_path / "file", overwrite=True)
   assert (tmp_path / "file").read_text() == "mine"
   assert not (tmp_path / "file.part").exists()
   with pytest.raises(UserError, match="no folder to write it to"):

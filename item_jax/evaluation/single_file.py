@@ -65,7 +65,7 @@ def convert(
     raise UserError(f"format={format!r}: known are {', '.join(FORMATS)}")
   out = Path(out)
   check_folders(out)
-  _check_room(out, overwrite)
+  _check_room(out, format, overwrite)
   path = export.path if isinstance(export, Export) else export
   if out.parent.resolve() == Path(path).resolve():
     raise UserError(f"{out} is in the export itself: expected another folder")
@@ -84,14 +84,16 @@ def convert(
     return out
   write = _write_parquet if format == "parquet" else _write_safetensors
   with whole_file(out) as file:
-    _check_room(out, overwrite)  # now that nobody else writes it
+    _check_room(out, format, overwrite)  # now that nobody else writes it
     write(opened, vectors_ND, file)
   return out
 
 
-def _check_room(out: Path, overwrite: bool) -> None:
-  if out.exists() and not overwrite:
-    raise UserError(f"{out} is a file already; --overwrite replaces it")
+def _check_room(out: Path, format: str, overwrite: bool) -> None:
+  folder = format == "lance"
+  if out.exists() and (folder or not overwrite):
+    way = "no folder replaces it" if folder else "--overwrite replaces it"
+    raise UserError(f"{out} is a file already; {way}")
 
 
 def _blocks(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
