@@ -1,10 +1,12 @@
 """Every process names the one that stalls, where and when, and all end."""
 
+import faulthandler
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -230,6 +232,27 @@ def test_one_process_alone_names_itself():
   line = end(process)
   assert "process 0 of 1" in line
   assert "in stage 'step' at step 120" in line
+
+
+def test_it_watches_where_no_second_thread_can_be_made(monkeypatch):
+  """As under a limit of memory: `faulthandler` has a thread of its own."""
+  found, ended = [], threading.Event()
+
+  def refuse(*_, **__):
+    raise RuntimeError("unable to start watchdog thread")
+
+  def end(self, cause):
+    found.append(cause)
+    ended.set()
+    self._over.set()
+
+  monkeypatch.setattr(faulthandler, "dump_traceback_later", refuse)
+  monkeypatch.setattr(Watchdog, "_end", end)
+  with Watchdog(3) as watchdog:
+    watchdog.update("step", 1)
+    watchdog.update("step", 2)  # not the first time any more
+    assert ended.wait(30)
+  assert "in stage 'step' at step 2" in found[0]
 
 
 def start_training(data, workdir, *words) -> list[subprocess.Popen]:

@@ -5,6 +5,7 @@ them can name the one that holds up the rest. The watchdog ends the process
 itself (os._exit), because the main thread is the one that hangs.
 """
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -143,9 +144,10 @@ class Watchdog:
       self._looked = now
       # For code that keeps Python's lock for ever: then this line runs no
       # more, and a thread of C's ends the process.
-      faulthandler.dump_traceback_later(
-        2 * self._timeout + GRACE_PERIOD, exit=True, file=sys.__stderr__ or 2
-      )
+      with contextlib.suppress(RuntimeError):  # now no memory for the thread
+        faulthandler.dump_traceback_later(
+          2 * self._timeout + GRACE_PERIOD, exit=True, file=sys.__stderr__ or 2
+        )
       if self._status.ended is not None:
         continue
       if self._stop_requested():
@@ -202,8 +204,7 @@ class Watchdog:
 
     "" while another process moves.
     """
-    cause = self._failed(now)
-    if cause:
+    if cause := self._failed(now):
       return cause
     if any(self._moves(now, index) for index in self._peers):
       return ""
@@ -274,7 +275,6 @@ class Watchdog:
         time.sleep(2 * _DRAIN_DELAY)  # another thread is doing it
         return
       faulthandler.dump_traceback(all_threads=True)
-      # Last, where people look first.
       write_last_message(
         f"item-jax: stalled: {cause}; this is {self._name(self._me)}"
         f" {self._status}",
