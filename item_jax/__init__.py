@@ -12,6 +12,7 @@ first used: importing the package imports neither jax nor numpy.
 """
 
 import importlib
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
   from item_jax.training.run import Run
 
 __version__ = "0.1.0"
+IMPORTED = time.time()  # a module that was changed later may run as it was
 
 __all__ = [
   "Config",

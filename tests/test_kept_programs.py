@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import threading
+import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -109,6 +111,63 @@ def test_another_run_takes_no_program_of_this_one(change, tmp_path):
 
 
 @without_jaxs
+@pytest.mark.parametrize("name", ["XLA_FLAGS", "FLAX_FIX_RNG_SEPARATOR"])
+def test_options_of_the_environment_are_part_of_a_program(
+  name, tmp_path, monkeypatch
+):
+  Start(tmp_path)
+  monkeypatch.setenv(name, "--of_another_start")  # both were read long ago
+  assert not Start(tmp_path).found
+
+
+@without_jaxs
+def test_another_kind_of_device_takes_no_program_of_this_one(tmp_path):
+  """The repr of a GPU is CudaDevice(id=0), whatever its kind."""
+
+  class Device:
+    client = jax.devices()[0].client
+
+    def __init__(self, kind):
+      self.device_kind = kind
+
+    def __repr__(self):
+      return "CudaDevice(id=0)"
+
+  def name_of(kind):
+    devices = np.array([Device(kind)])
+    mesh = types.SimpleNamespace(devices=devices, shape={"data": 1, "fsdp": 1})
+    return KeptPrograms(tmp_path, Config(), TOKENIZER, mesh, ())._name("step")
+
+  assert name_of("A100") == name_of("A100") != name_of("H100")
+
+
+@without_jaxs
+@pytest.mark.parametrize("changed", ["ours", "library"])
+def test_changed_sources_are_other_sources(changed, tmp_path, monkeypatch):
+  """Changed while a process runs, nothing is kept: it may run the old ones."""
+  modules = {}
+  for name in ("ours", "library"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "step.py").write_text("1")
+    modules[name] = types.ModuleType(name)
+    modules[name].__path__ = [str(tmp_path / name)]
+    monkeypatch.setitem(sys.modules, name, modules[name])
+  monkeypatch.setattr(kept_programs, "item_jax", modules["ours"])
+  monkeypatch.setattr(kept_programs, "_TRACED", ("library",))
+  kept, source = tmp_path / "kept", tmp_path / changed / "step.py"
+
+  modules["ours"].IMPORTED = time.time() + 60  # after all that is written
+  Start(kept)
+  assert Start(kept).found
+  source.write_text("22")
+  assert not Start(kept).found
+  modules["ours"].IMPORTED = time.time() - 60
+  source.write_text("333")
+  Start(kept)
+  assert len(files(kept, ".name")) == 2
+
+
+@without_jaxs
 def test_where_the_data_lie_is_in_no_program(tmp_path):
   Start(tmp_path)
   assert Start(tmp_path, changed("data.path", "elsewhere")).found
@@ -182,6 +241,34 @@ def test_the_least_recently_used_go(tmp_path, monkeypatch):
   assert new != old
   (name,) = files(tmp_path, ".name")
   assert name.read_text() == new.stem
+
+
+@without_jaxs
+def test_what_a_kill_left_of_a_program_goes_too(tmp_path, monkeypatch):
+  part, last = tmp_path / "a.program.part", tmp_path / "b.program"
+  part.write_bytes(b"half")
+  os.utime(part, (1, 1))
+  (tmp_path / "x-step.name").write_text("a" * 500)  # no name of a file
+  monkeypatch.setattr(kept_programs, "_LIMIT", 5)
+  kept_programs._save(last, b"whole", tmp_path / "y-step.name")
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    last.name,
+    "y-step.name",
+  ]
+
+
+@without_jaxs
+def test_several_starts_forget_at_once(tmp_path, monkeypatch):
+  monkeypatch.setattr(kept_programs, "_LIMIT", 100)
+
+  def keep(start: int) -> None:
+    for number in range(50):
+      path = tmp_path / f"{start}x{number}.program"
+      kept_programs._save(path, b"x" * 60, tmp_path / f"{path.stem}.name")
+
+  with ThreadPoolExecutor(4) as pool:
+    list(pool.map(keep, range(4)))
+  assert len(files(tmp_path, ".program")) <= 1
 
 
 @without_jaxs

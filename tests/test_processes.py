@@ -224,3 +224,43 @@ def test_a_full_pipe_that_nobody_reads_holds_no_stop_back():
     assert process.wait(timeout=10) == 75
   os.close(read)
   os.close(write)
+
+
+def test_a_second_sigterm_ends_what_hears_no_first_one():
+  """As while XLA compiles: Python's handlers wait until a call of C ends."""
+  program = (
+    "import hashlib\n"
+    "from item_jax.distributed.processes import interrupted_by_sigterm\n"
+    "with interrupted_by_sigterm():\n"
+    "  print('ready', flush=True)\n"
+    "  hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", program], stdout=subprocess.PIPE
+  ) as process:
+    process.stdout.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+      process.wait(timeout=1)
+    process.send_signal(signal.SIGTERM)
+    try:
+      assert process.wait(timeout=10) == 143
+    finally:
+      process.kill()
+
+
+def test_sigterm_stays_ignored_where_a_shell_ignores_it():
+  program = (
+    "import os, signal\n"
+    "from item_jax.distributed.processes import interrupted_by_sigterm\n"
+    "with interrupted_by_sigterm():\n"
+    "  os.kill(os.getpid(), signal.SIGTERM)\n"
+    "print('went on')"
+  )
+  done = subprocess.run(
+    ["sh", "-c", 'trap \'\' TERM; exec "$0" -c "$1"', sys.executable, program],
+    capture_output=True,
+    text=True,
+  )
+  assert (done.stdout, done.stderr) == ("went on\n", "")

@@ -115,20 +115,33 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-  """SIGTERM raises Terminated in the main thread; a second one kills."""
+  """SIGTERM raises Terminated in the main thread; a second one kills.
+
+  It stays ignored where a shell ignores it.
+  """
+  heard = []
 
   def interrupt(number: int, frame=None) -> None:
     signal.signal(number, signal.SIG_DFL)
     raise Terminated
 
-  if threading.current_thread() is not threading.main_thread():
+  def notify(number: int) -> None:
+    # The main thread may be in a library for minutes, and handle none of them.
+    if number == signal.SIGTERM and signal.getsignal(number) is interrupt:
+      heard.append(number)
+      if len(heard) > 1:
+        os._exit(128 + number)
+
+  in_main = threading.current_thread() is threading.main_thread()
+  if not in_main or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
     yield  # Python allows handlers only there
     return
-  before = signal.signal(signal.SIGTERM, interrupt)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, before)
+  with notified_of_signals(notify):
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+      yield
+    finally:
+      signal.signal(signal.SIGTERM, before)
 
 
 def before_end(call: Callable[[], None] | None) -> None:

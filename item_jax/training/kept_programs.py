@@ -7,6 +7,7 @@ versions, the config, the tokenizer, the devices and jax's own options.
 
 import contextlib
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -34,7 +35,9 @@ _LIMIT = 1 << 30  # bytes; beyond it the least recently used programs go
 _PROGRAM, _NAME = ".program", ".name"  # endings: a program, which one is meant
 _CHECKSUM = 32  # bytes of SHA-256 before the rest of a program
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "clu", "numpy")
-_OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # of compilers, read by them
+_TRACED = ("jax", "flax", "optax", "clu")  # that models are written with
+# Beginnings of what compilers and flax read from the environment.
+_OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "FLAX_")
 _NOT_TRACED = ("data.path", "checkpoint.")  # options of no program
 _HIT = "/jax/compilation_cache/cache_hits"  # jax's event, where it compiles
 
@@ -53,8 +56,8 @@ class KeptPrograms:
     """Takes what the programs are made of; the sources are read anew.
 
     Nothing is kept without a folder, where several processes run one program,
-    and of objectives and models of other packages, whose sources may be
-    anywhere.
+    of objectives and models of other packages, whose sources may be anywhere,
+    and where sources were changed since this process began.
 
     Args:
       folder: its files are unpickled and run: one that only its owner writes.
@@ -63,9 +66,10 @@ class KeptPrograms:
     names = (config.model.name, config.task, *config.objectives)
     if jax.process_count() > 1 or any(":" in name for name in names):
       folder = None
-    self._folder = folder
+    sources = _hash_sources() if folder else None
+    self._folder = folder if sources else None
     self._loading: dict[str, Future] = {}
-    if folder is None:
+    if sources is None:
       return
     fields = {
       name: value
@@ -75,13 +79,14 @@ class KeptPrograms:
     devices = mesh.devices.flat
     self._compiler = _hash(
       *(sys.version, {name: metadata.version(name) for name in _LIBRARIES}),
-      *({name: os.environ.get(name) for name in _OPTIONS}, os.cpu_count()),
+      {k: v for k, v in os.environ.items() if k.startswith(_OPTIONS)},
+      os.cpu_count(),
       {name: repr(value) for name, value in jax.config.values.items()},
       *(devices[0].client.platform_version, dict(mesh.shape)),
-      [repr(device) for device in devices],
+      [(repr(device), device.device_kind) for device in devices],
     )
     self._run = _hash(
-      *(self._compiler, _hash_sources(), fields, tokenizer.fingerprint, others)
+      *(self._compiler, sources, fields, tokenizer.fingerprint, others)
     )
 
   def begin(self, names: Iterable[str], pool: ThreadPoolExecutor) -> None:
@@ -204,27 +209,43 @@ def _hash(*values: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _hash_sources() -> str:
-  """Hashes the package's modules, their names and contents."""
-  folder = Path(item_jax.__file__).parent
-  return _hash(
-    *(
-      (str(path.relative_to(folder)), path.read_text())
-      for path in sorted(folder.rglob("*.py"))
-    )
-  )
+def _hash_sources() -> str | None:
+  """Hashes the modules that are traced: ours, and those of libraries by size
+  and time, which are many.
+
+  None where one was changed since this process began: it may run the old one.
+  """
+  found, newest = [], 0.0
+  for package in (item_jax, *map(importlib.import_module, _TRACED)):
+    folder = Path(package.__path__[0])
+    for path in sorted(folder.rglob("*.py")):
+      stat = path.stat()
+      newest = max(newest, stat.st_ctime)
+      if package is item_jax:
+        content: Any = path.read_text("utf-8")
+      else:
+        content = stat.st_size, stat.st_mtime_ns
+      found.append((package.__name__, str(path.relative_to(folder)), content))
+  return _hash(found) if newest < item_jax.IMPORTED else None
 
 
 def _forget_old(folder: Path) -> None:
-  """Deletes the least recently used programs beyond _LIMIT bytes, and their
-  names."""
-  found = [(path, path.stat()) for path in folder.glob(f"*{_PROGRAM}")]
+  """Deletes the least recently used programs beyond _LIMIT bytes.
+
+  Also what a kill left of one that was being written, and names of what is
+  gone. Other processes may do the same meanwhile.
+  """
+  found = []
+  for path in folder.glob(f"*{_PROGRAM}*"):
+    with contextlib.suppress(FileNotFoundError):
+      stat = path.stat()
+      found.append((stat.st_mtime, stat.st_size, path))
   left = _LIMIT
-  for path, stat in sorted(found, key=lambda one: -one[1].st_mtime):
-    left -= stat.st_size
+  for _, size, path in sorted(found, reverse=True):
+    left -= size
     if left < 0:
       path.unlink(missing_ok=True)
   for name in folder.glob(f"*{_NAME}"):
     with contextlib.suppress(FileNotFoundError):
-      if not _named(name).exists():
+      if not os.path.exists(_named(name)):  # whatever the name holds
         name.unlink()
