@@ -9,7 +9,6 @@ import pytest
 from catalogue_rows import read_rows
 
 from item_jax.errors import UserError
-from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.readers.tables import reusable
 from item_jax.ingest.row import Rejected
 
