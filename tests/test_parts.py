@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,20 @@ def test_a_json_column_of_another_spelling_may_begin_late(tmp_path):
   path.write_text("\n".join(map(json.dumps, lines)))
   assert [row.product_id for row in read_rows(path)][-1] == "7"
   assert [row.product_id for row in read_rows(lines)][-1] == "7"
+
+
+def test_two_spellings_of_a_column_are_two_columns(tmp_path):
+  """Or the half of the lines that has the other one would lose its titles."""
+  lines = [{"id": 1, "title": "mug"}, {"id": 2, "Title": "cup"}]
+  with pytest.raises(UserError, match="several columns named title, Title"):
+    list(read_rows(lines))
+  rows = list(read_rows(lines, columns={"title": "Title"}))
+  assert [getattr(row, "title", "") for row in rows] == ["", "cup"]
+
+
+def test_an_infinite_id_has_lost_its_digits():
+  with pytest.raises(UserError, match="holds the float inf"):
+    list(read_rows([{"product_id": math.inf, "title": "mug"}]))
 
 
 def test_files_of_a_shop_may_spell_columns_each_in_its_way(tmp_path):

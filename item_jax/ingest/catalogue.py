@@ -122,12 +122,13 @@ class Catalogue:
       columns = self.source.columns(table.names, whole=table.whole)
       self._fields = columns | self._fields
       return {self._fields[field]: name for field, name in columns.items()}
+    columns = self.reading.columns
     found = match_columns(
-      table.names, COLUMNS, self.reading.columns, table.path
+      table.names, COLUMNS, columns, table.path, whole=table.whole
     )
     table.check({c: n for c, n in found.items() if n not in table.beside})
     if not table.whole:  # later lines may have more columns than the first
-      known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
+      known = {c: columns.get(c, c) for c in COLUMNS}
       found = known | found
     return found
 

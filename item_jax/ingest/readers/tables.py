@@ -177,6 +177,8 @@ def match_columns(
   known: Sequence[str],
   columns: Mapping[str, str],
   source: str | os.PathLike,
+  *,
+  whole: bool = True,
 ) -> dict[str, str]:
   """Finds the wanted columns in a header.
 
@@ -185,6 +187,8 @@ def match_columns(
     known: our columns; at least a title or an image must be there.
     columns: {our column: the file's own name for it}.
     source: the file's name, for errors.
+    whole: whether each row has all columns. Else names that differ in case
+      alone may be one column, which a part of the rows spells differently.
 
   Returns:
     {our column: its name in the header} of those that are there.
@@ -205,9 +209,10 @@ def match_columns(
       f" {_listed(names)}"
     )
   wanted = {c: columns.get(c) or _named(names, c) for c in known}
-  for name in wanted.values():
+  for ours, name in wanted.items():
     alike = [n for n in names if composed(n) == composed(name)]
-    if names.count(name) > 1 or (name not in names and len(alike) > 1):
+    chosen = name in names and (whole or ours in columns)
+    if names.count(name) > 1 or (len(alike) > 1 and not chosen):
       raise UserError(f"{source} has several columns named {_listed(alike)}")
   found = {column: name for column, name in wanted.items() if name in names}
   if "title" not in found and "image" not in found:
