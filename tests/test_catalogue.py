@@ -277,7 +277,7 @@ def test_a_bad_header_is_an_error(tmp_path, content, columns, message):
 @pytest.mark.parametrize(
   ("name", "content", "message"),
   [
-    ("c.jsonl", "title\nx\n", "none of the first lines is a JSON object"),
+    ("c.jsonl", "title\nx\n", "no line is a JSON object"),
     ("c.jsonl", '{"name": "x"}\n', "neither a column title nor image"),
     ("c.parquet", "title\nx\n", "no Parquet file"),
     ("c.xlsx", "title\nx\n", r"unknown kind; a catalogue is named \.csv"),

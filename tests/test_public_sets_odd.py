@@ -154,3 +154,38 @@ def test_a_mark_of_byte_order_is_no_part_of_a_header(tmp_path):
   (row,) = SETS["shopee"](path)
   assert isinstance(row, dict)
   assert row["title"] == "mug"
+
+
+@pytest.mark.parametrize("damage", ["header", "end", "empty"])
+def test_a_shard_ends_only_where_its_end_is_marked(tmp_path, damage):
+  path = tmp_path / "a.tar"
+  write_tar(path, {f"{n}.txt": b"mug" for n in range(4)})
+  data = bytearray(path.read_bytes())
+  if damage == "header":  # of the third file: each takes two blocks of 512
+    data[2 * 1024 + 150] ^= 1
+  else:
+    del data[2 * 1024 + (100 if damage == "end" else 0) :]
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=r"a\.tar is no whole \.tar"):
+    read(path, "webdataset")
+
+
+def test_images_of_a_sample_may_have_names(tmp_path):
+  path = tmp_path / "a.tar"
+  files = {"0.front.png": b"A", "1.jpg": b"B", "1.mask.png": b"C"}
+  write_tar(path, files | {"2.front.jpg": b"D", "2.back.jpg": b"E"})
+  assert read(path, "webdataset") == [
+    ("0", b"A"),
+    ("1", b"B"),
+    (
+      "",
+      "no sample: 2: its images are .front.jpg, .back.jpg; expected one .jpg",
+    ),
+  ]
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_title(tmp_path):
+  path = tmp_path / "a.tar"
+  write_tar(path, {"0.txt": b"\xef\xbb\xbfmug"})
+  (row,) = Catalogue(path, Reading(file_format="webdataset")).rows()
+  assert row.title == "mug"

@@ -413,3 +413,13 @@ def test_one_command_at_a_time_makes_what_goes_to_an_address(bucket):
 
   export(again)
   assert "meta.json" in objects(bucket / "e")
+
+
+@pytest.mark.parametrize("name", ["t/split=val/n=1/a.csv", "t/split=val"])
+def test_a_folders_name_on_a_store_is_a_column(bucket, name):
+  path = bucket / "t" / "split=val" / "n=1" / "a.csv"
+  path.parent.mkdir(parents=True)
+  path.write_text("id,title\n1,red mug\n2,red cup\n")
+  (Path() / "train.csv").write_text("id,title,split,n\n3,red mug,train,1\n")
+  assert prepare("train.csv", f"gs://bucket/{name}", "--out=d") == 0
+  assert open_dataset("d").sizes == {"train": 1, "val": 2}

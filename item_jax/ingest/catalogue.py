@@ -82,6 +82,8 @@ class Catalogue:
       file_format=self.reading.file_format,
     )
     self.source = self._find_source()
+    # {field of the source: its column}, as the first file spells it.
+    self._fields: dict[str, str] = {}
     self._found = [self._match(table) for table in self.tables]
     words = (word.strip().lower() for word in self.reading.missing)
     self._missing = frozenset(filter(None, words))
@@ -118,13 +120,15 @@ class Catalogue:
   def _match(self, table: Table) -> dict[str, str]:
     if self.source is not None:
       columns = self.source.columns(table.names, whole=table.whole)
-      return {name: name for name in columns.values()}
+      self._fields = columns | self._fields
+      return {self._fields[field]: name for field, name in columns.items()}
+    columns = self.reading.columns
     found = match_columns(
-      table.names, COLUMNS, self.reading.columns, table.path
+      table.names, COLUMNS, columns, table.path, whole=table.whole
     )
     table.check({c: n for c, n in found.items() if n not in table.beside})
     if not table.whole:  # later lines may have more columns than the first
-      known = {c: self.reading.columns.get(c, c) for c in COLUMNS}
+      known = {c: columns.get(c, c) for c in COLUMNS}
       found = known | found
     return found
 
@@ -220,12 +224,10 @@ class Catalogue:
     if self.source is None:
       yield from enumerate(rows, start=1)
       return
-    first = self.tables[0]
     for made in sources.read(
       self.source,
-      first.names,
+      list(self._fields.values()),
       rows,
-      whole=first.whole,
       category_separator=self.reading.category_separator,
       which_category=self.reading.which_category,
       missing=self._missing,

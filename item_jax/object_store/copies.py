@@ -95,7 +95,10 @@ def copied(
     yield address
     return
   with temporary() as home:
-    copy = home / (address.name or "files")
+    # Folders such as split=train are columns of a table: they keep their names.
+    columns = [part for part in address.split("/")[3:-1] if "=" in part]
+    copy = home.joinpath(*columns, address.name or "files")
+    copy.parent.mkdir(parents=True, exist_ok=True)
     if remote.is_file(address):
       remote.download(address, copy)
     else:

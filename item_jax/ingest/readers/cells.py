@@ -150,7 +150,7 @@ def check_id(text: str, value: Any) -> None:
       return
     kind = "float"
   limit = _EXACT.get(kind)
-  if limit and text and limit <= abs(float(text)) < math.inf:
+  if limit and text and limit <= abs(float(text)):
     raise LossyNumber(
       f"holds the {kind} {text}: from {limit:,} on floats do not hold every"
       " whole number, and ids that were different may have become one; store"

@@ -149,13 +149,22 @@ def read_rows(
     if cells is None:
       cells = _split_plainly(text, delimiter, width)
     if cells is not None and len(cells) == width and text:
-      yield cells
+      again = cells[-1].strip() == header.names[-1] and _is_header(
+        cells, header
+      )
+      yield "the header once more, as of files put together" if again else cells
     elif line.too_long:
       yield f"not readable as CSV: a line of more than {MAX_LINE:,} characters"
     elif cells is not None and text.strip():
       yield f"wrong number of fields: {len(cells)}, the header has {width}"
     elif text.strip():
       yield "not readable as CSV: its quotes do not pair"
+
+
+def _is_header(cells: Sequence[str], header: Header) -> bool:
+  """Whether a row of two cells or more repeats the header."""
+  names = [" ".join(_bare(c.lstrip("\ufeff")).split()) for c in cells]
+  return len(names) > 1 and names == header.names
 
 
 def one_row(text: str, delimiter: str, width: int) -> list[str] | None:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import io
-import itertools
 import json
 import lzma
 import os
@@ -32,7 +31,6 @@ FORMS = (
   "files, a data frame, or rows: mappings of column names to cells, as"
   " [{'title': 'red mug', 'image': 'mug.jpg'}]"
 )
-_PEEK = 100  # JSON lines that are read to find the columns
 # Raised for packed files that are cut short or corrupt.
 _PACKED = (EOFError, OSError, zlib.error, lzma.LZMAError, ZstdError)
 
@@ -135,14 +133,12 @@ def _open_json(path, quoting):
   names: dict[str, None] = {}
   with opened(path) as file:
     _check_encoding(file, path)
-    for _ in range(_PEEK):
-      value = parse_object(file.readline(delimited.MAX_LINE))
+    # All of them: a writer that leaves out what is missing may begin late.
+    for value in _read_objects(file):
       if isinstance(value, dict):
         names.update(dict.fromkeys(value))
   if not names:
-    raise UserError(
-      f"{path}: none of the first lines is a JSON object, expected one a line"
-    )
+    raise UserError(f"{path}: no line is a JSON object, expected one a line")
 
   def read(columns):
     with opened(path) as file:
@@ -225,10 +221,10 @@ def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
     rows: can be iterated several times.
 
   Raises:
-    UserError: none of the first ones is a mapping with names.
+    UserError: none is a mapping with names.
   """
   names: dict[str, None] = {}
-  for row in itertools.islice(rows, _PEEK):
+  for row in rows:
     if isinstance(row, Mapping):
       names.update({n: None for n in row if isinstance(n, str)})
   if not names:

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,10 @@ from typing import Any
 from item_jax.errors import UserError
 from item_jax.ingest.readers.formats import as_text, opened, parse_object
 from item_jax.ingest.readers.parquet import open_parquet, read_parquet
+from item_jax.ingest.readers.webdataset import read_webdataset
 from item_jax.ingest.row import hash_split
 
 Rows = Iterator[dict[str, Any] | str]
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-# `prepare` rejects these and says what they are.
-_UNREAD = (".gif", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jxl")
 
 
 def _table(path: Path, *columns: str, delimiter: str = ",") -> Rows:
@@ -248,56 +245,6 @@ def read_fashion200k(path: Path) -> Rows:
         "category": " > ".join(levels[:-2]),
         "split": _split(path, levels[-2]),
       }
-
-
-# ---- Shards of WebDataset, as img2dataset writes them ----
-
-
-def read_webdataset(path: Path) -> Rows:
-  """One .tar: of each key an image, a .txt or a .json, in a row."""
-  key, parts = ("", ""), {}  # of a link None: it is read as nothing
-  try:
-    with opened(path) as file, tarfile.open(fileobj=file, mode="r|") as tar:
-      for member in tar:
-        if member.isdir():
-          continue
-        folder, name = os.path.split(member.name)
-        stem, _, ending = name.partition(".")
-        if (folder, stem) != key:
-          yield from _sample(key, parts)
-          key, parts = (folder, stem), {}
-        data = tar.extractfile(member) if member.isfile() else None
-        parts[f".{ending.lower()}"] = None if data is None else data.read()
-  except tarfile.TarError as error:
-    raise UserError(f"{path} is no whole .tar: {error}") from error
-  yield from _sample(key, parts)
-
-
-def _sample(key, parts: dict[str, bytes | None]) -> Rows:
-  if not parts:
-    return
-  held = {ending: data for ending, data in parts.items() if data is not None}
-  images = [held[ending] for ending in (*_IMAGES, *_UNREAD) if ending in held]
-  try:
-    if links := sorted(parts.keys() - held.keys()):
-      raise ValueError(f"{links[0]} is a link; expected a file")
-    found = json.loads(held.get(".json", b"{}"))
-    text = held.get(".txt", b"").decode()
-  except (ValueError, RecursionError) as error:  # nested too deeply
-    yield f"no sample: {'/'.join(filter(None, key))}: {error}"
-    return
-  found = found if isinstance(found, dict) else {}
-  own = found.get("listing_id")
-  if own in (None, ""):
-    own = "/".join(filter(None, key))
-  yield {
-    "listing_id": own,  # 0 is a name too
-    "product_id": found.get("product_id"),
-    "image": {"bytes": images[0]} if images else "",
-    "title": found.get("title") or text or found.get("caption"),
-    "category": found.get("category"),
-    "split": found.get("split"),
-  }
 
 
 SETS: dict[str, Callable[[Path], Rows]] = {

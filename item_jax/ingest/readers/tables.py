@@ -1,14 +1,14 @@
 """Opens the files of a catalogue as one table of named cells."""
 
-import glob
 import os
 import unicodedata
-import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
-from item_jax.errors import NotFoundError, UserError, name_kind
+import numpy as np
+
+from item_jax.errors import UserError, name_kind
 from item_jax.ingest.readers import delimited
 from item_jax.ingest.readers.formats import (
   FORMATS,
@@ -17,10 +17,10 @@ from item_jax.ingest.readers.formats import (
   Table,
   open_rows,
 )
+from item_jax.ingest.readers.parts import check_once, find_files
 from item_jax.registry import look_up
 
 _SHOWN = 40  # columns in an error, and letters of each
-_NONE = "__HIVE_DEFAULT_PARTITION__"
 
 Cells = dict[str, Any]
 
@@ -30,9 +30,28 @@ def reusable(catalogue: Any) -> Any:
   if isinstance(catalogue, Iterator):
     return list(catalogue)
   if hasattr(catalogue, "iterrows"):  # a DataFrame of pandas
-    filled = catalogue.astype(object).where(catalogue.notna(), None)
-    return filled.to_dict("records")
+    return _read_frame(catalogue)
   return catalogue
+
+
+def _read_frame(frame: Any) -> list[Cells]:
+  """Converts a DataFrame to rows; a float of few bits stays one of numpy's."""
+  if twice := set(frame.columns[frame.columns.duplicated()]):
+    raise UserError(
+      "the data frame has several columns named"
+      f" {_listed(sorted(map(str, twice)))}"
+    )
+  columns = []
+  for _, column in frame.items():
+    kind = getattr(column.dtype, "numpy_dtype", column.dtype)  # of Float32
+    if kind in (np.float16, np.float32):  # as objects they become Python's
+      columns.append(list(column.to_numpy(kind, na_value=np.nan)))
+    else:
+      columns.append(column.astype(object).where(column.notna(), None).tolist())
+  names = list(frame.columns)
+  return [
+    dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
+  ]
 
 
 def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
@@ -49,43 +68,6 @@ def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
   return [*catalogue] if isinstance(first, (str, os.PathLike)) else None
 
 
-def find_files(
-  catalogue: str | os.PathLike, *, any_name: bool = False
-) -> list[tuple[Path, Cells]]:
-  """Lists a catalogue's files, each with the columns in its folders' names.
-
-  Args:
-    catalogue: a file; a folder of parts, as Spark writes them; or a pattern
-      such as parts/*.csv.
-    any_name: whether the files of a folder may have other endings than those of
-      `READERS`.
-
-  Raises:
-    NotFoundError: there is no such file.
-    UserError: a folder holds none of a known kind.
-  """
-  path = Path(catalogue)
-  if path.is_file():
-    return [(path, {})]
-  if path.is_dir():
-    found = [
-      (part, _partition(part.relative_to(path)))
-      for part in sorted(path.rglob("*"))
-      if part.is_file()
-      and part.name[0] not in "._"  # _SUCCESS, .crc
-      and (any_name or delimited.suffix(part) in READERS)
-    ]
-    if not found:
-      raise UserError(
-        f"{path} is a folder without a file named {', '.join(READERS)}"
-      )
-    return found
-  paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))
-  if not paths:
-    raise NotFoundError(f"no catalogue {path}: there is no such file")
-  return [file for one in paths for file in find_files(one, any_name=any_name)]
-
-
 def find_kind(path: Path) -> str:
   """Returns the ending of a file's name that tells its format.
 
@@ -99,15 +81,6 @@ def find_kind(path: Path) -> str:
       f" {', '.join(sorted(READERS))}, or such a name and .gz or .zst"
     )
   return kind
-
-
-def _partition(path: Path) -> Cells:
-  """Returns the columns in the names of folders."""
-  pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
-  return {
-    name: None if value == _NONE else urllib.parse.unquote(value)
-    for name, _, value in pairs
-  }
 
 
 def open_tables(
@@ -143,15 +116,10 @@ def open_tables(
     for one in several
     for file in find_files(one, any_name=reader is not None)
   ]
+  check_once([path for path, _ in files], any_name=reader is not None)
   tables = []
   for path, beside in files:
     table = (reader or READERS[find_kind(path)])(path, quoting)
-    both = sorted(set(beside) & set(table.names))
-    if both:
-      raise UserError(
-        f"{path} has the columns {_listed(both)} twice: in its folder's name"
-        " and inside"
-      )
     tables.append(table._replace(names=[*table.names, *beside], beside=beside))
   _check_alike(tables)
   return tables
@@ -209,6 +177,8 @@ def match_columns(
   known: Sequence[str],
   columns: Mapping[str, str],
   source: str | os.PathLike,
+  *,
+  whole: bool = True,
 ) -> dict[str, str]:
   """Finds the wanted columns in a header.
 
@@ -217,6 +187,8 @@ def match_columns(
     known: our columns; at least a title or an image must be there.
     columns: {our column: the file's own name for it}.
     source: the file's name, for errors.
+    whole: whether each row has all columns. Else names that differ in case
+      alone may be one column, which a part of the rows spells differently.
 
   Returns:
     {our column: its name in the header} of those that are there.
@@ -237,9 +209,10 @@ def match_columns(
       f" {_listed(names)}"
     )
   wanted = {c: columns.get(c) or _named(names, c) for c in known}
-  for name in wanted.values():
+  for ours, name in wanted.items():
     alike = [n for n in names if composed(n) == composed(name)]
-    if names.count(name) > 1 or (name not in names and len(alike) > 1):
+    chosen = name in names and (whole or ours in columns)
+    if names.count(name) > 1 or (len(alike) > 1 and not chosen):
       raise UserError(f"{source} has several columns named {_listed(alike)}")
   found = {column: name for column, name in wanted.items() if name in names}
   if "title" not in found and "image" not in found:

@@ -1,0 +1,144 @@
+"""Laws of a catalogue's files: every row is read once, with its columns."""
+
+import gzip
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from catalogue_rows import read_rows
+
+from item_jax.errors import UserError
+from item_jax.ingest.readers.tables import reusable
+from item_jax.ingest.row import Rejected
+
+HEADER = "listing_id,title\n"
+
+
+def write(path, *rows, header=HEADER):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(header + "".join(f"{row}\n" for row in rows))
+  return path
+
+
+def test_columns_in_folders_names_are_known_however_a_file_is_named(tmp_path):
+  files = [
+    write(tmp_path / "c" / f"split={split}" / "part-0.csv", f"{split},mug")
+    for split in ("test", "train")
+  ]
+  folders = [file.parent for file in files]
+  for way in (tmp_path / "c", f"{tmp_path}/c/*/*.csv", files, folders):
+    found = [(row.listing_id, row.split) for row in read_rows(way)]
+    assert found == [("test", "test"), ("train", "train")]
+
+
+def test_a_column_is_refused_twice_only_where_it_is_read(tmp_path):
+  path = write(tmp_path / "dt=1" / "a.csv", "a,mug,1", header="id,title,dt\n")
+  assert [row.title for row in read_rows(path)] == ["mug"]
+  path = write(tmp_path / "title=1" / "a.csv", "a,mug")
+  with pytest.raises(UserError, match="several columns named title, title"):
+    list(read_rows(path))
+
+
+def test_what_programs_keep_for_themselves_is_no_part(tmp_path):
+  for name in ("_temporary/0/a.csv", ".ipynb_checkpoints/a.csv", "_a.csv"):
+    write(tmp_path / name, "hidden,mug")
+  write(tmp_path / "_color=red" / "a.csv", "l,mug")
+  assert [row.listing_id for row in read_rows(tmp_path)] == ["l"]
+
+
+@pytest.mark.parametrize("log", ["_delta_log", ".hoodie"])
+def test_a_table_with_deleted_rows_is_refused(tmp_path, log):
+  write(tmp_path / "a.csv", "l,mug")
+  (tmp_path / log).mkdir()
+  with pytest.raises(UserError, match="deleted or replaced"):
+    list(read_rows(tmp_path))
+
+
+def test_no_rows_are_read_twice(tmp_path):
+  path = write(tmp_path / "a.b.csv", "l,mug")
+  write(tmp_path / "a.c.csv", "m,mug")
+  assert len(list(read_rows(tmp_path))) == 2
+  with pytest.raises(UserError, match=r"a\.b\.csv seem to be the same rows"):
+    list(read_rows([path, f"{tmp_path}/*.csv"]))
+  packed = gzip.compress(path.read_bytes())
+  (tmp_path / "a.b.csv.gz").write_bytes(packed)
+  with pytest.raises(UserError, match=r"a\.b\.csv\.gz seem to be the same"):
+    list(read_rows(tmp_path))
+  (tmp_path / "a.b.csv.gz").unlink()
+  (tmp_path / "a.b.jsonl").write_text('{"title": "mug"}\n')
+  with pytest.raises(UserError, match=r"a\.b\.jsonl seem to be the same rows"):
+    list(read_rows(tmp_path))
+
+
+@pytest.mark.parametrize("again", ["title,image", '\ufeff"title","image"'])
+def test_a_header_within_is_no_row(tmp_path, again):
+  lines = ["a,a.jpg", "title,b.jpg", again, "c,image"]
+  path = write(tmp_path / "a.csv", *lines, header="title,image\n")
+  found = [
+    row.reason if isinstance(row, Rejected) else row.title
+    for row in read_rows(path)
+  ]
+  reason = "the header once more, as of files put together"
+  assert found == ["a", "title", reason, "c"]
+
+
+def test_a_json_column_of_another_spelling_may_begin_late(tmp_path):
+  lines = [{"title": "mug"}] * 200 + [{"title": "mug", "Product_ID": 7}]
+  path = tmp_path / "a.jsonl"
+  path.write_text("\n".join(map(json.dumps, lines)))
+  assert [row.product_id for row in read_rows(path)][-1] == "7"
+  assert [row.product_id for row in read_rows(lines)][-1] == "7"
+
+
+def test_two_spellings_of_a_column_are_two_columns(tmp_path):
+  """Or the half of the lines that has the other one would lose its titles."""
+  lines = [{"id": 1, "title": "mug"}, {"id": 2, "Title": "cup"}]
+  with pytest.raises(UserError, match="several columns named title, Title"):
+    list(read_rows(lines))
+  rows = list(read_rows(lines, columns={"title": "Title"}))
+  assert [getattr(row, "title", "") for row in rows] == ["", "cup"]
+
+
+def test_an_infinite_id_has_lost_its_digits():
+  with pytest.raises(UserError, match="holds the float inf"):
+    list(read_rows([{"product_id": math.inf, "title": "mug"}]))
+
+
+def test_files_of_a_shop_may_spell_columns_each_in_its_way(tmp_path):
+  for name, group in (("a", "item_group_id"), ("b", "Item_Group_ID")):
+    write(
+      tmp_path / f"{name}.tsv",
+      f"{name}\tmug\t{name}.jpg\tg",
+      header=f"id\ttitle\timage_link\t{group}\n",
+    )
+  found = [(row.listing_id, row.product_id) for row in read_rows(tmp_path)]
+  assert found == [("a", "g"), ("b", "g")]
+
+
+@pytest.mark.parametrize("kind", ["float32", "Float32", "float[pyarrow]"])
+def test_a_data_frame_keeps_the_digits_of_its_floats(kind):
+  frame = pd.DataFrame({"product_id": [0.1, None, 12.0], "title": "mug"})
+  frame["product_id"] = frame["product_id"].astype(kind)
+  rows = [row.product_id for row in read_rows(reusable(frame))]
+  assert rows == ["0.1", "listing:row-2", "12"]
+  frame["product_id"] = pd.Series([2.0**24, 1, 2]).astype(kind)
+  with pytest.raises(UserError, match="holds the float32 16777216"):
+    list(read_rows(reusable(frame)))
+
+
+def test_a_data_frame_of_ambiguous_columns_is_refused():
+  frame = pd.DataFrame([["a", "b"]], columns=["title", "title"])
+  with pytest.raises(UserError, match="several columns named title"):
+    reusable(frame)
+
+
+def test_a_data_frame_becomes_its_cells():
+  frame = pd.DataFrame(
+    {"n": pd.array([1, None], "Int64"), "x": [0.5, np.nan], "t": ["a", None]}
+  )
+  assert reusable(frame) == [
+    {"n": 1, "x": 0.5, "t": "a"},
+    {"n": None, "x": None, "t": None},
+  ]
