@@ -121,6 +121,16 @@ def test_options_of_the_environment_are_part_of_a_program(
 
 
 @without_jaxs
+def test_a_start_on_other_cores_takes_no_program_of_this_one(
+  tmp_path, monkeypatch
+):
+  """XLA divides a program among the cores that compile it."""
+  Start(tmp_path)
+  monkeypatch.setattr(kept_programs, "count_cores", lambda: 1000)
+  assert not Start(tmp_path).found
+
+
+@without_jaxs
 def test_another_kind_of_device_takes_no_program_of_this_one(tmp_path):
   """The repr of a GPU is CudaDevice(id=0), whatever its kind."""
 

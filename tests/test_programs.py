@@ -54,6 +54,22 @@ def test_a_second_start_finds_the_first_ones_programs(tmp_path):
   assert start(tmp_path, **least) == 0
 
 
+def test_programs_of_fewer_cores_are_apart(tmp_path, monkeypatch):
+  """A child of `compare` has a part of the cores, and its environment."""
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE", raising=False)
+  monkeypatch.setenv("ITEM_JAX_CACHE", str(tmp_path))
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", "1")
+  monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+  folders = []
+  for cores in (8, 1, 8):
+    monkeypatch.setattr(programs, "count_cores", lambda n=cores: n)
+    programs.keep_programs()
+    folders.append(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    assert programs.run_programs() == Path(folders[-1]) / "runs"
+  assert folders[0] == folders[2] != folders[1]
+
+
 def test_a_cache_that_cannot_be_made_costs_nothing_else(tmp_path):
   (tmp_path / "programs").write_text("a file in its way")
   assert start(tmp_path) == 0

@@ -11,6 +11,7 @@ import platform
 from pathlib import Path
 
 from item_jax.object_store.copies import cache_folder
+from item_jax.workers import count_cores
 
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _LIMIT = 2 << 30  # bytes; beyond it the least recently used programs go
@@ -35,9 +36,12 @@ def keep_programs() -> None:
   Who has set JAX_COMPILATION_CACHE_DIR, or turned the cache off, is left
   alone. Where the folder cannot be made, nothing is kept.
   """
-  if _FOLDER in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
+  if "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
     return
   folder = _folder()
+  given = os.environ.get(_FOLDER)  # in ours by a command that started this one
+  if given is not None and Path(given).parent != folder.parent:
+    return
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError:
@@ -63,9 +67,13 @@ def _folder() -> Path:
 
 
 def _machine() -> str:
-  """Names the CPU's instructions: a home may be shared by several machines,
-  and what was compiled for one need not run on another."""
-  features = platform.machine()
+  """Names the CPU's instructions and how many cores this process may use.
+
+  A home may be shared by several machines, and what was compiled for one need
+  not run on another. What was compiled for one core stays on it elsewhere, and
+  jax does not tell the two apart (findings/jax_cache_cores.sh).
+  """
+  features = f"{platform.machine()} {count_cores()}"
   cpuinfo = Path("/proc/cpuinfo")
   if cpuinfo.is_file():
     lines = cpuinfo.read_text(errors="replace").splitlines()

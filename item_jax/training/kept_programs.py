@@ -28,6 +28,7 @@ import item_jax
 from item_jax.config import Config, flatten
 from item_jax.data.tokenizer import Tokenizer
 from item_jax.files import write_bytes
+from item_jax.workers import count_cores
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class KeptPrograms:
     self._compiler = _hash(
       *(sys.version, {name: metadata.version(name) for name in _LIBRARIES}),
       {k: v for k, v in os.environ.items() if k.startswith(_OPTIONS)},
-      os.cpu_count(),
+      count_cores(),
       {name: repr(value) for name, value in jax.config.values.items()},
       *(devices[0].client.platform_version, dict(mesh.shape)),
       [(repr(device), device.device_kind) for device in devices],
