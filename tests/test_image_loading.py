@@ -152,6 +152,7 @@ def test_an_absolute_name_inside_the_folder_is_read(root):
 
 
 MISSING = "the image file is not there"
+IN_BASE64 = f"{MISSING}, its name is the image itself in base64, not its bytes"
 FETCHED = f"{MISSING}, its name is an address and those are not fetched"
 
 
@@ -170,7 +171,10 @@ FETCHED = f"{MISSING}, its name is an address and those are not fetched"
     ("//cdn.example.com/a.jpg?v=1", FETCHED),
     ("www.example.com/a.jpg", FETCHED),
     ("s3://elsewhere/a.jpg", FETCHED),
-    ("data:image/png;base64," + "iVBORw0KGgo/" * 800, FETCHED),
+    ("data:image/png;base64," + "iVBORw0KGgo/" * 800, IN_BASE64),
+    ("iVBORw0KGgo" + "Ab+/" * 800 + "==", IN_BASE64),
+    ("/9j/" + "Ab+/" * 800, IN_BASE64),
+    ("data:image/svg+xml,<svg/>", FETCHED),
     ("a.jpg, b.jpg", f"{MISSING}, its name is a list"),
     ("a.jpg|b.jpg", f"{MISSING}, its name is a list"),
     ('["a.jpg","b.jpg"]', f"{MISSING}, its name is a list"),

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from catalogue_rows import read_rows
+from PIL import Image
 
 from item_jax.errors import UserError
+from item_jax.ingest.prepare import prepare
 from item_jax.ingest.readers.tables import reusable
 from item_jax.ingest.row import Rejected
 
@@ -142,3 +144,22 @@ def test_a_data_frame_becomes_its_cells():
     {"n": 1, "x": 0.5, "t": "a"},
     {"n": None, "x": None, "t": None},
   ]
+
+
+def test_paths_of_images_start_from_one_folder(tmp_path):
+  """Or rows of one folder would get the images of another."""
+  lines = {}
+  for name in ("a", "b"):
+    image = tmp_path / name / "0.png"
+    lines[name] = write(tmp_path / name / "c.csv", "0.png", header="image\n")
+    Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(image)
+  files = list(lines.values())
+  with pytest.raises(UserError, match=r"in several folders, .*--images says"):
+    prepare(files, out=tmp_path / "D", workers=1)
+  assert not (tmp_path / "D").exists()
+  files[1] = write(tmp_path / "b" / "d.csv", "a/0.png", header="image\n")
+  files[0].write_text("image\nb/0.png\n")
+  made = prepare(files, tmp_path, out=tmp_path / "D", workers=1)
+  assert made.counts["stored"] == 2
+  titles = [write(tmp_path / n / "t.csv", f"{n},mug") for n in ("a", "b")]
+  assert prepare(titles, out=tmp_path / "T", workers=1).counts["stored"] == 2

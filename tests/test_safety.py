@@ -47,7 +47,7 @@ BY_DESIGN = {
   "comparison/systems.py": "imports runpy",
   "comparison/child.py": "imports runpy",
   # It reads members of shards one by one, and writes none to the disk.
-  "ingest/readers/public_sets.py": "imports tarfile",
+  "ingest/readers/webdataset.py": "imports tarfile",
   # It keeps compiled programs in the user's own cache, as jax does, and takes
   # none that another user wrote.
   "training/kept_programs.py": "imports pickle",

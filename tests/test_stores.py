@@ -423,3 +423,15 @@ def test_a_folders_name_on_a_store_is_a_column(bucket, name):
   (Path() / "train.csv").write_text("id,title,split,n\n3,red mug,train,1\n")
   assert prepare("train.csv", f"gs://bucket/{name}", "--out=d") == 0
   assert open_dataset("d").sizes == {"train": 1, "val": 2}
+
+
+def test_tables_of_several_folders_on_a_store_need_images(bucket, capsys):
+  tables = []
+  for name in ("a", "b"):
+    (bucket / name).mkdir(parents=True)
+    (bucket / name / "c.csv").write_text(f"id,title\n{name},red mug\n")
+    tables.append(f"gs://bucket/{name}/c.csv")
+  assert prepare(*tables, "--out=d") == 2
+  assert "gs://bucket/b: --images says where" in capsys.readouterr().err
+  assert prepare(*tables, "--out=d", "--images=gs://bucket/a") == 0
+  assert open_dataset("d").counts["stored"] == 2

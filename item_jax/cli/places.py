@@ -99,9 +99,15 @@ class Catalogue(Copy):
 
   def check(self, address, args) -> None:
     super().check(address, args)
+    beside = IMAGES.mark(address.parent)
     if args.images is None:
-      args.images = IMAGES.mark(address.parent)
+      args.images = args.beside = beside
       IMAGES.check(args.images, args)
+    elif getattr(args, "beside", beside) != beside:
+      raise UserError(
+        f"the catalogue's files lie in several folders, one of them"
+        f" {address.parent}: --images says where the paths of images start"
+      )
 
 
 class Data(_Kind):

@@ -37,6 +37,7 @@ from item_jax.ingest.catalogue import Catalogue
 from item_jax.ingest.images.addresses import FetchedImages
 from item_jax.ingest.images.load import load_images
 from item_jax.ingest.kept_splits import KeptSplits
+from item_jax.ingest.readers.parts import find_folders
 from item_jax.ingest.readers.tables import find_paths, reusable
 from item_jax.ingest.row import Reading, Rejected, Row
 from item_jax.ingest.rows import (
@@ -115,8 +116,8 @@ def prepare(
     catalogue: a file, a folder of parts, several of these, or rows: mappings
       of column names to cells (see `Catalogue`).
     images: the folder that the paths of images start from; may be on an object
-      store, as in gs://bucket/photos. None takes the catalogue's folder; for
-      rows, the current one.
+      store, as in gs://bucket/photos. None takes the catalogue's folder, and
+      must be one; for rows, the current one.
     out: the folder to write.
     tokenizer: a tokenizer.json or vocab.txt; None trains one on the titles.
     vocab_size: at most so many tokens, where one is trained.
@@ -136,7 +137,7 @@ def prepare(
     UserError: as the message says.
   """
   catalogue = reusable(catalogue)
-  images = _find_images(catalogue) if images is None else images
+  images, *others = _find_images(catalogue) if images is None else [images]
   _check(images, out, max_rejected, workers)
   out = Path(os.path.abspath(out))
   ready = None if tokenizer is None else load_tokenizer(tokenizer)
@@ -149,7 +150,7 @@ def prepare(
     found = survey(opened, train=ready is None)
     write = write or partial(_write, workers=workers, total=found.rows)
     with open_statistics(folder / _STATISTICS) as statistics:
-      fetched = FetchedImages(images)
+      fetched = FetchedImages(images, *others)
       rows = kept.replace(fetched.replace(opened.rows(found.split_of)))
       outcome = write(folder, rows, images, statistics)
       if outcome["read"] != found.rows:
@@ -181,13 +182,9 @@ def _finish(folder: Path, described: dict[str, Any]) -> None:
   write_manifest(folder)
 
 
-def _find_images(catalogue) -> Path:
-  """The folder of a catalogue's first file; for rows, the current one."""
-  paths = find_paths(catalogue)
-  folder = Path(paths[0]).parent if paths else Path()
-  while any(sign in folder.name for sign in "*?[") and not folder.is_dir():
-    folder = folder.parent
-  return folder
+def _find_images(catalogue) -> list[Path]:
+  """The folders of a catalogue's files; for rows, the current one."""
+  return find_folders(find_paths(catalogue) or [])
 
 
 def _check(images, out, max_rejected, workers) -> None:

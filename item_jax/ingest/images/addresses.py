@@ -16,8 +16,10 @@ from urllib.parse import unquote, urlsplit
 
 from etils import epath
 
+from item_jax.errors import UserError
 from item_jax.files import whole_file
 from item_jax.ingest.images.img2dataset import IMAGES, fetchable, open_index
+from item_jax.ingest.images.names import shorten
 from item_jax.ingest.row import Rejected, Row
 
 _ADDRESS = re.compile(r"(?:https?:)?//\S", re.IGNORECASE)
@@ -143,8 +145,10 @@ class FetchedImages:
   missing: how many addresses have no file; their rows are rejected.
   """
 
-  def __init__(self, folder: str | os.PathLike):
+  def __init__(self, folder: str | os.PathLike, *others: str | os.PathLike):
+    """Takes the folder of images, and others that it could as well be."""
     self._folder = folder
+    self._others = others
     self.missing = 0
 
   @functools.cached_property
@@ -152,13 +156,23 @@ class FetchedImages:
     return Fetched(self._folder)  # opened at the first address
 
   def replace(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
-    """Yields the rows in their order, with files in place of addresses."""
+    """Yields the rows in their order, with files in place of addresses.
+
+    Raises:
+      UserError: a path may start from several folders: its file would be
+        another row's of the same name.
+    """
     for row in rows:
-      if (
-        isinstance(row, Rejected)
-        or isinstance(row.image, bytes)
-        or not is_web_address(row.image)
-      ):
+      if isinstance(row, Rejected) or isinstance(row.image, bytes):
+        yield row
+        continue
+      if not is_web_address(row.image):
+        if row.image and self._others:
+          raise UserError(
+            f"row {row.number} names the image {shorten(row.image)}, and the"
+            f" catalogue's files lie in several folders, {self._folder} and"
+            f" {self._others[0]}: --images says where the paths of images start"
+          )
         yield row
         continue
       file, reason = self._fetched.find(row.image)

@@ -14,6 +14,7 @@ from item_jax.data.summary import AS_WRITTEN
 from item_jax.ingest.images.names import (
   describe_missing,
   is_address,
+  is_image_as_text,
   other_spellings,
   shorten,
 )
@@ -71,7 +72,8 @@ def _find(root: str, name: str) -> tuple[Path | epath.Path, int, str]:
 
 def _reason(name, error):
   """Returns why a name leads nowhere; raises errors of another kind."""
-  if isinstance(error, BadImage) and not is_address(name):
+  no_path = is_address(name) or is_image_as_text(name)
+  if isinstance(error, BadImage) and not no_path:
     return error
   absent = (BadImage, FileNotFoundError, NotADirectoryError)
   if isinstance(error, absent) or error.errno == errno.ENAMETOOLONG:

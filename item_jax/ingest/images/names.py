@@ -18,6 +18,10 @@ _WEB = re.compile(
   r"(?!file:)[a-z][a-z0-9+.-]*://|data:|//[^/]+\.[^/]+/|www\.[^/]+/",
   re.IGNORECASE,
 )
+# Of a JPEG, a PNG or a WebP: their first bytes in base64.
+_BASE64 = re.compile(
+  r"(data:image/[^,]*;base64,|/9j/|iVBORw0KGgo|UklGR)[\w+/=\s-]{40}"
+)
 _SEVERAL = re.compile(
   r"^\[|\.(jpe?g|jfif|png|webp|gif|avif|tiff?|bmp|heic)[\"']?\s*[,;|]\s*\S",
   re.IGNORECASE,
@@ -53,6 +57,11 @@ def other_spellings(name: str) -> Iterator[tuple[str, str]]:
 def is_address(name: str) -> bool:
   """Whether it is an address of the web or of a store, or a data: address."""
   return bool(_WEB.match(name))
+
+
+def is_image_as_text(name: str) -> bool:
+  """Whether it is no name but the image itself, in base64."""
+  return bool(_BASE64.match(name))
 
 
 def describe_missing(name: str) -> str:
@@ -106,7 +115,11 @@ _REWRITINGS = (
 )
 _SIGNS = (
   ("is a list", _SEVERAL.search),
-  ("is an address and those are not fetched", is_address),
+  ("is the image itself in base64, not its bytes", is_image_as_text),
+  (
+    "is an address and those are not fetched",
+    lambda name: is_address(name) and not is_image_as_text(name),
+  ),
   ("is a file:// address", _FILE.match),
   ("has backslashes", _is_local(lambda name: "\\" in name)),
   ("looks percent-encoded", _is_local(re.compile("%[0-9a-fA-F]{2}").search)),

@@ -61,6 +61,17 @@ def find_files(
   return [file for one in paths for file in find_files(one, any_name=any_name)]
 
 
+def find_folders(paths: Iterable[str | os.PathLike]) -> list[Path]:
+  """Lists the folders of files and patterns, each once; the current of none."""
+  folders = {}
+  for path in paths:
+    folder = Path(path).parent
+    while any(sign in folder.name for sign in "*?[") and not folder.is_dir():
+      folder = folder.parent
+    folders[folder] = None
+  return list(folders) or [Path()]
+
+
 def _is_hidden(name: str) -> bool:
   """Whether a program's own: _SUCCESS, _temporary, .crc; not _year=2024."""
   return name[0] == "." or (name[0] == "_" and "=" not in name)
