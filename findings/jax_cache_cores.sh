@@ -8,8 +8,8 @@
 # Why it matters: runs that are pinned to a core each, side by side, leave
 # programs that a later run on all cores takes.
 # Instead: a cache folder for each number of cores (os.sched_getaffinity).
-# With: jax 0.10.2, numpy 2.4.6, Python 3.11.7, Linux with at least two cores;
-# seen 2026-12-02.
+# With: jax 0.10.2, numpy 2.4.6, Python 3.11.7; seen 2026-12-02. On Linux, with
+# two cores or more.
 # Printed:
 #> cache of two cores: on two cores a hit False, divided by 2
 #> cache of one core: on one core a hit False, not divided
