@@ -81,3 +81,17 @@ def test_weights_as_they_are_need_no_categories(tiny_data, tmp_path):
 def test_no_task_trains_nothing(tiny_data, tmp_path):
   with pytest.raises(UserError, match=r"task='none': .* in steps=5"):
     train(config(tiny_data, steps=5, optim__warmup=1), tmp_path / "run")
+
+
+def test_steps_in_which_nothing_moves_are_refused(tiny_data, tmp_path):
+  made = tiny_run.get_config("roberta")
+  made.data.path = str(tiny_data)
+  train(made, tmp_path / "start")
+  made.start_from, made.optim.start_rate = str(tmp_path / "start"), 0.0
+  with pytest.raises(
+    UserError, match=r"all parameters come from .* train nothing"
+  ):
+    train(made, tmp_path / "run")
+  assert not (tmp_path / "run" / "run.json").exists()
+  made.task = "category"  # its head is made new, and moves
+  assert train(made, tmp_path / "run").step == made.steps

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from item_jax import tasks
 from item_jax.config import Config
+from item_jax.errors import UserError
 from item_jax.tasks import Task
 from item_jax.training import sharding
 from item_jax.training import step as step_lib
@@ -85,11 +86,20 @@ def make_program(
 
   Args:
     taken: as of `run_optimizer`.
+
+  Raises:
+    UserError: its steps would move nothing.
   """
   o = config.optim
   params = jax.eval_shape(lambda: tasks.initial_params(task, config.seed))
   rates = {"taken": frozenset(taken), "core": tasks.core_names(task)}
   optimizer = run_optimizer(params, run_schedule(config), o, **rates)
+  trained = trained_leaves(params, o, **rates)
+  if config.steps and not (trained is None or any(jax.tree.leaves(trained))):
+    raise UserError(
+      f"optim.start_rate={o.start_rate}: all parameters come from"
+      f" {config.start_from}, so steps={config.steps} would train nothing"
+    )
   example = tasks.step_batch(config, config.batch_size)
   root = jax.random.key(config.seed)
   view = jax.eval_shape(lambda b: task.objective.corrupt(root, 0, b), example)
@@ -120,10 +130,7 @@ def make_program(
     log_every=config.log_every,
     dropout_bits=config.model.dropout_bits,
     spike=o.spike,
-    gather=hold(
-      trained_leaves(params, o, **rates),
-      sharding.make_gather(mesh, placed.params),
-    ),
+    gather=hold(trained, sharding.make_gather(mesh, placed.params)),
   )
   step = jax.jit(
     train_step,
