@@ -177,6 +177,16 @@ def test_an_export_of_one_modality_says_which_rows_have_it(stand_in, tmp_path):
   assert read_ids(tmp_path / "I") == ["i0", "i2"]
 
 
+def test_an_export_says_which_rows_have_neither_side(stand_in, tmp_path):
+  """The null embedding of a transformer looks like any other vector."""
+  nothing = {"has_image": 0, "has_title": 0}
+  lines = [{"has_title": 0}, nothing, {"has_image": 0}, {}, nothing]
+  write_export(tmp_path / "E", rows(5), lines, modality="both")
+  built = build_index(str(tmp_path / "E"), engine="mine", out=tmp_path / "I")
+  assert read_ids(tmp_path / "I") == ["i0", "i2", "i3"]
+  assert built.record["left_out"] == 2
+
+
 def test_what_is_measured_was_read_from_the_file(stand_in, tmp_path):
   """A file that lacks half of the rows finds less."""
   stand_in(save=lambda module, index, path: save(module, index[:20], path))

@@ -143,6 +143,9 @@ def test_a_transformed_space_is_packaged_with_it(
   expected = item_jax.load(workdir, like=like).embed(*given)
   found = outside(out, given, tmp_path)
   np.testing.assert_allclose(found["whole"], expected, atol=1e-5)
+  card = (out / "README.md").read_text()
+  assert "pool mean, centred." in card
+  assert "@10 |" not in card  # what the run measured is of other vectors
 
 
 def test_another_model_is_packaged_as_well(tiny_data, given, tmp_path):

@@ -100,6 +100,7 @@ def test_what_is_said_of_validation_is_what_its_export_scores(chosen):
   assert made["as_trained"] == made["tried"][0]["map@10"]
   said = f"pool {made['pool']}, {made['transform']}: MAP@10 on validation"
   assert said in str(scores)
+  assert str(scores).endswith(", of the modality both")
 
 
 def test_the_report_says_what_was_chosen(chosen, tiny_data):

@@ -55,24 +55,24 @@ class Source:
   def held(self) -> np.ndarray:
     """Which rows have something to compare, bool [N].
 
-    An export of one modality, or of a model that sees one alone, says it in
-    items.csv (has_image, has_title). Else a row without anything is zero, or
-    the null embedding: all values the same, and below zero.
+    An export of a model says it in items.csv (has_image, has_title), since a
+    transformer's null embedding looks like any other vector. Else a row without
+    anything is zero, or all its values are the same, and below zero.
 
     Raises:
-      UserError: items.csv lacks that column.
+      UserError: items.csv lacks such a column.
     """
     if self.has_N is not None:
       return self.has_N
     if isinstance(self.vectors, Mixed):
       square_N = self.vectors.sparse_NV.power(2).sum(axis=1)
       return (square_N > 0) | _has_values(self.vectors.dense_ND)
-    if self.export is not None:
-      meta = self.export.meta
-      side = meta.get("sees") or meta.get("modality")
-      if side in ("image", "title"):
-        return _read_flags(self.export.path / "items.csv", f"has_{side}")
-    return _has_values(self.vectors)
+    if self.export is None or "parts" in self.export.meta:  # of a fusion
+      return _has_values(self.vectors)
+    meta, path = self.export.meta, self.export.path / "items.csv"
+    side = meta.get("sees") or meta["modality"]
+    sides = ("image", "title") if side == "both" else (side,)
+    return np.logical_or.reduce([_read_flags(path, f"has_{x}") for x in sides])
 
 
 def is_source(what: Any) -> bool:

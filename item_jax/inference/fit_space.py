@@ -161,7 +161,7 @@ def fit_space(work: Work, asked: Asked, modality: str) -> Space:
       if (one["pool"], one["kind"]) == (embedder.task.pools[0], "none")
     ]
     made |= {"map@10": score, "as_trained": trained[0] if trained else None}
-    made["tried"] = tried
+    made |= {"modality": modality, "tried": tried}
   return Space(transform, made)
 
 

@@ -8,6 +8,7 @@ from item_jax.config import Config
 from item_jax.data.summary import summarize
 from item_jax.errors import UserError
 from item_jax.inference.embedder import Embedder
+from item_jax.inference.space import describe
 from item_jax.training.part_weights import PREFIX
 from item_jax.training.trained_on import open_data
 
@@ -82,7 +83,7 @@ def write(
     f" pixels; titles of {model.max_title_tokens - 1} tokens at most, of a"
     f" vocabulary of {embedder.tokenizer.size:,}. Where the config differs from"
     f" item-jax's defaults:\n\n{_describe_config(run.config)}",
-    f"## Validation\n\n{_describe_metrics(embedder.metrics)}",
+    f"## Validation\n\n{_describe_validation(embedder)}",
     f"## Limits\n\n{_LIMITS}",
   ]
   return "\n\n".join(parts) + "\n"
@@ -108,6 +109,15 @@ def _describe_config(config: Config) -> str:
     if value != usual.get(name) and name not in _PATHS
   ]
   return "```python\n" + "\n".join(lines) + "\n```"
+
+
+def _describe_validation(embedder: Embedder) -> str:
+  if embedder.space is None:
+    return _describe_metrics(embedder.metrics)
+  return (
+    "What the run measured is of the embedding as trained. This one was pooled"
+    f" and transformed after it: {describe(embedder.space.made)}."
+  )
 
 
 def _describe_metrics(metrics: Mapping[str, float]) -> str:

@@ -28,9 +28,9 @@ class Space(NamedTuple):
   """A pool of a network's states, and the transform of its vectors.
 
   made: what is to be known of them, of JSON: pool, transform (in words), dims;
-  map@10 on validation, that of the embedding as_trained and all that was tried,
-  where something was; checkpoint; the request that led to them; and sha256, of
-  the transform's file.
+  map@10 on validation of a modality, that of the embedding as_trained and all
+  that was tried, where something was; checkpoint; the request that led to them;
+  and sha256, of the transform's file.
   """
 
   transform: Transform
@@ -44,6 +44,8 @@ def describe(made: dict[str, Any]) -> str:
     text += f": MAP@10 on validation {made['map@10']:.4f}"
     if made["as_trained"] is not None:
       text += f" (as trained: {made['as_trained']:.4f})"
+    if "modality" in made:  # by `like`, others are shown in the same space
+      text += f", of the modality {made['modality']}"
   return text
 
 
