@@ -212,6 +212,27 @@ def test_a_bad_csv_row_costs_itself_alone(tmp_path, line):
   assert others == [ROW._replace(number=n) for n in (3, 4, 5)]
 
 
+@pytest.mark.parametrize(
+  ("title", "kept"),
+  [
+    ("\u200b", ""),  # zero width space
+    ("\ufeff \u00ad", ""),  # byte order mark, soft hyphen
+    ("\u0301", ""),  # an accent on nothing
+    ("\u3164", ""),  # filler of Hangul
+    ("\ufffd\ufffd", ""),  # what could not be read
+    ("\u200bmug", "\u200bmug"),
+    ("\U0001fa91", "\U0001fa91"),  # a chair
+    ("!", "!"),
+  ],
+)
+def test_a_title_that_shows_nothing_is_missing(tmp_path, title, kept):
+  content = HEADER + GOOD + f"x,p,a.jpg,{title},,\ny,p,,{title},,\n"
+  first, row, alone = read(tmp_path, content.encode())
+  assert first == ROW
+  assert row.title == kept
+  assert getattr(alone, "reason", "") == "neither title nor image" * (not kept)
+
+
 def test_a_bad_last_row_is_not_lost(tmp_path):
   for end in ('x,p,a.jpg,"never closed', "x,p", "x,p,,,,"):
     rows = read(tmp_path, HEADER + GOOD + end)

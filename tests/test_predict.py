@@ -179,7 +179,7 @@ def test_what_cannot_be_predicted_is_refused(
   assert not out.exists()
   # It would be told the most frequent categories, as if they were its own.
   with pytest.raises(UserError, match="listing 2 has no image and no title"):
-    predict.predict_listings(workdir, images=["", ""], titles=["mug", ""])
+    predict.predict_listings(workdir, images=["", ""], titles=["mug", "\u200b"])
   with pytest.raises(UserError, match="Is a directory"):
     predict.predict_listings(workdir, images=[str(tmp_path)])
 

@@ -12,6 +12,7 @@ import math
 import numbers
 import os
 import re
+import unicodedata
 import uuid
 from typing import Any
 
@@ -39,6 +40,9 @@ _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None|nan"""
 _LIST = re.compile(
   rf"[\[(]+\s*((?:{_QUOTED})(?:[\s,]+(?:{_QUOTED}))*),?\s*[\])]"
 )
+# Letters and signs that show nothing: fillers of Hangul, Braille without a dot,
+# and what stands for a byte that could not be read.
+_BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 # From these values on, a float may be another whole number, rounded.
@@ -233,5 +237,15 @@ def to_image(value: Any) -> Any:
 
 
 def spaced(text: str) -> str:
-  """Joins the words of a text by single blanks, as texts are stored."""
-  return " ".join(text.split())
+  """Joins the words of a text by single blanks, as texts are stored.
+
+  "" where none of its characters shows anything: there is nothing to read.
+  """
+  return " ".join(text.split()) if any(map(_shows, text)) else ""
+
+
+def _shows(character: str) -> bool:
+  kind = unicodedata.category(character)
+  # Cn may be an emoji that is newer than Python.
+  unseen = kind[0] in "MZ" or (kind[0] == "C" and kind != "Cn")
+  return not unseen and character not in _BLANK
