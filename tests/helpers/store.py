@@ -16,6 +16,7 @@ class Bucket(DirFileSystem):
   folder: Path
   written: list[str] = []  # names of objects, in the order they were written
   room: int | None = None  # objects that it still takes
+  last: str | None = None  # the end of a name after which it takes no more
 
   def __init__(self, **_):
     files = LocalFileSystem(auto_mkdir=True)
@@ -37,6 +38,8 @@ class Bucket(DirFileSystem):
     if kind.room is not None:
       kind.room -= 1
     kind.written.append(path)
+    if kind.last is not None and path.endswith(kind.last):
+      kind.room = 0
 
   def put_file(self, lpath, rpath, **options):
     self._take(rpath)
@@ -58,7 +61,8 @@ class Bucket(DirFileSystem):
 
 def open_bucket(folder: Path) -> Path:
   """Makes gs:// lead to a new, empty bucket in a folder; returns the bucket."""
-  Bucket.folder, Bucket.written, Bucket.room = folder, [], None
+  Bucket.folder, Bucket.written = folder, []
+  Bucket.room = Bucket.last = None
   for scheme in Bucket.protocol:
     fsspec.register_implementation(scheme, Bucket, clobber=True)
   folder.mkdir(exist_ok=True)
