@@ -22,6 +22,7 @@ from item_jax.comparison import (
   child,
   estimate,
   headline,
+  notes,
   page,
   plan,
   render,
@@ -699,3 +700,16 @@ def test_a_command_ends_with_the_comparison(tmp_path):
     time.sleep(0.02)
   os.kill(pid, signal.SIGKILL)
   pytest.fail("the child outlived its parent")
+
+
+@pytest.mark.parametrize(
+  ("base", "said"), [([], True), ([0], False), (None, True)]
+)
+def test_a_table_of_differences_that_is_missing_says_why(base, said):
+  """The base failed in every seed, or is no row."""
+  other = {"system": "b", "seeds": [0], "missing": 0, "against": {}}
+  rows = [other]
+  if base is not None:
+    rows.append(other | {"system": "a", "seeds": base})
+  told = "No differences: they are to a, which has no scores here."
+  assert (told in notes._differences(rows, "a")) is said

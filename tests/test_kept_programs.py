@@ -224,6 +224,28 @@ def test_what_another_user_wrote_is_not_run(tmp_path, monkeypatch):
 
 
 @without_jaxs
+@pytest.mark.parametrize("mode", [0o020, 0o002])  # of a group, of everybody
+@pytest.mark.parametrize("ending", ["", ".program"])
+def test_what_others_may_write_is_not_run(mode, ending, tmp_path):
+  folder = tmp_path / "runs"
+  Start(folder)
+  assert not Start(folder).lowered
+  path = files(folder, ending)[0] if ending else folder
+  path.chmod(path.stat().st_mode | mode)
+  assert Start(folder).lowered == 1
+
+
+@without_jaxs
+def test_a_loose_umask_keeps_programs_private(tmp_path):
+  before = os.umask(0)
+  try:
+    Start(tmp_path / "runs")
+  finally:
+    os.umask(before)
+  assert not Start(tmp_path / "runs").lowered
+
+
+@without_jaxs
 def test_a_program_that_no_longer_loads_is_compiled_anew(tmp_path, monkeypatch):
   Start(tmp_path)
   with monkeypatch.context() as patch:

@@ -48,8 +48,8 @@ BY_DESIGN = {
   "comparison/child.py": "imports runpy",
   # It reads members of shards one by one, and writes none to the disk.
   "ingest/readers/webdataset.py": "imports tarfile",
-  # It keeps compiled programs in the user's own cache, as jax does, and takes
-  # none that another user wrote.
+  # It keeps compiled programs, which are machine code, in the user's own cache,
+  # as jax does, and takes none that another user wrote or may write.
   "training/kept_programs.py": "imports pickle",
 }
 CALLS = {

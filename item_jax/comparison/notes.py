@@ -250,6 +250,8 @@ def _differences(rows: Sequence[Mapping], base: str) -> list[str]:
       " counted anew in each resample. p is two-sided, never below .002, and"
       " not corrected for the number of rows; in bold: below .05."
     )
-  elif base not in {row["system"] for row in rows}:
-    notes.append(f"No differences: they are to {base}, which is no row here.")
+  elif not any(row["seeds"] for row in rows if row["system"] == base):
+    notes.append(
+      f"No differences: they are to {base}, which has no scores here."
+    )
   return notes

@@ -67,6 +67,9 @@ class KeptPrograms:
     names = (config.model.name, config.task, *config.objectives)
     if jax.process_count() > 1 or any(":" in name for name in names):
       folder = None
+    if folder and folder.exists() and not _is_private(folder.stat()):
+      logger.warning(f"{folder} can be written by others: no program is kept")
+      folder = None
     sources = _hash_sources() if folder else None
     self._folder = folder if sources else None
     self._loading: dict[str, Future] = {}
@@ -164,9 +167,10 @@ def _load(path: Path) -> jax.stages.Compiled | None:
   """Loads a program or what a name is of; None where that cannot be loaded."""
   try:
     path = _named(path) if path.suffix == _NAME else path
-    if path.stat().st_uid != os.getuid():  # it would be run as this user
-      return None
-    content = path.read_bytes()
+    with path.open("rb") as file:
+      if not _is_private(os.fstat(file.fileno())):
+        return None
+      content = file.read()
     os.utime(path)  # for _forget_old
   except OSError:
     return None
@@ -179,6 +183,11 @@ def _load(path: Path) -> jax.stages.Compiled | None:
   except Exception as error:  # each compiler has its own
     logger.warning(f"{path} cannot be loaded, compiled anew: {error!r}")
     return None
+
+
+def _is_private(stat: os.stat_result) -> bool:
+  """Whether nobody else may write it: what is read is run as this user."""
+  return stat.st_uid == os.getuid() and not stat.st_mode & 0o022
 
 
 def _to_bytes(program: jax.stages.Compiled) -> bytes | None:
@@ -200,7 +209,9 @@ def _save(path: Path, content: bytes, name: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
   try:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_bytes(path, content)
+    path.chmod(0o600)
   except OSError as error:
     logger.debug(f"{path} is not kept: {error}")
 
