@@ -130,6 +130,9 @@ def test_a_link_leads_somewhere(page):
     path, _, anchor = target.partition("#")
     leads = page.parent / path if path else page
     assert leads.exists(), f"{name(page)}: {target}"
+    if page.suffix == leads.suffix and DOCS in page.parents:
+      # Sphinx knows the pages of its folder alone.
+      assert DOCS in leads.resolve().parents, f"{name(page)}: {target}"
     if anchor:
       assert anchor in anchors(leads), f"{name(page)}: {target}"
 
