@@ -122,6 +122,73 @@ def test_an_image_of_another_kind_is_not_taken_for_none(tmp_path):
   assert row["image"] == {"bytes": b"GIF89a"}  # `prepare` says what it is
 
 
+def test_what_a_shard_holds_beside_is_named_and_can_be_read(tmp_path):
+  path = tmp_path / "a.tar"
+  files = {
+    "0.img": b"\xff0",
+    "0.json": b'{"name": "mug"}',
+    "0.text": b"red mug",
+  }
+  write_tar(path, files | {"1.img": b"\xff1", "1.text": b"vase"})
+  with pytest.raises(UserError, match="it has img, text, name, listing_id"):
+    read(path, "webdataset")
+  reading = Reading(
+    file_format="webdataset", columns={"image": "img", "title": "text"}
+  )
+  rows = list(Catalogue(path, reading).rows())
+  assert [(row.listing_id, row.image, row.title) for row in rows] == [
+    ("0", b"\xff0", "red mug"),
+    ("1", b"\xff1", "vase"),
+  ]
+
+
+def test_a_side_that_no_sample_has_is_said(tmp_path):
+  path = tmp_path / "a.tar"
+  write_tar(path, {"0.jpg": b"\xff", "0.cls": b"3", "1.jpg": b"\xff"})
+  catalogue = Catalogue(path, Reading(file_format="webdataset"))
+  assert len(list(catalogue.rows())) == 2
+  product, title = catalogue.describe()["absent"]
+  assert product.startswith("no column product_id")
+  assert title.startswith("no column title: the table has cls, image,")
+
+
+@pytest.mark.parametrize("ending", ["caption", "title"])
+def test_a_file_of_its_name_is_the_title(tmp_path, ending):
+  write_tar(tmp_path / "a.tar", {"0.jpg": b"\xff", f"0.{ending}": b"red mug"})
+  (row,) = Catalogue(
+    tmp_path / "a.tar", Reading(file_format="webdataset")
+  ).rows()
+  assert (row.title, row.image) == ("red mug", b"\xff")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_shards_put_together_are_read_to_the_end(tmp_path, pack):
+  packed = ".gz" if pack is gzip.compress else ""
+  data = b""
+  for name in "abc":
+    write_tar(tmp_path / "one.tar", {f"{name}.txt": name.encode()})
+    data += pack((tmp_path / "one.tar").read_bytes())
+  path = tmp_path / f"all.tar{packed}"
+  path.write_bytes(data)
+  assert [name for name, _ in read(path, "webdataset")] == ["a", "b", "c"]
+
+
+def test_a_second_file_of_a_name_is_a_sample_of_its_own(tmp_path):
+  """`prepare` rejects it as a duplicate; it took the place of the first."""
+  data = b""
+  for title in (b"one", b"two"):
+    write_tar(tmp_path / "one.tar", {"x.jpg": title, "x.txt": title})
+    data += (tmp_path / "one.tar").read_bytes()
+  (tmp_path / "all.tar").write_bytes(data)
+  rows = Catalogue(
+    tmp_path / "all.tar", Reading(file_format="webdataset")
+  ).rows()
+  assert [(r.image, r.title) for r in rows] == [
+    (b"one", "one"),
+    (b"two", "two"),
+  ]
+
+
 def test_an_image_of_a_shard_is_its_bytes_and_no_path(tmp_path):
   """Or a file beside the shard would stand in its place."""
   (tmp_path / "b.jpg").write_bytes(b"\0")

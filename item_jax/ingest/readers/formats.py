@@ -247,17 +247,21 @@ def open_rows(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _open_set(name):
-  """Makes a reader of a public set, whose columns are ours."""
+  """Makes a reader of a public set, whose columns are ours as a rule."""
 
   def open_set(path, quoting):
     del quoting
-    # It opens files as we do.
+    # They open files as we do.
     from item_jax.ingest.readers.public_sets import SETS
+    from item_jax.ingest.readers.webdataset import find_columns
 
+    # Those of a shard are its own, some of them maybe later ones.
+    names = find_columns(path) if name == "webdataset" else []
     return Table(
       path,
-      list(_COLUMNS),
+      names or list(_COLUMNS),
       lambda columns: _select(SETS[name](path), columns),
+      whole=not names,
     )
 
   return open_set

@@ -52,7 +52,8 @@ def find_files(
     ]
     if not found:
       raise UserError(
-        f"{path} is a folder without a file named {', '.join(READERS)}"
+        f"{path} is a folder without a file named {', '.join(READERS)};"
+        " --format says what others are, as --format=webdataset of .tar"
       )
     return found
   paths = sorted(glob.glob(os.fspath(catalogue), recursive=True))

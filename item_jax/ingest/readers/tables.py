@@ -78,7 +78,8 @@ def find_kind(path: Path) -> str:
   if kind not in READERS:
     raise UserError(
       f"{path} is of an unknown kind; a catalogue is named"
-      f" {', '.join(sorted(READERS))}, or such a name and .gz or .zst"
+      f" {', '.join(sorted(READERS))}, or such a name and .gz or .zst;"
+      " --format says what another one is, as --format=webdataset of a .tar"
     )
   return kind
 
