@@ -35,6 +35,50 @@ def test_columns_in_folders_names_are_known_however_a_file_is_named(tmp_path):
     assert found == [("test", "test"), ("train", "train")]
 
 
+@pytest.mark.parametrize(
+  "names",
+  [
+    ("train-00000-of-00002.csv", "test-00000-of-00001-0a1b2c.csv"),
+    ("data/training.csv", "data/test.csv"),
+    ("train_0.csv", "TEST_0.csv"),
+    ("train/0.csv", "test/0.csv"),
+  ],
+)
+def test_names_of_files_give_their_splits(tmp_path, names):
+  """As data sets of Hugging Face are stored."""
+  for name, split in zip(names, ("train", "test"), strict=True):
+    write(tmp_path / name, *(f"{split}{n},mug" for n in range(20)))
+  rows = list(read_rows(tmp_path))
+  assert len(rows) == 40
+  assert all(row.listing_id.rstrip("0123456789") == row.split for row in rows)
+
+
+def test_a_column_says_more_of_splits_than_names_of_files(tmp_path):
+  for name in ("train", "test"):
+    header = "title,split,fold\n"
+    write(tmp_path / f"{name}.csv", "mug,val,dev", header=header)
+  assert [row.split for row in read_rows(tmp_path)] == ["val", "val"]
+  for name in ("train", "test"):
+    write(tmp_path / f"{name}.csv", "mug,odd", header="title,fold\n")
+  rows = read_rows(tmp_path, columns={"split": "fold"})
+  assert [row.split for row in rows] == ["odd", "odd"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_file_without_a_split_beside_others_is_refused(tmp_path, ending):
+  header = HEADER if ending == "csv" else '{"title": "mug"}\n'
+  for name in ("train", "test", "more"):
+    write(tmp_path / f"{name}.{ending}", header=header)
+  with pytest.raises(UserError, match=r"more\.\w+ has none: expected one"):
+    read_rows(tmp_path)
+
+
+def test_files_of_one_split_are_divided_by_products(tmp_path):
+  for name in ("train", "training-00000-of-00001"):
+    write(tmp_path / f"{name}.csv", *(f"{name}{n},mug" for n in range(40)))
+  assert {row.split for row in read_rows(tmp_path)} == {"train", "val", "test"}
+
+
 def test_a_column_is_refused_twice_only_where_it_is_read(tmp_path):
   path = write(tmp_path / "dt=1" / "a.csv", "a,mug,1", header="id,title,dt\n")
   assert [row.title for row in read_rows(path)] == ["mug"]

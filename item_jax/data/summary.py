@@ -83,6 +83,10 @@ def _describe_reading(how):
   lines += [f"quotes      {_QUOTING[way]}" for way in how["quoting"]]
   lines += [f"warning     {absent}" for absent in how["absent"]]
   lines += describe_missing(how["missing"])
+  if named := how.get("file_splits"):  # absent from data of version 0.1
+    lines.append(
+      f"splits      by the names of files or folders: {', '.join(named)}"
+    )
   if how["followed_split"]:
     lines.append(
       f"splits      {how['followed_split']:,} rows without one got that of"

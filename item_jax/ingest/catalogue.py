@@ -20,12 +20,14 @@ from item_jax.ingest.readers.cells import (
 )
 from item_jax.ingest.readers.tables import (
   Table,
+  add_splits,
   match_columns,
   open_tables,
   read_cells,
 )
 from item_jax.ingest.row import (
   COLUMNS,
+  SPLIT_ALIASES,
   Reading,
   Rejected,
   Row,
@@ -38,12 +40,6 @@ from item_jax.ingest.sources.cells import Suspects
 _IDS = ("listing_id", "product_id")
 _SURVEYED = (*_IDS, "split")
 _NOTHING: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-_SPLIT_ALIASES = {
-  "training": "train",
-  "valid": "val",
-  "validation": "val",
-  "dev": "val",
-}
 _SPLIT = re.compile("[a-z][a-z0-9_]{0,29}")  # is part of file names
 _SHOWN = 40  # columns named
 _PATHS = 100_000  # categories cached
@@ -81,6 +77,8 @@ class Catalogue:
       quoting=self.reading.quoting,
       file_format=self.reading.file_format,
     )
+    if "split" not in self.reading.columns:
+      self.tables = add_splits(self.tables)
     self.source = self._find_source()
     # {field of the source: its column}, as the first file spells it.
     self._fields: dict[str, str] = {}
@@ -139,6 +137,7 @@ class Catalogue:
 
   def describe(self) -> dict[str, Any]:
     """Describes how the catalogue was read; call it after reading all rows."""
+    splits = {table.beside.get("split") for table in self.tables}
     return {
       "source": self.source.name if self.source else "table",
       "told_by": sources.describe(self.source, self.tables[0].names)
@@ -151,6 +150,7 @@ class Catalogue:
         for column, words in self.missing.items()
         if words
       },
+      "file_splits": sorted(splits - {None}),
       "merged": dict(self.merged.most_common()),
       "notes": dict(self.notes.most_common()),
     }
@@ -213,7 +213,7 @@ class Catalogue:
         yield None
         continue
       split: str = texts["split"].lower()
-      split = _SPLIT_ALIASES.get(split, split)
+      split = SPLIT_ALIASES.get(split, split)
       yield texts["product_id"], split, not is_absent(cells.get("title"))
 
   def _cells(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -268,7 +268,7 @@ class Catalogue:
     self._given |= {column for column in texts if texts[column]}
     product = texts["product_id"] or name_product(listing)
     split: str = texts["split"].lower() or split_of(product)
-    split = _SPLIT_ALIASES.get(split, split)
+    split = SPLIT_ALIASES.get(split, split)
     if not _SPLIT.fullmatch(split) or split == "all":  # "all" means every split
       return Rejected(number, listing, f"no name for a split: {split[:40]}")
     title = spaced(texts["title"])

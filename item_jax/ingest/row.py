@@ -8,6 +8,12 @@ from typing import NamedTuple
 from item_jax.ingest.readers.cells import MISSING
 from item_jax.listing import as_list
 
+SPLIT_ALIASES = {
+  "training": "train",
+  "valid": "val",
+  "validation": "val",
+  "dev": "val",
+}
 COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 
 

@@ -46,7 +46,8 @@ class Table(NamedTuple):
   quoting: how quotes are read; "" for a format without quotes.
   check: refuses columns of unsuitable types, given as {our column: its name};
     formats without types accept all.
-  beside: columns in the names of folders, as in color=red/part-0.parquet.
+  beside: columns in the names of folders, as in color=red/part-0.parquet,
+    and the split in a file's name.
   """
 
   path: Path

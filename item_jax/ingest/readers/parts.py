@@ -2,16 +2,22 @@
 
 import glob
 import os
+import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from item_jax.errors import NotFoundError, UserError
 from item_jax.ingest.readers import delimited
 from item_jax.ingest.readers.formats import READERS
+from item_jax.ingest.row import SPLIT_ALIASES
 
 _NONE = "__HIVE_DEFAULT_PARTITION__"
+_SPLITS = "|".join(("train", "val", "test", *SPLIT_ALIASES))
+# train.csv, test_1.jsonl, validation-00000-of-00004.parquet, as data sets of
+# Hugging Face are stored; a file's own hash may follow.
+_SPLIT = re.compile(rf"({_SPLITS})([-_]\d+(-of-\d+(-[0-9a-f]+)?)?)?")
 # Folders by which a table keeps rows that are deleted or replaced.
 _LOGS = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 
@@ -92,6 +98,30 @@ def check_once(files: Iterable[Path], *, any_name: bool) -> None:
         " parts of one table, each once"
       )
     seen[name] = path
+
+
+def find_splits(files: Sequence[Path]) -> list[str]:
+  """Lists the split in each file's name or folder; [] unless there are several.
+
+  Raises:
+    UserError: some files have a split in their names, and others none.
+  """
+  names = [_find_split(f.name) or _find_split(f.parent.name) for f in files]
+  if len({*names} - {""}) < 2:
+    return []
+  if "" in names:
+    lacking = files[names.index("")]
+    named = next(f for f, name in zip(files, names, strict=True) if name)
+    raise UserError(
+      f"{named} has a split in its name, but {lacking} has none: expected one"
+      " in each file's name, or a column split"
+    )
+  return names
+
+
+def _find_split(name: str) -> str:
+  found = _SPLIT.fullmatch(name.lower().partition(".")[0])
+  return SPLIT_ALIASES.get(found[1], found[1]) if found else ""
 
 
 def _partition(path: Path) -> dict[str, Any]:

@@ -17,7 +17,11 @@ from item_jax.ingest.readers.formats import (
   Table,
   open_rows,
 )
-from item_jax.ingest.readers.parts import check_once, find_files
+from item_jax.ingest.readers.parts import (
+  check_once,
+  find_files,
+  find_splits,
+)
 from item_jax.registry import look_up
 
 _SHOWN = 40  # columns in an error, and letters of each
@@ -124,6 +128,27 @@ def open_tables(
     tables.append(table._replace(names=[*table.names, *beside], beside=beside))
   _check_alike(tables)
   return tables
+
+
+def add_splits(tables: list[Table]) -> list[Table]:
+  """Gives the files of one table the splits in their names.
+
+  Those of a table with a column `split` have none.
+
+  Raises:
+    UserError: as `find_splits`.
+  """
+  if any(composed(name) == "split" for t in tables for name in t.names):
+    return tables
+  splits = find_splits([table.path for table in tables])
+  if not splits:
+    return tables
+  return [
+    table._replace(
+      names=[*table.names, "split"], beside={**table.beside, "split": split}
+    )
+    for table, split in zip(tables, splits, strict=True)
+  ]
 
 
 def read_cells(
