@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from catalogue_rows import read_rows
 from PIL import Image
@@ -174,10 +176,55 @@ def test_a_data_frame_keeps_the_digits_of_its_floats(kind):
     list(read_rows(reusable(frame)))
 
 
-def test_a_data_frame_of_ambiguous_columns_is_refused():
-  frame = pd.DataFrame([["a", "b"]], columns=["title", "title"])
+@pytest.mark.parametrize("table", [lambda frame: frame, pa.Table.from_pandas])
+def test_a_data_frame_of_ambiguous_columns_is_refused(table):
+  frame = pd.DataFrame({"title": ["a"], "name": ["b"]})
+  given = table(frame)
+  if isinstance(given, pa.Table):
+    given = given.rename_columns(["title", "title"])
+  else:
+    given.columns = ["title", "title"]
   with pytest.raises(UserError, match="several columns named title"):
-    reusable(frame)
+    reusable(given)
+
+
+class PolarsFrame:
+  """What Polars has: no rows of mappings, but a way to an Arrow table."""
+
+  def __init__(self, table: pa.Table):
+    self.to_arrow = lambda: table
+
+
+@pytest.mark.parametrize("given", [lambda table: table, PolarsFrame])
+def test_a_frame_of_arrow_gives_the_rows_of_its_parquet(tmp_path, given):
+  table = pa.table(
+    {
+      "listing_id": pa.array([7, 8, None]),
+      "product_id": pa.array([0.1, None, 2.0], pa.float32()),
+      "image": [{"bytes": b"\xff", "path": "a.jpg"}, None, None],
+      "title": pa.array(["mug", "vase", "mug"]).dictionary_encode(),
+      "category": [["Home", "Mugs"], ["Home"], None],
+    }
+  )
+  pq.write_table(table, tmp_path / "a.parquet")
+  expected = list(read_rows(tmp_path / "a.parquet"))
+  rows = list(read_rows(reusable(given(table))))
+  assert rows == expected
+  assert rows[0][1:6] == ("7", "0.1", b"\xff", "mug", "Home > Mugs")
+
+
+def test_a_category_may_be_an_array(tmp_path):
+  """So pandas reads the lists of a Parquet file."""
+  path = tmp_path / "a.parquet"
+  lists = [["Home", "Mugs"], [], None]
+  pq.write_table(pa.table({"title": ["a", "b", "c"], "category": lists}), path)
+  frame = pd.read_parquet(path)
+  assert isinstance(frame["category"][0], np.ndarray)
+  assert list(read_rows(reusable(frame))) == list(read_rows(path))
+  inner = np.empty(1, object)
+  inner[0] = frame["category"][0]
+  (row,) = read_rows([{"title": "a", "category": inner}])
+  assert row.category == "Home > Mugs"
 
 
 def test_a_data_frame_becomes_its_cells():

@@ -172,15 +172,21 @@ def to_path(value: Any, separator: str = ">") -> str:
   Raises:
     ValueError: as `to_text`.
   """
+  value = _as_list(value)
   if not isinstance(value, (list, tuple)):
     text = to_text(value)
     levels = _parse_list(text) if text[:1] in ("[", "(") else None
     if levels is None:
       return " > ".join(filter(None, map(spaced, text.split(separator))))
     value = levels
-  if value and isinstance(value[0], (list, tuple)):
-    value = value[0]
+  if value and isinstance(first := _as_list(value[0]), (list, tuple)):
+    value = first
   return " > ".join(filter(None, (spaced(to_text(level)) for level in value)))
+
+
+def _as_list(value: Any) -> Any:
+  """Converts an array of numpy, as pandas reads a list of Parquet."""
+  return value.tolist() if type(value).__name__ == "ndarray" else value
 
 
 def _parse_list(text) -> list | None:

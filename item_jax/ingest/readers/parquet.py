@@ -144,7 +144,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple]:
     for batch in file.iter_batches(
       _ROWS_OF_IMAGES if large else _ROWS, columns=list(columns)
     ):
-      values = [_values(batch.column(name)) for name in columns]
+      values = [to_values(batch.column(name)) for name in columns]
       yield from zip(*values, strict=True) if columns else [()] * len(batch)
       left -= len(batch)
   except (OSError, ValueError, pa.ArrowException) as error:
@@ -156,8 +156,8 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple]:
     )
 
 
-def _values(array) -> list:
-  """Converts a column to Python's values."""
+def to_values(array) -> list:
+  """Converts a column to Python's values, short floats to numpy's."""
   import pyarrow as pa
 
   t = pa.types

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from item_jax.errors import UserError, name_kind
-from item_jax.ingest.readers import delimited
+from item_jax.ingest.readers import delimited, parquet
 from item_jax.ingest.readers.formats import (
   FORMATS,
   FORMS,
@@ -35,16 +35,31 @@ def reusable(catalogue: Any) -> Any:
     return list(catalogue)
   if hasattr(catalogue, "iterrows"):  # a DataFrame of pandas
     return _read_frame(catalogue)
+  if hasattr(catalogue, "to_arrow"):  # of Polars
+    catalogue = catalogue.to_arrow()
+  if hasattr(catalogue, "to_batches"):  # a table of pyarrow
+    names = _once(catalogue.column_names)
+    return [
+      dict(zip(names, row, strict=True))
+      for batch in catalogue.to_batches()
+      for row in zip(*map(parquet.to_values, batch.columns), strict=True)
+    ]
   return catalogue
 
 
-def _read_frame(frame: Any) -> list[Cells]:
-  """Converts a DataFrame to rows; a float of few bits stays one of numpy's."""
-  if twice := set(frame.columns[frame.columns.duplicated()]):
+def _once(names: Iterable[Any]) -> list[Any]:
+  names = list(names)
+  if twice := {name for name in names if names.count(name) > 1}:
     raise UserError(
       "the data frame has several columns named"
       f" {_listed(sorted(map(str, twice)))}"
     )
+  return names
+
+
+def _read_frame(frame: Any) -> list[Cells]:
+  """Converts a DataFrame to rows; a float of few bits stays one of numpy's."""
+  names = _once(frame.columns)
   columns = []
   for _, column in frame.items():
     kind = getattr(column.dtype, "numpy_dtype", column.dtype)  # of Float32
@@ -52,7 +67,6 @@ def _read_frame(frame: Any) -> list[Cells]:
       columns.append(list(column.to_numpy(kind, na_value=np.nan)))
     else:
       columns.append(column.astype(object).where(column.notna(), None).tolist())
-  names = list(frame.columns)
   return [
     dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
   ]
