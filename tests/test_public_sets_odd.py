@@ -125,15 +125,15 @@ def test_an_image_of_another_kind_is_not_taken_for_none(tmp_path):
 def test_what_a_shard_holds_beside_is_named_and_can_be_read(tmp_path):
   path = tmp_path / "a.tar"
   files = {
-    "0.img": b"\xff0",
+    "0.photo": b"\xff0",
     "0.json": b'{"name": "mug"}',
     "0.text": b"red mug",
   }
-  write_tar(path, files | {"1.img": b"\xff1", "1.text": b"vase"})
-  with pytest.raises(UserError, match="it has img, text, name, listing_id"):
+  write_tar(path, files | {"1.photo": b"\xff1", "1.text": b"vase"})
+  with pytest.raises(UserError, match="it has photo, text, name, listing_id"):
     read(path, "webdataset")
   reading = Reading(
-    file_format="webdataset", columns={"image": "img", "title": "text"}
+    file_format="webdataset", columns={"image": "photo", "title": "text"}
   )
   rows = list(Catalogue(path, reading).rows())
   assert [(row.listing_id, row.image, row.title) for row in rows] == [
@@ -152,9 +152,13 @@ def test_a_side_that_no_sample_has_is_said(tmp_path):
   assert title.startswith("no column title: the table has cls, image,")
 
 
-@pytest.mark.parametrize("ending", ["caption", "title"])
-def test_a_file_of_its_name_is_the_title(tmp_path, ending):
-  write_tar(tmp_path / "a.tar", {"0.jpg": b"\xff", f"0.{ending}": b"red mug"})
+@pytest.mark.parametrize(
+  ("image", "title"), [("img", "caption"), ("image", "title")]
+)
+def test_files_of_their_names_are_image_and_title(tmp_path, image, title):
+  write_tar(
+    tmp_path / "a.tar", {f"0.{image}": b"\xff", f"0.{title}": b"red mug"}
+  )
   (row,) = Catalogue(
     tmp_path / "a.tar", Reading(file_format="webdataset")
   ).rows()

@@ -137,7 +137,7 @@ class Catalogue:
 
   def describe(self) -> dict[str, Any]:
     """Describes how the catalogue was read; call it after reading all rows."""
-    splits = {table.beside.get("split") for table in self.tables}
+    splits = {table.beside.get("split", "") for table in self.tables}
     return {
       "source": self.source.name if self.source else "table",
       "told_by": sources.describe(self.source, self.tables[0].names)
@@ -150,7 +150,7 @@ class Catalogue:
         for column, words in self.missing.items()
         if words
       },
-      "file_splits": sorted(splits - {None}),
+      "file_splits": sorted(splits - {"", None}),
       "merged": dict(self.merged.most_common()),
       "notes": dict(self.notes.most_common()),
     }

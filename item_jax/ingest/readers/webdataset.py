@@ -11,7 +11,7 @@ from typing import Any
 from item_jax.errors import UserError
 from item_jax.ingest.readers.formats import opened
 
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".img", ".image")
 # `prepare` rejects these and says what they are.
 _UNREAD = (".gif", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jxl")
 _FIRST = 100  # samples that show the columns of a shard
@@ -98,7 +98,7 @@ def _sample(key, parts: dict[str, bytes | None]) -> Rows:
   except (ValueError, RecursionError) as error:  # nested too deeply
     yield f"no sample: {'/'.join(filter(None, key))}: {error}"
     return
-  cells = {ending[1:]: data for ending, data in held.items()}
+  cells: dict[str, Any] = {ending[1:]: data for ending, data in held.items()}
   if isinstance(found, dict):
     found.pop("image", None)  # the images are inside the shards
     cells |= found
