@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from item_jax.errors import UserError
+from item_jax.ingest.readers.tables import reusable
 from item_jax.ingest.row import Row
 
 WORDS = ["mug", "red", '5"', '"red"', "a, b", "a;b", "new\nline", "Tür", "赤い"]
@@ -299,6 +300,21 @@ def test_times_of_several_zones_are_one_time(tmp_path):
   for kind in ("parquet", "csv", "jsonl"):
     found = [row.product_id for row in read_rows(tmp_path / f"c.{kind}")]
     assert found == ["2024-01-02 09:00:00+00:00", "2024-01-03 09:00:00+00:00"]
+
+
+def test_times_that_differ_by_nanoseconds_are_two_ids(tmp_path):
+  times = ["2024-01-02", "2024-01-02 00:00:00.000000001"]
+  times = pd.to_datetime([*times, "2024-01-02 03:04:05.5"], format="mixed")
+  table = pd.DataFrame({"title": "t", "product_id": times.astype("M8[ns]")})
+  table.to_parquet(tmp_path / "c.parquet")
+  table.to_csv(tmp_path / "c.csv", index=False)
+  expected = [
+    "2024-01-02",
+    "2024-01-02 00:00:00.000000001",
+    "2024-01-02 03:04:05.500000",
+  ]
+  for form in (tmp_path / "c.parquet", tmp_path / "c.csv", reusable(table)):
+    assert [row.product_id for row in read_rows(form)] == expected
 
 
 def test_headers_in_capitals(tmp_path):

@@ -35,6 +35,7 @@ _WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0+")
 # large float; not 5E10, which may be a part's number.
 _SCIENTIFIC = re.compile(r"[+-]?(\d([.,]\d+)?[eE]\+\d+|\d[.,]\d+[eE]\d\d+)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d.*")
+_NANOSECONDS = re.compile(r"\.\d{6}\d*[1-9]")
 # A list as Python, numpy and JSON show it; of lists within one the first.
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None|nan"""
 _LIST = re.compile(
@@ -122,6 +123,8 @@ def _spell(value) -> str:
 
 def _spell_time(text):
   """Normalizes a time; midnight becomes a date."""
+  if _NANOSECONDS.search(text):  # Python has none: two times would be one
+    return text
   try:
     time = datetime.datetime.fromisoformat(text)
   except ValueError:

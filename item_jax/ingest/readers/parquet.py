@@ -177,8 +177,8 @@ def to_values(array) -> list:
     ]
   if t.is_float16(kind) or t.is_float32(kind):
     return list(array.to_numpy(zero_copy_only=False))
-  if t.is_timestamp(kind):  # Python has no nanoseconds
-    array = array.cast(pa.timestamp("us", kind.tz), safe=False)
+  if t.is_timestamp(kind) and kind.unit == "ns":  # which Python has not
+    array = array.cast(pa.string())
   if t.is_fixed_size_binary(kind) and kind.byte_width == 16:
     return [v and uuid.UUID(bytes=v) for v in array.to_pylist()]
   return array.to_pylist()
