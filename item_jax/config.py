@@ -91,9 +91,9 @@ class Model(Group):
   # The kernel; "auto" takes cuDNN's where it supports network and device.
   # "pallas": jax's for TPUs (docs/accelerators.md).
   attention: str = option("auto", choices=("auto", "xla", "cudnn", "pallas"))
-  # Generator of dropout's bits. Those of "rbg" depend on the mesh, threefry's
-  # do not; that it is cheaper is not shown (docs/accelerators.md).
-  dropout_bits: str = option("threefry2x32", choices=("threefry2x32", "rbg"))
+  # Generator of dropout's bits (docs/accelerators.md). Those of "rbg" depend on
+  # the mesh, the others' do not.
+  dropout_bits: str = option("hash", choices=("hash", "threefry2x32", "rbg"))
   remat: bool = False  # recompute each layer in the backward pass: less memory
   # The token table is padded to a multiple of this many rows, for the matrix
   # units and for splitting it over devices.

@@ -130,9 +130,10 @@ def test_what_is_padded_for_cudnn_is_attended_to_as_before(
   assert seen == [(8, "cudnn")]
 
 
+@pytest.mark.parametrize("own_gradient", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_attention_on_cpus_is_jaxs(dtype, causal):
+def test_attention_on_cpus_and_tpus_is_jaxs(dtype, causal, own_gradient):
   """Values and gradients, at positions within the lengths and past them."""
   keys = jax.random.split(jax.random.key(0), 4)
   *qkv, cotangent = (jax.random.normal(k, (3, 7, 2, 8), dtype) for k in keys)
@@ -148,7 +149,9 @@ def test_attention_on_cpus_is_jaxs(dtype, causal):
     )
 
   def ours(*qkv):
-    return attention.attend(*qkv, lengths_B, causal=causal)
+    return attention.attend(
+      *qkv, lengths_B, causal=causal, own_gradient=own_gradient
+    )
 
   tolerance = 2e-6 if dtype == jnp.float32 else 3e-2
   (out, back), (want, back_plain) = jax.vjp(ours, *qkv), jax.vjp(plain, *qkv)
@@ -159,9 +162,24 @@ def test_attention_on_cpus_is_jaxs(dtype, causal):
     np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
+def test_attention_on_tpus_keeps_weights_in_their_type_and_no_scores():
+  shape = jax.ShapeDtypeStruct((3, 7, 2, 8), jnp.bfloat16)
+
+  def kept(*qkv):
+    def ours(*qkv):
+      lengths_B = jnp.array([7, 4, 1])
+      return attention.attend(*qkv, lengths_B, causal=False, own_gradient=True)
+
+    return jax.vjp(ours, *qkv)[1]
+
+  leaves = jax.tree.leaves(jax.eval_shape(kept, shape, shape, shape))
+  of_pairs = [x.dtype for x in leaves if x.shape[-2:] == (7, 7)]
+  assert of_pairs == [jnp.bfloat16]
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_accelerators_get_jaxs_attention(platform):
-  """The products and the sums of `jax.nn`, and none of those for CPUs."""
+def test_gpus_get_jaxs_attention_and_tpus_their_own(platform):
+  """The products and the sums of `jax.nn`, or of `attention`."""
   qkv = (jnp.ones((3, 7, 2, 8), jnp.bfloat16),) * 3
   lengths_B = jnp.array([7, 4, 1])
 
@@ -182,7 +200,11 @@ def test_accelerators_get_jaxs_attention(platform):
       implementation="xla",
     )
 
+  def own(*qkv):
+    return attention.attend(*qkv, lengths_B, causal=False, own_gradient=True)
+
   def ours(*qkv):
     return layers.attend(*qkv, lengths_B, implementation="xla")
 
-  assert operations(ours) == operations(plain)
+  assert operations(own) != operations(plain)
+  assert operations(ours) == operations(own if platform == "tpu" else plain)

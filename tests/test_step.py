@@ -211,7 +211,7 @@ def test_no_array_of_all_positions_times_all_tokens():
   assert max(sizes) < ROWS * tiny.PLACES * words
 
 
-@pytest.mark.parametrize("bits", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("bits", ["hash", "threefry2x32", "rbg"])
 def test_dropout_is_a_function_of_seed_and_step(parts, bits):
   model = tiny.make_model(layers=1, dropout=0.3)
   objective = tiny.make_objective(model)

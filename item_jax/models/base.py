@@ -123,7 +123,7 @@ def encoder_config(
 
 
 _ENCODER_OPTIONS = (
-  *("layers", "width", "heads", "mlp", "dropout", "norm"),
+  *("layers", "width", "heads", "mlp", "dropout", "dropout_bits", "norm"),
   *("activation", "epsilon", "init_std", "remat"),
 )
 _MESH_OPTIONS = ("devices", "fsdp", "reduce_dtype")

@@ -21,6 +21,7 @@ from item_jax.models import (
   pooling,
   sides,
 )
+from item_jax.models.dropout import Dropout
 from item_jax.models.layers import TransformerConfig
 from item_jax.models.passes import EncoderPass, Pass
 from item_jax.models.stem import Stem, read_places
@@ -133,7 +134,7 @@ class Item(nn.Module):
     self.project = linear.dense(c, D, name="project")
     if c.norm == "post":
       self.embed_norm = layers.layer_norm(name="embed_norm", epsilon=c.epsilon)
-    self.embed_dropout = nn.Dropout(c.dropout)
+    self.embed_dropout = Dropout(c.dropout, c.dropout_bits)
     self.encoder = layers.Encoder(c)
     # The names are those of the parameters in checkpoints.
     self.match_head = heads.MatchHead(c)

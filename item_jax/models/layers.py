@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from item_jax.errors import UserError
 from item_jax.models import attention
+from item_jax.models.dropout import HASH, Dropout
 from item_jax.models.linear import dense
 
 # paper: not stated; ViT's. BERT's 1e-12 vanishes beside a float32 variance.
@@ -26,6 +27,7 @@ class TransformerConfig:
   heads: int
   mlp: int
   dropout: float = 0.0
+  dropout_bits: str = HASH  # of `models.dropout`
   norm: str = "post"  # "post" (BERT) or "pre" (ViT)
   activation: str = "gelu"
   epsilon: float = LAYER_NORM_EPSILON
@@ -174,10 +176,15 @@ def attend(
     )
 
   if implementation == "xla":
-    on_cpu = functools.partial(
+    own = functools.partial(
       attention.attend, lengths_B=lengths_B, causal=causal
     )
-    return jax.lax.platform_dependent(*qkv, cpu=on_cpu, default=of_jax)
+    return jax.lax.platform_dependent(
+      *qkv,
+      cpu=own,
+      tpu=functools.partial(own, own_gradient=True),
+      default=of_jax,
+    )
   mixed_BSHd = of_jax(*qkv)
   return mixed_BSHd[:, :S] if padded else mixed_BSHd
 
@@ -227,7 +234,9 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x_BSD, lengths_B, deterministic: bool):
     c = self.config
-    drop = nn.Dropout(c.dropout, deterministic=deterministic)
+    drop = functools.partial(
+      Dropout(c.dropout, c.dropout_bits), deterministic=deterministic
+    )
     attention = Attention(c, name="attention")
     mlp = Mlp(c, name="mlp")
     norm1 = layer_norm(name="norm1", epsilon=c.epsilon)

@@ -44,20 +44,21 @@ def block_bytes(chip: Chip, block: Block) -> tuple[int, int]:
   """What one block keeps of one sequence: (until its gradients, after them)."""
   S, D, F, H, c, dropout = block
   kept = {
-    "what the MLP's nonlinearity reads and gives": 2 * S * F * c,
+    "what the MLP's nonlinearity reads": S * F * c,
     "queries, keys and values": 3 * S * D * c,
     "what attention gives, or scaled queries": S * D * c,
     "the sums that the norms read": 2 * S * D * c,
   }
   if not chip.tpu:  # TPUs compute and draw them again
+    kept["what the nonlinearity gives"] = S * F * c
     kept["what the norms give"] = 2 * S * D * c
     kept["whether dropout drops it"] = 2 * S * D * dropout
   if chip.attention != "xla":
     scores = {"a sum of each position's softmax, float32": 4 * H * S}
   else:
-    scores = {"scores, float32": 4 * H * S * S}
-    if not chip.tpu:
-      scores["the softmax, as products take it"] = H * S * S * c
+    scores = {"the softmax, as products take it": H * S * S * c}
+    if not chip.tpu:  # TPUs have a form of their own (models.attention)
+      scores["scores, float32"] = 4 * H * S * S
   before = sum(kept.values())
   if chip.tpu or not chip.several:
     return before + sum(scores.values()), 0

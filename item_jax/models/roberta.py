@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from item_jax.config import Config
 from item_jax.models import base, heads, layers, linear
 from item_jax.models.base import Network, Vocabulary
+from item_jax.models.dropout import Dropout
 from item_jax.models.layers import TransformerConfig
 from item_jax.models.passes import EncoderPass
 
@@ -67,7 +68,7 @@ class Roberta(nn.Module):
       "position", normal, (1 + self.max_title_tokens, c.width)
     )
     self.embed_norm = layers.layer_norm(name="embed_norm", epsilon=c.epsilon)
-    self.embed_dropout = nn.Dropout(c.dropout)
+    self.embed_dropout = Dropout(c.dropout, c.dropout_bits)
     self.encoder = layers.Encoder(c)
     # The names are those of the parameters in checkpoints.
     self.word_head = heads.Transform(c)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from clu.metrics import Average
 
+from item_jax.models.dropout import HASH, make_root
 from item_jax.objectives.base import Objective
 from item_jax.objectives.keys import key_for
 from item_jax.training import spikes as spikes_lib
@@ -82,7 +83,7 @@ def make_train_step(
   seed: int,
   accumulate: int,
   log_every: int,
-  dropout_bits: str = "threefry2x32",
+  dropout_bits: str = HASH,
   spike: float = 0.0,
   gather: Callable | None = None,
 ) -> Callable:
@@ -97,14 +98,14 @@ def make_train_step(
   Args:
     seed: of masks and dropout, with the step's number.
     accumulate: microbatches in a batch; log_every: steps that `sums` add up.
-    dropout_bits: the generator of dropout's bits, as of `jax.random.key`.
+    dropout_bits: the generator of dropout's bits, of `models.dropout`.
     spike: robust deviations from which on a gradient norm is a spike (see
       `spikes`); 0: none is, and nothing is computed for it.
     gather: gives the parameters as losses read them: whole where the state
       holds parts, as `sharding.make_gather` does; None: as the state has them.
   """
   root = jax.random.key(seed)
-  dropout_root = jax.random.key(seed, impl=dropout_bits)
+  dropout_root = make_root(seed, dropout_bits)
 
   def train_step(state: State, batch):
     view = objective.corrupt(root, state.step, batch)
