@@ -151,18 +151,19 @@ def test_equal_vectors_score_the_same_wherever_they_stand():
   query_D, row_D = np.random.default_rng(0).normal(size=(2, 100))
   embedded = {"": 0 * query_D, "mug": query_D}
   for count in range(2, 40):
-    items = Items([*map(str, range(count, 0, -1))], [""] * count)
+    items = Items([*map(str, range(count, -1, -1))], [""] * (count + 1))
+    vectors = np.tile(np.float32(row_D), (count + 1, 1))
+    vectors[-1] *= -1  # or ids alone would rank them
     query = query_lib.Query(
-      SimpleNamespace(
-        vectors=np.tile(np.float32(row_D), (count, 1)), items=items
-      ),
+      SimpleNamespace(vectors=vectors, items=items),
       SimpleNamespace(embed=lambda titles: np.float32([embedded[titles[0]]])),
       dataset=None,
-      shown=[("", False)] * count,
+      shown=[("", False)] * (count + 1),
     )
-    found = query.find(title="mug", k=count)
+    found = query.find(title="mug", k=count + 1)
+    found = [one for one in found if one["id"] != "0"]
     assert len({one["score"] for one in found}) == 1
-    assert [one["id"] for one in found] == sorted(items.ids)
+    assert [one["id"] for one in found] == sorted(items.ids[:-1])
 
 
 @pytest.mark.parametrize(
@@ -289,6 +290,22 @@ def test_a_model_says_which_side_it_does_not_see(tiny_data, tmp_path, listing):
   assert query.find(title="mug")
   with pytest.raises(UserError, match="'roberta' does not see images"):
     query.find(listing.image)
+
+
+def test_a_side_that_ranks_nothing_is_told():
+  """A title beside images whose values are not the title's."""
+  sides = {"title": [0, 0, 1, 0], "none": [0, 0, 0, 1]}
+  stub: Any = SimpleNamespace(
+    embed=lambda titles: np.float32([sides["title" if titles[0] else "none"]])
+  )
+  vectors = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 0, 0]])
+  items = Items([*"abc"], [*"112"])
+  made: Any = SimpleNamespace(vectors=vectors, items=items, path="E")
+  query = query_lib.Query(made, stub, stub, [("", True)] * 3)
+  with pytest.raises(UserError, match=r"listings of E have the score 0\.000"):
+    query.find(title="mug")
+  vectors[1, 2] = 0.1
+  assert query.find(title="mug")[0]["id"] == "b"
 
 
 def test_an_export_of_something_else_is_refused(

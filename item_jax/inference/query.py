@@ -96,6 +96,12 @@ class Query:
     score_N = np.zeros(len(self.shown), np.float32)
     for side, cosine_N in cosines.items():
       score_N += weights[side] * cosine_N
+    if len(score_N) > 2 and not np.ptp(score_N):
+      raise UserError(
+        f"all listings of {self.export.path} have the score {score_N[0]:.3f},"
+        f" by {' and '.join(sides)}: only their ids would rank them. An export"
+        " of both sides can be asked by either"
+      )
     return [
       self._line(row)
       | {
