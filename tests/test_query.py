@@ -28,6 +28,8 @@ from item_jax.inference import query as query_lib
 from item_jax.inference.export import export
 from item_jax.inference.query_server import open_server
 
+# Finds a token in every title.
+KNOWING = SimpleNamespace(tokens=lambda titles: [[7] for _ in titles], unk=1)
 PAGE = Path(query_lib.__file__).with_name("query.html").read_text("utf-8")
 
 
@@ -156,7 +158,10 @@ def test_equal_vectors_score_the_same_wherever_they_stand():
     vectors[-1] *= -1  # or ids alone would rank them
     query = query_lib.Query(
       SimpleNamespace(vectors=vectors, items=items),
-      SimpleNamespace(embed=lambda titles: np.float32([embedded[titles[0]]])),
+      SimpleNamespace(
+        embed=lambda titles: np.float32([embedded[titles[0]]]),
+        tokenizer=KNOWING,
+      ),
       dataset=None,
       shown=[("", False)] * (count + 1),
     )
@@ -296,7 +301,8 @@ def test_a_side_that_ranks_nothing_is_told():
   """A title beside images whose values are not the title's."""
   sides = {"title": [0, 0, 1, 0], "none": [0, 0, 0, 1]}
   stub: Any = SimpleNamespace(
-    embed=lambda titles: np.float32([sides["title" if titles[0] else "none"]])
+    embed=lambda titles: np.float32([sides["title" if titles[0] else "none"]]),
+    tokenizer=KNOWING,
   )
   vectors = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 0, 0]])
   items = Items([*"abc"], [*"112"])
@@ -354,5 +360,8 @@ def test_a_title_without_a_token_is_told_from_a_blind_model(
   workdir, exported, tiny_data
 ):
   query = query_lib.open_query(workdir, exported, data=tiny_data)
-  with pytest.raises(UserError, match=r"the title .* has no token"):
-    query.find(title="\u200b")
+  # Of one that the vocabulary lacks every title would be the same [UNK].
+  for title in ("\u200b", "\u5e8a", "\u5e8a \U0001f6cf"):
+    with pytest.raises(UserError, match=r"the title .* has no token"):
+      query.find(title=title)
+  assert query.find(title="\u5e8a mug")
