@@ -69,6 +69,21 @@ def test_what_does_not_belong_together_is_refused(queries, table, says):
     score_across((queries, table), (INDEX, TABLE))
 
 
+@pytest.mark.parametrize(
+  ("queries", "index"),
+  [
+    (np.pad(QUERIES, ((0, 0), (0, 2))), np.pad(INDEX, ((0, 0), (2, 0)))),
+    (QUERIES, np.tile(INDEX[:1], (6, 1))),
+  ],
+)
+def test_where_all_cosines_are_equal_no_ids_are_ranked(queries, index):
+  """Values of the one where the other has none; an index of one vector."""
+  with pytest.raises(UserError, match="only ids would rank"):
+    score_across((queries, TABLE), (index, TABLE))
+  index[-1, 0] = 2  # of one listing more than nothing is known
+  assert score_across((queries, TABLE), (index, TABLE), bootstrap=0)
+
+
 def test_rows_that_are_made_in_python_are_checked_too():
   for items, says in (
     (Items([*IDS[:5], "a"], PRODUCTS), "index vectors: duplicate id 'a'"),

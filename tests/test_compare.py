@@ -686,6 +686,27 @@ def test_what_is_made_of_a_failed_row_says_so(tiny_data, tmp_path):
   assert "resnet50+roberta, seed 0: roberta has no learning rate yet" in text
 
 
+def test_what_failed_says_why_until_it_has_scores(tiny_data, tmp_path):
+  out, fake = tmp_path / "c", Fake()
+  fake.codes = {"roberta,tiny --workdir": [1] * 9}
+  how = {"seeds": 2, "systems": "resnet50,roberta", "rates": "1"}
+  request = make_request(tiny_data, out, **how)
+  assert run_compare(tiny_data, out, fake, **how) == 4
+  names = ["roberta, seed 0", "roberta, seed 1"]
+  for found in (report(request, describe=describe),) * 2:
+    assert [*found.failures] == names
+    assert "Failed: roberta, seed 0: train ended with 1" in str(found)
+  # Stopped before it is tried again, it has still failed.
+  fake.stop_at = len(fake.calls)
+  assert run_compare(tiny_data, out, fake, **how) == 75
+  assert [*report(request, describe=describe).failures] == names
+  only = make_request(tiny_data, out, **how | {"systems": "resnet50"})
+  assert not report(only, describe=describe).failures
+  report(request, describe=describe)
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
+  assert not report(request, describe=describe).failures
+
+
 def test_only_a_lack_of_categories_is_a_result(tiny_data, tmp_path):
   def lacking(train, val, test):
     raise NothingToScore("the training rows have 1 categories")

@@ -132,6 +132,17 @@ def test_a_foreign_file_scores_as_the_export_it_was_copied_from(
   assert share["ours"] == share["theirs"] != 0.5
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e-310])
+def test_a_sparse_row_is_searched_by_its_direction(scale):
+  """Squares of its values may be beyond float64."""
+  sparse_NV = counts(0) > 0  # of ones and zeros: no digits are lost below
+  names = [f"i{row}" for row in range(COUNT)]
+  same = item_jax.search(sparse_NV.astype(float), names, k=COUNT)
+  found = item_jax.search(sparse_NV.astype(float) * scale, names, k=COUNT)
+  assert np.array_equal(found.rows_QK, same.rows_QK)
+  assert np.array_equal(found.scores_QK, same.scores_QK)
+
+
 def test_sparse_parts_fuse_as_the_same_matrix_made_dense():
   dense_ND, sparse_NV = vectors(0, 7), counts(0)
   dense_ND[3] = 0

@@ -28,6 +28,8 @@ from item_jax.inference import query as query_lib
 from item_jax.inference.export import export
 from item_jax.inference.query_server import open_server
 
+# Finds a token in every title.
+KNOWING = SimpleNamespace(tokens=lambda titles: [[7] for _ in titles], unk=1)
 PAGE = Path(query_lib.__file__).with_name("query.html").read_text("utf-8")
 
 
@@ -151,18 +153,22 @@ def test_equal_vectors_score_the_same_wherever_they_stand():
   query_D, row_D = np.random.default_rng(0).normal(size=(2, 100))
   embedded = {"": 0 * query_D, "mug": query_D}
   for count in range(2, 40):
-    items = Items([*map(str, range(count, 0, -1))], [""] * count)
+    items = Items([*map(str, range(count, -1, -1))], [""] * (count + 1))
+    vectors = np.tile(np.float32(row_D), (count + 1, 1))
+    vectors[-1] *= -1  # or ids alone would rank them
     query = query_lib.Query(
+      SimpleNamespace(vectors=vectors, items=items),
       SimpleNamespace(
-        vectors=np.tile(np.float32(row_D), (count, 1)), items=items
+        embed=lambda titles: np.float32([embedded[titles[0]]]),
+        tokenizer=KNOWING,
       ),
-      SimpleNamespace(embed=lambda titles: np.float32([embedded[titles[0]]])),
       dataset=None,
-      shown=[("", False)] * count,
+      shown=[("", False)] * (count + 1),
     )
-    found = query.find(title="mug", k=count)
+    found = query.find(title="mug", k=count + 1)
+    found = [one for one in found if one["id"] != "0"]
     assert len({one["score"] for one in found}) == 1
-    assert [one["id"] for one in found] == sorted(items.ids)
+    assert [one["id"] for one in found] == sorted(items.ids[:-1])
 
 
 @pytest.mark.parametrize(
@@ -291,6 +297,23 @@ def test_a_model_says_which_side_it_does_not_see(tiny_data, tmp_path, listing):
     query.find(listing.image)
 
 
+def test_a_side_that_ranks_nothing_is_told():
+  """A title beside images whose values are not the title's."""
+  sides = {"title": [0, 0, 1, 0], "none": [0, 0, 0, 1]}
+  stub: Any = SimpleNamespace(
+    embed=lambda titles: np.float32([sides["title" if titles[0] else "none"]]),
+    tokenizer=KNOWING,
+  )
+  vectors = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [0.6, 0.8, 0, 0]])
+  items = Items([*"abc"], [*"112"])
+  made: Any = SimpleNamespace(vectors=vectors, items=items, path="E")
+  query = query_lib.Query(made, stub, stub, [("", True)] * 3)
+  with pytest.raises(UserError, match=r"listings of E have the score 0\.000"):
+    query.find(title="mug")
+  vectors[1, 2] = 0.1
+  assert query.find(title="mug")[0]["id"] == "b"
+
+
 def test_an_export_of_something_else_is_refused(
   workdir, tiny_data, exported, tmp_path, capsys
 ):
@@ -337,5 +360,8 @@ def test_a_title_without_a_token_is_told_from_a_blind_model(
   workdir, exported, tiny_data
 ):
   query = query_lib.open_query(workdir, exported, data=tiny_data)
-  with pytest.raises(UserError, match=r"the title .* has no token"):
-    query.find(title="\u200b")
+  # Of one that the vocabulary lacks every title would be the same [UNK].
+  for title in ("\u200b", "\u5e8a", "\u5e8a \U0001f6cf"):
+    with pytest.raises(UserError, match=r"the title .* has no token"):
+      query.find(title=title)
+  assert query.find(title="\u5e8a mug")

@@ -17,8 +17,9 @@ from item_jax.data.images import encode
 from item_jax.data.records import Record, open_dataset
 from item_jax.data.tokenizer import load_tokenizer
 from item_jax.errors import UserError
+from item_jax.evaluation.changed import figures
 from item_jax.evaluation.items import Items
-from item_jax.evaluation.robustness import mix
+from item_jax.evaluation.robustness import Robustness, mix, score_roles
 from item_jax.evaluation.variants import compare_variants
 from item_jax.inference.boxes import Box, crop_record, read_boxes
 from item_jax.inference.disturb import Reader, open_rows
@@ -130,14 +131,32 @@ def test_pairs_of_what_one_side_sees(of_one_side):
   """The side that is not seen can be taken away from both."""
   for side, other in (("image", "title"), ("title", "image")):
     pairs = {(x["query"], x["index"]): x for x in of_one_side[side].roles}
-    assert len(pairs) == 12
+    # All is as near to what is not seen.
+    assert {(x, other) for x in ("full", "image", "title")} & {*pairs} == set()
+    assert len(pairs) == 9
     full = recall(pairs["full", "full"])
     assert recall(pairs[side, "full"]) == recall(pairs["full", side]) == full
     assert recall(pairs[side, side]) == full
-    # Where nothing is seen the nearest are those of the smallest ids.
-    nothing = recall(pairs[other, other])
-    assert (full, nothing) == (1, pytest.approx(10 / 47, abs=0.01))
+    assert full == 1
     assert recall(pairs["full", "mixed"]) < full
+
+
+def test_pairs_that_ids_alone_would_rank_are_left_out():
+  """Image and title lie side by side, and each alone has zeros there."""
+  image_ND, title_ND = np.random.default_rng(0).normal(size=(2, 6, 3))
+  views = {
+    "full": np.hstack([image_ND, title_ND]),
+    "image": np.hstack([image_ND, 0 * title_ND]),
+    "title": np.hstack([0 * image_ND, title_ND]),
+  }
+  items = Items([*"abcdef"], [*"112233"])
+  found = score_roles(views, np.array([0, 1, 2, 0, 1, 2]), items, figures)
+  absent = {("image", "title"), ("title", "image")}
+  scored = {(one["query"], one["index"]) for one in found}
+  assert scored & absent == set()
+  assert len(scored) == 3 * 4 - 2
+  text = str(Robustness({"mixed_rate": 0.5}, found).tables()[0][0])
+  assert text.endswith("only ids would rank: image in title, title in image")
 
 
 def test_lengths_of_titles(of_one_side):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from item_jax.comparison.describe import describe as describe_by_shapes
 from item_jax.comparison.estimate import Estimate, estimate_job
-from item_jax.comparison.files import PLAN_FILE
+from item_jax.comparison.files import COMPARISON_FILE, PLAN_FILE, read_json
 from item_jax.comparison.request import Describe, Job, Request, make_job
 from item_jax.comparison.result import Comparison, collect
 from item_jax.comparison.rows import score_row
@@ -45,7 +45,7 @@ def compare(
     KeyboardInterrupt: it was asked to stop; what is finished is kept.
   """
   job = make_job(request, describe)
-  failures: dict[str, str] = {}
+  failures = _read_failures(job)
   processes = commands(job.out / "cache", jobs=request.jobs)
   with exclusive_lock(job.out, what="comparison"), processes as execute:
     job = job._replace(execute=execute)
@@ -74,9 +74,15 @@ def report(
   if not (job.out / PLAN_FILE).is_file():
     raise UserError(f"{job.out} holds no {PLAN_FILE}: nothing begun")
   with exclusive_lock(job.out, what="comparison"):
-    comparison = collect(job, {})
+    comparison = collect(job, _read_failures(job))
     comparison.write(job.out)
   return comparison
+
+
+def _read_failures(job: Job) -> dict[str, str]:
+  """What the tables of an earlier call say failed, and why."""
+  written = read_json(job.out / COMPARISON_FILE)
+  return written["about"]["failures"] if written else {}
 
 
 def estimate(

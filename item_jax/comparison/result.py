@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
 
   @property
   def failures(self) -> dict[str, str]:
-    """{"SYSTEM, seed N": reason} of what failed in this call."""
+    """{"SYSTEM, seed N": reason} of what failed when it was last tried."""
     return self.about["failures"]
 
   def tables(self) -> list[Table]:
@@ -87,15 +87,20 @@ def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
   """Reads the scores of what is finished and compares them.
 
   Args:
-    failures: {"SYSTEM, seed N": reason}.
+    failures: {"SYSTEM, seed N": reason}; of what is not finished they are
+      shown.
   """
-  results, facts = {}, {}
+  results, facts, unfinished = {}, {}, set()
   for row in job.rows:
     source = row.parts[0] if row.kind == "same" else row.name
     seeds = range(job.request.seeds if row.seeded else 1)
     found = {seed: score.read(job.seed_folder(source, seed)) for seed in seeds}
     results[row.name] = {s: r for s, r in found.items() if r is not None}
+    unfinished |= {
+      f"{row.name}, seed {s}" for s in found if s not in results[row.name]
+    }
     facts[row.name] = _row_facts(job, row, results[row.name])
+  failures = {name: failures[name] for name in failures if name in unfinished}
   base = job.available.base
   rows = make_rows(results, facts, base=base)
   take = headline.choose(rows, results)
@@ -111,7 +116,7 @@ def collect(job: Job, failures: Mapping[str, str]) -> Comparison:
     "take": take,
     "headline": headline.sentence(take, job.request.split),
     "notes": footnotes(job, rows, failures),
-    "failures": dict(failures),
+    "failures": failures,
   }
   return Comparison(about, rows)
 

@@ -23,7 +23,7 @@ from item_jax.evaluation.retrieval import (
 )
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
-from item_jax.evaluation.vectors import Mixed, lengths
+from item_jax.evaluation.vectors import Mixed, all_same, lengths
 from item_jax.ingest.readers.cells import MISSING
 
 MEASURES = ("recall@10", "map@10")
@@ -112,8 +112,8 @@ def score_across(
     k, bootstrap, seed, missing, data, split: as of `retrieval.score`.
 
   Raises:
-    UserError: other listings, other widths, or exports of other weights or
-      transforms; and as `retrieval.score`.
+    UserError: other listings, other widths, exports of other weights or
+      transforms, or nothing that both show; and as `retrieval.score`.
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   how: dict[str, Any] = {"missing": missing, "data": data, "split": split}
@@ -134,9 +134,27 @@ def score_across(
     vectors_ND.append(np.asarray(source.vectors))
   check_one_space(asked, held)
   query_ND, index_ND = vectors_ND
+  if only_ids_rank(
+    query_ND[items.rows("query")], index_ND[items.rows("index")]
+  ):
+    raise UserError(
+      f"all cosines of {asked.name} with {held.name} are equal, as where the"
+      " two show sides that the model compares by values of their own: only ids"
+      " would rank the listings"
+    )
   return score_changed(
     query_ND, index_ND, items, k=k, bootstrap=bootstrap, seed=seed
   )
+
+
+def only_ids_rank(queries_MD: np.ndarray, index_ND: np.ndarray) -> bool:
+  """Whether each query is as near to all of the index: ids alone rank it.
+
+  So it is where the index is one vector, or where no query has a value other
+  than zero in a column in which a listing has one.
+  """
+  used_QD, used_ID = queries_MD != 0, index_ND != 0
+  return all_same(index_ND) or not (used_QD.any(0) & used_ID.any(0)).any()
 
 
 def figures(

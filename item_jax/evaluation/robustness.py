@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from item_jax.errors import check_fraction
-from item_jax.evaluation.changed import MEASURES, score_changed
+from item_jax.evaluation.changed import (
+  MEASURES,
+  only_ids_rank,
+  score_changed,
+)
 from item_jax.evaluation.items import Items
 from item_jax.evaluation.results import Tables, with_interval
 from item_jax.evaluation.retrieval import Scores
@@ -36,7 +40,8 @@ class Robustness(Tables):
   counts: rows, queries, left_out, image, title and boxes (rows that have
     them), mixed_rate, seed; of a run split and step too, and regions where
     boxes are not given.
-  roles: figures of each "query" (of `ROLES`) and "index" (also "mixed").
+  roles: figures of each "query" (of `ROLES`) and "index" (also "mixed"), but
+    for those of which all cosines are equal: only ids would rank listings.
   lengths: figures of each "query" ("full": with its image, or "title") and
     number of "tokens", the last "all"; drops are against all.
   changes: {name: figures of each "strength", from 0, which is unchanged}.
@@ -108,12 +113,21 @@ class Robustness(Tables):
   def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
     """(title, lines of {column: text}) of what there is."""
     found = []
+    scored = {(line["query"], line["index"]) for line in self.roles}
+    absent = [
+      f"{query} in {index}"
+      for query in ROLES
+      for index in (*ROLES, "mixed")
+      if (query, index) not in scored
+    ]
     for name in MEASURES:
       rate = self.counts["mixed_rate"]
       title = (
         f"{name} by what queries show (lines) and the index holds (columns); in"
         f" the mixed index {rate:.0%} of the complete listings lack a side"
       )
+      if self.roles and absent:
+        title += f"; left out, for only ids would rank: {', '.join(absent)}"
       found.append((title, _table(self.roles, "query", "index", name)))
     for name in MEASURES:
       title = f"{name} by tokens of the query's title, in the full index"
@@ -217,6 +231,7 @@ def score_roles(
     }
     for query in ROLES
     for index, index_ND in indexes.items()
+    if not only_ids_rank(views[query], index_ND)
   ]
 
 

@@ -124,6 +124,10 @@ def _unit_rows(sparse_NV: Any) -> Any:
   if not np.isfinite(sparse_NV.data).all():
     row = row_P[~np.isfinite(sparse_NV.data)][0]
     raise UserError(f"embeddings: row {row} is not finite")
+  largest_N = np.zeros(sparse_NV.shape[0])
+  np.maximum.at(largest_N, row_P, np.abs(sparse_NV.data))
+  # By it first, whose square may be beyond float64.
+  sparse_NV.data /= np.where(largest_N > 0, largest_N, 1)[row_P]
   square_N = sparse_NV.power(2).sum(axis=1)
   sparse_NV.data /= np.sqrt(np.where(square_N > 0, square_N, 1))[row_P]
   return sparse_NV

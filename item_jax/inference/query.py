@@ -96,6 +96,12 @@ class Query:
     score_N = np.zeros(len(self.shown), np.float32)
     for side, cosine_N in cosines.items():
       score_N += weights[side] * cosine_N
+    if len(score_N) > 2 and not np.ptp(score_N):
+      raise UserError(
+        f"all listings of {self.export.path} have the score {score_N[0]:.3f},"
+        f" by {' and '.join(sides)}: only their ids would rank them. An export"
+        " of both sides can be asked by either"
+      )
     return [
       self._line(row)
       | {
@@ -122,11 +128,12 @@ class Query:
         ) from error
       vector_D = self.embedder.embed(images=[value])[0]
     else:
+      tokenizer = self.embedder.tokenizer
+      if not {*tokenizer.tokens([value])[0]} - {tokenizer.unk}:
+        raise UserError(f"the title {value!r} has no token of the vocabulary")
       vector_D = self.embedder.embed(titles=[value])[0]
     if np.allclose(vector_D, self._null_D, atol=1e-6):
       name = self.embedder.config.model.name
-      if side == "title" and not self.embedder.tokenizer.count(value):
-        raise UserError(f"the title {value!r} has no token of the vocabulary")
       raise UserError(f"the network model.name={name!r} does not see {side}s")
     return vector_D
 
