@@ -26,7 +26,7 @@ def test_bits_are_of_key_row_and_place():
 
   key = jax.random.key(5)
   first, second = jax.random.key_data(key).tolist()
-  found = dropout.hash_bits(key, SHAPE)
+  found = np.asarray(dropout.hash_bits(key, SHAPE))
   for row, i, j in ((0, 0, 0), (0, 0, 1), (3, 5, 7), (63, 31, 47)):
     place = mix((i * 48 + j) ^ first)
     want = mix(place ^ ((row * 0x9E3779B9 + second) % WORD))

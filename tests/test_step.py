@@ -213,7 +213,7 @@ def test_no_array_of_all_positions_times_all_tokens():
 
 @pytest.mark.parametrize("bits", ["hash", "threefry2x32", "rbg"])
 def test_dropout_is_a_function_of_seed_and_step(parts, bits):
-  model = tiny.make_model(layers=1, dropout=0.3)
+  model = tiny.make_model(layers=1, dropout=0.3, dropout_bits=bits)
   objective = tiny.make_objective(model)
   optimizer = optax.sgd(1e-2)
   batch = tiny.make_batch(ROWS)

@@ -28,7 +28,7 @@ class Dropout(nn.Module):
 
   @nn.compact
   def __call__(self, x, *, deterministic: bool):
-    if deterministic or self.rate == 0:
+    if self.rate == 0 or deterministic:
       return x
     keep = 1 - self.rate
     key = self.make_rng("dropout")
