@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 from typing import Any
 
 from item_jax.components import MODELS, STEMS, TASKS
@@ -13,6 +12,7 @@ from item_jax.config_group import (
   RENAMED,
   RENAMED_VALUES,
   Group,
+  finite,
   fraction,
   option,
 )
@@ -71,7 +71,7 @@ class Model(Group):
   norm: str = option("post", choices=("post", "pre"))
   # Of the layer norms, and the nonlinearity of the MLPs: "gelu" or
   # "quick_gelu". Weights of other projects want their own (docs/training.md).
-  epsilon: float = option(1e-6, above=0)
+  epsilon: float = finite(1e-6, above=0)
   activation: str = option("gelu", choices=("gelu", "quick_gelu"))
   # The global heads read [CLS] and the position "concat"enated or their "sum".
   global_head: str = option("concat", choices=("concat", "sum"))
@@ -85,7 +85,7 @@ class Model(Group):
   # Whether the title's side reads words, and not the pieces that a vocabulary
   # cuts rare ones into.
   whole_words: bool = True
-  init_std: float = 0.02  # of the truncated normal
+  init_std: float = finite(0.02, above=0)  # of the truncated normal
   # Of the computation; parameters stay float32.
   dtype: str = option("bfloat16", choices=("bfloat16", "float32"))
   # The kernel; "auto" takes cuDNN's where it supports network and device.
@@ -113,11 +113,11 @@ class Mask(Group):
 @dataclasses.dataclass
 class Loss(Group):
   # Weights of the five losses.
-  itm: float = option(1.0, at_least=0, below=math.inf)
-  mlm: float = option(1.0, at_least=0, below=math.inf)
-  mim: float = option(1.0, at_least=0, below=math.inf)
-  gmlm: float = option(1.0, at_least=0, below=math.inf)
-  gmim: float = option(1.0, at_least=0, below=math.inf)
+  itm: float = finite(1.0, at_least=0)
+  mlm: float = finite(1.0, at_least=0)
+  mim: float = finite(1.0, at_least=0)
+  gmlm: float = finite(1.0, at_least=0)
+  gmim: float = finite(1.0, at_least=0)
   negative_rate: float = fraction(0.5)  # of the pairs, given another title
   # True: negative pairs count in the mask losses too.
   keep_negatives: bool = False
@@ -128,34 +128,34 @@ class Loss(Group):
   normalise_patches: bool = False
   # Weight of the alignment loss, beyond the paper (`Align`). At 0 none of its
   # work is done.
-  align: float = option(0.0, at_least=0, below=math.inf)
+  align: float = finite(0.0, at_least=0)
 
 
 @dataclasses.dataclass
 class Optim(Group):
-  lr: float = option(1e-4, at_least=0)  # peak
+  lr: float = finite(1e-4, at_least=0)  # peak
   # Steps from 0 to the peak; then linear to 0.
   warmup: int = option(10_000, at_least=0)
   b1: float = fraction(0.9, below=1)
   b2: float = fraction(0.999, below=1)
-  eps: float = option(1e-8, above=0)
-  decay: float = option(0.01, at_least=0)  # not on biases, norms, embeddings
+  eps: float = finite(1e-8, above=0)
+  decay: float = finite(0.01, at_least=0)  # not on biases, norms, embeddings
   clip: float = option(1.0, above=0)  # global gradient norm
   accumulate: int = option(1, at_least=1)  # microbatches a step
   # A step is skipped whose gradient norm lies more than this many robust
   # deviations above the median of the accepted ones before it; 0: none is.
-  spike: float = option(0.0, at_least=0)
+  spike: float = finite(0.0, at_least=0)
   # Accepted norms that are looked back on.
   spike_history: int = option(128, at_least=16)
   # The next three are of the parameters that `start_from` gives; what is made
   # new always moves at lr.
-  start_rate: float = option(1.0, at_least=0)  # of lr; 0: they stay
+  start_rate: float = finite(1.0, at_least=0)  # of lr; 0: they stay
   # Of an encoder's L layers the i-th moves at layer_decay^(L-1-i) of that, the
   # embeddings below them at layer_decay^L.
   layer_decay: float = fraction(1.0, above=0)
   freeze_steps: int = option(0, at_least=0)  # first steps in which they stay
-  stem_rate: float = option(0.0, at_least=0)  # the image stem's, of lr
-  sides_rate: float = option(0.2, at_least=0)  # of `model.sides`, of lr
+  stem_rate: float = finite(0.0, at_least=0)  # the image stem's, of lr
+  sides_rate: float = finite(0.2, at_least=0)  # of `model.sides`, of lr
 
 
 @dataclasses.dataclass
@@ -200,10 +200,11 @@ class Config(Group):
   # The stem's: a local file or folder of safetensors of another project.
   stem_from: str = ""
   # 0: the parameters that are started from are the result.
-  steps: int = option(100_000, at_least=0)
+  steps: int = option(100_000, at_least=0, below=1 << 31)
   batch_size: int = option(512, at_least=1)  # pairs a step over all devices
-  seed: int = option(0, at_least=0)
-  log_every: int = option(50, at_least=1)  # steps
+  # Jax makes its keys of 32 bits and drops the others.
+  seed: int = option(0, at_least=0, below=1 << 32)
+  log_every: int = option(50, at_least=1, below=1 << 31)  # steps
   eval_every: int = option(5_000, at_least=1)  # steps
   # What measures a run every `eval_every` steps: names of
   # training.evaluators.EVALUATORS, or "package.module:attribute" of others.

@@ -1,9 +1,8 @@
 """Holds the options of the alignment loss."""
 
 import dataclasses
-import math
 
-from item_jax.config_group import Group, fraction, option
+from item_jax.config_group import Group, finite, fraction, option
 
 
 @dataclasses.dataclass
@@ -28,7 +27,7 @@ class Align(Group):
   )  # of the tokens; at least one stays
   modality_drop: float = fraction(0.25)  # of complete listings, that lose one
   # At the start; learnt, as in CLIP, and stopped at 0.01.
-  temperature: float = option(0.07, at_least=0.01, below=math.inf)
+  temperature: float = finite(0.07, at_least=0.01)
   # Width of a two-layer head between [CLS] and the loss; 0: none, so that
   # what is drawn together is the embedding itself.
   projection: int = option(0, at_least=0)

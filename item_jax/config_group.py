@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import typing
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -78,6 +79,11 @@ def fraction(default: float, **limits: Any) -> Any:
   low = {} if "above" in limits else {"at_least": 0}
   high = {} if "below" in limits else {"at_most": 1}
   return option(default, **(low | high | limits))
+
+
+def finite(default: float, **limits: Any) -> Any:
+  """A number that is not infinite; `limits` as of `option`."""
+  return option(default, **limits, below=math.inf)
 
 
 @dataclasses.dataclass

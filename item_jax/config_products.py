@@ -1,16 +1,15 @@
 """Holds the options of the task "products"."""
 
 import dataclasses
-import math
 
-from item_jax.config_group import Group, fraction, option
+from item_jax.config_group import Group, finite, fraction
 
 
 @dataclasses.dataclass
 class Products(Group):
   """Draws listings of one product together, against the rest of the batch."""
 
-  temperature: float = option(0.07, at_least=0.01, below=math.inf)
+  temperature: float = finite(0.07, at_least=0.01)
   # Of a batch, drawn from one leaf category at a time, so that its negatives
   # look alike.
   hard: float = fraction(0.5)

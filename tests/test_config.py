@@ -59,6 +59,10 @@ def make(**fields) -> Config:
     ({"align.temperature": math.inf}, 1, ["temperature=inf", "finite"]),
     ({"align.changed": 3}, 1, ["align.changed=3", "1, 2"]),
     ({"objectives": ["colour"]}, 1, ["'colour'", "package.module:"]),
+    # Keys of 2^32 are those of 0: two seeds would be one.
+    ({"seed": 1 << 32}, 1, ["seed=4294967296", "below 4294967296"]),
+    ({"log_every": 1 << 31}, 1, ["log_every=2147483648", "below"]),
+    ({"steps": 1 << 31}, 1, ["steps=2147483648", "below"]),
   ],
 )
 def test_names_what_is_wrong(fields, devices, words):
@@ -66,6 +70,23 @@ def test_names_what_is_wrong(fields, devices, words):
     validate(make(**fields), devices=devices)
   for word in words:
     assert word in str(error.value)
+
+
+def test_numbers_are_finite():
+  """But for two, where infinity is never."""
+  endless = set()
+  for name, value in flatten(make()).items():
+    for odd in (math.nan, math.inf, -math.inf):
+      if isinstance(value, float):
+        try:
+          validate(make(**{name: odd}), devices=1)
+          endless.add((name, odd))
+        except UserError as error:
+          assert f"{name}={odd}" in str(error)
+  assert endless == {
+    ("checkpoint.minutes", math.inf),
+    ("optim.clip", math.inf),
+  }
 
 
 def test_defaults_are_possible():
