@@ -1,10 +1,11 @@
 """Prints what a v5e's compiler estimates of parts of item_base's blocks.
 
-Of a gradient: attention with its linear layers, or an MLP with dropout, of 64
-pairs by default. It needs the extra `aot` and no TPU.
+Of a gradient: attention with its linear layers, an MLP with dropout, or an
+encoder, of 64 pairs by default. It needs the extra `aot` and no TPU.
 
     python tests/peers/tpu_block.py --attention=pallas
     python tests/peers/tpu_block.py --dropout=rbg
+    python tests/peers/tpu_block.py --layers=2 --dropout=hash
 """
 
 import argparse
@@ -13,6 +14,7 @@ import re
 import tempfile
 from pathlib import Path
 
+BITS = ("none", "hash", "threefry2x32", "rbg")
 DUMP = tempfile.mkdtemp()
 os.environ |= {
   "JAX_PLATFORMS": "cpu",
@@ -25,7 +27,8 @@ os.environ |= {
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--attention", choices=("xla", "pallas"))
-  parser.add_argument("--dropout", choices=("none", "threefry2x32", "rbg"))
+  parser.add_argument("--dropout", choices=BITS)
+  parser.add_argument("--layers", type=int, help="of an encoder")
   parser.add_argument("--rows", type=int, default=64)
   parser.add_argument("--positions", type=int, default=256)
   args = parser.parse_args()
@@ -40,8 +43,14 @@ def main() -> None:
 
   (device,) = targets.find_target("v5e:1").devices()
   here = jax.sharding.SingleDeviceSharding(device)
-  make = _attention if args.attention else _dropout
-  loss, shapes = make(args.attention or args.dropout, args.rows, args.positions)
+  if args.layers:
+    loss, shapes = _encoder(
+      args.dropout, args.layers, args.rows, args.positions
+    )
+  else:
+    make = _attention if args.attention else _dropout
+    kind = args.attention or args.dropout
+    loss, shapes = make(kind, args.rows, args.positions)
   shapes = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=here), shapes
   )
@@ -84,10 +93,10 @@ def _attention(kernel: str, rows: int, positions: int):
 
 def _dropout(bits: str, rows: int, positions: int):
   import flax.linen as nn
-  import jax
   import jax.numpy as jnp
 
   from item_jax.models import layers
+  from item_jax.models.dropout import Dropout
 
   class Half(nn.Module):
     """The second half of a block of post-norm."""
@@ -97,24 +106,58 @@ def _dropout(bits: str, rows: int, positions: int):
     @nn.compact
     def __call__(self, x_BSD):
       mlp = layers.Mlp(self.config, name="mlp")
-      drop = nn.Dropout(0.1, deterministic=bits == "none")
-      y_BSD = layers.layer_norm(name="norm")(x_BSD + drop(mlp(x_BSD)))
+      drop = Dropout(0.0 if bits == "none" else 0.1, bits)
+      y_BSD = drop(mlp(x_BSD), deterministic=False)
+      y_BSD = layers.layer_norm(name="norm")(x_BSD + y_BSD)
       return y_BSD.astype(x_BSD.dtype)
 
   config = layers.TransformerConfig(1, 768, 12, 3072, dtype=jnp.bfloat16)
-  half = Half(config)
+  return _training(Half(config), bits, rows, positions)
+
+
+def _encoder(bits: str, count: int, rows: int, positions: int):
+  import flax.linen as nn
+  import jax.numpy as jnp
+
+  from item_jax.models import layers
+
+  class Whole(nn.Module):
+    """An encoder of rows without padding."""
+
+    config: layers.TransformerConfig
+
+    @nn.compact
+    def __call__(self, x_BSD):
+      lengths_B = jnp.full(x_BSD.shape[:1], positions, jnp.int32)
+      encoder = layers.Encoder(self.config, name="encoder")
+      return encoder(x_BSD, lengths_B, deterministic=False)
+
+  config = layers.TransformerConfig(
+    *(count, 768, 12, 3072),
+    dropout=0.0 if bits == "none" else 0.1,
+    dropout_bits=bits,
+    dtype=jnp.bfloat16,
+  )
+  return _training(Whole(config), bits, rows, positions)
+
+
+def _training(module, bits: str, rows: int, positions: int):
+  """What a gradient is taken of, and the shapes that it is given."""
+  import jax
+  import jax.numpy as jnp
+
+  from item_jax.models.dropout import make_root
+
   x_BSD = jax.ShapeDtypeStruct((rows, positions, 768), jnp.bfloat16)
   params = jax.eval_shape(
-    lambda key, x: half.init({"params": key, "dropout": key}, x),
+    lambda key, x: module.init({"params": key, "dropout": key}, x),
     jax.random.key(0),
     x_BSD,
   )
 
   def loss(params, x_BSD, cotangent_BSD, seed):
-    rngs = (
-      {} if bits == "none" else {"dropout": jax.random.key(seed, impl=bits)}
-    )
-    out_BSD = half.apply(params, x_BSD, rngs=rngs)
+    rngs = {} if bits == "none" else {"dropout": make_root(seed, bits)}
+    out_BSD = module.apply(params, x_BSD, rngs=rngs)
     return (out_BSD * cotangent_BSD).astype(jnp.float32).sum()
 
   return loss, (params, x_BSD, x_BSD, jax.ShapeDtypeStruct((), jnp.int32))
