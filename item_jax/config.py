@@ -202,7 +202,7 @@ class Config(Group):
   # 0: the parameters that are started from are the result.
   steps: int = option(100_000, at_least=0)
   batch_size: int = option(512, at_least=1)  # pairs a step over all devices
-  seed: int = option(0, at_least=0)
+  seed: int = option(0, at_least=0, below=2**32, why="32 bits")
   log_every: int = option(50, at_least=1)  # steps
   eval_every: int = option(5_000, at_least=1)  # steps
   # What measures a run every `eval_every` steps: names of

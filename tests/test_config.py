@@ -56,6 +56,8 @@ def make(**fields) -> Config:
     (RESNET | {"loss.align": 1.0}, 1, ["loss.align=1.0", "'category'"]),
     ({"data.path": ""}, 1, ["data.path"]),
     ({"optim.b1": 1.0}, 1, ["optim.b1=1.0", "at least 0 and below 1"]),
+    # The same parameters as of seed 0, or an OverflowError from 2^63 on.
+    ({"seed": 1 << 32}, 1, ["seed=4294967296", "below 4294967296", "32 bits"]),
     ({"align.temperature": math.inf}, 1, ["temperature=inf", "finite"]),
     ({"align.changed": 3}, 1, ["align.changed=3", "1, 2"]),
     ({"objectives": ["colour"]}, 1, ["'colour'", "package.module:"]),
@@ -70,6 +72,7 @@ def test_names_what_is_wrong(fields, devices, words):
 
 def test_defaults_are_possible():
   validate(make(), devices=8)
+  validate(make(seed=(1 << 32) - 1), devices=8)
   validate(make(steps=0), devices=8)  # what it starts from is the result
   validate(make(steps=1, **{"optim.warmup": 0}), devices=8)
 
