@@ -54,7 +54,8 @@ def whole(call, size):
 for size in (1_000, 20_000_000):
   for name, call in CALLS.items():
     print(f"{size:,} numbers, {name}: as of the call {whole(call, size)}")
-print(f"{size:,} numbers, compiled: as of the call {whole(jax.jit(jnp.sum), size)}")
+compiled = whole(jax.jit(jnp.sum), size)
+print(f"{size:,} numbers, compiled: as of the call {compiled}")
 END
 printed=$("$work/venv/bin/python" "$work/show.py")
 echo "$printed"
