@@ -6,7 +6,8 @@
 # memory and memory-mapped files, is not copied: what is written there
 # afterwards is in the JAX array, too. `may_alias=False` changes nothing. Many
 # of numpy's own arrays lie elsewhere and are copied, so that it may show only
-# where memory is shared. `jnp.asarray` and `jnp.array` copy.
+# where memory is shared. `jnp.asarray` and `jnp.array` copy, what is large a
+# while after they return.
 # With: jax 0.10.2, numpy 2.4.6, Python 3.11.7; seen 2026-12-01.
 # Printed:
 #> device_put: [2. 2. 2. 2.]

@@ -89,6 +89,7 @@ def test_numbers_are_finite():
 
 def test_defaults_are_possible():
   validate(make(), devices=8)
+  validate(make(seed=(1 << 32) - 1), devices=8)
   validate(make(steps=0), devices=8)  # what it starts from is the result
   validate(make(steps=1, **{"optim.warmup": 0}), devices=8)
 

@@ -224,8 +224,8 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
   passing = rows // o.accumulate
   part, whole = _bytes(state.params, fsdp), _bytes(state.params, 1)
   itemsize = jnp.dtype(m.dtype).itemsize
-  # TPUs cast each parameter where it is used.
-  cast = itemsize < 4 and not machine.tpu
+  # TPUs cast each parameter where it is used, but before a loop.
+  cast = itemsize < 4 and (not machine.tpu or o.accumulate > 1)
   summed = chips > 1 and config.mesh.reduce_dtype == "float32"
   wide = summed or o.accumulate > 1
   return Memory(
@@ -237,7 +237,7 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
     + kept.titles
     + passing * (kept.pair + kept.other * config.batch_size),
     # Each is cast as soon as it is whole.
-    gathered=whole if part < whole and not cast else 0,
+    gathered=whole if part < whole and (machine.tpu or not cast) else 0,
     cast=whole * itemsize // 4 if cast else 0,
     # Sums over microbatches or devices are float32, else in model.dtype.
     gradients=kept.table + (part if wide else part * itemsize // 4),
