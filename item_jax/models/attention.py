@@ -6,6 +6,7 @@ what products are of and in what is kept for the gradient.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +33,12 @@ def attend(
     own_gradient: TPUs' form. Weights are kept for the gradient in the type of
       the values, and no scores, which are float32.
   """
-  qkv = (x.transpose(0, 2, 1, 3) for x in (query_BSHd, key_BSHd, value_BSHd))
-  form = _mix_on_tpu if own_gradient else _mix
-  return form(*qkv, lengths_B, causal).transpose(0, 2, 1, 3)
+  query_BHSd, key_BHSd, value_BHSd = (
+    x.transpose(0, 2, 1, 3) for x in (query_BSHd, key_BSHd, value_BSHd)
+  )
+  mix: Any = _mix_on_tpu if own_gradient else _mix
+  mixed_BHSd = mix(query_BHSd, key_BHSd, value_BHSd, lengths_B, causal)
+  return mixed_BHSd.transpose(0, 2, 1, 3)
 
 
 def _mix(query_BHSd, key_BHSd, value_BHSd, lengths_B, causal: bool):
