@@ -82,7 +82,7 @@ def report(
 def _read_failures(job: Job) -> dict[str, str]:
   """What the tables of an earlier call say failed, and why."""
   written = read_json(job.out / COMPARISON_FILE)
-  return written["about"]["failures"] if written else {}
+  return written["about"].get("failures", {}) if written else {}
 
 
 def estimate(
