@@ -210,10 +210,13 @@ def check_same(
   """Raises UserError, naming every field, where a resumed run would differ."""
   before = config_lib.flatten(run.config)
   now = config_lib.flatten(config)
+  free = config_lib.FREE_ON_RESUME
+  if not run.config.model.dropout:  # it draws none
+    free |= {"model.dropout_bits"}
   differing = [
     f"{name}: was {before[name]!r}, is {now[name]!r}"
     for name in sorted(before)
-    if before[name] != now[name] and name not in config_lib.FREE_ON_RESUME
+    if before[name] != now[name] and name not in free
   ]
   for name, was, is_ in (
     ("data (fingerprints of the splits)", run.data, store.fingerprints),
