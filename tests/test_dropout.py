@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from item_jax.config import Model
 from item_jax.models import dropout
 
 SHAPE = (64, 32, 48)
 WORD = 2**32
+GENERATORS = Model.__dataclass_fields__["dropout_bits"].metadata["choices"]
 
 
 def test_numbers_are_mixed_as_murmurhash3_ends():
@@ -33,7 +35,7 @@ def test_bits_are_of_key_row_and_place():
     assert found[row, i, j] == want
 
 
-@pytest.mark.parametrize("bits", dropout.GENERATORS)
+@pytest.mark.parametrize("bits", GENERATORS)
 def test_a_share_is_dropped_and_the_rest_is_scaled_up(bits):
   key = dropout.make_root(0, bits)
   layer = dropout.Dropout(0.25, bits)

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 HASH = "hash"
-GENERATORS = (HASH, "threefry2x32", "rbg")
 
 
 class Dropout(nn.Module):
@@ -20,7 +19,8 @@ class Dropout(nn.Module):
   As flax's, whose bits it draws with "threefry2x32" and "rbg". Those of "hash"
   are a function of the key, the row (first axis) and the place in the row.
 
-  rate: the share. bits: one of GENERATORS; of "rbg" the key is one, too.
+  rate: the share. bits: as `config.Model.dropout_bits`; with "rbg" the key is
+    one, too.
   """
 
   rate: float
