@@ -134,9 +134,13 @@ def test_what_is_padded_for_cudnn_is_attended_to_as_before(
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_attention_on_cpus_and_tpus_is_jaxs(dtype, causal, own_gradient):
-  """Values and gradients, at positions within the lengths and past them."""
+  """Values and gradients, at positions within the lengths and past them.
+
+  Of the first row one key takes nearly all.
+  """
   keys = jax.random.split(jax.random.key(0), 4)
   *qkv, cotangent = (jax.random.normal(k, (3, 7, 2, 8), dtype) for k in keys)
+  qkv[0] = qkv[0].at[0].multiply(10)
   lengths_B = jnp.array([7, 4, 1])
 
   def plain(*qkv):
@@ -153,7 +157,7 @@ def test_attention_on_cpus_and_tpus_is_jaxs(dtype, causal, own_gradient):
       *qkv, lengths_B, causal=causal, own_gradient=own_gradient
     )
 
-  tolerance = 2e-6 if dtype == jnp.float32 else 3e-2
+  tolerance = 1e-5 if dtype == jnp.float32 else 3e-2
   (out, back), (want, back_plain) = jax.vjp(ours, *qkv), jax.vjp(plain, *qkv)
   found, wanted = (out, *back(cotangent)), (want, *back_plain(cotangent))
   for got, want in zip(found, wanted, strict=True):
@@ -162,7 +166,7 @@ def test_attention_on_cpus_and_tpus_is_jaxs(dtype, causal, own_gradient):
     np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
-def test_attention_on_tpus_keeps_weights_in_their_type_and_no_scores():
+def test_attention_on_tpus_keeps_one_array_of_pairs_in_the_type_of_values():
   shape = jax.ShapeDtypeStruct((3, 7, 2, 8), jnp.bfloat16)
 
   def kept(*qkv):

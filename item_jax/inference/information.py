@@ -72,9 +72,9 @@ def cls_attention(model: Item, params: Any, batch: Batch) -> jax.Array:
     layers[f"layer_{i}"]["attention"]["qkv"]["__call__"][0]
     for i in range(config.layers)
   ]
-  # Of each layer [B,S,3,heads,d]: the query at [CLS], and all keys.
-  query = jnp.stack([x[:, 0, 0] for x in made], axis=1).astype(jnp.float32)
-  key = jnp.stack([x[:, :, 1] for x in made], axis=1).astype(jnp.float32)
+  # Of each layer queries, keys, values [B,S,heads,d]: the query at [CLS].
+  query = jnp.stack([x[0][:, 0] for x in made], axis=1).astype(jnp.float32)
+  key = jnp.stack([x[1] for x in made], axis=1).astype(jnp.float32)
   logits = jnp.einsum("blhd,blshd->blhs", query, key) / query.shape[-1] ** 0.5
   N, T = model.num_patches, model.max_title_tokens
   real_BT = (batch.tokens_BT != model.pad) & batch.has_title_B[:, None]

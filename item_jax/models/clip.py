@@ -191,9 +191,7 @@ class ImageTower(nn.Module):
     N, D = self.num_patches, c.width
     cls_D = self.param("cls", normal, (D,))
     position_SD = self.param("position", normal, (1 + N, D))
-    patches_BNP = patches.to_patches(
-      patches.normalise(batch.image_BHWC), self.patch
-    )
+    patches_BNP = patches.normalised(batch.image_BHWC, self.patch)
     patches_BND = linear.dense(c, D, name="project")(
       patches_BNP.astype(c.dtype)
     )

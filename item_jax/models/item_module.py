@@ -216,9 +216,7 @@ class Item(nn.Module):
     if self.stem:
       patches_BNP = read_places(self.stem, self.stem_params, batch, masked_BN)
     else:
-      patches_BNP = patches.to_patches(
-        patches.normalise(batch.image_BHWC), self.patch
-      )
+      patches_BNP = patches.normalised(batch.image_BHWC, self.patch)
     patches_BND = self.project(patches_BNP.astype(self.config.dtype))
     if masked_BN is not None:
       patches_BND = jnp.where(
@@ -246,8 +244,13 @@ class Item(nn.Module):
     """
     N, dtype = self.num_patches, self.config.dtype
     g_BD = states_BSD[:, 0]
-    tokens_BKD = _gather(states_BSD[:, 1 + N :], token_positions_BK)
-    patches_BKD = _gather(states_BSD[:, 1 : 1 + N], patch_positions_BK)
+    places_BK = [1 + N + token_positions_BK, 1 + patch_positions_BK]
+    masked_BKD = jnp.take_along_axis(
+      states_BSD, jnp.concatenate(places_BK, axis=1)[..., None], axis=1
+    )
+    tokens_BKD, patches_BKD = jnp.split(
+      masked_BKD, [token_positions_BK.shape[1]], axis=1
+    )
     token_p_BKD = self.title_position_TD[token_positions_BK].astype(dtype)
     patch_p_BKD = self.patch_position_ND[patch_positions_BK].astype(dtype)
     return Predictions(
@@ -300,7 +303,3 @@ class Item(nn.Module):
     real_BT = (batch.tokens_BT != self.pad) & batch.has_title_B[:, None]
     found = pooling.pool(self.encode(batch), real_BN, real_BT)
     return {"sides": self.embed(batch), **found} if self.sides_width else found
-
-
-def _gather(x_BLD, positions_BK):
-  return jnp.take_along_axis(x_BLD, positions_BK[..., None], axis=1)

@@ -201,11 +201,9 @@ class Attention(nn.Module):
   @nn.compact
   def __call__(self, x_BSD, lengths_B):
     c = self.config
-    qkv = dense(c, (3, c.heads, c.width // c.heads), name="qkv")(x_BSD)
+    sizes = (3, c.heads, c.width // c.heads)
     mixed_BSHd = attend(
-      qkv[:, :, 0],
-      qkv[:, :, 1],
-      qkv[:, :, 2],
+      *dense(c, sizes, name="qkv", split=True)(x_BSD),
       lengths_B,
       implementation=c.attention,
       causal=c.causal,

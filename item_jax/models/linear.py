@@ -26,38 +26,24 @@ def dense(
   axis: int | Sequence[int] = -1,
   out=None,
   use_bias: bool = True,
+  split: bool = False,
 ):
   """A linear layer with float32 parameters, computed in `config.dtype`.
 
   Args:
     axis: the last one, or the last ones.
     out: the type of the sums; that of the computation where it is not given.
+    split: to get an array for each index of the first axis of `features`.
   """
-  init = nn.initializers.truncated_normal(config.init_std)
-  if sums_float32(config):
-    several = features if isinstance(features, Sequence) else (features,)
-    return Linear(
-      tuple(several),
-      contracted=len(axis) if isinstance(axis, Sequence) else 1,
-      dtype=config.dtype,
-      out=out or config.dtype,
-      use_bias=use_bias,
-      kernel_init=init,
-      name=name,
-    )
-
-  def product(x, kernel, dimensions, precision=None):
-    del precision
-    (axes, _), _ = dimensions
-    return _product_on_one_device(x, kernel, len(axes), out)
-
-  return nn.DenseGeneral(
-    features,
-    axis=axis,
+  return Linear(
+    tuple(features) if isinstance(features, Sequence) else (features,),
+    contracted=len(axis) if isinstance(axis, Sequence) else 1,
     dtype=config.dtype,
-    kernel_init=init,
-    dot_general=product,
+    out=out or config.dtype,
     use_bias=use_bias,
+    split=split,
+    float32_sums=sums_float32(config),
+    kernel_init=nn.initializers.truncated_normal(config.init_std),
     name=name,
   )
 
@@ -69,11 +55,12 @@ def sums_float32(config: "TransformerConfig") -> bool:
 
 
 class Linear(nn.Module):
-  """`nn.DenseGeneral` of the last axes, whose gradients are float32.
+  """`nn.DenseGeneral` of the last axes, whose gradients suit the devices.
 
   The same parameters and the same values.
 
-  features: axes out. contracted: how many axes in.
+  features: axes out. contracted: how many axes in. float32_sums: whether
+  gradients are float32 before devices add them up.
   """
 
   features: tuple[int, ...]
@@ -81,10 +68,13 @@ class Linear(nn.Module):
   dtype: Any
   out: Any
   use_bias: bool
+  split: bool
+  float32_sums: bool
   kernel_init: Any
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x) -> Any:
+    x = x.astype(self.dtype)
     inside = x.shape[x.ndim - self.contracted :]
 
     def flat_init(key, shape):
@@ -93,11 +83,28 @@ class Linear(nn.Module):
       return self.kernel_init(key, flat).reshape(shape)
 
     kernel = self.param("kernel", flat_init, (*inside, *self.features))
-    y = _product(x.astype(self.dtype), kernel, self.contracted, self.out)
-    if not self.use_bias:
+    if self.float32_sums:
+      y = _product(x, kernel, self.contracted, self.out)
+    else:
+      kernel = kernel.astype(self.dtype)
+      y = _product_on_one_device(x, kernel, self.contracted, self.out)
+    zeros = nn.initializers.zeros
+    bias = self.param("bias", zeros, self.features) if self.use_bias else None
+    if not self.split:
+      return self._add(y, bias)
+    # Before the bias: TPUs add its gradient up while they make each part's.
+    axis = y.ndim - len(self.features)
+    return [
+      self._add(part, None if bias is None else bias[i])
+      for i, part in enumerate(jnp.unstack(y, axis=axis))
+    ]
+
+  def _add(self, y, bias):
+    if bias is None:
       return y
-    bias = self.param("bias", nn.initializers.zeros, self.features)
-    return y + _spread(bias, y.shape, y.dtype)
+    if self.float32_sums:
+      return y + _spread(bias, y.shape, y.dtype)
+    return y + bias.astype(self.dtype)
 
 
 def _times(x, kernel, contracted: int, out):

@@ -57,7 +57,10 @@ def block_bytes(chip: Chip, block: Block) -> tuple[int, int]:
     scores = {"a sum of each position's softmax, float32": 4 * H * S}
   else:
     scores = {"the softmax, as products take it": H * S * S * c}
-    if not chip.tpu:  # TPUs have a form of their own (models.attention)
+    if chip.tpu:  # a form of their own (models.attention)
+      scores["a sum of each position's exponentials"] = 4 * H * S
+      scores["what attention gives, in float32 instead"] = S * D * (4 - c)
+    else:
       scores["scores, float32"] = 4 * H * S * S
   before = sum(kept.values())
   if chip.tpu or not chip.several:

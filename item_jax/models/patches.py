@@ -23,8 +23,8 @@ def normalise(image_BHWC, pixels: str = "half"):
   """uint8 [B,H,W,3] to float32.
 
   Args:
-    pixels: "half" to [-1, 1]; "imagenet", "clip" and "lite" by the mean and
-      deviation of each colour.
+    pixels: "half" to [-1, 1], of any shape; "imagenet", "clip" and "lite" by
+      the mean and deviation of each colour.
   """
   if pixels not in PIXELS:
     raise UserError(f"pixels={pixels!r}: known are {', '.join(PIXELS)}")
@@ -42,6 +42,11 @@ def to_patches(image_BHWC, patch: int):
   x = image_BHWC.reshape(B, rows, patch, columns, patch, C)
   x = x.transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(B, rows * columns, patch * patch * C)
+
+
+def normalised(image_BHWC, patch: int):
+  """Patches of uint8 images, float32 in [-1, 1]: cut first, as bytes."""
+  return normalise(to_patches(image_BHWC, patch))
 
 
 def from_patches(patches_BNP, patch: int):
