@@ -293,6 +293,21 @@ def test_ids_that_are_not_those_in_use(tokenizer, tmp_path, change, message):
     load_tokenizer(path)
 
 
+@pytest.mark.parametrize("dropout", [0.3, 0.0, None])
+def test_a_title_has_one_cut(tmp_path, dropout):
+  words = ["<pad>", "<unk>", "<s>", "</s>", "<mask>", "r", "e", "d", "re"]
+  vocabulary = {word: number for number, word in enumerate([*words, "red"])}
+  merges = [("r", "e"), ("re", "d")]
+  model = models.BPE(vocabulary, merges, unk_token="<unk>", dropout=dropout)
+  path = tmp_path / "tokenizer.json"
+  tokenizers.Tokenizer(model).save(str(path))
+  if dropout:
+    with pytest.raises(UserError, match="states the dropout 0"):
+      load_tokenizer(path)
+  else:
+    assert load_tokenizer(path).tokens(["red"] * 50) == [[9]] * 50
+
+
 def test_ids_with_a_gap_and_more_words_added(tokenizer, tmp_path):
   def change(content, vocabulary):
     vocabulary["red"] = 500

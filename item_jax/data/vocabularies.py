@@ -119,13 +119,19 @@ def parse(text: str, origin: str) -> Tokenizer:
   """Opens a tokenizer.json's text.
 
   Raises:
-    UserError: it is no tokenizer, two of its tokens share an id, or the ids it
-      states are not those that the tokenizers library gives.
+    UserError: it is no tokenizer, cuts at random, two of its tokens share an
+      id, or the ids it states are not those that the tokenizers library gives.
   """
   try:
     tokenizer = Tokenizer.from_str(text)
   except Exception as error:  # the library raises nothing narrower
     raise UserError(f"{origin} is no tokenizer: {error}") from error
+  content = json.loads(text)
+  if dropout := content["model"].get("dropout"):
+    raise UserError(
+      f"{origin} states the dropout {dropout:.3g}, by which a title is cut"
+      " otherwise each time; expected null"
+    )
   tokens: dict[int, str] = {}
   for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
     if (other := tokens.setdefault(number, token)) != token:
@@ -133,7 +139,7 @@ def parse(text: str, origin: str) -> Tokenizer:
         f"{origin} gives the id {number} to the tokens {min(token, other)!r}"
         f" and {max(token, other)!r}; expected an id of its own for each"
       )
-  for token in json.loads(text).get("added_tokens") or ():
+  for token in content.get("added_tokens") or ():
     given = tokenizer.token_to_id(token["content"])
     if given != token["id"]:
       raise UserError(
