@@ -221,7 +221,7 @@ def test_attention_is_what_the_layers_compute(norm):
   # With the layer's values and its last product it is the layer's own output.
   for layer in range(2):
     kept = kept_outputs(model, params, batch)[f"layer_{layer}"]["attention"]
-    value = kept["qkv"]["__call__"][0][:, :, 2]
+    value = kept["qkv"]["__call__"][0][2]
     out = params["encoder"][f"layer_{layer}"]["attention"]["out"]
     for row in (0, 2, 3):  # of row 1 the positions are in another order
       mixed = np.einsum("hs,shd->hd", weights[row, layer], value[row])
