@@ -202,8 +202,12 @@ class Attention(nn.Module):
   def __call__(self, x_BSD, lengths_B):
     c = self.config
     sizes = (3, c.heads, c.width // c.heads)
+    qkv = dense(c, sizes, name="qkv", split=True)(x_BSD)
+    query_BSHd, key_BSHd, value_BSHd = qkv
     mixed_BSHd = attend(
-      *dense(c, sizes, name="qkv", split=True)(x_BSD),
+      query_BSHd,
+      key_BSHd,
+      value_BSHd,
       lengths_B,
       implementation=c.attention,
       causal=c.causal,

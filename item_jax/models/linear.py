@@ -83,6 +83,7 @@ class Linear(nn.Module):
       return self.kernel_init(key, flat).reshape(shape)
 
     kernel = self.param("kernel", flat_init, (*inside, *self.features))
+    y: Any
     if self.float32_sums:
       y = _product(x, kernel, self.contracted, self.out)
     else:
