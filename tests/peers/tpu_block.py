@@ -1,11 +1,10 @@
 """Prints what a v5e's compiler estimates of parts of item_base's blocks.
 
-Of a gradient: attention with its linear layers, an MLP with dropout, or an
-encoder, of 64 pairs by default. It needs the extra `aot` and no TPU.
+Of a gradient: attention with its linear layers, or an MLP with dropout, of 64
+pairs by default. It needs the extra `aot` and no TPU.
 
     python tests/peers/tpu_block.py --attention=pallas
     python tests/peers/tpu_block.py --dropout=rbg
-    python tests/peers/tpu_block.py --layers=2 --dropout=hash
 """
 
 import argparse
@@ -28,7 +27,6 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--attention", choices=("xla", "pallas"))
   parser.add_argument("--dropout", choices=BITS)
-  parser.add_argument("--layers", type=int, help="of an encoder")
   parser.add_argument("--rows", type=int, default=64)
   parser.add_argument("--positions", type=int, default=256)
   args = parser.parse_args()
@@ -43,14 +41,9 @@ def main() -> None:
 
   (device,) = targets.find_target("v5e:1").devices()
   here = jax.sharding.SingleDeviceSharding(device)
-  if args.layers:
-    loss, shapes = _encoder(
-      args.dropout, args.layers, args.rows, args.positions
-    )
-  else:
-    make = _attention if args.attention else _dropout
-    kind = args.attention or args.dropout
-    loss, shapes = make(kind, args.rows, args.positions)
+  make = _attention if args.attention else _dropout
+  kind = args.attention or args.dropout
+  loss, shapes = make(kind, args.rows, args.positions)
   shapes = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=here), shapes
   )
@@ -113,32 +106,6 @@ def _dropout(bits: str, rows: int, positions: int):
 
   config = layers.TransformerConfig(1, 768, 12, 3072, dtype=jnp.bfloat16)
   return _training(Half(config), bits, rows, positions)
-
-
-def _encoder(bits: str, count: int, rows: int, positions: int):
-  import flax.linen as nn
-  import jax.numpy as jnp
-
-  from item_jax.models import layers
-
-  class Whole(nn.Module):
-    """An encoder of rows without padding."""
-
-    config: layers.TransformerConfig
-
-    @nn.compact
-    def __call__(self, x_BSD):
-      lengths_B = jnp.full(x_BSD.shape[:1], positions, jnp.int32)
-      encoder = layers.Encoder(self.config, name="encoder")
-      return encoder(x_BSD, lengths_B, deterministic=False)
-
-  config = layers.TransformerConfig(
-    *(count, 768, 12, 3072),
-    dropout=0.0 if bits == "none" else 0.1,
-    dropout_bits=bits,
-    dtype=jnp.bfloat16,
-  )
-  return _training(Whole(config), bits, rows, positions)
 
 
 def _training(module, bits: str, rows: int, positions: int):
