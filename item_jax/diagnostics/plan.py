@@ -50,7 +50,7 @@ class Memory(NamedTuple):
   parameters: int
   opt_state: int
   batch: int
-  accumulated: int  # gradients summed over microbatches
+  accumulated: int  # gradients: of the passes so far, on TPUs of this one too
   activations: int  # at the worst moment of a pass
   gathered: int  # split parameters made whole, once for both passes
   cast: int  # parameters in the dtype of the computation
@@ -228,11 +228,16 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
   cast = itemsize < 4 and (not machine.tpu or o.accumulate > 1)
   summed = chips > 1 and config.mesh.reduce_dtype == "float32"
   wide = summed or o.accumulate > 1
+  accumulated = part if o.accumulate > 1 else 0
+  if accumulated and machine.tpu:
+    # What a pass adds is kept until all of it is there, the tied table's wide.
+    table = kept.table // max(1, task.objective.token_decoders)
+    accumulated += (part - table) * itemsize // 4 + table
   return Memory(
     parameters=part,
     opt_state=_bytes(state, fsdp) - part,
     batch=rows * sum(x.nbytes for x in example),
-    accumulated=part if o.accumulate > 1 else 0,
+    accumulated=accumulated,
     activations=kept.table
     + kept.titles
     + passing * (kept.pair + kept.other * config.batch_size),

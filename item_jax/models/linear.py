@@ -33,7 +33,8 @@ def dense(
   Args:
     axis: the last one, or the last ones.
     out: the type of the sums; that of the computation where it is not given.
-    split: to get an array for each index of the first axis of `features`.
+    split: to get an array for each index of the first axis of `features`;
+      with a bias only.
   """
   return Linear(
     tuple(features) if isinstance(features, Sequence) else (features,),
@@ -93,12 +94,17 @@ class Linear(nn.Module):
     bias = self.param("bias", zeros, self.features) if self.use_bias else None
     if not self.split:
       return self._add(y, bias)
-    # Before the bias: TPUs add its gradient up while they make each part's.
     axis = y.ndim - len(self.features)
-    return [
-      self._add(part, None if bias is None else bias[i])
-      for i, part in enumerate(jnp.unstack(y, axis=axis))
-    ]
+
+    def whole(y, bias):
+      return jnp.unstack(self._add(y, bias), axis=axis)
+
+    def apart(y, bias):
+      # A TPU adds a part's gradient up for the bias while it makes that part.
+      parts = zip(jnp.unstack(y, axis=axis), bias, strict=True)
+      return tuple(self._add(part, of_part) for part, of_part in parts)
+
+    return jax.lax.platform_dependent(y, bias, tpu=apart, default=whole)
 
   def _add(self, y, bias):
     if bias is None:
