@@ -23,12 +23,16 @@ ADDRESSES = ("data.path", "start_from")
 def parse(config: str | None, overrides: list[str]) -> Config:
   """Makes the Config of `FILE[:VARIANT]` and `--config.optim.lr=1e-4`s.
 
+  FILE may be the name of a file in configs/ of this source, as `item_tiny`.
   Values are parsed by the field's type; an unknown field is a UserError. The
   strings of a tuple are joined by commas: `--config.objectives=a.b:c,d.e:f`.
   An option of `extra` is one that the config file has set.
   """
   if config is None:
     raise UserError("--config=FILE[:VARIANT] is needed")
+  name, colon, variant = config.partition(":")
+  if not name.endswith(".py") and (CONFIGS / f"{name}.py").is_file():
+    config = f"{CONFIGS / name}.py{colon}{variant}"
   file = config.partition(".py:")[0] + (".py" if ".py:" in config else "")
   if not Path(file).is_file():
     theirs = CONFIGS / Path(file).name
@@ -124,11 +128,8 @@ def load_config(file: str | os.PathLike, **overrides: Any) -> Config:
   for option in (name.replace(".", "__") for name in ADDRESSES):
     if option in overrides:  # a run's or a data set's text is no path
       check_path(overrides[option], option)
-  name, colon, variant = os.fspath(file).partition(":")
-  if not name.endswith(".py") and not Path(name).exists():
-    name = str(CONFIGS / f"{name}.py")
   return parse(
-    f"{name}{colon}{variant}",
+    os.fspath(file),
     [
       f"--config.{option.replace('__', '.')}={value}"
       for option, value in overrides.items()

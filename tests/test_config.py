@@ -204,6 +204,13 @@ def test_what_is_no_option_is_refused(file, words, named):
     config_flags.parse(str(file), words)
 
 
+def test_a_config_of_this_source_goes_by_its_name():
+  found = config_flags.parse("item_align:tiny", ["--config.steps=7"])
+  file = str(config_flags.CONFIGS / "item_align.py:tiny")
+  assert found == config_flags.parse(file, ["--config.steps=7"])
+  assert found == config_flags.load_config("item_align:tiny", steps=7)
+
+
 def test_a_missing_file_is_named():
   with pytest.raises(UserError, match=r"no_such\.py"):
     config_flags.parse("no_such.py", [])

@@ -229,10 +229,14 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
   summed = chips > 1 and config.mesh.reduce_dtype == "float32"
   wide = summed or o.accumulate > 1
   accumulated = part if o.accumulate > 1 else 0
-  if accumulated and machine.tpu:
-    # What a pass adds is kept until all of it is there, the tied table's wide.
+  # Sums over microbatches or devices are float32, else in model.dtype.
+  gradients = kept.table + (part if wide else part * itemsize // 4)
+  if machine.tpu:
     table = kept.table // max(1, task.objective.token_decoders)
-    accumulated += (part - table) * itemsize // 4 + table
+    if accumulated:  # what a pass adds, until all of it is there
+      accumulated += (part - table) * itemsize // 4 + table
+    if chips > 1:  # the sum over chips beside what is added up
+      gradients += table
   return Memory(
     parameters=part,
     opt_state=_bytes(state, fsdp) - part,
@@ -244,8 +248,7 @@ def _memory(config: Config, state, machine: Machine, task) -> Memory:
     # Each is cast as soon as it is whole.
     gathered=whole if part < whole and (machine.tpu or not cast) else 0,
     cast=whole * itemsize // 4 if cast else 0,
-    # Sums over microbatches or devices are float32, else in model.dtype.
-    gradients=kept.table + (part if wide else part * itemsize // 4),
+    gradients=gradients,
   )
 
 
