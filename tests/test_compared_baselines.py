@@ -64,6 +64,8 @@ def test_the_modality_that_shows_the_category_finds_it(
   # All classes right, or one of them with a precision of 1/3.
   f1 = 1.0 if right == 1 else (2 * 1 / 3 / (1 + 1 / 3)) / 3
   assert found["cells"]["category/macro_f1"] == pytest.approx(f1)
+  # Where all images are equal, ids alone would find products.
+  assert ("both/recall@10" in found["cells"]) == (right == 1)
 
 
 def test_a_catalogue_without_titles_has_vectors_of_zeros(tmp_path):

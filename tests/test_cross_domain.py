@@ -72,6 +72,27 @@ def test_the_command_says_and_writes_it(run, tiny_data, other, found, tmp_path):
   assert "--parts is of one run and one catalogue; given are 1 and 2" in text
 
 
+def test_who_has_nothing_to_tell_listings_apart_is_left_out(
+  run, tiny_data, tmp_path
+):
+  """Its rows are alike, and ids alone would rank them."""
+  rows = (tiny_data.parent / "catalogue/products.csv").read_text().splitlines()
+  table = [
+    dict(zip(rows[0].split(","), row.split(","), strict=False))
+    for row in rows[1:]
+  ]
+  for row in table:
+    row.pop("image")
+  out = tmp_path / "bare"
+  item_jax.prepare(table, out=out, vocab_size=200, workers=1)
+  found = item_jax.cross_domain([run], [tiny_data, out], bootstrap=0)
+  assert set(found["thumbnail"]) == {"data"}
+  assert set(found["tfidf"]) == {"data", "bare"}
+  assert "left out, for only ids would rank: thumbnail in bare" in str(found)
+  (cells,) = [x for x in found.tables()[0][1] if x["run"] == "thumbnail"]
+  assert cells["bare"] == ""
+
+
 def test_what_cannot_be_compared_is_told(run, tiny_data, tmp_path):
   with pytest.raises(UserError, match="no catalogue: expected one or more"):
     item_jax.cross_domain([run], [])

@@ -217,8 +217,13 @@ def test_what_cannot_be_read_keeps_its_row_and_is_named(tmp_path, caplog):
   [
     ({"title": ""}, "tfidf", "tfidf: no listing of split 'test' .* a title"),
     ({"image": b""}, "thumbnail", "thumbnail: no listing .* has an image"),
+    (
+      {"title": "red vase"},
+      "tfidf",
+      "tfidf of test: all 24 rows are one vector",
+    ),
   ],
-  ids=["title", "image"],
+  ids=["title", "image", "alike"],
 )
 def test_a_baseline_with_nothing_to_compare_finds_nothing(
   tmp_path, lacks, name, says

@@ -11,6 +11,7 @@ from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.items import has_pairs
 from item_jax.evaluation.labelled import Rows
 from item_jax.evaluation.mixed import find_directions
+from item_jax.evaluation.vectors import all_same
 
 
 def score_baseline(
@@ -31,12 +32,15 @@ def score_baseline(
   read = [baselines.read(store, split, value) for split in splits]
   items, (values,) = read[-1]
   result = score.Result({}, {}, {})
-  if has_pairs(items.products):
-    scored = retrieval.score(searched(values), items, bootstrap=0)
+  # Where all listings show the same, ids alone would rank them.
+  rows = searched(values)
+  if has_pairs(items.products) and not all_same(rows):
+    scored = retrieval.score(rows, items, bootstrap=0)
     score.add_search(result, ("both", modality), scored, items)
   if len(splits) > 1:
     known, (held,) = read[-2]
-    score.add_validation(result, searched(held), known)
+    if not all_same(rows := searched(held)):
+      score.add_validation(result, rows, known)
   if len(splits) > 2:
     vectors_ND = vectors([one for _, (held,) in read for one in held])
     ends = np.cumsum([len(part.ids) for part, _ in read])[:-1]

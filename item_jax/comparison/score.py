@@ -19,6 +19,7 @@ from item_jax.evaluation.items import Items, has_pairs, open_export
 from item_jax.evaluation.labels import NothingToScore
 from item_jax.evaluation.probe import probe as probe_vectors
 from item_jax.evaluation.retrieval import Scores
+from item_jax.evaluation.vectors import all_same
 from item_jax.files import sha256, write_bytes, write_json
 
 _REQUEST_FILE = "asked.json"
@@ -127,7 +128,9 @@ def score_request(
   for modality, export in request["exports"].items():
     opened = open_export(Path(export))
     items = opened.items
-    if has_pairs(items.products):
+    # Of a side that no listing has, ids alone would rank the rows.
+    shown = modality == "both" or not all_same(opened.vectors)
+    if shown and has_pairs(items.products):
       scored = retrieval.score(opened, bootstrap=0)
       add_search(result, (modality, request["side"]), scored, items)
   add_gap(result)

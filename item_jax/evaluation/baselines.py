@@ -18,6 +18,7 @@ from item_jax.data.records import BadRecord, Dataset, Record, open_dataset
 from item_jax.data.unreadable import listed
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
+from item_jax.evaluation.sources import Source
 from item_jax.evaluation.vectors import Mixed, make_sparse
 
 logger = logging.getLogger(__name__)
@@ -104,14 +105,16 @@ def score_titles(
   titles: Sequence[str], items: Items, **options
 ) -> retrieval.Scores:
   """Scores a search by TF-IDF; options as of `retrieval.score`."""
-  return retrieval.score(tfidf_vectors(titles), items, **options)
+  source = Source("TF-IDF of titles", tfidf_vectors(titles), items)
+  return retrieval.score(source, **options)
 
 
 def score_images(
   thumbnails: Sequence[np.ndarray | None], items: Items, **options
 ) -> retrieval.Scores:
   """Scores a search by colours; options as of `retrieval.score`."""
-  return retrieval.score(colours(thumbnails), items, **options)
+  source = Source("thumbnails", colours(thumbnails), items)
+  return retrieval.score(source, **options)
 
 
 def tfidf_vectors(titles: Sequence[str]) -> Mixed:

@@ -69,7 +69,7 @@ def score_changed(
   # Queries stand behind the index under names that no listing has; one result
   # more is found, as each finds the listing that it was, which is taken out.
   found = search(
-    np.concatenate([index_ND, queries_MD]).astype(np.float32),
+    np.concatenate([np.asarray(x, np.float32) for x in (index_ND, queries_MD)]),
     [*items.ids, *(f"\n{row}" for row in range(M))],
     k=listed + 1,
     queries=np.arange(N, N + M),

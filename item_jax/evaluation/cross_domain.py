@@ -1,5 +1,6 @@
 """Shows what each of several runs finds in each of several catalogues."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ class CrossDomain(Tables):
   """The scores of several systems on several catalogues.
 
   scores: {system: {catalogue: Scores}}; the baselines "tfidf" and "thumbnail"
-  last. split: of each catalogue.
+  last. A catalogue in which all listings are one vector to a system is not
+  there: only ids would rank them. split: of each catalogue.
   """
 
   scores: dict[str, dict[str, Scores]]
@@ -43,14 +45,28 @@ class CrossDomain(Tables):
     return lines
 
   def sentence(self) -> str:
+    held = {
+      name: one.summary
+      for found in self.scores.values()
+      for name, one in found.items()
+    }
     counts = ", ".join(
-      f"{name} {one.summary['queries']:,} among {one.summary['index']:,}"
-      for name, one in next(iter(self.scores.values())).items()
+      f"{name} {held[name]['queries']:,} among {held[name]['index']:,}"
+      for name in _catalogues(self.scores)
     )
-    return (
+    text = (
       f"queries of the split {self.split}: {counts}; in brackets the 95 %"
       " interval"
     )
+    left_out = [
+      f"{system} in {name}"
+      for name in _catalogues(self.scores)
+      for system, found in self.scores.items()
+      if name not in found
+    ]
+    if left_out:
+      text += f"; left out, for only ids would rank: {', '.join(left_out)}"
+    return text
 
   def tables(self) -> list[tuple[str, list[dict[str, str]]]]:
     return matrices(self.to_dict())
@@ -66,8 +82,12 @@ def matrices(
       [
         {"run": system}
         | {
-          catalogue: with_interval(one[name], one["interval"].get(name))
-          for catalogue, one in each.items()
+          catalogue: with_interval(
+            each[catalogue][name], each[catalogue]["interval"].get(name)
+          )
+          if catalogue in each
+          else ""
+          for catalogue in _catalogues(found)
         }
         for system, each in found.items()
       ],
@@ -76,12 +96,24 @@ def matrices(
   ]
 
 
+def _catalogues(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """All of them, in the order of the system that has most."""
+  each = sorted(found.values(), key=len, reverse=True)
+  return list(dict.fromkeys(name for one in each for name in one))
+
+
 def draw_matrix(found: Mapping[str, Mapping[str, Any]]) -> "Figure":
   """Draws recall@10 of each system (lines) in each catalogue (columns)."""
   from matplotlib.figure import Figure  # takes a second
 
-  systems, catalogues = list(found), list(next(iter(found.values())))
-  value_SC = [[found[s][c][MEASURES[0]] for c in catalogues] for s in systems]
+  systems, catalogues = list(found), _catalogues(found)
+  value_SC = [
+    [
+      found[s][c][MEASURES[0]] if c in found[s] else math.nan
+      for c in catalogues
+    ]
+    for s in systems
+  ]
   size = (3 + 1.1 * len(catalogues), 1.2 + 0.4 * len(systems))
   figure = Figure(figsize=size, layout="constrained")
   axes = figure.add_subplot()
@@ -92,7 +124,6 @@ def draw_matrix(found: Mapping[str, Mapping[str, Any]]) -> "Figure":
   for line, values in enumerate(value_SC):
     for column, value in enumerate(values):
       colour = "white" if value > 0.5 else "black"
-      axes.text(
-        column, line, f"{value:.3f}", ha="center", va="center", color=colour
-      )
+      text = "-" if math.isnan(value) else f"{value:.3f}"
+      axes.text(column, line, text, ha="center", va="center", color=colour)
   return figure

@@ -32,7 +32,7 @@ def try_weights(
   """Measures MAP@10 of the same-product search for each weights of `grid`."""
   tried = {}
   for weights in grid(len(parts)):
-    scored = retrieval.score(join(parts, weights), items, bootstrap=0)
+    scored = retrieval.score_vectors(join(parts, weights), items)
     tried[weights] = scored.summary["map@10"]
   return tried
 

@@ -16,7 +16,7 @@ from item_jax.evaluation.page.section import Section
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.retrieval import Scores, score
 from item_jax.evaluation.sources import open_source
-from item_jax.evaluation.vectors import Mixed, lengths
+from item_jax.evaluation.vectors import Mixed, all_same, check_differ, lengths
 from item_jax.files import whole_file
 from item_jax.listing import as_list
 
@@ -41,8 +41,8 @@ class Rows:
 class Report(Result):
   """The scores of several systems on the same rows.
 
-  scores: {name: Scores}, last "tfidf" and "thumbnail", where a listing has
-      a title or an image. k: the depths.
+  scores: {name: Scores}, last "tfidf" and "thumbnail", where listings' titles
+      or images differ. k: the depths.
   compared: the rows and their vectors. made: {name: run and checkpoint} of
       exports.
   bootstrap, seed: of the intervals.
@@ -254,13 +254,15 @@ def report(
     )
     if not isinstance(source.vectors, Mixed):  # its search refuses its own
       lengths(source.vectors, items.ids, source=f"export {name}")
+    check_differ(source.vectors, f"export {name}")
   roles = shared_roles((name, one.items) for name, one in opened.items())
   items = items._replace(roles=roles)
   vectors = {name: source.vectors for name, source in opened.items()}
-  if any(titles):
-    vectors["tfidf"] = baselines.tfidf_vectors(titles)
-  if any(small is not None for small in thumbnails):
-    vectors["thumbnail"] = baselines.colours(thumbnails)
+  trivial = {
+    "tfidf": baselines.tfidf_vectors(titles),
+    "thumbnail": baselines.colours(thumbnails),
+  }
+  vectors |= {name: x for name, x in trivial.items() if not all_same(x)}
   scores = {
     name: score(one, items, k=k, bootstrap=bootstrap, seed=seed)
     for name, one in vectors.items()

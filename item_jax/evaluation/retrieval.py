@@ -18,7 +18,7 @@ from item_jax.evaluation.ranking import Neighbours
 from item_jax.evaluation.results import Result
 from item_jax.evaluation.search import search
 from item_jax.evaluation.sources import open_source
-from item_jax.evaluation.vectors import Mixed, all_same
+from item_jax.evaluation.vectors import Mixed, check_differ
 from item_jax.files import whole_file
 from item_jax.ingest.readers.cells import MISSING
 
@@ -167,23 +167,40 @@ def score(
     search: finds the nearest rows, as `search.search` does.
 
   Raises:
-    UserError: no query has a relevant item, a row has no direction, or the
-      items or a depth are not what is expected.
+    UserError: no query has a relevant item, a row has no direction, all rows
+      are one vector, or the items or a depth are not what is expected.
   """
   depths = _depths(k)
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
   source = open_source(vectors, items, data=data, split=split, missing=missing)
-  vectors, given = source.vectors, items
-  items = source.items
-  check_items(items)
-  dense = not isinstance(vectors, Mixed)
-  # Parts that a fusion or a space tries have items beside them: one is empty.
-  if given is None and dense and all_same(vectors):
-    raise UserError(
-      f"{source.name}: all {len(vectors):,} rows are one vector, as where no"
-      " listing has the side that was embedded: only their ids would rank them"
-    )
-  if dense and vectors.dtype != np.float32:
+  check_items(source.items)
+  check_differ(source.vectors, source.name)
+  scores = score_vectors(
+    source.vectors,
+    source.items,
+    k=depths,
+    bootstrap=bootstrap,
+    seed=seed,
+    search=search,
+  )
+  return replace(scores, space=source.space)
+
+
+def score_vectors(
+  vectors: np.ndarray | Mixed,
+  items: Items,
+  *,
+  k: int | Sequence[int] = LISTED,
+  bootstrap: int = 0,
+  seed: int = 0,
+  search: Callable[..., Neighbours] = search,
+) -> Scores:
+  """Scores as `score` does, also where all rows are one vector.
+
+  For what is tried on validation: a part without any weight, for instance.
+  """
+  depths = _depths(k)
+  if not isinstance(vectors, Mixed) and vectors.dtype != np.float32:
     logger.info(f"embeddings are {vectors.dtype}; computed in float32")
   index = items.rows("index")
   found = search(
@@ -193,8 +210,7 @@ def score(
     queries=items.rows("query"),
     index=index,
   )
-  scores = score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
-  return replace(scores, space=source.space)
+  return score_found(found, items, k=depths, bootstrap=bootstrap, seed=seed)
 
 
 def score_found(

@@ -76,7 +76,7 @@ def attempt(
     if sides and transform.mean_D is not None:
       transform = replace(transform, sides=sides)
     vectors_NE = fill(transform.apply(val_ND, kind_N))
-    scores = retrieval.score(vectors_NE, val_items, bootstrap=0)
+    scores = retrieval.score_vectors(vectors_NE, val_items)
     trials.append(Trial(transform, vectors_NE.shape[1], scores))
   return trials
 

@@ -107,12 +107,31 @@ def as_vectors(vectors: Any, ids: Sequence[str]) -> np.ndarray | Mixed:
   return vectors_ND
 
 
-def all_same(vectors_ND: np.ndarray) -> bool:
+def all_same(vectors: np.ndarray | Mixed) -> bool:
   """Whether three rows or more are one vector: ids alone would rank them."""
-  return len(vectors_ND) > 2 and all(
-    (vectors_ND[first : first + _ROWS] == vectors_ND[0]).all()
-    for first in range(0, len(vectors_ND), _ROWS)
+  if isinstance(vectors, Mixed):
+    sparse_NV = vectors.sparse_NV
+    return all_same(vectors.dense_ND) and not (
+      # Of no column, too, is the largest 0.
+      sparse_NV.nnz and abs(sparse_NV - sparse_NV[[0] * len(vectors)]).max()
+    )
+  return len(vectors) > 2 and all(
+    (vectors[first : first + _ROWS] == vectors[0]).all()
+    for first in range(0, len(vectors), _ROWS)
   )
+
+
+def check_differ(vectors: np.ndarray | Mixed, source: str) -> None:
+  """Refuses rows that are one vector.
+
+  Raises:
+    UserError: they are.
+  """
+  if all_same(vectors):
+    raise UserError(
+      f"{source}: all {len(vectors):,} rows are one vector, as where no listing"
+      " has the side that was embedded: only their ids would rank them"
+    )
 
 
 def _unit_rows(sparse_NV: Any) -> Any:

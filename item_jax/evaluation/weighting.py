@@ -61,7 +61,7 @@ def choose_weights(
   if given:
     plain = _transform(_lengths(unit(val_ND), widths), widths, given)
   vectors_ND = fill(plain.apply(val_ND))
-  scores = retrieval.score(vectors_ND, val_items, bootstrap=0, **how)
+  scores = retrieval.score_vectors(vectors_ND, val_items, **how)
   tried = attempt_weights(val_ND, val_items, widths, **how)
   trials = [Trial(plain, vectors_ND.shape[1], scores), *tried]
   return trials[likeliest(trials)].transform.shares
@@ -112,9 +112,7 @@ def attempt_weights(
       shares = tuple(weight / (_TENTHS * _TENTH) for weight in weights)
       made = _transform(lengths_P, widths, shares)
       vectors_ND = fill(made.apply(unit_ND))
-      scores = retrieval.score(
-        vectors_ND, val_items, bootstrap=0, search=search
-      )
+      scores = retrieval.score_vectors(vectors_ND, val_items, search=search)
       trials[weights] = Trial(made, vectors_ND.shape[1], scores)
     return worth(trials[weights].scores)
 

@@ -4,7 +4,8 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
@@ -12,6 +13,7 @@ from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.cross_domain import CrossDomain
 from item_jax.evaluation.metrics import check_draws
 from item_jax.evaluation.retrieval import Scores
+from item_jax.evaluation.vectors import Mixed, all_same
 from item_jax.inference.embedder import load
 from item_jax.listing import as_list
 from item_jax.training.run import check_data
@@ -43,37 +45,48 @@ def cross_domain(
 
   Raises:
     UserError: no such run or catalogue, one given twice, one of another
-      preprocessing, or one without two listings of a product.
+      preprocessing, one without two listings of a product, or in which nothing
+      that is compared tells listings apart.
   """
   check_draws(seed=seed, bootstrap=bootstrap)
   runs, catalogues = _names("run", workdirs), _names("catalogue", data)
-  how: dict[str, Any] = {"k": 10, "bootstrap": bootstrap, "seed": seed}
   opened = {name: open_dataset(path) for name, path in catalogues.items()}
   embedders = {name: load(path) for name, path in runs.items()}
-  items, trivial = {}, {"tfidf": {}, "thumbnail": {}}
+  items = {}
+  systems = [*runs, "tfidf", "thumbnail"]
+  scores: dict[str, dict[str, Scores]] = {system: {} for system in systems}
+
+  def add(system: str, name: str, vectors: np.ndarray | Mixed) -> None:
+    if all_same(vectors):
+      return  # ids alone would rank them
+    try:
+      scores[system][name] = retrieval.score(
+        vectors, items[name], k=10, bootstrap=bootstrap, seed=seed
+      )
+    except UserError as error:
+      raise UserError(f"{catalogues[name]}: {error}") from error
+
   for name, dataset in opened.items():
     for run, embedder in embedders.items():
       check_data(embedder.run, dataset, runs[run], tokenizer=False)
     items[name], (titles, small) = baselines.read(
       dataset, split, baselines.title, baselines.small_image
     )
-    try:
-      trivial["tfidf"][name] = baselines.score_titles(
-        titles, items[name], **how
-      )
-    except UserError as error:
-      raise UserError(f"{catalogues[name]}: {error}") from error
-    trivial["thumbnail"][name] = baselines.score_images(
-      small, items[name], **how
-    )
-  scores: dict[str, dict[str, Scores]] = {}
+    add("tfidf", name, baselines.tfidf_vectors(titles))
+    add("thumbnail", name, baselines.colours(small))
   for run, embedder in embedders.items():
-    scores[run] = {}
     for name, dataset in opened.items():
       logger.info(f"{run} in {name}: {len(items[name].ids):,} listings")
-      vectors = embedder.embed_split(dataset, split, batch_size=batch_size)
-      scores[run][name] = retrieval.score(vectors, items[name], **how)
-  return CrossDomain(scores | trivial, split)
+      add(
+        run, name, embedder.embed_split(dataset, split, batch_size=batch_size)
+      )
+  for name, path in catalogues.items():
+    if not any(name in found for found in scores.values()):
+      raise UserError(
+        f"{path}: no two listings of split {split!r} differ in anything that"
+        " is compared: only ids would rank them"
+      )
+  return CrossDomain(scores, split)
 
 
 def _names(
