@@ -210,3 +210,37 @@ def test_a_network_knows_how_many_devices_there_are():
   made = base.encoder_config(on_devices(config, 8), "xla")
   assert (made.devices, made.reduce_dtype) == (8, "float32")
   assert config.mesh.data == -1
+
+
+@pytest.mark.parametrize("config", [ONE, MANY], ids=["one", "many"])
+def test_what_tpus_split_before_the_bias_is_what_others_split_after_it(
+  config, monkeypatch
+):
+  """To a bit; gradients to rounding. And it is the layer without a split."""
+  options = {"features": (3, 2, 4), "name": "of"}
+  split = linear.dense(config, split=True, **options)
+  params = split.init(jax.random.key(0), X_BSD)
+  params["params"]["bias"] += jnp.arange(24.0).reshape(3, 2, 4)
+  cotangent = jax.random.normal(jax.random.key(2), (3, 8, 5, 2, 4))
+  cotangent = cotangent.astype(jnp.bfloat16)
+
+  def found():
+    out, back = jax.vjp(lambda *x: jnp.stack(split.apply(*x)), params, X_BSD)
+    return out, *jax.tree.leaves(back(cotangent))
+
+  of_others = found()
+  whole = linear.dense(config, **options).apply(params, X_BSD)
+  np.testing.assert_array_equal(of_others[0], jnp.moveaxis(whole, 2, 0))
+  monkeypatch.setattr(
+    *(jax.lax, "platform_dependent"),
+    lambda *args, tpu=None, default, **others: (tpu or default)(*args),
+  )
+  of_tpus = found()
+  np.testing.assert_array_equal(of_tpus[0], of_others[0])
+  for got, want in zip(of_tpus[1:], of_others[1:], strict=True):
+    np.testing.assert_allclose(
+      np.asarray(got, np.float32),
+      np.asarray(want, np.float32),
+      rtol=2e-2,
+      atol=1e-2,
+    )
