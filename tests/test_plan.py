@@ -189,7 +189,8 @@ def test_a_block_by_hand():
   xla = states * 18 + inside * 4
   assert block(False, "xla") == (xla + squares * (4 + 2), 0)
   assert block(False, "xla", True)[1] == xla + 12 * states
-  tpu = states * 12 + inside * 2 + squares * 2
+  # What attention gives is float32.
+  tpu = states * (12 + 2) + inside * 2 + squares * 2 + sums
   assert block(True, "xla") == block(True, "xla", True) == (tpu, 0)
 
 
