@@ -31,7 +31,7 @@ def parse(config: str | None, overrides: list[str]) -> Config:
   if config is None:
     raise UserError("--config=FILE[:VARIANT] is needed")
   name, colon, variant = config.partition(":")
-  if not name.endswith(".py") and (CONFIGS / f"{name}.py").is_file():
+  if not name.endswith(".py") and not Path(name).exists():
     config = f"{CONFIGS / name}.py{colon}{variant}"
   file = config.partition(".py:")[0] + (".py" if ".py:" in config else "")
   if not Path(file).is_file():

@@ -1,6 +1,8 @@
 """What docs/search_engines.md says of other search engines holds: they read
 what we write, and find what our exact search finds."""
 
+import functools
+import importlib
 import importlib.util
 import re
 import sys
@@ -109,9 +111,13 @@ def test_an_engine_finds_what_we_find(engine, form, tmp_path, monkeypatch):
   export(tmp_path / "E", x_ND)
   if form != "as exported":
     np.save(tmp_path / "E" / "embeddings.npy", FORMS[form](x_ND))
+  if engine == "usearch":
+    # Several threads make another graph at each build: .89 to 1 were seen.
+    index = importlib.import_module("usearch.index").Index
+    one = functools.partialmethod(index.add, threads=1)
+    monkeypatch.setattr(index, "add", one)
   names = run(tmp_path, monkeypatch, engine, "From rows to listings")
-  # A graph may miss neighbours, and usearch's differs at each build: of 300
-  # rows it was seen to find .948 to 1. faiss is exact here.
+  # A graph may miss neighbours. faiss is exact here.
   assert share_found(names, x_ND) >= (1 if engine == "faiss" else 0.9)
 
 
