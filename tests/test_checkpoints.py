@@ -140,6 +140,24 @@ def test_whatever_is_damaged_the_one_before_is_taken(filled, tmp_path, caplog):
   assert len(list((tmp_path / "damaged").iterdir())) > len(names)
 
 
+def test_an_older_one_whose_manifest_is_damaged_hinders_nothing(filled, caplog):
+  """Neither that old ones are deleted, nor that the best is told."""
+  caplog.set_level("INFO")
+  (filled.folder / "2" / MANIFEST).write_bytes(b"{}")
+  assert filled.newest_good() == 6
+  assert f"{filled.folder / '2' / MANIFEST} has no checksum" in caplog.text
+  assert filled.best_step() == 6  # of 5 and 6
+  (filled.folder / "5" / MANIFEST).write_bytes(b"{}")  # while it runs
+  for step in (7, 8):
+    filled.save(step, STATE, metrics={"both/map@10": 0.5})
+    filled.wait()
+  assert filled.steps() == [7, 8]
+  assert filled.best_step() == 8
+  assert filled.last_metrics() == {"both/map@10": 0.5}
+  moved = (filled.folder.parent / "damaged").iterdir()
+  assert sorted(path.name for path in moved) == ["2.0", "5.1"]
+
+
 def test_a_damaged_step_can_be_saved_again(filled):
   (filled.folder / "6" / MANIFEST).write_bytes(b"{}")
   assert filled.newest_good() == 5

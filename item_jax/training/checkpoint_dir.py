@@ -93,9 +93,22 @@ class Steps:
       for path in self.folder.glob(pattern):
         shutil.rmtree(path, ignore_errors=True)
 
+  def set_aside_unranked(self) -> None:
+    """Moves steps before the newest away whose manifest is corrupt.
+
+    While one is there, neither the best nor what may be deleted can be told.
+    """
+    for step in self.steps()[:-1]:
+      try:
+        self.metrics(step)
+      except CorruptError as error:
+        logger.info(f"checkpoint {step} is set aside: {error}")
+        self.quarantine(step, unfinished=False)
+
   def delete_old(self) -> None:
     """Deletes the steps that need not be kept."""
     try:
+      self.set_aside_unranked()
       steps = self.steps()
       keep = {0, *steps[-self._keep :], self.best_step()}
       for step in set(steps) - keep:

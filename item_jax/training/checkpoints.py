@@ -208,7 +208,8 @@ class Checkpoints(Steps):
     """The newest step that verifies; None where there never was one.
 
     Corrupt ones are named and moved to the quarantine folder of the workdir,
-    so that these steps can be computed and saved again.
+    so that these steps can be computed and saved again. Of older ones only the
+    manifest is read.
 
     Raises:
       UserError: only corrupt ones are left.
@@ -226,6 +227,8 @@ class Checkpoints(Steps):
           self.quarantine(step, unfinished=newest and not complete)
         newest = False
       else:
+        if self._first:
+          self.set_aside_unranked()
         return step
     if as_first(self.quarantined()):
       folder = self.quarantine_folder
