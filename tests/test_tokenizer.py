@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
 from copy import deepcopy
@@ -147,6 +149,20 @@ def test_frequent_words_are_one_token_and_rare_ones_pieces(tokenizer):
 def test_no_title_is_an_error(titles):
   with pytest.raises(UserError, match="no training title"):
     train_wordpiece(titles)
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(tokenizer, tmp_path):
+  path = tmp_path / "tokenizer.json"
+  path.write_text("before")
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+  try:
+    with pytest.raises(OSError, match=re.escape(str(path))):
+      tokenizer.save(path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert path.read_text() == "before"
+  assert list(tmp_path.iterdir()) == [path]
 
 
 def test_too_small_a_vocabulary_is_an_error():

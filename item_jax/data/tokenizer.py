@@ -20,6 +20,7 @@ from tokenizers import (
 from item_jax.data import scripts, vocabularies
 from item_jax.data.vocabularies import read_tokenizer
 from item_jax.errors import UserError, check_path
+from item_jax.files import whole_file
 
 SPECIAL = vocabularies.BERT  # ids 0 to 4
 # The names of the same five tokens in other families of tokenizers.
@@ -250,4 +251,5 @@ class Tokenizer:
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes a tokenizer.json that `load_tokenizer` opens."""
-    Path(path).write_bytes(self._text.encode())
+    with whole_file(path) as file:
+      file.write(self._text.encode())
