@@ -36,7 +36,8 @@ def tfidf(
     options: k, bootstrap and seed, as of `retrieval.score`.
   """
   items, (titles,) = read(open_dataset(data), split, title)
-  return score_titles(titles, items, **options)
+  source = Source("TF-IDF of titles", tfidf_vectors(titles), items)
+  return retrieval.score(source, **options)
 
 
 def thumbnail(
@@ -44,7 +45,8 @@ def thumbnail(
 ) -> retrieval.Scores:
   """Scores same-product search by thumbnails; arguments as of `tfidf`."""
   items, (thumbnails,) = read(open_dataset(data), split, small_image)
-  return score_images(thumbnails, items, **options)
+  source = Source("thumbnails", colours(thumbnails), items)
+  return retrieval.score(source, **options)
 
 
 def read(
@@ -99,22 +101,6 @@ def small_image(record: Record) -> np.ndarray | None:
     return shrink(simplejpeg.decode_jpeg(record.image))
   except ValueError as error:
     raise BadImage(str(error)) from error
-
-
-def score_titles(
-  titles: Sequence[str], items: Items, **options
-) -> retrieval.Scores:
-  """Scores a search by TF-IDF; options as of `retrieval.score`."""
-  source = Source("TF-IDF of titles", tfidf_vectors(titles), items)
-  return retrieval.score(source, **options)
-
-
-def score_images(
-  thumbnails: Sequence[np.ndarray | None], items: Items, **options
-) -> retrieval.Scores:
-  """Scores a search by colours; options as of `retrieval.score`."""
-  source = Source("thumbnails", colours(thumbnails), items)
-  return retrieval.score(source, **options)
 
 
 def tfidf_vectors(titles: Sequence[str]) -> Mixed:

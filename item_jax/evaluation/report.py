@@ -258,11 +258,12 @@ def report(
   roles = shared_roles((name, one.items) for name, one in opened.items())
   items = items._replace(roles=roles)
   vectors = {name: source.vectors for name, source in opened.items()}
-  trivial = {
-    "tfidf": baselines.tfidf_vectors(titles),
-    "thumbnail": baselines.colours(thumbnails),
-  }
-  vectors |= {name: x for name, x in trivial.items() if not all_same(x)}
+  if any(titles):
+    vectors["tfidf"] = baselines.tfidf_vectors(titles)
+  if any(small is not None for small in thumbnails):
+    vectors["thumbnail"] = baselines.colours(thumbnails)
+  # Of exports `check_differ` has seen to it.
+  vectors = {name: one for name, one in vectors.items() if not all_same(one)}
   scores = {
     name: score(one, items, k=k, bootstrap=bootstrap, seed=seed)
     for name, one in vectors.items()

@@ -105,13 +105,15 @@ def _mix_forward(query_BHSd, key_BHSd, value_BHSd, lengths_B, causal: bool):
     preferred_element_type=jnp.float32,
   )
   mixed_BHSd = mixed_BHSd * share_BHS1
-  kept = (query_BHSd, key_BHSd, value_BHSd, exponentials_BHST, share_BHS1)
-  return mixed_BHSd.astype(value_BHSd.dtype), (*kept, mixed_BHSd)
+  qkv = (query_BHSd, key_BHSd, value_BHSd)
+  kept = (*qkv, exponentials_BHST, share_BHS1, mixed_BHSd)
+  return mixed_BHSd.astype(value_BHSd.dtype), kept
 
 
 def _mix_backward(causal: bool, kept, gradient_BHSd):
-  query_BHSd, key_BHSd, value_BHSd, exponentials_BHST, share_BHS1 = kept[:5]
-  dtype, mixed_BHSd = query_BHSd.dtype, kept[5]
+  *qkv, exponentials_BHST, share_BHS1, mixed_BHSd = kept
+  query_BHSd, key_BHSd, value_BHSd = qkv
+  dtype = query_BHSd.dtype
   # From here on with the sums that the exponentials lack.
   gradient_BHSd = (gradient_BHSd * share_BHS1).astype(dtype)
   # Sum over t of weight and gradient: a number of each query. Float32 on both
