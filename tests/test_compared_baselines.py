@@ -2,12 +2,14 @@
 
 import json
 
+import exports
 import numpy as np
 import pytest
 import simplejpeg
 
-from item_jax.comparison import baselines
+from item_jax.comparison import baselines, score
 from item_jax.data.records import Record
+from item_jax.errors import UserError
 
 CLASSES = ("Mugs", "Vases", "Hats")
 
@@ -81,3 +83,21 @@ def test_a_catalogue_without_categories_is_only_searched(tmp_path):
     "title/recall@10",
     "title/map@10",
   }
+
+
+def test_of_a_side_that_no_listing_has_no_search_is_scored(tmp_path):
+  """Its rows are one vector; of both together that is an error by name."""
+  rows = [{"product": f"p{number // 2}"} for number in range(6)]
+  null_ND = np.full((6, 4), 0.5, np.float32)
+  random_ND = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+  made = {
+    name: exports.write_export(tmp_path / name, vectors_ND, rows)
+    for name, vectors_ND in {"both": random_ND, "image": null_ND}.items()
+  }
+  score.write_request(tmp_path, made)
+  score.score_request(tmp_path)
+  cells = json.loads((tmp_path / "scores.json").read_text())["cells"]
+  assert {name.partition("/")[0] for name in cells} == {"both"}
+  score.write_request(tmp_path, {"both": made["image"]})
+  with pytest.raises(UserError, match=r"image.*all 6 rows are one vector"):
+    score.score_request(tmp_path)
