@@ -25,7 +25,7 @@ MASKED = np.array([[1.0, 0, 1], [1, 0, 0]])
 )
 def test_masked_cross_entropy(gate, mean):
   weights = MASKED * np.array(gate)[:, None]
-  total = losses.token_nll(LOGITS, LABELS, weights)
+  total, _ = losses.token_scores(LOGITS, LABELS, weights)
   assert float(total) / weights.sum() == pytest.approx(mean, abs=1e-6)
 
 
@@ -37,8 +37,8 @@ def test_cross_entropy_of_each_token():
   ):
     weights = np.zeros((2, 3))
     weights[place] = 1
-    total = float(losses.token_nll(LOGITS, LABELS, weights))
-    assert total == pytest.approx(expected, abs=1e-6)
+    total, _ = losses.token_scores(LOGITS, LABELS, weights)
+    assert float(total) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -56,7 +56,7 @@ def test_the_gradient_of_cross_entropy_is_that_of_log_softmax(dtype):
     return -((log_p * one).sum(-1) * weights).sum()
 
   def ours(logits):
-    return losses.token_nll(logits, targets, weights)
+    return losses.token_scores(logits, targets, weights)[0]
 
   value, gradient = jax.value_and_grad(ours)(logits)
   want, want_gradient = jax.value_and_grad(plain)(logits)
@@ -78,14 +78,18 @@ def test_a_token_is_hit_where_its_logit_is_above_all_others():
   weights = random.uniform(size=(5, 7)) * (random.uniform(size=(5, 7)) < 0.7)
   hits = logits.argmax(-1) == targets
   assert 0 < hits.sum() < hits.size
-  found = losses.token_hits(logits, targets, weights)
+  _, found = losses.token_scores(logits, targets, weights)
   assert float(found) == pytest.approx((hits * weights).sum(), rel=1e-6)
   for row, label in (([5, 5, 1], 0), ([5, 5, 1], 1), ([0, 0, 0], 0)):
-    assert (
-      losses.token_hits(np.array([[row]]), np.array([[label]]), np.ones(1)) == 0
-    )
-  with_nan = np.array([[[np.nan, 2.0]]])
-  assert losses.token_hits(with_nan, np.array([[0]]), np.ones((1, 1))) == 0
+    assert not _hits([row], [label])
+  for label in (0, 1):
+    assert not _hits([[np.nan, 2.0]], [label])
+  assert _hits([[-np.inf, 2.0]], [1])
+
+
+def _hits(logits, labels) -> float:
+  one = np.ones((1, len(labels)))
+  return losses.token_scores(np.array([logits]), np.array([labels]), one)[1]
 
 
 def test_matching():
@@ -115,7 +119,7 @@ def test_pixel_error_is_a_mean_over_patches_not_over_images():
 def test_what_does_not_count_may_be_anything():
   logits = LOGITS.copy()
   logits[0, 1] = np.inf
-  assert np.isfinite(losses.token_nll(logits, LABELS, MASKED))
+  assert np.isfinite(losses.token_scores(logits, LABELS, MASKED)[0])
   pixels = np.full((1, 2, 3), np.nan)
   pixels[0, 0] = 0
   weights = np.array([[1.0, 0]])

@@ -221,15 +221,17 @@ def _measure(predictions: Predictions, view: View, targets_BKP) -> dict:
 
   p = predictions
   right_B = jnp.argmax(p.itm_B2, axis=-1) == view.is_match_B
+  mlm, mlm_hits = losses.token_scores(p.mlm_BKV, tokens_BK, on_tokens_BK)
+  gmlm, gmlm_hits = losses.token_scores(p.gmlm_BKV, tokens_BK, on_tokens_BK)
   return {
     "itm": losses.match_nll(p.itm_B2, view.is_match_B, on_pairs_B),
-    "mlm": losses.token_nll(p.mlm_BKV, tokens_BK, on_tokens_BK),
+    "mlm": mlm,
     "mim": losses.pixel_error(p.mim_BKP, targets_BKP, on_patches_BK),
-    "gmlm": losses.token_nll(p.gmlm_BKV, tokens_BK, on_tokens_BK),
+    "gmlm": gmlm,
     "gmim": losses.pixel_error(p.gmim_BKP, targets_BKP, on_patches_BK),
     "itm_accuracy": (right_B * on_pairs_B).sum(),
-    "mlm_accuracy": losses.token_hits(p.mlm_BKV, tokens_BK, on_tokens_BK),
-    "gmlm_accuracy": losses.token_hits(p.gmlm_BKV, tokens_BK, on_tokens_BK),
+    "mlm_accuracy": mlm_hits,
+    "gmlm_accuracy": gmlm_hits,
   }
 
 

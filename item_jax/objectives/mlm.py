@@ -82,11 +82,7 @@ def make_loss(
     states_BSD = encode(params, view.batch, key=key)
     logits_BKV = predict(params, states_BSD, masked.positions_BK)
     weights_BK = masked.valid_BK.astype(jnp.float32)
-    return {
-      "mlm": losses.token_nll(logits_BKV, masked.targets_BK, weights_BK),
-      "mlm_accuracy": losses.token_hits(
-        logits_BKV, masked.targets_BK, weights_BK
-      ),
-    }, {}
+    nll, hits = losses.token_scores(logits_BKV, masked.targets_BK, weights_BK)
+    return {"mlm": nll, "mlm_accuracy": hits}, {}
 
   return Objective(corrupt, counts, totals, {"mlm": 1.0})
