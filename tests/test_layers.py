@@ -1,5 +1,7 @@
 """What the layers keep and in which type they compute, beside their values."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -74,13 +76,30 @@ def test_the_decoders_gradients_are_those_of_a_plain_product():
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_products_with_the_token_table_are_of_bfloat16_both_ways():
-  """And summed in float32; so is the gradient that the table is cotangent."""
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_products_with_the_token_table_are_of_bfloat16_both_ways(platform):
+  """And summed in float32; so is the gradient that the table is cotangent.
+
+  To a TPU the table goes as it is, to be rounded while it is multiplied.
+  """
   h = jnp.ones((2, 3, 8), jnp.bfloat16)
   table = jnp.ones((11, 8))
-  gradient = jax.grad(lambda *x: heads._against_all(*x).sum(), argnums=(0, 1))
-  assert products(gradient, h, table) == [({"bfloat16"}, "float32")] * 3
-  assert [x.dtype.name for x in gradient(h, table)] == ["bfloat16", "float32"]
+  gradient = jax.value_and_grad(
+    lambda *x: heads._against_all(*x).sum(), argnums=(0, 1)
+  )
+  found = [x.dtype.name for x in gradient(h, table)[1]]
+  assert found == ["bfloat16", "float32"]
+  with jax.default_matmul_precision("highest"):
+    traced = jax.jit(gradient).trace(h, table)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+  products = re.findall(
+    r"dot_general.*\[(\w+), .*x(\w+)>, .*x(\w+)>\) -> .*x(\w+)>", text
+  )
+  with_table = ("DEFAULT", "f32", "f32", "f32")
+  if platform != "tpu":
+    with_table = ("HIGHEST", "bf16", "bf16", "f32")
+  of_table = ("HIGHEST", "bf16", "bf16", "f32")
+  assert products == [with_table, of_table, with_table]
 
 
 @pytest.mark.parametrize(

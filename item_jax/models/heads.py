@@ -77,16 +77,18 @@ def _against_all(h_BKD, table_VD):
   Left to itself the gradient of float32 sums would make both of the backward
   products, the step's largest of a single matrix, products of float32.
   """
-  return _sum_float32("bkd,vd->bkv", h_BKD, table_VD.astype(h_BKD.dtype))
+  return _with_table("bkd,vd->bkv", h_BKD, table_VD)
 
 
 def _against_all_backward(kept, cotangent_BKV):
   h_BKD, table_VD = kept
   cotangent_BKV = cotangent_BKV.astype(h_BKD.dtype)
-  cast_VD = table_VD.astype(h_BKD.dtype)
+  of_table_VD = jnp.einsum(
+    "bkv,bkd->vd", cotangent_BKV, h_BKD, preferred_element_type=jnp.float32
+  )
   return (
-    _sum_float32("bkv,vd->bkd", cotangent_BKV, cast_VD).astype(h_BKD.dtype),
-    _sum_float32("bkv,bkd->vd", cotangent_BKV, h_BKD).astype(table_VD.dtype),
+    _with_table("bkv,vd->bkd", cotangent_BKV, table_VD).astype(h_BKD.dtype),
+    of_table_VD.astype(table_VD.dtype),
   )
 
 
@@ -96,8 +98,20 @@ _against_all.defvjp(
 )
 
 
-def _sum_float32(how, left, right):
-  return jnp.einsum(how, left, right, preferred_element_type=jnp.float32)
+def _with_table(how: str, x, table_VD):
+  """A product in x's type with the float32 table, summed in float32."""
+
+  def cast(x, table_VD):
+    table_VD = table_VD.astype(x.dtype)
+    return jnp.einsum(how, x, table_VD, preferred_element_type=jnp.float32)
+
+  def as_it_is(x, table_VD):
+    # A TPU multiplies float32 as bfloat16 at this precision, and casts the
+    # table while it multiplies: no pass over the whole table.
+    default = jax.lax.Precision.DEFAULT
+    return jnp.einsum(how, x.astype(jnp.float32), table_VD, precision=default)
+
+  return jax.lax.platform_dependent(x, table_VD, tpu=as_it_is, default=cast)
 
 
 class PixelDecoder(nn.Module):

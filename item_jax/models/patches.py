@@ -39,10 +39,8 @@ def to_patches(image_BHWC, patch: int):
   """[B,H,W,C] to [B,N,P]: patches row by row, P = patch * patch * C."""
   B, H, W, C = image_BHWC.shape
   rows, columns = H // patch, W // patch
-  # A patch's row of pixels as one axis: colours as the last axis, three of
-  # them, cost a TPU half of the time it takes to embed the patches.
-  x = image_BHWC.reshape(B, rows, patch, columns, patch * C)
-  x = x.transpose(0, 1, 3, 2, 4)
+  x = image_BHWC.reshape(B, rows, patch, columns, patch, C)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(B, rows * columns, patch * patch * C)
 
 
