@@ -6,6 +6,7 @@ import json
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import shell
 from exports import write_export
@@ -315,6 +316,96 @@ def test_classes_of_one_row_are_uncertain():
   given = labels.compare_labels(true, said)
   low, high = labels.intervals(given, [""] * 40)["macro_f1"]
   assert 3 * 0.079 < high - low < 5 * 0.079
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA, float("nan")])
+@pytest.mark.parametrize("kind", [float, str])
+def test_a_missing_value_is_no_category_and_no_product(parts, gap, kind):
+  """As a column of a data frame has it where a cell is empty."""
+  train, val, test = parts
+  numbers = [[int(name[-1]) for name in names] for _, names in parts]
+  named = [[kind(number) for number in column] for column in numbers]
+  products = [f"p{row // 2}" for row in range(150)]
+  empty, holed = [], []
+  for none, column in zip(("", gap), (empty, holed), strict=True):
+    for (vectors_ND, _), names in zip((train, val, test), named, strict=True):
+      names = [none if row % 3 == 0 else x for row, x in enumerate(names)]
+      column.append((vectors_ND, names))
+    owners = [none if row % 5 < 2 else x for row, x in enumerate(products)]
+    column[2] += (None, owners)
+  found = probe(*holed).summary
+  assert (found["train_rows"], found["without_category"]) == (200, 50)
+  assert found == probe(*empty).summary
+
+
+@pytest.mark.parametrize("kind", ["knn", "logistic"])
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0])
+def test_a_row_without_direction_is_named(parts, kind, part, bad):
+  vectors_ND = parts[part][0].copy()
+  vectors_ND[7] = bad
+  given = [*parts]
+  given[part] = vectors_ND, parts[part][1]
+  name = ("train", "val", "test")[part]
+  with pytest.raises(UserError, match=f"^{name}: row 7 "):
+    probe(*given, kinds=kind)
+  # Of no category it is not learnt from, nor chosen by.
+  if part < 2:
+    given[part][1][7:8], kept = [""], given[part][1][7]
+    probe(*given, kinds=kind, bootstrap=0)
+    given[part][1][7] = kept
+
+
+@pytest.mark.parametrize("kind", ["knn", "logistic"])
+def test_vectors_of_several_widths_are_refused(parts, kind):
+  train, (vectors_ND, names), test = parts
+  narrow = vectors_ND[:, :4], names
+  with pytest.raises(UserError, match="'train': 10, 'val': 4, 'test': 10"):
+    probe(train, narrow, test, kinds=kind)
+
+
+@pytest.mark.parametrize(
+  "choices",
+  [
+    {"neighbours": [5, 0]},
+    {"neighbours": -3},
+    {"neighbours": 2.5},
+    {"neighbours": []},
+    {"strengths": []},
+    {"strengths": [1, 0]},
+    {"strengths": float("nan")},
+    {"strengths": "1"},
+  ],
+)
+def test_a_setting_that_is_none_is_refused(parts, choices):
+  with pytest.raises(UserError, match=next(iter(choices))):
+    probe(*parts, **choices)
+
+
+@pytest.mark.parametrize(
+  "form", [dict, pd.DataFrame, lambda x: pd.DataFrame(x).to_dict("records")]
+)
+def test_a_pair_of_vectors_and_items_as_all_that_scores_takes(parts, form):
+  tables = [
+    {"id": [f"{n} {row}" for row in range(len(names))], "category": names}
+    for n, (_, names) in enumerate(parts)
+  ]
+  found = probe(
+    *(
+      (vectors_ND, form({**table, "product": table["id"]}))
+      for (vectors_ND, _), table in zip(parts, tables, strict=True)
+    )
+  ).summary
+  assert found["rows"] == 150
+  assert (
+    found
+    == probe(
+      *(
+        (x, t["category"], t["id"], t["id"])
+        for (x, _), t in zip(parts, tables, strict=True)
+      )
+    ).summary
+  )
 
 
 @pytest.mark.parametrize(

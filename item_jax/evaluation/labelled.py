@@ -8,6 +8,7 @@ import numpy as np
 
 from item_jax.errors import UserError, name_kind
 from item_jax.evaluation import labels, metrics
+from item_jax.evaluation.vectors import as_vectors, lengths
 
 
 class Rows(NamedTuple):
@@ -25,6 +26,7 @@ def make_rows(name: str, given: Any) -> Rows:
   Args:
     name: of the argument, for errors.
     given: (vectors float [N,D], categories), or more of the fields of Rows.
+      Who has no category, or product, has "", None or NaN.
 
   Raises:
     UserError: it is none of these, or its parts differ in length.
@@ -40,14 +42,30 @@ def make_rows(name: str, given: Any) -> Rows:
     vectors_ND,
     list(categories),
     [f"{row:09}" for row in range(size)] if ids is None else list(ids),
-    [""] * size if products is None else list(products),
+    [
+      "" if labels.absent(name) else str(name)
+      for name in ([""] * size if products is None else products)
+    ],
   )
   if {len(part) for part in rows} != {size}:
     raise UserError(
       f"{name}: {len(vectors_ND)} vectors, {size} categories, {len(rows.ids)}"
       f" ids and {len(rows.products)} products; expected as many of each"
     )
-  return rows
+  return rows._replace(vectors_ND=as_vectors(vectors_ND, rows.ids))
+
+
+def check_rows(**parts: Rows) -> None:
+  """Refuses rows without a direction, and parts of several widths.
+
+  Raises:
+    UserError: naming the part.
+  """
+  for name, rows in parts.items():
+    lengths(rows.vectors_ND, rows.ids, source=name)
+  widths = {name: rows.vectors_ND.shape[1] for name, rows in parts.items()}
+  if len(set(widths.values())) > 1:
+    raise UserError(f"values in a row: {widths}; expected as many of each")
 
 
 def of_category(rows: Rows, known: Collection[str] | None = None) -> Rows:

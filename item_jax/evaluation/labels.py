@@ -14,6 +14,7 @@ import scipy.sparse
 
 from item_jax.errors import UserError
 from item_jax.evaluation import metrics
+from item_jax.ingest.readers.cells import is_absent
 
 TOP = 5
 # The measures that are printed, and under which name.
@@ -43,7 +44,7 @@ def compare_labels(
   """Compares N true labels with N predicted ones.
 
   Args:
-    true: labels (strings or integers); "" or None where a row has none.
+    true: labels (strings or integers); "", None or NaN where a row has none.
     predicted: a label of `classes` for each row.
     ranked: for each row its likeliest labels, best first, any number of them.
     classes: what can be predicted; by default all labels that occur.
@@ -92,8 +93,8 @@ def compare_labels(
 
 
 def absent(label) -> bool:
-  """Whether a row has no category; 0 is a label like any other."""
-  return label is None or label == ""
+  """Whether a row has no category; 0 is a label like any other, NaN is none."""
+  return is_absent(label) or label != label
 
 
 def score_labels(

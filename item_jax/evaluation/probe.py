@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from item_jax.errors import UserError
+from item_jax.errors import UserError, check_whole
 from item_jax.evaluation import confusion, labels, metrics
 from item_jax.evaluation.agreement import check_apart, check_one_system
 from item_jax.evaluation.classifiers import (
@@ -22,7 +22,12 @@ from item_jax.evaluation.classifiers import (
   logistic,
   nearest,
 )
-from item_jax.evaluation.labelled import Rows, make_rows, of_category
+from item_jax.evaluation.labelled import (
+  Rows,
+  check_rows,
+  make_rows,
+  of_category,
+)
 from item_jax.evaluation.labelled import split as split_rows
 from item_jax.evaluation.mixed import reduce
 from item_jax.evaluation.results import Result, with_interval
@@ -130,9 +135,9 @@ def probe(
   Args:
     train, val, test: exports of one model (folders or `Export`s) or what else
       `sources.open_source` takes; or (vectors float [N,D], categories), or
-      (vectors, categories, ids, products), as `Rows`; "" where a row has no
-      category, or is a product of its own. Without `val` (None) a tenth of the
-      training products is kept out to choose by.
+      (vectors, categories, ids, products), as `Rows`; "", None or NaN where a
+      row has no category, or is a product of its own. Without `val` (None) a
+      tenth of the training products is kept out to choose by.
     kinds: which classifiers, of `KINDS`.
     neighbours, strengths: values of k and of C to choose from; those of C are
       tried in ascending order until the accuracy on validation falls.
@@ -144,9 +149,11 @@ def probe(
     labels.NothingToScore: fewer than two categories in training, no row to
       choose by or to score.
     UserError: a row without direction; exports of several models, or with a
-      listing in common; parts of different lengths; no known kind.
+      listing in common; parts of different lengths or widths; no known kind, k
+      or C.
   """
   metrics.check_draws(seed=seed, bootstrap=bootstrap)
+  ks, cs = _choices(neighbours, strengths)
   if is_source(test):
     train, val, test = _open(train, val, test, data=data, split=split)
   kinds = as_list(kinds, "kinds")
@@ -162,20 +169,17 @@ def probe(
       f"the training rows have {len(classes)} categories; expected two or more"
     )
   val = of_category(make_rows("val", val), set(classes))
-  if not len(val.categories):
-    raise labels.NothingToScore(
-      "no validation row is of a category of training"
-    )
+  if not val.categories:
+    raise labels.NothingToScore("no validation row is of a training category")
+  check_rows(train=train, val=val, test=test)
   number = {label: c for c, label in enumerate(classes)}
   train_N = np.array([number[label] for label in train.categories])
   val_M = np.array([number[label] for label in val.categories])
   parts, known = (train, val, test), {"train_N": train_N, "val_M": val_M}
   best = {}
   if "knn" in kinds:
-    ks = as_list(neighbours, "neighbours")
     best["knn"] = nearest(*parts, choices=ks, **known)
   if "logistic" in kinds:
-    cs = as_list(strengths, "strengths")
     best["logistic"] = logistic(*parts, choices=cs, **known)
   predictions = {
     name: _name_classes(fitted.ranked_Q5, test, classes)
@@ -192,6 +196,18 @@ def probe(
       )
   _share_counts(summary, list(best))
   return Probe(summary, predictions, test, train_categories)
+
+
+def _choices(neighbours: Any, strengths: Any) -> tuple[list[int], list[float]]:
+  """The values of k and of C."""
+  ks, cs = as_list(neighbours, "neighbours"), as_list(strengths, "strengths")
+  if not ks or not cs:
+    raise UserError(
+      f"neighbours={ks}, strengths={cs}: expected one value of each or more"
+    )
+  if not all(isinstance(c, (int, float, np.number)) and c > 0 for c in cs):
+    raise UserError(f"strengths={cs}: expected numbers above 0")
+  return [check_whole("neighbours", k, at_least=1) for k in ks], cs
 
 
 def _name_classes(

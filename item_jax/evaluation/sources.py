@@ -76,9 +76,17 @@ class Source:
 
 
 def is_source(what: Any) -> bool:
-  """Whether `open_source` may take it without items; a table it does not."""
+  """Whether `open_source` takes it without items: not vectors alone.
+
+  Of a pair the second has to be items, and no list of categories.
+  """
   if isinstance(what, tuple) and len(what) == 2:
-    return isinstance(what[1], (Items, str, os.PathLike, Mapping, Export))
+    items = what[1]
+    if isinstance(items, list) and items:
+      return isinstance(items[0], Mapping)
+    kinds = (Items, str, os.PathLike, Mapping, Export)
+    framed = hasattr(items, "columns") or hasattr(items, "column_names")
+    return framed or isinstance(items, kinds)
   return isinstance(what, (str, os.PathLike, Export, Source)) or hasattr(
     what, "as_source"
   )
