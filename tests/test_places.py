@@ -126,6 +126,19 @@ CASES = [
 
 
 @pytest.mark.parametrize(("command", "dest"), CASES)
+def test_no_flag_takes_an_empty_path_for_this_folder(
+  command, dest, tmp_path, monkeypatch, capsys
+):
+  """As `--workdir=$RUN` gives it where RUN is not set."""
+  monkeypatch.chdir(tmp_path)
+  (action,) = (a for a in flags(command) if a.dest == dest)
+  with pytest.raises(SystemExit, match="2"):
+    main(words_of(command, action, ""))
+  assert "it is empty: expected a path" in capsys.readouterr().err
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "dest"), CASES)
 @pytest.mark.parametrize("address", ["gs://bucket/x", "nosuch://bucket/x"])
 def test_no_flag_makes_a_folder_of_an_address(
   command, dest, address, tmp_path, monkeypatch, capsys

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
+from lost_records import lose
 
 import item_jax
 from item_jax.batch import Batch
 from item_jax.data import pipeline
 from item_jax.data.records import Record, open_dataset
+from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.errors import NotFiniteError, UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items
@@ -103,6 +105,7 @@ def test_accuracy_is_of_the_listings_that_can_be_read(tiny_data, tmp_path):
   write_manifest(data)
   config = tiny_run.get_config("category")
   config.data.path, config.steps = str(data), 0
+  config.data.max_bad_fraction = 0.5
   setup = set_up(config, None)
   params = setup.initialise().params
   made = [
@@ -124,6 +127,25 @@ def test_accuracy_is_of_the_listings_that_can_be_read(tiny_data, tmp_path):
   found = validation.RetrievalEvaluator(setup)(params, setup)
   right = np.mean([best == true for best, true in known])
   assert found["category/accuracy"] == pytest.approx(right)
+
+
+def test_rows_that_cannot_be_read_are_named_and_too_many_end_the_run(
+  tiny_data, tmp_path, caplog
+):
+  """One is no fault of the data; without a word it would lower the scores."""
+  data = shutil.copytree(tiny_data, tmp_path / "data")
+  records = list(open_dataset(data).source("val"))
+  lose(data, "val", records[3])
+  setup, params = start(data)
+  with caplog.at_level("INFO"):
+    assert validation.RetrievalEvaluator(setup)(params, setup)
+  said = f"1 of {len(records)} rows of validation cannot be read: val[3]"
+  assert said in caplog.text
+
+  lose(data, "val", records[5])
+  setup, params = start(data)
+  with pytest.raises(TooManyBadRecordsError, match=r"val\[3\], val\[5\]"):
+    validation.RetrievalEvaluator(setup)(params, setup)
 
 
 def start(data):

@@ -25,6 +25,13 @@ class FlagAddress(Address):
   kind: "_Kind"
 
 
+def _locate(text: str) -> Path | Address:
+  # A shell's variable that is not set would be the folder one is in.
+  if not text:
+    raise argparse.ArgumentTypeError("it is empty: expected a path")
+  return remote.locate(text)
+
+
 class _Kind:
   """The purpose of a flag's path.
 
@@ -32,7 +39,7 @@ class _Kind:
   """
 
   def __call__(self, text: str) -> Path | FlagAddress | str:
-    place = remote.locate(text)
+    place = _locate(text)
     return self.mark(place) if isinstance(place, Address) else place
 
   def mark(self, address: Address) -> FlagAddress:
@@ -211,7 +218,7 @@ class Exports(_Kind):
       return []
     file, colon, table = text.removeprefix(before).partition(_NPY)
     found = (file + ".npy", table) if colon else (file,)
-    return [remote.locate(x) for x in found]
+    return [_locate(x) for x in found]
 
   def check(self, address, args) -> None:
     for place in self._places(address):

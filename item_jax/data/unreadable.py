@@ -74,6 +74,20 @@ def readable(
     raise TooManyBadRecordsError(f"no record can be read, the last: {last}")
 
 
+def most_unreadable(
+  fraction: float, rows_read: int, rows_of_split: int
+) -> float:
+  """How many unreadable records do not stop a run.
+
+  One in each pass never does, however small the split; at a fraction of 0
+  every one does.
+  """
+  if not fraction:
+    return 0
+  passes = -(-rows_read // rows_of_split)
+  return max(fraction * max(rows_read, rows_of_split), passes)
+
+
 def listed(names: Sequence[str], most: int = 10) -> str:
   """Lists names for a message: the first ones, and how many more follow."""
   more = f" and {len(names) - most:,} more" if len(names) > most else ""

@@ -8,6 +8,7 @@ predicts them.
 import functools
 import hashlib
 import heapq
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,11 @@ from item_jax.batch import Batch
 from item_jax.config_check import ACCURACY, MEASURES
 from item_jax.data import pipeline
 from item_jax.data.records import Source
+from item_jax.data.unreadable import (
+  TooManyBadRecordsError,
+  listed,
+  most_unreadable,
+)
 from item_jax.distributed.barrier import gather, own_part
 from item_jax.distributed.preemption import Preempted
 from item_jax.evaluation import retrieval
@@ -143,14 +149,43 @@ def run_val(
   Raises:
     Preempted: `should_stop` returned True.
     NotFiniteError: the parameters are of no use any more.
+    TooManyBadRecordsError: more of `rows` than `data.max_bad_fraction` could
+      not be read.
   """
-  size, parts = setup.config.batch_size, []
-  for batches in zip(*(val_batches(setup, some) for some in rows), strict=True):
+  size, parts, bad = setup.config.batch_size, [], set()
+  own = sharding.host_rows(setup.mesh, size)
+  batches_of = zip(*(val_batches(setup, some) for some in rows), strict=True)
+  for number, batches in enumerate(batches_of):
     _check_stop(should_stop)
+    for some, batch in zip(rows, batches, strict=True):
+      read = some[number * size : (number + 1) * size][own]
+      bad.update(itertools.compress(read, batch.bad_B))
     placed = [sharding.to_devices(setup.mesh, size, x) for x in batches]
     parts.append(fetch(run(*placed)))
+  _check_readable(setup, set(gather(sorted(bad))), len(rows[0]))
   # The last batch is filled up.
   return jax.tree.map(lambda *x: np.concatenate(x)[: len(rows[0])], *parts)
+
+
+def _check_readable(setup: Setup, bad: set[int], count: int) -> None:
+  """Names the rows of validation that could not be read; ends at too many."""
+  if not bad:
+    return
+  data = setup.config.data
+  source = setup.store.source(data.val_split)
+  ids = [
+    export_shards.read_item(source, data.val_split, row).id
+    for row in sorted(bad)
+  ]
+  said = (
+    f"{len(bad)} of {count} rows of validation cannot be read: {listed(ids, 5)}"
+  )
+  if len(bad) > most_unreadable(data.max_bad_fraction, count, count):
+    raise TooManyBadRecordsError(
+      f"{said}; more than data.max_bad_fraction={data.max_bad_fraction} allows"
+    )
+  if jax.process_index() == 0:
+    logger.info(f"{said}; they count as rows without image and title")
 
 
 def _check_stop(should_stop: Callable[[], bool]) -> None:

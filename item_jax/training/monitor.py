@@ -7,7 +7,11 @@ import jax
 import numpy as np
 
 from item_jax.data import order
-from item_jax.data.unreadable import TooManyBadRecordsError, listed
+from item_jax.data.unreadable import (
+  TooManyBadRecordsError,
+  listed,
+  most_unreadable,
+)
 from item_jax.models import cost
 from item_jax.training.metric_log import Log, Stopwatch, progress_line
 from item_jax.training.setup import Setup
@@ -136,7 +140,7 @@ class TrainMonitor:
       logger.info(f"step {step}: cannot be read: {listed(ids, _NAMED)}")
     total, fraction = int(report.unreadable_total), config.data.max_bad_fraction
     rows_read = step * config.batch_size
-    if total > _allowed_unreadable(
+    if total > most_unreadable(
       fraction, rows_read, self._setup.store.sizes[config.data.train_split]
     ):
       raise TooManyBadRecordsError(
@@ -169,17 +173,3 @@ class TrainMonitor:
         f" {why}; checkpoints from before step {step - in_a_row} are intact,"
         " metrics.jsonl names the listings"
       )
-
-
-def _allowed_unreadable(
-  fraction: float, rows_read: int, rows_of_split: int
-) -> float:
-  """How many unreadable records do not stop a run.
-
-  One in each pass never does, however small the split; at a fraction of 0
-  every one does.
-  """
-  if not fraction:
-    return 0
-  passes = -(-rows_read // rows_of_split)
-  return max(fraction * max(rows_read, rows_of_split), passes)
