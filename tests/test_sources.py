@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -401,6 +402,21 @@ def test_schema_groups_and_their_variants():
   assert [f["category"] for f in fields] == ["Wear > Shirts"] * 3 + [
     "Lamps"
   ] * 2
+
+
+def test_a_comma_in_an_image_of_schema_is_of_its_name():
+  data = "data:image/png;base64,iVBORw0KGgo="
+  found = from_json(
+    json.dumps(
+      [
+        {"@type": "Product", "sku": "1", "image": ["a, b.jpg", "c.jpg"]},
+        {"@type": "Product", "sku": "2", "image": {"contentUrl": data}},
+        {"@type": "Product", "sku": "3", "image": ["a.jpg", None, "a.jpg"]},
+      ]
+    )
+  )
+  images = ["a, b.jpg", "c.jpg", data, "a.jpg"]
+  assert [o.fields["image"] for o in found] == images
 
 
 def test_schema_lines_and_lists():

@@ -9,7 +9,7 @@ import re
 from typing import Any, BinaryIO
 
 from item_jax.errors import UserError
-from item_jax.ingest.sources.cells import plain, split_list, text
+from item_jax.ingest.sources.cells import plain, text
 from item_jax.ingest.sources.items import Item, Merged
 from item_jax.ingest.sources.source import Source
 
@@ -93,7 +93,7 @@ def _item(row, node, categories, group):
     row,
     own,
     group or own,
-    split_list([_address(image) for image in _list(node.get("image"))]),
+    _images(node),
     plain(names[0]) if names else "",
     categories.choose(_texts(node.get("category"))),
     is_variant=bool(group),
@@ -121,6 +121,12 @@ def _texts(value) -> list[str]:
       continue
     found.append(text(entry))
   return list(filter(None, found))
+
+
+def _images(node):
+  """Lists the images, each once; JSON has lists, so a comma is of a name."""
+  images = [text(_address(image)) for image in _list(node.get("image"))]
+  return list(dict.fromkeys(filter(None, images)))
 
 
 def _address(image):
