@@ -707,6 +707,23 @@ def test_what_failed_says_why_until_it_has_scores(tiny_data, tmp_path):
   assert not report(request, describe=describe).failures
 
 
+@pytest.mark.parametrize("content", ["", '{"about": ', "5", '{"x": 1}', "[1]"])
+def test_altered_tables_are_made_anew(tiny_data, tmp_path, content):
+  out, fake = tmp_path / "c", Fake()
+  how = {"seeds": 1, "systems": "roberta", "rates": "1"}
+  assert run_compare(tiny_data, out, fake, **how) == 0
+  tables, done = out / "comparison.json", len(fake.calls)
+  rows = numbers(out)
+  tables.write_text(content)
+  request = make_request(tiny_data, out, **how)
+  assert not report(request, describe=describe).failures
+  assert numbers(out) == rows
+  tables.write_text(content)
+  assert run_compare(tiny_data, out, fake, **how) == 0
+  assert numbers(out) == rows
+  assert len(fake.calls) == done
+
+
 def test_only_a_lack_of_categories_is_a_result(tiny_data, tmp_path):
   def lacking(train, val, test):
     raise NothingToScore("the training rows have 1 categories")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,28 @@ def test_programs_of_fewer_cores_are_apart(tmp_path, monkeypatch):
     folders.append(os.environ["JAX_COMPILATION_CACHE_DIR"])
     assert programs.run_programs() == Path(folders[-1]) / "runs"
   assert folders[0] == folders[2] != folders[1]
+
+
+def test_folders_that_nobody_uses_any_more_go(tmp_path, monkeypatch):
+  """Of a former jaxlib and of machines that are gone, after 90 days."""
+  monkeypatch.delenv("JAX_ENABLE_COMPILATION_CACHE", raising=False)
+  monkeypatch.setenv("ITEM_JAX_CACHE", str(tmp_path))
+  ours = str(tmp_path / "programs" / "of-a-parent")
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", ours)
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", "1")
+  monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+  programs.keep_programs()
+  (own,) = (tmp_path / "programs").iterdir()
+  ages = {own: 91, own.with_name("jaxlib-0.1-a"): 91, own.with_name("mine"): 91}
+  ages |= {own.with_name("jaxlib-0.1-b"): 89}
+  for folder, days in ages.items():
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    (folder / "runs" / "x.program").write_text("")
+    os.utime(folder, (0, time.time() - days * 86_400))
+  programs.keep_programs()
+  left = sorted(path.name for path in own.parent.iterdir())
+  assert left == sorted(["jaxlib-0.1-b", "mine", own.name])
+  assert time.time() - own.stat().st_mtime < 60
 
 
 def test_a_cache_that_cannot_be_made_costs_nothing_else(tmp_path):

@@ -8,13 +8,17 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
+import time
 from pathlib import Path
 
 from item_jax.object_store.copies import cache_folder
 from item_jax.workers import count_cores
 
+_PREFIX = "jaxlib-"  # of the names of folders
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _LIMIT = 2 << 30  # bytes; beyond it the least recently used programs go
+_UNUSED = 90 * 86_400  # s after which another machine's or jaxlib's go
 _LEAST = 0.2  # seconds of compiling from which on a program is kept
 
 
@@ -48,11 +52,24 @@ def keep_programs() -> None:
     return
   if not os.access(folder, os.W_OK):
     return
+  _forget_unused(folder)
   os.environ[_FOLDER] = str(folder)
   os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(_LIMIT))
   os.environ.setdefault(
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(_LEAST)
   )
+
+
+def _forget_unused(folder: Path) -> None:
+  """Deletes the folders beside this one that nobody has started with lately."""
+  os.utime(folder)
+  for other in folder.parent.glob(f"{_PREFIX}*"):
+    try:
+      unused = time.time() - other.stat().st_mtime > _UNUSED
+    except FileNotFoundError:  # another process deletes it, too
+      continue
+    if unused:
+      shutil.rmtree(other, ignore_errors=True)
 
 
 def run_programs() -> Path | None:
@@ -82,4 +99,4 @@ def _machine() -> str:
       for name in ("model name", "flags", "Features", "CPU part")
     )
   digest = hashlib.sha256(features.encode()).hexdigest()[:12]
-  return f"jaxlib-{importlib.metadata.version('jaxlib')}-{digest}"
+  return f"{_PREFIX}{importlib.metadata.version('jaxlib')}-{digest}"

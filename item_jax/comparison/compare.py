@@ -18,7 +18,7 @@ from item_jax.comparison.subprocesses import Commands
 from item_jax.comparison.systems import System
 from item_jax.comparison.tune import tune
 from item_jax.errors import UserError
-from item_jax.files import exclusive_lock
+from item_jax.files import CorruptError, exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,16 @@ def report(
 
 def _read_failures(job: Job) -> dict[str, str]:
   """What the tables of an earlier call say failed, and why."""
-  written = read_json(job.out / COMPARISON_FILE)
-  return written["about"].get("failures", {}) if written else {}
+  path = job.out / COMPARISON_FILE
+  try:
+    written = read_json(path)
+    return dict(written["about"].get("failures", {})) if written else {}
+  except (CorruptError, LookupError, TypeError, ValueError) as error:
+    # All else in it is made of files that are checked.
+    logger.info(
+      f"{path} is written anew; what failed before is not known: {error}"
+    )
+    return {}
 
 
 def estimate(
