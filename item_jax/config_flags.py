@@ -54,7 +54,9 @@ def parse(config: str | None, overrides: list[str]) -> Config:
       raise UserError(f"{file} has no variants, {variant!r} among them") from (
         error
       )
-    raise UserError(str(error)) from error
+    if reason := _refusal(error):
+      raise UserError(f"config {config}: {reason}") from error
+    raise UserError(_no_group(overrides) or str(error)) from error
   except (SyntaxError, OSError) as error:
     raise UserError(f"config {config}: {error}") from error
   if left[1:]:
@@ -97,6 +99,24 @@ def _no_such_option(config: str, overrides: list[str], reason: str) -> str:
         )
       return f"no such option: {name}; there are {', '.join(beside or known)}"
   return f"no such option: {reason}"
+
+
+def _no_group(overrides: list[str]) -> str:
+  """Says of a group that was given one value that it is a group; or ""."""
+  for override in overrides:
+    name = override.partition("=")[0].partition("config.")[2]
+    inside = [n for n in flatten(Config()) if n.startswith(f"{name}.")]
+    if name and inside:
+      return f"{name} is a group, expected its options: {', '.join(inside)}"
+  return ""
+
+
+def _refusal(error: BaseException | None) -> str:
+  """Returns the UserError's text that a config file itself raised; or ""."""
+  found = ""
+  while error := error and error.__context__:
+    found = str(error) if isinstance(error, UserError) else found
+  return found
 
 
 def _takes_no_variant(error: flags.Error) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from item_jax.distributed.processes import alive
-from item_jax.errors import AlreadyThereError, UserError
+from item_jax.errors import AlreadyThereError, UserError, check_path
 from item_jax.remote import check_local
 
 # numpy's errors have no number.
@@ -39,6 +39,7 @@ def new_folder(
       after it, where another process was faster.
     UserError: it is on an object store, which cannot rename.
   """
+  check_path(out, "out")
   check_local(out)
   out = Path(os.path.realpath(out))
   if any(parent.is_file() for parent in out.parents):

@@ -41,6 +41,22 @@ def test_a_word_for_a_missing_value_is_no_set_of_letters():
 
 
 @pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"columns": ["title"]}, "columns=<list>: expected a mapping"),
+    ({"columns": {"title": 5}}, "columns has 5: expected text"),
+    ({"missing": ["nil", 0]}, "missing has 0: expected text"),
+    ({"quoting": None}, "quoting has None: expected text"),
+    ({"category_separator": " "}, "category_separator=' ': expected >"),
+    ({"trust_ids": "no"}, "trust_ids='no': expected True or False"),
+  ],
+)
+def test_a_reading_of_another_kind_is_refused(options, message):
+  with pytest.raises(UserError, match=f"^{message}"):
+    Reading(**options)
+
+
+@pytest.mark.parametrize(
   ("call", "named"),
   [
     (lambda: modality("run", labels="no-column"), "'no-column'"),

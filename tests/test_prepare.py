@@ -44,7 +44,8 @@ def shop(tmp_path):
 
 def run(shop, **options):
   options = {"workers": 1, "out": shop / "data"} | options
-  return prepare(shop / "c.csv", images=shop / "images", **options)
+  images = shop / options.pop("images", "images")
+  return prepare(shop / "c.csv", images=images, **options)
 
 
 def test_every_bad_row_is_named_and_every_good_one_stored(shop):
@@ -394,6 +395,9 @@ def test_a_failing_overwrite_keeps_the_old_data(shop):
     ([(n, "", "", "t", "", f"s{n}") for n in range(20)], {}, "16 splits"),
     (ROWS, {"max_rejected": 1.5}, "max_rejected"),
     (ROWS, {"reading": Reading(columns={"titel": "title"})}, "maps titel"),
+    (ROWS, {"reading": {"columns": {}}}, "reading=<dict>: expected a Reading"),
+    (ROWS, {"vocab_size": "many"}, "vocab_size='many': expected a whole"),
+    (ROWS, {"images": "c.csv"}, "c.csv is a file, expected a folder of images"),
     (ROWS, {"vocab_size": 3}, "vocabulary of 3"),
     (ROWS, {"vocab_size": 10**20}, "expected 10 to 2,000,000"),
     (ROWS, {"workers": -1}, "workers=-1"),

@@ -198,6 +198,8 @@ def test_a_run_does_not_begin_in_the_folder_of_another_command(name, tmp_path):
     ("x/item_tiny.py", {}, r"file x/item_tiny\.py; there is /.*/item_tiny\.py"),
     ("item_tinny", {}, r"no config file .*item_tinny\.py"),
     ("item_tiny", {"optim__lrr": 1}, r"option: optim\.lrr; .*optim\.lr,"),
+    ("item_align:big", {}, r"^config .*:big: 'big': sizes are base.*tiny$"),
+    ("item_tiny", {"data": {"path": "D"}}, "^data is a group, .*: data.path,"),
   ],
 )
 def test_what_a_config_has_not_is_named(file, options, message):
@@ -279,6 +281,7 @@ def test_a_path_that_leads_nowhere_is_a_users_error(
   assert not list(tmp_path.iterdir())
 
 
+TABLE = {"id": ["1", "2"], "product": ["p", "p"]}
 NO_PATH = {
   "workdir=None": lambda: item_jax.load(None),
   "workdir=<Config>": lambda: item_jax.export(
@@ -296,6 +299,15 @@ NO_PATH = {
     [{"title": "mug"}], out="out", tokenizer=7
   ),
   "config=None": lambda: item_jax.load_config(None),
+  "images=<list>": lambda: item_jax.prepare(
+    [{"title": "mug"}], out="out", images=["photos"]
+  ),
+  "catalogue=<dict>": lambda: item_jax.prepare(
+    ["a.csv", {"title": "mug"}], out="out", images="."
+  ),
+  "a folder's out=<int>": lambda: item_jax.fuse(
+    (np.eye(2), TABLE), (np.eye(2), TABLE), out=5
+  ),
 }
 
 

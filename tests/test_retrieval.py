@@ -410,12 +410,19 @@ def test_unusable_embeddings_are_refused(change, says, tmp_path):
 
 
 @pytest.mark.parametrize(
-  "content", [b"", b"id,product\n", b"\x93NUMPY\x01", b"\x80\x04K\x01."]
+  ("content", "begins"),
+  [
+    (b"", "it begins with b''"),
+    (b"id,product\n", "it begins with b'id,pro'"),
+    (b"\x93NUMPY\x01", ""),
+    (b"\x80\x04K\x01.", ""),
+  ],
 )
-def test_what_is_no_npy_is_refused(content, tmp_path):
+def test_what_is_no_npy_is_refused(content, begins, tmp_path):
   _, items = write(tmp_path, *golden_b())
   (tmp_path / "bad.npy").write_bytes(content)
-  with pytest.raises(UserError, match=r"bad\.npy is not a plain"):
+  says = rf"bad\.npy is not a plain \.npy array: {begins}"
+  with pytest.raises(UserError, match=says):
     evaluate_files(tmp_path / "bad.npy", items)
 
 

@@ -19,7 +19,7 @@ from tokenizers import (
 
 from item_jax.data import scripts, vocabularies
 from item_jax.data.vocabularies import read_tokenizer
-from item_jax.errors import UserError, check_path
+from item_jax.errors import UserError, check_path, check_whole
 from item_jax.files import whole_file
 
 SPECIAL = vocabularies.BERT  # ids 0 to 4
@@ -42,6 +42,7 @@ def check_size(vocab_size: int) -> None:
     UserError: so many tokens are too few or too many.
   """
   least = 2 * len(SPECIAL)
+  check_whole("vocab_size", vocab_size, at_least=0)
   if not least <= vocab_size <= MAX_VOCAB_SIZE:
     raise UserError(
       f"a vocabulary of {vocab_size} tokens, {len(SPECIAL)} of them special:"

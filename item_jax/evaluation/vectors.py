@@ -193,9 +193,11 @@ def _check_header(path: Path) -> bytes:
   """
   with open(path, "rb") as file:
     start = file.read(_HEADER)
+  if not start.startswith((b"\x93NUMPY", b"PK")):  # numpy calls it pickled
+    raise ValueError(f"it begins with {start[:6]!r}")
   field = start[8:10] if start[6:7] == b"\x01" else start[8:12]
   length = int.from_bytes(field, "little")
-  if start.startswith(b"\x93NUMPY") and length > _HEADER:
+  if start[:1] == b"\x93" and length > _HEADER:
     raise ValueError(f"its header claims {length:,} bytes")
   return start[: length + 12]
 

@@ -31,6 +31,7 @@ from item_jax.errors import (
   check_path,
   check_utf8,
   check_whole,
+  name_kind,
 )
 from item_jax.files import MANIFEST, write_manifest
 from item_jax.ingest.catalogue import Catalogue
@@ -138,7 +139,7 @@ def prepare(
   """
   catalogue = reusable(catalogue)
   images, *others = _find_images(catalogue) if images is None else [images]
-  _check(images, out, max_rejected, workers)
+  _check(images, out, max_rejected, workers, reading)
   out = Path(os.path.abspath(out))
   ready = None if tokenizer is None else load_tokenizer(tokenizer)
   if ready is None:
@@ -187,18 +188,23 @@ def _find_images(catalogue) -> list[Path]:
   return find_folders(find_paths(catalogue) or [])
 
 
-def _check(images, out, max_rejected, workers) -> None:
+def _check(images, out, max_rejected, workers, reading) -> None:
   """Refuses impossible options before any work."""
+  if not isinstance(reading, (Reading, type(None))):
+    raise UserError(f"reading={name_kind(reading)}: expected a Reading")
   check_fraction("max_rejected", max_rejected)
   if workers is not None:
     check_whole("workers", workers, at_least=0)
   check_path(out, "out")
   check_local(out)
   check_utf8(os.path.realpath(out))
+  check_path(images, "images")
   check_in_place(images)
   if not os.path.basename(os.path.abspath(out)):
     raise UserError(f"{out} has no name, expected a folder to be made")
   if not epath.Path(images).is_dir():
+    if epath.Path(images).exists():
+      raise UserError(f"{images} is a file, expected a folder of images")
     raise NotFoundError(f"no image folder {images}")
 
 

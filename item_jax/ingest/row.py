@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from item_jax.errors import UserError, name_kind
 from item_jax.ingest.readers.cells import MISSING
 from item_jax.listing import as_list
 
@@ -14,6 +15,7 @@ SPLIT_ALIASES = {
   "validation": "val",
   "dev": "val",
 }
+_TEXTS = ("file_format", "quoting", "source", "which_category")
 COLUMNS = ("listing_id", "product_id", "image", "title", "category", "split")
 
 
@@ -67,6 +69,22 @@ class Reading:
 
   def __post_init__(self) -> None:
     object.__setattr__(self, "missing", tuple(as_list(self.missing, "missing")))
+    if not isinstance(self.columns, Mapping):
+      raise UserError(
+        f"columns={name_kind(self.columns)}: expected a mapping of our names to"
+        " the catalogue's"
+      )
+    texts = {name: [getattr(self, name)] for name in _TEXTS}
+    texts |= {"missing": self.missing, "columns": [*self.columns.values()]}
+    for name, values in texts.items():
+      for value in values:
+        if not isinstance(value, str):
+          raise UserError(f"{name} has {value!r}: expected text")
+    own = self.category_separator
+    if own is not None and not (isinstance(own, str) and own.strip()):
+      raise UserError(f"category_separator={own!r}: expected > or / or such")
+    if not isinstance(self.trust_ids, bool):
+      raise UserError(f"trust_ids={self.trust_ids!r}: expected True or False")
 
 
 def name_row(number: int) -> str:

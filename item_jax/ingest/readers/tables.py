@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from item_jax.errors import UserError, name_kind
+from item_jax.errors import UserError, check_path, name_kind
 from item_jax.ingest.readers import delimited, parquet
 from item_jax.ingest.readers.formats import (
   FORMATS,
@@ -83,7 +83,12 @@ def find_paths(catalogue: Any) -> list[str | os.PathLike] | None:
   if isinstance(catalogue, Mapping) or not isinstance(catalogue, Iterable):
     raise UserError(f"catalogue={name_kind(catalogue)}: expected {FORMS}")
   first = next(iter(catalogue), None)
-  return [*catalogue] if isinstance(first, (str, os.PathLike)) else None
+  if not isinstance(first, (str, os.PathLike)):
+    return None
+  paths = [*catalogue]
+  for path in paths:
+    check_path(path, "catalogue")
+  return paths
 
 
 def find_kind(path: Path) -> str:
