@@ -112,25 +112,30 @@ def encoder_bytes(
   )
 
 
-def head_bytes(
-  slots: int,
-  *,
-  decoders: int,
-  out: int,
-  transforms: int,
-  width: int,
-  itemsize: int,
-) -> int:
-  """What heads that predict the same `slots` positions take of a pair.
+class Head(NamedTuple):
+  """Heads that predict the same positions.
 
-  Their float32 predictions, and the gradients of one's: they are done with
-  before the next one's are begun. Of each transform three arrays.
-
-  Args:
-    out: numbers that each of the decoders predicts at a position.
+  slots: positions of a pair. out: numbers that each of the decoders predicts
+  at one. transforms: before the decoders.
   """
-  predicted = 4 * (decoders + 1) * out
-  return slots * (predicted + 3 * transforms * width * itemsize)
+
+  slots: int
+  decoders: int
+  out: int
+  transforms: int
+  width: int
+  itemsize: int
+
+  def activation_bytes(self, chip: Chip) -> int:
+    """Counts what is kept of a pair.
+
+    Float32 predictions, and on GPUs the gradients of one decoder's: they are
+    done with before the next one's are begun, and a TPU makes them while it
+    multiplies by them. Of each transform three arrays.
+    """
+    predicted = 4 * (self.decoders + (not chip.tpu)) * self.out
+    transformed = 3 * self.transforms * self.width * self.itemsize
+    return self.slots * (predicted + transformed)
 
 
 def resnet_bytes(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from item_jax.config import Config
 from item_jax.models.base import Network, Vocabulary
+from item_jax.models.memory import Head
 from item_jax.models.passes import Pass
 
 
@@ -48,7 +49,7 @@ class Objective(NamedTuple):
   predict(params, batch) -> float32 [B,C], log-probabilities of the categories.
   train_flops: of a pair, forward and backward.
   passes: through encoders, of a pair, whose activations the step keeps.
-  head_bytes: kept of a pair for predictions outside of `passes`.
+  heads: what predicts outside of `passes`.
   token_decoders: how many predict tokens by the token table.
   whole_batch: where it compares the rows of a batch, and so needs the whole
     global batch in one piece, the option to blame: "loss.align=1.0".
@@ -64,7 +65,7 @@ class Objective(NamedTuple):
   predict: Callable | None = None
   train_flops: float = 0.0
   passes: tuple[Pass, ...] = ()
-  head_bytes: int = 0
+  heads: tuple[Head, ...] = ()
   token_decoders: int = 0
   whole_batch: str = ""
 
@@ -117,7 +118,7 @@ def combine(objectives: Sequence[Objective]) -> Objective:
     predict=next((x.predict for x in objectives if x.predict), None),
     train_flops=sum(one.train_flops for one in objectives),
     passes=tuple(x for one in objectives for x in one.passes),
-    head_bytes=sum(one.head_bytes for one in objectives),
+    heads=tuple(x for one in objectives for x in one.heads),
     token_decoders=sum(one.token_decoders for one in objectives),
     whole_batch=next((x.whole_batch for x in objectives if x.whole_batch), ""),
   )

@@ -42,7 +42,7 @@ def make_objective(context: Context) -> Objective:
   masked_patches = masking.num_masked_patches(
     model.num_patches, config.mask.patch_rate
   )
-  heads = cost.item_head_flops(
+  flops = cost.item_head_flops(
     width=m.width,
     patch_pixels=model.target_values,
     masked_tokens=tokens,
@@ -50,8 +50,8 @@ def make_objective(context: Context) -> Objective:
     vocab_size=rows,
   )
   # A local and a global head each, of one and two transforms.
-  head_bytes = sum(
-    memory.head_bytes(
+  heads = tuple(
+    memory.Head(
       slots,
       decoders=2,
       out=out,
@@ -68,9 +68,9 @@ def make_objective(context: Context) -> Objective:
     if config.loss.mim_target == "features"
     else None,
     train_flops=network.frozen_flops
-    + train_flops(network.moved_flops, heads, config.loss),
+    + train_flops(network.moved_flops, flops, config.loss),
     passes=network.passes,
-    head_bytes=head_bytes,
+    heads=heads,
     token_decoders=2,
   )
 

@@ -41,13 +41,15 @@ def make_objective(context: Context) -> Objective:
     chance_levels=chance_levels,
     train_flops=network.train_flops + 3 * head,
     passes=network.passes,
-    head_bytes=memory.head_bytes(
-      slots,
-      decoders=1,
-      out=rows,
-      transforms=1,
-      width=m.width,
-      itemsize=jnp.dtype(m.dtype).itemsize,
+    heads=(
+      memory.Head(
+        slots,
+        decoders=1,
+        out=rows,
+        transforms=1,
+        width=m.width,
+        itemsize=jnp.dtype(m.dtype).itemsize,
+      ),
     ),
     token_decoders=1,
   )

@@ -25,7 +25,8 @@ def count(config: Config, task: Task, chip: Chip) -> Activations:
   objective = task.objective
   kept = [one.activation_bytes(chip) for one in objective.passes]
   working = max((one.working for one in kept), default=0)
-  begin = sum(one.forward for one in kept) + max(working, objective.head_bytes)
+  heads = sum(one.activation_bytes(chip) for one in objective.heads)
+  begin = sum(one.forward for one in kept) + max(working, heads)
   # A weight that several passes share: XLA adds their products up as it goes
   # back, and little waits for the end.
   encoders = [one for one in objective.passes if isinstance(one, EncoderPass)]
