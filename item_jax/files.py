@@ -136,16 +136,16 @@ def check_folders(*paths: str | os.PathLike | None) -> None:
 
   Raises:
     NotFoundError: the folder of a path does not exist.
-    UserError: it is on an object store, or the path is a folder.
+    UserError: it is on an object store, the path is a folder, or given twice.
   """
   check_local(*paths)
-  for path in paths:
-    if path and not Path(path).parent.is_dir():
+  for path in (given := [Path(one) for one in paths if one]):
+    if not path.parent.is_dir():
       raise NotFoundError(f"{path}: there is no folder to write it to")
-    if path and Path(path).is_dir():
-      raise UserError(
-        f"{path} is a folder already; expected a name to write to"
-      )
+    if path.is_dir():
+      raise UserError(f"{path} is a folder already; expected a file")
+    if given.count(path) > 1:
+      raise UserError(f"{path} is to hold two results; expected a name of each")
 
 
 def check_out_folder(folder: str | os.PathLike | None) -> None:

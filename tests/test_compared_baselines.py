@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import simplejpeg
 
+import item_jax
 from item_jax.comparison import baselines, score
 from item_jax.data.records import Record
 from item_jax.errors import UserError
+from item_jax.synthetic.synthesize import synthesize
 
 CLASSES = ("Mugs", "Vases", "Hats")
 
@@ -70,9 +72,42 @@ def test_the_modality_that_shows_the_category_finds_it(
   assert ("both/recall@10" in found["cells"]) == (right == 1)
 
 
-def test_a_catalogue_without_titles_has_vectors_of_zeros(tmp_path):
-  assert baselines.title_vectors([""] * 8).shape == (8, 1)
-  assert not baselines.title_vectors([""] * 8).any()
+@pytest.mark.parametrize("kind", ["tfidf", "thumbnail"])
+def test_the_category_is_what_probe_finds_for_the_same_baseline(tmp_path, kind):
+  """So nothing of the scored split is in what the others are embedded by."""
+  folder = tmp_path / "catalogue"
+  synthesize(folder, products=120, seed=1, workers=1)
+  data = item_jax.prepare(
+    folder / "products.csv", images=folder, out=tmp_path / "data"
+  )
+  splits = ("train", "val", "test")
+  baselines.score_baseline(tmp_path, kind, data, splits)
+  found = json.loads((tmp_path / "scores.json").read_text())
+  probed = item_jax.probe(
+    kind, kind, kind, data=data, kinds="logistic", bootstrap=0
+  ).summary["logistic"]
+  assert found["cells"]["category/accuracy"] == probed["accuracy"]
+  assert found["cells"]["category/macro_f1"] == probed["macro_f1"]
+  assert found["counts"]["category"]["C"] == probed["C"]
+
+
+@pytest.mark.parametrize("shown_by", ["title", "image"])
+@pytest.mark.parametrize("kind", ["tfidf", "thumbnail"])
+def test_listings_without_the_side_have_a_category_too(
+  tmp_path, kind, shown_by
+):
+  class Gaps(Listings):
+    def _record(self, split, number):
+      record = super()._record(split, number)
+      if number % 4 and shown_by == "title":
+        return record
+      return record._replace(title="", image=b"")
+
+  baselines.score_baseline(
+    tmp_path, kind, Gaps(shown_by), ("train", "val", "test")
+  )
+  found = json.loads((tmp_path / "scores.json").read_text())
+  assert found["counts"]["category"]["rows"] == 24
 
 
 def test_a_catalogue_without_categories_is_only_searched(tmp_path):

@@ -525,6 +525,23 @@ def test_a_depth_may_be_numpys():
   assert score(*golden_b(), k=np.array([3])).summary == plain
 
 
+def test_two_results_are_not_written_to_one_file(tmp_path, capsys):
+  paths = write(tmp_path, *golden_b())
+  one = tmp_path / "out"
+  given = (f"--json={one}", f"--per_query={tmp_path}/./out")
+  assert evaluate(*paths, *given) == 2
+  assert f"{one} is to hold two results" in capsys.readouterr().err
+  assert not one.exists()
+
+
+def test_a_depth_beyond_all_numbers_is_the_whole_index():
+  """Larger than numpy's largest integer, too."""
+  rows = len(golden_b()[1].ids)
+  found = score(*golden_b(), k=(rows, 10**30)).summary
+  for measure in ("recall", "map", "capped_recall", "capped_map", "hit"):
+    assert found[f"{measure}@{10**30}"] == found[f"{measure}@{rows}"]
+
+
 @pytest.mark.parametrize(
   "ks", [(), (0,), (-1, 5), 2.5, (1.5,), "10", None], ids=repr
 )

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from item_jax.comparison import score
 from item_jax.data.records import Dataset
 from item_jax.evaluation import baselines, retrieval
 from item_jax.evaluation.items import has_pairs
 from item_jax.evaluation.labelled import Rows
-from item_jax.evaluation.mixed import find_directions
+from item_jax.evaluation.mixed import reduce
 from item_jax.evaluation.vectors import all_same
 
 
@@ -25,42 +23,28 @@ def score_baseline(
   """
   if kind == "tfidf":
     modality, value = "title", baselines.title
-    searched, vectors = baselines.tfidf_vectors, title_vectors
+    vectors = baselines.tfidf_vectors
   else:
     modality, value = "image", baselines.small_image
-    searched = vectors = baselines.colours
+    vectors = baselines.colours
   read = [baselines.read(store, split, value) for split in splits]
   items, (values,) = read[-1]
   result = score.Result({}, {}, {})
   # Where all listings show the same, ids alone would rank them.
-  rows = searched(values)
+  rows = vectors(values)
   if has_pairs(items.products) and not all_same(rows):
     scored = retrieval.score(rows, items, bootstrap=0)
     score.add_search(result, ("both", modality), scored, items)
   if len(splits) > 1:
     known, (held,) = read[-2]
-    if not all_same(rows := searched(held)):
+    if not all_same(rows := vectors(held)):
       score.add_validation(result, rows, known)
   if len(splits) > 2:
-    vectors_ND = vectors([one for _, (held,) in read for one in held])
-    ends = np.cumsum([len(part.ids) for part, _ in read])[:-1]
+    # Each split by its own statistics, as `item-jax probe` takes them.
+    made = reduce(*(vectors(held) for _, (held,) in read))
     parts = [
       Rows(part_ND, part.categories or [], part.ids, part.products)
-      for part_ND, (part, _) in zip(
-        np.split(vectors_ND, ends), read, strict=True
-      )
+      for part_ND, (part, _) in zip(made, read, strict=True)
     ]
     score.add_category(result, "category", lambda: score.probe(*parts), items)
   score.write(folder, result)
-
-
-def title_vectors(titles: Sequence[str]) -> np.ndarray:
-  """Projects TF-IDF on the directions in which titles differ most.
-
-  For the classifier; the search is over the word counts themselves.
-
-  Returns:
-    float32 [N, D]; zeros if no title has a word.
-  """
-  places_ND, _ = find_directions(baselines.tfidf_vectors(titles).sparse_NV)
-  return places_ND.astype(np.float32)

@@ -6,6 +6,7 @@ Recall is the fraction of R found, hit whether anything was; average precision
 has it. The capped measures divide by what could be found at all, min(k, |R|).
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def measure(
   for k in ks:
     found_Q = hits_QK[:, :k].sum(axis=1)
     precision_Q = precision_QK[:, :k].sum(axis=1)
-    cap_Q = np.minimum(relevant_Q, k)
+    cap_Q = np.minimum(relevant_Q, min(k, sys.maxsize))  # numpy's largest
     values[f"recall@{k}"] = found_Q / relevant_Q
     values[f"map@{k}"] = precision_Q / relevant_Q
     values[f"capped_recall@{k}"] = found_Q / cap_Q
