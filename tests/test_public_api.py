@@ -238,6 +238,16 @@ def test_a_result_is_no_path_of_a_config(name, tiny_data):
   assert str(tiny_data) in (config.data.path, config.start_from)
 
 
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_workdir_is_no_file_and_lies_in_none(below, tmp_path):
+  (tmp_path / "notes").write_text("mine")
+  with pytest.raises(
+    item_jax.UserError, match="notes is a file; expected a fo"
+  ):
+    item_jax.train(item_jax.Config(), tmp_path / "notes" / below)
+  assert (tmp_path / "notes").read_text() == "mine"
+
+
 @pytest.mark.parametrize("config", [None, "item_tiny"])
 def test_a_config_is_no_name_of_one(config, tmp_path):
   with pytest.raises(item_jax.UserError, match=r"config=.*as load_config\("):

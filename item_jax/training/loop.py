@@ -22,6 +22,7 @@ from item_jax.data.unreadable import TooManyBadRecordsError
 from item_jax.distributed.preemption import Preempted, PreemptionHandler
 from item_jax.distributed.progress import NullListener, ProgressListener
 from item_jax.errors import NotFiniteError
+from item_jax.files import check_out_folder
 from item_jax.remote import Address
 from item_jax.training import heap, sharding
 from item_jax.training.checkpoints import Checkpoints
@@ -85,6 +86,7 @@ def train(
     folder = mirror.folder
   else:
     mirror, folder = None, place
+    check_out_folder(folder)
   progress = progress or NullListener()
   progress.update("set up", 0)
   heap.keep_freed()
