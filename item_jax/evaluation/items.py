@@ -276,7 +276,7 @@ def open_export(folder: str | os.PathLike) -> Export:
         )
     raise UserError(
       f"{folder} is unfinished: it has no meta.json, which an export writes"
-      " last; run the export again, it goes on where it stopped"
+      " last; run the export again: it goes on, or says why it cannot"
     )
   for damage in find_export_damage(export.path):
     raise CorruptError(damage)
