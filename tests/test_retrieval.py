@@ -9,7 +9,7 @@ import pandas
 import pyarrow
 import pytest
 import pytrec_eval
-from exports import finish_export
+from exports import finish_export, write_export
 
 import item_jax
 from item_jax.__main__ import main
@@ -532,6 +532,30 @@ def test_two_results_are_not_written_to_one_file(tmp_path, capsys):
   assert evaluate(*paths, *given) == 2
   assert f"{one} is to hold two results" in capsys.readouterr().err
   assert not one.exists()
+
+
+@pytest.mark.parametrize("flag", ["json", "per_query"])
+def test_a_result_takes_no_files_place_that_is_read(tmp_path, capsys, flag):
+  vectors_ND, items = golden_b()
+  export = write_export(
+    tmp_path / "e", vectors_ND, [{"product": p} for p in items.products]
+  )
+  vectors, table = export / "embeddings.npy", export / "items.csv"
+  before = {path: path.read_bytes() for path in export.iterdir()}
+  (tmp_path / "link").symlink_to(export)
+  for written, *read in (
+    ("items.csv", export),
+    ("meta.json", export),
+    ("items.csv", f"{vectors}:{table}"),
+    ("items.csv", f"--embeddings={vectors}", f"--items={table}"),
+    ("embeddings.npy", f"--embeddings={vectors}", f"--items={table}"),
+  ):
+    words = ["evaluate", *map(str, read)]
+    assert main([*words, f"--{flag}={tmp_path}/link/{written}"]) == 2
+    assert f"{written} is read by this command" in capsys.readouterr().err
+  assert {path: path.read_bytes() for path in export.iterdir()} == before
+  for _ in range(2):  # what an earlier call wrote may be replaced
+    assert main(["evaluate", str(export), f"--{flag}={export}/out"]) == 0
 
 
 def test_a_depth_beyond_all_numbers_is_the_whole_index():

@@ -1,9 +1,9 @@
 """Runs `item-jax bench`: measures the step, the input or the search."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_config
+from item_jax.cli.flags import add_config, check_outputs
 from item_jax.errors import UserError
-from item_jax.files import check_folders, write_json
+from item_jax.files import write_json
 
 # What each of them takes, with its default.
 _TAKES = {
@@ -37,7 +37,7 @@ def add(command) -> None:
 
 def run(args, rest) -> None:
   options = _options(args, rest)
-  check_folders(args.json)
+  check_outputs(args, args.json)
   if args.what == "search":
     from item_jax.diagnostics.search_bench import bench_search
 

@@ -9,13 +9,13 @@ from item_jax.cli.flags import (
   add_data,
   add_missing,
   call,
+  check_outputs,
   check_resamples,
   show,
 )
 from item_jax.distributed import cluster
 from item_jax.distributed.processes import EXIT_FAILED
 from item_jax.errors import UserError
-from item_jax.files import check_folders
 
 # Queries that are searched before the other processes hear where we are. An
 # accelerator is given the whole index again for each part, and searches more.
@@ -104,7 +104,7 @@ def _search(args):
 def _score(args, search):
   from item_jax.evaluation.retrieval import score
 
-  check_folders(args.json, args.per_query)
+  check_outputs(args, args.json, args.per_query)
   check_resamples(args.bootstrap)
   if args.index is not None:
     return _score_across(args)

@@ -2,11 +2,17 @@
 
 import argparse
 import inspect
+import itertools
+import json
+import os
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from item_jax.cli import places
 from item_jax.errors import UserError
+from item_jax.files import check_folders
 from item_jax.ingest.readers.cells import MISSING
 
 # Of --split_of and --unseen_by.
@@ -39,6 +45,47 @@ def show(found: Any, args: argparse.Namespace) -> None:
   if args.json:
     found.write_json(args.json)
   print(found)
+
+
+def check_outputs(
+  args: argparse.Namespace, *paths: str | os.PathLike | None
+) -> None:
+  """Refuses output files that can't be written, or that the command reads.
+
+  Args:
+    args: the flags, these files among them.
+
+  Raises:
+    UserError, NotFoundError: as `check_folders`; or a path is that of a file
+      that another flag names, or of one that a folder named by it records.
+  """
+  check_folders(*paths)
+  outputs = [Path(path) for path in paths if path and Path(path).exists()]
+  for value in vars(args).values():
+    if any(value is path for path in paths):
+      continue
+    for text in places.listed(value):
+      # A=FOLDER, or X.npy:ITEMS.csv
+      parts = re.split(r"=|(?<=\.npy):", str(text))
+      for read in itertools.chain.from_iterable(map(_read_files, parts)):
+        if any(read.samefile(path) for path in outputs):
+          raise UserError(
+            f"{read} is read by this command: expected another file to write to"
+          )
+
+
+def _read_files(place: str) -> list[Path]:
+  """Returns the file of that name, or those that an export records."""
+  files = [Path(place)]
+  if os.path.isdir(place):
+    record = files[0] / "meta.json"
+    try:
+      names = json.loads(record.read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):  # no export
+      return []
+    files = [record, *(record.parent / name for name in names)]
+  # Of os: a title of 300 letters is no file, where Path raises.
+  return [file for file in files if os.path.isfile(file)]
 
 
 def add_config(

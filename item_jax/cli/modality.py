@@ -5,10 +5,10 @@ from item_jax.cli.flags import (
   add_checkpoint,
   add_limit,
   call,
+  check_outputs,
   check_resamples,
   show,
 )
-from item_jax.files import check_folders
 
 
 def add(command) -> None:
@@ -53,6 +53,6 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.inference.modality import modality
 
-  check_folders(args.json)
+  check_outputs(args, args.json)
   check_resamples(args.bootstrap)
   show(call(modality, args, args.workdir), args)

@@ -266,7 +266,7 @@ def with_copies(
     StoreError: a store failed; later.
   """
   addresses = {
-    name: [one for one in _listed(value) if isinstance(one, FlagAddress)]
+    name: [one for one in listed(value) if isinstance(one, FlagAddress)]
     for name, value in vars(args).items()
   }
   for one in itertools.chain.from_iterable(addresses.values()):
@@ -278,7 +278,7 @@ def with_copies(
   with contextlib.ExitStack() as stack:
     for name in given:
       value, paths = getattr(args, name), []
-      for one in _listed(value):
+      for one in listed(value):
         if isinstance(one, FlagAddress):
           path = one.kind.enter(one, args, stack)
           made.append((one, path))
@@ -306,5 +306,6 @@ def _with_addresses(text: str, made) -> str:
   return text
 
 
-def _listed(value) -> list:
+def listed(value) -> list:
+  """Returns the values of a flag, which may be given once or several times."""
   return value if isinstance(value, list) else [value]

@@ -3,7 +3,7 @@
 import math
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_config
+from item_jax.cli.flags import add_config, check_outputs
 from item_jax.files import write_json
 
 # Images a second of a worker on a core of its own, from the store to a batch:
@@ -84,10 +84,9 @@ def run(args, rest) -> None:
   from item_jax import config_flags
   from item_jax.diagnostics import aot, aot_page, plan_page, targets
   from item_jax.diagnostics import plan as plan_lib
-  from item_jax.files import check_folders
   from item_jax.training.init_from import follow_start
 
-  check_folders(args.json)
+  check_outputs(args, args.json)
   _check_flags(args)
   config = follow_start(config_flags.parse(args.config, rest))
   vocab_size = _vocab_size(config) if args.words is None else args.words

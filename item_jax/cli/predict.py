@@ -1,9 +1,8 @@
 """`item-jax predict` names the leaf categories of listings."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import call
+from item_jax.cli.flags import call, check_outputs
 from item_jax.errors import UserError
-from item_jax.files import check_folders
 
 
 def add(command) -> None:
@@ -56,7 +55,7 @@ def run(args, rest) -> None:
     return
   if args.out is None:
     raise UserError("predict --data needs --out FILE.csv")
-  check_folders(args.out, args.json)
+  check_outputs(args, args.out, args.json)
   found = call(predict.predict_split, args, args.workdir)
   found.write_csv(args.out)
   if args.json and found.summary:

@@ -1,8 +1,14 @@
 """`item-jax probe` scores embeddings by how well they tell the category."""
 
 from item_jax.cli import places
-from item_jax.cli.flags import add_data, call, check_resamples, show
-from item_jax.files import check_folders, check_out_folder
+from item_jax.cli.flags import (
+  add_data,
+  call,
+  check_outputs,
+  check_resamples,
+  show,
+)
+from item_jax.files import check_out_folder
 
 
 def add(command) -> None:
@@ -38,7 +44,7 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.evaluation.probe import probe
 
-  check_folders(args.json)
+  check_outputs(args, args.json)
   check_out_folder(args.out)
   check_resamples(args.bootstrap)
   found = call(probe, args, args.train, args.val, args.export)

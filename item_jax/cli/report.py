@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from item_jax.cli import places
-from item_jax.cli.flags import call, read_exports
+from item_jax.cli.flags import call, check_outputs, read_exports
 from item_jax.errors import UserError, check_whole
-from item_jax.files import RUN_FILE, check_folders, check_out_folder
+from item_jax.files import RUN_FILE, check_out_folder
 
 
 def add(command) -> None:
@@ -77,7 +77,7 @@ def run(args, rest) -> None:
   from item_jax.evaluation.page.curves import read_runs
   from item_jax.evaluation.report import report
 
-  check_folders(args.out, args.html)
+  check_outputs(args, args.out, args.html)
   check_out_folder(args.figures)
   if args.workdir and not (args.html or args.figures):
     raise UserError(

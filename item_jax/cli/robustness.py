@@ -6,11 +6,12 @@ from item_jax.cli.flags import (
   add_checkpoint,
   add_limit,
   call,
+  check_outputs,
   check_resamples,
   show,
 )
 from item_jax.errors import UserError
-from item_jax.files import check_folders, check_out_folder
+from item_jax.files import check_out_folder
 
 _OF_ONE = ("parts", "boxes", "regions", "variants")
 
@@ -87,7 +88,7 @@ def add(command) -> None:
 
 
 def run(args, rest) -> None:
-  check_folders(args.json)
+  check_outputs(args, args.json)
   check_out_folder(args.figures)
   check_resamples(args.bootstrap)
   if len(args.workdir) > 1 or len(args.data) > 1:

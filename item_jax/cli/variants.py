@@ -4,11 +4,11 @@ from item_jax.cli import places
 from item_jax.cli.flags import (
   add_data,
   call,
+  check_outputs,
   check_resamples,
   read_exports,
   show,
 )
-from item_jax.files import check_folders
 
 
 def add(command) -> None:
@@ -39,7 +39,7 @@ def add(command) -> None:
 def run(args, rest) -> None:
   from item_jax.evaluation.variants import compare_variants
 
-  check_folders(args.json)
+  check_outputs(args, args.json)
   check_resamples(args.bootstrap)
   exports = read_exports(args.exports)
   show(call(compare_variants, args, exports, args.variants), args)
