@@ -64,6 +64,21 @@ def test_a_resumed_log_goes_on_after_the_restored_step(tmp_path):
   assert len(list((tmp_path / "tensorboard").glob("events*"))) == 2
 
 
+def test_rows_that_are_dropped_are_told(tmp_path, caplog):
+  caplog.set_level("INFO")
+  for start, told in ((0, "no checkpoint"), (20, "the checkpoint of step 20")):
+    log = Log(tmp_path, start=start)
+    for step in (20, 30):
+      log.write(step, "train", {"loss": 1.0})
+    log.close()
+    caplog.clear()
+    Log(tmp_path, start=30).close()
+    assert not caplog.messages  # nothing is
+    Log(tmp_path, start=start).close()
+    (said,) = caplog.messages
+    assert said.endswith(f"{METRICS_FILE} went on to step 30; there is {told}")
+
+
 def test_a_damaged_row_costs_no_other(tmp_path):
   log = Log(tmp_path, start=0)
   for step in (10, 20, 30):

@@ -35,7 +35,10 @@ class Log:
     if not active:
       return
     self._path = Path(workdir) / METRICS_FILE
-    drop_rows_after(self._path, start)
+    last = drop_rows_after(self._path, start)
+    if last > start:
+      kept = f"the checkpoint of step {start}" if start else "no checkpoint"
+      logger.info(f"{self._path} went on to step {last}; there is {kept}")
     self._size = self._path.stat().st_size if self._path.exists() else 0
     self._waiting: list[str] = []
     self._failing = False
@@ -175,17 +178,21 @@ def _add(writer: "EventsWriter", step: int, **content) -> None:
   writer.write_event(event)
 
 
-def drop_rows_after(path: Path, step: int) -> None:
+def drop_rows_after(path: Path, step: int) -> int:
   """Keeps the rows up to `step`; drops a half-written last line too.
 
   Truncates the file in place, which works on a full disk.
+
+  Returns:
+    The last step that had a row, 0 where none had.
   """
   if not path.exists():
-    return
-  ends = [end for row, end in whole_rows(path) if row["step"] <= step]
+    return 0
+  rows = [(row["step"], end) for row, end in whole_rows(path)]
   with path.open("r+b") as file:
-    file.truncate(max(ends, default=0))
+    file.truncate(max((end for at, end in rows if at <= step), default=0))
     os.fsync(file.fileno())
+  return max((at for at, _ in rows), default=0)
 
 
 class Stopwatch:
