@@ -930,6 +930,29 @@ def test_every_row_is_measured_on_validation(tiny_data, with_hybrids):
     assert rows[name]["validation"]["values"][0] == found.summary["map@10"]
 
 
+def test_what_starts_from_weights_by_an_option_needs_them(tiny_data, tmp_path):
+  out, overrides = tmp_path / "c", ("--config.start_from=W",)
+  how = {"systems": "untrained,item+tfidf", "rates": "1"}
+  assert run_compare(tiny_data, out, Fake(), overrides=overrides, **how) == 0
+  needs = {row["system"]: row["needs"] for row in numbers(out)}
+  assert needs == {
+    "item": ["weights"],
+    "untrained": ["weights"],
+    "tfidf": [],
+    "item+tfidf": ["weights"],
+  }
+  text = (out / "comparison.md").read_text()
+  assert "before any step, is one more to take for item." in text
+
+
+def test_a_start_that_is_drawn_is_no_checkpoint_to_take(tiny_data, tmp_path):
+  out = tmp_path / "c"
+  how = {"systems": "item,item_sides,item_products_sides", "rates": "1"}
+  assert run_compare(tiny_data, out, Fake(), **how) == 0
+  text = (out / "comparison.md").read_text()
+  assert "one more to take for item_sides, item_products_sides." in text
+
+
 def test_what_a_row_needs_is_said_and_orders_the_table(tiny_data, tmp_path):
   out = tmp_path / "c"
   systems = "item_supervised+tfidf,item_products,frozen_text,untrained"

@@ -191,6 +191,11 @@ def _budget(job: Job, rows: Sequence[Mapping]) -> str:
       f" {' or '.join(best)} on validation, the last one where that could not"
       " be measured."
     )
+  if ahead := [n for n, c in job.configs.items() if c.keeps_start]:
+    text += (
+      " What it starts from, before any step, is one more to take for"
+      f" {', '.join(ahead)}."
+    )
   return text
 
 

@@ -128,10 +128,13 @@ def _row_facts(
   made_of = row.parts or (row.name,)
   known = [job.facts(one)["parameters"] for one in made_of if _has(job, one)]
   names = [one for one in made_of if one in job.configs]
+  started = any(
+    job.configs[one].start_from or job.configs[one].stem_from for one in names
+  )
   if row.kind == "untrained":
     names = []
   needs = [
-    *(["weights"] if row.weights else []),
+    *(["weights"] if row.weights or started else []),
     *dict.fromkeys(x for name in names for x in _labels(job.configs[name])),
   ]
   facts: dict[str, Any] = {

@@ -16,15 +16,12 @@ from item_jax.evaluation.search import search
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 # Of rows of mean squared length 1, so it means the same for every width.
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # C, the inverse of the penalty
-# Largest gradient of the mean loss at which a fit ends. The looser one ranks
-# values of C in a third of the time; below the tighter one accuracies move by
-# less than a tenth of their interval. The larger C, the flatter the loss and
-# the farther away is its lowest point: beyond 10 the gradient falls with it.
-_CHOOSING, _FINAL = 1e-3, 1e-4
+# Largest gradient of the mean loss at which a fit ends; below it accuracies
+# move by less than a tenth of their interval. The larger C, the flatter the
+# loss and the farther away is its lowest point: beyond 10 the gradient falls
+# with it.
+_TOLERANCE = 1e-4
 _MOST_STEPS = 2_000
-# Principal directions on which C is chosen; a turn changes nothing, and what
-# lies beyond them matters little beside the penalty.
-_DIRECTIONS = 256
 _ROWS = 4096  # rows ranked at a time, each with a number for every class
 
 
@@ -136,30 +133,24 @@ def logistic(
   scale = np.float32(np.sqrt(square) or 1)
   train_ND /= scale
   val_MD = centred(val.vectors_ND) / scale
-  turn_DP = _leading(train_ND)
-  train_NP, val_MP = train_ND @ turn_DP, val_MD @ turn_DP
   best: Any = None
-  best_score = -1.0
+  best_score, converged = -1.0, False
   for strength in sorted(choices):
     model = _model(strength)
-    _fit(model, train_NP, train_N)
-    score = _accuracy(model, val_MP, val_M)
+    ended = _fit(model, train_ND, train_N)
+    score = _accuracy(model, val_MD, val_M)
     if score < best_score:
       break
     if score > best_score:
-      best, best_score = model, score
+      best, best_score, converged = model, score, ended
   assert best is not None  # an accuracy is at least 0
-  # The chosen one again, on all values and to the end, from where it stood.
-  best.coef_ = best.coef_ @ turn_DP.T
-  best.set_params(tol=_FINAL * min(1, 10 / best.C))
-  converged = _fit(best, train_ND, train_N)
   ranked = [
     _ranked(best, centred(some_BD) / scale)
     for some_BD in _blocks(test.vectors_ND)
   ]
   return Fitted(
     {"C": best.C, "converged": converged},
-    _accuracy(best, val_MD, val_M),
+    best_score,
     np.concatenate(ranked),
   )
 
@@ -183,33 +174,16 @@ def _accuracy(model, vectors_ND, class_N) -> float:
   return float((np.concatenate(best) == class_N).mean())
 
 
-def _leading(train_ND) -> np.ndarray:
-  """The directions in which rows differ most, float32 [D, P], orthogonal."""
-  from sklearn.utils.extmath import randomized_svd
-
-  width = train_ND.shape[1]
-  if width <= _DIRECTIONS:
-    return np.eye(width, dtype=np.float32)
-  _, _, turn_PD = randomized_svd(
-    train_ND,
-    min(_DIRECTIONS, *train_ND.shape),
-    n_iter=2,  # pyright: ignore[reportArgumentType] - "auto" or a number
-    random_state=0,
-  )
-  return turn_PD.T.astype(np.float32)
-
-
 def _model(strength: float):
   # Here and not above: it takes a second, and a notebook may want none of it.
   from sklearn.linear_model import LogisticRegression
 
-  return LogisticRegression(
-    C=strength, tol=_CHOOSING, max_iter=_MOST_STEPS, warm_start=True
-  )
+  tolerance = _TOLERANCE * min(1, 10 / strength)
+  return LogisticRegression(C=strength, tol=tolerance, max_iter=_MOST_STEPS)
 
 
 def _fit(model, train_ND, train_N) -> bool:
-  """Fits the model from where it stands; returns whether it converged."""
+  """Fits the model; returns whether it converged."""
   from sklearn.exceptions import ConvergenceWarning
 
   with warnings.catch_warnings(record=True) as caught:
