@@ -69,6 +69,8 @@ def embedder(tiny_data, tmp_path_factory):
     lambda path: jnp.asarray(COLOURED),
     lambda path: COLOURED[None],
     lambda path: [COLOURED],
+    lambda path: memoryview(COLOURED),
+    lambda path: [memoryview(COLOURED)],
     lambda path: np.array(str(path)),
   ],
 )
@@ -228,6 +230,7 @@ class Foreign:
     (os.devnull, "no regular file"),
     (b"", "0 bytes: the image file is empty"),
     (b"<html>", "6 bytes: the file is no JPEG"),
+    (memoryview(b"<html>"), "6 bytes: the file is no JPEG"),
     (CUT, "broken or cut short"),
     (io.StringIO("text"), "StringIO.*: the file is open as text"),
     (Image.new("RGB", (0, 5)), "mode RGB .*no pixels"),

@@ -205,10 +205,12 @@ class Embedder(Shown):
 
   def check_modality(self, modality: str) -> None:
     """Refuses a modality that the model has no embedding of."""
-    if modality not in self.task.modalities:
+    known = self.task.modalities
+    if modality not in known:
+      why = "sees one modality only and gives only"
       raise UserError(
-        f"modality={modality!r}: model.name={self.config.model.name!r} sees one"
-        f" modality only and gives only {', '.join(self.task.modalities)}"
+        f"modality={modality!r}: model.name={self.config.model.name!r}"
+        f" {'gives' if known == MODALITIES else why} {', '.join(known)}"
       )
 
   def predict(

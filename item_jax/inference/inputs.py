@@ -96,8 +96,7 @@ def _of_frame(frame: Any) -> tuple[Any, Any]:
 
 def _rows(name: str, given: Any) -> Iterable:
   """The rows of what may be one of them."""
-  if isinstance(given, memoryview) and given.ndim > 1:
-    given = np.asarray(given)  # of pixels, no file's bytes
+  given = _plain(given)
   one = isinstance(given, (str, os.PathLike, *_BYTES, Image.Image))
   if one or hasattr(given, "read"):
     return [given]
@@ -134,6 +133,8 @@ def _plain(value: Any) -> Any:
   """A row's value without what pyarrow and numpy wrap around it."""
   if hasattr(value, "as_py"):
     return value.as_py()
+  if isinstance(value, memoryview) and value.ndim > 1:
+    return np.asarray(value)  # of pixels, no file's bytes
   if type(value) is np.ndarray and not value.ndim:
     return value[()]
   return value
@@ -249,12 +250,12 @@ def _check_array(array: Any, *, stacked: bool = False) -> None:
 
 def _shown(value: Any) -> str:
   """What a message calls a value."""
+  if isinstance(value, _BYTES):  # a memoryview has a shape too
+    return f"{len(value):,} bytes"
   if _is_array(value):
     return f"an array {value.dtype} {list(value.shape)}"
   if isinstance(value, Image.Image):
     return f"a PIL image of mode {value.mode} and size {value.size}"
-  if isinstance(value, _BYTES):
-    return f"{len(value):,} bytes"
   if isinstance(value, (str, os.PathLike)):
     return _SHORT.repr(os.fspath(value))
   text = " ".join(_SHORT.repr(value).split())  # some have many lines
