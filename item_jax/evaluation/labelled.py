@@ -29,7 +29,8 @@ def make_rows(name: str, given: Any) -> Rows:
       Who has no category, or product, has "", None or NaN.
 
   Raises:
-    UserError: it is none of these, or its parts differ in length.
+    UserError: it is none of these, its parts differ in length, there is no row,
+      or its categories are of kinds that have no order.
   """
   if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 4:
     raise UserError(
@@ -52,6 +53,14 @@ def make_rows(name: str, given: Any) -> Rows:
       f"{name}: {len(vectors_ND)} vectors, {size} categories, {len(rows.ids)}"
       f" ids and {len(rows.products)} products; expected as many of each"
     )
+  if not size:
+    raise UserError(f"{name}: no rows")
+  try:
+    sorted({label for label in rows.categories if not labels.absent(label)})
+  except TypeError as error:
+    raise UserError(
+      f"{name}: categories have no order ({error}): expected texts, or numbers"
+    ) from error
   return rows._replace(vectors_ND=as_vectors(vectors_ND, rows.ids))
 
 

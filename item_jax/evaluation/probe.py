@@ -5,6 +5,7 @@ what others use: k nearest neighbours, which train nothing, and multinomial
 logistic regression, the usual linear probe.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -205,7 +206,8 @@ def _choices(neighbours: Any, strengths: Any) -> tuple[list[int], list[float]]:
     raise UserError(
       f"neighbours={ks}, strengths={cs}: expected one value of each or more"
     )
-  if not all(isinstance(c, (int, float, np.number)) and c > 0 for c in cs):
+  numbers = (int, float, np.number)
+  if not all(isinstance(c, numbers) and 0 < c < math.inf for c in cs):
     raise UserError(f"strengths={cs}: expected numbers above 0")
   return [check_whole("neighbours", k, at_least=1) for k in ks], cs
 
