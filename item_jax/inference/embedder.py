@@ -186,7 +186,7 @@ class Embedder(Shown):
       split: which of its splits.
       modality: what the model is shown: "both", "image" or "title".
       batch_size: rows at a time; it does not change the result.
-      workers: processes that decode.
+      workers: processes that decode; each runs the calling script once more.
 
     Returns:
       float32 [N, D], unit rows; the null embedding where a row cannot be read.
@@ -271,7 +271,7 @@ def read_split(
   """
   m, chosen = embedder.config.model, options.get("chosen")
   rows = dataset.sizes[split] if chosen is None else len(chosen)
-  return pipeline.ordered_batches(
+  batches = pipeline.ordered_batches(
     dataset,
     split,
     embedder.tokenizer,
@@ -280,6 +280,7 @@ def read_split(
     batch_size=inputs.batch_rows(batch_size, rows),
     **options,
   )
+  return inputs.explained(batches) if options.get("workers") else batches
 
 
 def load(

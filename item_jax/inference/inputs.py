@@ -5,7 +5,7 @@ import os
 import reprlib
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from item_jax.data.unreadable import listed
 from item_jax.errors import NotFoundError, UserError
 from item_jax.ingest.readers.cells import NO_VALUE
 
+T = TypeVar("T")
 _END = object()  # of the shorter of two columns
 _BYTES = (bytes, bytearray, memoryview)
 _SHORT = reprlib.Repr()
@@ -260,6 +261,24 @@ def _shown(value: Any) -> str:
     return _SHORT.repr(os.fspath(value))
   text = " ".join(_SHORT.repr(value).split())  # some have many lines
   return f"{text} ({type(value).__name__})"
+
+
+def explained(batches: Iterator[T]) -> Iterator[T]:
+  """Yields what processes read; each runs the calling script once more.
+
+  So a script has its calls below `if __name__ == "__main__":`.
+
+  Raises:
+    UserError: a process has ended before its time.
+  """
+  try:
+    yield from batches
+  except RuntimeError as error:
+    raise UserError(
+      f"reading failed: {error} (a reader that was killed may have been out of"
+      " memory: fewer workers; a script that asks for workers does so below"
+      ' `if __name__ == "__main__":`, because each runs it once more)'
+    ) from error
 
 
 def batch_rows(asked: int, rows: int) -> int:
