@@ -1,9 +1,10 @@
 """Shows how far long work is: a bar of tqdm, or lines where none can stand."""
 
 import sys
-import warnings
 from collections.abc import Iterable
 from typing import Any
+
+from item_jax.process_wide import no_warnings
 
 EVERY = 10.0  # seconds from line to line where there is no terminal
 
@@ -26,8 +27,7 @@ def show_bar(
     total: of parts or units; None where it is not known.
     options: of tqdm, for a terminal or a notebook; initial is for all.
   """
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # ipywidgets is missing: no bar stands in
+  with no_warnings:  # ipywidgets is missing: no bar stands in
     from tqdm.auto import tqdm
     from tqdm.notebook import tqdm_notebook
 

@@ -143,6 +143,25 @@ def test_a_sparse_row_is_searched_by_its_direction(scale):
   assert np.array_equal(found.scores_QK, same.scores_QK)
 
 
+def test_a_place_that_is_given_twice_is_the_sum():
+  """A sparse matrix may hold several values for one of its places."""
+  halves = scipy.sparse.csr_array(
+    (np.array([2, 1, 1, 1, 1.0]), [0, 0, 1, 0, 1], [0, 3, 4, 5])
+  )
+  found = item_jax.search(halves, list("abc"), k=2)
+  same = item_jax.search(halves.toarray(), list("abc"), k=2)
+  np.testing.assert_array_equal(found.rows_QK, same.rows_QK)
+  np.testing.assert_allclose(found.scores_QK, same.scores_QK, atol=1e-6)
+  assert halves.nnz == 5  # the caller's own is as it was
+
+
+def test_sparse_rows_are_probed_beside_categories_as_beside_items():
+  items = [(counts(seed), listed(name)) for seed, name in enumerate("abc")]
+  pairs = [(made, list(of.categories or ())) for made, of in items]
+  found, same = (probe(*parts, bootstrap=0) for parts in (pairs, items))
+  assert found.to_dict() == same.to_dict()
+
+
 def test_sparse_parts_fuse_as_the_same_matrix_made_dense():
   dense_ND, sparse_NV = vectors(0, 7), counts(0)
   dense_ND[3] = 0
@@ -432,11 +451,17 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
      "row 0 is listing 'test00' in .* and 'x00' in vectors"),
     (lambda ours, theirs: item_jax.fuse(ours), "parts to fuse: 1;"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, 2, 3)),
-     r"weights are \[1, 2, 3\]; expected 2"),
+     r"weights are \(1, 2, 3\); expected 2"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, -1)),
      "none below 0"),
+    (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=0.5),
+     r"weights are 0\.5; expected 2"),
+    (lambda ours, theirs: item_jax.fuse(ours, theirs, weights={"a": 1, "b": 1}),
+     "weights are {'a': 1, 'b': 1}; expected 2"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, fit_on=(ours, theirs)),
      "--fit .* needs --tune"),
+    (lambda ours, theirs: item_jax.fuse(ours, theirs, tune_on="val"),
+     r"--tune \(tune_on=\) names 1 parts; expected the 2"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, tune_on=(ours,)),
      r"--tune \(tune_on=\) names 1 parts; expected the 2"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, tune_on=(ours, theirs)),
@@ -461,7 +486,7 @@ def test_what_is_said_of_a_part_is_what_its_vectors_score(caplog):
     (lambda ours, theirs: item_jax.fuse(ours, theirs, ours, image_weight=0.9),
      "image_weight=0.9 is of the first of two parts, and there are 3"),
     (lambda ours, theirs: item_jax.fuse(ours, theirs, weights=(1, np.inf)),
-     r"weights are \[1, inf\]; expected 2"),
+     r"weights are \(1, inf\); expected 2"),
     (lambda ours, theirs: probe(
       (make_sparse(counts(0)), listed("a")), None,
       (make_sparse(counts(0, 30)), listed("b"))),

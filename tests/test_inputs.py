@@ -19,6 +19,7 @@ from item_jax import tasks
 from item_jax.data.images import store_jpeg
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
+from item_jax.inference import inputs
 from item_jax.inference.embedder import Embedder
 from item_jax.inference.inputs import listings
 from item_jax.training.restore import restore
@@ -69,6 +70,8 @@ def embedder(tiny_data, tmp_path_factory):
     lambda path: jnp.asarray(COLOURED),
     lambda path: COLOURED[None],
     lambda path: [COLOURED],
+    lambda path: memoryview(COLOURED),
+    lambda path: [memoryview(COLOURED)],
     lambda path: np.array(str(path)),
   ],
 )
@@ -228,6 +231,7 @@ class Foreign:
     (os.devnull, "no regular file"),
     (b"", "0 bytes: the image file is empty"),
     (b"<html>", "6 bytes: the file is no JPEG"),
+    (memoryview(b"<html>"), "6 bytes: the file is no JPEG"),
     (CUT, "broken or cut short"),
     (io.StringIO("text"), "StringIO.*: the file is open as text"),
     (Image.new("RGB", (0, 5)), "mode RGB .*no pixels"),
@@ -320,6 +324,17 @@ def test_embed_and_predict(embedder, photo):
     assert run(frame[:0]).shape == (0, width)
     with pytest.raises(UserError, match="row 70: titles holds 7"):
       run(titles=["mug"] * 70 + [7])
+
+
+def test_a_process_that_ended_says_how_scripts_ask_for_workers():
+  def batches():
+    yield 1
+    raise RuntimeError("Worker process was terminated unexpectedly")
+
+  read = inputs.explained(batches())
+  assert next(read) == 1
+  with pytest.raises(UserError, match="terminated .*if __name__ == "):
+    next(read)
 
 
 def test_a_batch_is_hardly_larger_than_what_there_is(embedder, monkeypatch):

@@ -40,6 +40,14 @@ def test_a_word_for_a_missing_value_is_no_set_of_letters():
   assert Reading(missing="nil") == Reading(missing=("nil",))
 
 
+def test_a_word_for_a_missing_value_has_any_case():
+  """As on the command line: rows of "OTHER" are no product of three."""
+  table = {"id": ["1", "2", "3"], "product": ["OTHER", "Other", "other"]}
+  assert open_items(table, [" OTHER "]).products == ["", "", ""]
+  with pytest.raises(UserError, match="missing has 5: expected text"):
+    open_items(table, [5])
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [

@@ -178,6 +178,10 @@ def test_what_is_missing_and_what_is_no_title_are_told_apart(packaged):
     alone = model.embed(titles=[one])
     np.testing.assert_allclose(alone, plain[1:2], atol=1e-6)
   np.testing.assert_array_equal(model.embed(titles=np.nan).shape, alone.shape)
+  # Blanks, a zero-width space, a Braille cell without a dot: nothing to read.
+  for unseen in (" \t", "\u200b", "\u2800 \u3164"):
+    alone = model.embed(titles=[unseen])
+    np.testing.assert_allclose(alone, plain[1:2], atol=1e-6)
   with pytest.raises(ValueError, match="title of row 1: "):
     model.embed(titles=["red mug", "\ud800"])
   with pytest.raises(ValueError, match="expected images, titles or both"):
@@ -290,13 +294,26 @@ def test_images_of_all_sizes_are_stored_as_in_a_data_set(packaged):
     assert model.store(file.getvalue()) == stored, size
 
 
+def test_notes_that_are_broken_spoil_no_image(packaged):
+  """Of Pillow's errors a SyntaxError is no ValueError."""
+  for kind in ("PNG", "JPEG", "WEBP"):
+    file = io.BytesIO()
+    Image.open(io.BytesIO(pictures()[6])).save(file, kind, exif=b"no EXIF")
+    data = file.getvalue()
+    assert Model(packaged).store(data) == store_jpeg(data)
+
+
 def test_an_image_that_cannot_be_read_is_named_by_its_row(packaged, tmp_path):
   model = Model(packaged)
+  torn = pictures()[6]
+  at = torn.index(b"IDAT")
   for image, says in (
     (tmp_path / "none.jpg", "image of row 1: .*none.jpg"),
     (b"", "image of row 1: the file is empty"),
     (b"<html>", "image of row 1: cannot identify"),
     (pictures()[6][:80], "image of row 1: "),
+    # Pillow raises a SyntaxError of it.
+    (torn[:at] + b"\0DAT" + torn[at + 4 :], "image of row 1: "),
   ):
     with pytest.raises(ValueError, match=says):
       model.embed(images=[None, image], titles=["mug", "mug"])

@@ -147,6 +147,9 @@ def test_what_are_no_rows_is_named(parts):
     (("E_train", val, test), "^train=<str>: expected"),
     ((train, val[0], test), "^val=<ndarray>: expected"),
     ((train, val, (test[0], ["mug"])), "^test: 150 vectors, 1 categories"),
+    ((train, val, (test[0][:0], [])), "^test: no rows"),
+    ((train, (val[0][:2], ["mug", 5]), test), "^val: categories have no order"),
+    ((train, (val[0][:1], [["mug"]]), test), "^val: categories have no order"),
   ):
     with pytest.raises(UserError, match=says):
       probe(*given)
@@ -384,6 +387,7 @@ def test_vectors_of_several_widths_are_refused(parts, kind):
     {"strengths": []},
     {"strengths": [1, 0]},
     {"strengths": float("nan")},
+    {"strengths": float("inf")},
     {"strengths": "1"},
   ],
 )

@@ -1,6 +1,7 @@
 """The public interface: what a notebook does, step by step."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,9 @@ def test_a_split_is_embedded_as_its_export(model, dataset, exports):
   np.testing.assert_allclose(by_title, split[:3], atol=1e-5)
   with pytest.raises(item_jax.UserError, match="no split 'other'"):
     model.embed_split(dataset, "other")
+  known = "modality='text': model.name='item' gives both, image, title"
+  with pytest.raises(item_jax.UserError, match=known):
+    model.embed_split(dataset, "test", modality="text")
 
 
 def test_a_frame_of_an_export_holds_texts_as_they_are(tmp_path):
@@ -362,6 +366,15 @@ def test_neighbours_are_named_and_come_apart_in_two():
   many = item_jax.search(np.eye(11, dtype=np.float32), list("abcdefghijk"), k=1)
   assert str(many).endswith("\n...")
   assert len(many.rows()) == 11
+
+
+def test_neighbours_are_json_where_there_are_no_more(tmp_path):
+  found = item_jax.search(np.eye(2, dtype=np.float32), ["a", "b"], k=2)
+  found.write_json(tmp_path / "near.json")
+  text = (tmp_path / "near.json").read_text()
+  # JSON has no Infinity, which Python writes and reads.
+  read = json.loads(text, parse_constant=pytest.fail)
+  assert read == {"rows": [[1, -1], [0, -1]], "scores": [[0, None]] * 2}
 
 
 def test_search_wants_an_id_for_each_vector():

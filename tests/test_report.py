@@ -161,6 +161,9 @@ def test_other_impossible_reports_are_refused(data, tmp_path, capsys):
   good = export(tmp_path / "good")
   with pytest.raises(UserError, match="no split 'val'"):
     report(data, "val", {"both": good})
+  for name in (1, " "):
+    with pytest.raises(UserError, match=f"name {name!r}: expected a text"):
+      report(data, "test", {name: tmp_path})
   with pytest.raises(UserError, match="tfidf"):
     report(data, "test", {"tfidf": good})
   out = tmp_path / "not there" / "r.json"

@@ -13,7 +13,8 @@ PACKAGE = ROOT / "item_jax"
 # A module imports from its own layer and from those before it. Rooms of one
 # layer stand side by side and never meet.
 LAYERS = (
-  {"errors", "files", "remote", "registry", "batch", "listing"},
+  {"errors", "files", "remote", "registry", "batch", "listing"}
+  | {"process_wide"},
   {"config", "config_align", "config_baselines", "config_check", "config_group"}
   | {"config_products", "components"},
   {"distributed"},

@@ -110,7 +110,7 @@ def add_missing(parser: argparse.ArgumentParser) -> None:
   """Adds the flag for words that stand for a missing value."""
   parser.add_argument(
     "--missing",
-    type=lambda text: tuple(w.strip().lower() for w in text.split(",") if w),
+    type=lambda text: tuple(text.split(",")),
     default=",".join(MISSING),
     metavar="WORDS",
     help="what stands for a missing value, in any case, with commas between;"

@@ -3,7 +3,6 @@
 import io
 import re
 import struct
-import warnings
 import zlib
 
 import cv2
@@ -13,6 +12,7 @@ from PIL import Image
 
 from item_jax.data.file_kinds import name_kind
 from item_jax.data.square import place_in_square
+from item_jax.process_wide import no_warnings
 
 # Named in every data set and every checkpoint: to be counted up whenever the
 # pixels that this module makes change.
@@ -79,8 +79,7 @@ def shrink(data: bytes) -> np.ndarray:
   Raises:
     BadImage: as `store_jpeg`.
   """
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # about metadata; sizes are checked
+  with no_warnings:  # about metadata; sizes are checked
     return _reduce(*_decode(data))
 
 
@@ -98,8 +97,7 @@ def store_image(image: Image.Image) -> bytes:
     BadImage: its file is broken, it has no pixels or too many, or its values
       are of no known scale.
   """
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
+  with no_warnings:
     _check_size(image)
     pixels = _reduce(*_load(image))
   return encode(pixels)

@@ -228,10 +228,14 @@ def _default_weights(parts: int, image_weight: float) -> Weights:
 
 
 def _proportions(weights: Sequence[float], parts: int) -> Weights:
-  total = sum(weights)
-  if len(weights) != parts or not 0 < total < math.inf or min(weights) < 0:
+  try:
+    given = [float(weight) for weight in weights]  # for JSON
+  except (TypeError, ValueError):
+    given = []
+  total = sum(given)
+  if len(given) != parts or not 0 < total < math.inf or min(given) < 0:
     raise UserError(
-      f"weights are {list(weights)}; expected {parts}, one of each part, none"
-      " below 0 and not all 0"
+      f"weights are {weights!r}; expected {parts}, one of each part, none below"
+      " 0 and not all 0"
     )
-  return tuple(float(weight / total) for weight in weights)  # for JSON
+  return tuple(weight / total for weight in given)

@@ -22,6 +22,7 @@ from item_jax.evaluation.sources import Source, open_source
 from item_jax.evaluation.transform import Transform
 from item_jax.evaluation.vectors import Mixed, lengths
 from item_jax.evaluation.weighting import Weights, best_weights, grid
+from item_jax.listing import as_list
 
 logger = logging.getLogger(__name__)
 
@@ -132,10 +133,10 @@ def _choose_transform(
 def _check_count(
   given: Sequence[Any], opened: Sequence[Source], flag: str
 ) -> None:
-  if len(given) != len(opened):
+  count = len(as_list(given, flag))
+  if count != len(opened):
     raise UserError(
-      f"{flag} names {len(given)} parts; expected the {len(opened)} that are"
-      " fused"
+      f"{flag} names {count} parts; expected the {len(opened)} that are fused"
     )
 
 

@@ -24,7 +24,7 @@ from item_jax.evaluation.vectors import Mixed, open_embeddings
 from item_jax.files import RUN_FILE, CorruptError, read_checksummed, sha256
 from item_jax.ingest.plausible import find_outsized
 from item_jax.ingest.readers.cells import MISSING, check_id, to_path, to_text
-from item_jax.listing import as_list
+from item_jax.ingest.row import Reading
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def open_items(items: Any, missing: str | Sequence[str] = MISSING) -> Items:
       file of one in a format that `prepare` reads, with the columns id, product
       and optionally category and role; or an export; or `Items`, returned as
       they are.
-    missing: words that stand for a missing value, in lower case.
+    missing: words that stand for a missing value, in any case.
 
   Raises:
     UserError: naming the row and what is wrong with it.
@@ -135,7 +135,7 @@ def read_listed(
   """
   found = read_columns(table, _NEEDED, _OPTIONAL)
   source = name_table(table)
-  missing = as_list(missing, "missing")
+  missing = Reading(missing=missing).missing
   words: dict[str, Counter] = {}
   for name, column in zip(
     ("id", "product", "category", "role"), found, strict=True

@@ -8,16 +8,36 @@ import numpy as np
 
 from item_jax.errors import UserError, name_kind
 from item_jax.evaluation import labels, metrics
+from item_jax.evaluation.mixed import reduce
 from item_jax.evaluation.vectors import as_vectors, lengths
 
 
 class Rows(NamedTuple):
   """N rows of one split."""
 
-  vectors_ND: np.ndarray  # float, no row of zeros
+  vectors_ND: Any  # float, no row of zeros; `Mixed` until `make_parts`
   categories: list[str]  # "" where a row has none
   ids: list[str]  # of equal cosines the smaller id is nearer
   products: list[str]  # "" is a product of its own
+
+
+def make_parts(
+  train: Any, val: Any, test: Any
+) -> tuple[Rows, Rows | None, Rows]:
+  """Makes Rows of all, but of None for `val`; sparse vectors become dense.
+
+  Raises:
+    UserError: as `make_rows`, or sparse columns that cannot be matched.
+  """
+  given = [make_rows("train", train), make_rows("test", test)]
+  if val is not None:
+    given.append(make_rows("val", val))
+  dense = reduce(*(rows.vectors_ND for rows in given))
+  made_train, made_test, *made_val = (
+    rows._replace(vectors_ND=vectors_ND)
+    for rows, vectors_ND in zip(given, dense, strict=True)
+  )
+  return made_train, made_val[0] if made_val else None, made_test
 
 
 def make_rows(name: str, given: Any) -> Rows:
@@ -25,11 +45,12 @@ def make_rows(name: str, given: Any) -> Rows:
 
   Args:
     name: of the argument, for errors.
-    given: (vectors float [N,D], categories), or more of the fields of Rows.
-      Who has no category, or product, has "", None or NaN.
+    given: (vectors, categories), or more of the fields of Rows; vectors as of
+      `as_vectors`. Who has no category, or product, has "", None or NaN.
 
   Raises:
-    UserError: it is none of these, or its parts differ in length.
+    UserError: it is none of these, its parts differ in length, there is no row,
+      or its categories are of kinds that have no order.
   """
   if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 4:
     raise UserError(
@@ -47,11 +68,21 @@ def make_rows(name: str, given: Any) -> Rows:
       for name in ([""] * size if products is None else products)
     ],
   )
-  if {len(part) for part in rows} != {size}:
+  sparse = hasattr(vectors_ND, "tocsr")  # which has no len
+  count = vectors_ND.shape[0] if sparse else len(vectors_ND)
+  if {count, *(len(part) for part in rows[1:])} != {size}:
     raise UserError(
-      f"{name}: {len(vectors_ND)} vectors, {size} categories, {len(rows.ids)}"
-      f" ids and {len(rows.products)} products; expected as many of each"
+      f"{name}: {count} vectors, {size} categories, {len(rows.ids)} ids and"
+      f" {len(rows.products)} products; expected as many of each"
     )
+  if not size:
+    raise UserError(f"{name}: no rows")
+  try:
+    sorted({label for label in rows.categories if not labels.absent(label)})
+  except TypeError as error:
+    raise UserError(
+      f"{name}: categories have no order ({error}): expected texts, or numbers"
+    ) from error
   return rows._replace(vectors_ND=as_vectors(vectors_ND, rows.ids))
 
 

@@ -5,6 +5,7 @@ what others use: k nearest neighbours, which train nothing, and multinomial
 logistic regression, the usual linear probe.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,10 @@ from item_jax.evaluation.classifiers import (
 from item_jax.evaluation.labelled import (
   Rows,
   check_rows,
-  make_rows,
+  make_parts,
   of_category,
 )
 from item_jax.evaluation.labelled import split as split_rows
-from item_jax.evaluation.mixed import reduce
 from item_jax.evaluation.results import Result, with_interval
 from item_jax.evaluation.sources import is_source, open_source
 from item_jax.listing import as_list
@@ -134,9 +134,9 @@ def probe(
 
   Args:
     train, val, test: exports of one model (folders or `Export`s) or what else
-      `sources.open_source` takes; or (vectors float [N,D], categories), or
-      (vectors, categories, ids, products), as `Rows`; "", None or NaN where a
-      row has no category, or is a product of its own. Without `val` (None) a
+      `sources.open_source` takes; or (vectors, categories), or (vectors,
+      categories, ids, products), as `Rows`; "", None or NaN where a row has no
+      category, or is a product of its own. Without `val` (None) a
       tenth of the training products is kept out to choose by.
     kinds: which classifiers, of `KINDS`.
     neighbours, strengths: values of k and of C to choose from; those of C are
@@ -159,7 +159,7 @@ def probe(
   kinds = as_list(kinds, "kinds")
   if not kinds or not set(kinds) <= set(KINDS):
     raise UserError(f"kinds={kinds}: expected some of {list(KINDS)}")
-  test, train = make_rows("test", test), make_rows("train", train)
+  train, val, test = make_parts(train, val, test)
   train_categories, train = train.categories, of_category(train)
   if val is None:
     train, val = split_rows(train)
@@ -168,7 +168,7 @@ def probe(
     raise labels.NothingToScore(
       f"the training rows have {len(classes)} categories; expected two or more"
     )
-  val = of_category(make_rows("val", val), set(classes))
+  val = of_category(val, set(classes))
   if not val.categories:
     raise labels.NothingToScore("no validation row is of a training category")
   check_rows(train=train, val=val, test=test)
@@ -205,7 +205,8 @@ def _choices(neighbours: Any, strengths: Any) -> tuple[list[int], list[float]]:
     raise UserError(
       f"neighbours={ks}, strengths={cs}: expected one value of each or more"
     )
-  if not all(isinstance(c, (int, float, np.number)) and c > 0 for c in cs):
+  numbers = (int, float, np.number)
+  if not all(isinstance(c, numbers) and 0 < c < math.inf for c in cs):
     raise UserError(f"strengths={cs}: expected numbers above 0")
   return [check_whole("neighbours", k, at_least=1) for k in ks], cs
 
@@ -245,15 +246,13 @@ def _open(*exports: Any, data: Any, split: str) -> list[Rows | None]:
   given = [source for source in opened if source is not None]
   check_one_system(*given)
   check_apart(*given)
-  rows = iter(
-    Rows(
-      vectors_ND,
+  return [
+    source
+    and Rows(
+      source.vectors,
       source.items.categories or [""] * len(source.items.ids),
       source.items.ids,
       source.items.products,
     )
-    for source, vectors_ND in zip(
-      given, reduce(*(source.vectors for source in given)), strict=True
-    )
-  )
-  return [None if source is None else next(rows) for source in opened]
+    for source in opened
+  ]

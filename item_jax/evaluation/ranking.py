@@ -50,8 +50,13 @@ class Neighbours(Result):
     return (self.rows_QK, self.scores_QK)[name]  # as the tuple it once was
 
   def to_dict(self) -> dict[str, list]:
-    """Returns rows and scores as lists, a line for each query."""
-    return {"rows": self.rows_QK.tolist(), "scores": self.scores_QK.tolist()}
+    """Returns rows and scores as lists, a line for each query.
+
+    Where there are no more a row is -1 and its score None: JSON has no -inf.
+    """
+    scores_QK = self.scores_QK.astype(object)
+    scores_QK[self.rows_QK < 0] = None
+    return {"rows": self.rows_QK.tolist(), "scores": scores_QK.tolist()}
 
   def to_frame(self) -> "pandas.DataFrame":
     """Returns a data frame, a line for each query and rank (from 1)."""

@@ -231,6 +231,9 @@ def report(
   k = as_list(k, "k")
   if not hasattr(exports, "items"):
     raise UserError(f"exports={exports!r}: expected {{name: export}}")
+  for name in exports:
+    if not isinstance(name, str) or not name.strip():
+      raise UserError(f"exports has the name {name!r}: expected a text")
   taken = {"tfidf", "thumbnail"} & set(exports)
   if taken:
     raise UserError(

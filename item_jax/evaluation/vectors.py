@@ -139,6 +139,7 @@ def _unit_rows(sparse_NV: Any) -> Any:
   import scipy.sparse
 
   sparse_NV = scipy.sparse.csr_array(sparse_NV).astype(np.float64)  # a copy
+  sparse_NV.sum_duplicates()  # of a place that is given several times
   row_P = np.repeat(np.arange(sparse_NV.shape[0]), np.diff(sparse_NV.indptr))
   if not np.isfinite(sparse_NV.data).all():
     row = row_P[~np.isfinite(sparse_NV.data)][0]

@@ -186,7 +186,7 @@ class Embedder(Shown):
       split: which of its splits.
       modality: what the model is shown: "both", "image" or "title".
       batch_size: rows at a time; it does not change the result.
-      workers: processes that decode.
+      workers: processes that decode; each runs the calling script once more.
 
     Returns:
       float32 [N, D], unit rows; the null embedding where a row cannot be read.
@@ -205,10 +205,12 @@ class Embedder(Shown):
 
   def check_modality(self, modality: str) -> None:
     """Refuses a modality that the model has no embedding of."""
-    if modality not in self.task.modalities:
+    known = self.task.modalities
+    if modality not in known:
+      why = "sees one modality only and gives only"
       raise UserError(
-        f"modality={modality!r}: model.name={self.config.model.name!r} sees one"
-        f" modality only and gives only {', '.join(self.task.modalities)}"
+        f"modality={modality!r}: model.name={self.config.model.name!r}"
+        f" {'gives' if known == MODALITIES else why} {', '.join(known)}"
       )
 
   def predict(
@@ -269,7 +271,7 @@ def read_split(
   """
   m, chosen = embedder.config.model, options.get("chosen")
   rows = dataset.sizes[split] if chosen is None else len(chosen)
-  return pipeline.ordered_batches(
+  batches = pipeline.ordered_batches(
     dataset,
     split,
     embedder.tokenizer,
@@ -278,6 +280,7 @@ def read_split(
     batch_size=inputs.batch_rows(batch_size, rows),
     **options,
   )
+  return inputs.explained(batches) if options.get("workers") else batches
 
 
 def load(

@@ -117,7 +117,7 @@ def export(
     out: the folder to write.
     modality: what the model is shown: "both", "image" or "title"; or a list.
     batch_size: rows that a device embeds at a time.
-    workers: processes that decode.
+    workers: processes that decode; each runs the calling script once more.
     overwrite: whether another export in `out` is replaced.
     pool: of the network's states; None as trained; `fit_space.Asked` says more.
     whiten: "none", "centre", "whiten" or "auto"; likewise. What is learnt or

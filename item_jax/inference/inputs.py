@@ -5,7 +5,7 @@ import os
 import reprlib
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from item_jax.data.unreadable import listed
 from item_jax.errors import NotFoundError, UserError
 from item_jax.ingest.readers.cells import NO_VALUE
 
+T = TypeVar("T")
 _END = object()  # of the shorter of two columns
 _BYTES = (bytes, bytearray, memoryview)
 _SHORT = reprlib.Repr()
@@ -96,8 +97,7 @@ def _of_frame(frame: Any) -> tuple[Any, Any]:
 
 def _rows(name: str, given: Any) -> Iterable:
   """The rows of what may be one of them."""
-  if isinstance(given, memoryview) and given.ndim > 1:
-    given = np.asarray(given)  # of pixels, no file's bytes
+  given = _plain(given)
   one = isinstance(given, (str, os.PathLike, *_BYTES, Image.Image))
   if one or hasattr(given, "read"):
     return [given]
@@ -134,6 +134,8 @@ def _plain(value: Any) -> Any:
   """A row's value without what pyarrow and numpy wrap around it."""
   if hasattr(value, "as_py"):
     return value.as_py()
+  if isinstance(value, memoryview) and value.ndim > 1:
+    return np.asarray(value)  # of pixels, no file's bytes
   if type(value) is np.ndarray and not value.ndim:
     return value[()]
   return value
@@ -249,16 +251,34 @@ def _check_array(array: Any, *, stacked: bool = False) -> None:
 
 def _shown(value: Any) -> str:
   """What a message calls a value."""
+  if isinstance(value, _BYTES):  # a memoryview has a shape too
+    return f"{len(value):,} bytes"
   if _is_array(value):
     return f"an array {value.dtype} {list(value.shape)}"
   if isinstance(value, Image.Image):
     return f"a PIL image of mode {value.mode} and size {value.size}"
-  if isinstance(value, _BYTES):
-    return f"{len(value):,} bytes"
   if isinstance(value, (str, os.PathLike)):
     return _SHORT.repr(os.fspath(value))
   text = " ".join(_SHORT.repr(value).split())  # some have many lines
   return f"{text} ({type(value).__name__})"
+
+
+def explained(batches: Iterator[T]) -> Iterator[T]:
+  """Yields what processes read; each runs the calling script once more.
+
+  So a script has its calls below `if __name__ == "__main__":`.
+
+  Raises:
+    UserError: a process has ended before its time.
+  """
+  try:
+    yield from batches
+  except RuntimeError as error:
+    raise UserError(
+      f"reading failed: {error} (a reader that was killed may have been out of"
+      " memory: fewer workers; a script that asks for workers does so below"
+      ' `if __name__ == "__main__":`, because each runs it once more)'
+    ) from error
 
 
 def batch_rows(asked: int, rows: int) -> int:

@@ -9,6 +9,9 @@ and tokenizers.
 
 import io
 import json
+import struct
+import unicodedata
+import zlib
 from pathlib import Path
 
 import cv2
@@ -18,6 +21,11 @@ import simplejpeg
 from jax import export
 from PIL import Image
 from tokenizers import Tokenizer
+
+# What Pillow raises on files that are broken.
+BROKEN = OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError
+BROKEN += ArithmeticError, struct.error, zlib.error
+BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters that show nothing
 
 
 class Model:
@@ -64,16 +72,16 @@ class Model:
       if image is not None:
         try:
           image_BHWC[row] = self.square(self.store(image))
-        except (OSError, TypeError, ValueError) as error:
+        except BROKEN as error:
           raise ValueError(f"image of row {row}: {error}") from error
         has_image_B[row] = True
       if not isinstance(title, str | None):
         raise ValueError(f"title of row {row}: {type(title).__name__}, no text")
       try:
         ids = self.tokenizer.encode(
-          " ".join((title or "").split()), add_special_tokens=False
+          spaced(title or ""), add_special_tokens=False
         ).ids[: s["max_title_tokens"] - 1]
-      except TypeError as error:  # of half a character
+      except UnicodeEncodeError as error:  # of half a character
         raise ValueError(f"title of row {row}: {error}") from error
       if ids:
         tokens_BT[row, : len(ids) + 1] = [*ids, s["sep"]]
@@ -101,7 +109,7 @@ class Model:
       pixels = rgb(opened)
     # Of what was decoded: at a reduced size its shape is a little another.
     pixels = resize(pixels, self.stored_size(*pixels.shape[:2]))
-    turned = opened.getexif().get(0x0112, 1)  # which way up
+    turned = orientation(opened)
     if turned in (5, 6, 7, 8):
       pixels = pixels.transpose(1, 0, 2)
     if turned in (3, 4, 7, 8):
@@ -143,6 +151,26 @@ def missing(value) -> bool:
   if isinstance(value, (float, np.floating)):
     return bool(value != value)
   return value is None or (isinstance(value, str) and not value)
+
+
+def spaced(title):
+  """Words joined by single blanks; "" where no character shows anything."""
+  title.encode()
+  return " ".join(title.split()) if any(map(shows, title)) else ""
+
+
+def shows(character) -> bool:
+  kind = unicodedata.category(character)
+  unseen = kind[0] in "MZ" or (kind[0] == "C" and kind != "Cn")
+  return not unseen and character not in BLANK
+
+
+def orientation(image):
+  """Which way up, by its EXIF notes; broken ones say nothing."""
+  try:
+    return image.getexif().get(0x0112, 1)
+  except BROKEN:
+    return 1
 
 
 def decode(jpeg, height, width, shrink):

@@ -83,8 +83,7 @@ class Catalogue:
     # {field of the source: its column}, as the first file spells it.
     self._fields: dict[str, str] = {}
     self._found = [self._match(table) for table in self.tables]
-    words = (word.strip().lower() for word in self.reading.missing)
-    self._missing = frozenset(filter(None, words))
+    self._missing = frozenset(self.reading.missing)
     # A shop's categories have this one already.
     own = self.reading.category_separator if self.source is None else None
     self._separator = own or ">"

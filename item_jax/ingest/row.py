@@ -45,7 +45,7 @@ class Reading:
   """Options for reading a catalogue.
 
   columns: {name of COLUMNS: the catalogue's own name for it}.
-  missing: words that stand for a missing value, in lower case.
+  missing: words that stand for a missing value, in any case; kept in lower.
   file_format: of its files: one of `formats.FORMATS`, or "package.module:NAME";
     "auto" detects it by their names.
   quoting: one of `delimited.QUOTING`, for CSV and TSV.
@@ -80,6 +80,8 @@ class Reading:
       for value in values:
         if not isinstance(value, str):
           raise UserError(f"{name} has {value!r}: expected text")
+    words = [word.strip().lower() for word in self.missing]
+    object.__setattr__(self, "missing", tuple(filter(None, words)))
     own = self.category_separator
     if own is not None and not (isinstance(own, str) and own.strip()):
       raise UserError(f"category_separator={own!r}: expected > or / or such")

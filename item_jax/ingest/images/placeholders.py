@@ -15,7 +15,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import threadpoolctl
+
+from item_jax.process_wide import one_blas_thread
 
 SIDE = 8  # pixels of a thumbnail
 _FINE = 32  # pixels of the intermediate size
@@ -68,7 +69,7 @@ def group_alike(
   begins = np.searchsorted(means, means - _MEAN)
   ends = np.searchsorted(means, means + _MEAN, side="right")
   # More threads would wait for each other.
-  with threadpoolctl.threadpool_limits(1):
+  with one_blas_thread():
     near = _count_near(values, counts, begins, ends)
   taken = np.zeros(len(values), bool)
   groups = []
