@@ -8,9 +8,9 @@ from item_jax.cli import places
 from item_jax.cli.flags import (
   add_data,
   add_missing,
+  add_resamples,
   call,
   check_outputs,
-  check_resamples,
   show,
 )
 from item_jax.distributed import cluster
@@ -48,8 +48,7 @@ def add(command) -> None:
     metavar="FILE.csv",
     help="scores of each query",
   )
-  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument("--seed", type=int, default=0, help="of the resamples")
+  add_resamples(sub)
   sub.add_argument(
     "--devices",
     action="store_true",
@@ -105,7 +104,6 @@ def _score(args, search):
   from item_jax.evaluation.retrieval import score
 
   check_outputs(args, args.json, args.per_query)
-  check_resamples(args.bootstrap)
   if args.index is not None:
     return _score_across(args)
   if args.export is not None and args.embeddings is None and args.items is None:

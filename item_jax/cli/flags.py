@@ -52,12 +52,11 @@ def check_outputs(
 ) -> None:
   """Refuses output files that can't be written, or that the command reads.
 
+  That is a file that another flag names, or one that a folder named by it
+  records. A table shows intervals: a bootstrap of no resamples is refused too.
+
   Args:
     args: the flags, these files among them.
-
-  Raises:
-    UserError, NotFoundError: as `check_folders`; or a path is that of a file
-      that another flag names, or of one that a folder named by it records.
   """
   check_folders(*paths)
   outputs = [Path(path) for path in paths if path and Path(path).exists()]
@@ -72,6 +71,8 @@ def check_outputs(
           raise UserError(
             f"{read} is read by this command: expected another file to write to"
           )
+  if (count := getattr(args, "bootstrap", 1)) < 1:
+    raise UserError(f"{count} resamples; expected 1 or more")
 
 
 def _read_files(place: str) -> list[Path]:
@@ -141,6 +142,14 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_resamples(
+  parser: argparse.ArgumentParser, seed: str = "of the resamples"
+) -> None:
+  """Adds the flags for intervals."""
+  parser.add_argument("--bootstrap", type=int, default=1000, help="resamples")
+  parser.add_argument("--seed", type=int, default=0, help=seed)
+
+
 def add_limit(parser: argparse.ArgumentParser) -> None:
   """Adds the flag for a part of a split."""
   parser.add_argument(
@@ -162,9 +171,3 @@ def read_exports(pairs: Sequence[str]) -> dict[str, str]:
       raise UserError(f"export {pair!r}: {name!r} is {exports[name]} already")
     exports[name] = source
   return exports
-
-
-def check_resamples(count: int) -> None:
-  """Refuses a bootstrap of no resamples: a table shows intervals."""
-  if count < 1:
-    raise UserError(f"{count} resamples; expected 1 or more")

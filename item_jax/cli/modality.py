@@ -4,9 +4,9 @@ from item_jax.cli import places
 from item_jax.cli.flags import (
   add_checkpoint,
   add_limit,
+  add_resamples,
   call,
   check_outputs,
-  check_resamples,
   show,
 )
 
@@ -41,18 +41,11 @@ def add(command) -> None:
   )
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
   sub.add_argument("--batch_size", type=int, default=256, help="rows at a time")
-  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument(
-    "--seed",
-    type=int,
-    default=0,
-    help="of the resamples, and of who gets whose title and image",
-  )
+  add_resamples(sub, "of the resamples, and of who gets whose title and image")
 
 
 def run(args, rest) -> None:
   from item_jax.inference.modality import modality
 
   check_outputs(args, args.json)
-  check_resamples(args.bootstrap)
   show(call(modality, args, args.workdir), args)

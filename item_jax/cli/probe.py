@@ -3,9 +3,9 @@
 from item_jax.cli import places
 from item_jax.cli.flags import (
   add_data,
+  add_resamples,
   call,
   check_outputs,
-  check_resamples,
   show,
 )
 from item_jax.files import check_out_folder
@@ -37,8 +37,7 @@ def add(command) -> None:
     metavar="DIR",
     help="folder for tables by category, confusion matrices and pictures",
   )
-  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument("--seed", type=int, default=0, help="of the resamples")
+  add_resamples(sub)
 
 
 def run(args, rest) -> None:
@@ -46,7 +45,6 @@ def run(args, rest) -> None:
 
   check_outputs(args, args.json)
   check_out_folder(args.out)
-  check_resamples(args.bootstrap)
   found = call(probe, args, args.train, args.val, args.export)
   if args.out:
     found.write_tables(args.out)

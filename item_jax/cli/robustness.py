@@ -5,9 +5,9 @@ from item_jax.cli import places
 from item_jax.cli.flags import (
   add_checkpoint,
   add_limit,
+  add_resamples,
   call,
   check_outputs,
-  check_resamples,
   show,
 )
 from item_jax.errors import UserError
@@ -81,16 +81,12 @@ def add(command) -> None:
     help="folder for the curves as PNG and SVG",
   )
   sub.add_argument("--batch_size", type=int, default=256, help="rows at a time")
-  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument(
-    "--seed", type=int, default=0, help="of the resamples and of all changes"
-  )
+  add_resamples(sub, "of the resamples and of all changes")
 
 
 def run(args, rest) -> None:
   check_outputs(args, args.json)
   check_out_folder(args.figures)
-  check_resamples(args.bootstrap)
   if len(args.workdir) > 1 or len(args.data) > 1:
     show(_across(args), args)
     return

@@ -3,9 +3,9 @@
 from item_jax.cli import places
 from item_jax.cli.flags import (
   add_data,
+  add_resamples,
   call,
   check_outputs,
-  check_resamples,
   read_exports,
   show,
 )
@@ -32,14 +32,12 @@ def add(command) -> None:
   )
   add_data(sub)
   sub.add_argument("--json", type=places.FILE_OUT, help="file for the result")
-  sub.add_argument("--bootstrap", type=int, default=1000, help="resamples")
-  sub.add_argument("--seed", type=int, default=0, help="of the resamples")
+  add_resamples(sub)
 
 
 def run(args, rest) -> None:
   from item_jax.evaluation.variants import compare_variants
 
   check_outputs(args, args.json)
-  check_resamples(args.bootstrap)
   exports = read_exports(args.exports)
   show(call(compare_variants, args, exports, args.variants), args)

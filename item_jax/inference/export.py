@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
 import jax
 
@@ -32,6 +32,20 @@ EXPORT_FORMAT = 3
 SHARD_ROWS = 2_048  # of which a kill loses one at most
 
 
+class _Options(TypedDict, total=False):
+  step: int | None
+  batch_size: int
+  dtype: str
+  workers: int
+  overwrite: bool
+  pool: str | None
+  whiten: str
+  like: str | os.PathLike | None
+  drop_rate: float
+  seed: int
+  progress: ProgressListener | None
+
+
 @overload
 def export(  # pyright: ignore[reportOverlappingOverload] a str is a Sequence
   workdir: str | os.PathLike,
@@ -40,17 +54,7 @@ def export(  # pyright: ignore[reportOverlappingOverload] a str is a Sequence
   split: str,
   out: str | os.PathLike,
   modality: str = "both",
-  step: int | None = None,
-  batch_size: int = 256,
-  dtype: str = "float32",
-  workers: int = 0,
-  overwrite: bool = False,
-  pool: str | None = None,
-  whiten: str = "none",
-  like: str | os.PathLike | None = None,
-  drop_rate: float = 0.0,
-  seed: int = 0,
-  progress: ProgressListener | None = None,
+  **options: Unpack[_Options],
 ) -> Export: ...
 
 
@@ -62,17 +66,7 @@ def export(
   split: str | Sequence[str],
   out: str | os.PathLike,
   modality: str | Sequence[str] = "both",
-  step: int | None = None,
-  batch_size: int = 256,
-  dtype: str = "float32",
-  workers: int = 0,
-  overwrite: bool = False,
-  pool: str | None = None,
-  whiten: str = "none",
-  like: str | os.PathLike | None = None,
-  drop_rate: float = 0.0,
-  seed: int = 0,
-  progress: ProgressListener | None = None,
+  **options: Unpack[_Options],
 ) -> dict[tuple[str, str], Export]: ...
 
 
