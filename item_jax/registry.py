@@ -1,4 +1,4 @@
-"""Looks up objects by a short name, or in other packages by a dotted path."""
+"""Looks up objects by a short name or a dotted path, and modules of extras."""
 
 import importlib
 from collections.abc import Mapping
@@ -37,3 +37,17 @@ def look_up(name: str, known: Mapping[str, Any], *, option: str) -> Any:
   if not hasattr(found, attribute):
     raise UserError(f"{option}={name}: {module} has no {attribute}")
   return getattr(found, attribute)
+
+
+def import_extra(module: str, what: str, extra: str) -> Any:
+  """Imports a module that only an extra of item-jax brings.
+
+  Raises:
+    UserError: it is not installed; says `what` takes it, and which extra.
+  """
+  try:
+    return importlib.import_module(module)
+  except ImportError as error:
+    raise UserError(
+      f"{what}: pip install -e '.[{extra}]' in item-jax's clone"
+    ) from error

@@ -393,7 +393,8 @@ def test_macro_f1_is_counted_anew_in_each_resample():
   results = {}
   for name, predicted_Q in guesses.items():
     found = Category(0.0, 0.0, {}, np.arange(90), true_Q, predicted_Q)
-    f1 = labels.score_labels(true_Q.tolist(), predicted_Q.tolist())["macro_f1"]
+    given = labels.compare_labels(true_Q.tolist(), predicted_Q.tolist())
+    f1 = labels.summary(given)["macro_f1"]
     result = Result({}, {}, {})
     items = Items([f"i{n}" for n in range(90)], [""] * 90, [])
     score.add_category(result, "category", lambda of=found: of, items)

@@ -24,7 +24,14 @@ def read(text: str) -> hlo.Program:
   ],
 )
 def test_bytes_of_a_shape(shape, size):
-  assert hlo.array_bytes(shape) == size
+  found = read(
+    f"""
+    ENTRY %main (p: f32[8]) -> f32[8] {{
+      ROOT %sent = {shape} all-to-all(%p)
+    }}
+    """
+  )
+  assert [one.bytes for one in found.collectives] == [size]
 
 
 def test_kinds_types_and_bytes_of_what_is_sent():

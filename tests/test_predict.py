@@ -15,7 +15,7 @@ import item_jax
 from item_jax.__main__ import main
 from item_jax.data.records import open_dataset
 from item_jax.errors import UserError
-from item_jax.evaluation.labels import score_labels
+from item_jax.evaluation.labels import compare_labels, summary
 from item_jax.inference import predict
 from item_jax.training import loop
 from item_jax.training.setup import set_up
@@ -85,8 +85,10 @@ def test_the_command(workdir, tiny_data, tmp_path, embedder, records):
     assert shares == sorted(shares, reverse=True)
     assert len({line["predicted"], line["top_2"], line["top_3"]}) == 3
   assert "top_4" not in lines[0]
-  expected = score_labels(
-    [r.category for r in records], said, classes=embedder.categories
+  expected = summary(
+    compare_labels(
+      [r.category for r in records], said, classes=embedder.categories
+    )
   )
   scores = json.loads((tmp_path / "s.json").read_text())
   for name in ("accuracy", "macro_f1", "rows", "unknown_category"):

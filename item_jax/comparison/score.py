@@ -16,7 +16,7 @@ from item_jax.comparison.files import SCORES_FILE
 from item_jax.errors import UserError
 from item_jax.evaluation import retrieval
 from item_jax.evaluation.items import Items, has_pairs, open_export
-from item_jax.evaluation.labels import NothingToScore
+from item_jax.evaluation.labels import COUNTS, NothingToScore
 from item_jax.evaluation.probe import probe as probe_vectors
 from item_jax.evaluation.retrieval import Scores
 from item_jax.evaluation.vectors import all_same
@@ -37,13 +37,6 @@ COMPARED = (
 )
 CLASSES = "category:classes"
 VALIDATION = "validation"  # of the counts: MAP@10 of both sides there
-_COUNTS = (
-  "rows",
-  "without_category",
-  "unknown_category",
-  "classes",
-  "classes_with_support",
-)
 _NONE_Q = np.zeros(0, np.int64)
 
 
@@ -219,7 +212,7 @@ def probe(train: Any, val: Any, test: Any) -> Category:
   """
   found = probe_vectors(train, val, test, bootstrap=0, kinds=("logistic",))
   scores, predictions = found.summary["logistic"], found.predictions["logistic"]
-  counts = {name: found.summary[name] for name in _COUNTS}
+  counts = {name: found.summary[name] for name in COUNTS}
   counts |= {name: scores[name] for name in ("C", "converged")}
   return Category(
     scores["accuracy"],
@@ -240,7 +233,7 @@ def read_own(path: Path) -> Category:
   scores = files.read_json(path)
   if scores is None:
     raise NothingToScore("no listing has a category of training")
-  counts = {name: scores[name] for name in _COUNTS}
+  counts = {name: scores[name] for name in COUNTS}
   return Category(scores["accuracy"], scores["macro_f1"], counts)
 
 

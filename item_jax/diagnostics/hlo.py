@@ -91,12 +91,8 @@ def read_program(text: str) -> Program:
   return Program(sorted(found, key=lambda one: -one.bytes), attention)
 
 
-def array_bytes(shape: str) -> int:
-  """Bytes of an array, or of a tuple's, by its text: "(f32[2,3], pred[])"."""
-  return sum(size for _, size in _arrays(shape))
-
-
 def _arrays(shape: str) -> Iterator[tuple[str, int]]:
+  """Types and bytes of an array's or a tuple's text: "(f32[2,3], pred[])"."""
   for dtype, dims in _ARRAY.findall(shape):
     bits = _BITS.match(dtype)
     size = int(bits[1]) if bits else 8  # pred

@@ -16,6 +16,7 @@ from item_jax.evaluation.mixed import Mixed
 from item_jax.evaluation.page.pictures import read_small
 from item_jax.evaluation.search import search
 from item_jax.files import whole_file
+from item_jax.registry import import_extra
 
 ATLAS_FILE = "atlas.parquet"
 # {option of embedding-atlas: column}.
@@ -29,7 +30,6 @@ COLUMNS = {
 _NEAR = 10
 _IMAGE_SIDE = 160  # pixels of the longer side
 _PCA, _TSNE_ROWS = 50, 20_000
-_EXTRA = "pip install -e '.[browse]' in item-jax's clone"
 _MADE_OF = b"embeddings.npy"  # its SHA-256, in the file's metadata
 
 
@@ -147,17 +147,14 @@ def _import_atlas(name: str) -> Any:
     return importlib.import_module(f"embedding_atlas.{name}")
   except ImportError as error:
     raise UserError(
-      f"browsing takes embedding-atlas ({error}): {_EXTRA}"
+      f"browsing takes embedding-atlas ({error}): pip install -e '.[browse]' in"
+      " item-jax's clone"
     ) from error
 
 
 def _import_pyarrow() -> Any:
-  try:
-    import pyarrow
-    import pyarrow.parquet
-  except ImportError as error:
-    raise UserError(f"Parquet takes pyarrow: {_EXTRA}") from error
-  return pyarrow
+  import_extra("pyarrow.parquet", "Parquet takes pyarrow", "browse")
+  return importlib.import_module("pyarrow")
 
 
 def _opened(export: str | os.PathLike | Export) -> Export:

@@ -19,6 +19,11 @@ from item_jax.ingest.readers.cells import is_absent
 TOP = 5
 # The measures that are printed, and under which name.
 SHOWN = {"accuracy": "top-1", "top5": "top-5", "macro_f1": "macro-F1"}
+# Of `summary` what depends on the rows alone, not on the predictions.
+COUNTS = (
+  *("rows", "without_category", "unknown_category"),
+  *("classes", "classes_with_support"),
+)
 
 
 class NothingToScore(UserError):  # noqa: N818 - not always an error
@@ -95,13 +100,6 @@ def compare_labels(
 def absent(label) -> bool:
   """Whether a row has no category; 0 is a label like any other, NaN is none."""
   return is_absent(label) or label != label
-
-
-def score_labels(
-  true: Sequence, predicted: Sequence, ranked=None, *, classes: Sequence = ()
-) -> dict:
-  """Returns the `summary` of `compare_labels`."""
-  return summary(compare_labels(true, predicted, ranked, classes=classes))
 
 
 def summary(given: Predictions) -> dict:

@@ -221,13 +221,7 @@ def _name_classes(
 
 def _share_counts(summary: dict[str, Any], kinds: Sequence[str]) -> None:
   """Moves what is the same for all classifiers up into the summary."""
-  for name in (
-    "rows",
-    "without_category",
-    "unknown_category",
-    "classes",
-    "classes_with_support",
-  ):
+  for name in labels.COUNTS:
     summary[name], *_ = [summary[kind].pop(name) for kind in kinds]
   summary["classes_without_support"] = (
     summary["classes"] - summary["classes_with_support"]

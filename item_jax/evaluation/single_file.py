@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import importlib
 import itertools
 import json
 import os
@@ -17,6 +16,7 @@ from item_jax.evaluation.items import Export, open_export
 from item_jax.evaluation.vectors import Mixed
 from item_jax.files import CorruptError, check_folders, whole_file
 from item_jax.new_folder import new_folder
+from item_jax.registry import import_extra
 
 FORMATS = ("parquet", "safetensors", "lance")
 _ROWS = 4096  # written at a time: 12 MB of 768 values
@@ -157,13 +157,9 @@ def _write_lance(export: Export, vectors_ND, folder: Path) -> None:
 
 
 def _import(module: str, extra: str) -> Any:
-  try:
-    return importlib.import_module(module)
-  except ImportError as error:
-    raise UserError(
-      f"--format={extra} takes {module.split('.')[0]}: pip install -e"
-      f" '.[{extra}]' in item-jax's clone"
-    ) from error
+  return import_extra(
+    module, f"--format={extra} takes {module.split('.')[0]}", extra
+  )
 
 
 @contextlib.contextmanager

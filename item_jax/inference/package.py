@@ -15,11 +15,11 @@ import numpy as np
 from item_jax import tasks
 from item_jax.batch import Batch
 from item_jax.data import images
-from item_jax.errors import UserError
 from item_jax.inference import model_card, served
 from item_jax.inference.embedder import Embedder, load
 from item_jax.inference.unit import embed_unit
 from item_jax.new_folder import new_folder
+from item_jax.registry import import_extra
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,8 @@ def package(
   Raises:
     UserError: no such run; or flatbuffers is not installed.
   """
-  try:
-    import flatbuffers  # noqa: F401 - of jax.export
-  except ModuleNotFoundError as error:
-    raise UserError(
-      "package takes flatbuffers: pip install -e '.[serve]' in item-jax's clone"
-    ) from error
+  # Of jax.export.
+  import_extra("flatbuffers", "package takes flatbuffers", "serve")
   embedder = load(workdir, step=step, like=like)
   with new_folder(out, overwrite=overwrite, replaceable=_is_package) as folder:
     program, weights = _export(embedder)

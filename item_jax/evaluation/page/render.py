@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from item_jax.errors import UserError, check_whole
+from item_jax.errors import check_whole
 from item_jax.evaluation import confusion, metrics
 from item_jax.evaluation.explanation import Explanation
 from item_jax.evaluation.page import cards, inside, tables
@@ -21,6 +21,7 @@ from item_jax.evaluation.page.examples import GROUPS, find_examples
 from item_jax.evaluation.page.pictures import inline_svg, write_pictures
 from item_jax.evaluation.page.section import Section, Table
 from item_jax.evaluation.sources import BASELINES
+from item_jax.registry import import_extra
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -152,13 +153,10 @@ def write_figures(
 
 def _open_template() -> tuple[Any, Any]:
   """Returns the page's template, and what marks text as HTML."""
-  try:
-    import jinja2
-    import markupsafe
-  except ImportError as error:
-    raise UserError(
-      "a page takes jinja2: pip install -e '.[report]' in item-jax's clone"
-    ) from error
+  names = ("jinja2", "markupsafe")
+  jinja2, markupsafe = (
+    import_extra(name, "a page takes jinja2", "report") for name in names
+  )
   # Autoescape: a title with HTML in it is shown as text.
   environment = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from item_jax.errors import UserError
+from item_jax.registry import import_extra
 
 if TYPE_CHECKING:
   import pyarrow.parquet as pq
@@ -20,14 +21,11 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
   Raises:
     UserError: it is no Parquet file, or pyarrow is not installed.
   """
-  try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-  except ImportError as error:
-    raise UserError(
-      f"reading {path} takes pyarrow: pip install -e '.[parquet]' in item-jax's"
-      " clone"
-    ) from error
+  names = ("pyarrow", "pyarrow.parquet")
+  pa, pq = (
+    import_extra(name, f"reading {path} takes pyarrow", "parquet")
+    for name in names
+  )
   try:
     file = pq.ParquetFile(path)
     file.schema_arrow.names  # noqa: B018 - names of columns may be corrupt too
