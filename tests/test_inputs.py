@@ -333,7 +333,7 @@ def test_a_process_that_ended_says_how_scripts_ask_for_workers():
 
   read = inputs.explained(batches())
   assert next(read) == 1
-  with pytest.raises(UserError, match="terminated .*if __name__ == "):
+  with pytest.raises(UserError, match=r"terminated .*if __name__ == "):
     next(read)
 
 
