@@ -365,6 +365,8 @@ def test_nothing_to_draw_is_said(tiny_data, run, tmp_path):
     item_jax.UserError, match="count=0: expected a whole number from 1"
   ):
     item_jax.explain(run, count=0)
+  with pytest.raises(item_jax.UserError, match="no split 'other'"):
+    item_jax.explain(run, data=tiny_data, split="other")
   with pytest.raises(item_jax.UserError, match="names no data: give --data"):
     item_jax.explain(run)
   item_jax.prepare(

@@ -443,6 +443,7 @@ def test_what_cannot_be_measured_is_said(run, halves, tmp_path):
     ({"limit": 1}, "limit=1: expected 2"),
     ({"batch_size": 0}, "batch_size=0"),
     ({"split": "other"}, "no split 'other'"),
+    ({"split": ["test"]}, r"no split \['test'\]"),
     ({"step": 7}, "no checkpoint 7; it has"),
     ({"data": tmp_path / "nowhere"}, "nowhere"),
     ({"data": None}, "names no data: give --data"),

@@ -202,7 +202,7 @@ class Dataset:
     Raises:
       UserError: there is no such split.
     """
-    if split not in self._shards:
+    if not isinstance(split, str) or split not in self._shards:
       raise UserError(
         f"{self.path} has no split {split!r}, it has"
         f" {', '.join(in_order(self._shards)) or 'none'}"

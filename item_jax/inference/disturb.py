@@ -75,7 +75,8 @@ def open_reader(
     tokenizer: as of `check_data`.
 
   Raises:
-    UserError: there is no such data, or it is of another preprocessing.
+    UserError: there is no such data or split, or it is of another
+      preprocessing.
   """
   path = embedder.run.config.data.path if data is None else data
   if not path:
@@ -90,6 +91,7 @@ def open_reader(
       " folder of a prepared catalogue (in Python data=)"
     ) from error
   check_data(embedder.run, dataset, workdir, tokenizer=tokenizer)
+  dataset.source(split)  # refuses one that is not there
   devices, m = jax.local_device_count(), embedder.config.model
   return Reader(
     dataset,
