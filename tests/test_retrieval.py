@@ -605,8 +605,10 @@ def test_what_cannot_be_written_is_refused_before_the_search(tmp_path, capsys):
   embeddings.unlink()  # it is not looked at
   assert evaluate(embeddings, items, f"--json={tmp_path / 'none' / 'x'}") == 2
   assert "there is no folder" in capsys.readouterr().err
-  assert evaluate(embeddings, items, "--bootstrap=0") == 2
-  assert "0 resamples" in capsys.readouterr().err
+  for count in ("0", "-3", "some"):
+    with pytest.raises(SystemExit, match="2"):
+      evaluate(embeddings, items, f"--bootstrap={count}")
+    assert f"{count} resamples; expected 1" in capsys.readouterr().err
 
 
 def test_an_interval_is_numpys_to_the_bit():

@@ -52,11 +52,12 @@ def check_outputs(
 ) -> None:
   """Refuses output files that can't be written, or that the command reads.
 
-  That is a file that another flag names, or one that a folder named by it
-  records. A table shows intervals: a bootstrap of no resamples is refused too.
-
   Args:
     args: the flags, these files among them.
+
+  Raises:
+    UserError, NotFoundError: as `check_folders`; or a path is that of a file
+      that another flag names, or of one that a folder named by it records.
   """
   check_folders(*paths)
   outputs = [Path(path) for path in paths if path and Path(path).exists()]
@@ -71,8 +72,6 @@ def check_outputs(
           raise UserError(
             f"{read} is read by this command: expected another file to write to"
           )
-  if (count := getattr(args, "bootstrap", 1)) < 1:
-    raise UserError(f"{count} resamples; expected 1 or more")
 
 
 def _read_files(place: str) -> list[Path]:
@@ -146,8 +145,17 @@ def add_resamples(
   parser: argparse.ArgumentParser, seed: str = "of the resamples"
 ) -> None:
   """Adds the flags for intervals."""
-  parser.add_argument("--bootstrap", type=int, default=1000, help="resamples")
+  parser.add_argument(
+    "--bootstrap", type=_resamples, default=1000, help="resamples"
+  )
   parser.add_argument("--seed", type=int, default=0, help=seed)
+
+
+def _resamples(text: str) -> int:
+  """How many: a table shows intervals, which take one or more."""
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"{text} resamples; expected 1 or more")
+  return int(text)
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
