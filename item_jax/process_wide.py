@@ -36,15 +36,26 @@ no_warnings = _NoWarnings()
 _limited = threading.RLock()
 
 
+def limit_blas() -> None:
+  """Gives each matrix product of this thread one thread, until it ends.
+
+  An OpenBLAS over OpenMP keeps a limit for each thread that calls it, so the
+  threads of a pool take theirs as they begin.
+  """
+  import threadpoolctl  # here and not above: not all who warn multiply
+
+  threadpoolctl.threadpool_limits(1, "blas")
+
+
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
   """Gives each matrix product one thread; one at a time does so.
 
   They wait for each other because threadpoolctl, from 3.8 on, takes limits of
-  OpenBLAS from the thread alone that has set the first, and ends by what each
-  thread found.
+  an OpenBLAS without OpenMP from the thread alone that has set the first, and
+  ends by what each thread found.
   """
-  import threadpoolctl  # here and not above: not all who warn multiply
+  import threadpoolctl
 
   with _limited, threadpoolctl.threadpool_limits(1, "blas"):
     yield

@@ -1,5 +1,6 @@
 """Threads that search or decode at once leave the process as it was."""
 
+import importlib
 import threading
 import time
 import warnings
@@ -40,6 +41,7 @@ def test_the_last_to_leave_restores_what_the_first_has_found():
 
 
 def test_searches_in_threads_leave_products_their_threads():
+  importlib.import_module("faiss")  # brings an OpenBLAS over OpenMP
   vectors = np.random.default_rng(0).normal(size=(COUNT, 8))
   ids = [str(row) for row in range(COUNT)]
   limits = []

@@ -34,7 +34,7 @@ from item_jax.evaluation.ranking import (
   unpack,
 )
 from item_jax.evaluation.vectors import Mixed, as_vectors, lengths
-from item_jax.process_wide import one_blas_thread
+from item_jax.process_wide import limit_blas, one_blas_thread
 from item_jax.workers import count_cores
 
 _PAIR_VALUES = 2**17  # of exact scores at a time: 1 MB, so they stay in a cache
@@ -130,7 +130,8 @@ def search(
   size = min(tile, max(_LEAST_QUERIES, -(-len(queries) // threads)))
   parts = [slice(i, i + size) for i in range(0, len(queries), size)]
   # A thread for each part: threads that share a product wait for each other.
-  with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+  pool = ThreadPoolExecutor(threads, initializer=limit_blas)
+  with one_blas_thread(), pool:
     each = pool.map(search_part, parts)
     shown = {"unit": "part", "desc": "search", "delay": 5, "leave": False}
     found = list(show_bar(each, total=len(parts), **shown))
